@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError, printable
+from captioner.errors import CaptionerError
 from captioner.storage.files import regular_file
 from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
 
 LARGEST = 1e30
 """Numbers beyond it cannot be drawn; a step is far smaller."""
-MAX_WARNING = 300
-"""Maximum characters of a warning."""
 Points = list[tuple[float, float]]
 """Pairs of a step and a value, by ascending step."""
 
 
 @dataclass(frozen=True)
 class History:
-    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds.
-
-    `damaged` is the number of whole lines that are no records.
-    """
+    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds."""
 
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
     speeds: list[dict[str, Any]]
-    damaged: int = 0
 
     @property
     def last_step(self) -> int:
@@ -52,11 +48,9 @@ def read_history(folder: Path) -> History:
     """
     run = RunFolder(folder)
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
-    records, damaged = _records(run.history)
-    for record in records:
+    for record in _records(run.history):
         kinds.get(str(record.get("kind")), []).append(record)
-    speeds, more = _records(run.speed)
-    return History(kinds["step"], kinds["validation"], kinds["warning"], speeds, damaged + more)
+    return History(kinds["step"], kinds["validation"], kinds["warning"], list(_records(run.speed)))
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
@@ -71,36 +65,18 @@ def points(records: list[dict[str, Any]], *path: str) -> Points:
     return sorted(values.items())
 
 
-def warning_lines(history: History) -> list[str]:
-    """Return the different warnings with the steps of their first and last occurrence, by the first."""
-    steps: dict[str, list[int]] = {}
-    for record in history.warnings:
-        steps.setdefault(printable(record.get("problem", ""), MAX_WARNING), []).append(int(record["step"]))
-    lines = []
-    for problem, numbers in steps.items():
-        first, last = numbers[0], numbers[-1]
-        where = f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
-        lines.append(f"{problem} ({where})")
-    return lines
-
-
-def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the objects of a file that have a step, and the number of its other lines, without an unfinished one."""
-    records, damaged = [], 0
-    try:
-        with regular_file(path, HISTORY_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
-            for line in file:
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file that have a step. A file that is missing or not a regular one has none."""
+    with (
+        suppress(CaptionerError),
+        regular_file(path, HISTORY_LIMIT) as descriptor,
+        open(descriptor, "rb", closefd=False) as file,
+    ):
+        for line in file:
+            with suppress(ValueError, RecursionError):
+                record = json.loads(line)
                 if isinstance(record, dict) and _is_number(record.get("step")):
-                    records.append(record)
-                else:
-                    damaged += line.endswith(b"\n")
-    except CaptionerError:  # missing, or no regular file: there is nothing to show
-        pass
-    return records, damaged
+                    yield record
 
 
 def _is_number(value: object) -> bool:

@@ -13,14 +13,15 @@ from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
-from captioner.report.history import History, read_history, warning_lines
+from captioner.report.history import History, read_history
 from captioner.storage.files import read_json_object, read_text
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import PARTS
 
 LONGEST, MAX_LINE = 80, 200
 """Maximum characters of a name, and of a property or an option."""
-MAX_WARNINGS = 20
+MAX_WARNINGS, MAX_WARNING = 20, 300
+"""Maximum number of warnings, and characters of one."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,15 @@ class RunFacts:
 
     @property
     def warnings(self) -> list[str]:
-        """The first `MAX_WARNINGS` different warnings of the history."""
-        return warning_lines(self.history)[:MAX_WARNINGS]
+        """The first `MAX_WARNINGS` different warnings, with the steps of their first and last records."""
+        steps: dict[str, tuple[int, int]] = {}
+        for record in self.history.warnings:
+            problem, step = printable(record.get("problem", ""), MAX_WARNING), int(record["step"])
+            steps[problem] = steps.get(problem, (step, step))[0], step
+        return [
+            f"{problem} (step {first:,})" if first == last else f"{problem} (steps {first:,} to {last:,})"
+            for problem, (first, last) in steps.items()
+        ][:MAX_WARNINGS]
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
