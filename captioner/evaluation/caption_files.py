@@ -112,8 +112,9 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
 
     Raises: DataError when the file cannot be read, contains an error, or has no such split.
     """
-    images, issues = group_by_image(_raise_issues(read_captions(path)))
-    for issue in issues:
+    records = list(read_captions(path))
+    images, conflicts = group_by_image(record for record in records if isinstance(record, CaptionRecord))
+    for issue in (*(record for record in records if isinstance(record, Issue)), *conflicts):
         raise DataError(str(issue))
     splits = {image.split for image in images}
     chosen = [image for image in images if split is None or image.split == split]
@@ -122,13 +123,6 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
         raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
     references = [[record.text for record in image.captions] for image in chosen]
     return EvaluationSet([image.image for image in chosen], references), _numbers(path)
-
-
-def _raise_issues(records: Iterator[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
-    for record in records:
-        if isinstance(record, Issue):
-            raise DataError(str(record))
-        yield record
 
 
 def _numbers(path: Path) -> dict[str, int]:

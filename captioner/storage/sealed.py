@@ -50,10 +50,9 @@ class Seal:
 
         Raises: `error` if the file cannot be opened or read, or has another kind, version or length.
         """
+        expected = f"a {self.kind} from {self.writer}"
         with (
-            regular_file(
-                path, error=self.error, kind=self.kind, expected=f"a {self.kind} from {self.writer}"
-            ) as descriptor,
+            regular_file(path, error=self.error, kind=self.kind, expected=expected) as descriptor,
             # unbuffered: a buffered reader would copy the payload once more
             open(descriptor, "rb", buffering=0, closefd=False) as file,
         ):

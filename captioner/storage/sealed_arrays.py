@@ -161,16 +161,15 @@ def _walk(file: h5py.File, seal: Seal, path: Path, wanted: Callable[[str], bool]
         prefix, group = pending.pop()
         for leaf in group:
             name = f"{prefix}{leaf}"
+            where = f"{path}: {printable(name, 80)}"
             if len(seen) > MAX_OBJECTS or name.count("/") > 2:
-                raise seal.error(
-                    f"{path}: {printable(name, 80)}: too many or too deeply nested objects for a {seal.kind}"
-                )
+                raise seal.error(f"{where}: too many or too deeply nested objects for a {seal.kind}")
             if not isinstance(group.get(leaf, getlink=True), h5py.HardLink):
-                raise seal.error(f"{path}: {printable(name, 80)}: expected an array in this file, got a link")
+                raise seal.error(f"{where}: expected an array in this file, got a link")
             item = group[leaf]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise seal.error(f"{path}: {printable(name, 80)}: the same object has two names")
+                raise seal.error(f"{where}: the same object has two names")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
