@@ -23,7 +23,7 @@ COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP
 """Environment variables with the number of processes that a launcher started."""
 LAUNCHED = (*COUNTS, "PMIX_RANK", "PMI_RANK")
 """Environment variables that only launchers set."""
-END_SECONDS, POLL_SECONDS = 2.0, 0.01
+END_SECONDS, POLL_SECONDS = 5.0, 0.01
 """How long a rank that ends waits for all others to end too, and how often a rank that waits looks."""
 LAST_SECONDS = 60.0
 """How long the other ranks wait for rank 0 to end them."""

@@ -41,6 +41,8 @@ SHARE = 0.03
 """The share of the time of one core that writing the page of another process may take."""
 RELOAD = 10
 """Seconds between reloads of a page in the browser while training runs."""
+GRACE = 3.0
+"""Seconds until an ended run is looked at again: a process that resumes it takes the lock only after its start-up."""
 RECENT = 100
 """The number of last steps whose words are averaged."""
 
@@ -62,6 +64,7 @@ class LiveReport:
         self._checkpoint: FileVersion | None = None
         self._loaded: Restored | None = None
         self._gallery: Gallery | None = None
+        self._page: ReportPage | None = None
 
     def use(self, corpus: Corpus | None, span: Span | None) -> None:
         """Set the data set of the run and the length of its training."""
@@ -116,7 +119,13 @@ class LiveReport:
                 reload=RELOAD,
                 figures=[*self._speed(history, time.time()), *page.figures],
             )
+        self._page = page
         return render_page(page)
+
+    def render_last(self, status: str) -> bytes | None:
+        """Render the last page again without reloads and with another status; None if there was none."""
+        page = self._page
+        return None if page is None else render_page(replace(page, status=status, progress=None, reload=0))
 
     def _caption(self) -> tuple[Restored, Gallery | None]:
         """Return the model of the last checkpoint, and the fixed images with its captions."""
@@ -201,27 +210,46 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
 def follow(folder: Path, path: Path, images: Path | None = None) -> Iterator[RunState | str]:
     """Rewrite the report of a run folder at `path` while another process trains in it, and once more at the end.
 
-    Yield the problems of images that cannot be captioned, and the state at the end.
+    Yield the problems of images that cannot be captioned, and the state at the end. However following ends, the page
+    does not reload itself afterwards.
 
-    Raises: CaptionerError if the folder was deleted, or the page cannot be written.
+    Raises: CaptionerError if the run was deleted, or the page cannot be written.
     """
-    watch, live = RunWatch(folder), LiveReport(folder, images, threads=1)
+    live = LiveReport(folder, images, threads=1)
+    try:
+        yield from _follow(RunWatch(folder), live, path)
+    except (CaptionerError, KeyboardInterrupt):
+        with suppress(CaptionerError):  # the folder of the page may be gone
+            if (page := live.render_last("no longer followed")) is not None:
+                write_file(path, page)
+        raise
+
+
+def _follow(watch: RunWatch, live: LiveReport, path: Path) -> Iterator[RunState | str]:
     run, problem, due, existed = live.run, "", 0.0, False
     seen: tuple[FileVersion | None, ...] | None = None
+    if watch.look().kind is Kind.ENDED:
+        time.sleep(GRACE)
     while True:
         state = watch.look()
-        if existed and state.kind is Kind.MISSING:
-            raise CaptionerError(f"{folder}: {state.text}")
-        existed = existed or state.kind is not Kind.MISSING
+        has_run = state.kind not in (Kind.MISSING, Kind.WAITING)
+        if existed and not has_run:
+            raise CaptionerError(f"{live.folder}: the run was moved or deleted")
+        existed = has_run
         has_ended = state.kind in (Kind.ENDED, Kind.LOST)
         versions = tuple(map(file_version, (run.config, run.history, run.last)))
         if versions[0] is not None and (has_ended or (versions != seen and time.perf_counter() >= due)):
-            if seen is None and not has_ended:  # first without captions: to load the data set may take a while
-                write_file(path, live.render(True, recorded=state.changed))
-            live.load()
-            start, seen = time.perf_counter(), versions
-            # without the command to resume, which has a path of this machine
-            write_file(path, live.render(not has_ended, state.text.partition(";")[0], state.changed))
+            try:
+                if seen is None and not has_ended:  # first without captions: to load the data set may take a while
+                    write_file(path, live.render(True, recorded=state.changed))
+                live.load()
+                start, seen = time.perf_counter(), versions
+                # without the command to resume, which has a path of this machine
+                write_file(path, live.render(not has_ended, state.text.partition(";")[0], state.changed))
+            except CaptionerError:
+                if watch.look().kind is Kind.MISSING:  # deleted after the look above
+                    continue
+                raise
             due = start + (time.perf_counter() - start) / SHARE
             if live.problem != problem:
                 problem = live.problem

@@ -241,11 +241,12 @@ def test_photographs_are_read_from_the_given_folder_only(photo_run: Path) -> Non
         assert captioned(photo_run, images).render(is_running=True).count(b"data:image/jpeg") == count
 
 
-def test_an_ended_run_is_written_once(own_run: Path, tmp_path: Path) -> None:
+def test_an_ended_run_is_written_once(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def state() -> list[object]:
         files = sorted(own_run.rglob("*"))
         return [os.stat(own_run).st_mtime_ns, *((file, file.stat().st_mtime_ns, file.read_bytes()) for file in files)]
 
+    monkeypatch.setattr(live, "GRACE", 0)
     before, path = state(), tmp_path / "page.html"
     recorded = (own_run / "history.jsonl").stat().st_mtime_ns / 1e9
     assert list(follow(own_run, path)) == [(Kind.ENDED, "training is done", recorded)]
@@ -269,11 +270,37 @@ def test_a_killed_run_has_no_path_of_the_machine_on_its_page(
     assert str(own_run) not in page
 
 
-def test_a_deleted_run_is_an_error(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_deleted_run_is_an_error(
+    is_emptied: bool, own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(seconds: float) -> None:
+        shutil.rmtree(own_run)
+        if is_emptied:
+            own_run.mkdir()
+
     (own_run / "summary.json").unlink()
     for file in own_run.iterdir():
         os.utime(file)
-    monkeypatch.setattr("time.sleep", lambda seconds: shutil.rmtree(own_run))
-    with pytest.raises(CaptionerError, match=r"run: folder not found; it was moved or deleted"):
+    monkeypatch.setattr("time.sleep", delete)
+    with pytest.raises(CaptionerError, match="run: the run was moved or deleted"):
         next(follow(own_run, tmp_path / "page.html"))
-    assert b'http-equiv="refresh"' in (tmp_path / "page.html").read_bytes()
+    page = (tmp_path / "page.html").read_text()
+    assert "no longer followed" in page
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_a_run_that_is_resumed_now_is_followed(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resume(seconds: float) -> None:
+        if seconds == live.GRACE:
+            os.utime(own_run / "history.jsonl")
+            os.utime(own_run / "summary.json", (0, 0))
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", resume)
+    with pytest.raises(KeyboardInterrupt):
+        next(follow(own_run, tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "no longer followed" in page
+    assert 'http-equiv="refresh"' not in page
