@@ -36,9 +36,7 @@ class Data:
     source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
-    memory_mib: Annotated[
-        int, "keep at most N MiB of features in memory; read the rest from disk for each batch", ">= 1"
-    ] = 1024
+    memory_mib: Annotated[int, "keep at most N MiB of features in memory; read the rest per batch", ">= 1"] = 1024
     max_captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
     scenes: Scenes = Scenes()
@@ -53,8 +51,7 @@ class Model:
     wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
     image_input: Annotated[
-        Literal["init", "first", "every"],
-        "init: the image sets h0; first: it is also the first input; every: it is also concatenated to every input",
+        Literal["init", "first", "every"], "image as h0; first: also first input; every: also in each input"
     ] = "init"
     attention: Annotated[Literal["none", "adaptive"], "attention over image regions, with a sentinel"] = "none"
     attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive)", ">= 1"] = 256
