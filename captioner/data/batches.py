@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def sequential_batches(
         yield take(split, ranks.partition(np.arange(first, min(first + batch_size, count))))
 
 
-class PrefetchedBatches:
+class PrefetchedBatches(AbstractContextManager["PrefetchedBatches"]):
     """Batches with one batch of prefetching.
 
     A single thread reads all batches, so `batches` need not be thread-safe. Steps from `end` on are not prefetched.
@@ -140,9 +140,6 @@ class PrefetchedBatches:
         """Stop prefetching; a read in progress finishes in the background."""
         # do not wait: the garbage collector may call this from within the prefetch thread
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *failure: object) -> None:
         self.close()

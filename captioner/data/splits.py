@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import PurePath
 
 import numpy as np
@@ -61,12 +62,8 @@ def split_randomly(
             f"expected images for train in addition to {requested}, got {len(names):,} in total; "
             "add images, or lower the fractions"
         )
-    assigned: dict[str, str] = {}
-    first = 0
-    for split, count in counts.items():
-        assigned |= dict.fromkeys(names[first : first + count], split)
-        first += count
-    assigned |= dict.fromkeys(names[first:], "train")
+    drawn = [split for split, count in counts.items() for _ in range(count)]
+    assigned = dict(zip_longest(names, drawn, fillvalue="train"))
     return [dataclasses.replace(record, split=assigned[record.image]) for record in images if record.image in assigned]
 
 

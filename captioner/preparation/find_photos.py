@@ -36,7 +36,6 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
     photos = find_all(folder, names)
     missing = [name for name, path in photos.items() if path is None]
     below = _below(folder, missing) if missing else {}
-    hints = {name: f"; found {below[name]}: names must include subfolders" for name in below}
     if len(missing) == len(photos):
         first = next((name for name in missing if name in below), missing[0])
         hint = f", or include subfolders in the names: found {below[first]}" if below else ""
@@ -46,8 +45,8 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
         )
     errors: dict[str, DataError] = {}
     for name in missing:
-        hint = hints.get(name, f"; {REMEDY}")
-        problem = f"{folder / name}: photograph not found{hint}"
+        remedy = f"found {below[name]}: names must include subfolders" if name in below else REMEDY
+        problem = f"{folder / name}: photograph not found; {remedy}"
         if os.path.islink(folder / name):
             problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
         if is_url(name):

@@ -69,16 +69,12 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
 
 def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set, with the counts of its preparation."""
-    counts = corpus.about.get("counts")
-    return {**summarize(corpus), **({"counts": counts} if _are_counts(counts) else {})}
-
-
-def _are_counts(counts: object) -> bool:
-    match counts:
-        case {"distinct_words": int(), "min_count": int(), **others}:
-            return all(isinstance(number, int) for number in others.values())
-        case _:
-            return False
+    summary = summarize(corpus)
+    match corpus.about.get("counts"):
+        case {"distinct_words": int(), "min_count": int(), **others} as counts:
+            if all(isinstance(number, int) for number in others.values()):
+                summary["counts"] = counts
+    return summary
 
 
 def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:

@@ -51,17 +51,13 @@ def build_corpus(config: Config, regions: bool = False) -> Corpus:
         return corpus
     train = corpus.split("train")
     if options.max_captions_per_image is not None:
-        train = _select(train, _first_of_each_image(train, options.max_captions_per_image))
+        count = options.max_captions_per_image  # the first of each image, in file order
+        first = [row for image in train.captioned_images.tolist() for row in train.caption_rows(image)[:count]]
+        train = _select(train, np.sort(first))
     if options.max_train is not None:
         rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: options.max_train]
         train = _select(train, np.sort(rows))
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
-
-
-def _first_of_each_image(split: Split, count: int) -> Array:
-    """Return the rows of the first `count` captions of each image, in file order."""
-    rows = [row for image in split.captioned_images.tolist() for row in split.caption_rows(image)[:count]]
-    return np.sort(np.array(rows, int))
 
 
 def _select(split: Split, rows: Array) -> Split:

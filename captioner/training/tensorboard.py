@@ -38,19 +38,21 @@ def with_event_file(events: Iterator[Event], folder: Path, log_every: int, first
     try:
         for event in events:
             yield event
-            scalars: dict[str, float] = {}
+            values: dict[str, float] = {}
             match event:
                 case Step(step=step):
                     speed.add(event.words)
                     if step % log_every == 0:
-                        scalars = {**_of_step(event), "train/words_per_second": speed.restart()}
+                        part, rate = "train", event.learning_rate
+                        values = {"loss": event.loss, "grad_norm": event.grad_norm, "learning_rate": rate}
+                        values |= {**event.metrics, "words_per_second": speed.restart()}
                 case Validated(step=step):
-                    scalars = _of_validation(event)
+                    part, values = "validation", {"loss": event.loss, "perplexity": event.perplexity, **event.scores}
                     speed.restart()
-            if scalars and not failed:
+            if values and not failed:
                 try:
                     writer = writer or _open(folder, first)
-                    _write(writer, step, scalars)
+                    _write(writer, step, {f"{part}/{name}": value for name, value in values.items()})
                 except Exception as error:  # training is worth more than any error of the library
                     failed = True
                     reason = getattr(error, "strerror", None) or error
@@ -84,13 +86,3 @@ def _write(writer: Any, step: int, scalars: Mapping[str, float]) -> None:
     for name, value in scalars.items():
         writer.write_event(Record(wall_time=time.time(), step=step, summary=scalar(name, value)))
     writer.flush()
-
-
-def _of_step(step: Step) -> dict[str, float]:
-    values = {"loss": step.loss, "grad_norm": step.grad_norm, "learning_rate": step.learning_rate, **step.metrics}
-    return {f"train/{name}": value for name, value in values.items()}
-
-
-def _of_validation(validated: Validated) -> dict[str, float]:
-    values = {"loss": validated.loss, "perplexity": validated.perplexity, **validated.scores}
-    return {f"validation/{name}": value for name, value in values.items()}

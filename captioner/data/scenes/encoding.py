@@ -22,7 +22,6 @@ WINDOW = 22
 BEFORE = 1
 """Padding of the image at the top and left; the windows need 2 more rows and columns than it has."""
 MAX_OBJECTS = 3
-BATCH = 64
 
 CORE = 12
 """The number of foreground pixels that make an object; fewer are noise or the edge of a neighbour."""

@@ -3,8 +3,8 @@ import pytest
 
 from captioner import data
 from captioner.data.corpus import validate
-from captioner.data.scenes import example, make_split, pointing_game, scenes
-from captioner.data.scenes.encoding import BATCH, encode, encode_regions
+from captioner.data.scenes import BATCH, example, make_split, pointing_game, scenes
+from captioner.data.scenes.encoding import encode, encode_regions
 from captioner.data.scenes.grammar import PARAPHRASES, WORDS
 from captioner.data.scenes.scene import CELL, SPLITS, Scene, SceneObject
 from captioner.data.vocabulary import Vocab
