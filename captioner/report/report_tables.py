@@ -95,9 +95,7 @@ def score_tables(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTables
         f"100), with 95 % bootstrap intervals over the images.{few}"
     )
     return ScoreTables(
-        note,
-        Table("Scores with 95 % intervals", head, scores),
-        Table("Statistics of the captions", head, statistics),
+        note, Table("Scores with 95 % intervals", head, scores), Table("Statistics of the captions", head, statistics)
     )
 
 
@@ -140,23 +138,15 @@ def data_table(corpus: Corpus, name: str) -> Table:
     return Table(title, ["split", *(title for title, _ in ROWS.values())], rows)
 
 
-class WordShare(NamedTuple):
-    """A word, and the shares of the captions and of the references that contain it."""
-
-    word: str
-    captions: float
-    references: float
-
-
 class WordUse(NamedTuple):
     """The words of the captions of a run: a summary, and tables of words and captions.
 
-    `rows` are words with the share of captions and of references that contain them; `never` are words of the vocabulary
-    that the run does not use, with their number in the references.
+    `rows` are words with the shares of captions and of references that contain them; `never` are words of the
+    vocabulary that the run does not use, with their number in the references.
     """
 
     summary: str
-    rows: list[WordShare]
+    rows: list[tuple[str, float, float]]
     never: Table
     repeated: Table
 
@@ -167,7 +157,7 @@ def word_use(captions: Sequence[str], scores: dict[str, Any], split: Split, voca
     in_references = _references_with(split, vocab)
     total = max(len(split.captions), 1)
     rows = [
-        WordShare(printable(word, MAX_TEXT), count / max(len(captions), 1), in_references.get(word, 0) / total)
+        (printable(word, MAX_TEXT), count / max(len(captions), 1), in_references.get(word, 0) / total)
         for word, count in used.most_common(MAX_WORDS)
     ]
     unused = [word for word in sorted(in_references, key=lambda word: -in_references[word]) if word not in used]

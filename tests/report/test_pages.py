@@ -23,7 +23,7 @@ from captioner.report.history import History
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
 from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
-from captioner.report.report_tables import Figure, ScoreTables, Table, WordShare, WordUse, figures_of_history, word_use
+from captioner.report.report_tables import Figure, ScoreTables, Table, WordUse, figures_of_history, word_use
 from captioner.report.run_facts import RunFacts
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
@@ -77,7 +77,7 @@ def report_of(text: str) -> bytes:
             data=table,
             scores=ScoreTables(text, table, table),
             gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
-            words=[WordUse(text, [WordShare(text, 1.0, 1.0)], table, table)],
+            words=[WordUse(text, [(text, 1.0, 1.0)], table, table)],
             gradients=chart,
             comparison=Comparison(text, table, [CaptionDifference(text, None, [(text, text, 1.0)], [text])]),
         )
@@ -146,7 +146,7 @@ SPLIT = Split(
 
 def test_words_are_counted() -> None:
     use = word_use(["a cat", "a cat", "a a dog"], {"unk": 0.25, "distinct": 2}, SPLIT, VOCAB)
-    assert use.rows == [WordShare("a", 1.0, 0.75), WordShare("cat", 2 / 3, 0.25), WordShare("dog", 1 / 3, 0.75)]
+    assert use.rows == [("a", 1.0, 0.75), ("cat", 2 / 3, 0.25), ("dog", 1 / 3, 0.75)]
     assert (use.never.rows, use.repeated.rows) == ([["runs", "1"]], [["a cat", "2"]])
     assert use.summary == (
         "3 of 5 words of the vocabulary are used, 1 words of the references are not. "
