@@ -134,7 +134,12 @@ LIBRARIES: Mapping[str, str] = {
 
 
 def library_of(error: ImportError) -> str | None:
-    """Return the module of an extra whose import failed, or None for any other module."""
+    """Return the module of an extra whose import failed, or None for any other module.
+
+    Raises: KeyboardInterrupt if that is why: libraries written in C turn an interrupted import into an ImportError.
+    """
+    if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+        raise KeyboardInterrupt from error
     if error.name and error.name.partition(".")[0] in LIBRARIES:
         return error.name
     from traceback import walk_tb

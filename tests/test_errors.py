@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 import captioner
 from captioner import errors
-from captioner.errors import JOINERS, LIMIT, LONGEST, CaptionerError, ConfigError, install_command, printable, quoted
+from captioner.errors import (
+    JOINERS,
+    LIMIT,
+    LONGEST,
+    CaptionerError,
+    ConfigError,
+    install_command,
+    library_of,
+    printable,
+    quoted,
+)
 
 ERRORS = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
 ANY = st.text(st.characters(codec=None, exclude_categories=()))
@@ -125,3 +135,16 @@ def test_messages_name_the_running_python() -> None:
     files = Path(captioner.__file__).parent.rglob("*.py")
     bare = {path.name for path in files if "pip install" in path.read_text(encoding="utf-8")}
     assert bare <= {"errors.py", "card.py"}
+
+
+def test_an_interrupted_import_is_an_interruption() -> None:
+    def interrupted_import() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed", name="onnxruntime") from error
+
+    with pytest.raises(ImportError) as caught:
+        interrupted_import()
+    with pytest.raises(KeyboardInterrupt):
+        library_of(caught.value)
