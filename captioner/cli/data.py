@@ -100,15 +100,9 @@ Examples:
 """
 )
 @SOURCE
-@click.option("--split", default="train", show_default=True, metavar="SPLIT", help="Show images of SPLIT.")
-@click.option(
-    "-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N",
-    help="Show at most N images.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, show_default=True,
-    help="Seed for choosing the images.",
-)  # fmt: skip
+@click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, help="Seed for choosing the images.")
 @click.option("--html", type=PATH, metavar="FILE", help="Write the images and captions to FILE as an HTML page.")
 @images_option("--html")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")

@@ -53,20 +53,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
-    runs: tuple[Path, ...],
-    ensemble: bool,
-    data: Path | None,
-    splits: tuple[str, ...],
-    captions: Path | None,
-    references: Path | None,
-    against: Path | None,
-    baseline: str | None,
-    coco: Path | None,
-    overwrite: bool,
-    worst: int | None,
-    as_json: bool,
-    overrides: tuple[str, ...],
-) -> None:
+    runs: tuple[Path, ...], ensemble: bool, data: Path | None, splits: tuple[str, ...], captions: Path | None,
+    references: Path | None, against: Path | None, baseline: str | None, coco: Path | None, overwrite: bool,
+    worst: int | None, as_json: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
     """Score captions against reference captions.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model

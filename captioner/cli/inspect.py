@@ -34,10 +34,9 @@ Examples:
 )
 @runs_argument
 @click.option(
-    "--word", type=click.IntRange(1), default=12, show_default=True, metavar="T",
-    help="Position of the word whose loss is differentiated.",
-)  # fmt: skip
-@click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Use the captions of SPLIT.")
+    "--word", type=click.IntRange(1), default=12, metavar="T", help="Position of the word whose loss is differentiated."
+)
+@click.option("--split", default="val", metavar="SPLIT", help="Use the captions of SPLIT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @example_override_option("data.root=birds.h5")
 def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:

@@ -60,7 +60,7 @@ Examples:
     "--output", "folder", type=PATH, required=True, metavar="FOLDER", help="Folder of the package, a new or empty one."
 )
 @click.option("--name", metavar="NAME", help="Name of the model.  [default: that of the run folder]")
-@click.option("--version", default="1.0.0", show_default=True, metavar="V", help="Version of the package.")
+@click.option("--version", default="1.0.0", metavar="V", help="Version of the package.")
 @click.option(
     "--encoder", metavar="RECIPE",
     help="Image encoder of the training images, if the data set of the run does not name it.",
@@ -69,15 +69,9 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace an existing package of the same model.")
 @example_override_option("decode.beam_width=5")
 def package(
-    run: Path,
-    folder: Path,
-    name: str | None,
-    version: str,
-    encoder: str | None,
-    overwrite: bool,
-    overrides: tuple[str, ...],
-    **options: str | Path | None,
-) -> None:
+    run: Path, folder: Path, name: str | None, version: str, encoder: str | None, overwrite: bool,
+    overrides: tuple[str, ...], **options: str | Path | None,
+) -> None:  # fmt: skip
     """Write a model as a Python package.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file or a model.

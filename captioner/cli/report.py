@@ -13,8 +13,9 @@ from captioner.cli.shared_options import (
     PATH,
     data_option,
     example_override_option,
-    images_hint,
     images_option,
+    n_best_option,
+    report_missing,
     runs_argument,
 )
 from captioner.errors import UsageError
@@ -45,32 +46,20 @@ Examples:
     "and captions of eight images, and reloads itself in the browser.",
 )  # fmt: skip
 @data_option("Score on the data set FILE instead of that of the first run")
-@click.option("--split", default="val", show_default=True, metavar="SPLIT", help="Score the captions of SPLIT.")
+@click.option("--split", default="val", metavar="SPLIT", help="Score the captions of SPLIT.")
 @images_option("the page")
 @click.option(
-    "-n", "--number", type=click.IntRange(min=1, max=1000), default=24, show_default=True, metavar="N",
+    "-n", "--number", type=click.IntRange(min=1, max=1000), default=24, metavar="N",
     help="Show at most N images: the best and the worst by CIDEr-D, and some between them.",
 )  # fmt: skip
-@click.option(
-    "--n-best", type=click.IntRange(min=1, max=100), default=5, show_default=True, metavar="N",
-    help="Show N captions per image, those of a beam of at least this width. The scores do not depend on it.",
-)  # fmt: skip
+@n_best_option(5, "Show N captions per image, those of a beam of at least this width. The scores do not depend on it.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --output file.")
 @example_override_option("decode.beam_width=5")
 @click.pass_context
 def report(
-    context: click.Context,
-    runs: tuple[Path, ...],
-    path: Path | None,
-    follow: bool,
-    data: Path | None,
-    split: str,
-    images: Path | None,
-    number: int,
-    n_best: int,
-    overwrite: bool,
-    overrides: tuple[str, ...],
-) -> None:
+    context: click.Context, runs: tuple[Path, ...], path: Path | None, follow: bool, data: Path | None, split: str,
+    images: Path | None, number: int, n_best: int, overwrite: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
     """Write an HTML report of runs.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
@@ -98,9 +87,8 @@ def report(
     selection = Selection(overrides, data, split, images, number, n_best)
     done = write_report(path, runs, selection, overwrite)
     output.warnings(done.warnings)
-    if (gallery := done.page.gallery) and gallery.missing:
-        photographs = f"{gallery.missing:,} of {len(gallery.entries):,} photographs"
-        output.problem(f"{photographs} not found or unreadable; {images_hint(done.about, images)}")
+    if gallery := done.page.gallery:
+        report_missing(gallery, done.about, images)
     output.note(f"{path}: written")
 
 

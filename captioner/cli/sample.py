@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,18 @@ from captioner.cli.shared_options import (
     data_option,
     ensemble_option,
     example_override_option,
-    images_hint,
     images_option,
+    n_best_option,
     photographs_option,
     recipe_options,
+    report_missing,
 )
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
-    from captioner.inference.output_files import AttentionFiles, Sidecars
+    from captioner.inference.output_files import CaptionSink
     from captioner.report.image_pages import AttentionPage
 
 PAGES = (".html", ".htm")
@@ -57,67 +58,39 @@ Examples:
     "--split", metavar="SPLIT", help="Caption the images of SPLIT.  [default: val, if no photographs are given]"
 )
 @click.option(
-    "--features",
-    type=PATH,
-    metavar="FILE",
+    "--features", type=PATH, metavar="FILE",
     help="Write captions for precomputed image features, one for each row of the array `features` in the HDF5 file "
     "FILE, with the array `regions` for attention.",
-)
+)  # fmt: skip
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
 @photographs_option
-@click.option(
-    "--n-best",
-    type=click.IntRange(min=1, max=100),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Write N captions per image. A narrower beam is widened to N, which may change the first caption.",
-)
+@n_best_option(1, "Write N captions per image. A narrower beam is widened to N, which may change the first caption.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
-    "--write-sidecar",
-    metavar="SUFFIX",
+    "--write-sidecar", metavar="SUFFIX",
     help="Also write each caption to a file beside its photograph: with .txt, photo.jpg gets photo.txt.",
-)
+)  # fmt: skip
 @click.option(
-    "--coco",
-    type=PATH,
-    metavar="FILE",
+    "--coco", type=PATH, metavar="FILE",
     help="Also write the first caption of each image to FILE in COCO's results format.",
-)
+)  # fmt: skip
 @click.option(
-    "--attention",
-    type=PATH,
-    metavar="FILE|FOLDER",
+    "--attention", type=PATH, metavar="FILE|FOLDER",
     help="Also write the attention maps of each image's first caption: with the pictures to one page FILE.html, or to "
     "FOLDER, one JSON file per image. The model must have attention.",
-)
+)  # fmt: skip
 @images_option("--attention FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
-    run: Path,
-    names: tuple[Path, ...],
-    ensemble: bool,
-    data: Path | None,
-    split: str | None,
-    features: Path | None,
-    number: int | None,
-    mpi: bool,
-    n_best: int,
-    as_json: bool,
-    write_sidecar: str | None,
-    coco: Path | None,
-    attention: Path | None,
-    images: Path | None,
-    overwrite: bool,
-    encoder: str | None,
-    encoder_option: dict[str, str],
+    run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
+    number: int | None, mpi: bool, n_best: int, as_json: bool, write_sidecar: str | None, coco: Path | None,
+    attention: Path | None, images: Path | None, overwrite: bool, encoder: str | None, encoder_option: dict[str, str],
     overrides: tuple[str, ...],
-) -> int:
+) -> int:  # fmt: skip
     """Write captions for images.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
@@ -135,7 +108,6 @@ def sample(
     with sharing_photographs(mpi) as ranks:
         from captioner.inference.find_checkpoint import is_run
 
-        is_page = attention is not None and attention.suffix.lower() in PAGES
         runs = [run, *takewhile(is_run, names)]
         photos = names[len(runs) - 1 :]
         if late := [name for name in photos if is_run(name)]:
@@ -149,42 +121,27 @@ def sample(
              "--write-sidecar, --encoder and --encoder-option need photographs"),
             (overwrite and write_sidecar is None and coco is None and attention is None,
              "--overwrite needs --write-sidecar, --coco or --attention"),
-            (images is not None and (not is_page or photos or features is not None),
+            (images is not None and (not _is_page(attention) or photos or features is not None),
              "--images needs --attention FILE.html and the images of a split"),
             (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
-        page = maps = sidecars = None
-        if write_sidecar is not None:
-            from captioner.inference.output_files import Sidecars, check_suffix  # need Pillow
-
-            check_suffix(write_sidecar)
-            sidecars = Sidecars(write_sidecar, overwrite)
-        if coco is not None:
-            from captioner.evaluation.caption_files import check_results_output
-
-            ranks.on_rank_0(lambda: check_results_output(coco, overwrite))
-        if attention is not None and is_page:
-            from captioner.report.image_pages import AttentionPage
-
-            page = AttentionPage(attention, overwrite)
-        elif attention is not None:
-            from captioner.inference.output_files import check_folder
-
-            ranks.on_rank_0(lambda: check_folder(attention))
         from captioner.inference.load import captioner_of, open_corpus, open_runs
 
         loaded = open_runs(runs, overrides)
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
+        sinks: list[CaptionSink] = []
+        ranks.on_rank_0(
+            lambda: sinks.extend(_open_sinks(coco, write_sidecar, attention, overwrite, loaded.meta.encoder))
+        )
+        page = _open_page(attention, overwrite)
+        if page is not None:
+            sinks.append(page)
         if attention is not None:
             from captioner.inference.caption import check_attention
 
             check_attention(loaded)
-        if attention is not None and page is None:
-            from captioner.inference.output_files import AttentionFiles
-
-            maps = AttentionFiles(attention, loaded.meta.encoder, overwrite)
         corpus: Corpus | None = None
         captions: Iterable[Caption | DataError]
         if photos:
@@ -194,6 +151,8 @@ def sample(
             captioner, paths = captioner_of(loaded), photo_paths(_photo_names(photos))
             captions = captioner.caption_photos(paths, opened, n_best, number, attention is not None, ranks)
             captions = _with_warning(captions, photo_warning(loaded))
+            if page is not None:
+                page.find = lambda caption: Path(caption.image)
         elif features is not None:
             captioner = captioner_of(loaded)
             captions = captioner.caption_features(features, number, n_best, attention is not None)
@@ -202,35 +161,54 @@ def sample(
             of_split = corpus.split(split or "val")
             captioner = captioner_of(loaded, corpus if data is None else None)
             captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, attention is not None)
+            if page is not None:
+                from captioner.report.image_pages import pictures_by_name
+
+                page.find = pictures_by_name(corpus, split or "val", images)
         if ranks.rank != 0:
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
         output.warnings(captioner.warnings)
-        if page is not None and photos:
-            page.find = lambda caption: Path(caption.image)
-        elif page is not None and corpus is not None:
-            from captioner.report.image_pages import pictures_by_name
-
-            page.find = pictures_by_name(corpus, split or "val", images)
-        results: dict[str, str] = {}
-        keep: list[Callable[[Caption], None]] = []
-        if coco is not None:  # a photograph may be given twice
-            keep.append(lambda caption: results.update({caption.image: caption.text}))
-        if sidecars is not None:
-            keep.append(sidecars.write)
-        if page is not None:
-            keep.append(page.add)
-        code = _print(captions, as_json, keep, maps)
-        if coco is not None:
-            from captioner.evaluation.caption_files import write_results
-
-            write_results(coco, list(results), list(results.values()), overwrite)
-        _report_files(sidecars, maps, page)
-        if page is not None and corpus is not None and page.gallery.missing:
-            gallery = page.gallery
-            missing = f"{gallery.missing:,} of {len(gallery.entries):,} photographs not found or unreadable"
-            output.problem(f"{missing}; {images_hint(corpus.about, images)}")
+        code = _print(captions, as_json, sinks, attention is not None and page is None)
+        for sink in sinks:
+            kept, written = sink.finish()
+            if kept:
+                output.problem(kept)
+            if written:
+                output.note(written)
+        if page is not None and corpus is not None:
+            report_missing(page.gallery, corpus.about, images)
         return ranks.from_rank_0(code)
+
+
+def _is_page(attention: Path | None) -> bool:
+    return attention is not None and attention.suffix.lower() in PAGES
+
+
+def _open_page(attention: Path | None, overwrite: bool) -> AttentionPage | None:
+    if attention is None or not _is_page(attention):
+        return None
+    from captioner.report.image_pages import AttentionPage
+
+    return AttentionPage(attention, overwrite)
+
+
+def _open_sinks(
+    coco: Path | None, write_sidecar: str | None, attention: Path | None, overwrite: bool, encoder: str
+) -> Iterator[CaptionSink]:
+    """Check and yield the files that captions are written to, apart from a page."""
+    if coco is not None:
+        from captioner.evaluation.caption_files import ResultsFile
+
+        yield ResultsFile(coco, overwrite)
+    if write_sidecar is not None:
+        from captioner.inference.output_files import Sidecars  # needs Pillow
+
+        yield Sidecars(write_sidecar, overwrite)
+    if attention is not None and not _is_page(attention):
+        from captioner.inference.output_files import AttentionFiles
+
+        yield AttentionFiles(attention, encoder, overwrite)
 
 
 def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) -> Iterator[Caption | DataError]:
@@ -243,43 +221,30 @@ def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) 
 
 
 def _print(
-    captions: Iterable[Caption | DataError],
-    as_json: bool,
-    keep: Sequence[Callable[[Caption], None]],
-    maps: AttentionFiles | None,
+    captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink], names_files: bool
 ) -> int:
-    """Print captions, write their attention, pass each to the functions `keep`, and report failures.
+    """Write captions to the sinks and print them, with `names_files` also the files of their attention.
 
-    Return the exit code. If captions are also written to files, all are, even if the reader of stdout closes the pipe.
+    Failures are reported. Return the exit code. If captions are also written to files, all are, even if the reader of
+    stdout closes the pipe.
     """
-    failures: list[CaptionerError] = []
+    code = 0
     for caption in captions:
-        with _reported(failures):
-            if isinstance(caption, DataError):
-                raise caption
-            more: dict[str, Any] = {}
-            if maps is not None:
-                more["attention"] = None
-                with _reported(failures):
-                    file = maps.write(caption)
-                    more["attention"] = None if file is None else {"weights": str(file)}
-            with output.ignoring_a_closed_pipe() if keep or maps is not None else nullcontext():
-                _print_caption(caption, as_json, more)
-            for save in keep:
-                save(caption)
-    return 1 if failures else 0
-
-
-@contextmanager
-def _reported(failures: list[CaptionerError]) -> Iterator[None]:
-    """Report an error of a caption and add it to a list; a failed write to stdout ends the command."""
-    try:
-        yield
-    except output.OutputError:
-        raise
-    except CaptionerError as error:
-        output.problem(error)
-        failures.append(error)
+        if isinstance(caption, DataError):
+            output.problem(caption)
+            code = 1
+            continue
+        file: Path | None = None
+        for sink in sinks:
+            try:
+                file = sink.write(caption)
+            except CaptionerError as error:
+                output.problem(error)
+                code = 1
+        more = {"attention": file and {"weights": str(file)}} if names_files else {}
+        with output.ignoring_a_closed_pipe() if sinks else nullcontext():
+            _print_caption(caption, as_json, more)
+    return code
 
 
 def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:
@@ -293,22 +258,6 @@ def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> Non
         output.result("", text, f"{log_prob:.2f}")
     for reference in caption.references:
         output.result("", f"  {' '.join(reference.split())}")
-
-
-def _report_files(sidecars: Sidecars | None, maps: AttentionFiles | None, page: AttentionPage | None) -> None:
-    """Write the page, and print what was written and which existing files were kept."""
-    replaces = "already, not replaced; --overwrite replaces existing files"
-    if sidecars is not None and sidecars.kept:
-        output.problem(f"{sidecars.kept:,} sidecar{'s exist' if sidecars.kept > 1 else ' exists'} {replaces}")
-    if page is not None:
-        page.write()
-        shown = len(page.gallery.entries)
-        number = f"{shown:,}" if shown == page.captions else f"the first {shown:,} of {page.captions:,}"
-        output.note(f"{page.path}: attention maps of {number} image{'s' * (page.captions != 1)} written")
-    if maps is not None and maps.kept:
-        output.problem(f"attention maps of {maps.kept:,} image{'s' * (maps.kept > 1)} exist {replaces}")
-    if maps is not None and maps.files:
-        output.note(f"{maps.folder}: attention maps of {len(maps.files):,} image{'s' * (len(maps.files) > 1)} written")
 
 
 def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:

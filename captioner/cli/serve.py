@@ -20,51 +20,40 @@ Examples:
 """
 )
 @run_argument
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
-    help="Port to listen on; 0 is any free one.",
-)  # fmt: skip
+    "--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="Port to listen on; 0 is any free one."
+)
 @click.option(
     "--allow-host", multiple=True, metavar="NAME",
     help="Accept requests to the host NAME, such as that of a reverse proxy; may be repeated.",
 )  # fmt: skip
 @click.option(
-    "--max-bytes", type=click.IntRange(1, 1 << 30), default=Limits.max_bytes, show_default=True, metavar="N",
+    "--max-bytes", type=click.IntRange(1, 1 << 30), default=Limits.max_bytes, metavar="N",
     help="Maximum bytes of a photograph.",
 )  # fmt: skip
 @click.option(
-    "--max-pixels", type=click.IntRange(1, MAX_PIXELS), default=Limits.max_pixels, show_default=True, metavar="N",
+    "--max-pixels", type=click.IntRange(1, MAX_PIXELS), default=Limits.max_pixels, metavar="N",
     help="Maximum pixels of a photograph.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, metavar="N",
+    "--workers", type=click.IntRange(1, 64), default=Limits.workers, metavar="N",
     help="Caption N photographs at the same time.",
 )  # fmt: skip
 @click.option(
-    "--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, metavar="N",
+    "--queue", type=click.IntRange(1, 10_000), default=Limits.queue, metavar="N",
     help="Maximum number of photographs that wait.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=Limits.seconds, show_default=True, metavar="SECONDS",
+    "--timeout", type=click.FloatRange(0.1, 3600), default=Limits.seconds, metavar="SECONDS",
     help="Maximum time from a photograph to its caption.",
 )  # fmt: skip
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def serve(
-    run: Path,
-    host: str,
-    port: int,
-    allow_host: tuple[str, ...],
-    max_bytes: int,
-    max_pixels: int,
-    workers: int,
-    queue: int,
-    timeout: float,
-    encoder: str | None,
-    encoder_option: dict[str, str],
-    overrides: tuple[str, ...],
-) -> int:
+    run: Path, host: str, port: int, allow_host: tuple[str, ...], max_bytes: int, max_pixels: int, workers: int,
+    queue: int, timeout: float, encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+) -> int:  # fmt: skip
     """Caption photographs on a local web page.
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model

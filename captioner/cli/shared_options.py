@@ -6,14 +6,18 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from captioner.cli import output
 from captioner.cli.completion import complete_override, complete_run
 from captioner.config.option_table import PREPARE_OPTIONS, Option, build
 from captioner.config.options import Prepare
 from captioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from captioner.report.gallery import Gallery
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,25 +61,17 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
 
 override_option = example_override_option("model.cell=rnn")
 teacher_override_option = _overrides(
-    "--teacher-set",
-    "teacher_overrides",
-    used_by="the teachers",
+    "--teacher-set", "teacher_overrides", used_by="the teachers",
     help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
-)
+)  # fmt: skip
 
 
 def config_options(command: Command) -> Command:
     """Add `-c/--config` and `-o/--set`, as the arguments `config_file` and `overrides`."""
-    config_file = click.option(
-        "-c",
-        "--config",
-        "config_file",
-        type=PATH,
-        metavar="CONFIG",
-        help="YAML config file, or the name of a shipped config (`captioner config list`).  "
-        "[default: built-in defaults]",
+    what = "YAML config file, or the name of a shipped config (`captioner config list`).  [default: built-in defaults]"
+    return click.option("-c", "--config", "config_file", type=PATH, metavar="CONFIG", help=what)(
+        override_option(command)
     )
-    return config_file(override_option(command))
 
 
 ensemble_option = click.option(
@@ -83,23 +79,24 @@ ensemble_option = click.option(
 )
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")
 list_option = click.option(
-    "--list",
-    "lists",
-    multiple=True,
-    metavar="SPLIT=FILE",
+    "--list", "lists", multiple=True, metavar="SPLIT=FILE",
     help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
-)
+)  # fmt: skip
+
+
+def n_best_option(default: int, help: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `--n-best`."""
+    bounds = click.IntRange(min=1, max=100)
+    return click.option("--n-best", type=bounds, default=default, metavar="N", help=help)
 
 
 def data_option(purpose: str) -> Callable[[Command], Command]:
     """Return a decorator that adds `--data`, with its purpose in its help."""
-    return click.option(
-        "--data",
-        type=PATH,
-        metavar="FILE",
-        help=f"{purpose}: a file written by `captioner prepare`, a folder of CS231n's assignment, or `scenes`. Its "
-        "features must be from the same encoder; its vocabulary may differ.",
+    what = (
+        f"{purpose}: a file written by `captioner prepare`, a folder of CS231n's assignment, or `scenes`. Its features "
+        "must be from the same encoder; its vocabulary may differ."
     )
+    return click.option("--data", type=PATH, metavar="FILE", help=what)
 
 
 def images_option(purpose: str) -> Callable[[Command], Command]:
@@ -115,6 +112,13 @@ def images_hint(about: Mapping[str, Any], images: Path | None) -> str:
     return f"set their folder with --images{example}"
 
 
+def report_missing(gallery: Gallery, about: Mapping[str, Any], images: Path | None) -> None:
+    """Report how many photographs of a gallery are missing, and what to try."""
+    if missing := gallery.missing:
+        photographs = f"{missing:,} of {len(gallery.entries):,} photographs not found or unreadable"
+        output.problem(f"{photographs}; {images_hint(about, images)}")
+
+
 def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for value in values:
@@ -126,13 +130,10 @@ def _encoder_option(context: click.Context, parameter: click.Parameter, values: 
 
 
 encoder_options = click.option(
-    "--encoder-option",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=_encoder_option,
+    "--encoder-option", multiple=True, metavar="KEY=VALUE", callback=_encoder_option,
     help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
     "may be repeated.",
-)
+)  # fmt: skip
 
 
 def recipe_options(command: Command) -> Command:
@@ -169,7 +170,6 @@ def _prepare_option(option: Option) -> Callable[[Command], Command]:
         is_flag=option.kind is bool,
         type=click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind,
         default=option.default,
-        show_default=option.default is not None and option.kind is not bool,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),

@@ -54,25 +54,18 @@ Examples:
     "file, else data.source]",
 )  # fmt: skip
 @click.option(
-    "--resume",
-    type=PATH,
-    metavar="FOLDER",
-    shell_complete=complete_run,
+    "--resume", type=PATH, metavar="FOLDER", shell_complete=complete_run,
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
-)
+)  # fmt: skip
 @click.option(
-    "--resume-or-start",
-    type=PATH,
-    metavar="FOLDER",
+    "--resume-or-start", type=PATH, metavar="FOLDER",
     help="Resume the run in FOLDER if it has a checkpoint, else start it; if it has ended, do nothing. For schedulers, "
     "which repeat a command.",
-)
+)  # fmt: skip
 @click.option(
-    "--overfit",
-    type=click.IntRange(1),
-    metavar="N",
+    "--overfit", type=click.IntRange(1), metavar="N",
     help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
-)
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @training_option
 @click.option(
@@ -85,19 +78,10 @@ Examples:
 )  # fmt: skip
 @images_option("--report")
 def train(
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    data: Path | None,
-    run: Path | None,
-    resume: Path | None,
-    resume_or_start: Path | None,
-    overfit: int | None,
-    overwrite: bool,
-    mpi: bool,
-    profile: bool,
-    report: bool,
+    config_file: Path | None, overrides: tuple[str, ...], data: Path | None, run: Path | None, resume: Path | None,
+    resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool, profile: bool, report: bool,
     images: Path | None,
-) -> int:
+) -> int:  # fmt: skip
     """Train a captioning model.
 
     The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5, summary.json and, if
@@ -194,15 +178,9 @@ Examples:
 @teacher_override_option
 @override_option
 def distill(
-    teachers: tuple[Path, ...],
-    run: Path,
-    captions: Path | None,
-    overwrite: bool,
-    profile: bool,
-    mpi: bool,
-    teacher_overrides: tuple[str, ...],
-    overrides: tuple[str, ...],
-) -> int:
+    teachers: tuple[Path, ...], run: Path, captions: Path | None, overwrite: bool, profile: bool, mpi: bool,
+    teacher_overrides: tuple[str, ...], overrides: tuple[str, ...],
+) -> int:  # fmt: skip
     """Train a model on the captions of teachers.
 
     Sequence-level knowledge distillation: TEACHER (a run, a checkpoint or a model) captions the training images by beam

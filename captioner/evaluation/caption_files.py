@@ -17,6 +17,7 @@ from captioner.data.readers.records import image_name, parse_json
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
+from captioner.inference.caption import Caption
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, read_bytes, read_start
 
@@ -46,6 +47,27 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 def check_results_output(path: Path, overwrite: bool) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
     check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["))
+
+
+class ResultsFile:
+    """A results file of captions, one per image; a photograph may be given twice.
+
+    Raises: as `check_results_output`.
+    """
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        check_results_output(path, overwrite)
+        self.path, self.overwrite = path, overwrite
+        self._captions: dict[str, str] = {}
+
+    def write(self, caption: Caption) -> None:
+        """Add a caption."""
+        self._captions[caption.image] = caption.text
+
+    def finish(self) -> tuple[str, str]:
+        """Write the file; nothing is to be reported. Raises: as `write_results`."""
+        write_results(self.path, [*self._captions], [*self._captions.values()], self.overwrite)
+        return "", ""
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
+from typing import Protocol
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.photo import is_photo_suffix
@@ -27,22 +28,34 @@ RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in
 """Names of devices on Windows, with any suffix."""
 
 
-def check_suffix(suffix: str) -> None:
-    """Check the suffix of sidecar files: that of a photograph would replace photographs. Raises: UsageError."""
-    if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
-        raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
+KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
-def check_folder(folder: Path) -> None:
-    """Check that a folder, which is created with the first file, is not a file. Raises: UsageError."""
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise UsageError(f"{folder}: expected a folder for attention maps, got a file; name another folder")
+class CaptionSink(Protocol):
+    """Files that captions are written to."""
+
+    def write(self, caption: Caption) -> Path | None:
+        """Write a caption; return the file with its attention, if there is one.
+
+        Raises: CaptionerError when it cannot be written; others may follow.
+        """
+
+    def finish(self) -> tuple[str, str]:
+        """Complete the files; return which existing files were kept, and what was written, if that is to be reported.
+
+        Raises: CaptionerError when a file cannot be written.
+        """
 
 
 class Sidecars:
-    """Writes one text file per photograph. An existing file is kept unless `overwrite` is set."""
+    """Writes one text file per photograph. An existing file is kept unless `overwrite` is set.
+
+    Raises: UsageError for a suffix of photographs, which would be replaced, or none.
+    """
 
     def __init__(self, suffix: str, overwrite: bool = False) -> None:
+        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
+            raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
         self.suffix = suffix
         self.overwrite = overwrite
         self.kept = 0
@@ -70,14 +83,22 @@ class Sidecars:
         with writing(path):
             write_atomically(path, f"{caption.text}\n".encode())
 
+    def finish(self) -> tuple[str, str]:
+        """Return how many existing files were kept."""
+        return f"{self.kept:,} sidecar{'s exist' if self.kept > 1 else ' exists'} {KEPT}" if self.kept else "", ""
+
 
 class AttentionFiles:
     """Writes the attention maps of captions to a folder, which is created; existing files are kept unless `overwrite`.
 
     `encoder` is the identity of the encoder whose regions they are.
+
+    Raises: UsageError if the folder is a file.
     """
 
     def __init__(self, folder: Path, encoder: str, overwrite: bool = False) -> None:
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise UsageError(f"{folder}: expected a folder for attention maps, got a file; name another folder")
         self.folder, self.encoder, self.overwrite = folder, encoder, overwrite
         self.kept = 0
         """The number of captions whose files existed and were kept."""
@@ -113,6 +134,13 @@ class AttentionFiles:
             raise CaptionerError(f"{error}; no further attention maps are written") from error
         self.files[caption.image] = file
         return file
+
+    def finish(self) -> tuple[str, str]:
+        """Return how many existing files were kept, and how many were written."""
+        kept = f"attention maps of {self.kept:,} image{'s' * (self.kept > 1)} exist {KEPT}" if self.kept else ""
+        number = len(self.files)
+        written = f"{self.folder}: attention maps of {number:,} image{'s' * (number > 1)} written" if number else ""
+        return kept, written
 
     def _stem(self, image: str) -> str:
         """Return a file name for an image: its name, with a digest if that is unsafe or belongs to another image."""

@@ -12,7 +12,7 @@ import pytest
 from captioner.errors import CaptionerError, UsageError, printable
 from captioner.images import photo
 from captioner.inference.caption import Attention, Caption
-from captioner.inference.output_files import AttentionFiles, Sidecars, check_folder, check_suffix
+from captioner.inference.output_files import AttentionFiles, Sidecars
 
 
 def caption_of(path: Path) -> Caption:
@@ -78,11 +78,11 @@ def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Cal
 
 def test_the_suffix_of_sidecars_is_not_that_of_a_photograph() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
-        check_suffix(suffix)
+        Sidecars(suffix)
     originals = (".cr2", ".NEF", ".dng", ".jxl", ".raw")
     for suffix in ("", ".", "txt", "./x", ".a/b", *photo.SUFFIXES, *photo.HEIC_SUFFIXES, ".JPG", ".HEIF", *originals):
         with pytest.raises(UsageError) as caught:
-            check_suffix(suffix)
+            Sidecars(suffix)
         assert str(caught.value) == f"--write-sidecar {suffix}: expected a suffix such as .txt"
 
 
@@ -203,9 +203,9 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("file", "link"):
         with pytest.raises(UsageError, match=rf"{name}: expected a folder for attention maps, got a file; name"):
-            check_folder(tmp_path / name)
-    check_folder(tmp_path)
-    check_folder(tmp_path / "new" / "folder")
+            AttentionFiles(tmp_path / name, "e")
+    AttentionFiles(tmp_path, "e")
+    AttentionFiles(tmp_path / "new" / "folder", "e")
     assert names(tmp_path) == ["file", "link"]
 
 
