@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, split_arg_string
-
-RUNS = Path("runs")
-"""The default folder of runs."""
-CHECKPOINTS = ("best.h5", "last.h5")
 
 
 def complete_override(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
@@ -33,18 +28,12 @@ def complete_override(context: click.Context, parameter: click.Parameter, incomp
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete run folders and installed models; if there are none, let the shell complete files."""
-    from captioner.inference.find_checkpoint import installed_names
+    from captioner.inference.find_checkpoint import RUNS, installed_names, runs_in
 
-    models = (name for name in installed_names() if name.startswith(incomplete))
-    return [*map(CompletionItem, (*_runs(incomplete), *models))] or [CompletionItem(incomplete, type="file")]
-
-
-def _runs(incomplete: str) -> Iterator[str]:
-    """Yield the run folders in `runs`, and beside the incomplete path, that start with it."""
-    for folder in dict.fromkeys((RUNS, Path(os.path.dirname(incomplete)))):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if str(path).startswith(incomplete) and any((path / name).exists() for name in CHECKPOINTS):
-                yield str(path)
+    folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
+    runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]
+    names = [name for name in (*runs, *installed_names()) if name.startswith(incomplete)]
+    return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
 
 
 @add_completion_class

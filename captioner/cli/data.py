@@ -12,6 +12,7 @@ from captioner.cli import output
 from captioner.cli.shared_options import (
     PATH,
     config_options,
+    examples,
     images_hint,
     images_option,
     list_option,
@@ -28,24 +29,12 @@ SOURCE = click.argument("source", required=False, metavar="[SOURCE]")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  captioner data check photos/captions.csv
-  captioner data show birds.h5
-"""
-)
+@click.group(epilog=examples("data check photos/captions.csv", "data show birds.h5"))
 def data() -> None:
     """Check, summarize and show data sets."""
 
 
-@data.command(
-    epilog="""\b
-Examples:
-  captioner data check photos/captions.csv
-  captioner data check birds.h5
-"""
-)
+@data.command(epilog=examples("data check photos/captions.csv", "data check birds.h5"))
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @prepare_options
 @list_option
@@ -68,13 +57,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     return 1 if issues else 0
 
 
-@data.command(
-    epilog="""\b
-Examples:
-  captioner data summary birds.h5
-  captioner data summary scenes --json
-"""
-)
+@data.command(epilog=examples("data summary birds.h5", "data summary scenes --json"))
 @SOURCE
 @config_options
 @JSON
@@ -92,13 +75,7 @@ def summary(source: str | None, config_file: Path | None, overrides: tuple[str, 
     print_summary(contents, source or "data set of the config", as_json)
 
 
-@data.command(
-    epilog="""\b
-Examples:
-  captioner data show birds.h5 --split val -n 3
-  captioner data show scenes --html scenes.html
-"""
-)
+@data.command(epilog=examples("data show birds.h5 --split val -n 3", "data show scenes --html scenes.html"))
 @SOURCE
 @click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")

@@ -24,6 +24,7 @@ import click
 
 import captioner
 from captioner.cli import output
+from captioner.cli.shared_options import examples
 from captioner.errors import LIBRARIES, install_command
 from captioner.parallel import hardware
 
@@ -60,13 +61,7 @@ MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 """Modules that are not named like their packages."""
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  captioner doctor
-  captioner doctor --json
-"""
-)
+@click.command(epilog=examples("doctor", "doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool) -> int:
     """Check the installation and describe the machine.

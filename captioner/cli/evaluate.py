@@ -10,7 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.completion import complete_run
-from captioner.cli.shared_options import PATH, data_option, ensemble_option, example_override_option
+from captioner.cli.shared_options import PATH, data_option, ensemble_option, example_override_option, examples
 from captioner.errors import UsageError, printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner evaluate runs/scenes
-  captioner evaluate runs/scenes --split heldout --json
-  captioner evaluate runs/scenes --baseline nn --worst 5
-  captioner evaluate runs/one runs/two runs/three
-  captioner evaluate --ensemble runs/one runs/two -o decode.beam_width=5
-  captioner evaluate runs/birds --data other-birds.h5
-  captioner evaluate --captions results.json --references captions.json
-"""
+    epilog=examples(
+        "evaluate runs/scenes",
+        "evaluate runs/scenes --split heldout --json",
+        "evaluate runs/scenes --baseline nn --worst 5",
+        "evaluate runs/one runs/two runs/three",
+        "evaluate --ensemble runs/one runs/two -o decode.beam_width=5",
+        "evaluate runs/birds --data other-birds.h5",
+        "evaluate --captions results.json --references captions.json",
+    )
 )
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...", shell_complete=complete_run)
 @ensemble_option

@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from captioner.cli import output as out
-from captioner.cli.shared_options import PATH, example_override_option, run_argument
+from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner export runs/scenes --format onnx --output scenes-onnx
-  captioner export runs/scenes --format safetensors --output scenes.safetensors --dtype float16
-"""
+    epilog=examples(
+        "export runs/scenes --format onnx --output scenes-onnx",
+        "export runs/scenes --format safetensors --output scenes.safetensors --dtype float16",
+    )
 )
 @run_argument
 @click.option(
@@ -55,11 +54,9 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
 
 @click.command(
     "import",
-    epilog="""\b
-Examples:
-  captioner import scenes.safetensors --output runs/imported
-  captioner import scenes.safetensors --output imported.h5
-""",
+    epilog=examples(
+        "import scenes.safetensors --output runs/imported", "import scenes.safetensors --output imported.h5"
+    ),
 )
 @click.argument("file", type=PATH, metavar="FILE")
 @click.option(

@@ -8,29 +8,20 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import config_options, example_override_option, runs_argument
+from captioner.cli.shared_options import config_options, example_override_option, examples, runs_argument
 
 WIDTH = 36
 DECADES = 6
 """Powers of ten between an empty bar and a full one."""
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  captioner inspect gradients runs/scenes
-"""
-)
+@click.group(epilog=examples("inspect gradients runs/scenes"))
 def inspect() -> None:
     """Analyze a trained model."""
 
 
 @inspect.command(
-    epilog="""\b
-Examples:
-  captioner inspect gradients runs/scenes
-  captioner inspect gradients runs/scenes runs/other --word 5 --json
-"""
+    epilog=examples("inspect gradients runs/scenes", "inspect gradients runs/scenes runs/other --word 5 --json")
 )
 @runs_argument
 @click.option(
@@ -70,13 +61,7 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
             output.result(f"    mean factor per step: {factor:.2f}")
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  captioner gradcheck
-  captioner gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full
-"""
-)
+@click.command(epilog=examples("gradcheck", "gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full"))
 @config_options
 @click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
 def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import PATH, example_override_option, run_argument
+from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
 from captioner.errors import CheckpointError, UsageError, pip_command
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ def _build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner package runs/scenes --output models/scenes
-  captioner package runs/birds --output birds --name birds --version 1.1.0 --license cc-by-4.0 -o decode.beam_width=5
-"""
+    epilog=examples(
+        "package runs/scenes --output models/scenes",
+        "package runs/birds --output birds --name birds --version 1.1.0 --license cc-by-4.0 -o decode.beam_width=5",
+    )
 )
 @run_argument
 @click.option(
@@ -89,13 +88,7 @@ def package(
     output.note(f"try: {pip_command(str(folder))} && captioner sample {info.name} photo.jpg")
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  captioner card runs/scenes
-  captioner card runs/scenes --dataset "generated scenes" --license mit
-"""
-)
+@click.command(epilog=examples("card runs/scenes", 'card runs/scenes --dataset "generated scenes" --license mit'))
 @run_argument
 @card_options
 def card(run: Path, **options: str | Path | None) -> None:
@@ -126,13 +119,7 @@ def card(run: Path, **options: str | Path | None) -> None:
     output.text(model_card(collect_facts(model, default_name(model.path), _build_card_options(options))))
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  captioner models
-  captioner models --json
-"""
-)
+@click.command(epilog=examples("models", "models --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 def models(as_json: bool) -> int:
     """List the installed models.

@@ -14,6 +14,7 @@ from captioner.cli.processes import sharing_photographs, warn_of_oversubscriptio
 from captioner.cli.shared_options import (
     PATH,
     encoder_options,
+    examples,
     list_option,
     photographs_option,
     prepare_config,
@@ -32,11 +33,10 @@ SCENES = "warning: encoder scenes is for generated scenes; for photographs, try 
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner prepare photos/captions.csv --output birds.h5
-  captioner prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5
-"""
+    epilog=examples(
+        "prepare photos/captions.csv --output birds.h5",
+        "prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5",
+    )
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", "file", type=PATH, required=True, metavar="FILE", help="Write the data set to FILE.")

@@ -13,6 +13,7 @@ from captioner.cli.shared_options import (
     PATH,
     data_option,
     example_override_option,
+    examples,
     images_option,
     n_best_option,
     report_missing,
@@ -27,13 +28,12 @@ NICE = 5
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner report runs/scenes --output report.html
-  captioner report runs/scenes-attention runs/scenes --output compared.html --split test
-  captioner report runs/birds --output birds.html --images photos/ -n 50
-  captioner report runs/scenes --follow      # while it is trained
-"""
+    epilog=examples(
+        "report runs/scenes --output report.html",
+        "report runs/scenes-attention runs/scenes --output compared.html --split test",
+        "report runs/birds --output birds.html --images photos/ -n 50",
+        "report runs/scenes --follow      # while it is trained",
+    )
 )
 @runs_argument
 @click.option(

@@ -20,6 +20,7 @@ from captioner.cli.shared_options import (
     data_option,
     ensemble_option,
     example_override_option,
+    examples,
     images_option,
     n_best_option,
     photographs_option,
@@ -40,15 +41,14 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner sample runs/birds new.jpg holiday/
-  captioner sample runs/scenes --split val -n 10
-  captioner sample runs/scenes/last.h5 --features new.h5 --json
-  captioner sample runs/scenes-attention -n 10 --attention maps.html
-  captioner sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7
-  captioner sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9
-"""
+    epilog=examples(
+        "sample runs/birds new.jpg holiday/",
+        "sample runs/scenes --split val -n 10",
+        "sample runs/scenes/last.h5 --features new.h5 --json",
+        "sample runs/scenes-attention -n 10 --attention maps.html",
+        "sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7",
+        "sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9",
+    )
 )
 @click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
 @click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")

@@ -8,16 +8,14 @@ import click
 
 from captioner.cli import output
 from captioner.cli.processes import stop_signals
-from captioner.cli.shared_options import example_override_option, recipe_options, run_argument
+from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
 from captioner.serve.limits import MAX_PIXELS, Limits
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner serve runs/birds
-  captioner serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7
-"""
+    epilog=examples(
+        "serve runs/birds", "serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7"
+    )
 )
 @run_argument
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen on.")

@@ -31,6 +31,11 @@ class PathType(click.Path):
         return super().convert(value, parameter, context)
 
 
+def examples(*commands: str) -> str:
+    """Return the end of the help of a command: examples, without the name of the program."""
+    return "\b\nExamples:\n" + "\n".join(f"  captioner {command}" for command in commands)
+
+
 PATH = PathType(path_type=Path)
 run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
 runs_argument = click.argument(

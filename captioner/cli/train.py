@@ -15,6 +15,7 @@ from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.cli.shared_options import (
     PATH,
     config_options,
+    examples,
     images_option,
     mpi_option,
     override_option,
@@ -33,15 +34,14 @@ training_option = mpi_option(
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner train                       # generated scenes, into runs/scenes
-  captioner train -c scenes-rnn -o train.epochs=3
-  captioner train -c photos --data birds.h5
-  captioner train --resume runs/scenes -o train.epochs=20
-  captioner train --resume-or-start runs/scenes-lstm -c scenes-lstm
-  captioner train --overfit 50          # check model and optimizer, into runs/scenes-overfit
-"""
+    epilog=examples(
+        "train                       # generated scenes, into runs/scenes",
+        "train -c scenes-rnn -o train.epochs=3",
+        "train -c photos --data birds.h5",
+        "train --resume runs/scenes -o train.epochs=20",
+        "train --resume-or-start runs/scenes-lstm -c scenes-lstm",
+        "train --overfit 50          # check model and optimizer, into runs/scenes-overfit",
+    )
 )
 @config_options
 @click.option(
@@ -159,12 +159,11 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  captioner distill runs/scenes --run runs/scenes-student --teacher-set decode.beam_width=10
-  captioner distill runs/one runs/two --run runs/student --teacher-set decode.beam_width=30
-  captioner distill runs/one --captions runs/student --run runs/other -o distill.captions_per_image=5
-"""
+    epilog=examples(
+        "distill runs/scenes --run runs/scenes-student --teacher-set decode.beam_width=10",
+        "distill runs/one runs/two --run runs/student --teacher-set decode.beam_width=30",
+        "distill runs/one --captions runs/student --run runs/other -o distill.captions_per_image=5",
+    )
 )
 @click.argument("teachers", nargs=-1, required=True, type=PATH, metavar="TEACHER...", shell_complete=complete_run)
 @click.option("--run", required=True, type=PATH, metavar="FOLDER", help="Run folder of the student to create.")

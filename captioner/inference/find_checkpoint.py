@@ -85,7 +85,7 @@ def nearest_runs(path: Path) -> str:
 
     Return the end of a message, or an empty text if there are none.
     """
-    runs = sorted({*(_runs_in(path) or [*_runs_in(path.parent), *_runs_in(RUNS)])} - {path})
+    runs = sorted({*(runs_in(path) or [*runs_in(path.parent), *runs_in(RUNS)])} - {path})
     ranked = similar(path.name, [run.name for run in runs], 0)
     runs.sort(key=lambda run: ranked.index(run.name))
     if similar(path.name, ranked[:1]):
@@ -93,7 +93,8 @@ def nearest_runs(path: Path) -> str:
     return f"; existing runs: {', '.join(map(str, runs[:MAX_NAMED]))}" if runs else ""
 
 
-def _runs_in(folder: Path) -> list[Path]:
+def runs_in(folder: Path) -> list[Path]:
+    """List the run folders with a checkpoint among the first `MAX_ENTRIES` entries of a folder."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, MAX_ENTRIES) if entry.is_dir()]
