@@ -46,10 +46,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "import": "Make a checkpoint of exported parameters.",
         "distill": "Train a model on the captions of teachers.",
     },
-    "Look inside": {
-        "report": "Write an HTML report of runs.",
-        "inspect": "Analyze a trained model.",
-    },
+    "Look inside": {"report": "Write an HTML report of runs.", "inspect": "Analyze a trained model."},
     "Set up": {
         "config": "List, write, print and check config files.",
         "doctor": "Check the installation and describe the machine.",

@@ -13,11 +13,11 @@ from captioner.cli.shared_options import (
     PATH,
     config_options,
     examples,
-    images_hint,
     images_option,
     list_option,
     prepare_config,
     prepare_options,
+    report_missing,
 )
 from captioner.errors import UsageError, printable, quoted
 
@@ -96,19 +96,17 @@ def show(
     from captioner.preparation import inspect_data
 
     corpus = _open(source, config_file, overrides)
-    examples = inspect_data.examples(corpus, split, number, seed)
+    rows = inspect_data.examples(corpus, split, number, seed)
     if overwrite and html is None:
         raise UsageError("--overwrite needs --html")
     if html is not None:
         from captioner.report.image_pages import write_examples
 
-        missing = write_examples(html, corpus, split, examples, images, overwrite)
-        if missing:
-            hint = images_hint(corpus.about, images)
-            output.problem(f"{missing:,} of {len(examples):,} photographs not found; {hint}")
+        missing = write_examples(html, corpus, split, rows, images, overwrite)
+        report_missing(missing, len(rows), corpus.about, images, "not found")
         output.note(f"{html}: written")
         return
-    for example in examples:
+    for example in rows:
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))

@@ -46,13 +46,8 @@ PURPOSES: Mapping[str, str] = {
 }
 """What each extra is for."""
 COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt
+}  # fmt: skip
 REQUIREMENT = re.compile(r"([\w.-]+)\s*\(?([^;()]*)\)?\s*(?:;(.*))?", re.ASCII)
 """A requirement: a name, bounds of the version and a marker, which says when it applies."""
 BOUND = re.compile(r"(>=|<=|==|!=|>|<)\s*([\d.]+)")
@@ -109,8 +104,9 @@ def checks() -> dict[str, Callable[[], Finding]]:
     declared = sorted(requirements(), key=attrgetter("extra"))
     core = {requirement.name: requirement for requirement in declared if not requirement.extra}
     extras = {name: [*group] for name, group in groupby(declared, attrgetter("extra")) if name}
+    note = "" if version("captioner") else ", not installed as a package: its requirements are unknown"
     return {
-        "captioner": check_captioner,
+        "captioner": lambda: Finding(f"{captioner.__version__}{note}", captioner.__version__),
         "python": lambda: Finding(f"{platform.python_version()}, {sys.executable}", platform.python_version()),
         **{name: partial(check_package, core.get(name, Requirement(name, "", ""))) for name in CORE},
         "blas": check_blas,
@@ -124,12 +120,6 @@ def checks() -> dict[str, Callable[[], Finding]]:
         "weights_lite2": partial(check_weights, "efficientnet-lite2"),
         "folder": check_folder,
     }
-
-
-def check_captioner() -> Finding:
-    """Find the version of captioner."""
-    note = "" if version("captioner") else ", not installed as a package: its requirements are unknown"
-    return Finding(f"{captioner.__version__}{note}", captioner.__version__)
 
 
 def check_package(requirement: Requirement) -> Finding:
@@ -276,17 +266,14 @@ def parse(lines: Sequence[str], python: str) -> list[Requirement]:
     for line in lines:
         match = REQUIREMENT.fullmatch(line.strip())
         markers = MARKER.findall((match and match[3]) or "")
-        if match is None or not all(_applies(python, *marker) for marker in markers):
-            continue
-        extra = next((value for variable, _, value in markers if variable == "extra"), "")
-        bounds.setdefault((match[1], extra), []).append(match[2].replace(" ", ""))
+        applies = all(
+            variable == "extra" or (variable == "python_version" and COMPARE[sign](numbers(python)[:2], numbers(value)))
+            for variable, sign, value in markers
+        )
+        if match is not None and applies:
+            extra = next((value for variable, _, value in markers if variable == "extra"), "")
+            bounds.setdefault((match[1], extra), []).append(match[2].replace(" ", ""))
     return [Requirement(name, ",".join(filter(None, signs)), extra) for (name, extra), signs in bounds.items()]
-
-
-def _applies(python: str, variable: str, sign: str, value: str) -> bool:
-    if variable == "python_version":
-        return COMPARE[sign](numbers(python)[:2], numbers(value))
-    return variable == "extra"
 
 
 def version(name: str) -> str | None:
@@ -300,7 +287,4 @@ def version(name: str) -> str | None:
 def numbers(version: str) -> tuple[int, ...]:
     """Return the release numbers of a version without trailing zeros, so that 1.26 equals 1.26.0."""
     match = re.match(r"\d+(\.\d+)*", version)
-    parts = [int(part) for part in match[0].split(".")] if match else []
-    while parts and parts[-1] == 0:
-        parts.pop()
-    return tuple(parts)
+    return tuple(map(int, re.sub(r"(\.0+)*$", "", match[0]).split("."))) if match else ()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
+from captioner.cli.shared_options import PATH, Command, example_override_option, examples, run_argument
 from captioner.errors import CheckpointError, UsageError, pip_command
 
 if TYPE_CHECKING:
     from captioner.export.card_facts import CardOptions
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 CARD_OPTIONS = (
     click.option(
         "--scores", type=PATH, metavar="FILE",

@@ -19,7 +19,6 @@ from captioner.cli.shared_options import (
     photographs_option,
     prepare_config,
     prepare_options,
-    strict_option,
 )
 from captioner.errors import DataError
 
@@ -44,7 +43,7 @@ SCENES = "warning: encoder scenes is for generated scenes; for photographs, try 
 @list_option
 @encoder_options
 @photographs_option
-@strict_option
+@click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 def prepare(

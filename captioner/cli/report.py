@@ -88,7 +88,7 @@ def report(
     done = write_report(path, runs, selection, overwrite)
     output.warnings(done.warnings)
     if gallery := done.page.gallery:
-        report_missing(gallery, done.about, images)
+        report_missing(gallery.missing, len(gallery.entries), done.about, images)
     output.note(f"{path}: written")
 
 

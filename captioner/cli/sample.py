@@ -177,7 +177,7 @@ def sample(
             if written:
                 output.note(written)
         if page is not None and corpus is not None:
-            report_missing(page.gallery, corpus.about, images)
+            report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, images)
         return ranks.from_rank_0(code)
 
 

@@ -75,8 +75,7 @@ def serve(
         loaded = open_runs([run], overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
         captioner = captioner_of(loaded)
-        warning = photo_warning(loaded)
-        output.warnings([*captioner.warnings, *([warning] if warning else [])])
+        output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
         service = Service(captioner, opened, run.resolve().name, limits)

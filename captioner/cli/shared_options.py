@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -15,9 +15,6 @@ from captioner.cli.completion import complete_override, complete_run
 from captioner.config.option_table import PREPARE_OPTIONS, Option, build
 from captioner.config.options import Prepare
 from captioner.errors import UsageError
-
-if TYPE_CHECKING:
-    from captioner.report.gallery import Gallery
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,7 +79,6 @@ def config_options(command: Command) -> Command:
 ensemble_option = click.option(
     "--ensemble", is_flag=True, help="Average the word probabilities of all runs, as one model."
 )
-strict_option = click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")
 list_option = click.option(
     "--list", "lists", multiple=True, metavar="SPLIT=FILE",
     help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
@@ -110,18 +106,14 @@ def images_option(purpose: str) -> Callable[[Command], Command]:
     return click.option("--images", type=PATH, metavar="FOLDER", help=what)
 
 
-def images_hint(about: Mapping[str, Any], images: Path | None) -> str:
-    """Return what to try if photographs of a data set with this metadata are not in `images`."""
-    folder = about.get("images")
-    example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-    return f"set their folder with --images{example}"
-
-
-def report_missing(gallery: Gallery, about: Mapping[str, Any], images: Path | None) -> None:
-    """Report how many photographs of a gallery are missing, and what to try."""
-    if missing := gallery.missing:
-        photographs = f"{missing:,} of {len(gallery.entries):,} photographs not found or unreadable"
-        output.problem(f"{photographs}; {images_hint(about, images)}")
+def report_missing(
+    missing: int, total: int, about: Mapping[str, Any], images: Path | None, what: str = "not found or unreadable"
+) -> None:
+    """Report how many photographs of a data set with this metadata are not in `images`, and what to try."""
+    if missing:
+        folder = about.get("images")
+        example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
+        output.problem(f"{missing:,} of {total:,} photographs {what}; set their folder with --images{example}")
 
 
 def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
