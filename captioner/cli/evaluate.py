@@ -120,8 +120,10 @@ def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
         return
     for line in score_lines(record):
         output.result(line)
-    for cells in worst_lines(record.get("worst", [])):
-        output.result(*cells)
+    for entry in record.get("worst", []):
+        output.result(entry["image"], entry["caption"], f"{100 * entry['cider_d']:.1f}")
+        for reference in entry["references"]:
+            output.result("", f"  {' '.join(reference.split())}")
 
 
 IN_HEADING = ("perplexity", "true")
@@ -151,14 +153,6 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
             differences = (_score(record[key] - other[key], other["difference"][key], "+") for other in others.values())
             rows.append((title, ["", *differences]))
     yield from _aligned(rows)
-
-
-def worst_lines(worst: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Yield lines of cells: image, caption and CIDEr-D, then the references."""
-    for entry in worst:
-        yield entry["image"], entry["caption"], f"{100 * entry['cider_d']:.1f}"
-        for reference in entry["references"]:
-            yield "", f"  {' '.join(reference.split())}"
 
 
 def _heading(record: dict[str, Any], is_alone: bool) -> str:
