@@ -44,12 +44,10 @@ def list_() -> None:
 @click.argument("file", required=False, type=PATH)
 @click.option("--from", "name", metavar="NAME", help="Copy the shipped config NAME (`captioner config list`).")
 @click.option(
-    "--schema",
-    type=PATH,
-    metavar="SCHEMA",
+    "--schema", type=PATH, metavar="SCHEMA",
     help="Begin with a comment that names SCHEMA, a file written by `captioner config schema`: editors with a YAML "
     "language server then check and complete the options.",
-)
+)  # fmt: skip
 def init(file: Path | None, name: str | None, schema: Path | None) -> None:
     """Write all options with their defaults, or copy a shipped config.
 
