@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pytest
 
 from captioner.cli.data import summary_lines
-from captioner.data.prepared import prepared, write_prepared
+from captioner.data.prepared import prepared
 from captioner.data.summary import summarize
 from captioner.preparation.find_photos import REMEDY
 
@@ -118,15 +117,6 @@ def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> No
     )
 
 
-def test_a_summary_of_hostile_names_is_escaped(tmp_path: Path, cli: Callable[..., Any]) -> None:
-    corpus = prepared("birds.h5")
-    hostile = type(corpus)(corpus.vocab, corpus.splits, "x\n\x1b[2J")
-    write_prepared(tmp_path / "hostile.h5", hostile, {"counts": {"truncated": "x"}})
-    done = cli("data", "summary", "hostile.h5").succeeded()
-    assert all(line.isprintable() for line in done.out.splitlines())
-    assert r"of encoder x\n\x1b[2J" in done.out
-
-
 def test_a_summary_reports_possible_problems() -> None:
     split = {"images": 1, "captions": 2, "words": 30, "shortest": 1, "mean": 2.25, "longest": 9, "unk": 0.0501}
     contents: dict[str, Any] = {
@@ -149,14 +139,6 @@ def test_a_summary_reports_possible_problems() -> None:
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
 
 
-def test_an_error_is_one_line_for_any_file_name(cli: Callable[..., Any]) -> None:
-    done = cli("data", "check", "no\n\x1b[2J\u2028.csv")
-    assert done.err == (
-        "captioner: no\\n\\x1b[2J\\u2028.csv: not found; expected a caption file; "
-        f"relative names start at {Path.cwd()}\n"
-    )
-
-
 # --- show
 
 
@@ -169,23 +151,6 @@ def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     assert [line for line in shown.splitlines() if not line.startswith("\t")] == prepared("birds.h5").split(
         "val"
     ).image_ids
-
-
-def test_show_prints_one_line_per_text(cli: Callable[..., Any], tmp_path: Path) -> None:
-    with h5py.File("birds.h5") as file:
-        names = [name.decode() for name in file["val/images"]]
-    corpus = prepared("birds.h5")
-    val = corpus.split("val")
-    texts = [f"two\n lines\x1b of {text}" for text in val.texts or ()]
-    splits = {
-        **corpus.splits,
-        "val": type(val)(val.captions, val.image_idxs, val.features, [f"{n}\t" for n in names], texts=texts),
-    }
-    write_prepared(tmp_path / "hostile.h5", type(corpus)(corpus.vocab, splits, corpus.encoder), {})
-    lines = cli("data", "show", "hostile.h5", "--split", "val").out.splitlines()
-    assert lines[0] == rf"{names[0]}\t"
-    assert lines[1].startswith(r"	two lines\x1b of ")
-    assert len(lines) == 6
 
 
 def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:

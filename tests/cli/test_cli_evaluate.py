@@ -180,10 +180,6 @@ def test_invalid_combinations_of_options(command: str, problem: str, cli: Callab
     cli("evaluate", *command.split()).failed(2, problem)
 
 
-def test_an_unknown_split_is_reported_before_scoring(cli: Callable[..., Any], tiny_run: Path) -> None:
-    cli("evaluate", tiny_run, "--split", "val", "--split", "nope", "--json").failed(1, "nope")
-
-
 def test_existing_results_are_replaced_only_with_overwrite(
     cli: Callable[..., Any], own_run: Path, tmp_path: Path
 ) -> None:

@@ -152,19 +152,9 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/captions.csv --output x.h5 --encoder nonsense": (
         2, "encoder nonsense: expected scenes, efficientnet-lite0, "
     ),
-    "photos/captions.csv --output x.h5 --encoder scenes++scenes": (
-        2, "encoder scenes++scenes: expected an encoder before and after each +, got nothing"
-    ),
-    "photos/captions.csv --output x.h5 --encoder scenes+efficientnet-lite2:size=big": (
-        2, "encoder efficientnet-lite2: size: expected the pixels of a side (32 to 1,024), got big; the default is 260"
-    ),
-    "photos/captions.csv --output x.h5 --encoder scenes:flip+scenes": (
-        2, "encoder scenes: option flip: unknown; expected mirror"
-    ),
     "photos/captions.csv --output x.h5 --encoder scenes+scenes --encoder-option size=4": (
         2, "encoder scenes+scenes: --encoder-option needs exactly one encoder onnx:FILE, got 0; write the options"
     ),
-    "photos/captions.csv --output x.h5 --encoder onnx": (2, "encoder onnx: expected onnx:FILE, got no file"),
     "photos/captions.csv --output x.h5 --encoder-option size": (
         2, "--encoder-option size: expected KEY=VALUE, such as size=224"
     ),

@@ -170,11 +170,6 @@ def test_overfitting_has_a_report(small_options: tuple[str, ...], tmp_path: Path
     assert "Training curves" in (run / "report.html").read_text()
 
 
-def test_images_need_a_report(tmp_path: Path, cli: Callable[..., Any]) -> None:
-    done = cli("train", "--images", tmp_path)
-    assert (done.code, done.err) == (2, "captioner: --images needs --report\n")
-
-
 # --- report --follow
 
 

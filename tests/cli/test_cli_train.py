@@ -111,14 +111,6 @@ def test_the_folder_is_named_after_the_config_or_the_source(
         assert load(Path(folder, "config.yaml")).seed == (3 if args and args[0] == "-c" else 0)
 
 
-def test_overwrite_replaces_the_run(cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...]) -> None:
-    before = (own_run / "last.h5").read_bytes()
-    options = ("-o", "seed=9", "-o", "train.max_steps=2", "--run", own_run, "--overwrite")
-    assert cli("train", *small_options, *options).code == 0
-    assert load(own_run / "config.yaml").seed == 9
-    assert (own_run / "last.h5").read_bytes() != before
-
-
 def test_an_interrupted_overwrite_keeps_the_previous_run(
     cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,5 +176,3 @@ def test_overfitting_passes_or_fails_with_what_to_try(cli: Callable[..., Any], s
         r"train\.learning_rate than 0\.001, a larger model\.hidden_dim than 16, .*\n"
     )
     assert re.fullmatch(failed, done.out), done.out
-    cli("train", *small_options, "--overfit", 50, "--run", "other").failed(2, "got 40; try --overfit 40")
-    assert not Path("other").exists()

@@ -85,7 +85,8 @@ def hostile_set(path: Path, name: str) -> None:
         images = [f"{part}{name}{i}" for i in range(4)]
         return Split(captions, np.arange(4, dtype=np.int32), features, images, texts=[f"a dog {name}"] * 4)
 
-    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"encoder{name}"), {"images": name})
+    about = {"images": name, "counts": {"truncated": "x"}}
+    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"encoder{name}"), about)
 
 
 TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o seed=1"
