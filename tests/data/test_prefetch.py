@@ -215,16 +215,12 @@ def test_nothing_is_prefetched_beyond_the_end(end: int) -> None:
         assert ahead.batch(end + 1) == (end + 1, end + 1)
 
 
-def closed(ahead: PrefetchedBatches) -> None:
-    ahead.close()
-
-
 def failed(ahead: PrefetchedBatches) -> None:
     with pytest.raises(KeyboardInterrupt), ahead:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("leave", [closed, failed])
+@pytest.mark.parametrize("leave", [PrefetchedBatches.close, failed])
 def test_close_ends_the_thread_without_blocking(leave: Callable[[PrefetchedBatches], None]) -> None:
     batches = RecordedBatches(hold=1)
     ahead = PrefetchedBatches(batches, END)

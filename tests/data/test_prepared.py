@@ -81,13 +81,9 @@ def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
 
 
 def test_equal_corpora_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:
-    write_prepared(tmp_path / "again.h5", prepared_from(whole, tmp_path), ABOUT)
+    (tmp_path / "a.h5").write_bytes(whole)
+    write_prepared(tmp_path / "again.h5", prepared(tmp_path / "a.h5"), ABOUT)
     assert (tmp_path / "again.h5").read_bytes() == whole
-
-
-def prepared_from(content: bytes, folder: Path) -> Corpus:
-    (folder / "a.h5").write_bytes(content)
-    return prepared(folder / "a.h5")
 
 
 def test_arrays_are_readable_by_any_hdf5_reader(whole: bytes, tmp_path: Path) -> None:

@@ -72,10 +72,6 @@ def put_meta(file: h5py.File, **changes: Any) -> None:
     put(file, "meta", data=np.bytes_(json.dumps(meta).encode()))
 
 
-def in_captions(file: h5py.File, value: int) -> None:
-    file["train/captions"][0, 1] = value
-
-
 ARRAYS = ("captions", "image_idxs", "features", "images", "texts")
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "soft_link": (
@@ -86,19 +82,13 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "group_for_a_dataset": (
         lambda f: (f.__delitem__("val/images"), f.create_group("val/images")), "expected groups and then a dataset"
     ),
-    "another_width": (lambda f: put(f, "val/features", data=np.ones((2, 4))), "expected one feature dimension"),
     "long_captions": (
         lambda f: put(f, "val/captions", data=f["val/captions"][()].astype(np.int64) + (1 << 32)),
         "dataset 'val/captions': expected int32, got int64",
     ),
-    "a_text_too_few": (lambda f: put(f, "val/texts", data=np.array([b"a"])), "val texts: expected 2, one per caption"),
-    "a_name_too_few": (lambda f: put(f, "val/images", data=np.array([b"a"])), "val image ids: expected 2, one per row"),
     "nan": (lambda f: f["train/features"].__setitem__((1, 1), np.nan), "train features: row 1: a number is not finite"),
-    "an_id_too_large": (lambda f: in_captions(f, 7), "train captions: row 0: an id outside 0..6"),
-    "an_image_too_large": (lambda f: f["val/image_idxs"].__setitem__(1, 2), "val image_idxs: row 1: expected 0..1"),
     "a_word_twice": (lambda f: f["vocabulary"].__setitem__(5, b"a"), "vocabulary: duplicate word 'a'"),
     "a_word_that_is_no_text": (lambda f: f["vocabulary"].__setitem__(5, b"\xff"), r"vocabulary: '\\udcff': expec"),
-    "no_special_token": (lambda f: f["vocabulary"].__setitem__(2, b"end"), "vocabulary: <END> is missing"),
     "meta_no_json": (lambda f: put(f, "meta", data=np.bytes_(b"{")), "meta: invalid JSON"),
     "meta_list": (lambda f: put(f, "meta", data=np.bytes_(b"[]")), r"meta: expected encoder, .*, got '\[\]'"),
     "no_encoder": (lambda f: put_meta(f, encoder=None), "meta: expected encoder, splits and about"),

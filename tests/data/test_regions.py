@@ -173,15 +173,7 @@ def test_both_splits_of_cs231n_need_regions(folder: Path) -> None:
     assert cs231n(folder, regions=True).grid == ()
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (grids(3), "val regions: expected 2 images, one per row of features, got 3"),
-        (grids(2).reshape(2, 6, 4), "val2014_regions.h5: dataset 'regions': expected floats (images, rows, columns, "),
-    ],
-)
-def test_invalid_regions_of_cs231n_are_reported(values: np.ndarray, expected: str, folder: Path) -> None:
-    write(folder / "val2014_regions.h5", values)
-    with pytest.raises(DataError) as caught:
+def test_invalid_regions_of_cs231n_are_reported(folder: Path) -> None:
+    write(folder / "val2014_regions.h5", grids(2).reshape(2, 6, 4))
+    with pytest.raises(DataError, match=r"val2014_regions\.h5: dataset 'regions': expected floats \(images, rows, col"):
         cs231n(folder, regions=True)
-    assert str(caught.value).removeprefix(f"{folder}").lstrip(":/ ").startswith(expected)
