@@ -192,9 +192,3 @@ def test_without_runs_nothing_is_added(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path / "runs" / "empty")
     assert nearest_runs(Path("nothing")) == ""
     assert nearest_runs(Path("a\0b/c")) == ""
-
-
-@pytest.mark.usefixtures("runs_here")
-def test_the_error_ends_with_a_similar_run() -> None:
-    with pytest.raises(CheckpointError, match=r"a checkpoint from `captioner train`; did you mean runs/scenes\?$"):
-        find_checkpoint(Path("runs/scene"))

@@ -76,12 +76,6 @@ def caption_photos(restored: Restored, photos: Iterable[Path | DataError], **opt
     return list(captioner_of(restored).caption_photos(photos, SCENES, **options))
 
 
-def test_an_empty_folder_is_reported_last(photo_model: Restored, new_photos: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    captions = caption_photos(photo_model, photo_paths([tmp_path / "empty", *new_photos]))
-    assert list(map(type, captions)) == [Caption] * 6 + [DataError]
-
-
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_impossible_file_names_are_reported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
     captions = caption_photos(photo_model, photo_paths([name, new_photos[0]]))

@@ -61,11 +61,6 @@ def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) ->
         restore(tiny_run / "last.h5", [override])
 
 
-def test_an_invalid_override_is_a_config_error(tiny_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^-o model.hiden_dim=8: unknown option \(did you mean model.hidden_dim\?\)"):
-        restore(tiny_run / "last.h5", ["model.hiden_dim=8"])
-
-
 def with_meta(**fields: Any) -> Callable[[Checkpoint], Checkpoint]:
     return lambda saved: dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, **fields))
 
@@ -99,13 +94,7 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
     "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
                    "meta: vocabulary: duplicate word 'a'"),
-    "no_end": (lambda saved: with_meta(words=["x", *saved.meta.words[1:]])(saved),
-               "meta: vocabulary: <NULL> is missing"),
     "config": (with_meta(config="seed: no\nmodle: 3\n"), "meta: .*seed: expected .*; .*modle: unknown"),
-    "config_out_of_bounds": (
-        lambda saved: with_meta(config=saved.meta.config.replace("train: 40", "train: 1000000000000"))(saved),
-        r"meta: .*data\.scenes\.train: expected an integer >= 1 and <= 100000, got 1000000000000",
-    ),
     "config_not_yaml": (with_meta(config="{"), "meta: .*not YAML"),
 }  # fmt: skip
 

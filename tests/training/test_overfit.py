@@ -99,19 +99,13 @@ def test_too_few_images(new_run: Path) -> None:
     assert not new_run.exists()
 
 
-def test_stop_saves_a_checkpoint(new_run: Path) -> None:
+def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
     calls: list[int] = []
-    events = list(overfit(config(3), new_run, stop=lambda: calls.append(1) or len(calls) == 4))
-    assert isinstance(events[-1], Ended)
-    assert (events[-1].summary["ended"], events[-1].summary["steps"]) == ("stopped", 4)
-    assert checkpoint.load(new_run / "last.h5").meta.step == 4
-
-
-def test_a_run_can_be_resumed_with_more_steps(new_run: Path) -> None:
-    list(overfit(config(3, "train.max_steps=7"), new_run))
+    (*_, stopped) = overfit(config(3, "train.max_steps=7"), new_run, stop=lambda: calls.append(1) or len(calls) == 4)
     (*_, ended) = resume(new_run, ["train.max_steps=9"])
+    assert isinstance(stopped, Ended)
     assert isinstance(ended, Ended)
-    assert ended.summary["steps"] == 9
+    assert (stopped.summary["ended"], stopped.summary["steps"], ended.summary["steps"]) == ("stopped", 4, 9)
 
 
 def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:

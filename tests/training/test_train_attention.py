@@ -13,7 +13,6 @@ from small_runs import TrainRun, assert_same_arrays
 
 import captioner
 from captioner.config.options import Prepare
-from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.features import ContiguousFeatures
 from captioner.data.prepared import prepared, write_prepared
@@ -131,12 +130,6 @@ def test_a_data_set_without_regions_is_rejected(
 def test_options_of_attention_are_fixed_after_training_has_started(override: str, trained: Path) -> None:
     with pytest.raises(ConfigError, match="start a new run to change it"):
         list(resume(trained, [override, "train.max_steps=20"]))
-
-
-def test_attention_options_need_attention() -> None:
-    for option in ("attention_dim=8", "dropout_regions=0.1", "dropout_keys=0.1"):
-        with pytest.raises(ConfigError, match=r"has no effect with model\.attention none, only with adaptive"):
-            parse("", "", [f"model.{option}"])
 
 
 @pytest.fixture
