@@ -27,6 +27,8 @@ END_SECONDS, POLL_SECONDS = 5.0, 0.01
 """How long a rank that ends waits for all others to end too, and how often a rank that waits looks."""
 LAST_SECONDS = 60.0
 """How long the other ranks wait for rank 0 to end them."""
+FORWARD_SECONDS = 0.3
+"""How long the launcher has to forward the last message: when a rank aborts, MPICH discards what it has not read."""
 
 
 def start() -> MpiRanks:
@@ -181,6 +183,5 @@ class MpiRanks(Ranks):
 
         If all exited by themselves, the launcher would kill the later ones, and exit with the code of that signal.
         """
-        if self.all_exiting() and self.rank != 0:
-            time.sleep(LAST_SECONDS)
+        time.sleep(LAST_SECONDS if self.all_exiting() and self.rank != 0 else FORWARD_SECONDS)
         self._world.Abort(exit_code)
