@@ -102,6 +102,13 @@ class ReportPage:
             lines.append(f"{run.name}: {line}" if len(self.runs) > 1 else line)
         return lines
 
+    def problems(self, drawing: Drawing) -> list[str]:
+        """Return the warnings about caption collapse that belong to a chart: to CIDEr-D, or else to the first."""
+        if drawing is not next((chart for chart in self.curves if chart.title == "CIDEr-D"), self.curves[0]):
+            return []
+        several = len(self.runs) > 1
+        return [f"{run.name}: {warning}" if several else warning for run in self.runs for warning in run.warnings]
+
 
 LEAD = {"recurrent cell": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
 """The properties of the model in the first lines of the page."""

@@ -37,15 +37,18 @@ class RunFacts:
 
     @property
     def warnings(self) -> list[str]:
-        """The first `MAX_WARNINGS` different warnings, with the steps of their first and last records."""
-        steps: dict[str, tuple[int, int]] = {}
+        """The last warning of each kind, of at most `MAX_WARNINGS`, with the steps of its first and last record."""
+        kinds: dict[str, tuple[int, dict[str, Any]]] = {}
         for record in self.history.warnings:
-            problem, step = printable(record.get("problem", ""), MAX_WARNING), int(record["step"])
-            steps[problem] = steps.get(problem, (step, step))[0], step
-        return [
-            f"{problem} (step {first:,})" if first == last else f"{problem} (steps {first:,} to {last:,})"
-            for problem, (first, last) in steps.items()
-        ][:MAX_WARNINGS]
+            kind = str(record.get("collapse", record.get("problem")))
+            first, _ = kinds.get(kind, (int(record["step"]), record))
+            kinds[kind] = first, record
+        return [_warning(*steps) for steps in kinds.values()][:MAX_WARNINGS]
+
+
+def _warning(first: int, record: dict[str, Any]) -> str:
+    last, problem = int(record["step"]), printable(record.get("problem", ""), MAX_WARNING)
+    return f"{problem} (step {last:,})" if first == last else f"{problem} (steps {first:,} to {last:,})"
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

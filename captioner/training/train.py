@@ -188,9 +188,10 @@ class Training:
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
         yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
-            collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.eval_model, step)))
+            collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.restored(), step)))
         for kind, problem in collapse:
-            self.recorder.log("warning", {"step": step.step, "epoch": step.epoch, "problem": problem}, at_end=not due)
+            place = {"step": step.step, "epoch": step.epoch}
+            self.recorder.log("warning", {**place, "collapse": kind, "problem": problem}, at_end=not due)
             if kind not in self.warned:
                 self.warned.add(kind)
                 yield Warned(step.step, problem)

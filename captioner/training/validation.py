@@ -17,9 +17,9 @@ from captioner.arrays import Array
 from captioner.config.option_table import either
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
-from captioner.data.corpus import Corpus, Split, read_regions
-from captioner.data.vocabulary import UNK, Vocab
-from captioner.decode import Reranker, greedy
+from captioner.data.corpus import Corpus, Split
+from captioner.data.vocabulary import UNK
+from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
@@ -113,10 +113,10 @@ class Validation:
         evaluation_set, rows = build_evaluation_set(self._corpus, self._config.validate.split)
         return dataclasses.replace(evaluation_set, train_captions=None), rows
 
-    def collapse(self, model: CaptioningRNN, step: Step) -> Iterator[Collapse]:
+    def collapse(self, loaded: LoadedModel, step: Step) -> Iterator[Collapse]:
         """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` and the end of the warm-up on."""
         if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
-            yield from find_collapse(model, self._split, self._corpus.vocab, self._config)
+            yield from find_collapse(Captioner(loaded, self._reranker), self._split)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
@@ -133,15 +133,16 @@ class Collapse(NamedTuple):
     problem: str
 
 
-def find_collapse(model: CaptioningRNN, split: Split, vocab: Vocab, config: Config) -> Iterator[Collapse]:
-    """Yield each kind of collapse in greedy captions of some images, unless the references have it too."""
+def find_collapse(captioner: Captioner, split: Split) -> Iterator[Collapse]:
+    """Yield each kind of collapse in the captions of some images, unless the references have it too.
+
+    The captions are those that `captioner sample` prints: a collapse that the decoding options prevent is none.
+    """
+    config, vocab = captioner.loaded.config, captioner.loaded.vocab
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, COLLAPSE_IMAGES).astype(int))
-    state = model.start(split.features[images], read_regions(split.regions, images))
-    length = config.decode.max_length
-    tokens, _ = greedy(
-        model.for_inference().step, state, start=vocab.start, end=vocab.end, null=vocab.null, max_length=length
-    )
-    captions = [vocab.decode(ids) for ids in tokens[:, 0].tolist()]
+    captions = [
+        caption.text.split() for caption in captioner.decode(split.features, regions=split.regions, rows=images)
+    ]
     _, first = np.unique(split.image_idxs, return_index=True)
     references = [vocab.decode(ids) for ids in split.captions[first].tolist()]
     identical, unk = _identical(captions), _unk(captions)
@@ -155,7 +156,7 @@ def find_collapse(model: CaptioningRNN, split: Split, vocab: Vocab, config: Conf
         yield Collapse(
             "unk",
             f"{unk:.0%} of the words in captions of validation images are {UNK}: "
-            f"try {UNK_REMEDIES[config.data.source]}",
+            f"try decode.suppress_unk true, or {UNK_REMEDIES[config.data.source]}",
         )
 
 

@@ -18,6 +18,7 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, draw
+from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, GalleryEntry, Scored
 from captioner.report.history import History
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
@@ -82,6 +83,16 @@ def report_of(text: str) -> bytes:
             comparison=Comparison(text, table, [CaptionDifference(text, None, [(text, text, 1.0)], [text])]),
         )
     )
+
+
+def test_a_warning_about_captions_is_beside_the_curve_that_shows_it() -> None:
+    validation = {"step": 4, "loss": 2.0, "perplexity": 7.4}
+    warning = {"step": 4, "collapse": "identical", "problem": "the same caption"}
+    for records, chart in (([validation], "Loss"), ([{**validation, "scores": {"cider_d": 0.1}}], "CIDEr-D")):
+        facts = RunFacts("a", History([], records, [warning], []), "", training={"steps": "4"})
+        page = ReportPage("a", [facts], curves({"a": facts.history}))
+        (figure,) = [figure for figure in render_page(page).decode().split("<figure") if "same caption" in figure]
+        assert f"<h3>{chart}</h3>" in figure
 
 
 def images_of(folder: Path, *entries: ImageEntry) -> bytes:

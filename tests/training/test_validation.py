@@ -15,13 +15,16 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import ConfigError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
+from captioner.storage.checkpoint import Meta
 from captioner.training import validation
 from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume
@@ -212,9 +215,12 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
     return CaptioningRNN(sizes, params, VOCAB.null)
 
 
-def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]]) -> list[str]:
-    config = parse("", "", ["decode.max_length=5"])
-    return [collapse.problem for collapse in find_collapse(model, split(captions), VOCAB, config)]
+def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]], *decoding: str) -> list[str]:
+    """The problems of a model whose config has these decoding options; by default it may write <UNK>."""
+    config = parse("", "", ["decode.max_length=5", "decode.suppress_unk=false", *decoding])
+    meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", [], 1, None, 0, {}, "")
+    captioner = Captioner(LoadedModel(Path("last.h5"), config, VOCAB, model, meta))
+    return [collapse.problem for collapse in find_collapse(captioner, split(captions))]
 
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3
@@ -236,22 +242,35 @@ def test_collapse_is_reported_unless_the_references_have_it(name: str) -> None:
     assert all(problem.startswith(start) for problem, start in zip(reported, expected, strict=True))
 
 
+def test_captions_are_judged_with_the_decoding_that_people_get() -> None:
+    """A model whose most probable word is <UNK> writes none, as <UNK> is banned by default."""
+    model = varied_model()
+    model.params["b_vocab"][VOCAB.unk] = 1e6
+    assert [problem.startswith(MOSTLY_UNK) for problem in warnings(model, DISTINCT)] == [False, True]
+    assert warnings(model, DISTINCT, "decode.suppress_unk=true") == []
+
+
 def test_varied_captions_give_no_warning() -> None:
+    assert warnings(varied_model(), DISTINCT) == []
+
+
+def varied_model() -> CaptioningRNN:
+    """A model whose captions depend on the image."""
     model = constant_model(20)
     for name in ("W_proj", "Wh", "W_vocab"):
         model.params[name][:] = np.random.default_rng(1).standard_normal(model.params[name].shape) * 9
     model.params["b_vocab"][[VOCAB.null, VOCAB.start, VOCAB.unk]] = -1e6
-    assert warnings(model, DISTINCT) == []
+    return model
 
 
 def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts, start = [], CaptioningRNN.start
+    counts, decode = [], Captioner.decode
 
-    def counted(model: CaptioningRNN, features: np.ndarray, regions: None) -> Any:
-        counts.append(len(features))
-        return start(model, features, regions)
+    def counted(captioner: Captioner, *arguments: Any, rows: np.ndarray, **options: Any) -> Any:
+        counts.append(len(rows))
+        return decode(captioner, *arguments, rows=rows, **options)
 
-    monkeypatch.setattr(CaptioningRNN, "start", counted)
+    monkeypatch.setattr(Captioner, "decode", counted)
     warnings(constant_model(408, cat=1.0), [["a"]] * 400)
     assert counts == [COLLAPSE_IMAGES]
 
@@ -279,7 +298,8 @@ def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
     events = train_small("train.epochs=4")
     assert [event for event in events if isinstance(event, Warned)] == [Warned(12, problem)]
     assert history(new_run, "warning") == [
-        {"kind": "warning", "step": step, "epoch": epoch, "problem": problem} for step, epoch in ((12, 3), (16, 4))
+        {"kind": "warning", "step": step, "epoch": epoch, "collapse": "identical", "problem": problem}
+        for step, epoch in ((12, 3), (16, 4))
     ]
     progress.show(iter(events))
     assert capsys.readouterr().err.count("warning: identical captions\n") == 1
