@@ -115,10 +115,13 @@ def _data(facts: CardFacts) -> Iterator[str]:
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
     if facts.base_models:
-        named = (f"{escaped(base.name)} (license: {escaped(base.license)})" for base in facts.base_models)
+        named = (
+            f"{base.name} (license: {base.license}; terms: {escaped(base.terms or 'not stated')})"
+            for base in facts.base_models
+        )
         yield (
-            f"Fine-tuned, directly or through other models, from: {', '.join(named)}. The terms of every model named "
-            "here, and of its training data, apply too."
+            f"Made, directly or through other models, from: {', '.join(named)}. The licenses and terms of every model "
+            "named here apply too."
         )
     yield "The model contains the words of the training captions, but no images and no captions."
 

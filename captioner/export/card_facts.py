@@ -15,11 +15,13 @@ from typing import Any
 from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, printable, quoted
-from captioner.inference.package_info import LICENSE, MAX_NAME, BaseModel, base_models_of, is_name
+from captioner.inference.package_info import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
 from captioner.inference.restore import Restored
 from captioner.metrics import NAMES
 from captioner.storage.files import read_json_object, read_text
 
+UNKNOWN = "unknown"
+"""The license of a model that states none."""
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 MAX_COMMANDS = 20_000
 """Maximum characters of the commands that made a model."""
@@ -41,21 +43,28 @@ MAX_SCORE = 10.0
 class CardOptions:
     """What a user states about a model: license, language of the captions, data set and its terms, files."""
 
-    license: str = "unknown"
+    license: str = UNKNOWN
     language: str = "en"
     dataset: str | None = None
     data_terms: str | None = None
     scores: Path | None = None
     made_with: Path | None = None
 
+    @property
+    def terms(self) -> str:
+        """The terms of the training data as one line of plain text, empty if they are not stated."""
+        return printable(" ".join((self.data_terms or "").split()), MAX_TERMS)
+
     def check(self) -> None:
-        """Raises: UsageError for a license or a language of another form."""
+        """Raises: UsageError for a license or a language of another form, or terms that are too long."""
         for option, value, pattern, example in (
             ("--license", self.license, LICENSE, "cc-by-4.0"),
             ("--language", self.language, LANGUAGE, "en"),
         ):
             if not pattern.fullmatch(value):
                 raise UsageError(f"{option} {value}: expected an identifier such as {example}")
+        if self.data_terms is not None and len(self.data_terms) > MAX_TERMS:
+            raise UsageError(f"--data-terms: expected at most {MAX_TERMS:,} characters, got {len(self.data_terms):,}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class CardFacts:
     """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
 
     `commands` are those that made the model, None if they are unknown. `base_models` are the model packages that it was
-    fine-tuned from. `version` is that of the model package, None for a run.
+    made from. `version` is that of the model package, None for a run.
     """
 
     name: str
@@ -128,7 +137,9 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
     commands = None if options.made_with is None else read_commands(options.made_with)
     summary = read_json_object(model.path.parent / "summary.json")
-    return CardFacts(name, model, options, scores, commands, summary, base_models_of(model.path), version)
+    itself = BaseModel(name, options.license, options.terms)  # packaged again
+    base_models = tuple(base for base in model.base_models if base != itself)
+    return CardFacts(name, model, options, scores, commands, summary, base_models, version)
 
 
 def read_commands(path: Path) -> str:

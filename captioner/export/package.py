@@ -18,9 +18,9 @@ import captioner
 from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.errors import CheckpointError, UsageError, quoted
+from captioner.errors import CheckpointError, UsageError, printable, quoted
 from captioner.export.card import model_card
-from captioner.export.card_facts import CardOptions, collect_facts, default_name
+from captioner.export.card_facts import LINE, UNKNOWN, CardOptions, collect_facts, default_name
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run
@@ -29,8 +29,10 @@ from captioner.inference.package_info import (
     INFO,
     NOT_PACKAGED,
     WEIGHTS,
+    BaseModel,
     PackageInfo,
     find_package,
+    in_package,
     is_name,
     module_name,
     read_info,
@@ -112,6 +114,10 @@ def write_package(
     if name is not None and not is_name(name):
         raise UsageError(f"--name {name}: expected at most 60 lower-case letters and digits, joined by single hyphens")
     restored = open_run(run, overrides)
+    if in_package(restored.path):  # the same model again: it keeps its license and terms
+        itself = restored.base_models[0]
+        license = itself.license if options.license == UNKNOWN else options.license
+        options = dataclasses.replace(options, license=license, data_terms=options.data_terms or itself.terms or None)
     name = name or default_name(restored.path)
     _check_output(output, name, overwrite)
     config, notes = _portable(restored.config)
@@ -124,13 +130,14 @@ def write_package(
         shutil.rmtree(stale, ignore_errors=True)
     with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
         weights = Path(temporary, WEIGHTS)
-        checkpoint.save(weights, _half(model), seal=MODEL_SEAL)
+        checkpoint.save(weights, _half(model, facts.base_models), seal=MODEL_SEAL)
         info = PackageInfo(
             name=name,
             version=version,
             description=facts.description,
             license=options.license,
             base_models=facts.base_models,
+            terms=options.terms,
             encoder=model.meta.encoder,
             words=len(model.vocab),
             parameters=model.model.parameter_count,
@@ -146,8 +153,14 @@ def write_package(
         write_atomically(output / "README.md", texts[CARD].encode())
         write_atomically(output / "pyproject.toml", _pyproject(info).encode())
     if facts.base_models:
-        named = ", ".join(base.name for base in facts.base_models)
-        notes.append(f"fine-tuned from {named}: these terms apply too, and the card says so; check --license")
+        named = ", ".join(
+            f"{base.name} (license: {base.license}; terms: {printable(base.terms or 'not stated', LINE)})"
+            for base in facts.base_models
+        )
+        note = f"made from {named}: their licenses and terms apply too, and the card lists them"
+        if {base.license for base in facts.base_models} != {options.license}:
+            note += f"; check that --license {options.license} permits no more than they do"
+        notes.append(note)
     return Package(info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 
 
@@ -172,7 +185,7 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
     return dataclasses.replace(config, data=data, train=train, decode=decode), notes
 
 
-def _half(model: Restored) -> Checkpoint:
+def _half(model: Restored, base_models: Sequence[BaseModel]) -> Checkpoint:
     """Return the model with float16 parameters (the moving average, if there is one), without optimizer state.
 
     Raises: CheckpointError for a parameter that is too large for float16.
@@ -186,7 +199,8 @@ def _half(model: Restored) -> Checkpoint:
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
     # of the environment, only what a loaded model can depend on
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
-    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment)
+    recorded = list(map(dataclasses.asdict, base_models))
+    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment, base_models=recorded)
     return Checkpoint(meta, params, {}, arrays)
 
 

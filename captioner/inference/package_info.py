@@ -1,7 +1,8 @@
 """Model packages: the folder that `captioner package` writes, and `model.json`, which describes the model.
 
-The base models of a model are the model packages that it was fine-tuned from; their terms apply to it too.
-`train.init_from` records them in the first line of the run's history.jsonl, and `captioner package` in model.json.
+The base models of a model are the model packages that it was made from: fine-tuned (`train.init_from`), distilled,
+imported or packaged again, directly or through other models. Their licenses and terms apply to it too, so checkpoints,
+packages (model.json) and exported files contain them.
 
 This module imports no NumPy: `captioner models` lists models without it.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from captioner.storage.strict_json import to_json
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
 FORMAT = 1
 """The version of the layout of model packages."""
-INFO_LIMIT, CARD_LIMIT = 1 << 16, 1 << 20
+INFO_LIMIT, CARD_LIMIT = 1 << 19, 1 << 20
 MAX_ENTRIES = 100
 NOT_PACKAGED = Path("not-in-the-package")
 """What paths of the training machine are replaced with in the config of a packaged model."""
@@ -39,24 +40,25 @@ MAX_NAME = 60
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 BASE_MODELS = "base_models"
 HISTORY = "history.jsonl"
-"""The file of a run whose first line has the base models."""
-MAX_BASE_MODELS = 20
+"""The file of a run whose first line has the base models, if an older version trained it."""
+MAX_BASE_MODELS, MAX_TERMS = 20, 2000
 AGAIN = "install the package again"
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A model package that another model was fine-tuned from."""
+    """A model package that another model was made from; `terms` are those of its training data, empty if not stated."""
 
     name: str
     license: str
+    terms: str = ""
 
 
 @dataclass(frozen=True)
 class PackageInfo:
     """The content of `model.json`; `sha256` is the digest in the seal of the weights.
 
-    `base_models` are the model packages that it was fine-tuned from, directly or through other models, nearest first.
+    `base_models` are the model packages that it was made from, nearest first; `terms` are those of its training data.
     """
 
     name: str
@@ -70,6 +72,7 @@ class PackageInfo:
     sha256: str
     format: int = FORMAT
     base_models: tuple[BaseModel, ...] = ()
+    terms: str = ""
 
     def json(self) -> str:
         """Encode as JSON."""
@@ -85,31 +88,55 @@ def _is_license(value: Any) -> bool:
     return isinstance(value, str) and LICENSE.fullmatch(value) is not None
 
 
+def _is_terms(value: Any) -> bool:
+    return isinstance(value, str) and printable(value, MAX_TERMS) == value
+
+
 TEXT: tuple[str, Callable[[Any], bool]] = "a text", lambda value: isinstance(value, str)
 INTEGER: tuple[str, Callable[[Any], bool]] = "an integer", lambda value: type(value) is int
 CHECKS = {
     "name": ("the name of a model", is_name),
     "license": ("an identifier such as mit", _is_license),
+    "terms": (f"a line of at most {MAX_TERMS:,} characters", _is_terms),
     **dict.fromkeys(("words", "parameters", "format"), INTEGER),
 }
 """What is expected of a value in `model.json`, and its check; other values are texts."""
 
 
-def parse_base_models(records: Any, file: Path, remedy: str) -> tuple[BaseModel, ...]:
-    """Return the base models in a list of JSON objects that a file contains.
+def parse_base_models(records: Any) -> tuple[BaseModel, ...]:
+    """Return the base models in a list of JSON objects.
 
-    Raises: CheckpointError for anything else, or more than `MAX_BASE_MODELS`: their licenses must not get lost.
+    Raises: ValueError for anything else, or more than `MAX_BASE_MODELS`: their licenses must not get lost.
     """
     if not isinstance(records, list) or len(records) > MAX_BASE_MODELS or not all(map(_is_base_model, records)):
-        raise CheckpointError(
-            f"{file}: {BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name and license, got "
-            f"{quoted(records, 40)}; {remedy}"
+        raise ValueError(
+            f"{BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name, license and terms, got "
+            f"{quoted(records, 40)}"
         )
-    return tuple(BaseModel(record["name"], record["license"]) for record in records)
+    return tuple(BaseModel(record["name"], record["license"], record.get("terms", "")) for record in records)
 
 
 def _is_base_model(record: Any) -> bool:
-    return isinstance(record, dict) and is_name(record.get("name")) and _is_license(record.get("license"))
+    return (
+        isinstance(record, dict)
+        and is_name(record.get("name"))
+        and _is_license(record.get("license"))
+        and _is_terms(record.get("terms", ""))
+    )
+
+
+def merge_base_models(*groups: Sequence[BaseModel]) -> tuple[BaseModel, ...]:
+    """Return the distinct base models of all groups.
+
+    Raises: CheckpointError for more than `MAX_BASE_MODELS`.
+    """
+    models = tuple(dict.fromkeys(base for group in groups for base in group))
+    if len(models) > MAX_BASE_MODELS:
+        raise CheckpointError(
+            f"expected a model made from at most {MAX_BASE_MODELS} model packages, got {len(models)}: "
+            f"{', '.join(base.name for base in models)}; start from a model with fewer base models"
+        )
+    return models
 
 
 def module_name(name: str) -> str:
@@ -135,8 +162,9 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
-    # a package without any may omit them
-    base_models = parse_base_models(values.get(BASE_MODELS, []), file, AGAIN)
+    # packages without these may omit them
+    base_models = _base_models_in(values, file, AGAIN)
+    values.setdefault("terms", "")
     names = [field.name for field in fields(PackageInfo) if field.name != BASE_MODELS]
     for name in names:
         expected, is_valid = CHECKS.get(name, TEXT)
@@ -183,26 +211,26 @@ def read_card(folder: Path) -> str:
         raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; {AGAIN}") from None
 
 
-def base_models_of(checkpoint: Path) -> tuple[BaseModel, ...]:
-    """Return the base models of the model in a checkpoint, nearest first.
+def base_models_of(checkpoint: Path, recorded: Any) -> tuple[BaseModel, ...]:
+    """Return the model packages that a model made from a checkpoint is made from, nearest first.
 
-    A checkpoint without a history beside it has none.
+    These are the checkpoint's package, if it is in one, with its base models, and those `recorded` in the checkpoint.
 
-    Raises: CheckpointError for a damaged description of a package, or damaged base models in a history.
+    Raises: CheckpointError for damaged base models.
     """
+    models = _base_models_in({BASE_MODELS: recorded}, checkpoint, "use another checkpoint")
     if in_package(checkpoint):
-        return read_info(checkpoint.parent).base_models
+        info = read_info(checkpoint.parent)
+        return merge_base_models((BaseModel(info.name, info.license, info.terms),), info.base_models, models)
     history = checkpoint.parent / HISTORY
-    records = read_first_json_object(history).get(BASE_MODELS, [])
-    return parse_base_models(records, history, "restore the file from a copy")
+    return merge_base_models(
+        models, _base_models_in(read_first_json_object(history), history, "restore the file from a copy")
+    )
 
 
-def base_models_after(checkpoint: Path) -> tuple[BaseModel, ...]:
-    """Return the base models of a model that is fine-tuned from a checkpoint: its package, if any, and its own.
-
-    Raises: as `base_models_of`.
-    """
-    if not in_package(checkpoint):
-        return base_models_of(checkpoint)
-    info = read_info(checkpoint.parent)
-    return tuple(dict.fromkeys((BaseModel(info.name, info.license), *info.base_models)))[:MAX_BASE_MODELS]
+def _base_models_in(values: Mapping[str, Any], file: Path, remedy: str) -> tuple[BaseModel, ...]:
+    """Return the base models of an object in a file; an object without any may omit them. Raises: CheckpointError."""
+    try:
+        return parse_base_models(values.get(BASE_MODELS, []))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}; {remedy}") from None

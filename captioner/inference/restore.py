@@ -17,7 +17,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import same_encoder
-from captioner.inference.package_info import check_seal, in_package, read_info
+from captioner.inference.package_info import BaseModel, base_models_of, check_seal, in_package, read_info
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer
@@ -70,6 +70,11 @@ class Restored(LoadedModel):
     model: CaptioningRNN
     params: Params
     slots: dict[str, Params]
+
+    @property
+    def base_models(self) -> tuple[BaseModel, ...]:
+        """The base models of a model that is made from this one. Raises: CheckpointError, as `base_models_of`."""
+        return base_models_of(self.path, self.meta.base_models)
 
 
 def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:

@@ -25,7 +25,8 @@ class Meta:
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, and in files written before these fields existed, they are 0 and empty.
+    without, and in files written before these fields existed, they are 0 and empty. `base_models` has name, license and
+    terms of each model package that the model was made from, as JSON objects.
     """
 
     config: str
@@ -41,6 +42,7 @@ class Meta:
     train_fingerprint: str
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
+    base_models: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -50,6 +52,7 @@ class Meta:
             "words": list,
             "probe": list,
             "grid": list,
+            "base_models": list,
             "best": (dict, type(None)),
             "feature_dim": int,
             "region_dim": int,

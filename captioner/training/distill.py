@@ -22,6 +22,7 @@ from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.evaluate import short_names
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
+from captioner.inference.package_info import merge_base_models
 from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -93,6 +94,7 @@ def distill(
         if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
             raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
     check_root(config)
+    base_models = merge_base_models(*(model.base_models for model in models))
     training = new_training(config, run)
     data, train_split, captioner = training.corpus, training.corpus.split("train"), None
     if earlier is not None:
@@ -102,7 +104,7 @@ def distill(
         captioner, data = _open_teacher(teacher, models, config, data)
         names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
         digests = [sealed.digest(model.path) for model in models]
-        provenance = Provenance(names, digests, decode, origin_of(data))
+        provenance = Provenance(names, digests, decode, origin_of(data), base_models)
         written = TeacherCaptions.empty(provenance, train_split)
     check_beam(config, written.provenance)
     reusable = _reusable(run, written.provenance, train_split, overwrite)
@@ -115,7 +117,9 @@ def distill(
         written = yield from _generate(captioner, data, run, written, stop)
         if written.done < written.total:
             return
-    training.recorder.fingerprint = training.training_corpus.fingerprint()
+    recorder = training.recorder
+    recorder.fingerprint = training.training_corpus.fingerprint()
+    recorder.base_models = merge_base_models(recorder.base_models, base_models, written.provenance.base_models)
     yield from training.events(stop)
 
 

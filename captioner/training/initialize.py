@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
-from captioner.inference.package_info import BASE_MODELS, base_models_after
 from captioner.inference.restore import Restored, assemble_model, check_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 
@@ -42,8 +40,7 @@ def initialize_from(
     """Initialize a model with the parameters and the standardizer of a restored one.
 
     Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
-    Return also what to record: the checkpoint, the number of shared words and of all words, without special tokens,
-    and the base models.
+    Return also what to record: the checkpoint, and the number of shared words and of all words, without special tokens.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` differs.
@@ -76,7 +73,6 @@ def initialize_from(
         "checkpoint": os.fspath(restored.path),
         "shared_words": shared.shape[1] - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
-        BASE_MODELS: [asdict(base) for base in base_models_after(restored.path)],
     }
     return assemble_model(config, model.sizes, params, model.null, standardizers), record
 

@@ -14,6 +14,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
+from captioner.inference.package_info import BaseModel
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
@@ -47,6 +48,7 @@ class Recorder:
     best: dict[str, float] | None = None
     since_best: int = 0
     best_at_end: dict[str, float] | None = None
+    base_models: tuple[BaseModel, ...] = ()
 
     def __post_init__(self) -> None:
         self.train_fingerprint = self.corpus.fingerprint(["train"])
@@ -134,6 +136,7 @@ class Recorder:
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
+            base_models=list(map(dataclasses.asdict, self.base_models)),
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

@@ -56,7 +56,9 @@ def resume(
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
     validated = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *validated)
+    recorder = Recorder(
+        config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
+    )
     training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
     run.claim()
     if state.step >= training.plan.span.total_steps:

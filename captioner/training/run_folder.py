@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
-from captioner.inference.package_info import BASE_MODELS, HISTORY
+from captioner.inference.package_info import HISTORY
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, write_atomically, writing
@@ -89,7 +89,7 @@ class RunFolder:
         record = _first_record(self.history) or {}
         if record.get("kind") != INIT_FROM:
             return None
-        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words", BASE_MODELS)}
+        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words")}
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end

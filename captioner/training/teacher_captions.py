@@ -18,6 +18,7 @@ from captioner.data.corpus import Corpus, Split, check_captions, check_image_idx
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.inference.captioner import Candidates, Captioner
+from captioner.inference.package_info import BASE_MODELS, BaseModel, parse_base_models
 from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -42,13 +43,15 @@ TEACHERS = "teachers"
 class Provenance:
     """What determines the captions: the teachers' checkpoints, the decoding options, and the data set.
 
-    `teachers` are names for readers; `checkpoints` are the SHA-256 digests of the checkpoints' contents.
+    `teachers` are names for readers; `checkpoints` are the SHA-256 digests of the checkpoints' contents. `base_models`
+    are those of a student.
     """
 
     teachers: list[str] = field(compare=False)
     checkpoints: list[str]
     decode: dict[str, Any]
     data: Origin
+    base_models: tuple[BaseModel, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
     """Raises: ValueError for arrays or metadata that do not fit together."""
     values = json.loads(meta)
     total = values.pop("total")
+    values[BASE_MODELS] = parse_base_models(values.get(BASE_MODELS, []))
     provenance = Provenance(**{**values, "data": Origin(**values["data"])})
     texts = [*provenance.teachers, *provenance.checkpoints, *asdict(provenance.data).values()]
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or not provenance.teachers:

@@ -17,6 +17,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError
+from captioner.inference.package_info import BaseModel
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -73,11 +74,15 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     """
     corpus = build_corpus(config)
     initial: dict[str, Any] = {}
-    model = build_model(config, corpus)
+    model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if config.train.init_from is not None:
-        model, initial = initialize_from(model, config, open_initial(config.train.init_from), corpus)
+        restored = open_initial(config.train.init_from)
+        base_models = restored.base_models
+        model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start)
+    recorder = Recorder(
+        config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, base_models=base_models
+    )
     return (kind or Training)(recorder, initial=initial)
 
 

@@ -155,9 +155,11 @@ def test_a_run_can_start_from_an_installed_model(
     assert done.code == 0, done.err
     assert "initialized from " in done.err
     packaged = cli("package", "fine", "--output", "shop", "--license", "mit")
-    assert "fine-tuned from birds: these terms apply too" in packaged.err
+    assert (
+        "made from birds (license: cc-by-nc-4.0; terms: not stated): their licenses and terms apply too" in packaged.err
+    )
     card = cli("card", "fine").out
-    assert "Fine-tuned, directly or through other models, from: birds (license: cc-by-nc-4.0). The terms" in card
+    assert "Made, directly or through other models, from: birds (license: cc-by-nc-4.0; terms: not stated)." in card
     Path("birds").mkdir()  # an existing path takes precedence, also if it is no model
     failed = cli("train", *small_options, "-otrain.init_from=birds", "--run", "other")
     failed.failed(1, "birds: no checkpoint found")

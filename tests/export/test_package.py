@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,13 +17,17 @@ from packaged import packaged
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.card_facts import CardOptions
+from captioner.export.export_onnx import export_onnx
 from captioner.export.package import write_package
+from captioner.export.safetensors_file import export_safetensors, import_safetensors
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_info
 from captioner.inference.restore import Restored
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL_SEAL
+from captioner.training.distill import distill
+from captioner.training.resume import resume
 
 
 def test_a_package_has_the_files_of_a_python_project(tiny_run: Path, tmp_path: Path) -> None:
@@ -211,33 +216,99 @@ def base_models(module: Path) -> Any:
     return json.loads((module / INFO).read_text())["base_models"]
 
 
-BIRDS = {"name": "birds", "license": "mit"}
+TERMS = "Photographs of birds: for research and education only"
+BIRDS = {"name": "birds", "license": "other", "terms": TERMS}
+SHOP = {"name": "shop", "license": "cc-by-nc-4.0", "terms": ""}
+
+
+@pytest.fixture
+def restricted(tiny_run: Path, tmp_path: Path) -> Path:
+    """The folder of a model package with terms."""
+    write_package(tiny_run, tmp_path / "birds", CardOptions(license="other", data_terms=TERMS), "birds")
+    return tmp_path / "birds"
 
 
 @pytest.mark.parametrize("way", ["through a package", "through a run"])
 def test_a_package_names_every_model_that_it_comes_from(
-    way: str, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
+    way: str, restricted: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    write_package(tiny_run, tmp_path / "birds", CardOptions(license="mit"), "birds")
     options = (*small, "train.max_steps=1")
-    captioner.train(None, tmp_path / "tuned", (*options, f"train.init_from={tmp_path / 'birds'}"))
+    captioner.train(None, tmp_path / "tuned", (*options, f"train.init_from={restricted}"))
     start, expected = tmp_path / "tuned", [BIRDS]
     if way == "through a package":
         write_package(start, tmp_path / "shop", CardOptions(license="cc-by-nc-4.0"), "shop")
-        start, expected = tmp_path / "shop", [{"name": "shop", "license": "cc-by-nc-4.0"}, BIRDS]
+        start, expected = tmp_path / "shop", [SHOP, BIRDS]
     captioner.train(None, tmp_path / "again", (*options, f"train.init_from={start}"))
-    (tmp_path / "again" / "summary.json").unlink()  # written at the end: a killed training has recorded them, too
-    module = packaged(tmp_path / "again", tmp_path / "last")
+    module = packaged(tmp_path / "again", tmp_path / "last", "last")
     assert base_models(module) == expected
-    named = ", ".join(f"{base['name']} (license: {base['license']})" for base in expected)
-    assert f"Fine-tuned, directly or through other models, from: {named}. The terms" in (module / "card.md").read_text()
-    assert base_models(packaged(module.parent, tmp_path / "copy")) == expected  # a package of a package
+    card = (module / "card.md").read_text()
+    for base in expected:
+        assert f"{base['name']} (license: {base['license']}; terms: {base['terms'] or 'not stated'})" in card
+    assert "The licenses and terms of every model named here apply too." in card
+
+
+def test_licenses_and_terms_follow_the_parameters_on_every_way(
+    restricted: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Fine-tuned, resumed, copied out of the run, exported, imported, fine-tuned again, packaged under a license."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("safetensors")
+    captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={restricted}"))
+    for _ in resume(tmp_path / "tuned", ["train.max_steps=2"]):
+        pass
+    copy = Path(shutil.copyfile(tmp_path / "tuned" / "last.h5", tmp_path / "copy.h5"))
+    export_safetensors(open_run(copy), tmp_path / "a.safetensors")
+    imported = import_safetensors(tmp_path / "a.safetensors", tmp_path / "imported")
+    captioner.train(None, tmp_path / "again", (*small, "train.max_steps=1", f"train.init_from={imported}"))
+    for file in export_onnx(open_run(tmp_path / "again"), tmp_path / "graphs"):
+        (metadata,) = onnx.load(file).metadata_props
+        assert json.loads(metadata.value)["base_models"] == [BIRDS]
+    written = write_package(tmp_path / "again", tmp_path / "last", CardOptions(license="mit"), "last")
+    assert base_models(tmp_path / "last" / "captioner_last") == [BIRDS]
+    assert written.notes[-1] == (
+        f"made from birds (license: other; terms: {TERMS}): their licenses and terms apply too, and "
+        "the card lists them; check that --license mit permits no more than they do"
+    )
+
+
+def test_licenses_and_terms_follow_the_captions_of_teachers(
+    restricted: Path, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The student starts from another teacher, and so does one that uses the captions again."""
+    options = (*small, "train.epochs=1", "distill.captions_per_image=1")
+    for _ in distill([tiny_run, restricted], tmp_path / "student", options, ["decode.beam_width=2"]):
+        pass
+    assert [dataclasses.asdict(base) for base in open_run(tmp_path / "student").base_models] == [BIRDS]
+    captions = Path(shutil.copyfile(tmp_path / "student" / "captions.h5", tmp_path / "captions.h5"))
+    for _ in distill([tiny_run], tmp_path / "second", options, captions=captions):
+        pass
+    assert base_models(packaged(tmp_path / "second", tmp_path / "last", "last")) == [BIRDS]
+
+
+def test_a_package_of_a_package_keeps_its_license_and_terms(restricted: Path, tmp_path: Path) -> None:
+    same = read_info(packaged(restricted, tmp_path / "same", version="1.0.1"))
+    assert (same.license, same.terms, same.base_models) == ("other", TERMS, ()), "a new version of the same model"
+    written = write_package(restricted, tmp_path / "other", CardOptions(license="mit"), "birds")
+    assert (written.info.license, written.info.terms) == ("mit", TERMS)
+    assert base_models(tmp_path / "other" / "captioner_birds") == [BIRDS]
+    assert "check that --license mit permits no more" in written.notes[-1]
+    again = packaged(tmp_path / "other", tmp_path / "again", "again")
+    assert base_models(again) == [{**BIRDS, "license": "mit"}, BIRDS]
+
+
+def test_a_chain_of_models_that_is_too_long_is_an_error(restricted: Path, tmp_path: Path) -> None:
+    info = restricted / "captioner_birds" / INFO
+    chain = [{**SHOP, "name": f"shop-{number}"} for number in range(20)]
+    info.write_text(json.dumps({**json.loads(info.read_text()), "base_models": chain}))
+    with pytest.raises(CheckpointError, match="expected a model made from at most 20 model packages, got 21: birds, "):
+        packaged(restricted, tmp_path / "last")
 
 
 DAMAGED: list[Any] = [
     *(None, "birds", {}, ["birds"], [{"name": "birds"}], [BIRDS, {**BIRDS, "license": 1}]),
     *([{**BIRDS, "name": "two\nlines"}], [{**BIRDS, "license": "x), cats (license: mit"}]),
     *([{**BIRDS, "license": "m" * 62}], [BIRDS] * 21),
+    *([{**BIRDS, "terms": None}], [{**BIRDS, "terms": "two\nlines"}], [{**BIRDS, "terms": "t" * 2001}]),
 ]
 
 
@@ -250,15 +321,19 @@ def test_damaged_base_models_of_a_package_are_not_lost(tiny_run: Path, tmp_path:
             CheckpointError, match=r"model\.json: base_models: expected a list of at most 20 models with "
         ):
             read_info(info.parent)
-    del values["base_models"]
-    info.write_text(json.dumps(values))
-    assert read_info(info.parent).base_models == ()
+    del values["base_models"], values["terms"]
+    info.write_text(json.dumps(values))  # as older versions wrote it
+    assert (read_info(info.parent).base_models, read_info(info.parent).terms) == ((), "")
 
 
-def test_damaged_base_models_of_a_run_are_not_lost(own_run: Path, tmp_path: Path) -> None:
+def test_base_models_in_the_history_of_a_run_of_an_older_version(own_run: Path, tmp_path: Path) -> None:
+    old = {"kind": "init_from", "step": 0, "base_models": [{"name": "birds", "license": "mit"}]}
+    (own_run / "history.jsonl").write_text(json.dumps(old) + "\n")
+    assert base_models(packaged(own_run, tmp_path / "last", "last")) == [{**BIRDS, "license": "mit", "terms": ""}]
     record = {"kind": "init_from", "step": 0, "base_models": [{**BIRDS, "name": "two\nlines"}]}
     (own_run / "history.jsonl").write_text(json.dumps(record) + "\n")
-    message = r"history\.jsonl: base_models: expected a list of at most 20 models with "
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(
+        CheckpointError, match=r"history\.jsonl: base_models: expected a list of at most 20 models with "
+    ):
         packaged(own_run, tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -112,7 +112,7 @@ def test_a_file_from_before_attention_has_no_regions() -> None:
 
 GOOD = vars(META)
 WRONG_META: dict[str, tuple[object, str]] = {
-    "list": ([], "expected the fields best, config"),
+    "list": ([], "expected the fields base_models, best, config"),
     "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
     "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),

@@ -112,7 +112,7 @@ def test_the_shared_words_are_printed_and_recorded(
     words, old = words_of(albums.new), words_of(albums.old)
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
     assert f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared\n" in done.err
-    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "base_models": []}
+    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count}
     assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
     assert summary(tmp_path / "run")["init_from"] == record
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
