@@ -34,7 +34,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
     With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.
     """
     bar: tqdm[Any] = tqdm(disable=True)
-    words = 0
+    words, limit = 0, "train.epochs"
     summary: dict[str, Any] = {}
     try:
         for event in events:
@@ -48,6 +48,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                 case Started():
                     bar.close()
                     output.note(*_started(event))
+                    limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
                     words += event.words
@@ -60,7 +61,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                         output.note(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
-                    output.note(_ended(event))
+                    output.note(_ended(event, limit))
                     if profile:
                         output.note(*_profile(summary))
     finally:
@@ -111,7 +112,8 @@ def _validated(event: Validated) -> str:
     return f"epoch {event.epoch}  validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}{best}"
 
 
-def _ended(event: Ended) -> str:
+def _ended(event: Ended, limit: str) -> str:
+    """Describe the end of training, and how to continue; `limit` is the option that limits the number of steps."""
     summary = event.summary
     best = summary["best"]
     metric = next((name for name in NAMES if name in (best or ())), None)
@@ -120,15 +122,14 @@ def _ended(event: Ended) -> str:
     previous = RunFolder(event.folder).previous_run_note()
     start, mpi = (f"mpiexec -n {summary['ranks']} ", " --mpi") if summary.get("ranks", 1) > 1 else ("", "")
     folder = shlex.quote(os.fspath(event.folder))
-    hints = {
-        "stopped": f"; continue with {start}captioner train --resume {folder}{mpi}{previous}",
-        "nothing left to do": "; increase train.epochs to continue",
-    }
-    steps = f"{summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
-    return (
-        f"{summary['ended']} after {steps}, {summary['seconds']:.0f} s, "
-        f"{summary['words_per_second']:,} words/s{at} -> {event.folder}{hints.get(summary['ended'], '')}"
-    )
+    reason = summary["ended"]
+    ended = f"{reason} after {summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
+    speed = f", {summary['seconds']:.0f} s, {summary['words_per_second']:,} words/s"
+    hint = f"; continue with {start}captioner train --resume {folder}{mpi}{previous}" if reason == "stopped" else ""
+    if not summary.get("steps_this_time", 1):  # resumed after its end
+        ended, speed = f"finished already: {ended}", ""
+        hint = f"; to continue, increase {'train.patience' if reason == 'early stopping' else limit} with -o"
+    return f"{ended}{speed}{at} -> {event.folder}{hint}"
 
 
 def _profile(summary: dict[str, Any]) -> list[str]:

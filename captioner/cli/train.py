@@ -193,7 +193,8 @@ def distill(
     decoding options of the teachers.
 
     All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
-    --captions. After an interruption, the same command continues.
+    --captions. After an interruption, the same command continues until training has begun, then `captioner train
+    --resume`.
     """
     from captioner.cli import progress
     from captioner.training import distill as distillation

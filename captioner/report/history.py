@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError
-from captioner.storage.files import regular_file
-from captioner.training.run_folder import HISTORY_LIMIT, RunFolder
+from captioner.training.run_folder import RunFolder, damaged_lines, records
 
 LARGEST = 1e30
-"""Numbers beyond it cannot be drawn; a step is far smaller."""
+"""Numbers beyond it cannot be drawn."""
 Points = list[tuple[float, float]]
 """Pairs of a step and a value, by ascending step."""
 
@@ -42,15 +37,17 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Read the measurements of a run folder. Missing files count as empty, and lines that are no records are skipped.
+    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are one warning.
 
     A run that is being trained may end with half a line.
     """
     run = RunFolder(folder)
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
-    for record in _records(run.history):
+    lines = list(records(run.history))
+    for record in filter(None, lines):
         kinds.get(str(record.get("kind")), []).append(record)
-    return History(kinds["step"], kinds["validation"], kinds["warning"], list(_records(run.speed)))
+    kinds["warning"] += ({"step": 0, "problem": problem} for problem in damaged_lines(run.history.name, lines))
+    return History(kinds["step"], kinds["validation"], kinds["warning"], list(filter(None, records(run.speed))))
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
@@ -63,20 +60,6 @@ def points(records: list[dict[str, Any]], *path: str) -> Points:
         if _is_number(value):
             values[float(record["step"])] = float(value)
     return sorted(values.items())
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file that have a step. A file that is missing or not a regular one has none."""
-    with (
-        suppress(CaptionerError),
-        regular_file(path, HISTORY_LIMIT) as descriptor,
-        open(descriptor, "rb", closefd=False) as file,
-    ):
-        for line in file:
-            with suppress(ValueError, RecursionError):
-                record = json.loads(line)
-                if isinstance(record, dict) and _is_number(record.get("step")):
-                    yield record
 
 
 def _is_number(value: object) -> bool:

@@ -114,10 +114,15 @@ def temporary_stem(path: Path) -> str:
 
 def remove_temporary_files(*paths: Path) -> None:
     """Remove temporary files of these paths that killed processes left behind."""
+    for file in temporary_files(*paths):
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def temporary_files(*paths: Path) -> Iterator[Path]:
+    """Yield the temporary files of these paths that killed processes left behind."""
     for path in paths:
-        for file in stale_temporary_files(path.parent).get(temporary_stem(path), ()):
-            with contextlib.suppress(OSError):
-                file.unlink()
+        yield from stale_temporary_files(path.parent).get(temporary_stem(path), ())
 
 
 def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump
-from captioner.errors import CheckpointError, UsageError
+from captioner.config.values import write
+from captioner.config.yaml_io import dump, load, parse
+from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
-from captioner.inference.restore import restore
+from captioner.inference.restore import Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -24,7 +25,7 @@ from captioner.storage.checkpoint import Meta
 from captioner.storage.files import read_json_object
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.recorder import Recorder
-from captioner.training.run_folder import FolderLock, RunFolder
+from captioner.training.run_folder import FolderLock, RunFolder, damaged_lines, records
 from captioner.training.solver import TrainState
 from captioner.training.teacher_captions import build_training_corpus
 from captioner.training.train import Training, same_probe, train
@@ -46,6 +47,7 @@ def resume(
     run = find_run(folder, ranks)
     restored = restore(run.last, overrides)
     config = restored.config
+    ranks.on_rank_0(lambda: check_config(run, restored))
     corpus = open_corpus(restored)
     expected, got = expected_slots(config), restored.slots.keys()
     if set(expected) != got:
@@ -59,14 +61,18 @@ def resume(
     recorder = Recorder(
         config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
     )
-    training = Training(recorder, changes(restored.meta.environment, environment(config.threads, ranks.size)))
+    warnings = [*changes(restored.meta.environment, environment(config.threads, ranks.size))]
+    warnings += ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
+    training = Training(recorder, warnings)
     run.claim()
     if state.step >= training.plan.span.total_steps:
         recorder.load_best_at_end()
     else:
         if restored.meta.config != dump(config):
             recorder.forget_later_best()
-            recorder.save()  # first: after a kill during the rest, `resume` continues with the new options
+            # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
+            run.remove_config()
+            recorder.save()
         run.reopen(restored.meta.step, has_best=recorder.best is not None)
         run.write(run.config, dump(config))
     yield from training.events(stop)
@@ -118,11 +124,34 @@ def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> E
     if not run.last.exists() and not run.captions.exists():
         return None
     restored = restore(find_run(run.path).last, overrides, for_training=False)
+    check_config(run, restored)
     summary = _summary(run) if dump(restored.config) == restored.meta.config else None
     has_ended = summary is not None and summary["steps"] == restored.meta.step and summary["ended"] in FINAL
     values = ((path, attrgetter(path)) for path in OPTIONS)
     names = [path for path, value in values if value(restored.config) != value(config)]
     return ExistingRun(restored.meta.step, summary if has_ended else None, names)
+
+
+def check_config(run: RunFolder, restored: Restored) -> None:
+    """Check that config.yaml, if it exists, has the options of the run, with or without the overrides of this call.
+
+    Raises: ConfigError for other options: they would have no effect, and the file would be overwritten.
+    """
+    if not run.config.exists():
+        return
+    edited, saved = load(run.config), parse(restored.meta.config, f"the config in {restored.path}")
+    if edited in (saved, restored.config):
+        return
+    values = ((option, attrgetter(path)(saved), attrgetter(path)(edited)) for path, option in OPTIONS.items())
+    raise ConfigError(
+        [
+            f"{run.config}: {option.path}: expected {write(option, expected)} as in {restored.path}, got "
+            f"{write(option, got)}; the options of a run are not read from this file: change it back, or try "
+            f"-o {option.path}={write(option, got)}"
+            for option, expected, got in values
+            if expected != got
+        ]
+    )
 
 
 def _summary(run: RunFolder) -> dict[str, Any] | None:
@@ -146,6 +175,8 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
     if run.captions.exists():
         expected = "an interrupted `captioner distill` left captions alone: repeat that command to continue"
+    elif run.saved_config() is not None:
+        expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
 
 

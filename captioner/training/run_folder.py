@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -22,9 +22,9 @@ from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.inference.package_info import HISTORY
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
-from captioner.storage.atomic import remove_temporary_files, write_atomically, writing
+from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes, read_first_json_object, read_text
+from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file
 from captioner.storage.lock import lock, locks_folders
 from captioner.storage.sealed import CHECKPOINT_SEAL
 from captioner.storage.strict_json import to_json
@@ -34,6 +34,8 @@ PREVIOUS = "before"
 EVENT_FILES, EVENT_FILE = "tensorboard", "events.out.tfevents.*"
 """The folder of the TensorBoard event files, and the pattern of their names."""
 HISTORY_LIMIT = 1 << 32
+LARGEST_STEP = 1 << 53
+"""Steps are smaller, so that floats represent them."""
 CAPTIONS = "captions.h5"
 """The captions of the teachers that a run is distilled from."""
 BEST_BEFORE_END = "best-before-end.h5"
@@ -97,14 +99,15 @@ class RunFolder:
         return self.config, self.history, *checkpoints, *others
 
     @rank_0_only
-    def create(self, overwrite: bool) -> None:
-        """Prepare the folder for a new run; an overwritten run is kept in a subfolder until `discard_previous`.
+    def create(self, overwrite: bool, config: str = "") -> None:
+        """Prepare the folder for a new run with this `config`; an overwritten run is kept in a subfolder until
+        `discard_previous`. A run with the same config that was killed before its first checkpoint is replaced.
 
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
         """
         has_run = self.holds_run()
-        if has_run and not overwrite:
+        if has_run and not overwrite and (self.has_checkpoint() or self.saved_config() != config):
             FolderLock(self.path).release()  # report a running training first
             path = shlex.quote(os.fspath(self.path))
             remedy = f"continue it with --resume {path}" if self.last.exists() else "it has no last.h5 to resume from"
@@ -112,7 +115,7 @@ class RunFolder:
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"
             )
-        known = {LOCK, *(file.name for file in self.reused)}
+        known = {LOCK, *(file.name for file in (*self.reused, *temporary_files(*self.files())))}
         if not has_run and self.path.is_dir() and any(file.name not in known for file in self.path.iterdir()):
             expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
             raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
@@ -135,9 +138,21 @@ class RunFolder:
 
         The contents decide, since other programs may use the names of the files.
         """
+        return self.has_checkpoint() or _first_record(self.history) is not None or self.saved_config() is not None
+
+    def has_checkpoint(self) -> bool:
+        """Return whether the run, or one that it overwrites, has a checkpoint."""
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        is_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
-        return is_checkpoint or _first_record(self.history) is not None or _is_run_config(self.config)
+        return any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
+
+    def saved_config(self) -> str | None:
+        """Return the content of config.yaml as `captioner train` writes it, with every option and no comments, or None
+        for another file."""
+        try:
+            text = read_text(self.config)
+            return text if dump(parse(text, str(self.config))) == text else None
+        except CaptionerError:
+            return None
 
     def _put_away(self) -> None:
         """Move the files of an overwritten run into its subfolder: all of them, or none if one cannot be moved.
@@ -203,6 +218,13 @@ class RunFolder:
             self.write(file, "".join(kept))
 
     @rank_0_only
+    def remove_config(self) -> None:
+        """Remove config.yaml before a checkpoint with other options is saved; the new one is written after it."""
+        with self.writing(self.config) as check:
+            check()
+            self.config.unlink(missing_ok=True)
+
+    @rank_0_only
     def claim(self) -> None:
         """Lock the folder, and remove temporary files of killed writers.
 
@@ -259,26 +281,46 @@ class RunFolder:
 
 def is_kept(line: str, step: int) -> bool:
     """Return whether a line is a whole record of a step up to `step`, and not marked `at_end`."""
+    record = record_of(line)
+    return record is not None and record["step"] <= step and AT_END not in record
+
+
+def record_of(line: str | bytes) -> dict[str, Any] | None:
+    """Return the record in a line of a history or of speed.jsonl: an object with a step; None for a damaged line."""
     try:
         record = json.loads(line)
-        return float(record["step"]) <= step and AT_END not in record
-    except (ValueError, KeyError, TypeError):
-        return False
+        return record if 0 <= record["step"] < LARGEST_STEP and not isinstance(record["step"], bool) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def records(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the record in each line of a history or of speed.jsonl, None for a damaged line.
+
+    Half a line at the end, as a kill leaves it, is left out. A file that is missing or not a regular one has no lines.
+    """
+    with (
+        contextlib.suppress(CaptionerError),
+        regular_file(path, HISTORY_LIMIT) as descriptor,
+        open(descriptor, "rb", closefd=False) as file,
+    ):
+        for line in file:
+            record = record_of(line)
+            if record is not None or line.endswith(b"\n"):
+                yield record
+
+
+def damaged_lines(name: object, lines: Iterable[dict[str, Any] | None]) -> Iterator[str]:
+    """Yield a warning about the damaged lines of a history with these `records`, if there are any."""
+    numbers = [number for number, record in enumerate(lines, 1) if record is None]
+    if numbers:
+        yield f"{name}: damaged lines are left out: {', '.join(map(str, numbers[:5]))}{', ...' * (len(numbers) > 5)}"
 
 
 def _first_record(path: Path) -> dict[str, Any] | None:
     """Return the first record of a history, or None if the file is missing or does not begin like one."""
     record = read_first_json_object(path)
     return record if record.get("kind") in KINDS and "step" in record else None
-
-
-def _is_run_config(path: Path) -> bool:
-    """Return whether a file is a config as `captioner train` writes it: every option, without comments."""
-    try:
-        text = read_text(path)
-        return dump(parse(text, str(path))) == text
-    except CaptionerError:
-        return False
 
 
 def _move_all(moves: Sequence[tuple[Path, Path]], folder: Path) -> None:

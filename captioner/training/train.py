@@ -117,7 +117,7 @@ class Training:
 
     def create(self, overwrite: bool) -> None:
         """Create the folder of a new run."""
-        self.run.create(overwrite)
+        self.run.create(overwrite, dump(self.config))
         self.run.write(self.run.config, dump(self.config))
         if self.initial:
             self.recorder.log(INIT_FROM, {"step": 0, **self.initial}, at_end=False)

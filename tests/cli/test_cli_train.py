@@ -99,7 +99,7 @@ def test_the_profile(cli: Callable[..., Any], small_options: tuple[str, ...], ow
     ]
     without_steps = cli("train", "--resume", own_run, "--profile").err.splitlines()
     assert re.fullmatch(LINE, without_steps[-1])
-    assert any(line.endswith(f"-> {own_run}; increase train.epochs to continue") for line in without_steps)
+    assert any(line.endswith(f"-> {own_run}; to continue, increase train.epochs with -o") for line in without_steps)
 
 
 def test_the_folder_is_named_after_the_config_or_the_source(
@@ -136,6 +136,7 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
         saved = checkpoint.load(run / name)
         meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
+    (run / "config.yaml").unlink()
     message = f"captioner: {lost}: data set not found; if it has moved, try -o data.root=NEW\n"
     for command in (("train", "--resume", run), ("sample", run, "--split", "val")):
         assert cli(*command) == (1, "", message)

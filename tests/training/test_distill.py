@@ -413,6 +413,27 @@ def test_an_interrupted_generation_continues_with_the_same_command(
 
 
 @pytest.mark.usefixtures("small_batches")
+def test_a_command_killed_before_its_first_save_can_be_repeated(
+    student: Callable[..., Path], teacher: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The config and the history of the student exist then, and neither captions nor a checkpoint."""
+    whole, killed = student("whole"), tmp_path / "killed"
+    arguments = [teacher], killed, STUDENT, BEAM
+    next(events := distill(*arguments))
+    del events
+    assert sorted(file.name for file in killed.iterdir()) == ["config.yaml", "history.jsonl"]
+    resumed = cli("train", "--resume", killed)
+    assert (resumed.code, resumed.err.partition("; ")[2]) == (
+        1,
+        "the run ended before its first checkpoint: repeat the command that started it\n",
+    )
+    with pytest.raises(UsageError, match="already contains a run; it has no last"):
+        next(distill([teacher], killed, (*STUDENT, "seed=1"), BEAM))
+    list(distill(*arguments))
+    assert_same_arrays(killed, whole)
+    assert (killed / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+
+
 def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callable[..., Path]) -> None:
     run = student("other", stop=stopper(1))
     content = (run / "captions.h5").read_bytes()

@@ -1,6 +1,9 @@
 """A run that ended, was interrupted or killed, and was resumed, is bit-identical to an uninterrupted run."""
 
 import dataclasses
+import multiprocessing
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -9,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import FILES, TrainRun, assert_same_arrays, contents, history, kinds
+from small_runs import FILES, TrainRun, assert_same_arrays, contents, history, kinds, summary
 
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -19,6 +22,7 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training import resume as resuming
 from captioner.training.resume import resume
+from captioner.training.run_folder import RunFolder
 
 TOTAL, HALF = 20, 10
 """An epoch has 13 steps, so the run stops within an epoch."""
@@ -141,6 +145,80 @@ def test_resuming_a_finished_run_changes_no_file(kind: type, overrides: list[str
     assert kinds(events) == "<>"
     assert events[-1].summary["ended"] == "nothing left to do"
     assert contents(own_run) == before
+
+
+FINISHED = {
+    (): "nothing left to do after 8 steps; best perplexity {best} in epoch 2 -> {run}; to continue, increase "
+    "train.epochs with -o",
+    ("train.max_steps=8",): "nothing left to do after 8 steps; best perplexity {best} in epoch 2 -> {run}; "
+    "to continue, increase train.max_steps with -o",
+    ("train.patience=1", "train.epochs=9"): "early stopping after 8 steps; best perplexity {best} in epoch 2 -> {run}; "
+    "to continue, increase train.patience with -o",
+}
+
+
+@pytest.mark.parametrize("overrides", FINISHED)
+def test_resuming_a_finished_run_says_how_to_continue(
+    overrides: Sequence[str], own_run: Path, cli: Callable[..., Any]
+) -> None:
+    saved = checkpoint.load(own_run / "last.h5")
+    checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, since_best=1)))
+    done = cli("train", "--resume", own_run, *(f"--set={override}" for override in overrides))
+    assert done.code == 0
+    best = f"{summary(own_run)['best']['perplexity']:.2f}"
+    expected = f"finished already: {FINISHED[overrides]}".format(best=best, run=own_run)
+    assert done.err.splitlines()[-1] == expected
+
+
+def test_an_edited_config_is_rejected(own_run: Path, cli: Callable[..., Any]) -> None:
+    """The options of a run are in its checkpoint; an edited file would be ignored and overwritten."""
+    config = own_run / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("epochs: 2", "epochs: 4").replace("train:\n", "train: # slower\n"))
+    before = contents(own_run)
+    for command in ("--resume", "--resume-or-start"):
+        done = cli("train", command, own_run)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == (
+            f"captioner: {config}: train.epochs: expected 2 as in {own_run}/last.h5, got 4; the options of a run are "
+            "not read from this file: change it back, or try -o train.epochs=4\n"
+        )
+    assert contents(own_run) == before
+    config.write_text("train: {epochs: [}")
+    assert cli("train", "--resume", own_run).err.startswith(f"captioner: {config}:1: ")
+    config.write_bytes(before["config.yaml"])
+    assert cli("train", "--resume", own_run, "-o", "train.epochs=4").code == 0
+    assert config.read_text() == text.replace("epochs: 2", "epochs: 4")
+
+
+def test_a_run_killed_while_its_options_change_resumes_with_the_new_ones(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFolder, "reopen", lambda *_, **__: os._exit(9))
+    process = multiprocessing.get_context("fork").Process(target=lambda: next(resume(own_run, ["train.epochs=3"])))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    monkeypatch.undo()
+    assert list(resume(own_run))[-1].summary["steps"] == 12
+    assert "epochs: 3" in (own_run / "config.yaml").read_text()
+
+
+def test_damaged_lines_of_the_history_are_one_warning(own_run: Path, cli: Callable[..., Any]) -> None:
+    lines = (own_run / "history.jsonl").read_text().splitlines()
+    damaged = ["[" * 100_000, '{"kind": "step", "step": %s}' % ("9" * 400), "{}", lines[1].replace(":", ";", 1)]
+    (own_run / "history.jsonl").write_text("\n".join([lines[0], *damaged, *lines[2:], "[", "]", '{"kind": "st']))
+    done = cli("train", "--resume", own_run, "-o", "train.epochs=3")
+    assert done.code == 0
+    warnings = [line for line in done.err.splitlines() if "history" in line]
+    assert warnings == [f"warning: {own_run}/history.jsonl: damaged lines are left out: 2, 3, 4, 5, 14, ..."]
+    assert [line["step"] for line in history(own_run, "step")] == [1, *range(3, 13)]
+
+
+def test_resuming_a_run_without_a_checkpoint_says_what_to_repeat(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_run / "config.yaml", tmp_path)
+    with pytest.raises(CheckpointError, match=r"last.h5 not found; the run ended before its first checkpoint: repeat"):
+        next(resume(tmp_path))
 
 
 def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:

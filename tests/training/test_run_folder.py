@@ -47,6 +47,31 @@ def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path,
     assert os.listdir(tmp_path) == []
 
 
+def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+    """The same command can be repeated after a kill before the first checkpoint."""
+    for name in ("config.yaml", "history.jsonl"):
+        shutil.copy(tiny_run / name, tmp_path)
+    config = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(UsageError, match="already contains a run"):
+        RunFolder(tmp_path).create(overwrite=False, config=config.replace("seed: 0", "seed: 1"))
+    RunFolder(tmp_path).create(overwrite=False, config=config)
+    assert os.listdir(tmp_path) == []
+    for folder in (tmp_path, tmp_path / "before"):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(tiny_run / "config.yaml", tmp_path)
+        shutil.copy(tiny_run / "best.h5", folder)
+        with pytest.raises(UsageError, match="already contains a run"):
+            RunFolder(tmp_path).create(overwrite=False, config=config)
+        (folder / "best.h5").unlink()
+
+
+def test_create_accepts_a_folder_with_temporary_files_of_a_killed_run(tmp_path: Path) -> None:
+    for name in ("config.yaml", "report.html"):
+        (tmp_path / f".{name}.999999999.tmp").touch()
+    RunFolder(tmp_path).create(overwrite=False)
+    assert os.listdir(tmp_path) == []
+
+
 OTHERS = {
     "best.h5": b"\x89HDF\r\n\x1a\n of another program",
     "last.h5": b"",
@@ -228,6 +253,9 @@ REMOVED = {
     "a line cut short by a kill": b'{"kind": "step", "ste',
     "other values": b'{}\n[]\n7\n{"step": null}\n\0\n',
     "bytes that are not UTF-8": b"\xff\xfe\x80\n",
+    "deep nesting": b"[" * 100_000 + b"\n",
+    "a huge step": b'{"kind": "step", "step": %s}\n' % (b"9" * 400),
+    "no step": b'{"kind": "step", "step": NaN}\n{"kind": "step", "step": -1}\n',
     "a record of the end of the run": b'{"kind": "validation", "step": 4, "at_end": true}\n',
 }
 
