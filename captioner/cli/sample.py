@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -110,10 +111,13 @@ def sample(
 
         runs = [run, *takewhile(is_run, names)]
         photos = names[len(runs) - 1 :]
+        if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
+            words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
+            raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
         if late := [name for name in photos if is_run(name)]:
             raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
         for wrong, message in (
-            (len(runs) > 1 and not ensemble,
+            (len(runs) > 1 and is_run(run) and not ensemble,
              f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
             (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
              "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
@@ -169,7 +173,9 @@ def sample(
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
         output.warnings(captioner.warnings)
-        code = _print(captions, as_json, sinks, attention is not None and page is None)
+        code, captioned = _print(captions, as_json, sinks, attention is not None and page is None)
+        if sinks and not captioned:
+            raise DataError("no image was captioned; no file was written")
         for sink in sinks:
             kept, written = sink.finish()
             if kept:
@@ -222,18 +228,19 @@ def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) 
 
 def _print(
     captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink], names_files: bool
-) -> int:
+) -> tuple[int, int]:
     """Write captions to the sinks and print them, with `names_files` also the files of their attention.
 
-    Failures are reported. Return the exit code. If captions are also written to files, all are, even if the reader of
-    stdout closes the pipe.
+    Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
+    are, even if the reader of stdout closes the pipe.
     """
-    code = 0
+    code = captioned = empty = 0
     for caption in captions:
         if isinstance(caption, DataError):
             output.problem(caption)
             code = 1
             continue
+        captioned, empty = captioned + 1, empty + (not caption.text)
         file: Path | None = None
         for sink in sinks:
             try:
@@ -244,7 +251,10 @@ def _print(
         more = {"attention": file and {"weights": str(file)}} if names_files else {}
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(caption, as_json, more)
-    return code
+    if empty:
+        those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
+        output.warnings([f"{those}: the model ends too early; train it longer, or try -o decode.min_length=5"])
+    return code, captioned
 
 
 def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:

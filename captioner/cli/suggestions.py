@@ -16,6 +16,8 @@ from captioner.errors import similar
 
 SIMILARITY = 0.8
 """The minimum similarity of a name to the name that is suggested for it."""
+SYNONYMS = {"caption": "sample", "predict": "sample", "generate": "sample", "fit": "train", "score": "evaluate"}
+"""Names of commands in other programs."""
 DATA_SETS = (".h5", ".hdf5")
 TRAIN_OPTIONS = dict.fromkeys((".yaml", ".yml"), "-c") | dict.fromkeys(DATA_SETS, "--data")
 """The option of `captioner train` for a file with a suffix."""
@@ -25,8 +27,10 @@ def message(error: click.ClickException, words: Sequence[str]) -> str:
     """Return the message of a usage error, with a suggestion if there is one; `words` are the command line."""
     context: click.Context | None = getattr(error, "ctx", None)
     text = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
-    if context is None or isinstance(context.command, click.Group):
+    if context is None:
         return text
+    if isinstance(context.command, click.Group):
+        return text if context.parent is not None else _for_command(text, context.command, words)
     path = context.command_path.split()[1:]
     command, rest = " ".join(path), words[len(path) :]
     match error:
@@ -37,6 +41,15 @@ def message(error: click.ClickException, words: Sequence[str]) -> str:
         case _ if type(error) is click.UsageError:
             return _for_argument(context, command, rest) or text
     return text
+
+
+def _for_command(text: str, group: click.Group, words: Sequence[str]) -> str:
+    """Suggest a command for an unknown name; click suggests none for a synonym, and before 8.4 none at all."""
+    problem, quote, _ = text.partition("'")
+    nearest = similar(words[0], [*group.commands, *SYNONYMS]) if problem == "No such command " and words else []
+    if not nearest:
+        return text
+    return f"{problem}{quote}{words[0]}'; did you mean captioner {SYNONYMS.get(nearest[0], nearest[0])}?"
 
 
 def _for_option(error: click.NoSuchOption, command: click.Command, name: str, words: Sequence[str]) -> str:

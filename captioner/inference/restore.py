@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -16,7 +17,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
-from captioner.images.recipe import same_encoder
+from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.package_info import BaseModel, base_models_of, check_seal, in_package, read_info
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -211,10 +212,20 @@ def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
     if not same_encoder(corpus.encoder, loaded.meta.encoder):
         raise CheckpointError(
             f"{loaded.path}: features: expected encoder {loaded.meta.encoder}, got {corpus.encoder}; "
-            "use the encoder of the training images"
+            f"{_prepare_again(loaded.meta)}"
         )
     check_width(loaded, corpus.feature_dim, "the data set")
     check_regions(loaded, corpus.region_dim, corpus.grid)
+
+
+def _prepare_again(meta: Meta) -> str:
+    """Return the hint for features of another encoder than that of the training images."""
+    parts = parse_identity(meta.encoder)
+    if parts is None:
+        return "use features of the encoder of the training images"
+    regions = " --regions" if meta.region_dim else ""
+    recipe = shlex.quote("+".join(map(str, parts)))
+    return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and name it with --data"
 
 
 def check_regions(

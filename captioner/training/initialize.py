@@ -54,7 +54,7 @@ def initialize_from(
     try:
         check_encoder(restored, corpus)
     except CheckpointError as error:
-        other.append(f"{error} (captioner prepare --encoder)")
+        other.append(str(error))
     if other:
         raise ConfigError(other)
     trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)

@@ -30,7 +30,8 @@ SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.
 
 @pytest.mark.smoke
 def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("sample", coco_run, "--n-best", 3, *SAMPLING).succeeded()
+    done = cli("sample", coco_run, "--n-best", 3, *SAMPLING)
+    assert (done.code, done.err.partition(":")[2].partition(":")[0]) == (0, " warning"), "a sampled caption is empty"
     golden("sample_sampling.txt", done.out)
     records = [
         json.loads(line) for line in cli("sample", coco_run, "--n-best", 3, "--json", *SAMPLING).out.splitlines()
@@ -57,6 +58,20 @@ def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeyp
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::4] == ["a\\nb\tc d\t-1.23\ttrue", "a\\nb\tc d\t-1.23\tnot true", "a\\nb\tc d\t-1.23"]
     assert lines[1:4] == ["\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"]
+
+
+def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_run: Path) -> None:
+    """As of a model after one epoch, for which the end of the caption is the most probable first word."""
+    saved = checkpoint.load(own_run / "best.h5")
+    saved.params["b_vocab"][saved.meta.words.index("<END>")] = 1e3
+    checkpoint.save(own_run / "best.h5", saved)
+    hint = "empty: the model ends too early; train it longer, or try -o decode.min_length=5"
+    done = cli("sample", own_run, "-n", 3)
+    assert (done.code, done.err) == (0, f"captioner: warning: 3 of 3 captions are {hint}\n")
+    done = cli("sample", own_run, "-n", 1, "--json")
+    assert (done.code, done.err) == (0, f"captioner: warning: the caption is {hint}\n")
+    assert json.loads(done.out)["caption"] == ""
+    assert cli("sample", own_run, "-n", 3, "-o", "decode.min_length=5").err == ""
 
 
 def test_the_number_of_images(cli: Callable[..., Any], tiny_run: Path) -> None:

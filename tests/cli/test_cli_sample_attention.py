@@ -172,6 +172,13 @@ def test_photographs_have_a_page_or_files(cli: Callable[..., Any], attention_run
     assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
 
 
+@pytest.mark.parametrize("option", ["--attention=a.html", "--attention=maps", "--coco=captions.json"])
+def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., Any], attention_run: Path) -> None:
+    done = cli("sample", attention_run, "no.png", option)
+    assert (done.code, done.err.splitlines()[1:]) == (1, ["captioner: no image was captioned; no file was written"])
+    assert os.listdir(".") == []
+
+
 def test_rows_of_features_have_maps_without_pictures(
     cli: Callable[..., Any], attention_run: Path, tmp_path: Path
 ) -> None:

@@ -92,7 +92,8 @@ def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new
 
 
 def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
-    done = cli("sample", photo_run, "new", "--n-best", 3).succeeded()
+    done = cli("sample", photo_run, "new", "--n-best", 3)
+    assert done.code == 0
     lines = done.out.splitlines()
     records = [json.loads(line) for line in cli("sample", photo_run, "new", "--n-best", 3, "--json").out.splitlines()]
     assert len(lines) == 3 * len(records) == 15

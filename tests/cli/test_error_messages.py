@@ -68,6 +68,8 @@ USAGE = CONFIG | {
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
     "train --images empty": "--images needs --report",
     "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
+    "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
+    "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run a.png --split train": ONE_INPUT,
@@ -117,6 +119,7 @@ FAILURES = {
     "evaluate run --split val --split dev": DEV,
     "sample run --features damage.h5": "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did "
     "you mean damaged.h5?",
+    "sample no run": "no: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
     "sample run --features empty": "empty: expected a regular file, got a folder",
     "sample run --features file": "file: expected an HDF5 file, got one that begins with b''",
     "sample run --attention maps": "run/best.h5: attention maps: expected a model with attention, got model.attention "

@@ -88,5 +88,14 @@ def test_a_usage_error_suggests_what_was_meant(command: str, cli: Callable[..., 
     assert cli(*words) == (2, "", f"captioner: {message}{end} see captioner {name} --help\n")
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    {"tran": "train", "capton": "sample", "caption": "sample", "fit": "train", "scores": "evaluate"}.items(),
+)
+def test_an_unknown_command_suggests_the_one_that_was_meant(word: str, meant: str, cli: Callable[..., Any]) -> None:
+    problem = f"No such command '{word}'; did you mean captioner {meant}?"
+    assert cli(word) == (2, "", f"captioner: {problem} see captioner --help\n")
+
+
 def test_prepare_of_a_folder_without_captions_describes_a_caption_file(cli: Callable[..., Any]) -> None:
     cli("prepare", "photos").failed(2, "photos is a folder; it has no caption file: write a table captions.csv")

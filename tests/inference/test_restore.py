@@ -131,7 +131,11 @@ def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> Non
         ({"vocab": Vocab([*words[:6], "new", *words[7:]])}, vocabulary.format(count, 6)),
         ({"vocab": Vocab([*words, "new"])}, vocabulary.format(count + 1, count)),
         ({"vocab": Vocab(words[:-1])}, vocabulary.format(count - 1, count - 1)),
-        ({"encoder": "vgg16_fc7"}, f"features: expected encoder {corpus.encoder}, got vgg16_fc7; use the encoder of "),
+        (
+            {"encoder": "vgg16_fc7"},
+            f"features: expected encoder {corpus.encoder}, got vgg16_fc7; prepare the data set with captioner prepare "
+            "--encoder scenes, and name it with --data",
+        ),
     ):
         with pytest.raises(CheckpointError) as caught:
             check_corpus(restored, dataclasses.replace(corpus, **changes))

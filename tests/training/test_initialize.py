@@ -193,5 +193,5 @@ def test_another_encoder_is_rejected_in_one_line(
     done = cli("train", *small_options, *options)
     assert done.code == 2
     (line,) = (line for line in done.err.splitlines() if "features: expected encoder" in line)
-    assert line.endswith("use the encoder of the training images (captioner prepare --encoder)")
+    assert line.endswith("use features of the encoder of the training images")
     assert not (tmp_path / "run").exists()
