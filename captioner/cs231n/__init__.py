@@ -5,7 +5,7 @@ package. Random numbers are drawn from NumPy's global state, as in the assignmen
 its numbers.
 
 Source: CS231n, assignment 3: rnn_layers.py, layers.py, optim.py, captioning_solver.py, coco_utils.py,
-gradient_check.py, classifiers/rnn.py.
+gradient_check.py, classifiers/rnn.py; transformer_layers.py, and layers.py of assignment 2.
 """
 
 # ruff: noqa: F403
@@ -17,3 +17,4 @@ from captioner.cs231n.gradient_check import *
 from captioner.cs231n.layers import *
 from captioner.cs231n.optim import *
 from captioner.cs231n.rnn_layers import *
+from captioner.cs231n.transformer_layers import *

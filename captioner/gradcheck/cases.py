@@ -19,9 +19,18 @@ from captioner.layers.attention import attention_backward, attention_forward, ke
 from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import NO_DROPOUT, Dropout, draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
 from captioner.layers.gru import GRU
+from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
+from captioner.layers.multi_head_attention import (
+    memory_attention_backward,
+    memory_attention_forward,
+    self_attention_backward,
+    self_attention_forward,
+)
 from captioner.layers.packing import pack
+from captioner.layers.positions import positions_backward, positions_forward
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
@@ -32,13 +41,17 @@ from captioner.model.parameters import Sizes, initial_params
 # Large enough to exercise every index and block, small enough for element-wise checks in seconds.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
+WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
+TABLE, SLOTS = np.array([[0, 2, 5, 6], [1, 3, -1, -1], [4, -1, -1, -1]]), np.array([[0, 1, 3], [0, 1, 2], [2, 3, 1]])
+"""The rows of three groups of different lengths, and the rows of memory that they attend to, some of them shared."""
 
 
 class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension.
+    P rows, M images, L regions per image, R region dimension, A key dimension; E width, J feed-forward size, B rows of
+    memory, W = 3 E of a transformer.
     """
 
     shapes: dict[str, str]
@@ -77,6 +90,27 @@ def _attention_forward(h: Array, keys: Array, *weights: Any) -> tuple[Array, Any
     return attention_forward(h, SharedRows(keys, 2 * _ids((ROWS,), 2)), *weights)
 
 
+def _feed_forward(name: str) -> Layer:
+    """Build the case of a feed-forward layer with an activation."""
+
+    def forward(*inputs: Array) -> tuple[Any, Any]:
+        x, W1, b1, W2, b2 = inputs
+        return feed_forward_forward(x, W1, b1, W2, b2, ACTIVATIONS[name])
+
+    return Layer({"x": "PE", "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E"}, forward, feed_forward_backward)
+
+
+def _self_attention_forward(x: Array, *weights: Array) -> tuple[Array, Any]:
+    W, b, Wo, bo = weights
+    return self_attention_forward(x, TABLE, W, b, Wo, bo, HEADS)
+
+
+def _memory_attention_forward(x: Array, memory: Array, *weights: Array) -> tuple[Array, Any]:
+    W, b, Wo, bo = weights
+    return memory_attention_forward(x, memory, TABLE, SLOTS, W, b, Wo, bo, HEADS)
+
+
+_ATTENTION = {"W": "EW", "b": "W", "Wo": "EE", "bo": "E"}
 _WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
 
 
@@ -133,6 +167,13 @@ LAYERS: dict[str, Layer] = {
         _attention_forward,
         attention_backward,
     ),
+    "layer_norm": Layer({"x": "PE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
+    "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, _ids((ROWS,), 4)), positions_backward),
+    **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
+    "self_attention": Layer({"x": "PE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
+    "memory_attention": Layer(
+        {"x": "PE", "memory": "BE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
+    ),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
     "gru_step": _step(GRU),
@@ -149,6 +190,7 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
     letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
+    letters |= {"E": WIDTH, "J": FEED_FORWARD, "B": SLOTS.max() + 1, "W": 3 * WIDTH}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]

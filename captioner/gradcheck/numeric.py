@@ -103,4 +103,6 @@ def check(
             yield CheckResult(case.name, name, "direction", error, True)
         else:
             error = relative_error(numeric_gradient(case.loss, x), analytic)
+            if error > tolerance:  # a kink, such as that of max(0, a), may be within the step
+                error = min(error, relative_error(numeric_gradient(case.loss, x, STEP / 100), analytic))
             yield CheckResult(case.name, name, "elements", error, error <= tolerance)

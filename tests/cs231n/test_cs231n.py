@@ -37,6 +37,13 @@ SIGNATURES = {
     "CaptioningRNN": (
         "word_to_idx, input_dim=512, wordvec_dim=128, hidden_dim=128, cell_type='rnn', dtype=<class 'numpy.float32'>"
     ),
+    "positional_encoding": "max_len, embed_dim",
+    "layernorm_forward": "x, gamma, beta, ln_param",
+    "layernorm_backward": "dout, cache",
+    "multi_head_attention_forward": "query, key, value, params, num_heads, attn_mask=None",
+    "multi_head_attention_backward": "dout, cache",
+    "decoder_layer_forward": "tgt, memory, params, num_heads, tgt_mask=None",
+    "decoder_layer_backward": "dout, cache",
     "load_coco_data": "base_dir='cs231n/datasets/coco_captioning', max_train=None, pca_features=True",
     "sample_coco_minibatch": "data, batch_size=100, split='train'",
     "decode_captions": "captions, idx_to_word",

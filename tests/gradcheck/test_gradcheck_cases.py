@@ -90,8 +90,12 @@ def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
 
 def test_the_checked_layers() -> None:
     single = "affine temporal_affine word_embedding temporal_softmax_loss dropout attention_keys attention"
+    transformer = "layer_norm positions feed_forward_relu feed_forward_gelu self_attention memory_attention"
     recurrent = "rnn_step lstm_step gru_step rnn lstm rnn_scan lstm_scan gru_scan"
-    assert list(LAYERS) == f"{single} {recurrent} rnn_scan_context lstm_scan_context gru_scan_context".split()
+    assert (
+        list(LAYERS)
+        == f"{single} {transformer} {recurrent} rnn_scan_context lstm_scan_context gru_scan_context".split()
+    )
 
 
 @pytest.mark.parametrize("name", LAYERS)

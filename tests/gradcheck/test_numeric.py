@@ -146,3 +146,10 @@ def test_only_zeros_pass_for_an_array_that_the_loss_does_not_read() -> None:
     x = np.array([1.0, 2.0])
     assert rows(Case("dead", {"x": x}, lambda: 3.0, lambda: {"x": np.zeros(2)}))[0].passed
     assert not rows(Case("dead", {"x": x}, lambda: 3.0, lambda: {"x": np.full(2, 1e-9)}))[0].passed
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.01])
+def test_a_kink_within_the_step_does_not_fail_a_correct_gradient(scale: float) -> None:
+    x = np.array([4e-6, 1.0])
+    case = Case("kink", {"x": x}, lambda: float(np.maximum(0, x).sum()), lambda: {"x": scale * (x > 0)})
+    assert [row.passed for row in rows(case, full=True)] == [scale == 1]

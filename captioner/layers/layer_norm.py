@@ -1,0 +1,77 @@
+"""Layer normalization of the last axis."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
+
+EPSILON = 1e-5
+"""The default of PyTorch's `nn.LayerNorm`."""
+
+
+class LayerNormCache(NamedTuple):
+    """Shapes: normalized x̂ (P, E), scale 1 / σ (P, 1), gamma (E,)."""
+
+    normalized: Array
+    scale: Array
+    gamma: Array
+
+
+def layer_norm_forward(
+    x: Array, gamma: Array, beta: Array, eps: float = EPSILON, pool: ThreadPool = SERIAL
+) -> tuple[Array, LayerNormCache]:
+    """Normalize each vector: x̂ = (x - μ) / σ, σ² = mean (x - μ)² + ε;   out = γ x̂ + β.
+
+    Shapes: x (..., E), gamma, beta (E,) -> out like x.
+    Source: Ba et al. 2016, "Layer Normalization", section 3.
+    """
+    width = len(gamma)
+    rows = x.reshape(-1, width)
+    mean = np.full((width, 1), 1 / width, x.dtype)  # a product with it is faster than the mean of short rows
+    normalized, out, scale = np.empty_like(rows), np.empty_like(rows), np.empty((len(rows), 1), x.dtype)
+    shards = pool.shards(len(rows))
+
+    def work(worker: int) -> None:
+        shard = shards[worker]
+        centred = np.subtract(rows[shard], rows[shard] @ mean, out=normalized[shard])
+        variance = np.einsum("pe,pe->p", centred, centred) / width
+        scale[shard, 0] = 1 / np.sqrt(variance + eps)
+        centred *= scale[shard]
+        np.multiply(centred, gamma, out=out[shard])
+        out[shard] += beta
+
+    pool.map(work)
+    return out.reshape(x.shape), LayerNormCache(normalized, scale, gamma)
+
+
+def layer_norm_backward(dout: Array, cache: LayerNormCache, pool: ThreadPool = SERIAL) -> tuple[Array, Array, Array]:
+    """Compute the gradients of `layer_norm_forward`:
+
+    g = γ dout;   dx = (g - mean g - x̂ mean(g x̂)) / σ;   dγ = Σ_p dout x̂;   dβ = Σ_p dout
+
+    Shapes: dout (..., E) -> dx like dout, dgamma, dbeta (E,).
+    """
+    normalized, scale, gamma = cache
+    rows, width = dout.reshape(normalized.shape), len(gamma)
+    mean = np.full((width, 1), 1 / width, dout.dtype)
+    dx, shards = np.empty_like(rows), pool.shards(len(rows))
+
+    def work(worker: int) -> tuple[Array, Array]:
+        shard = shards[worker]
+        d, x = rows[shard], normalized[shard]
+        product, g = d * x, dx[shard]
+        dgamma = product.sum(axis=0)
+        product *= gamma
+        shares = product @ mean
+        np.multiply(d, gamma, out=g)
+        g -= g @ mean
+        g -= np.multiply(x, shares, out=product)
+        g *= scale[shard]
+        return dgamma, d.sum(axis=0)
+
+    dgamma, dbeta = (np.add.reduce(parts) for parts in zip(*pool.map(work), strict=True))
+    return dx.reshape(dout.shape), dgamma, dbeta

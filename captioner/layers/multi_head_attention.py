@@ -1,0 +1,280 @@
+"""Multi-head attention over packed rows: causal self-attention, and attention over memory.
+
+q = x W_q + b_q,   k = m W_k + b_k,   v = m W_v + b_v                 m is x itself, or the memory
+α_j = softmax(q_j k_jᵀ / sqrt(d)),   c_j = α_j v_j                    for each head j, with its d = E / heads columns
+out = [c_1, c_2, ...] W_o + b_o
+
+Projections run on packed rows. The products of q, k and v alone are padded, for a block of groups at a time: a table
+has the rows of each group, and -1 where a group has fewer rows. W is [W_q, W_k, W_v], as in PyTorch, and b likewise.
+
+Letters: P rows, G groups (captions), S rows of a group, B rows of memory, T rows of memory of a group, E width.
+Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.layers.embedding import word_embedding_backward
+from captioner.layers.packing import Packing
+from captioner.parallel.thread_pool import SERIAL, ThreadPool
+
+BLOCK = 8
+"""Groups that are padded at a time: few enough for the CPU cache, and sorted groups need little padding."""
+
+
+def attend(
+    q: Array, k: Array, v: Array, heads: int, mask: Array | None = None, out: Array | None = None
+) -> tuple[Array, Array]:
+    """Compute the contexts c and the weights α of all heads; `mask` is true where attention is allowed.
+
+    Shapes: q (G, S, E), k, v (G, T, E), mask (S, T) -> c (G, S, E), α (G, heads, S, T).
+    """
+    queries, keys, values = (split_heads(a, heads) for a in (q, k, v))
+    weights = queries @ keys.swapaxes(2, 3)
+    weights *= weights.dtype.type(1 / math.sqrt(queries.shape[3]))
+    if mask is not None:
+        weights[:, :, ~mask] = -np.inf
+    weights -= weights.max(axis=3, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=3, keepdims=True)
+    context = np.empty(q.shape, q.dtype) if out is None else out
+    np.matmul(weights, values, out=split_heads(context, heads))
+    return context, weights
+
+
+def attend_backward(dc: Array, q: Array, k: Array, v: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Compute the gradients of `attend`:
+
+    dv = αᵀ dc,   dα = dc vᵀ,   de = α (dα - Σ_t α_t dα_t) / sqrt(d),   dq = de k,   dk = deᵀ q
+
+    Shapes: dc, q (G, S, E), k, v (G, T, E), weights (G, heads, S, T) -> dq, dk, dv.
+    """
+    heads = weights.shape[1]
+    dcontexts, queries, keys, values = (split_heads(a, heads) for a in (dc, q, k, v))
+    dq, dk, dv = (np.empty(a.shape, a.dtype) for a in (q, k, v))
+    np.matmul(weights.swapaxes(2, 3), dcontexts, out=split_heads(dv, heads))
+    de = dcontexts @ values.swapaxes(2, 3)
+    de -= np.einsum("ghst,ghst->ghs", weights, de)[..., None]
+    de *= weights
+    de *= de.dtype.type(1 / math.sqrt(queries.shape[3]))
+    np.matmul(de, keys, out=split_heads(dq, heads))
+    np.matmul(de.swapaxes(2, 3), queries, out=split_heads(dk, heads))
+    return dq, dk, dv
+
+
+def split_heads(a: Array, heads: int) -> Array:
+    """View the columns of each head.
+
+    Shapes: (G, S, E) -> (G, heads, S, d).
+    """
+    return a.reshape(*a.shape[:2], heads, a.shape[2] // heads).swapaxes(1, 2)
+
+
+def caption_table(packing: Packing) -> Array:
+    """Return the packed rows of each caption in the order of the packing, by time, and -1 after its end.
+
+    Shapes: -> (N, T).
+    """
+    place = np.empty_like(packing.order)
+    place[packing.order] = np.arange(len(place))
+    table = np.full((len(place), int(packing.time.max(initial=-1)) + 1), -1)
+    table[place[packing.caption], packing.time] = np.arange(len(packing.time))
+    return table
+
+
+class Block(NamedTuple):
+    """Groups that attend together: their rows, which of these are rows, and the weights of all heads.
+
+    Shapes: groups G, rows, is_row (G, S), weights (G, heads, S, T).
+    """
+
+    groups: slice
+    rows: Array
+    is_row: Array
+    weights: Array
+
+
+def blocks(table: Array) -> Iterator[tuple[slice, Array, Array]]:
+    """Split the groups of a table into blocks with rows, each as wide as its longest group."""
+    for first in range(0, len(table), BLOCK):
+        groups = slice(first, first + BLOCK)
+        is_row = table[groups] >= 0
+        longest = int(is_row.sum(axis=1).max())
+        if longest:
+            yield groups, table[groups, :longest], is_row[:, :longest]
+
+
+class AttentionCache(NamedTuple):
+    """`pairs` are the keys and values [k, v]: of the rows of x, or of those of the memory."""
+
+    x: Array
+    memory: Array | None
+    slots: Array
+    queries: Array
+    pairs: Array
+    blocks: list[Block]
+    context: Array
+    W: Array
+    Wo: Array
+
+    def row_weights(self) -> Array:
+        """Return the weights of each row in the memory, as the mean of the heads.
+
+        Shapes: -> (P, T).
+        """
+        out = np.zeros((len(self.x), self.slots.shape[1]), self.x.dtype)
+        for _, rows, is_row, weights in self.blocks:
+            out[rows[is_row]] = weights.mean(axis=1)[is_row]
+        return out
+
+
+def self_attention_forward(
+    x: Array, table: Array, W: Array, b: Array, Wo: Array, bo: Array, heads: int, pool: ThreadPool = SERIAL
+) -> tuple[Array, AttentionCache]:
+    """Let each row attend to the rows of its group up to itself.
+
+    Shapes: x (P, E), table (G, S) of rows, W (E, 3 E), b (3 E,), Wo (E, E), bo (E,) -> (P, E).
+    """
+    projected = pool.matmul(x, W, np.empty((len(x), len(b)), x.dtype))
+    projected += b
+    queries, pairs = projected[:, : len(W)], projected[:, len(W) :]
+    return _groups_forward(x, None, table, table, queries, pairs, W, Wo, bo, heads, pool)
+
+
+def memory_attention_forward(
+    x: Array,
+    memory: Array,
+    table: Array,
+    slots: Array,
+    W: Array,
+    b: Array,
+    Wo: Array,
+    bo: Array,
+    heads: int,
+    pool: ThreadPool = SERIAL,
+) -> tuple[Array, AttentionCache]:
+    """Let each row attend to the rows of memory of its group, which groups may share.
+
+    Shapes: x (P, E), memory (B, E), table (G, S) of rows, slots (G, T) of rows of memory, W (E, 3 E), b (3 E,),
+    Wo (E, E), bo (E,) -> (P, E).
+    """
+    width = len(bo)
+    queries = pool.matmul(x, W[:, :width], np.empty(x.shape, x.dtype))
+    queries += b[:width]
+    pairs = memory_projection(memory, W, b, pool)
+    return _groups_forward(x, memory, table, slots, queries, pairs, W, Wo, bo, heads, pool)
+
+
+def memory_projection(memory: Array, W: Array, b: Array, pool: ThreadPool = SERIAL) -> Array:
+    """Compute the keys and values [k, v] of the rows of memory.
+
+    Shapes: memory (B, E), W (E, 3 E), b (3 E,) -> (B, 2 E).
+    """
+    width = len(W)
+    out = pool.matmul(memory, W[:, width:], np.empty((len(memory), 2 * width), memory.dtype))
+    out += b[width:]
+    return out
+
+
+def _groups_forward(
+    x: Array,
+    memory: Array | None,
+    table: Array,
+    slots: Array,
+    queries: Array,
+    pairs: Array,
+    W: Array,
+    Wo: Array,
+    bo: Array,
+    heads: int,
+    pool: ThreadPool,
+) -> tuple[Array, AttentionCache]:
+    """Attend with the queries (P, E) to the keys and values (B, 2 E), without memory up to the row itself."""
+    width, context, planned = len(bo), np.empty(x.shape, x.dtype), list(blocks(table))
+    causal = np.tri(table.shape[1] if memory is None else 0, dtype=bool)
+
+    def work(worker: int) -> list[Block]:
+        attended = []
+        for groups, rows, is_row in planned[worker :: pool.size]:
+            kv, mask = pairs[slots[groups]], None
+            if memory is None:
+                kv, mask = pairs[rows], causal[: rows.shape[1], : rows.shape[1]]
+            c, weights = attend(queries[rows], kv[..., :width], kv[..., width:], heads, mask)
+            context[rows[is_row]] = c[is_row]
+            attended.append(Block(groups, rows, is_row, weights))
+        return attended
+
+    attended = list(itertools.chain(*pool.map(work)))
+    out = pool.matmul(context, Wo, np.empty(x.shape, x.dtype))
+    out += bo
+    return out, AttentionCache(x, memory, slots, queries, pairs, attended, context, W, Wo)
+
+
+def _groups_backward(
+    dout: Array, cache: AttentionCache, dqueries: Array, dpairs: Array, pool: ThreadPool
+) -> tuple[Array, Array]:
+    """Write the gradients of queries and of keys and values; return those of Wo and bo.
+
+    Those of keys and values are by row for self-attention, and by place in `slots` for memory.
+
+    Shapes: dout (P, E), dqueries (P, E), dpairs (P, 2 E) or (G, T, 2 E) -> dWo (E, E), dbo (E,).
+    """
+    pairs, memory, width = cache.pairs, cache.memory, dout.shape[1]
+    dcontext = pool.matmul(dout, cache.Wo.T, np.empty_like(dout))
+
+    def work(worker: int) -> None:
+        for groups, rows, is_row, weights in cache.blocks[worker :: pool.size]:
+            kv = pairs[rows if memory is None else cache.slots[groups]]
+            dc = dcontext[rows]
+            dc[~is_row] = 0
+            dq, dk, dv = attend_backward(dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights)
+            dqueries[rows[is_row]] = dq[is_row]
+            if memory is None:
+                dpairs[rows[is_row], :width], dpairs[rows[is_row], width:] = dk[is_row], dv[is_row]
+            else:
+                dpairs[groups, :, :width], dpairs[groups, :, width:] = dk, dv
+
+    pool.map(work)
+    return pool.matmul(cache.context.T, dout, np.empty_like(cache.Wo, dtype=dout.dtype)), dout.sum(axis=0)
+
+
+def self_attention_backward(
+    dout: Array, cache: AttentionCache, pool: ThreadPool = SERIAL
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Compute the gradients of `self_attention_forward`.
+
+    Shapes: dout (P, E) -> dx (P, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
+    """
+    width, W = dout.shape[1], cache.W
+    dprojected = np.empty((len(dout), 3 * width), dout.dtype)
+    dWo, dbo = _groups_backward(dout, cache, dprojected[:, :width], dprojected[:, width:], pool)
+    dx = pool.matmul(dprojected, W.T, np.empty_like(dout))
+    dW = pool.matmul(cache.x.T, dprojected, np.empty(W.shape, dout.dtype))
+    return dx, dW, dprojected.sum(axis=0), dWo, dbo
+
+
+def memory_attention_backward(
+    dout: Array, cache: AttentionCache, pool: ThreadPool = SERIAL
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Compute the gradients of `memory_attention_forward`.
+
+    Shapes: dout (P, E) -> dx (P, E), dmemory (B, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
+    """
+    width, W, memory, slots = dout.shape[1], cache.W, cache.memory, cache.slots
+    assert memory is not None
+    dqueries, dpairs = np.empty_like(dout), np.zeros((*slots.shape, 2 * width), dout.dtype)
+    dWo, dbo = _groups_backward(dout, cache, dqueries, dpairs, pool)
+    dkv = word_embedding_backward(dpairs, (slots, (len(memory), 2 * width)))
+    dx = pool.matmul(dqueries, W[:, :width].T, np.empty_like(dout))
+    dmemory = pool.matmul(dkv, W[:, width:].T, np.empty_like(memory))
+    dW = np.empty(W.shape, dout.dtype)
+    pool.matmul(cache.x.T, dqueries, dW[:, :width])
+    pool.matmul(memory.T, dkv, dW[:, width:])
+    return dx, dmemory, dW, np.concatenate([dqueries.sum(axis=0), dkv.sum(axis=0)]), dWo, dbo

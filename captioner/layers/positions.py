@@ -1,0 +1,39 @@
+"""Sinusoidal positions, added to word vectors because attention does not know the order of words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captioner.arrays import Array
+
+
+def sinusoids(length: int, width: int) -> Array:
+    """Compute the vector of each position: S[t, 2i] = sin(t / 10000^(2i/E)), S[t, 2i + 1] = cos(t / 10000^(2i/E)).
+
+    Shapes: -> (T, E) float64.
+    Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
+    """
+    column = np.arange(width)
+    angle = np.arange(length)[:, None] / 10000 ** ((column - column % 2) / width)
+    return np.where(column % 2, np.cos(angle), np.sin(angle))
+
+
+def positions_forward(x: Array, time: Array) -> tuple[Array, float]:
+    """Scale word vectors and add their positions: out_p = √E x_p + S[time_p].
+
+    Shapes: x (P, E), time (P,) -> (P, E).
+    Source: Vaswani et al. 2017, "Attention Is All You Need", sections 3.4 (the factor) and 3.5.
+    """
+    scale = float(np.sqrt(x.shape[1]))
+    out = x * x.dtype.type(scale)
+    out += sinusoids(int(time.max(initial=0)) + 1, x.shape[1]).astype(x.dtype)[time]
+    return out, scale
+
+
+def positions_backward(dout: Array, scale: float) -> Array:
+    """Compute the gradient of `positions_forward`: dx = √E dout.
+
+    Shapes: dout (P, E) -> (P, E).
+    """
+    dx: Array = dout * dout.dtype.type(scale)
+    return dx

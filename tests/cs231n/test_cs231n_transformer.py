@@ -1,0 +1,173 @@
+"""The assignment's transformer layers against PyTorch's modules, the notebook's encoding and numeric gradients."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.cs231n.gradient_check import eval_numerical_gradient_array
+from captioner.cs231n.transformer_layers import (
+    decoder_layer_backward,
+    decoder_layer_forward,
+    layernorm_backward,
+    layernorm_forward,
+    multi_head_attention_backward,
+    multi_head_attention_forward,
+    positional_encoding,
+)
+
+Array = np.ndarray
+N, S, T, E, J, HEADS = 3, 5, 4, 6, 8, 2
+RNG = np.random.default_rng(0)
+ATTENTION = {f"{kind}{x}": (E, E) if kind == "W" else (E,) for x in "qkvo" for kind in "Wb"}
+FEED_FORWARD = {"W1": (E, J), "b1": (J,), "W2": (J, E), "b2": (E,)}
+NORMS = {f"{name}{i}": (E,) for i in (1, 2, 3) for name in ("gamma", "beta")}
+LAYER = {
+    **{f"{prefix}_{name}": shape for prefix in ("self", "cross") for name, shape in ATTENTION.items()},
+    **FEED_FORWARD,
+    **NORMS,
+}
+CAUSAL = np.tril(np.ones((S, S), bool))
+
+
+def normal(*shape: int) -> Array:
+    return RNG.standard_normal(shape)
+
+
+def params(shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    return {name: normal(*shape) for name, shape in shapes.items()}
+
+
+def test_positions_are_the_notebooks() -> None:
+    """Element by element, with the formula of the notebook."""
+    encoding = positional_encoding(11, E)
+    assert encoding.shape == (11, E)
+    for i in range(11):
+        for j in range(E):
+            angle = i * 10000 ** (-(j - j % 2) / E)
+            assert encoding[i, j] == pytest.approx(math.cos(angle) if j % 2 else math.sin(angle), abs=1e-15)
+
+
+def test_heads_must_divide_the_width() -> None:
+    x = normal(N, S, E)
+    with pytest.raises(ValueError, match="num_heads: expected a divisor of embed_dim 6, got 4"):
+        multi_head_attention_forward(x, x, x, params(ATTENTION), 4)
+
+
+def test_a_masked_key_has_no_influence() -> None:
+    p, query, key = params(ATTENTION), normal(N, S, E), normal(N, T, E)
+    mask = np.ones((S, T), bool)
+    mask[:, 2] = False
+    out, cache = multi_head_attention_forward(query, key, key, p, HEADS, mask)
+    _, dkey, dvalue, _ = multi_head_attention_backward(np.ones_like(out), cache)
+    assert not dkey[:, 2].any()
+    assert not dvalue[:, 2].any()
+    key[:, 2] = 100
+    np.testing.assert_array_equal(multi_head_attention_forward(query, key, key, p, HEADS, mask)[0], out)
+
+
+def test_numeric_gradients_of_the_decoder_layer() -> None:
+    p, tgt, memory, dout = params(LAYER), normal(1, S, E), normal(1, T, E), normal(1, S, E)
+    _, cache = decoder_layer_forward(tgt, memory, p, HEADS, CAUSAL)
+    dtgt, dmemory, grads = decoder_layer_backward(dout, cache)
+    assert grads.keys() == p.keys()
+    for x, dx in ((tgt, dtgt), (memory, dmemory), *((p[name], grads[name]) for name in p)):
+        numeric = eval_numerical_gradient_array(
+            lambda _: decoder_layer_forward(tgt, memory, p, HEADS, CAUSAL)[0], x, dout
+        )
+        np.testing.assert_allclose(dx, numeric, atol=1e-7)
+
+
+def test_float32_stays_float32() -> None:
+    p = {name: w.astype(np.float32) for name, w in params(LAYER).items()}
+    tgt, memory = normal(N, S, E).astype(np.float32), normal(N, T, E).astype(np.float32)
+    out, cache = decoder_layer_forward(tgt, memory, p, HEADS, CAUSAL)
+    dtgt, dmemory, grads = decoder_layer_backward(out, cache)
+    assert {a.dtype for a in (out, dtgt, dmemory, *grads.values())} == {np.dtype(np.float32)}
+
+
+def close(ours: Array, theirs: Any) -> None:
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(E,), (N, E), (N, S, E)])
+@pytest.mark.parametrize("eps", [None, 0.1])
+def test_layernorm_equals_pytorchs(shape: tuple[int, ...], eps: float | None) -> None:
+    torch = pytest.importorskip("torch")
+    x, gamma, beta, dout = 3 * normal(*shape), normal(E), normal(E), normal(*shape)
+    out, cache = layernorm_forward(x, gamma, beta, {} if eps is None else {"eps": eps})
+    inputs = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+    expected = torch.nn.functional.layer_norm(inputs[0], (E,), *inputs[1:], eps=1e-5 if eps is None else eps)
+    expected.backward(torch.tensor(dout))
+    close(out, expected)
+    for grad, tensor in zip(layernorm_backward(dout, cache), inputs, strict=True):
+        close(grad, tensor.grad)
+
+
+def load_attention(module: Any, p: dict[str, Array], torch: Any) -> None:
+    """Give an `nn.MultiheadAttention` our parameters: its weights are transposed, those of q, k and v are one."""
+    with torch.no_grad():
+        module.in_proj_weight.copy_(torch.tensor(np.concatenate([p[f"W{x}"].T for x in "qkv"])))
+        module.in_proj_bias.copy_(torch.tensor(np.concatenate([p[f"b{x}"] for x in "qkv"])))
+        module.out_proj.weight.copy_(torch.tensor(p["Wo"].T))
+        module.out_proj.bias.copy_(torch.tensor(p["bo"]))
+
+
+def attention_gradients(module: Any) -> dict[str, Any]:
+    weights, biases = module.in_proj_weight.grad.split(E), module.in_proj_bias.grad.split(E)
+    grads = {f"W{x}": w.T for x, w in zip("qkv", weights, strict=True)}
+    grads |= {f"b{x}": b for x, b in zip("qkv", biases, strict=True)}
+    return grads | {"Wo": module.out_proj.weight.grad.T, "bo": module.out_proj.bias.grad}
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_equals_pytorchs(heads: int, masked: bool) -> None:
+    torch = pytest.importorskip("torch")
+    p, query, key, value, dout = params(ATTENTION), normal(N, S, E), normal(N, T, E), normal(N, T, E), normal(N, S, E)
+    mask = np.tril(np.ones((S, T), bool)) if masked else None
+    out, cache = multi_head_attention_forward(query, key, value, p, heads, mask)
+    module = torch.nn.MultiheadAttention(E, heads, batch_first=True, dtype=torch.float64)
+    load_attention(module, p, torch)
+    inputs = [torch.tensor(a, requires_grad=True) for a in (query, key, value)]
+    # PyTorch's mask is true where attention is not allowed.
+    expected, _ = module(*inputs, attn_mask=None if mask is None else torch.tensor(~mask))
+    expected.backward(torch.tensor(dout))
+    close(out, expected)
+    *dinputs, grads = multi_head_attention_backward(dout, cache)
+    for grad, tensor in zip(dinputs, inputs, strict=True):
+        close(grad, tensor.grad)
+    theirs = attention_gradients(module)
+    assert grads.keys() == theirs.keys() == p.keys()
+    for name, grad in grads.items():
+        close(grad, theirs[name])
+
+
+def test_the_decoder_layer_equals_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    p, tgt, memory, dout = params(LAYER), normal(N, S, E), normal(N, T, E), normal(N, S, E)
+    out, cache = decoder_layer_forward(tgt, memory, p, HEADS, CAUSAL)
+    module = torch.nn.TransformerDecoderLayer(E, HEADS, J, dropout=0.0, batch_first=True, dtype=torch.float64)
+    attentions = {"self_": module.self_attn, "cross_": module.multihead_attn}
+    for prefix, attention in attentions.items():
+        load_attention(attention, {name: p[prefix + name] for name in ATTENTION}, torch)
+    theirs = {f"{kind}{i}": getattr(module, f"linear{i}") for i in (1, 2) for kind in "Wb"}
+    theirs |= {f"{name}{i}": getattr(module, f"norm{i}") for i in (1, 2, 3) for name in ("gamma", "beta")}
+    tensors = {name: layer.weight if name[0] in "Wg" else layer.bias for name, layer in theirs.items()}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.tensor(p[name].T))
+    inputs = [torch.tensor(a, requires_grad=True) for a in (tgt, memory)]
+    expected = module(*inputs, tgt_mask=torch.tensor(~CAUSAL))
+    expected.backward(torch.tensor(dout))
+    close(out, expected)
+    dtgt, dmemory, grads = decoder_layer_backward(dout, cache)
+    close(dtgt, inputs[0].grad)
+    close(dmemory, inputs[1].grad)
+    expected_grads = {name: tensor.grad.permute(*range(tensor.ndim)[::-1]) for name, tensor in tensors.items()}
+    for prefix, attention in attentions.items():
+        expected_grads |= {prefix + name: grad for name, grad in attention_gradients(attention).items()}
+    assert grads.keys() == expected_grads.keys()
+    for name, grad in grads.items():
+        close(grad, expected_grads[name])
