@@ -29,7 +29,7 @@ from captioner.cli.shared_options import PATH, example_override_option, examples
     "--dtype", type=click.Choice(["float16", "float32"]),
     help="Floating-point precision of the parameters; float16 not with onnx.  [default: model.dtype]",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier export, and no others.")
 @example_override_option("decode.max_length=20")
 def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
     """Write a model for other libraries.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +15,19 @@ from captioner.arrays import Params
 from captioner.errors import CaptionerError, UsageError
 from captioner.export.metadata import KEY, write_metadata
 from captioner.export.onnx_graphs import CELLS, DOMAIN, GRAPHS, IR_VERSION, OPSET, Decoding, Shape
-from captioner.export.tensor_names import STATISTICS, convert, to_tensors
+from captioner.export.tensor_names import STATISTICS, check_cell, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, output_folder
+from captioner.storage.files import check_output, output_folder, read_start
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 TYPES: Mapping[str, tuple[str, int]] = {"float32": ("float", 1), "float64": ("double", 11)}
 """The name of a type in ONNX's text syntax, and its number."""
+PRODUCER = "captioner"
 LARGEST = (1 << 31) - 1
 """The maximum size of an ONNX file in bytes, as of every protobuf message."""
 
@@ -38,7 +40,7 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     """
     files = {name: output / f"{name}.onnx" for name in GRAPHS}
     for file in files.values() if output.is_dir() else ():
-        check_output(file, overwrite)
+        check_output(file, overwrite, "a graph from `captioner export`", _is_exported)
     if dtype == "float16":
         raise UsageError("--dtype float16: unsupported by --format onnx; use float32, or another format")
     model = restored.model
@@ -54,18 +56,25 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
     return list(files.values())
 
 
+def _is_exported(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like an ONNX model whose producer is captioner."""
+    start = b"\x08%c\x12%c" % (IR_VERSION, len(PRODUCER)) + PRODUCER.encode()  # ir_version, then producer_name
+    return read_start(path, len(start)) == start
+
+
 def build_onnx_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:
     """Build the ONNX model of a graph, with its weights.
 
-    Raises: CaptionerError if it is too large for an ONNX file.
+    Raises: CaptionerError if it is too large for an ONNX file; UsageError, as `check_cell`.
     """
     from onnx import checker, numpy_helper, parser
 
+    check_cell(model.sizes.cell, CELLS)
     text = GRAPHS[name](Shape(model.sizes, *TYPES[str(model.dtype)]), decoding)
     versions = f'"" : {OPSET}, "{DOMAIN}" : 1'
     cell = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>{CELLS[model.sizes.cell]}'
     header = (
-        f'<ir_version: {IR_VERSION}, opset_import: [{versions}], producer_name: "captioner", '
+        f'<ir_version: {IR_VERSION}, opset_import: [{versions}], producer_name: "{PRODUCER}", '
         f'producer_version: "{captioner.__version__}">'
     )
     built = parser.parse_model(f"{header}\n{text}\n{cell}")

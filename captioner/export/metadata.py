@@ -12,7 +12,7 @@ from typing import Any
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
-from captioner.data.vocabulary import Vocab
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, DataError, quoted
 from captioner.inference.package_info import BASE_MODELS, DATA_SET, parse_base_models
 from captioner.inference.restore import Restored
@@ -66,6 +66,10 @@ def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
         untrained[BASE_MODELS] = list(map(dataclasses.asdict, parse_base_models(base_models)))
         meta = Meta.from_json(json.dumps({**values, **untrained, "config": dump(config)}))
         Vocab(meta.words)
+        if "" in meta.words:
+            raise ValueError("words: expected words of at least one character, got an empty word")
+        if tuple(meta.words[: len(SPECIAL)]) != SPECIAL:
+            raise ValueError(f"words: expected {' '.join(SPECIAL)} first, got {quoted(meta.words[: len(SPECIAL)])}")
     except CaptionerError as error:
         raise DataError(f"{where}: metadata: {'; '.join(str(error).splitlines())}") from error
     except ValueError as error:

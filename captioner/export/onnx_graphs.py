@@ -18,6 +18,7 @@ import numpy as np
 
 from captioner.arrays import Params
 from captioner.decode.constraints import Constraints
+from captioner.layers import CELLS as LAYERS
 from captioner.model.parameters import Sizes
 
 OPSET = 17
@@ -63,8 +64,8 @@ gru (ax, ah, h) => (h_next) {
 }
 """The equations of each cell in `captioner.layers`: `(ax, ah, state) => (next state)`."""
 
-STATES: Mapping[str, tuple[str, ...]] = {"rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
-"""The arrays (N, H) of the state of each cell."""
+STATES = ("h", "c")
+"""The arrays (N, H) of a state; some cells have the first alone."""
 
 IMAGE_INPUTS: Mapping[str, str] = {
     "init": "",
@@ -119,7 +120,7 @@ class Shape(NamedTuple):
     @property
     def states(self) -> tuple[str, ...]:
         """The names of the arrays of the state."""
-        return STATES[self.sizes.cell]
+        return STATES[: LAYERS[self.sizes.cell].states]
 
     @property
     def constants(self) -> tuple[str, ...]:

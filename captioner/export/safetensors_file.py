@@ -43,7 +43,7 @@ def export_safetensors(
     """
     from safetensors.numpy import save
 
-    check_output(output, overwrite, "a safetensors file", lambda file: _is_start(read_start(file, 9) or b""))
+    check_output(output, overwrite, "a file from `captioner export`", _is_exported)
     tensors = to_tensors(restored.model)
     for tensor, array in tensors.items():
         if dtype is not None and not tensor.endswith(STATISTICS):
@@ -106,6 +106,12 @@ def read_model(path: Path) -> Checkpoint:
     return Checkpoint(meta, params, {}, standardizer)
 
 
+def _is_exported(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like a safetensors file with the metadata of captioner alone."""
+    start = b'{"__metadata__":{"%s":' % KEY.encode()
+    return (read_start(path, 8 + len(start)) or b"")[8:] == start
+
+
 def _is_start(start: bytes) -> bool:
     """Return whether the JSON header follows its length, as in a safetensors file."""
     return start[8:] == b"{"
@@ -135,6 +141,10 @@ def _check_headers(file: Any, sizes: Sizes) -> None:
             raise DataError(f"tensor {name}: expected {', '.join(DTYPES.values())}, got {dtype}")
         if got != shape:
             raise DataError(f"tensor {name}: expected {shape} as the metadata implies, got {got}")
+    types = {headers[name].get_dtype(): name for name in shapes if not name.endswith(STATISTICS)}
+    if len(types) > 1:
+        different = " and ".join(f"{DTYPES[dtype]} ({name})" for dtype, name in types.items())
+        raise DataError(f"expected parameters of one type, got {different}; convert all to one")
 
 
 def _read(file: Any, name: str, dtype: str) -> Array:

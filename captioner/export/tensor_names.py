@@ -17,12 +17,12 @@ image input `every`, `weight_ih_l0` is (G H, 2 D): columns of the word, then col
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
@@ -52,8 +52,14 @@ STATISTICS = ("_mean", "_std")
 GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""
-SECOND_BIAS_INSIDE: Mapping[str, int] = {"rnn": 0, "lstm": 0, "gru": 1}
+SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
 """The number of last gates whose second bias is not added to the first: the GRU multiplies it by the reset gate."""
+
+
+def check_cell(cell: str, cells: Collection[str]) -> None:
+    """Raises: UsageError for a cell that is not one of the cells of an exported format."""
+    if cell not in cells:
+        raise UsageError(f"model.cell: expected {', '.join(cells)} in exported files, got {cell}; use a checkpoint")
 
 
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -68,9 +74,12 @@ def to_tensors(model: CaptioningRNN) -> dict[str, Array]:
     """Return the tensors of a model.
 
     Without standardization, the mean is 0 and the standard deviation is 1.
+
+    Raises: UsageError, as `check_cell`.
     """
-    order, sizes = GATE_ORDER[model.sizes.cell], model.sizes
-    tensors = {}
+    sizes = model.sizes
+    check_cell(sizes.cell, GATE_ORDER)
+    order, tensors = GATE_ORDER[sizes.cell], {}
     for name, w in model.params.items():
         ordered = _reorder(w, order) if name in GATED else w
         tensors[NAMES[name]] = np.ascontiguousarray(ordered if name == "W_embed" else ordered.T)
@@ -90,10 +99,11 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
 
     The two biases of the recurrent layer are summed, as the cell has one.
 
-    Raises: DataError if the second bias cannot be added to the first.
+    Raises: DataError if the second bias cannot be added to the first; UsageError, as `check_cell`.
     """
+    check_cell(sizes.cell, GATE_ORDER)
     order = np.argsort(GATE_ORDER[sizes.cell])
-    second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE[sizes.cell] * sizes.hidden
+    second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.cell, 0) * sizes.hidden
     if inside and second[-inside:].any():
         raise DataError(
             f"{SECOND_BIAS}: expected 0 for the gate n of the GRU (the last {inside:,} numbers), since captioner's GRU "

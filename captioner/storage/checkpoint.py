@@ -18,6 +18,9 @@ from captioner.errors import CheckpointError, printable
 from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 
+MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
+"""Maximum characters of the identity of an encoder, and maximum of a number, in metadata."""
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -76,11 +79,14 @@ class Meta:
             raise ValueError("environment: expected printable strings")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
+        for name in ("encoder", "fingerprint", "train_fingerprint"):
+            if printable(values[name], MAX_TEXT) != values[name]:
+                raise ValueError(f"{name}: expected at most {MAX_TEXT} printable characters, got {values[name]!r:.40}")
         if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):
             raise ValueError(f"grid: expected rows and columns, got {meta.grid!s:.80}")
         for name, minimum in (("feature_dim", 1), ("region_dim", 0), ("step", 0), ("since_best", 0)):
-            if getattr(meta, name) < minimum:
-                raise ValueError(f"{name}: expected at least {minimum}, got {getattr(meta, name)}")
+            if not minimum <= getattr(meta, name) <= MAX_NUMBER:
+                raise ValueError(f"{name}: expected {minimum} to {MAX_NUMBER:,}, got {getattr(meta, name)}")
         if meta.best is not None:
             numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]
             if not meta.best.keys() >= {"step", "epoch", "loss"} or len(numbers) < len(meta.best):

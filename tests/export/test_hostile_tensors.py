@@ -63,10 +63,18 @@ def test_wrong_tensors(content: Content, path: Path) -> None:
     assert error(W_vocab=bias).startswith("tensor W_vocab: unknown; expected embed.weight, ")
     assert error(output_0_bias=infinite) == "tensor output.bias: expected finite numbers of float32, got others"
     assert error(output_0_bias=infinite * np.nan).endswith("got others")
-    assert error(output_0_bias=np.full(18, 1e300)).endswith("got others"), "too large for model.dtype"
+    doubles = {name: array.astype(np.float64) for name, array in content[0].items()}
+    assert error(**{**doubles, "output.bias": np.full(18, 1e300)}).endswith("got others"), "too large for model.dtype"
     assert error(feature_std=np.zeros(6)) == "tensor feature_std: expected numbers above 0, got 0"
-    assert "inside the reset gate" in error(rnn_0_bias_hh_l0=np.ones(21))
+    assert "inside the reset gate" in error(rnn_0_bias_hh_l0=np.ones(21, np.float32))
     assert error(output_0_bias=bias.astype(np.int32)).endswith("expected float16, float32, float64, got I32")
+
+
+def test_parameters_of_two_types(content: Content, path: Path) -> None:
+    """A checkpoint has one type too: a single array of another type is damage."""
+    half = {"output.bias": content[0]["output.bias"].astype(np.float16)}
+    types = "float32 (rnn.bias_hh_l0) and float16 (output.bias)"
+    assert changed(path, content, half) == f"expected parameters of one type, got {types}; convert all to one"
 
 
 def test_standardization_without_the_option(content: Content, path: Path) -> None:
@@ -87,8 +95,15 @@ def test_standardization_without_the_option(content: Content, path: Path) -> Non
         ({"words": [*WORDS[:-1], "café"]}, "duplicate word 'café'"),
         ({"words": [*WORDS[:-1], "\x1b[31m"]}, "expected printable words"),
         ({"words": WORDS[4:]}, "<NULL> is missing"),
-        ({"feature_dim": 0}, "feature_dim: expected at least 1, got 0"),
-        ({"feature_dim": 1 << 70}, "as the metadata implies"),
+        ({"words": [*WORDS[:-1], ""]}, "words: expected words of at least one character, got an empty word"),
+        ({"words": WORDS[::-1]}, "words: expected <NULL> <START> <END> <UNK> first, got ['猫', 'café', "),
+        ({"feature_dim": 0}, "feature_dim: expected 1 to 9,223,372,036,854,775,807, got 0"),
+        ({"feature_dim": 1 << 60}, "as the metadata implies"),
+        ({"step": 10**30}, "step: expected 0 to 9,223,372,036,854,775,807, got 10000"),
+        ({"encoder": "two\nlines"}, "encoder: expected at most 2000 printable characters, got 'two"),
+        ({"encoder": "e" * 2001}, "encoder: expected at most 2000 printable characters, got 'eee"),
+        ({"train_fingerprint": "\x1b[31m"}, "train_fingerprint: expected at most 2000 printable characters, got "),
+        ({"base_models": [{"name": "birds"}]}, "base_models: expected a list of at most 20 models with name, license"),
         ({"feature_dim": True}, "feature_dim: unexpected True"),
         ({"region_dim": 5}, "region_dim: expected 0 for model.attention none, got 5"),
         ({"grid": [0, 2]}, "grid: expected rows and columns"),

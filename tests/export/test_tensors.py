@@ -15,6 +15,7 @@ from captioner.layers import CELLS
 from captioner.storage import checkpoint
 
 safe_open = pytest.importorskip("safetensors").safe_open
+safetensors = pytest.importorskip("safetensors.numpy")
 every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 
 
@@ -132,9 +133,11 @@ def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         export_safetensors(restored, file)
     export_safetensors(restored, file, overwrite=True)
-    (other := tmp_path / "other").write_text("PK an npz file")
-    with pytest.raises(UsageError, match="expected a safetensors file to replace"):
-        export_safetensors(restored, other, overwrite=True)
+    other = tmp_path / "other"
+    for metadata in (None, {"format": "pt"}):
+        safetensors.save_file({"weight": np.zeros(3)}, other, metadata)
+        with pytest.raises(UsageError, match="other: expected a file from `captioner export` to replace"):
+            export_safetensors(restored, other, overwrite=True)
     target = import_safetensors(file, tmp_path / "a.h5")
     with pytest.raises(UsageError, match="exists already"):
         import_safetensors(file, target)

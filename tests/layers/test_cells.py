@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from minimal_gated_unit import MGU
 
 from captioner.config.options import Config, Model
+from captioner.errors import UsageError
+from captioner.export.tensor_names import to_params, to_tensors
 from captioner.gradcheck.cases import check_gradients
 from captioner.layers import CELLS
 from captioner.layers.cell import CellState, StepCache, step_backward, step_forward
@@ -109,6 +111,10 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
     features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])
     state, total = model.start(features), 0.0
+    with pytest.raises(UsageError, match="expected rnn, lstm, gru in exported files, got mgu; use a checkpoint"):
+        to_tensors(model)
+    with pytest.raises(UsageError, match="expected rnn, lstm, gru in exported files, got mgu"):
+        to_params({}, sizes)
     for t in range(3):
         log_probs, state = model.step(captions[:, t], state)
         target = captions[:, t + 1]
