@@ -7,6 +7,7 @@ installed captioner declares them, so they work for a wheel and an editable inst
 
 from __future__ import annotations
 
+import copyreg
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 LONGEST = 1000
 """Maximum characters of a message; the middle of a longer one is replaced by `...`."""
@@ -32,6 +34,10 @@ class CaptionerError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(printable(message, LONGEST))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a process receives it from another one; the constructors of some subclasses have other arguments
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(CaptionerError):

@@ -30,6 +30,7 @@ SLOW = (
     "cli/test_streams.py",
     "cs231n/test_captioning_solver.py",
     "faults",
+    "inference/test_processes.py",
     "parallel/test_mpi.py",
     "report/test_live.py",
     "report/test_pages_in_browser.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -26,7 +25,6 @@ def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tup
     Shapes: features (N, F), row_arrays (N, ...), regions of N rows -> tokens (N, K, T), scores (N, K).
     """
     models: list[StepModel] = []
-    lock = Lock()
 
     def run(
         decode: Decoder, features: Array, *row_arrays: Array, regions: SharedRows | None = None
@@ -40,7 +38,7 @@ def parallel_decoder(model: CaptionModel, pool: ThreadPool) -> Callable[..., tup
             state = model.start(features[rows], None if regions is None else regions[rows])
             return decode(models[worker].step, state, *(array[rows] for array in row_arrays))
 
-        with lock:
+        with pool.lock:
             models.extend(model.for_inference() for _ in shards[len(models) :])
             tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)

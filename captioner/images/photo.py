@@ -14,7 +14,6 @@ import io
 import logging
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -69,7 +68,7 @@ TURNS = {
 }
 """Transposition for each EXIF orientation."""
 
-_filtering = threading.Lock()
+_filtering = Budget(1)
 _budget = Budget(PIXELS)
 """Pixels that all threads decode at one time."""
 
@@ -191,7 +190,7 @@ def upright(pixels: Image.Image, photo: Image.Image) -> Image.Image:
 @contextmanager
 def _no_warnings() -> Iterator[None]:
     """Ignore Pillow's warnings, and raise DecompressionBombWarning; warning filters are shared by all threads."""
-    with _filtering, warnings.catch_warnings():
+    with _filtering.reserve(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -27,6 +25,7 @@ from captioner.inference.arguments import argument, described, path_list
 from captioner.inference.caption import Attention, Candidate, Caption, check_attention
 from captioner.inference.decoder import build_decoder
 from captioner.inference.restore import LoadedModel, check_regions, check_width
+from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -68,6 +67,7 @@ class Captioner:
         self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoder(loaded.model, self._pool)
+        self._encoder: Encoder | None = None
 
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
@@ -76,10 +76,14 @@ class Captioner:
 
     def with_decoding(self, options: Decode) -> Captioner:
         """Return a Captioner with other decoding options, which shares the model, its workers and the re-ranker."""
-        other = copy.copy(self)
+        other = Captioner.__new__(Captioner)
+        vars(other).update(vars(self))
         other.loaded = replace(self.loaded, config=replace(self.loaded.config, decode=options))
         other.reranker = self.reranker if options.consensus else None
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.loaded, self.reranker, self.warnings)
 
     @overload
     def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption: ...
@@ -221,12 +225,14 @@ class Captioner:
         rows = np.arange(features.shape[0])[:limit]
         yield from self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The encoder of the training images. Raises: UsageError when it is not found."""
-        from captioner.inference.photographs import open_encoder_of
+        if self._encoder is None:
+            from captioner.inference.photographs import open_encoder_of
 
-        return open_encoder_of(self.loaded)
+            self._encoder = open_encoder_of(self.loaded)
+        return self._encoder
 
     def check_features(
         self, features: Features, where: str, limit: int | None = None, regions: Features | None = None
@@ -346,6 +352,13 @@ class Captioner:
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
             yield Candidates(chosen, batch, grids, tokens, log_probs)
+
+
+def _unpickled(loaded: LoadedModel, reranker: Reranker | None, warnings: Sequence[str]) -> Captioner:
+    """Make the Captioner of another process, where BLAS has all its threads yet."""
+    set_threads(1)
+    others = warnings[len(loaded.warnings) :]
+    return Captioner(loaded, reranker, others)
 
 
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}

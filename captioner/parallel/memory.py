@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, Lock
 
+from captioner.parallel.fork import Renewed
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's `mallopt`, malloc.h."""
 
@@ -26,12 +28,15 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
-class Budget:
-    """A total amount that concurrent threads reserve parts of, in order of their requests."""
+class Budget(Renewed):
+    """A total amount that concurrent threads reserve parts of, in order of their requests; a child has all of it."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._free = total
+        super().__init__()
+
+    def renew(self) -> None:
+        self._free = self.total
         self._freed = Condition()
         self._turn = Lock()
 
@@ -39,12 +44,20 @@ class Budget:
     def reserve(self, amount: int) -> Iterator[None]:
         """Wait until `amount` is free, and reserve it for the `with` block; more than the total counts as the total."""
         amount = min(amount, self.total)
-        with self._turn, self._freed:  # one thread waits at a time, so that small requests do not overtake a large one
-            self._freed.wait_for(lambda: self._free >= amount)
-            self._free -= amount
+        self.acquire(amount)
         try:
             yield
         finally:
-            with self._freed:
-                self._free += amount
-                self._freed.notify()
+            self.release(amount)
+
+    def acquire(self, amount: int) -> None:
+        """Wait until `amount` is free, and take it."""
+        with self._turn, self._freed:  # one thread waits at a time, so that small requests do not overtake a large one
+            self._freed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+
+    def release(self, amount: int) -> None:
+        """Give back what was taken."""
+        with self._freed:
+            self._free += amount
+            self._freed.notify()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from captioner.arrays import Array
 from captioner.parallel.blas import limit_worker
+from captioner.parallel.fork import Renewed
+from captioner.parallel.memory import Budget
 
 T = TypeVar("T")
 MIN_PARALLEL = 10**7
 """Minimum multiplications of a matrix product to be sharded: 0.1 to 0.2 ms of work."""
+MAX_CALLS = 1 << 20
+"""Maximum calls of native code at one time: no limit in practice."""
 GRACE = 5.0
 """Seconds to wait for a cancelled call, so that it does not use a core for the rest of the process."""
 
@@ -30,19 +36,29 @@ class Outcome(NamedTuple):
     error: BaseException | None
 
 
-class ThreadPool:
+class ThreadPool(Renewed):
     """A pool of `size` workers that run the same function on different shards; the calling thread is worker 0.
 
+    The threads start at the first call, and again in a forked child. `lock` is for callers whose `work` uses buffers.
     BLAS should use one thread (`blas.set_threads`). Dispatch by one queue per worker takes a fifth of the time of
     `concurrent.futures`, which matters for training steps of a few milliseconds.
     """
 
     def __init__(self, size: int = 1) -> None:
         self.size = size
-        self._queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(size - 1)]
-        for queue in self._queues:
+        super().__init__()
+
+    def renew(self) -> None:
+        self.lock = Lock()
+        self._queues: list[SimpleQueue[Any]] = []
+
+    def _start(self) -> list[SimpleQueue[Any]]:
+        queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(self.size - 1)]
+        for queue in queues:
             Thread(target=_serve, args=(queue,), name="captioner-worker", daemon=True).start()
             weakref.finalize(self, queue.put, None)
+        self._queues = queues
+        return queues
 
     def map(self, work: Callable[[int], T]) -> list[T]:
         """Return [work(0), work(1), ...] after all workers have finished; an exception of a worker is re-raised.
@@ -52,12 +68,13 @@ class ThreadPool:
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
         errors = np.geterr()
-        for worker, queue in enumerate(self._queues, 1):
+        queues = self._queues or self._start()
+        for worker, queue in enumerate(queues, 1):
             queue.put((work, worker, errors, done))
         try:
             first = work(0)
         finally:
-            others = sorted((done.get() for _ in self._queues), key=lambda outcome: outcome.worker)
+            others = sorted((done.get() for _ in queues), key=lambda outcome: outcome.worker)
         for outcome in others:
             if outcome.error is not None:
                 raise outcome.error
@@ -109,10 +126,15 @@ SERIAL = ThreadPool()
 """The calling thread alone."""
 
 
+_calls = Budget(MAX_CALLS)
+if hasattr(os, "register_at_fork"):  # Windows has no fork; a child cannot renew the locks of native code
+    os.register_at_fork(before=partial(_calls.acquire, MAX_CALLS), after_in_parent=partial(_calls.release, MAX_CALLS))
+
+
 def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[], object]) -> T:
     """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
 
-    Python handles signals, such as SIGINT, while the calling thread waits.
+    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for the end of all calls.
 
     Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
     """
@@ -120,7 +142,9 @@ def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[
 
     def run() -> None:
         try:
-            done.put((work(), None))
+            with _calls.reserve(1):
+                result = work()
+            done.put((result, None))
         except BaseException as error:
             done.put((None, error))
 

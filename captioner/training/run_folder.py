@@ -374,6 +374,8 @@ class FolderLock:
                 ) from None
             raise
         self.release = weakref.finalize(self, _release, self._descriptor, file)
+        if file is None and hasattr(os, "register_at_fork"):  # a lock ends when all processes have closed the file
+            os.register_at_fork(after_in_child=self.release)
 
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""

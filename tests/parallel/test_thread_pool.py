@@ -41,6 +41,8 @@ def test_results_are_not_retained() -> None:
 def test_threads_end_with_their_pool() -> None:
     before = set(threading.enumerate())
     pool = ThreadPool(3)
+    assert set(threading.enumerate()) == before, "a process that forks workers before the first call has no threads"
+    pool.map(lambda worker: None)
     threads = set(threading.enumerate()) - before
     assert len(threads) == 2
     del pool
