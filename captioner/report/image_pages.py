@@ -57,7 +57,10 @@ def write_examples(
     Raises: as `write_entries` and `pictures_of_split`.
     """
     find = pictures_of_split(corpus, name, images)
-    entries = [ImageEntry(example.image, find(example.row), example.references) for example in shown]
+    entries = [
+        ImageEntry(example.image, find(example.row), [" ".join(reference.split()) for reference in example.references])
+        for example in shown
+    ]
     write_entries(path, entries, overwrite)
     return sum(entry.picture is None for entry in entries)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import sys
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
+
+from captioner.errors import printable
 
 DOCTYPE = b"<!doctype html>"
 
@@ -27,8 +30,9 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> bytes:
-    """Render a template with values, which are escaped; surrogates of names that are not UTF-8 become `?`."""
-    return _environment().get_template(template).render(values).encode("utf-8", "replace")
+    """Render a template with values: markup, control characters and bidirectional controls are escaped."""
+    lines = _environment().get_template(template).render(values).split("\n")
+    return "\n".join(line if line.isprintable() else printable(line, sys.maxsize) for line in lines).encode()
 
 
 class Script(NamedTuple):
