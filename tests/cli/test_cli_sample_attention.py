@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioner.errors import install_command
 from captioner.inference.load import open_corpus, open_run
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
@@ -214,3 +215,9 @@ def test_photographs_of_a_split_are_found_in_their_folder(
     cli(*command, "--overwrite", "--images", "no").failed(
         2, "no: folder not found; name the folder of the photographs with --images"
     )
+
+
+def test_a_page_of_generated_scenes_needs_no_encoder(shell: Callable[..., Any], attention_run: Path) -> None:
+    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
+    done = shell("sample", attention_run, "--attention", "maps.html", code=code)
+    assert (done.returncode, done.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")

@@ -93,7 +93,7 @@ WITHOUT = {
     "mpi4py": (
         "import sys; sys.modules['mpi4py'] = None; {}",
         {},
-        r"captioner: --mpi needs mpi4py, which is not installed; try .* install 'mpi4py>=4.1'",
+        r"captioner: --mpi needs mpi4py, which is not installed; try .* install 'captioner\[mpi\]'",
     ),
     "library": (
         "{}",

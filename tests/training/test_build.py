@@ -9,7 +9,7 @@ import pytest
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import UsageError
+from captioner.errors import ConfigError, UsageError
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.preparation import load_corpus
@@ -110,6 +110,13 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
     np.testing.assert_allclose(standardizer.mean, train.mean(axis=0), rtol=1e-6, atol=1e-9)
     deviation = train.std(axis=0)
     np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
+
+
+def test_a_cell_without_the_gate_needs_a_forget_bias_of_0(config, corpus) -> None:
+    """The option may be in a shipped config, from which `-o` cannot remove it."""
+    with pytest.raises(ConfigError, match=r"^model\.forget_bias: the cell gru has no forget gate; set it to 0$"):
+        build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru"]), corpus)
+    build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru", "model.forget_bias=0"]), corpus)
 
 
 def test_the_initial_forget_gate_bias(config, corpus) -> None:
