@@ -50,6 +50,10 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
     out.warnings(restored.warnings)
     for file in files:
         out.result(file)
+    if restored.model.attends:
+        out.note(
+            "the model has attention: it needs `features` and `regions` of the encoder; docs/export.md has examples"
+        )
 
 
 @click.command(

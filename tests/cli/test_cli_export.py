@@ -31,6 +31,13 @@ def test_an_imported_model_can_be_trained_further(
     assert cli("train", "--run", tmp_path / "more", *small_options, *more).code == 0
 
 
+def test_a_model_with_attention_names_its_inputs(attention_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    done = cli("export", attention_run, "--format", "safetensors", "--output", tmp_path / "a")
+    assert done.code == 0
+    assert done.err.startswith("the model has attention: it needs `features` and `regions` of the encoder; ")
+
+
 def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     words = ("--format", "onnx", "--output", tmp_path / "o", "-o", "decode.max_length=5")
