@@ -56,7 +56,7 @@ def _build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
 @click.option(
     "--output", "folder", type=PATH, required=True, metavar="FOLDER", help="Folder of the package, a new or empty one."
 )
-@click.option("--name", metavar="NAME", help="Name of the model.  [default: that of the run folder]")
+@click.option("--name", metavar="NAME", help="Name of the model.  [default: that of FOLDER]")
 @click.option("--version", default="1.0.0", metavar="V", help="Version of the package.")
 @click.option(
     "--encoder", metavar="RECIPE",
@@ -114,7 +114,7 @@ def card(run: Path, **options: str | Path | None) -> None:
 
     model = open_run(run)
     output.warnings(model.warnings)
-    output.text(model_card(collect_facts(model, default_name(model.path), _build_card_options(options))))
+    output.text(model_card(collect_facts(model, default_name(model.path.parent), _build_card_options(options))))
 
 
 @click.command(epilog=examples("models", "models --json"))

@@ -142,6 +142,10 @@ def _check_run(run: Path) -> str:
             raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
         return f"{run}: not found yet; waiting for a training run{hint}"
     folder = RunFolder(run)
+    if folder.best.exists() and not folder.config.exists():
+        raise UsageError(
+            f"{run}: an imported model has no training to follow; try captioner report {run} --output report.html"
+        )
     if not folder.holds_run() and not folder.captions.exists() and set(os.listdir(run)) - {LOCK}:
         raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")
     return ""

@@ -87,6 +87,8 @@ def _results(facts: CardFacts) -> list[dict[str, Any]]:
 def _summary(facts: CardFacts) -> Iterator[str]:
     images = "a generated scene" if facts.model.config.data.source == "scenes" else "a photograph"
     yield f"This model writes a one-sentence caption for {images}. {escaped(facts.description)}."
+    if facts.is_distilled:
+        yield "The model is distilled: it was trained on captions that other models, its teachers, wrote."
 
 
 def _use(facts: CardFacts) -> Iterator[str]:
@@ -172,8 +174,6 @@ def _training(facts: CardFacts) -> Iterator[str]:
     model = facts.model
     versions = describe_versions(facts.summary, model.meta.environment)
     lines = [f"Trained for {model.meta.step:,} steps with {escaped(versions)}."]
-    if facts.is_distilled:
-        lines.append("The model is distilled: it was trained on captions that other models, its teachers, wrote.")
     if facts.teachers:
         lines.append(f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}.")
     if model.config.train.init_from is not None:

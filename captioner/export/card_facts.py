@@ -6,6 +6,7 @@ The files are the output of `captioner evaluate --json`, one line per split, and
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -157,15 +158,15 @@ def read_commands(path: Path) -> str:
     return text
 
 
-def default_name(checkpoint: Path) -> str:
-    """Return the name of a model: that of its run folder, in the form of names of models.
+def default_name(folder: Path) -> str:
+    """Return the name of a model: that of its folder, in the form of names of models.
 
     Raises: UsageError when nothing is left of it.
     """
-    name = re.sub(r"[^a-z0-9]+", "-", checkpoint.absolute().parent.name.lower().removeprefix("captioner_")).strip("-")
-    name = name[:MAX_NAME].rstrip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", os.path.basename(os.path.abspath(folder)).lower().removeprefix("captioner_"))
+    name = name.strip("-")[:MAX_NAME].rstrip("-")
     if not is_name(name):
-        raise UsageError(f"{checkpoint}: its folder has no name that a model could have; name it with --name")
+        raise UsageError(f"{folder}: has no name that a model could have; name it with --name")
     return name
 
 

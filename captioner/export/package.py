@@ -118,7 +118,7 @@ def write_package(
         itself = restored.base_models[0]
         license = itself.license if options.license == UNKNOWN else options.license
         options = dataclasses.replace(options, license=license, data_terms=options.data_terms or itself.terms or None)
-    name = name or default_name(restored.path)
+    name = name or default_name(output)
     _check_output(output, name, overwrite)
     config, notes = _portable(restored.config)
     model = dataclasses.replace(restored, config=config)

@@ -170,7 +170,7 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
     pictures = pictures_of_split(corpus, selection.split, selection.images)
     captioners = [captioner for _, captioner in opened]
     models = [captioner.loaded for captioner in captioners]
-    names = run_names([model.path for model in models])
+    names = run_names(name for name, _ in opened)
     evaluated = evaluate_split(list(zip(names, captioners, strict=True)), corpus, selection.split)
     record = {**evaluated.record(), "split": printable(selection.split, LONGEST)}
     split, scored = corpus.split(selection.split), evaluated.scored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -51,14 +51,13 @@ def _warning(first: int, record: dict[str, Any]) -> str:
     return f"{problem} (step {last:,})" if first == last else f"{problem} (steps {first:,} to {last:,})"
 
 
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """Name runs by their folders, without the path; equal names are numbered."""
-    names: list[str] = []
-    for path in paths:
-        folder = path if path.suffix != ".h5" and not in_package(path) else path.absolute().parent
-        name = printable(folder.name or folder.absolute().name, LONGEST)
-        names.append(next(candidate for candidate in distinct(name) if candidate not in names))
-    return names
+def run_names(names: Iterable[str]) -> list[str]:
+    """Return printable names of runs; equal names are numbered."""
+    distinct_names: list[str] = []
+    for name in names:
+        variants = distinct(printable(name, LONGEST))
+        distinct_names.append(next(variant for variant in variants if variant not in distinct_names))
+    return distinct_names
 
 
 def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str = "") -> RunFacts:
@@ -77,7 +76,7 @@ def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str =
         summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
     properties = {} if loaded is None else model_properties(loaded, in_package(loaded.path))
     return RunFacts(
-        name or run_names([folder])[0],
+        name or printable(folder.name or folder.absolute().name, LONGEST),
         history,
         "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
         {title: printable(value, MAX_LINE) for title, value in properties.items()},

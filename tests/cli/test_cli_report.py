@@ -170,7 +170,29 @@ def test_overfitting_has_a_report(small_options: tuple[str, ...], tmp_path: Path
     assert "Training curves" in (run / "report.html").read_text()
 
 
+def test_runs_and_packages_have_the_names_that_evaluate_prints(
+    tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    assert cli("package", tiny_run, "--output", tmp_path / "birds").code == 0
+    evaluated = cli("evaluate", tiny_run, tmp_path / "birds").out
+    page = tmp_path / "page.html"
+    assert cli("report", tiny_run, tmp_path / "birds" / "captioner_birds", "--output", page).code == 0
+    assert re.search(r"\brun +birds\b", evaluated)
+    assert "<title>run and birds</title>" in page.read_text()
+    assert "captioner_birds" not in page.read_text()
+
+
 # --- report --follow
+
+
+def test_an_imported_model_has_no_training_to_follow(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    (tmp_path / "imported").mkdir()
+    shutil.copy(tiny_run / "best.h5", tmp_path / "imported")
+    done = cli("report", tmp_path / "imported", "--follow")
+    problem = "an imported model has no training to follow; try captioner report"
+    assert (done.code, done.err) == (
+        2, f"captioner: {tmp_path / 'imported'}: {problem} {tmp_path / 'imported'} --output report.html\n"
+    )  # fmt: skip
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

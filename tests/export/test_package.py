@@ -22,7 +22,7 @@ from captioner.export.package import write_package
 from captioner.export.safetensors_file import export_safetensors, import_safetensors
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
-from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_info
+from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_card, read_info
 from captioner.inference.restore import Restored
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL_SEAL
@@ -115,12 +115,10 @@ def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp
     assert not (tmp_path / "model").exists()
 
 
-def test_the_name_is_that_of_the_run_folder(own_run: Path, tmp_path: Path) -> None:
-    other = own_run.rename(tmp_path / "My Birds_2")
-    assert write_package(other, tmp_path / "model", CardOptions()).info.name == "my-birds-2"
-    nameless = other.rename(tmp_path / "猫")
+def test_the_name_is_that_of_the_folder_of_the_package(own_run: Path, tmp_path: Path) -> None:
+    assert write_package(own_run, tmp_path / "My Birds_2", CardOptions()).info.name == "my-birds-2"
     with pytest.raises(UsageError, match="name it with --name"):
-        write_package(nameless, tmp_path / "other", CardOptions())
+        write_package(own_run, tmp_path / "猫", CardOptions())
 
 
 @pytest.mark.parametrize(
@@ -337,3 +335,15 @@ def test_base_models_in_the_history_of_a_run_of_an_older_version(own_run: Path, 
     ):
         packaged(own_run, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_the_shipped_model_states_its_terms_and_how_it_was_made() -> None:
+    folder = Path(__file__).parents[2] / "models" / "flickr8k"
+    info, card = read_info(folder / "captioner_flickr8k"), read_card(folder / "captioner_flickr8k")
+    assert (folder / "README.md").read_text() == card
+    assert (info.license, info.terms[-31:]) == ("other", "for research and education only")
+    assert f"license: {info.license}\n" in card
+    assert f"\nTerms: {info.terms}\n" in card
+    assert "The model is distilled: it was trained on captions" in card.partition("## Use")[0]
+    assert "captioner distill runs/richer-0 runs/richer-1 runs/richer-2 " in card
+    assert "TEACHER" not in card

@@ -10,9 +10,8 @@ from captioner.report.history import History
 from captioner.report.run_facts import MAX_WARNINGS, RunFacts, facts_of_folder, run_names
 
 
-def test_runs_are_called_like_their_folders() -> None:
-    paths = [Path("/home/someone/runs/a/best.h5"), Path("a"), Path("b/last.h5"), Path("x\u202ey")]
-    assert run_names(paths) == ["a", "a (2)", "b", "x\\u202ey"]
+def test_equal_names_are_numbered() -> None:
+    assert run_names(["a", "a", "b", "x\u202ey"]) == ["a", "a (2)", "b", "x\\u202ey"]
 
 
 def test_the_facts_of_a_finished_run(own_run: Path) -> None:
