@@ -49,13 +49,16 @@ class Guard:
         self, app: App, hosts: frozenset[str], any_address: bool, refuse: Callable[[RequestError], App]
     ) -> None:
         self._app, self._hosts, self._any_address, self._refuse = app, hosts, any_address, refuse
+        self.closes = False
+        """Whether connections are closed after their responses."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
                 more = ((name.lower().encode(), value.encode()) for name, value in security_headers().items())
-                message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in present)]
+                closing = [(b"connection", b"close")] if self.closes else []
+                message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in present), *closing]
             await send(message)
 
         app = self._app

@@ -9,55 +9,120 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.serve.app import Site, answer_error
-from captioner.serve.limits import Limits
-from captioner.serve.security import LOOPBACK, MAX_HEADERS, Guard, host_name, is_loopback, security_headers
+from captioner.serve.limits import Limits, busy
+from captioner.serve.security import LOOPBACK, MAX_HEADERS, App, Guard, host_name, is_loopback, security_headers
 
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""
 LAST = 2
 """Seconds for the responses to requests that did not end in time."""
+LAST_CALL = 0.5
+"""Seconds in which a connection without a request can still send one when the server is stopped."""
 POLL = 0.05
-BACKLOG = 128
+PROBE = 1.0
+BACKLOG = 1024
+SURPLUS = 3
+"""Connections, as a multiple of their limit, of which those beyond the limit get a response; further ones are reset."""
+CHUNKS, MEAN_CHUNK = 1000, 256
+"""A body may have this many chunks of any size; with more, they must have this many bytes on average."""
 REASONS = {
     errno.EADDRINUSE: "port in use by another program; choose another with --port, or any free one with --port 0",
     errno.EACCES: "port needs the rights of an administrator; choose one above 1023 with --port",
     errno.EADDRNOTAVAIL: "not an address of this machine; try --host 127.0.0.1",
 }
-HEADERS_OF_REQUEST, READING = "send the headers of a request", "read the response"
+HEADERS_OF_REQUEST, READING, CLOSING = "send the headers of a request", "read the response", "close the connection"
+PROBING = "probe a client that sends no more"
+
+
+class _Parser(h11.Connection):
+    """An HTTP parser that refuses tiny chunks: each takes as much time as a large one, and all clients wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEADERS)
+        self.problem, self._chunks, self._bytes = "invalid HTTP request", 0, 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > CHUNKS + self._bytes / MEAN_CHUNK:
+                self.problem = f"expected chunks of at least {MEAN_CHUNK} bytes, got smaller ones; set Content-Length"
+                raise h11.RemoteProtocolError(self.problem)
+        return event
+
+
+class _Transport:
+    """The transport of a connection, as uvicorn sees it: `close` is `Protocol.close`."""
+
+    def __init__(self, protocol: Protocol, transport: asyncio.Transport) -> None:
+        self.close, self._protocol, self._transport = protocol.close, protocol, transport
+
+    def is_closing(self) -> bool:
+        return CLOSING in self._protocol.timers or self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(H11Protocol):
     """A connection with a time limit for the headers of a request, and for a client that does not read its response.
 
-    uvicorn limits only the time between requests, and refuses connections beyond a limit only when their headers have
-    arrived. The time of a body is limited by `upload.receive`.
+    uvicorn limits only the time between requests. The time of a body is limited by `upload.receive`. A client that
+    still sends reads its response later, and a connection that is closed with unread bytes is reset, which discards
+    the response: such a connection is closed for writing, and what arrives is discarded.
     """
 
     limits: Limits
+    full: App
+    """Responds to the requests of connections beyond the limit."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.conn = self._parser = _Parser()
+        self._raw, self._has_ended = transport, False
+        self.transport = cast(asyncio.Transport, _Transport(self, transport))
         transport.set_write_buffer_limits(0)  # so that `pause_writing` is called whenever bytes wait for the client
-        if len(self.connections) > self.limits.connections:
-            self._refuse(503, f"{self.limits.connections} connections are open already; try again later")
-            return
+        if len(self.connections) > SURPLUS * self.limits.connections:
+            transport.abort()
+        elif len(self.connections) > self.limits.connections:
+            self.app = self.full
         self._start(HEADERS_OF_REQUEST)
 
     def data_received(self, data: bytes) -> None:
-        if HEADERS_OF_REQUEST not in self._timers and not self._in_request():
+        if CLOSING in self.timers:
+            return
+        if HEADERS_OF_REQUEST not in self.timers and not self._in_request():
             self._start(HEADERS_OF_REQUEST)
         super().data_received(data)
         if self._in_request():
             self._stop(HEADERS_OF_REQUEST)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection open that the client has closed for writing, until it has the response.
+
+        A client that closed the connection looks the same until something is sent to it.
+        """
+        if self._in_request() and not self.cycle.more_body:
+            self._has_ended = True
+            self._start(PROBING, PROBE, self._probe)
+        elif CLOSING not in self.timers and (self._in_request() or self.conn.trailing_data[0]):
+            self._refuse("expected a complete request, got a part")
+        return self._has_ended
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._has_ended and not self._in_request():
+            self._raw.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -68,32 +133,68 @@ class Protocol(H11Protocol):
         self._stop(READING)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for what in tuple(self._timers):
+        for what in tuple(self.timers):
             self._stop(what)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "invalid HTTP request")
+        self._refuse(self._parser.problem)
+
+    def shutdown(self) -> None:
+        if self._in_request():
+            super().shutdown()
+        else:
+            self.loop.call_later(LAST_CALL, self._close_if_idle)
+
+    def close(self) -> None:
+        """Close the connection, for writing only if the client still sends."""
+        cycle: Any = self.cycle
+        if cycle is None or not cycle.more_body:
+            self._raw.close()
+        else:
+            self._close_for_writing()
+
+    def _close_if_idle(self) -> None:
+        if not self._in_request():
+            self._raw.close()
+
+    def _close_for_writing(self) -> None:
+        if CLOSING not in self.timers and not self._raw.is_closing():
+            self._start(CLOSING)
+            self._raw.write_eof()
+            self.flow.resume_reading()
 
     def _in_request(self) -> bool:
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
-    def _refuse(self, status: int, reason: str) -> None:
-        """Return an error without the application, and close the connection."""
-        body = f"{json.dumps({'error': reason})}\n".encode()
-        about = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
-        lines = [f"{name}: {value}" for name, value in {**about, **security_headers()}.items()]
-        head = "\r\n".join((f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""))
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+    def _refuse(self, reason: str) -> None:
+        """Return status 400 without the application, unless it has responded, and close the connection."""
+        cycle: Any = self.cycle
+        if cycle is None or not (cycle.response_started and cycle.more_body):
+            body = f"{json.dumps({'error': reason})}\n".encode()
+            about = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+            lines = [f"{name}: {value}" for name, value in {**about, **security_headers()}.items()]
+            head = "\r\n".join(("HTTP/1.1 400 Bad Request", *lines, "", ""))
+            self._raw.write(head.encode() + body)
+        if cycle is not None:
+            cycle.disconnected = True  # so that the application stops
+            cycle.message_event.set()
+        self._close_for_writing()
 
-    def _start(self, what: str) -> None:
+    def _probe(self) -> None:
+        """Send an interim response, which fails if the client is gone."""
+        if self._in_request() and not self.cycle.response_started and self.scope["http_version"] == "1.1":
+            self._raw.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._start(PROBING, PROBE, self._probe)
+
+    def _start(self, what: str, seconds: float = 0, act: Callable[[], None] | None = None) -> None:
         """End the connection unless the client does this in time."""
-        self._timers[what] = self.loop.call_later(self.limits.idle_seconds, self.transport.abort)
+        self._stop(what)
+        self.timers[what] = self.loop.call_later(seconds or self.limits.idle_seconds, act or self._raw.abort)
 
     def _stop(self, what: str) -> None:
-        if (timer := self._timers.pop(what, None)) is not None:
+        if (timer := self.timers.pop(what, None)) is not None:
             timer.cancel()
 
 
@@ -145,10 +246,13 @@ def run(site: Site, sock: socket.socket, host: str, names: tuple[str, ...], stop
     Then, photographs that wait for a thread are refused, and so are requests that do not end in `GRACE` seconds.
     """
     hosts = frozenset((*LOOPBACK, host.lower(), *map(host_name, names)))
+    any_address, most = not is_loopback(host), site.limits.connections
+    guard = Guard(site.app(), hosts, any_address, answer_error)
+    full = Guard(answer_error(busy(f"{most} connections are open already")), hosts, any_address, answer_error)
+    full.closes = True  # so that the client opens another connection for its next request
     config = uvicorn.Config(
-        Guard(site.app(), hosts, not is_loopback(host), answer_error),
-        http=type("LimitedProtocol", (Protocol,), {"limits": site.limits}),
-        h11_max_incomplete_event_size=MAX_HEADERS,
+        guard,
+        http=type("LimitedProtocol", (Protocol,), {"limits": site.limits, "full": staticmethod(full)}),
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -166,8 +270,11 @@ def run(site: Site, sock: socket.socket, host: str, names: tuple[str, ...], stop
         serving = asyncio.ensure_future(server.serve([sock]))
         while not serving.done() and not stop():
             await asyncio.wait({serving}, timeout=POLL)
-        server.should_exit = True
+        guard.closes = True
         site.workers.stop()
+        sock.listen(0)  # further clients are refused, and those that wait to be accepted are not reset
+        await asyncio.sleep(POLL)
+        server.should_exit = True
         await serving
         if server.server_state.tasks:  # which uvicorn has cancelled
             await asyncio.wait(server.server_state.tasks, timeout=LAST)

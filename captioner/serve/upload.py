@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -23,12 +22,12 @@ from captioner.serve.limits import Limits, RequestError, busy
 PHOTO, NAME = "photo", "image"
 """The form field of the photograph, and the option that names a photograph that is the body itself."""
 UNNAMED = "photograph"
-TOO_SLOW = 408
 MAX_NAME, MAX_TEXT = 255, 4096
 MAX_PARTS, MAX_PART_HEADERS = 40, 4096
 """Maximum number of fields of a form, and bytes of the headers of one."""
-DISCARDED, DISCARD_SECONDS = 100_000_000, 10.0
-"""Bytes and seconds of a refused body that are still read: most clients read a response only after they sent it all."""
+RESERVED_SECONDS = 3.0
+"""Seconds in which a body counts with all of its bytes; then with those that arrived, so that slow clients use less."""
+POLL = 0.02
 _BOUNDARY = re.compile(
     r"""multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)""", re.IGNORECASE
 )
@@ -56,14 +55,20 @@ class Memory:
     """The bytes of all photographs in memory: a few large ones or many small ones, within one limit."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
+        self.limit, self.used, self._turn = limit, 0, asyncio.Lock()
+
+    async def wait_for(self, size: int) -> None:
+        """Wait until `size` bytes are free, in the order of the calls."""
+        async with self._turn:
+            while self.used + size > self.limit:
+                await asyncio.sleep(POLL)
 
 
 class Body:
     """The part of a body that has arrived; it counts in the memory until `release`, or the end of a `with` block."""
 
     def __init__(self, memory: Memory) -> None:
-        self.content, self.size, self._memory = bytearray(), 0, memory
+        self.content, self.size, self._memory, self._counted = bytearray(), 0, memory, 0
 
     def __enter__(self) -> Body:
         return self
@@ -71,18 +76,33 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    async def reserve(self, size: int, seconds: float) -> None:
+        """Wait for the memory of a body of this size. Raises: RequestError after this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._memory.wait_for(size)
+        except TimeoutError:
+            raise _no_memory() from None
+        self._count(size)
+        asyncio.get_running_loop().call_later(RESERVED_SECONDS, lambda: self._count(self.size))
+
     def add(self, chunk: bytes) -> None:
         """Add what follows. Raises: RequestError if all bodies together are too large."""
-        if self._memory.used + len(chunk) > self._memory.limit:
-            raise busy("the photographs of other requests use all memory")
-        self._memory.used += len(chunk)
-        self.size += len(chunk)
+        size = self.size + len(chunk)
+        if self._memory.used + size - self._counted > self._memory.limit:
+            raise _no_memory()
+        self._count(max(size, self._counted))
+        self.size = size
         self.content += chunk
 
     def release(self) -> None:
         """Drop the content."""
-        self._memory.used -= self.size
         self.content, self.size = bytearray(), 0
+        self._count(0)
+
+    def _count(self, size: int) -> None:
+        self._memory.used += size - self._counted
+        self._counted = size
 
 
 async def receive(request: Request, body: Body, limits: Limits) -> Upload:
@@ -90,41 +110,21 @@ async def receive(request: Request, body: Body, limits: Limits) -> Upload:
 
     Raises: RequestError; ClientDisconnect.
     """
-    chunks = request.stream()
-    try:
-        await _read(request, chunks, body, limits)
-    except RequestError as error:
-        body.release()
-        # a slow client had its time, and one that sent `Expect` waits for permission to send
-        if error.status != TOO_SLOW and not request.headers.get("expect"):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(_discard(chunks), DISCARD_SECONDS)
-        raise
-    content, body.content = bytes(body.content), bytearray()  # one copy, which counts until the release
-    return _parse(request, content, limits)
-
-
-async def _read(request: Request, chunks: AsyncIterator[bytes], body: Body, limits: Limits) -> None:
     length = request.headers.get("content-length", "0")
     if len(length) > 15 or int(length) > limits.max_request:
         raise _too_large(limits)
+    await body.reserve(int(length), limits.seconds)  # until then, the client waits, because nothing is read
     try:
         async with asyncio.timeout(limits.receive_seconds):
-            async for chunk in chunks:
+            async for chunk in request.stream():
                 if body.size + len(chunk) > limits.max_request:
                     raise _too_large(limits)
                 body.add(chunk)
     except TimeoutError:
         seconds = f"{limits.receive_seconds:g} s"
-        raise RequestError(TOO_SLOW, f"the photograph did not arrive within {seconds}; try a smaller one") from None
-
-
-async def _discard(chunks: AsyncIterator[bytes]) -> None:
-    left = DISCARDED
-    async for chunk in chunks:
-        left -= len(chunk)
-        if left <= 0:
-            return
+        raise RequestError(408, f"the photograph did not arrive within {seconds}; try a smaller one") from None
+    content, body.content = bytes(body.content), bytearray()  # one copy, which counts until the release
+    return _parse(request, content, limits)
 
 
 def _parse(request: Request, body: bytes, limits: Limits) -> Upload:
@@ -166,6 +166,10 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise RequestError(422, f"{printable(name, 60)}: given twice; keep one")
         options[name] = value
     return options
+
+
+def _no_memory() -> RequestError:
+    return busy("the photographs of other requests use all memory")
 
 
 def _too_large(limits: Limits) -> RequestError:

@@ -1,5 +1,6 @@
 """captioner serve: its address, its messages, and its end by a signal, also while requests are pending."""
 
+import contextlib
 import shutil
 import signal
 import socket
@@ -7,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ SLOW = """
 import sys, time
 from captioner.serve import server
 from captioner.serve.service import Service
-server.GRACE = {grace}
+server.GRACE, server.LAST_CALL = {grace}, 60
 caption = Service.caption
 def slow(*arguments):
     print("begun", file=sys.stderr, flush=True)
@@ -116,7 +116,7 @@ main()
 """The command, whose photographs take until a byte arrives on stdin, or for ever."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def busy(run: Path, photo: bytes, ends: bool, grace: int) -> Iterator[tuple[Served, Future[Answer], Future[Answer]]]:
     """A server with a request that runs and one that waits."""
     code = SLOW.format(ends=ends, grace=grace)
@@ -144,7 +144,9 @@ def assert_refused(answer: Answer) -> None:
 def test_what_waits_is_refused_at_once_and_what_runs_is_finished(
     number: int, photo_run: Path, photograph: Path
 ) -> None:
-    with busy(photo_run, photograph.read_bytes(), True, 60) as (server, runs, waits), server.connect() as sender:
+    with contextlib.ExitStack() as stack:
+        server, runs, waits = stack.enter_context(busy(photo_run, photograph.read_bytes(), True, 60))
+        sender, late = stack.enter_context(server.connect()), stack.enter_context(server.connect())
         sender.sendall(HALF)
         server.wait_until(lambda health: True)  # so that the request has begun
         server.process.send_signal(number)
@@ -152,6 +154,8 @@ def test_what_waits_is_refused_at_once_and_what_runs_is_finished(
         assert not runs.done()
         with pytest.raises(ConnectionRefusedError):
             connect_for_ever(server)
+        late.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in late.recv(1000)
         assert server.process.stdin is not None
         server.process.stdin.write("xx")
         server.process.stdin.flush()

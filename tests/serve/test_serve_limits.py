@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import uvicorn
 from PIL import Image
-from serving import Served, encoded, large_photograph, received, served, slow_photograph
+from serving import Served, encoded, large_photograph, picture, received, served, slow_photograph
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from captioner.data.scenes import example
 from captioner.serve.security import Guard
-from captioner.serve.server import Protocol
+from captioner.serve.server import CHUNKS, MEAN_CHUNK, SURPLUS, Protocol
 
 IMPATIENT = """
 from functools import partial
@@ -95,13 +95,17 @@ def test_the_internals_of_uvicorn_that_the_time_limits_need() -> None:
         protocol = H11Protocol(uvicorn.Config(Guard, http="h11"), state := ServerState(), {}, loop)
     assert (protocol.loop, protocol.transport, protocol.cycle) == (loop, None, None)
     assert protocol.connections is state.connections
-    assert "response_complete" in RequestResponseCycle.__init__.__code__.co_names
+    state_of_cycle = {"response_started", "response_complete", "more_body", "disconnected", "message_event"}
+    assert state_of_cycle <= {*RequestResponseCycle.__init__.__code__.co_names}
     overridden = [name for name, method in vars(Protocol).items() if hasattr(H11Protocol, name) and callable(method)]
     parameters = {name: [*inspect.signature(getattr(H11Protocol, name)).parameters] for name in overridden}
     assert parameters == {
         "connection_made": ["self", "transport"],
         "data_received": ["self", "data"],
         "connection_lost": ["self", "exc"],
+        "eof_received": ["self"],
+        "on_response_complete": ["self"],
+        "shutdown": ["self"],
         "pause_writing": ["self"],
         "resume_writing": ["self"],
         "send_400_response": ["self", "msg"],
@@ -155,11 +159,114 @@ def test_what_is_no_request_is_400(sent: bytes, server: Served) -> None:
     assert json.loads(body) == {"error": "invalid HTTP request"}
 
 
-def test_connections_are_bounded(impatient: Served) -> None:
+def test_connections_beyond_the_limit_get_an_answer_and_many_more_are_reset(impatient: Served) -> None:
+    photo = large_photograph()
     with contextlib.ExitStack() as stack:
-        answer = received([stack.enter_context(impatient.connect()) for _ in range(9)][-1])
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"8 connections are open already" in answer
+        for _ in range(8):
+            stack.enter_context(impatient.connect())
+        answers = [impatient.caption(photo) for _ in range(3)]
+        assert {answer.problem for answer in answers} == {(503, "8 connections are open already; try again later")}
+        assert {answer.headers["connection"] for answer in answers} == {"close"}
+        for _ in range(SURPLUS * 8 - 8):
+            stack.enter_context(impatient.connect())
+        assert received(stack.enter_context(impatient.connect())) == b""
+
+
+def test_a_client_that_sends_all_before_it_reads_gets_the_answer(server: Served) -> None:
+    """A connection that is closed with unread bytes would be reset."""
+    answer = server.request("POST", "/caption", bytes(30_000_000), {"Connection": "close"})
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    with server.connect() as client:
+        client.sendall(b"no request\r\n\r\n" + bytes(3_000_000))
+        assert received(client).startswith(b"HTTP/1.1 400 ")
+
+
+def chunked(chunk: bytes, count: int) -> Iterator[bytes]:
+    yield b"POST /caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(count):
+        yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "reason"),
+    [
+        (1, CHUNKS + 100, b"expected chunks of at least 256 bytes, got smaller ones; set Content-Length"),
+        (1, CHUNKS, b"photograph: "),
+        (MEAN_CHUNK, 5 * CHUNKS, b"photograph: "),
+    ],
+)
+def test_a_body_in_tiny_chunks_is_refused(size: int, count: int, reason: bytes, server: Served) -> None:
+    """Each chunk takes the time of the parser, for which all clients wait."""
+    with server.connect() as client:
+        client.sendall(b"".join(chunked(bytes(size), count)))
+        client.shutdown(socket.SHUT_WR)
+        head, _, body = received(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 4")
+    assert json.loads(body)["error"].startswith(reason.decode())
+
+
+HEAD = b"POST /caption HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 200 "),
+        (HEAD + b"Content-Length: 1\r\n\r\nx", b"HTTP/1.1 422 "),
+        (HEAD + b"Content-Length: 9\r\n\r\nhalf", b"HTTP/1.1 400 "),
+        (HEAD, b"HTTP/1.1 400 "),
+        (b"", b""),
+    ],
+    ids=["get", "HTTP/1.0", "post", "half a body", "half the headers", "nothing"],
+)
+def test_a_client_that_closes_its_half_of_the_connection_gets_an_answer(
+    sent: bytes, answer: bytes, server: Served
+) -> None:
+    with server.connect() as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        answers = received(client)
+    assert answers.startswith(answer)
+    assert answers.count(b"HTTP/1.1") == len(answer and b"x")
+
+
+def test_a_half_closed_client_keeps_its_place_in_the_queue(photo_run: Path, photograph: Path) -> None:
+    """It gets interim responses meanwhile, by which clients that are gone are recognized."""
+    content = photograph.read_bytes()
+    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(1) as pool, server.connect() as client:
+        pool.submit(server.caption, slow_photograph())
+        server.wait_until(lambda health: health["running"] == 1)
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+        client.shutdown(socket.SHUT_WR)
+        *interim, last = received(client).split(b"HTTP/1.1 ")[1:]
+    assert {*interim} <= {b"100 Continue\r\n\r\n"}
+    assert last.startswith(b"200 ")
+
+
+SMALL_MEMORY = """
+from functools import partial
+from captioner.cli import main, serve
+serve.Limits = partial(serve.Limits, held_bytes=1)
+main()
+"""
+"""The command with memory for one photograph of the maximum size."""
+
+
+def test_a_photograph_waits_for_memory_and_a_slow_client_occupies_only_what_it_has_sent(photo_run: Path) -> None:
+    photo = encoded(picture(400), compress_level=0)
+    half = HEAD + b"Content-Length: 900000\r\n\r\n"
+    options = ("--max-bytes", 900_000, "--timeout", 5)
+    with served(photo_run, *options, code=SMALL_MEMORY) as server, server.connect() as slow, server.connect() as large:
+        slow.sendall(half)
+        assert server.caption(photo).status == 200
+        large.sendall(half + bytes(899_000))
+        server.wait_until(lambda health: True)
+        assert server.caption(photo).problem == (
+            503,
+            "the photographs of other requests use all memory; try again later",
+        )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="TMPDIR is of POSIX")
