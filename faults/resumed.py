@@ -130,7 +130,7 @@ def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) ->
             saved, expected = checkpoint.load(mine), checkpoint.load(theirs)
             if problem := difference(saved, expected):
                 return f"{mine.name}: {problem}"
-            for name in ("best", "since_best", "words", "fingerprint", "probe", "encoder", "environment"):
+            for name in ("best", "since_best", "words", "fingerprint", "probe", "content", "encoder", "environment"):
                 a, b = getattr(saved.meta, name), getattr(expected.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"

@@ -25,7 +25,9 @@ METRICS = {
 }
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
-INITIALIZED = "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared"
+INITIALIZED = (
+    "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared, {new:,} new, {dropped_words:,} dropped"
+)
 
 
 def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def _started(event: Started) -> list[str]:
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
-        *([INITIALIZED.format(**initial)] if initial else []),
+        *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class Features(Protocol):
 class Split:
     """Captions and image features of one split.
 
-    `regions`, if given, are features of a grid of regions of each image, for attention. `texts` are the raw captions,
+    `regions`, if given, are features of a grid of regions of each image, for attention. `digests` are those of features
+    and regions that `digest_of_rows` need not compute, because the source has them. `texts` are the raw captions,
     if the source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)`
     returns the pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object
     whether the strongest region contains it, if the source can do so.
@@ -51,6 +53,7 @@ class Split:
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     regions: Features | None = None
     pointing_game: Callable[[int, Sequence[str], NDArray[Any]], list[bool]] | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def captioned_images(self) -> NDArray[np.int32]:
@@ -124,8 +127,8 @@ class Corpus:
     def fingerprint(self, names: Sequence[str] | None = None) -> str:
         """Hash the vocabulary, the captions, their images and the shapes of the features, of all or of some splits.
 
-        Feature values are compared by `probe`, encoders by `images.same_encoder`: one encoder may have several
-        names.
+        Feature values and raw captions are compared by `content`, encoders by `images.same_encoder`: one encoder may
+        have several names.
         """
         digest = self.vocab.digest()
         for name in self.splits if names is None else names:
@@ -135,10 +138,22 @@ class Corpus:
             digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def content(self) -> str:
+        """The SHA-256 of the features, the regions and the raw captions of all splits."""
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            for part, rows in (("features", split.features), ("regions", split.regions)):
+                if rows is not None:
+                    value = split.digests.get(part) or digest_of_rows(rows)
+                    digest.update(f"\n{name} {part} {rows.dtype} {rows.shape} {value}\n".encode())
+            digest.update("\n".join(split.texts or ()).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def probe(self) -> list[float]:
         """Return the mean feature of a sample of rows in each split, then the mean of their regions, if there are any.
 
-        Detects other features of the same shape. The means are compared with a tolerance, unlike a hash: generated
+        Detects other features of the same shape. The means are compared with a tolerance, unlike `content`: generated
         features differ between machines by rounding.
         """
         splits = self.splits.values()
@@ -150,6 +165,14 @@ class Corpus:
 def _probe(features: Features) -> float:
     rows = np.unique(np.linspace(0, features.shape[0] - 1, 64).astype(int))
     return float(features[rows].mean(dtype=np.float64))
+
+
+def digest_of_rows(features: Features) -> str:
+    """Return the SHA-256 of the values of features or regions."""
+    digest = hashlib.sha256()
+    for _, rows in blocks(features):
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
 
 
 def validate(corpus: Corpus, where: str) -> Corpus:

@@ -1,6 +1,7 @@
 """Prepared data sets: a `Corpus` in one sealed HDF5 file, written by `captioner prepare`.
 
-    meta                 JSON: encoder, splits, `about`, and `regions`: true if there are any
+    meta                 JSON: encoder, splits, `about`, `regions`: true if there are any, and `digests`: the SHA-256 of
+                         SPLIT/features and SPLIT/regions, which files of older versions do not have
     vocabulary  (V,)     words by id
     SPLIT/features       (M, F) float16 or float32, contiguous
     SPLIT/regions        (M, rows, columns, R), as features; optional
@@ -14,6 +15,7 @@ Texts are fixed-length UTF-8, padded with NULs. The file has no filters, links, 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -39,6 +41,7 @@ DATA_SET_SEAL = Seal("data set", version=1, writer="`captioner prepare`", max_by
 TEXT_LIMIT = 1 << 31
 MAX_SPLITS = 64
 RESERVED = ("meta", "vocabulary", ".")
+ROWS = ("features", "regions")
 
 
 class _Verified(NamedTuple):
@@ -58,7 +61,9 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
         meta = _meta(file)
         vocab = Vocab.read(_texts(file, "vocabulary"), path)
         for name in meta["splits"]:
-            splits[name] = split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
+            split = _read_split(file, name, memory_mib, regions and meta.get("regions", False))
+            digests = {part: meta["digests"].get(f"{name}/{part}", "") for part in ROWS}
+            splits[name] = dataclasses.replace(split, digests=digests)
             memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
     return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
 
@@ -81,6 +86,9 @@ def _meta(file: _Verified) -> dict[str, Any]:
     match meta:
         case {"encoder": str(), "splits": [*splits], "about": dict()} if meta.get("regions", False) in (False, True):
             check_names(splits, f"{path}: meta")
+            digests = meta.setdefault("digests", {})
+            if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
+                raise DataError(f"{path}: meta: expected digests as texts, got {digests!r:.80}")
             return dict(meta)
         case _:
             raise DataError(f"{path}: meta: expected encoder, splits and about, got {text!r:.80}")
@@ -104,10 +112,11 @@ def _write_and_verify(temporary: Path, path: Path, corpus: Corpus, meta: Mapping
     with DeferredErrorFile(temporary) as target:
         with new_file(target, corpus.splits, userblock=SIZE) as file:
             writer = VerifyingWriter(file)
-            writer.add("meta", np.array(json.dumps(meta, allow_nan=False).encode()))
             writer.add("vocabulary", np.array(check_texts(corpus.vocab.words, f"{path}: vocabulary")))
             for name, split in corpus.splits.items():
                 _write_split(writer, name, split, corpus.vocab, f"{path}: {name}")
+            digests = {name: digest for name, digest in writer.digests().items() if name.endswith(ROWS)}
+            writer.add("meta", np.array(json.dumps({**meta, "digests": digests}, allow_nan=False).encode()))
         _seal(target)
     try:
         with _verified(temporary) as verified:
@@ -221,6 +230,10 @@ class VerifyingWriter:
                 yield block
 
         self._arrays[name] = dtype, stored.shape, _digest(written())
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each array."""
+        return {name: digest for name, (_, _, digest) in self._arrays.items()}
 
     def difference(self, path: Path, descriptor: int) -> str:
         """Read back the file at `descriptor`; return its first difference from the written arrays, or "" if none."""

@@ -29,7 +29,8 @@ class Meta:
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
     without, and in files written before these fields existed, they are 0 and empty. `base_models` has name, license and
-    terms of each model package that the model was made from, as JSON objects.
+    terms of each model package that the model was made from, as JSON objects. `content` is the digest of features,
+    regions and raw captions, empty in files of older versions.
     """
 
     config: str
@@ -46,6 +47,7 @@ class Meta:
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
     base_models: list[dict[str, str]] = field(default_factory=list)
+    content: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -64,7 +66,9 @@ class Meta:
             "environment": dict,
         }
         names = {column.name for column in fields(cls)}
-        optional = {column.name for column in fields(cls) if column.default_factory is list or column.default == 0}
+        optional = {
+            column.name for column in fields(cls) if column.default_factory is list or column.default in (0, "")
+        }
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
         if other := sorted((optional | values.keys()) ^ names):

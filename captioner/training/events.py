@@ -25,7 +25,7 @@ class Captioned(NamedTuple):
 class Started(NamedTuple):
     """The start of training, after loading: from `step` to `total_steps`.
 
-    `initialization` has the checkpoint of `train.init_from` and the numbers of shared words and words.
+    `initialization` has the checkpoint of `train.init_from` and the numbers of shared, of all and of dropped words.
     """
 
     folder: Path

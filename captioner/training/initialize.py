@@ -39,8 +39,10 @@ def initialize_from(
 ) -> tuple[CaptioningRNN, dict[str, Any]]:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
-    Of the parameters in `WORD_AXES`, only the parts of shared words are copied; other words keep those of `model`.
-    Return also what to record: the checkpoint, and the number of shared words and of all words, without special tokens.
+    Of the parameters in `WORD_AXES`, the parts of shared words are copied. Other words get the mean of those of all
+    trained words: with initial ones, whose scores are near 0, they would be far more probable than the trained words.
+    Return also what to record: the checkpoint, and the numbers of shared words, of all words, and of trained words that
+    are dropped, without special tokens.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` differs.
@@ -67,20 +69,25 @@ def initialize_from(
                 f"{restored.path}: array params/{name}: a parameter is too large for model.dtype "
                 f"{config.model.dtype}; set it to {restored.config.model.dtype}"
             )
-        params[name] = _with_words(name, model.params[name], trained, *shared)
+        params[name] = (
+            _with_words(trained, WORD_AXES[name], len(corpus.vocab), *shared) if name in WORD_AXES else trained
+        )
     standardizers = restored.model.standardizer, restored.model.region_standardizer
     record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
         "shared_words": shared.shape[1] - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
+        "dropped_words": len(restored.vocab) - shared.shape[1],
     }
     return assemble_model(config, model.sizes, params, model.null, standardizers), record
 
 
-def _with_words(name: str, fresh: Array, trained: Array, ids: Array, trained_ids: Array) -> Array:
-    """Return the trained parameter, or for one with an axis of words a copy of `fresh` with those of shared words."""
-    if name not in WORD_AXES:
-        return trained
-    copy, axis = fresh.copy(), WORD_AXES[name]
-    np.moveaxis(copy, axis, 0)[ids] = np.moveaxis(trained, axis, 0)[trained_ids]
-    return copy
+def _with_words(trained: Array, axis: int, words: int, ids: Array, trained_ids: Array) -> Array:
+    """Return a trained parameter with one part per word of another vocabulary: that of the word, or the mean.
+
+    Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models".
+    """
+    parts = np.moveaxis(trained, axis, 0)
+    new = np.repeat(parts.mean(axis=0, keepdims=True), words, axis=0)
+    new[ids] = parts[trained_ids]
+    return np.ascontiguousarray(np.moveaxis(new, 0, axis))

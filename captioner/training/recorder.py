@@ -137,6 +137,7 @@ class Recorder:
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
             base_models=list(map(dataclasses.asdict, self.base_models)),
+            content=self.corpus.content,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

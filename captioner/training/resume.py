@@ -54,7 +54,7 @@ def resume(
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
     probe = corpus.probe()
-    check_same_data(run.last, restored.meta, fingerprint, probe)
+    check_same_data(run.last, restored.meta, fingerprint, corpus.content, probe)
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
     validated = restored.meta.best, restored.meta.since_best
@@ -210,8 +210,11 @@ def expected_slots(config: Config) -> list[str]:
     return [*rule.slots, *([EMA] if config.train.ema_decay is not None else [])]
 
 
-def check_same_data(where: Path, meta: Meta, fingerprint: str, probe: Sequence[float]) -> None:
-    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
+def check_same_data(where: Path, meta: Meta, fingerprint: str, content: str, probe: Sequence[float]) -> None:
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe.
+
+    Checkpoints of older versions have no digest of the content, so for them the probes alone are compared.
+    """
     changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
     if meta.region_dim and not meta.grid:  # written before the probe included regions
         probe = probe[: len(probe) // 2]
@@ -219,6 +222,8 @@ def check_same_data(where: Path, meta: Meta, fingerprint: str, probe: Sequence[f
         raise CheckpointError(f"{where}: meta: probe: expected {len(probe)} numbers, got {len(meta.probe)}")
     if not changed and not same_probe(probe, meta.probe):
         changed = "features or regions" if meta.region_dim else "features"
+    if not changed and meta.content not in ("", content):
+        changed = "features, regions or raw captions" if meta.region_dim else "features or raw captions"
     if changed:
         raise UsageError(
             f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "

@@ -91,7 +91,7 @@ class RunFolder:
         record = _first_record(self.history) or {}
         if record.get("kind") != INIT_FROM:
             return None
-        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words")}
+        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words", "dropped_words")}
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end

@@ -93,7 +93,7 @@ class Training:
     """
 
     def __init__(self, recorder: Recorder, warnings: Iterable[str] = (), initial: dict[str, Any] | None = None) -> None:
-        check_replicas(recorder.run.ranks, recorder.config, recorder.fingerprint, recorder.probe, recorder.state.step)
+        check_replicas(recorder)
         self.recorder, self.initial = recorder, initial
         self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
@@ -233,16 +233,18 @@ class Training:
         return summary
 
 
-def check_replicas(ranks: Ranks, config: Config, fingerprint: str, probe: list[float], step: int) -> None:
+def check_replicas(recorder: Recorder) -> None:
     """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture.
 
     Raises: UsageError, on all ranks.
     """
+    ranks, config = recorder.run.ranks, recorder.config
     values = {path: attrgetter(path)(config) for path, option in OPTIONS.items() if option.kind is not Path}
     shared = {path: value for path, value in values.items() if path not in LOCAL}
-    state = {"captions, images or splits": fingerprint, "training step": step, "version": captioner.__version__}
-    check_same(ranks, {**shared, **state})
-    check_same(ranks, {"features": probe}, same_probe)
+    state = {"captions, images or splits": recorder.fingerprint, "training step": recorder.state.step}
+    check_same(ranks, {**shared, **state, "version": captioner.__version__})
+    check_same(ranks, {"features": recorder.probe}, same_probe)
+    check_same(ranks, {"features or raw captions": recorder.corpus.content})
 
 
 def same_probe(probe: Sequence[float], other: Sequence[float]) -> bool:

@@ -1,6 +1,7 @@
 """Prepared data sets: what is written is read, and what cannot be is not written."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -78,6 +79,16 @@ def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
     assert prepared(tmp_path / "a.h5").about == ABOUT
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path: Path) -> None:
+    """Files of older versions, and other sources, have none: it is computed from the rows."""
+    write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
+    read = prepared(tmp_path / "a.h5", memory_mib=0)
+    assert all(len(split.digests["features"]) == 64 for split in read.splits.values())
+    assert read.content == WHOLE.content
+    without = {name: dataclasses.replace(split, digests={}) for name, split in read.splits.items()}
+    assert dataclasses.replace(read, splits=without).content == WHOLE.content
 
 
 def test_equal_corpora_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:

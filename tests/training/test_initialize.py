@@ -60,12 +60,12 @@ def words_of(data: Path) -> tuple[str, ...]:
     return build_corpus(parse("", "", ["data.source=prepared", f"data.root={data}"])).vocab.words
 
 
-def test_shared_words_keep_their_parameters_and_new_words_those_of_a_new_model(
+def test_shared_words_keep_their_parameters_and_new_words_get_their_mean(
     train_on: TrainRun, albums: Albums, start: Path
 ) -> None:
     tiny = ("train.max_steps=1", "train.learning_rate=1e-12")
     tuned = checkpoint.load(train_on(albums.new, *tiny, f"train.init_from={start}") / "last.h5")
-    fresh, before = (checkpoint.load(run / "last.h5") for run in (train_on(albums.new, *tiny), start))
+    before = checkpoint.load(start / "last.h5")
     words, old = tuned.meta.words, before.meta.words
     shared = [word for word in words if word in old]
     assert len(SPECIAL) < len(shared) < len(words) != len(old)
@@ -75,8 +75,9 @@ def test_shared_words_keep_their_parameters_and_new_words_those_of_a_new_model(
             continue
         axis = WORD_AXES[name]
         for i, word in enumerate(words):
-            source, at = (before, old.index(word)) if word in shared else (fresh, i)
-            np.testing.assert_allclose(w.take(i, axis), source.params[name].take(at, axis), atol=1e-6)
+            trained = before.params[name]
+            expected = trained.take(old.index(word), axis) if word in shared else trained.mean(axis)
+            np.testing.assert_allclose(w.take(i, axis), expected, atol=1e-6)
 
 
 def test_the_standardization_of_the_checkpoint_is_kept(train_on: TrainRun, albums: Albums, start: Path) -> None:
@@ -111,8 +112,10 @@ def test_the_shared_words_are_printed_and_recorded(
     assert done.code == 0, done.err
     words, old = words_of(albums.new), words_of(albums.old)
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
-    assert f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared\n" in done.err
-    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count}
+    expected = f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared, "
+    dropped = len(old) - len(SPECIAL) - shared
+    assert f"{expected}{count - shared} new, {dropped} dropped\n" in done.err
+    record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "dropped_words": dropped}
     assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
     assert summary(tmp_path / "run")["init_from"] == record
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
@@ -147,16 +150,32 @@ def test_words_are_mapped_by_name_whatever_their_ids(words: list[str], seed: int
     known = [f"{word}-new" if word not in SPECIAL else word for word in words[::2]]
     vocab = Vocab(dict.fromkeys([*known, *reversed(restored.vocab.words[:9]), *SPECIAL]))
     corpus = dataclasses.replace(corpus, vocab=vocab)
-    fresh = build_model(config, corpus)
-    model, record = initialize_from(fresh, config, restored, corpus)
+    model, record = initialize_from(build_model(config, corpus), config, restored, corpus)
     assert model.null == vocab.null
     assert record["words"] == len(vocab) - len(SPECIAL)
     assert record["shared_words"] == len({*vocab.words} & {*restored.vocab.words} - {*SPECIAL})
     for name, axis in WORD_AXES.items():
         for i, word in enumerate(vocab.words):
             ids = restored.vocab.word_to_idx
-            source, at = (restored.model, ids[word]) if word in ids else (fresh, i)
-            np.testing.assert_array_equal(model.params[name].take(i, axis), source.params[name].take(at, axis))
+            trained = restored.model.params[name]
+            expected = trained.take(ids[word], axis) if word in ids else trained.mean(axis)
+            np.testing.assert_array_equal(model.params[name].take(i, axis), expected)
+
+
+def test_new_words_are_as_improbable_as_trained_ones(tiny_run: Path) -> None:
+    """The scores of a trained model have any offset; new words with scores of 0 would be written all the time."""
+    restored = open_run(tiny_run)
+    restored.model.params["b_vocab"] -= 8
+    corpus = build_corpus(restored.config)
+    vocab = Vocab((*restored.vocab.words, *(f"new-{number}" for number in range(40))))
+    corpus = dataclasses.replace(corpus, vocab=vocab)
+    model, _ = initialize_from(build_model(restored.config, corpus), restored.config, restored, corpus)
+    features = corpus.split("val").features[:]
+    log_probs, _ = model.step(np.full(len(features), vocab.start), model.start(features))
+    trained = restored.model.step(np.full(len(features), vocab.start), restored.model.start(features))[0]
+    share = np.exp(log_probs[:, len(restored.vocab) :]).sum(axis=1)
+    assert share.max() <= 40 / len(vocab)
+    np.testing.assert_allclose(log_probs[:, : len(restored.vocab)], trained + np.log1p(-share)[:, None], rtol=1e-4)
 
 
 OTHERS = {

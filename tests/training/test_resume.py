@@ -306,6 +306,47 @@ def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
     assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
 
 
+def changed_features(corpus: Corpus, name: str) -> Corpus:
+    """Exchange the features of two images: neither the mean nor the captions change."""
+    split = corpus.splits[name]
+    features = split.features[:].copy()
+    features[[3, 4]] = features[[4, 3]]
+    return dataclasses.replace(corpus, splits={**corpus.splits, name: dataclasses.replace(split, features=features)})
+
+
+def changed_text(corpus: Corpus, name: str) -> Corpus:
+    """Change a raw caption, but not its words in the vocabulary: it is a reference of the scores."""
+    split = corpus.splits[name]
+    texts = [split.text(row, corpus.vocab) for row in range(len(split.captions))]
+    split = dataclasses.replace(split, texts=[texts[0] + ".", *texts[1:]], digests={})
+    return dataclasses.replace(corpus, splits={**corpus.splits, name: split})
+
+
+@pytest.mark.parametrize("change", [changed_features, changed_text])
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_replaced_photographs_or_texts_are_rejected_and_equal_ones_accepted(
+    change: Callable[[Corpus, str], Corpus],
+    name: str,
+    corpus: Corpus,
+    run: Path,
+    cli: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    data, saved = tmp_path / "data.h5", checkpoint.load(run / "last.h5")
+    write_prepared(data, change(corpus, name), {})
+    done = cli("train", "--resume", run, "-o", "train.max_steps=4")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"captioner: {run}/last.h5: the features or raw captions have changed since training began, so the run "
+        "cannot be resumed; restore them, or start a new run\n"
+    )
+    write_prepared(data, corpus, {"prepared": "again"})
+    assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
+    checkpoint.save(run / "last.h5", dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, content="")))
+    write_prepared(data, change(corpus, name), {})
+    assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0, "an older checkpoint has no digest"
+
+
 @pytest.mark.parametrize(
     ("probe", "code", "expected"),
     [

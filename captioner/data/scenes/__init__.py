@@ -79,6 +79,7 @@ def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = F
         picture=lambda image: example(seed, name, image).picture,
         regions=codes.reshape(count, GRID, GRID, REGION) if regions else None,
         pointing_game=lambda image, words, weights: pointing_game(scenes[image], words, weights),
+        digests=dict.fromkeys(("features", "regions"), "generated"),  # they differ between machines by rounding
     )
 
 
