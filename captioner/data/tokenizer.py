@@ -52,6 +52,14 @@ _TABLE = _CharacterTable({ord("\u2018"): "'", ord("\u2019"): "'", ord("\u2010"):
 _TABLE |= dict.fromkeys(map(ord, _BLANK), " ")
 
 
+def normalize(text: str) -> str:
+    """Return a text in the Unicode form of tokens: NFC, without invisible characters."""
+    if text.isascii():
+        return text
+    visible = "".join(character for character in unicodedata.normalize("NFC", text) if _TABLE[ord(character)])
+    return unicodedata.normalize("NFC", _OUTSIDE.sub("", _REPEATED.sub(r"\1", visible)))
+
+
 def tokenize(text: str) -> list[str]:
     """Split a text into lower-case tokens.
 

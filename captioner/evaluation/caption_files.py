@@ -144,7 +144,7 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
         got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
         raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
     references = [[record.text for record in image.captions] for image in chosen]
-    return EvaluationSet([image.image for image in chosen], references), _numbers(path)
+    return EvaluationSet([image.image for image in chosen], references, normalized=False), _numbers(path)
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Features
+from captioner.data.tokenizer import normalize
 from captioner.decode.consensus import normalize_rows
 from captioner.metrics import CiderD, ptb_tokenize
 
@@ -27,7 +28,7 @@ def nearest_neighbour_captions(corpus: Corpus, name: str, rows: Array) -> list[s
     train = corpus.split("train")
     captioned = train.captioned_images
     texts = {image: train.references(image, corpus.vocab) for image in captioned.tolist()}
-    words = {image: list(map(ptb_tokenize, references)) for image, references in texts.items()}
+    words = {image: list(map(ptb_tokenize, map(normalize, references))) for image, references in texts.items()}
     frequencies = CiderD(list(words.values()))
     neighbours = nearest(corpus.split(name).features, rows, train.features, captioned).tolist()
     captions = []

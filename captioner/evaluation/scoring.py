@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.data.tokenizer import normalize
 from captioner.data.vocabulary import UNK
 from captioner.metrics import (
     NAMES,
@@ -30,21 +31,30 @@ FEW_IMAGES = 30
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images, their reference captions, and all captions of the training split if there is one."""
+    """Images, their reference captions, and all captions of the training split if there is one.
+
+    If `normalized`, captions and references are compared in the Unicode form of tokens; pycocoevalcap compares them as
+    they are.
+    """
 
     images: list[str]
     references: list[list[str]]
     train_captions: list[str] | None = None
+    normalized: bool = True
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into the tokens of the metrics."""
+        return ptb_tokenize(normalize(text) if self.normalized else text)
 
     @cached_property
     def reference_words(self) -> list[list[list[str]]]:
         """The references as tokens of the metrics."""
-        return [list(map(ptb_tokenize, references)) for references in self.references]
+        return [list(map(self.tokenize, references)) for references in self.references]
 
     @cached_property
     def train_words(self) -> list[list[str]] | None:
         """The training captions as tokens of the metrics."""
-        return None if self.train_captions is None else list(map(ptb_tokenize, self.train_captions))
+        return None if self.train_captions is None else list(map(self.tokenize, self.train_captions))
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def score_captions(
     of captions that repeat a bigram, of words that are `<UNK>`, and of captions that are not in the training split.
     The last is None for captions of a model that was trained on another split: `same_train` is False.
     """
-    tokenized = list(map(ptb_tokenize, captions))
+    tokenized = list(map(evaluation_set.tokenize, captions))
     rows = score_rows(tokenized, evaluation_set.reference_words)
     words = [word for caption in tokenized for word in caption]
     scores: dict[str, Any] = {
@@ -107,8 +117,24 @@ def to_dict(
         **scored.scores,
         "intervals": intervals(scored),
         "others": compared,
-        "warnings": [few] if count < FEW_IMAGES else [],
+        "warnings": [
+            *([few] if count < FEW_IMAGES else []),
+            *filter(None, (_normalization_warning(evaluation_set, captions) for captions in (scored, *others))),
+        ],
     }
+
+
+def _normalization_warning(evaluation_set: EvaluationSet, scored: ScoredCaptions) -> str | None:
+    """Warn of captions with words of the references in another Unicode form, which the scores count as other words."""
+    captions = set(itertools.chain.from_iterable(map(evaluation_set.tokenize, scored.captions)))
+    references = {word for image in evaluation_set.reference_words for words in image for word in words}
+    both = set(map(normalize, captions - references)) & set(map(normalize, references - captions))
+    if not both:
+        return None
+    return (
+        f"{scored.name}: {len(both):,} words, such as {min(both)}, have another Unicode form in the references, so "
+        "they count as other words, as in pycocoevalcap; convert both files to NFC"
+    )
 
 
 def distinct(name: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.data import tokenizer, vocabulary
-from captioner.data.tokenizer import CLITICS, tokenize
+from captioner.data.tokenizer import CLITICS, normalize, tokenize
 from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.errors import JOINERS
 
@@ -82,6 +82,16 @@ def test_join() -> None:
 def test_join_keeps_tokens_separable() -> None:
     assert join(["か", "\u3099"]) == "か \u3099"  # together they are another letter
     assert join(["b.a", "n't"]) == "b.a n't"  # and b.an't is b an't
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(TEXTS)
+@example("a\u00adb\ufe0fe\u200d\u0301 👩\u200d💻")
+def test_normalized_texts_have_the_same_tokens(text: str) -> None:
+    normal = normalize(text)
+    assert tokenize(normal) == tokenize(text)
+    assert normalize(normal) == normal
+    assert not set("".join(normal.split())) & {"\u00ad", "\ufe0f"}
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)
