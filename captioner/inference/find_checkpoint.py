@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError, quoted, similar
-from captioner.inference.package_info import WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
+from captioner.inference.package_info import INFO, WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
 from captioner.storage.sealed import CHECKPOINT_SEAL
 
 if TYPE_CHECKING:
@@ -126,20 +126,32 @@ def find_installed(name: str) -> Path | None:
     """
     if not is_name(name):
         return None
-    values = sorted({entry.value for entry in _entries() if entry.name == name})
-    if not values:
+    # of two installations of a package, Python uses the first
+    entries = {entry.value: entry for entry in reversed(_entries()) if entry.name == name}
+    if not entries:
         return None
-    if len(values) > 1:
-        raise CheckpointError(
-            f"model {name}: expected one installed package, got {', '.join(map(quoted, values))}; uninstall one"
-        )
-    spec = None
-    with suppress(ImportError, ValueError):
-        if values[0].isidentifier():  # `find_spec` would import the parent of a dotted name
-            spec = find_spec(values[0])
-    if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(f"model {name}: package {quoted(values[0])} not found; install it again")
-    return Path(spec.submodule_search_locations[0])
+    if len(entries) > 1:
+        values = ", ".join(map(quoted, sorted(entries)))
+        raise CheckpointError(f"model {name}: expected one installed package, got {values}; uninstall one")
+    ((value, entry),) = entries.items()
+    folder = _locate(entry) if value.isidentifier() else None
+    if folder is None:
+        raise CheckpointError(f"model {name}: package {quoted(value)} not found; install it again")
+    if (actual := read_info(folder).name) != name:
+        raise CheckpointError(f"model {name}: expected a package of this model, got {actual} in {folder}; uninstall it")
+    return folder
+
+
+def _locate(entry: metadata.EntryPoint) -> Path | None:
+    """Find the package of an entry point: beside its metadata, since the current folder can have a namesake."""
+    beside = Path(str(entry.dist.locate_file(entry.value))) if entry.dist else None
+    if beside is not None and os.path.isfile(beside / INFO):
+        return beside
+    with suppress(ImportError, ValueError):  # an editable installation
+        spec = find_spec(entry.value)
+        if spec is not None and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0])
+    return None
 
 
 def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointError]:
@@ -150,8 +162,6 @@ def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointE
             assert folder is not None
             info = read_info(folder)
             check_seal(folder / WEIGHTS, info)
-            if info.name != name:
-                raise CheckpointError(f"{folder}: expected the model {name}, got {info.name}")
             yield name, folder, info
         except CheckpointError as error:
             yield CheckpointError(str(error) if str(error).startswith("model ") else f"model {name}: {error}")

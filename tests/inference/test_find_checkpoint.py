@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -117,11 +118,25 @@ def test_an_entry_point_without_a_package_is_an_error(value: str, birds: Path) -
 def test_an_entry_point_names_one_package_of_this_model(birds: Path) -> None:
     entry_point(birds, "cats = captioner_birds")
     (error,) = describe_installed()
-    assert str(error).endswith("expected the model cats, got birds")
+    assert str(error) == f"model cats: expected a package of this model, got birds in {birds}; uninstall it"
+    with pytest.raises(CheckpointError, match=r"^model cats: expected a package of this model, got birds in "):
+        open_run("cats")
     entry_point(birds, "birds = captioner_birds")
     entry_point(birds, "birds = captioner_other", "other-1.dist-info")
     with pytest.raises(CheckpointError, match="model birds: expected one installed package, got 'captioner_birds', "):
         open_run("birds")
+
+
+@pytest.mark.parametrize("start", [("-m", "captioner"), ("-c", "from captioner.cli import main; main()")])
+def test_the_current_folder_does_not_hide_the_package(start: tuple[str, ...], birds: Path) -> None:
+    namesake = Path("captioner_birds")
+    namesake.mkdir()
+    (namesake / "model.json").write_text("{}")
+    command = [sys.executable, *start, "models"]
+    environment = {**os.environ, "PYTHONPATH": str(birds.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("birds")
 
 
 def test_one_damaged_package_does_not_hide_others(birds: Path, bird_package: Path) -> None:
