@@ -15,7 +15,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.inference.arguments import argument, option_value, override_list, path_list, run_list
+from captioner.inference.arguments import argument, option_value, optional, override_list, path_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load
 from captioner.preparation import prepare as preparation
@@ -46,8 +46,7 @@ def train(
     if isinstance(config, Config):
         options = parse(dump(config), "config", overrides)
     else:
-        file = None if config is None else argument(config, Path, "train: config")
-        options = load_config(file, overrides)
+        options = load_config(optional(config, Path, "train: config"), overrides)
     replace = argument(overwrite, bool, "train: overwrite")
     return _finish(training.train(options, folder, replace), folder)
 
@@ -80,7 +79,7 @@ def distill(
     teacher_overrides = override_list(teacher_overrides, "distill")
     check_used(overrides, "distill")
     check_used(teacher_overrides, "the teachers")
-    file = None if captions is None else argument(captions, Path, "distill: captions")
+    file = optional(captions, Path, "distill: captions")
     runs, replace = run_list(teachers, "distill: teachers"), argument(overwrite, bool, "distill: overwrite")
     return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, file, replace), folder)
 
@@ -120,9 +119,8 @@ def evaluate(
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
     check_used(overrides, "captioner.evaluate")
     split, ensemble = argument(split, str, "evaluate: split"), argument(ensemble, bool, "evaluate: ensemble")
-    check_baseline(baseline, [split])
-    folder = None if data is None else argument(data, Path, "evaluate: data")
-    file = None if against is None else argument(against, Path, "evaluate: against")
+    check_baseline(optional(baseline, str, "evaluate: baseline"), [split])
+    folder, file = optional(data, Path, "evaluate: data"), optional(against, Path, "evaluate: against")
     captioners, corpus = open_captioners(models, overrides, ensemble, folder)
     for warning in (warning for _, model in captioners if model not in models for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)

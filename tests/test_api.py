@@ -66,6 +66,19 @@ def test_a_photograph_gives_one_caption_and_a_list_several_with_n_best(
     assert model.caption([]) == []
 
 
+def test_a_folder_gives_the_captions_of_its_photographs(
+    model: captioner.Captioner, photographs: Path, cli: Callable[..., Any]
+) -> None:
+    folder = photographs.parent
+    captions = model.caption(folder)
+    lines = cli("sample", folder / "run", folder, "--json").succeeded().out.splitlines()
+    assert [(caption.image, caption.text) for caption in captions] == [
+        (record["image"], record["caption"]) for record in map(json.loads, lines)
+    ]
+    assert len(captions) == 12
+    assert model.caption([str(folder)]) == captions
+
+
 def test_features_are_captioned_like_their_photographs(model: captioner.Captioner, photographs: Path) -> None:
     paths = photos(photographs, 2)
     features = np.stack([model.encoder.encode(model.encoder.prepare(read_photo(Path(path), 64)))[0] for path in paths])

@@ -137,7 +137,9 @@ def _hint_bool(option: Option, text: str) -> str:
 
 def _hint_number(option: Option, text: str) -> str:
     if zeros := LEADING_ZEROS.fullmatch(text):
-        return f" (write {printable(zeros[1] + zeros[2], MAX_SHOWN)})"
+        value = KINDS[option.kind].read(Scalar(zeros[1] + zeros[2]))
+        is_valid = value is not None and option.admits(value)
+        return f" (write {printable(zeros[1] + zeros[2], MAX_SHOWN)})" if is_valid else ""
     if NOT_FINITE.fullmatch(text):
         return " (must be finite)"
     if not NUMBER.fullmatch(text):

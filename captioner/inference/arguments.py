@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import errno
 import numbers
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from captioner.config.option_table import NOUNS, Option
 from captioner.errors import UsageError, quoted
 
-TYPES: Mapping[type, Any] = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str, Path: (str, os.PathLike)}
+TYPES: Mapping[type, Any] = {
+    bool: (bool, np.bool_),
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+    Path: (str, os.PathLike),
+}
 """The Python types of the values of an option; a boolean is not a number."""
 
 
 def argument(value: Any, kind: type, where: str, expected: str = "") -> Any:
-    """Convert a value to bool, int, float, str or Path. Raises: TypeError."""
+    """Convert a value to bool, int, float, str or Path. Raises: TypeError, UsageError for an impossible path."""
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{where}: expected {expected or NOUNS[kind]}, got {described(value)}")
+    if kind is Path:
+        _check_path(os.fspath(value), where)
     return kind(value)
+
+
+def optional(value: Any, kind: type, where: str) -> Any:
+    """Convert a value as `argument`, or return None for None."""
+    return None if value is None else argument(value, kind, where)
+
+
+def _check_path(path: str, where: str) -> None:
+    """Raises: UsageError for a path that no file can have."""
+    if not path:
+        raise UsageError(f"{where}: expected a path, got an empty text; the current folder is '.'")
+    try:
+        os.lstat(path)
+    except ValueError as error:
+        raise UsageError(f"{where}: expected a path, got {quoted(path)}: {error}") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{where}: expected a path, got {quoted(path)}: {error.strerror}") from error
 
 
 def option_value(option: Option, value: Any, where: str) -> Any:
@@ -69,6 +98,7 @@ def described(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    """Return whether a value is a collection, other than of letters, bytes or numbers."""
+    """Return whether a value is a collection with an order, other than of letters, bytes, numbers or lines."""
     kind = getattr(getattr(value, "dtype", None), "kind", "O")
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray) and kind in "OU"
+    is_other = isinstance(value, str | bytes | bytearray | Mapping | Set) or hasattr(value, "read")
+    return isinstance(value, Iterable) and not is_other and kind in "OU"

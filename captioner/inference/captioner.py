@@ -86,7 +86,7 @@ class Captioner:
         return _unpickled, (self.loaded, self.reranker, self.warnings)
 
     @overload
-    def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption: ...
+    def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption | Any: ...
     @overload
     def caption(self, images: Photos, *, n_best: int = 1, attention: bool = False) -> list[Caption]: ...
     @overload
@@ -104,7 +104,8 @@ class Captioner:
     ) -> Caption | list[Caption]:
         """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
 
-        A photograph is encoded by the encoder of the training images. A row of features is named by its number. With
+        A folder, alone or in a list, is a list of its photographs, as for `captioner sample`. A photograph is encoded
+        by the encoder of the training images. A row of features is named by its number. With
         `attention`, each caption has the attention weights of its words; further candidates have none. A model of
         generated scenes warns if it is given photographs.
 
@@ -127,6 +128,7 @@ class Captioner:
             self.check_features(rows, "caption", regions=grids)
             return list(self.decode(rows, n_best, regions=grids, attention=attention))
         paths = path_list(images, "caption: images")
+        is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         from captioner.inference.photographs import photo_paths, photo_warning
 
         if paths and (warning := photo_warning(self.loaded)) is not None:
@@ -136,7 +138,7 @@ class Captioner:
             if isinstance(caption, DataError):
                 raise caption
             captions.append(caption)
-        return captions[0] if isinstance(images, str | os.PathLike) else captions
+        return captions[0] if is_single else captions
 
     def caption_photos(
         self,
@@ -364,8 +366,10 @@ def _unpickled(loaded: LoadedModel, reranker: Reranker | None, warnings: Sequenc
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
 
 
-def _batch(values: Array, name: str) -> Array:
+def _batch(values: Any, name: str) -> Array:
     """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
+    if any(map(np.ma.isMaskedArray, [values, *(values if isinstance(values, list | tuple) else ())])):
+        raise TypeError(f"caption: {name}: expected an array without a mask, got a masked array; try {name}.filled(0)")
     try:
         array = np.asarray(values)
     except ValueError:  # a ragged list

@@ -52,7 +52,7 @@ REJECTED: list[tuple[Option, str, list[str]]] = [
     (SEED, " (write 12)", ["12.0"]),
     (SEED, " (write 1000)", ["1e3"]),
     (SEED, " (too large)", ["9223372036854775808", "1" + "0" * 5000]),
-    (INT, "", ["0", "none"]),
+    (INT, "", ["0", "00", "none"]),
     (FLOAT, " (must be finite)", [".inf", "-.NaN", "nan"]),
     (FLOAT, " (too large)", ["1e400"]),
     (FLOAT, " (write it in decimal digits)", ["01.5", "2026-11-25"]),

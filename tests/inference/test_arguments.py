@@ -1,5 +1,7 @@
 """A wrong type in the Python API is a TypeError that names the argument, what was expected and what was given."""
 
+import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,14 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "load: none": (lambda model: api.load(None), TypeError, r"load: runs: .* got None \(NoneType\)"),
     "load: bytes": (lambda model: api.load(b"run"), TypeError, r"load: runs: .* got b'run' \(bytes\)"),
     "load: numbers": (lambda model: api.load([3]), TypeError, r"load: runs\[0\]: expected a path, got 3 \(int\)"),
+    "load: an open file": (lambda model: api.load(io.StringIO("run")), TypeError,
+     r"load: runs: expected a path or a list of paths, got '?<_io.StringIO .* \(StringIO\)"),
+    "load: a set": (lambda model: api.load({"run"}), TypeError, r"load: runs: .* got {'run'} \(set\)"),
+    "load: a mapping": (lambda model: api.load({"run": 1}), TypeError, r"load: runs: .* got {'run': 1} \(dict\)"),
+    "load: overrides": (lambda model: api.load("run", {"decode.beam_width": 5}), TypeError,
+     r"load: overrides: expected a list of texts .*, got {'decode.beam_width': 5} \(dict\)"),
+    "evaluate: baseline": (lambda model: api.evaluate("run", baseline=["nn"]), TypeError,
+     r"evaluate: baseline: expected a name, got \['nn'\] \(list\)"),
     "load: nothing": (lambda model: api.load([]), UsageError, r"load: runs: expected at least one run"),
     "load: a text of overrides": (lambda model: api.load("run", "decode.beam_width=5"), TypeError,
      r'load: overrides: expected a list of texts such as \["decode.beam_width=5"\], got .decode.* \(str\)'),
@@ -80,6 +90,14 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
      r"caption: features: expected floats \(images, feature\), got <U1 \(1, 1\)"),
     "features: ragged": (lambda model: model.caption(features=[[1.0], [2.0, 3.0]]), TypeError,
      r"caption: features: expected an array \(images, feature\), got \[\[1.0\], \[2.0, 3.0\]\] \(list\)"),
+    "features: masked": (lambda model: model.caption(features=np.ma.masked_less(np.zeros((2, 3)), 1)), TypeError,
+     r"caption: features: expected an array without a mask, got a masked array; try features\.filled\(0\)"),
+    "features: masked rows": (lambda model: model.caption(features=[np.ma.masked_less(np.zeros(3), 1)]), TypeError,
+     r"caption: features: expected an array without a mask"),
+    "regions: masked": (
+        lambda model: model.caption(features=np.zeros(3), regions=np.ma.masked_less(np.zeros((2, 2, 3)), 1)), TypeError,
+        r"caption: regions: expected an array without a mask",
+    ),
     "features: width": (lambda model: model.caption(features=np.zeros((2, 3))), CheckpointError,
      r"caption: features: expected \d+ numbers per image, got 3"),
 }  # fmt: skip
@@ -91,6 +109,38 @@ def test_a_wrong_argument_is_named(call: str, model: captioner.Captioner) -> Non
     with pytest.raises((TypeError, CaptionerError), match=f"^{message}") as caught:
         act(model)
     assert type(caught.value) is kind
+
+
+PATHS: dict[str, Callable[[Any, str], Any]] = {
+    "caption: images[0]": lambda model, path: model.caption(path),
+    "caption: images[1]": lambda model, path: model.caption(["a.jpg", path]),
+    "distill: captions": lambda model, path: api.distill("x", "y", captions=path),
+    "distill: folder": lambda model, path: api.distill("x", path),
+    "distill: teachers[0]": lambda model, path: api.distill(path, "y"),
+    "evaluate: against": lambda model, path: api.evaluate("x", against=path),
+    "evaluate: data": lambda model, path: api.evaluate("x", data=path),
+    "evaluate: models[0]": lambda model, path: api.evaluate(path),
+    "load: runs[0]": lambda model, path: api.load(path),
+    "prepare: images": lambda model, path: api.prepare("a.csv", "x.h5", images=path),
+    "prepare: output": lambda model, path: api.prepare("a.csv", path),
+    "prepare: sources[0]": lambda model, path: api.prepare(path, "x.h5"),
+    "resume: folder": lambda model, path: api.resume(path),
+    "train: config": lambda model, path: api.train(path, "x"),
+    "train: folder": lambda model, path: api.train(None, path),
+}
+IMPOSSIBLE = {
+    "": r"an empty text; the current folder is '\.'",
+    "a\0b": r"'a\\x00b': .*null (byte|character).*",
+    "n" * 5000: r"'n+\.\.\.n+': File name too long",
+    "n/" * 3000 + "n": r"'[n/]+\.\.\.[n/]+': File name too long",
+}
+
+
+@pytest.mark.parametrize("path", IMPOSSIBLE, ids=["empty", "NUL", "long", "deep"])
+@pytest.mark.parametrize("where", PATHS)
+def test_an_impossible_path_is_named(where: str, path: str, model: captioner.Captioner) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(where)}: expected a path, got {IMPOSSIBLE[path]}$"):
+        PATHS[where](model, path)
 
 
 def test_numbers_and_paths_of_other_types_are_accepted(model: captioner.Captioner, album: Callable[..., Path]) -> None:
