@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, MAX_SCANS, can_read_heic, decoded
+from captioner.images.photo import FORMATS, can_read_heic, decoded
+from captioner.images.structure import MAX_SCANS
 from faults import watch
 from faults.materials import damaged, make_album
 from faults.models import ENDLESS, endless_model, run_endless

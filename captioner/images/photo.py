@@ -1,16 +1,9 @@
-"""Safe decoding of photographs to upright RGB images; HEIC with the optional library pillow-heif.
-
-Each scan of a progressive JPEG is one more pass over all pixels, so a small file with thousands of scans would take
-minutes to decode: scans are counted first, without decoding.
-
-Source: ITU-T T.81, Annex B (JPEG).
-"""
+"""Safe decoding of photographs to upright RGB images; HEIC with the optional library pillow-heif."""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
-import io
 import logging
 import os
 import re
@@ -25,13 +18,17 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError, install_command
+from captioner.images.structure import CountedReader, TooManyPartsError, check_structure
 from captioner.parallel.memory import Budget
 from captioner.storage.files import read_bytes
 
 Image.init()
 # glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
 Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # a decoder's log message does not name the photograph
+# a decoder's log messages and warnings do not name the photograph; a change of the filters for each photograph would
+# need a lock, since threads share them
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = tuple(name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 SUFFIXES = frozenset((
@@ -47,16 +44,17 @@ _ORIGINALS = re.compile(
     r"|ico|svg|eps|exr|hdr)"
 )
 """Suffixes of other image formats, such as raw files."""
-MAX_SCANS = 100
-"""As in libtiff. Encoders write about 10 scans; the decoding time of a file grows with their number."""
-END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
-_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])", re.DOTALL)
-"""A marker that ends the image or begins a segment with a length."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
+PYTHON_PIXELS, PYTHON_WIDTH = 1 << 22, 1 << 16
+"""Maximum size of images that Pillow decodes in Python: PPM with unusual maxima or as text, and BMP in runs."""
+LOADING_READS = 2_000_000
+"""Reads of Pillow while it decodes, such as one for each chunk of a PNG."""
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 WHITE = (255, 255, 255, 255)
+WHITE_IS_ZERO = 0
+"""Photometric interpretation of a TIFF; Pillow inverts such images of up to 8 bits, but not of 16."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,7 +66,6 @@ TURNS = {
 }
 """Transposition for each EXIF orientation."""
 
-_filtering = Budget(1)
 _budget = Budget(PIXELS)
 """Pixels that all threads decode at one time."""
 
@@ -114,22 +111,28 @@ def decoded(
     with (budget or _budget).reserve(pixels):
         with _converting_errors(content, name, limit), photo:
             photo.load()
-            upright_photo = upright(rgb(photo, name), photo)
+            upright_photo = upright(rgb(photo), photo)
         del photo  # its memory is not needed in the block
         yield upright_photo
 
 
 def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.Image, int]:
     """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
-    formats = FORMATS + _heic_formats(content, name)
-    with _no_warnings():
-        photo = Image.open(io.BytesIO(content), formats=formats)
-    scans = count_scans(content) if photo.format in ("JPEG", "MPO") else 1
-    if scans > MAX_SCANS:
-        raise DataError(f"{name}: expected a JPEG with at most {MAX_SCANS} scans, got more; save it again")
+    scans = check_structure(content)
+    reader = CountedReader(content)
+    photo = Image.open(reader, formats=FORMATS + _heic_formats(content, name))
     width, height = photo.size
+    in_python = any(tile.codec_name in Image.DECODERS for tile in photo.tile)
+    if in_python and (width * height > PYTHON_PIXELS or width > PYTHON_WIDTH):
+        raise DataError(
+            f"{name}: expected at most {PYTHON_PIXELS:,} pixels in this variant of {photo.format}; save it as PNG"
+        )
     if width * height > limit:
         raise PixelLimitError.of(name, limit)
+    if photo.mode == "F" or (photo.mode == "I" and photo.format != "PPM"):
+        kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
+        raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
+    reader.reads = PYTHON_PIXELS if in_python else LOADING_READS
     photo.draft("RGB", (2 * min_side, 2 * min_side))
     if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
         width, height = photo.size
@@ -138,40 +141,45 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
 
 @contextmanager
 def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
-    """Convert every exception of a decoder to a DataError that names the photograph."""
+    """Convert every exception of a decoder to a DataError that names the photograph.
+
+    Its cause has no traceback, whose frames would keep the memory of the photograph as long as the error.
+    """
     try:
         yield
+    except TooManyPartsError as error:
+        raise DataError(f"{name}: {error}; save it again") from None
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PixelLimitError.of(name, limit) from error
+        raise PixelLimitError.of(name, limit) from error.with_traceback(None)
     except UnidentifiedImageError as error:
         if is_heic(content) and can_read_heic():
-            raise DataError(f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy") from error
+            raise DataError(
+                f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy"
+            ) from error.with_traceback(None)
         if is_heic(content):
-            raise DataError(f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}") from error
+            raise DataError(
+                f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}"
+            ) from error.with_traceback(None)
         known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
-        raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error
+        raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error.with_traceback(None)
     except MemoryError as error:
-        raise DataError(f"{name}: not enough memory to read this photograph") from error
+        raise DataError(f"{name}: not enough memory to read this photograph") from error.with_traceback(None)
     except Exception as error:  # decoders raise any kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: damaged or truncated: {reason:.100}; try a new copy") from error
+        raise DataError(f"{name}: damaged or truncated: {reason:.100}; try a new copy") from error.with_traceback(None)
 
 
-def rgb(photo: Image.Image, name: str) -> Image.Image:
-    """Convert a loaded image of any mode to 8-bit RGB.
-
-    Raises: DataError for modes without a defined range from black to white.
-    """
-    if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.format == "PPM"):
-        # convert() would clip at 255
-        bits = getattr(photo, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))[0]
-        values = np.asarray(photo).astype(np.uint32) * 255 // (2**bits - 1)
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if photo.mode in ("I", "F"):
-        kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
-        raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
+def rgb(photo: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode but F to 8-bit RGB; of mode I, only if its maximum is 65,535."""
+    if photo.mode.startswith("I"):  # convert() would clip at 255
+        tags = getattr(photo, "tag_v2", {})
+        most = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
+        values = np.asarray(photo).astype(np.uint32)
+        if tags.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
+            values = most - values
+        return Image.fromarray((values * 255 // most).astype(np.uint8)).convert("RGB")
     if photo.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", photo.size, WHITE), photo.convert("RGBA")).convert("RGB")
     return photo.convert("RGB")
@@ -180,20 +188,10 @@ def rgb(photo: Image.Image, name: str) -> Image.Image:
 def upright(pixels: Image.Image, photo: Image.Image) -> Image.Image:
     """Apply the EXIF orientation of `photo` to `pixels`."""
     try:
-        with _no_warnings():
-            turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata does not affect the pixels
         return pixels
     return pixels if turn is None else pixels.transpose(turn)
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Ignore Pillow's warnings, and raise DecompressionBombWarning; warning filters are shared by all threads."""
-    with _filtering.reserve(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
 
 
 def square(photo: Image.Image, side: int) -> Image.Image:
@@ -224,18 +222,6 @@ def list_photos(
             Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]
     return sorted(photos)
-
-
-def count_scans(content: bytes) -> int:
-    """Count the scans of the first image of a JPEG file, up to `MAX_SCANS` + 1."""
-    scans, at = 0, 0
-    while scans <= MAX_SCANS and (marker := _MARKER.search(content, at)):
-        code, at = marker[1][0], marker.end()
-        if code == END_OF_IMAGE:
-            break
-        scans += code == START_OF_SCAN
-        at += max(2, int.from_bytes(content[at : at + 2], "big"))
-    return scans
 
 
 def is_heic(content: bytes) -> bool:

@@ -140,7 +140,7 @@ def test_a_jpeg_with_too_many_scans_is_refused(tmp_path: Path, monkeypatch: pyte
     write_flat(tmp_path / "scans", 64, progressive=True)
     trial = Photograph(tmp_path, 0)
     assert trial(SCANS).kind == "refused"
-    monkeypatch.setattr("captioner.images.photo.MAX_SCANS", 10**9)
+    monkeypatch.setattr("captioner.images.structure.MAX_SCANS", 10**9)
     assert trial(SCANS).kind == "silent"
 
 

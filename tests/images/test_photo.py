@@ -34,13 +34,12 @@ from captioner.images import photo
 from captioner.images.photo import (
     FORMATS,
     HEIC_SUFFIXES,
-    MAX_SCANS,
     PIXELS,
     can_read_heic,
-    count_scans,
     list_photos,
     square,
 )
+from captioner.images.structure import MAX_SCANS, TooManyPartsError, check_structure
 
 HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")
@@ -269,31 +268,32 @@ def with_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
     content = jpeg(progressive=True)
     last = content.rindex(SCAN)
-    repeats = count - count_scans(content)
+    repeats = count - check_structure(content)
     return content[:-2] + content[last:-2] * repeats + content[-2:]
 
 
 def test_scans_are_counted() -> None:
-    assert count_scans(jpeg()) == 1
-    assert count_scans(jpeg(restart_marker_rows=1)) == 1
-    assert count_scans(jpeg(progressive=True)) == 10  # the default script of libjpeg for colours
-    assert count_scans(with_scans(30)) == 30
-    for content in (b"", b"\xff", b"\xff\xd8", SCAN, SCAN + b"\0", b"\xff" * 10_000):
-        assert count_scans(content) == content.count(SCAN), "of truncated files"
+    assert check_structure(jpeg()) == 1
+    assert check_structure(jpeg(restart_marker_rows=1)) == 1
+    assert check_structure(jpeg(progressive=True)) == 10  # the default script of libjpeg for colours
+    assert check_structure(with_scans(30)) == 30
+    for content in (b"", b"\xff", b"\xff\xd8", SCAN, SCAN + b"\0", b"\xff" * 4000):
+        assert check_structure(b"\xff\xd8" + content) == content.count(SCAN), "of truncated files"
 
 
 def test_only_scans_of_the_first_image_are_counted() -> None:
-    assert count_scans(jpeg() + SCAN * 200) == 1
-    assert count_scans(jpeg(format="MPO", save_all=True, append_images=[NOISE] * 3)) == 1
-    assert count_scans(jpeg(exif=b"Exif\0\0" + with_scans(50)[:60_000])) == 1
-    assert count_scans(jpeg(comment=SCAN * 200)) == 1
+    assert check_structure(jpeg() + SCAN * 200) == 1
+    assert check_structure(jpeg(format="MPO", save_all=True, append_images=[NOISE] * 3)) == 1
+    assert check_structure(jpeg(exif=b"Exif\0\0" + with_scans(50)[:60_000])) == 1
+    assert check_structure(jpeg(comment=SCAN * 200)) == 1
 
 
 def test_bytes_between_segments_hide_no_scan() -> None:
     """libjpeg skips such bytes, reserved markers in entropy-coded data and lengths below 2."""
     scans = with_scans(MAX_SCANS + 1)
     for between in (b"junk", b"\xff\x02\xff\xff", b"\xff\0", b"\xff\xd0", b"\xff\xff", b"\xff\xe0\0\0", b"\xff\xd8"):
-        assert count_scans(scans.replace(SCAN, between + SCAN)) > MAX_SCANS
+        with pytest.raises(TooManyPartsError, match="at most 100 scans"):
+            check_structure(scans.replace(SCAN, between + SCAN))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 from PIL import Image
 
-from captioner.images.photo import MAX_SCANS
+from captioner.images.structure import MAX_SCANS
 from faults.photographs import with_scans
 
 BOUNDARY = "a-boundary"

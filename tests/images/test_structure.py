@@ -1,0 +1,111 @@
+"""Photographs in too many parts, with contradictory sizes or that Pillow decodes in Python, are refused early."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from photographs import chunk, corners, decode, encoded, error_of, tiff
+
+from captioner.images import structure
+from captioner.images.structure import MAX_SEGMENTS, MAX_TABLES, check_structure
+
+
+def segments(code: int, count: int, content: bytes = b"") -> bytes:
+    """A JPEG with additional segments before its tables."""
+    whole = encoded(corners(), "JPEG")
+    return whole[:2] + (struct.pack(">BBH", 0xFF, code, 2 + len(content)) + content) * count + whole[2:]
+
+
+def tiled(tile: int, side: int = 64, kind: int = 4, count: int = 1) -> bytes:
+    """A compressed TIFF in tiles."""
+    data = zlib.compress(bytes(64))
+    entries = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    entries += [(322, kind, count, tile), (323, kind, count, tile), (324, 4, 1, 134), (325, 4, 1, len(data))]
+    lines = b"".join(struct.pack("<HHLL", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<LH", 8, len(entries)) + lines + bytes(4) + data
+
+
+SAVE = "; save it again"
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "JPEG segments": (lambda: segments(0xFE, MAX_SEGMENTS), "expected a JPEG with at most 5,000 segments, got more"),
+    "Exif segments": (
+        lambda: segments(0xE1, MAX_TABLES, b"Exif\0\0"),
+        "expected a JPEG with at most 100 tables, got more",
+    ),
+    "frame headers": (lambda: segments(0xC0, MAX_TABLES), "expected a JPEG with at most 100 tables, got more"),
+    "fill bytes": (
+        lambda: encoded(corners(), "JPEG")[:-2] + b"\xff" * 5000,
+        "expected a JPEG with fewer than 4,096 fill bytes in a row, got more",
+    ),
+    "bytes between segments": (
+        lambda: encoded(corners(), "JPEG")[:2] + b"\xff\xd8" * 30_000 + encoded(corners(), "JPEG")[2:],
+        "expected a photograph with less metadata, or in fewer parts",
+    ),
+    "PNG chunks": (
+        lambda: encoded(corners())[:33] + chunk(b"tEXt", b"a\0b") * 10_000 + encoded(corners())[33:],
+        "expected a photograph with less metadata, or in fewer parts",
+    ),
+    "GIF comments": (
+        lambda: encoded(corners(), "GIF").replace(b",", b"!\xfe" + b"\1a" * 30_000 + b"\0,", 1),
+        "expected a photograph with less metadata, or in fewer parts",
+    ),
+    "PPM comments": (
+        lambda: b"P6 #" + b"a" * 30_000 + b"\n1 1 255\n   ",
+        "expected a photograph with less metadata, or in fewer parts",
+    ),
+    "TIFF tiles": (
+        lambda: tiled(46_000),
+        "expected TIFF tiles no larger than the image, 64 x 64, got 2,116,000,000 pixels",
+    ),
+    "TIFF tile sizes": (lambda: tiled(64, kind=9), "expected a TIFF whose tile size is two whole numbers"),
+    "TIFF offsets": (
+        lambda: tiff(8, bytes(9), 3).replace(struct.pack("<HHL", 273, 4, 1), struct.pack("<HHL", 273, 4, 1 << 20)),
+        "expected a TIFF with at most 400,000 strips or tiles, got 1,048,576",
+    ),
+    "TIFF tags": (
+        lambda: b"MM\0*" + struct.pack(">LH", 8, 5000) + bytes(60_000),
+        "expected a TIFF with at most 4,096 tags, got 5,000",
+    ),
+    "BigTIFF tags": (
+        lambda: b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 5000) + bytes(100_000),
+        "expected a TIFF with at most 4,096 tags, got 5,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_photograph_in_too_many_parts_is_refused(name: str) -> None:
+    make, message = REFUSED[name]
+    assert error_of(make()) == message + SAVE
+
+
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [(b"P6 4000 2000 254\n", bytes(99)), (b"P3 4000 2000 255\n", b"1 " * 99), (b"P2 70000 2 255\n", b"1 " * 99)],
+)
+def test_large_images_that_pillow_decodes_in_python_are_refused(header: bytes, data: bytes) -> None:
+    assert error_of(header + data) == "expected at most 4,194,304 pixels in this variant of PPM; save it as PNG"
+
+
+def test_usual_photographs_are_far_below_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [encoded(corners(2000, 1000), kind) for kind in ("JPEG", "PNG", "GIF", "TIFF")]
+    monkeypatch.setattr(structure, "MAX_SEGMENTS", 20)
+    monkeypatch.setattr(structure, "MAX_TABLES", 20)
+    monkeypatch.setattr(structure, "MAX_TAGS", 40)
+    for photo in photos:
+        assert check_structure(photo) == 1
+        assert decode(photo, "a", 100).size[0] >= 200
+
+
+def test_a_tile_may_be_larger_than_a_small_image() -> None:
+    check_structure(tiled(512))
+
+
+def test_16_bits_with_white_as_zero_are_inverted() -> None:
+    values = np.array([[0, 1000], [32896, 65535]], np.uint16)
+    inverted = tiff(16, values.tobytes(), 2).replace(
+        struct.pack("<HHII", 262, 3, 1, 1), struct.pack("<HHII", 262, 3, 1, 0)
+    )
+    assert np.asarray(decode(inverted, "a", 100))[..., 0].tolist() == [[255, 251], [127, 0]]
