@@ -1,5 +1,6 @@
 """Run every example in the help, the README and the guides."""
 
+import json
 import math
 import re
 import runpy
@@ -7,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import click
@@ -136,3 +138,12 @@ def test_the_tutorial_states_the_parameter_count() -> None:
 def test_named_modules_exist(name: str) -> None:
     for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / name).read_text()):
         assert (ROOT / "captioner" / path).exists() or (ROOT / path).exists(), path
+
+
+def test_the_gain_of_reranking_is_that_of_the_measurements_on_every_page() -> None:
+    single = json.loads((ROOT / "benchmarks" / "quality.json").read_text())["single"]["best"]
+    before, after = (mean(100 * run["cider_d"] for run in single[way]) for way in ("beam", "beam, consensus"))
+    for page in ("docs/results.md", "docs/decoding.md", "CHANGELOG.md"):
+        assert re.search(
+            rf"\b{after - before:.1f} (points )?of CIDEr-D to a single model", (ROOT / page).read_text()
+        ), page
