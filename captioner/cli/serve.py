@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -9,7 +10,11 @@ import click
 from captioner.cli import output
 from captioner.cli.processes import stop_signals
 from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
+from captioner.errors import UsageError, install_command
 from captioner.serve.limits import MAX_PIXELS, Limits
+
+NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"}
+"""Libraries without which there is no server, and their extras."""
 
 
 @click.command(
@@ -62,6 +67,10 @@ def serve(
     By default, only this machine can reach the server. With another --host, everyone on the network can. Needs the
     extras images and web.
     """
+    if missing := [library for library in NEEDED if find_spec(library) is None]:
+        extras = ",".join(sorted({NEEDED[library] for library in missing}))
+        raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
+
     from captioner.inference.load import captioner_of, open_runs
     from captioner.inference.photographs import open_encoder_of, photo_warning
     from captioner.serve import server

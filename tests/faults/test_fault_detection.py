@@ -1,8 +1,10 @@
 """The fault suite detects crashes, hangs, disabled safeguards and wrong files."""
 
 import os
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -170,3 +172,20 @@ def test_an_endless_model_is_stopped(number: int) -> None:
 )
 def test_answers_are_judged(status: int, body: bytes, kind: str) -> None:
     assert uploads.judge(status, body).kind == kind
+
+
+def test_slow_clients_that_are_not_disconnected_are_noticed(photo_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SECONDS", 4.0)
+    with uploads.served(photo_run, receive_seconds=600, idle_seconds=600, connections=3) as (_, attack):
+        others, slow = uploads.hold(attack, 4, 2)
+    assert (others.counts, slow.counts) == ({"refused": 2}, {"hung": 4})
+
+
+def test_requests_without_an_answer_are_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        attack = uploads.Attack(server.getsockname()[1], {}, 0)
+        closing = pool.submit(lambda: [server.accept()[0].close() for _ in range(3)])
+        assert uploads.outcome_of(lambda: attack.send(b"x")).kind == "wrong"
+        assert uploads.outcome_of(lambda: attack.send_raw(b"GET / HTTP/1.1\r\n\r\n")).kind == "wrong"
+        assert attack(list(uploads.ATTACKS).index("random bytes")).kind == "wrong"
+        closing.result()

@@ -85,7 +85,8 @@ def test_a_file_that_is_left_is_detected(
 
 
 def test_no_hostile_request_escapes(tmp_path: Path) -> None:
-    row, figure = uploads.measure(Session(tmp_path, share=0.001))
-    assert "escaped" in row
-    assert (row["trials"], row["escaped"]) == (len(uploads.ATTACKS), 0), row["notes"]
-    assert "got" in figure
+    results = [*uploads.measure(Session(tmp_path, share=0.001))]
+    rows = [row for row in results if "fault" in row]
+    assert [row["escaped"] for row in rows] == [0] * 5, [row["notes"] for row in rows]
+    assert rows[0]["trials"] == len(uploads.ATTACKS)
+    assert all(figure["got"] > 0 for figure in results if "got" in figure)

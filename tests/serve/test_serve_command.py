@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from serving import Answer, Served, served
 
+from captioner.errors import install_command
 from captioner.serve.security import security_headers
 from captioner.storage import checkpoint
 
@@ -60,14 +61,18 @@ def test_an_option_that_is_not_used(photo_run: Path, cli: Callable[..., Any]) ->
     cli("serve", photo_run, "-o", "train.epochs=3").failed(2, "has no effect on serve")
 
 
-@pytest.mark.parametrize("module", ["starlette", "uvicorn", "jinja2", "PIL"])
-def test_a_missing_library(module: str, photo_run: Path, shell: Callable[..., Any]) -> None:
-    code = f"import sys; sys.modules[{module!r}] = None\nfrom captioner.cli import main\nmain()"
+@pytest.mark.parametrize(
+    ("modules", "extras"), [(["uvicorn"], "web"), (["PIL"], "images"), (["PIL", "starlette", "jinja2"], "images,web")]
+)
+def test_missing_libraries_are_one_error(
+    modules: list[str], extras: str, photo_run: Path, shell: Callable[..., Any]
+) -> None:
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules!r}))\nfrom captioner.cli import main\nmain()"
     done = shell("serve", photo_run, "--port", 0, code=code)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"captioner: needs {module}")
-    assert " install " in line
+    install = f"try {install_command(extras)}"
+    assert install.endswith(f"captioner[{extras}]'")
+    expected = f"captioner: needs {', '.join(modules)}: not installed; {install}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
 def test_a_host_in_the_network_is_warned_of(photo_run: Path) -> None:
