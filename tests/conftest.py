@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,8 @@ import pytest
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
+MODELS = "captioner.models"
+"""The group of entry points of model packages."""
 POSIX_ONLY = ["benchmarks", "faults", "images/test_protobuf.py"]
 collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
@@ -48,13 +52,31 @@ SLOW = (
 """Folders and files whose tests train for long, or start many processes: `make slow` runs them."""
 
 
+SETTINGS = re.compile(
+    r"_?CAPTIONER_|COLUMNS$|LINES$|(NO|FORCE)_COLOR$|COMP_|PMIX?_|OMPI_|MV2_|SLURM_|(OPENBLAS|OMP|MKL|GOTO)_NUM_THREADS$"
+    r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX|DONTWRITEBYTECODE)"
+)
+"""The environment variables of a user that would change what the processes of tests do."""
+HANDLERS = {
+    getattr(signal, name): handler
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", lambda *_: None))
+    if hasattr(signal, name)
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt again; then read the diff.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in filter(SETTINGS.match, [*os.environ]):
+        del os.environ[name]
     # Before the first import of NumPy: runs agree to the bit for one number of threads, and processes inherit it.
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    # `nohup make test &` ignores these signals, also in the processes that tests start; a handler is not inherited.
+    for number, handler in HANDLERS.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     # No test measures time: by default, an example that takes longer than 0.2 s fails.
     settings.register_profile("captioner", deadline=None)
     settings.load_profile("captioner")
@@ -65,6 +87,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(tests / slow) for slow in SLOW):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def controlled_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start tests in an empty folder, where no runs exist, and hide the installed models, as of `make caption`."""
+    here, site = tmp_path_factory.mktemp("here"), list(map(Path, sys.path))
+    distributions = metadata.distributions
+
+    def without_models(**context: Any) -> Iterator[metadata.Distribution]:
+        for each in distributions(**context):
+            if Path(str(each.locate_file(""))) not in site or MODELS not in (each.read_text("entry_points.txt") or ""):
+                yield each
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setattr(metadata, "distributions", without_models)
+        yield
+    assert os.listdir(here) == [], "a test wrote into the folder where all tests start"
 
 
 class Done(NamedTuple):

@@ -136,3 +136,14 @@ def test_the_tutorial_states_the_parameter_count() -> None:
 def test_named_modules_exist(name: str) -> None:
     for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / name).read_text()):
         assert (ROOT / "captioner" / path).exists() or (ROOT / path).exists(), path
+
+
+def test_the_gain_of_reranking_is_that_of_the_table_on_every_page() -> None:
+    table = (ROOT / "docs" / "results.md").read_text()
+    after, before = (
+        float(re.search(rf"\| LSTM, image at every step \| {way} \|.* (\d+\.\d) ±\S+ \| \d+ ±\d+ \|\n", table)[1])
+        for way in ("beam, consensus", "beam")
+    )
+    for page in ("docs/results.md", "docs/decoding.md", "CHANGELOG.md"):
+        text = " ".join((ROOT / page).read_text().split())
+        assert re.search(rf"\b{after - before:.1f} (points )?of CIDEr-D to a single model", text), page

@@ -63,7 +63,9 @@ def exit_at_once(code: int) -> None:
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
     """Handle the signals of `STOPPING` with one function or action, and restore the handlers at the end."""
-    previous = {number: signal.signal(number, handler) for number in STOPPING}
+    # `nohup` asks to ignore SIGHUP; shells ignore SIGINT in every background process of a script, where it must work
+    used = [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in used}
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  captioner {command}" for command in commands)
 
 
-PATH = PathType(path_type=Path)
+PATH = PathType(path_type=Path, readable=False)  # whoever reads a file reports it: other photographs are captioned
 run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
 runs_argument = click.argument(
     "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run

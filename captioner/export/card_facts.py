@@ -16,7 +16,7 @@ from typing import Any
 from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, printable, quoted
-from captioner.inference.package_info import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
+from captioner.inference.package_info import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, in_package, is_name
 from captioner.inference.restore import Restored
 from captioner.metrics import NAMES
 from captioner.storage.files import read_json_object, read_text
@@ -138,8 +138,9 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
     commands = None if options.made_with is None else read_commands(options.made_with)
     summary = read_json_object(model.path.parent / "summary.json")
-    itself = BaseModel(name, options.license, options.terms)  # packaged again
-    base_models = tuple(base for base in model.base_models if base != itself)
+    base_models = model.base_models
+    if in_package(model.path) and base_models[0] == BaseModel(name, options.license, options.terms):
+        base_models = base_models[1:]  # the same package again, such as a new version
     return CardFacts(name, model, options, scores, commands, summary, base_models, version)
 
 

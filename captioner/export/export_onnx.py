@@ -58,8 +58,8 @@ def export_onnx(restored: Restored, output: Path, dtype: str | None = None, over
 
 def _is_exported(path: str | os.PathLike[str]) -> bool:
     """Return whether a file begins like an ONNX model whose producer is captioner."""
-    start = b"\x08%c\x12%c" % (IR_VERSION, len(PRODUCER)) + PRODUCER.encode()  # ir_version, then producer_name
-    return read_start(path, len(start)) == start
+    field = b"\x12%c" % len(PRODUCER) + PRODUCER.encode()  # producer_name, after the two bytes of ir_version
+    return (read_start(path, 2 + len(field)) or b"")[2:] == field
 
 
 def build_onnx_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from captioner.errors import DataError, install_command
 from captioner.images.structure import CountedReader, TooManyPartsError, check_structure
 from captioner.parallel.memory import Budget
-from captioner.storage.files import read_bytes
+from captioner.storage.files import format_of, read_bytes
 
 Image.init()
 # glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
@@ -162,8 +162,9 @@ def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
             raise DataError(
                 f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}"
             ) from error.with_traceback(None)
-        known, got = ", ".join(FORMATS), f"a file that begins with {content[:12]!r}" if content else "an empty file"
-        raise DataError(f"{name}: expected a photograph ({known}), got {got}") from error.with_traceback(None)
+        raise DataError(
+            f"{name}: expected a photograph ({', '.join(FORMATS)}), got {format_of(content)}"
+        ) from error.with_traceback(None)
     except MemoryError as error:
         raise DataError(f"{name}: not enough memory to read this photograph") from error.with_traceback(None)
     except Exception as error:  # decoders raise any kind

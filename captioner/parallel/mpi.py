@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,8 @@ def start() -> MpiRanks:
     Raises: MissingLibraryError without mpi4py; UsageError without an MPI library, a launcher, or one that belongs to
     this library.
     """
+    character_type = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")  # in Turkish, where i is not the small I, UCX refuses its own defaults
     try:
         import mpi4py
 
@@ -50,6 +53,8 @@ def start() -> MpiRanks:
             f"--mpi: mpi4py found no MPI library ({reason}); load the MPI module of the cluster, or install the "
             "package mpich"
         ) from None
+    finally:
+        locale.setlocale(locale.LC_CTYPE, character_type)
     ranks = MpiRanks(MPI)
     if ranks.size == 1 and not any(map(os.environ.get, LAUNCHED)):
         raise UsageError(

@@ -47,7 +47,11 @@ def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], 
     for name in missing:
         remedy = f"found {below[name]}: names must include subfolders" if name in below else REMEDY
         problem = f"{folder / name}: photograph not found; {remedy}"
-        if os.path.islink(folder / name):
+        if os.path.isfile(folder / name):  # find_photo does not follow it
+            problem = (
+                f"{name}: outside the folder of photographs {folder}; name a folder that contains it with --images"
+            )
+        elif os.path.islink(folder / name):
             problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
         if is_url(name):
             problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
@@ -86,18 +90,18 @@ def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
 
 
 def find_photo(folder: Path, name: str) -> Path | None:
-    """Find the photograph of a name in a folder, with the folders of the name or without them."""
-    for path in (folder / name, folder / PurePath(name).name):
+    """Find the photograph of a name in a folder, with the folders of the name or without them.
+
+    A caption file may be untrusted, so a photograph outside the folder is None.
+    """
+    pure = PurePath(name)
+    may_leave = bool(pure.anchor) or ".." in pure.parts
+    for path in (folder / name, folder / pure.name):
         for suffix in ("", *(SUFFIXES if not path.suffix else ())):
             candidate = f"{path}{suffix}"
             if os.path.exists(candidate) and not os.path.isdir(candidate):  # os.path, unlike Path, accepts NULs
-                return Path(candidate)
+                return None if may_leave and not is_below(folder, Path(candidate)) else Path(candidate)
     return None
-
-
-def find_below(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Find the photographs of names that are inside a folder: a data set may be untrusted, and name other files."""
-    return {name: path for name, path in find_all(folder, names).items() if path and is_below(folder, path)}
 
 
 def is_below(folder: Path, path: Path) -> bool:

@@ -17,7 +17,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
 from captioner.images.photo import read_photo, square
 from captioner.inference.caption import Attention
-from captioner.preparation.find_photos import find_below
+from captioner.preparation.find_photos import find_all
 from captioner.storage.files import check_images_folder
 
 Picture: TypeAlias = NDArray[np.uint8] | Path | None
@@ -96,7 +96,7 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
     if split.picture is not None:
         return split.picture
     names = [image for any_split in corpus.splits.values() for image in any_split.image_ids]
-    photos = {} if images is None else find_below(images, names)
+    photos = {} if images is None else find_all(images, names)
     return lambda row: photos.get(split.image_ids[row])
 
 

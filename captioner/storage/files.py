@@ -24,6 +24,16 @@ NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+FORMATS = (
+    (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"), (b"PK\3\4", "a ZIP archive or an Office document"),
+    (b"\xd0\xcf\x11\xe0", "an Office document"), (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"),
+    (b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG", "a PNG"), (b"GIF8", "a GIF"), (b"RIFF", "a WebP, WAV or AVI file"),
+    (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"8BPS", "a Photoshop file"), (b"\xff\x0a", "a JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL"), (b"\0\0\0\x0cjP  ", "a JPEG 2000"), (b"\x7fELF", "a program"),
+    (b"\x1aE\xdf\xa3", "a video"), (b"<svg", "an SVG drawing"), (b"<?xml", "an XML or SVG file"),
+    (b"<!DOCTYPE", "an HTML page"), (b"<!doctype", "an HTML page"), (b"<html", "an HTML page"),
+)  # fmt: skip
+"""First bytes of common formats."""
 _positioning = threading.Lock()
 
 
@@ -145,6 +155,20 @@ def read_bytes(
     if content is None:  # the read would block, as for /proc/kmsg
         raise error(f"{path}: expected a regular file, got one without data to read now")
     return content
+
+
+def format_of(content: bytes) -> str:
+    """Return the format of a file that begins with `content`, with its article, for a message."""
+    if not content:
+        return "an empty file"
+    if content[4:8] == b"ftyp":
+        return "a HEIC or AVIF file" if content[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif") else "a video"
+    for start, name in FORMATS:
+        if content.startswith(start):
+            return name
+    text = content[:512].decode("utf-8-sig", "replace").rstrip("\ufffd")  # the last character may be cut
+    is_text = "\ufffd" not in text and "".join(text.split()).isprintable()
+    return "a text file" if is_text else "a file of an unknown format"
 
 
 def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:

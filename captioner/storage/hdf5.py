@@ -24,7 +24,7 @@ from h5py import h5d, h5g, h5l, h5o, h5p, h5t, h5z
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError
-from captioner.storage.files import FileVersion, regular_file, version_of
+from captioner.storage.files import FileVersion, format_of, regular_file, version_of
 
 FILE_LIMIT = 1 << 40
 CHUNK_LIMIT = 1 << 28
@@ -115,7 +115,7 @@ def open_dataset(
         alias = f"/dev/fd/{descriptor}"
         source = alias if os.path.exists(alias) else os.fspath(path)
         if not h5py.is_hdf5(source):
-            raise DataError(f"{path}: expected an HDF5 file, got one that begins with {os.read(descriptor, 16)!r}")
+            raise DataError(f"{path}: expected an HDF5 file, got {format_of(os.read(descriptor, 512))}")
         status = os.fstat(descriptor)
         file, duplicate = _open(source), Descriptor(descriptor)
     try:

@@ -148,7 +148,7 @@ def test_without_jinja2_one_line_says_what_to_install(
     monkeypatch.chdir(own_run.parent)
     done = shell(code=WITHOUT.format(list(command)))
     assert done.returncode == 2
-    assert re.fullmatch(r"captioner: needs jinja2, which .*; try .*'jinja2>=3.1.4'.*\n", done.stderr)
+    assert re.fullmatch(r"captioner: needs jinja2, which .*; try .*'captioner\[report\]'.*\n", done.stderr)
     assert os.listdir(".") == ["run"], "nothing was trained or written"
 
 

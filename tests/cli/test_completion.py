@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import shlex
 import shutil
 import signal
 import sys
@@ -115,7 +116,7 @@ def test_a_key_and_its_value_are_completed_in_a_shell(name: str, tmp_path: Path)
     if shutil.which(name) is None:
         pytest.skip(f"needs {name}")
     program = tmp_path / "captioner"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m captioner "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m captioner "$@"\n')
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PS1": "$ ", "TERM": "dumb"}
     options, first = SESSIONS[name]

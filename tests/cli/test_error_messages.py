@@ -121,7 +121,7 @@ FAILURES = {
     "you mean damaged.h5?",
     "sample no run": "no: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
     "sample run --features empty": "empty: expected a regular file, got a folder",
-    "sample run --features file": "file: expected an HDF5 file, got one that begins with b''",
+    "sample run --features file": "file: expected an HDF5 file, got an empty file",
     "sample run --attention maps": "run/best.h5: attention maps: expected a model with attention, got model.attention "
     "none; train with -o model.attention=adaptive",
 }

@@ -85,6 +85,26 @@ def test_the_first_signal_is_caught_and_handlers_are_restored(cli: Callable[...,
     assert [signal.getsignal(number) for number in STOPPING] == before
 
 
+IGNORED = """
+import signal
+from captioner.cli.processes import stop_signals
+
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+with stop_signals() as caught:
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.raise_signal(number)
+print(*map(int, caught))
+"""
+
+
+def test_sighup_stays_ignored_as_under_nohup_and_sigint_works_in_a_background_process(
+    shell: Callable[..., Any],
+) -> None:
+    done = shell(code=IGNORED)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
 TWICE = """
 import signal, sys
 from captioner.cli.processes import stop_signals

@@ -161,6 +161,8 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_any_locale_prints_any_word(name: str, shell: Callable[..., Any], coco_run: Path) -> None:
+    if "PYTHONUTF8" in ENVIRONMENTS[name] and not sys.prefix.isascii():
+        pytest.skip("in ASCII, Python imports no extension module, such as NumPy, from a path with other letters")
     kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "OPENBLAS_NUM_THREADS") if key in os.environ}
     done = shell("sample", coco_run, env=kept | ENVIRONMENTS[name], text=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -189,10 +189,10 @@ def test_invalid_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("fifo", "fifo: expected a regular file, got a named pipe"),
         ("/dev/zero", "/dev/zero: expected a regular file, got a device"),
         ("absent.yaml", "absent.yaml: not found (captioner config init FILE writes a new one)"),
-        ("a\0b", "a\\x00b: cannot be opened: embedded null byte"),
         ("a\nb", "a\\nb: not found (captioner config list prints the shipped configs)"),
     ):
         assert file_problem(Path(name)) == problem
+    assert file_problem(Path("a\0b")).startswith("a\\x00b: cannot be opened: "), "the reason depends on the Python"
 
 
 @pytest.mark.parametrize(

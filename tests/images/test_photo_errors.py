@@ -52,9 +52,21 @@ def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of(content) == "not enough memory to read this photograph"
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbfa dog\nruns", b"<svg/>", b"RIFF\0\0\0\0WAVE", bytes(900)])
-def test_other_files_are_rejected_with_their_first_bytes(content: bytes) -> None:
-    got = f"a file that begins with {content[:12]!r}" if content else "an empty file"
+OTHER_FILES = {
+    b"": "an empty file",
+    b"\xef\xbb\xbfa dog\nruns": "a text file",
+    "# Übungen\n".encode() * 90: "a text file",
+    b"%PDF-1.4\n1 0 obj": "a PDF document",
+    b"<svg/>": "an SVG drawing",
+    b"RIFF\0\0\0\0WAVE": "a WebP, WAV or AVI file",
+    b"\0\0\0\x18ftypisom": "a video",
+    bytes(900): "a file of an unknown format",
+}
+
+
+@pytest.mark.parametrize("content", OTHER_FILES)
+def test_other_files_are_rejected_with_their_format(content: bytes) -> None:
+    got = OTHER_FILES[content]
     assert error_of(content) == f"expected a photograph ({', '.join(FORMATS)}), got {got}"
 
 

@@ -144,6 +144,23 @@ def test_unmatched_names_are_reported(name: str, tmp_path: Path, monkeypatch: py
         assert find_photo(folder, name) is None
 
 
+def test_names_that_lead_outside_the_folder_are_not_followed(tmp_path: Path) -> None:
+    """A caption file may be untrusted, and its data set shared."""
+    folder, secret = tmp_path / "photos", tmp_path / "secret.png"
+    (folder / "sub").mkdir(parents=True)
+    inside = folder / "a.png"
+    for file in (secret, inside, tmp_path / "a.png"):
+        file.touch()
+    outside = ["../secret.png", str(secret), "sub/../../secret.png", "sub/../../secret"]
+    names = ["a.png", str(inside), *outside]
+    photos, errors = locate_photos(folder, names)
+    assert list(photos) == names[:2]
+    assert {path.resolve() for path in photos.values()} == {inside}
+    remedy = f"outside the folder of photographs {folder}; name a folder that contains it with --images"
+    assert [str(errors[name]) for name in outside[:3]] == [f"{name}: {remedy}" for name in outside[:3]]
+    assert find_photo(folder, "../a.png") is None, "it is not the photograph of this name in the folder"
+
+
 def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     (photos / "cats").mkdir()
     (photos / "cats" / "000.png").write_bytes((photos / "003.png").read_bytes())

@@ -225,7 +225,7 @@ def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> No
     page = Elements(images_of(tmp_path, *(ImageEntry("a", picture, ["x"]) for picture in pictures)))
     first, second, third = page.texts["div"]
     assert first.startswith(f"{bad}: expected a photograph (")
-    assert first.endswith("got a file that begins with b'<i>no photog'")
+    assert first.endswith("got a text file")
     assert second == f"{tmp_path / 'no.jpg'}: not found; expected a photograph; check the name"
     assert third == "photograph not found; give its folder with --images"
     assert not {"b", "i"} & {tag for tag, _ in page.elements}

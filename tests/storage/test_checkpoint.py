@@ -104,9 +104,9 @@ def test_a_parameter_that_is_not_finite_is_not_saved(whole: bytes, tmp_path: Pat
     assert path.read_bytes() == whole
 
 
-def test_a_file_from_before_attention_has_no_regions() -> None:
+def test_a_file_from_before_attention_and_base_models_has_none() -> None:
     values = dataclasses.asdict(META)
-    assert (values.pop("region_dim"), values.pop("grid")) == (0, [])
+    assert (values.pop("region_dim"), values.pop("grid"), values.pop("base_models")) == (0, [], [])
     assert Meta.from_json(json.dumps(values)) == META
 
 
@@ -123,6 +123,10 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "step_bool": ({**GOOD, "step": True}, "step"),
     "step_float": ({**GOOD, "step": 7.0}, "step"),
     "step_below_0": ({**GOOD, "step": -1}, "step"),
+    "step_beyond_64_bits": ({**GOOD, "step": 10**30}, "step"),
+    "encoder_of_two_lines": ({**GOOD, "encoder": "a\nb"}, "encoder"),
+    "encoder_too_long": ({**GOOD, "encoder": "e" * 2001}, "encoder"),
+    "base_models": ({**GOOD, "base_models": {}}, "base_models"),
     "since_best_below_0": ({**GOOD, "since_best": -1}, "since_best"),
     "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
     "grid_of_one_number": ({**GOOD, "grid": [3]}, "grid"),

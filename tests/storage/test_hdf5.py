@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.storage import hdf5 as h5
+from captioner.storage.files import format_of
 from captioner.storage.hdf5 import convert_hdf5_errors, open_dataset
 
 
@@ -146,7 +147,7 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_a_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path, content):
     path = tmp_path / "a.h5"
     path.write_bytes(content)
-    assert error_of(path) == f"{path}: expected an HDF5 file, got one that begins with {content[:16]!r}"
+    assert error_of(path) == f"{path}: expected an HDF5 file, got {format_of(content)}"
 
 
 def test_missing_and_large_files_are_refused(tmp_path, monkeypatch):

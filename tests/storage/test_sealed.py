@@ -124,7 +124,7 @@ def test_a_path_without_a_regular_file_is_refused(
 
 
 def test_an_impossible_file_name_is_refused(tmp_path: Path) -> None:
-    for name, expected in (("a\0b", ".*null byte"), ("a" * 5000, "File name too long")):
+    for name, expected in (("a\0b", ".*null (byte|character in path)"), ("a" * 5000, "File name too long")):
         with pytest.raises(DataError) as caught:
             opened(tmp_path / name)
         assert re.search(rf"cannot open the thing: {expected}$", str(caught.value))

@@ -434,6 +434,7 @@ def test_a_command_killed_before_its_first_save_can_be_repeated(
     assert (killed / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_an_interrupted_generation_is_not_lost_to_other_options(student: Callable[..., Path]) -> None:
     run = student("other", stop=stopper(1))
     content = (run / "captions.h5").read_bytes()

@@ -14,7 +14,7 @@ from captioner.data.readers.annotations import coco, karpathy
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.data.readers.tables import TOKEN, json_entry, json_lines, table, token_txt
 from captioner.errors import DataError, quoted
-from captioner.storage.files import read_bytes, read_text
+from captioner.storage.files import format_of, read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "caption_files", "read_captions", "read_list", "split_name"]
 
@@ -44,9 +44,8 @@ def read_captions(
     content = read_bytes(path, LIMIT, expected="a caption file")
     if content.startswith(WORKBOOKS):
         raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
-    if b"\0" in content[:4096] and content[:2] not in BYTE_ORDER_MARKS:
-        begins, at = content[:16], content.index(0)
-        raise DataError(f"{path}: {EXPECTED}, got a file that begins with {begins!r} and has a NUL at byte {at:,}")
+    if content.startswith(b"%PDF") or (b"\0" in content[:4096] and content[:2] not in BYTE_ORDER_MARKS):
+        raise DataError(f"{path}: {EXPECTED}, got {format_of(content)}")
     encoding = next((BYTE_ORDER_MARKS[mark] for mark in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         # invalid bytes become surrogates, which `_validate` reports with their line

@@ -82,10 +82,9 @@ REFUSED = {
     b"": f"{EXPECTED}, got an empty file",
     b"\xef\xbb\xbf \r\n": f"{EXPECTED}, got an empty file",
     b"\xff\xfe": f"{EXPECTED}, got an empty file",
-    b"\xff\xd8\xff\0JFIF": (
-        f"{EXPECTED}, got a file that begins with b'\\xff\\xd8\\xff\\x00JFIF' and has a NUL at byte 3"
-    ),
-    "a,b".encode("utf-16-le"): f"{EXPECTED}, got a file that begins with b'a\\x00,\\x00b\\x00' and has a NUL at byte 1",
+    b"\xff\xd8\xff\0JFIF": f"{EXPECTED}, got a JPEG",
+    b"%PDF-1.4\n1 0 obj": f"{EXPECTED}, got a PDF document",
+    "a,b".encode("utf-16-le"): f"{EXPECTED}, got a file of an unknown format",
     "image,caption\na,b".encode("utf-16")[:-1]: (
         "expected UTF-16 text, by its byte order mark, got truncated data at byte 34; try a fresh copy, or save "
         "it as UTF-8"
