@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import costs, disks, models, photographs, resumed, sealed, signals, texts, uploads, users, versions
+from faults import costs, disks, forks, models, photographs, resumed, sealed, signals, texts, uploads, users, versions
 from faults.session import ROOT, Figure, Results, Row, Session, has_escaped, insert, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "resumed": resumed.measure,
     "disks": disks.measure,
     "replaced": disks.measure_replaced,
+    "forks": forks.measure,
     "versions": versions.measure,
     "costs": costs.measure,
 }
