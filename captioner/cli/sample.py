@@ -208,7 +208,7 @@ def _open_sinks(
 
         yield ResultsFile(coco, overwrite)
     if write_sidecar is not None:
-        from captioner.inference.output_files import Sidecars  # needs Pillow
+        from captioner.inference.output_files import Sidecars
 
         yield Sidecars(write_sidecar, overwrite)
     if attention is not None and not _is_page(attention):

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError, install_command
-from captioner.images.structure import CountedReader, TooManyPartsError, check_structure
+from captioner.images.structure import HEIC_SUFFIXES, SUFFIXES, CountedReader, TooManyPartsError, check_structure
 from captioner.parallel.memory import Budget
 from captioner.storage.files import format_of, read_bytes
 
@@ -31,19 +31,9 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = tuple(name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
-SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
-    ".ppm", ".pgm", ".pnm",
-))  # fmt: skip
-HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 PILLOW_HEIF = (1, 4)
 """The version of pillow-heif from which on no more pixels are decoded than the header declares."""
 _HEIC_BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
-_ORIGINALS = re.compile(
-    r"\.(avifs|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
-    r"|ico|svg|eps|exr|hdr)"
-)
-"""Suffixes of other image formats, such as raw files."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
@@ -77,12 +67,6 @@ class PixelLimitError(DataError):
     def of(cls, name: str, limit: int) -> Self:
         """Return the error of the photograph `name`; unlike a constructor of two arguments, it can be pickled."""
         return cls(f"{name}: expected at most {limit:,} pixels; make the photograph smaller")
-
-
-def is_photo_suffix(suffix: str) -> bool:
-    """Return whether files with this suffix may be photographs, in a supported format or not."""
-    suffix = suffix.lower()
-    return suffix in SUFFIXES | HEIC_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:

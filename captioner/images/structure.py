@@ -1,4 +1,4 @@
-"""Cost of decoding a photograph, from its structure alone: JPEG segments and scans, TIFF tags and tiles.
+"""Photographs as files, without Pillow: suffixes, and the cost of decoding by JPEG segments and scans, and TIFF tags.
 
 Small files can declare millions of segments or tags, which Pillow parses in Python, or tiles that are much larger than
 the image. They are counted here without decoding.
@@ -14,6 +14,17 @@ import struct
 from collections import defaultdict
 
 from captioner.errors import DataError
+
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pnm",
+))  # fmt: skip
+HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+_ORIGINALS = re.compile(
+    r"\.(avifs|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
+    r"|ico|svg|eps|exr|hdr)"
+)
+"""Suffixes of other image formats, such as raw files."""
 
 MAX_SCANS = 100
 """As in libtiff. Encoders write about 10 scans; each is one more pass over all pixels."""
@@ -40,6 +51,12 @@ _PADDING = b"\xff" * 4096
 WIDTH, HEIGHT, STRIP_OFFSETS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS = 256, 257, 273, 322, 323, 324
 _INTEGERS = {3: "H", 4: "L", 16: "Q"}
 """Types of TIFF values that all readers accept for a size."""
+
+
+def is_photo_suffix(suffix: str) -> bool:
+    """Return whether files with this suffix may be photographs, in a supported format or not."""
+    suffix = suffix.lower()
+    return suffix in SUFFIXES | HEIC_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
 
 
 class CountedReader(io.BytesIO):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Protocol
 
 from captioner.errors import CaptionerError, UsageError
-from captioner.images.photo import is_photo_suffix
+from captioner.images.structure import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
 from captioner.storage.files import caseless, read_text

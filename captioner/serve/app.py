@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from captioner.data.vocabulary import SPECIAL
-from captioner.images.photo import HEIC_SUFFIXES
+from captioner.images.structure import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
 from captioner.report.pictures import word_maps
 from captioner.report.template import load_script, render

@@ -221,3 +221,9 @@ def test_a_page_of_generated_scenes_needs_no_encoder(shell: Callable[..., Any], 
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
     done = shell("sample", attention_run, "--attention", "maps.html", code=code)
     assert (done.returncode, done.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")
+
+
+def test_attention_of_generated_scenes_as_json_needs_no_pillow(shell: Callable[..., Any], attention_run: Path) -> None:
+    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
+    done = shell("sample", attention_run, "-n", 2, "--attention", "maps", code=code)
+    assert (done.returncode, done.stderr) == (0, "maps: attention maps of 2 images written\n")

@@ -33,13 +33,12 @@ from captioner.errors import install_command
 from captioner.images import photo
 from captioner.images.photo import (
     FORMATS,
-    HEIC_SUFFIXES,
     PIXELS,
     can_read_heic,
     list_photos,
     square,
 )
-from captioner.images.structure import MAX_SCANS, TooManyPartsError, check_structure
+from captioner.images.structure import HEIC_SUFFIXES, MAX_SCANS, TooManyPartsError, check_structure
 
 HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")

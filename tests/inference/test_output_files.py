@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import CaptionerError, UsageError, printable
-from captioner.images import photo
+from captioner.images import structure
 from captioner.inference.caption import Attention, Caption
 from captioner.inference.output_files import AttentionFiles, Sidecars
 
@@ -80,7 +80,18 @@ def test_the_suffix_of_sidecars_is_not_that_of_a_photograph() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
         Sidecars(suffix)
     originals = (".cr2", ".NEF", ".dng", ".jxl", ".raw")
-    for suffix in ("", ".", "txt", "./x", ".a/b", *photo.SUFFIXES, *photo.HEIC_SUFFIXES, ".JPG", ".HEIF", *originals):
+    for suffix in (
+        "",
+        ".",
+        "txt",
+        "./x",
+        ".a/b",
+        *structure.SUFFIXES,
+        *structure.HEIC_SUFFIXES,
+        ".JPG",
+        ".HEIF",
+        *originals,
+    ):
         with pytest.raises(UsageError) as caught:
             Sidecars(suffix)
         assert str(caught.value) == f"--write-sidecar {suffix}: expected a suffix such as .txt"
