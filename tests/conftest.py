@@ -54,7 +54,7 @@ SLOW = (
 
 SETTINGS = re.compile(
     r"_?CAPTIONER_|COLUMNS$|LINES$|(NO|FORCE)_COLOR$|COMP_|PMIX?_|OMPI_|MV2_|SLURM_|(OPENBLAS|OMP|MKL|GOTO)_NUM_THREADS$"
-    r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX|DONTWRITEBYTECODE)"
+    r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX)"
 )
 """The environment variables of a user that would change what the processes of tests do."""
 HANDLERS = {
