@@ -25,8 +25,9 @@ UNNAMED = "photograph"
 MAX_NAME, MAX_TEXT = 255, 4096
 MAX_PARTS, MAX_PART_HEADERS = 40, 4096
 """Maximum number of fields of a form, and bytes of the headers of one."""
-RESERVED_SECONDS = 3.0
-"""Seconds in which a body counts with all of its bytes; then with those that arrived, so that slow clients use less."""
+RESERVED_SECONDS, PROGRESS = 3.0, 0.1
+"""A body counts with all of its bytes while this share of them arrives in these seconds; then with those that arrived,
+so that slow clients use less."""
 POLL = 0.02
 _BOUNDARY = re.compile(
     r"""multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)""", re.IGNORECASE
@@ -84,7 +85,7 @@ class Body:
         except TimeoutError:
             raise _no_memory() from None
         self._count(size)
-        asyncio.get_running_loop().call_later(RESERVED_SECONDS, lambda: self._count(self.size))
+        self._check_later()
 
     def add(self, chunk: bytes) -> None:
         """Add what follows. Raises: RequestError if all bodies together are too large."""
@@ -99,6 +100,15 @@ class Body:
         """Drop the content."""
         self.content, self.size = bytearray(), 0
         self._count(0)
+
+    def _check_later(self) -> None:
+        def check(before: int = self.size) -> None:
+            if self._counted > self.size >= before + PROGRESS * self._counted:
+                self._check_later()
+            else:
+                self._count(self.size)
+
+        asyncio.get_running_loop().call_later(RESERVED_SECONDS, check)
 
     def _count(self, size: int) -> None:
         self._memory.used += size - self._counted
@@ -169,7 +179,9 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _no_memory() -> RequestError:
-    return busy("the photographs of other requests use all memory")
+    refusal = busy("the photographs of other requests use all memory")
+    refusal.headers["Connection"] = "close"  # what the client still sends is not parsed
+    return refusal
 
 
 def _too_large(limits: Limits) -> RequestError:
