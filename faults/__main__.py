@@ -12,7 +12,21 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import costs, disks, forks, models, photographs, resumed, sealed, signals, texts, uploads, users, versions
+from faults import (
+    costs,
+    disks,
+    forks,
+    models,
+    photographs,
+    repeated,
+    resumed,
+    sealed,
+    signals,
+    texts,
+    uploads,
+    users,
+    versions,
+)
 from faults.session import ROOT, Figure, Results, Row, Session, has_escaped, insert, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
@@ -29,6 +43,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "leftovers": signals.measure_leftovers,
     "stopped": signals.measure_stopped,
     "resumed": resumed.measure,
+    "repeated": repeated.measure,
     "disks": disks.measure,
     "replaced": disks.measure_replaced,
     "forks": forks.measure,

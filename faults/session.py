@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ SMALL = (
     "model.wordvec_dim=16",
     "train.batch_size=16",
 )
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "mpiexec"
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -96,11 +98,13 @@ def row(fault: str, must: str, tally: Tally) -> Row:
 
 
 def captioner(*words: object, code: str = "", **options: Any) -> subprocess.Popen[str]:
-    """Start the command line, or Python code, in a subprocess; stderr is a pipe."""
+    """Start the command line, or Python code, in a subprocess, or as two ranks with --mpi; stderr is a pipe."""
+    launcher = (MPIEXEC, "-n", "2") if "--mpi" in words else ()
     start = ("-c", code) if code else ("-m", "captioner")
     pipes: Mapping[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
-        [sys.executable, *start, *map(str, words)], **{**pipes, "env": ENVIRONMENT, "errors": "replace", **options}
+        [*launcher, sys.executable, *start, *map(str, words)],
+        **{**pipes, "env": ENVIRONMENT, "errors": "replace", **options},
     )
 
 

@@ -161,7 +161,7 @@ def measure_stopped(session: Session) -> Iterator[Row]:
 
 
 KILLED = """
-import os, signal, sys
+import atexit, os, signal, sys
 folder, before = sys.argv.pop(1), int(sys.argv.pop(1))
 
 def kill(event, args):
@@ -173,9 +173,12 @@ def kill(event, args):
 
 from captioner.cli import main
 sys.addaudithook(kill)
+atexit.register(lambda: print(before))
 main()
 """
-"""Run a command, and kill it before the n-th use of a file in a folder."""
+"""Run a command, and kill it before the n-th use of a file in a folder; else print how many more uses were left."""
+KILLED_CODES = (-signal.SIGKILL, signal.SIGKILL)
+"""The exit codes of a killed process, and of mpiexec if a rank is killed."""
 WIDTH = 8
 
 
@@ -190,10 +193,17 @@ class Inputs(NamedTuple):
 COMMANDS: Mapping[str, str] = {
     "prepare": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes",
     "prepare --features": "prepare {album}/captions.csv --output {folder}/out.h5 --features {features}",
+    "prepare --mpi": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes --mpi",
     "sample --write-sidecar": "sample {run} {folder} --write-sidecar .txt",
     "sample --write-sidecar --overwrite": "sample {run} {folder} --write-sidecar .old --overwrite",
 }
-USES = {"prepare": 7, "prepare --features": 6, "sample --write-sidecar": 15, "sample --write-sidecar --overwrite": 15}
+USES = {
+    "prepare": 7,
+    "prepare --features": 6,
+    "prepare --mpi": 7,
+    "sample --write-sidecar": 15,
+    "sample --write-sidecar --overwrite": 15,
+}
 """The number of times that a command uses a file that it writes."""
 TRIALS = [(name, use) for name, uses in USES.items() for use in range(1, uses + 1)]
 OLD = ".old"
@@ -214,7 +224,7 @@ def kill_and_repeat(name: str, use: int, folder: Path, inputs: Inputs, expected:
     _, stderr = killed.communicate(timeout=MOST_SECONDS)
     if killed.returncode == 0:
         return Outcome("was done already")
-    if killed.returncode != -signal.SIGKILL:
+    if killed.returncode not in KILLED_CODES or "Traceback" in stderr:
         return Outcome("wrong", f"use {use}: exit code {killed.returncode}: {stderr[-300:]}")
     repeated = captioner(*command)
     _, stderr = repeated.communicate(timeout=MOST_SECONDS)
