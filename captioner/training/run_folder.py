@@ -160,8 +160,9 @@ class RunFolder:
         Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
         """
         self.previous.mkdir(exist_ok=True)
-        for file in self._existing(self.previous):
-            file.unlink()
+        if self.config.exists():  # otherwise a killed process has begun to move these files: it moves the config first
+            for file in self._existing(self.previous):
+                file.unlink()
         moves = [(file, self.previous / file.relative_to(self.path)) for file in self._existing(self.path)]
         _move_all(moves, self.previous)
         for file in self.reused:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from platforms import Msvcrt
+from small_runs import contents
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
@@ -63,6 +64,28 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
         with pytest.raises(UsageError, match="already contains a run"):
             RunFolder(tmp_path).create(overwrite=False, config=config)
         (folder / "best.h5").unlink()
+
+
+@pytest.mark.parametrize("moved", range(1, 5))
+def test_a_command_killed_while_it_moves_the_previous_run_keeps_it(
+    moved: int, own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, real, calls = contents(own_run), os.replace, iter(range(9))
+
+    def replace(*paths: Path) -> None:
+        if next(calls) == moved:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(own_run).create(overwrite=True)
+    monkeypatch.undo()
+    RunFolder(own_run).create(overwrite=True)
+    kept = contents(own_run / "before")
+    assert {name: kept[name] for name in ("best.h5", "last.h5", "config.yaml", "history.jsonl")} == {
+        name: content for name, content in files.items() if name != "summary.json"
+    }
 
 
 def test_create_accepts_a_folder_with_temporary_files_of_a_killed_run(tmp_path: Path) -> None:
