@@ -49,8 +49,8 @@ class RequestError(Exception):
 
 
 def busy(reason: str) -> RequestError:
-    """Return the refusal of a server without capacity for now."""
-    return RequestError(503, f"{reason}; try again later", {"Retry-After": "5"})
+    """Return the refusal of a server without capacity for now, which closes the connection and parses no more of it."""
+    return RequestError(503, f"{reason}; try again later", {"Retry-After": "5", "Connection": "close"})
 
 
 def stopping() -> RequestError:

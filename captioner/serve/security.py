@@ -56,9 +56,9 @@ class Guard:
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
-                more = ((name.lower().encode(), value.encode()) for name, value in security_headers().items())
-                closing = [(b"connection", b"close")] if self.closes else []
-                message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in present), *closing]
+                added = security_headers() | ({"Connection": "close"} if self.closes else {})
+                more = ((name.lower().encode(), value.encode()) for name, value in added.items())
+                message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in present)]
             await send(message)
 
         app = self._app

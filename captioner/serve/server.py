@@ -144,7 +144,7 @@ class Protocol(H11Protocol):
         if self._in_request():
             super().shutdown()
         else:
-            self.loop.call_later(LAST_CALL, self._close_if_idle)
+            self.loop.call_later(LAST_CALL, lambda: None if self._in_request() else self._raw.close())
 
     def close(self) -> None:
         """Close the connection, for writing only if the client still sends."""
@@ -153,10 +153,6 @@ class Protocol(H11Protocol):
             self._raw.close()
         else:
             self._close_for_writing()
-
-    def _close_if_idle(self) -> None:
-        if not self._in_request():
-            self._raw.close()
 
     def _close_for_writing(self) -> None:
         if CLOSING not in self.timers and not self._raw.is_closing():
@@ -249,7 +245,6 @@ def run(site: Site, sock: socket.socket, host: str, names: tuple[str, ...], stop
     any_address, most = not is_loopback(host), site.limits.connections
     guard = Guard(site.app(), hosts, any_address, answer_error)
     full = Guard(answer_error(busy(f"{most} connections are open already")), hosts, any_address, answer_error)
-    full.closes = True  # so that the client opens another connection for its next request
     config = uvicorn.Config(
         guard,
         http=type("LimitedProtocol", (Protocol,), {"limits": site.limits, "full": staticmethod(full)}),

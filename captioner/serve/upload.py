@@ -56,13 +56,7 @@ class Memory:
     """The bytes of all photographs in memory: a few large ones or many small ones, within one limit."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used, self._turn = limit, 0, asyncio.Lock()
-
-    async def wait_for(self, size: int) -> None:
-        """Wait until `size` bytes are free, in the order of the calls."""
-        async with self._turn:
-            while self.used + size > self.limit:
-                await asyncio.sleep(POLL)
+        self.limit, self.used, self.turn = limit, 0, asyncio.Lock()
 
 
 class Body:
@@ -78,10 +72,12 @@ class Body:
         self.release()
 
     async def reserve(self, size: int, seconds: float) -> None:
-        """Wait for the memory of a body of this size. Raises: RequestError after this time."""
+        """Wait for memory for this size, in the order of the calls. Raises: RequestError after this time."""
+        memory = self._memory
         try:
-            async with asyncio.timeout(seconds):
-                await self._memory.wait_for(size)
+            async with asyncio.timeout(seconds), memory.turn:
+                while memory.used + size > memory.limit:
+                    await asyncio.sleep(POLL)
         except TimeoutError:
             raise _no_memory() from None
         self._count(size)
@@ -179,9 +175,7 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _no_memory() -> RequestError:
-    refusal = busy("the photographs of other requests use all memory")
-    refusal.headers["Connection"] = "close"  # what the client still sends is not parsed
-    return refusal
+    return busy("the photographs of other requests use all memory")
 
 
 def _too_large(limits: Limits) -> RequestError:

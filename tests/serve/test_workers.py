@@ -62,7 +62,7 @@ def test_functions_run_in_order_and_a_bounded_number_waits(gate: Gate) -> None:
         await until(workers, running=1, waiting=50)
         with pytest.raises(RequestError, match="50 photographs are waiting already; try again later") as caught:
             await workers.run(lambda: 52)
-        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5"})
+        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5", "Connection": "close"})
         gate.is_open.set()
         await asyncio.gather(*tasks)
         assert done == list(range(51))
