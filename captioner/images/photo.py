@@ -102,7 +102,7 @@ def decoded(
 
 def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.Image, int]:
     """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
-    scans = check_structure(content)
+    structure = check_structure(content)
     reader = CountedReader(content)
     photo = Image.open(reader, formats=FORMATS + _heic_formats(content, name))
     width, height = photo.size
@@ -113,12 +113,13 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
         )
     if width * height > limit:
         raise PixelLimitError.of(name, limit)
+    structure.check_size(width, height)
     if photo.mode == "F" or (photo.mode == "I" and photo.format != "PPM"):
         kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
         raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
     reader.reads = PYTHON_PIXELS if in_python else LOADING_READS
     photo.draft("RGB", (2 * min_side, 2 * min_side))
-    if scans == 1 and "progressive" not in photo.info:  # otherwise, a JPEG is decoded at full size and then reduced
+    if structure.scans == 1 and "progressive" not in photo.info:  # others are decoded at full size and then reduced
         width, height = photo.size
     return photo, width * height
 

@@ -267,24 +267,24 @@ def with_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
     content = jpeg(progressive=True)
     last = content.rindex(SCAN)
-    repeats = count - check_structure(content)
+    repeats = count - check_structure(content).scans
     return content[:-2] + content[last:-2] * repeats + content[-2:]
 
 
 def test_scans_are_counted() -> None:
-    assert check_structure(jpeg()) == 1
-    assert check_structure(jpeg(restart_marker_rows=1)) == 1
-    assert check_structure(jpeg(progressive=True)) == 10  # the default script of libjpeg for colours
-    assert check_structure(with_scans(30)) == 30
+    assert check_structure(jpeg()).scans == 1
+    assert check_structure(jpeg(restart_marker_rows=1)).scans == 1
+    assert check_structure(jpeg(progressive=True)).scans == 10  # the default script of libjpeg for colours
+    assert check_structure(with_scans(30)).scans == 30
     for content in (b"", b"\xff", b"\xff\xd8", SCAN, SCAN + b"\0", b"\xff" * 4000):
-        assert check_structure(b"\xff\xd8" + content) == content.count(SCAN), "of truncated files"
+        assert check_structure(b"\xff\xd8" + content).scans == content.count(SCAN), "of truncated files"
 
 
 def test_only_scans_of_the_first_image_are_counted() -> None:
-    assert check_structure(jpeg() + SCAN * 200) == 1
-    assert check_structure(jpeg(format="MPO", save_all=True, append_images=[NOISE] * 3)) == 1
-    assert check_structure(jpeg(exif=b"Exif\0\0" + with_scans(50)[:60_000])) == 1
-    assert check_structure(jpeg(comment=SCAN * 200)) == 1
+    assert check_structure(jpeg() + SCAN * 200).scans == 1
+    assert check_structure(jpeg(format="MPO", save_all=True, append_images=[NOISE] * 3)).scans == 1
+    assert check_structure(jpeg(exif=b"Exif\0\0" + with_scans(50)[:60_000])).scans == 1
+    assert check_structure(jpeg(comment=SCAN * 200)).scans == 1
 
 
 def test_bytes_between_segments_hide_no_scan() -> None:

@@ -9,7 +9,7 @@ import pytest
 from photographs import chunk, corners, decode, encoded, error_of, tiff
 
 from captioner.images import structure
-from captioner.images.structure import MAX_SEGMENTS, MAX_TABLES, check_structure
+from captioner.images.structure import MAX_SEGMENTS, MAX_TABLES, TooManyPartsError, check_structure
 
 
 def segments(code: int, count: int, content: bytes = b"") -> bytes:
@@ -57,7 +57,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "TIFF tiles": (
         lambda: tiled(46_000),
-        "expected TIFF tiles no larger than the image, 64 x 64, got 2,116,000,000 pixels",
+        "expected parts no larger than the image, 64 x 64, got 2,116,000,000 pixels",
     ),
     "TIFF tile sizes": (lambda: tiled(64, kind=9), "expected a TIFF whose tile size is two whole numbers"),
     "TIFF offsets": (
@@ -95,12 +95,12 @@ def test_usual_photographs_are_far_below_the_limits(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(structure, "MAX_TABLES", 20)
     monkeypatch.setattr(structure, "MAX_TAGS", 40)
     for photo in photos:
-        assert check_structure(photo) == 1
+        assert check_structure(photo).scans == 1
         assert decode(photo, "a", 100).size[0] >= 200
 
 
 def test_a_tile_may_be_larger_than_a_small_image() -> None:
-    check_structure(tiled(512))
+    check_structure(tiled(512)).check_size(64, 64)
 
 
 def test_16_bits_with_white_as_zero_are_inverted() -> None:
@@ -109,3 +109,38 @@ def test_16_bits_with_white_as_zero_are_inverted() -> None:
         struct.pack("<HHII", 262, 3, 1, 1), struct.pack("<HHII", 262, 3, 1, 0)
     )
     assert np.asarray(decode(inverted, "a", 100))[..., 0].tolist() == [[255, 251], [127, 0]]
+
+
+def declaring(whole: bytes, width: int, height: int) -> bytes:
+    """Change the sizes that an AVIF declares."""
+    changed, at = bytearray(whole), whole.find(b"ispe")
+    while at >= 0:
+        changed[at + 8 : at + 16] = struct.pack(">LL", width, height)
+        at = whole.find(b"ispe", at + 4)
+    at = whole.find(b"stsd")
+    while at >= 0 and (entry := whole.find(b"av01", at)) >= 0:
+        changed[entry + 28 : entry + 32] = struct.pack(">HH", width, height)
+        at = whole.find(b"stsd", entry)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("animated", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_avif_must_declare_the_size_of_its_image_data(mode: str, animated: bool) -> None:
+    more = {"save_all": True, "append_images": [corners(100, 80).convert(mode)]} if animated else {}
+    whole = encoded(corners(100, 80).convert(mode), "AVIF", **more)
+    assert check_structure(whole).largest >= 100 * 80
+    assert decode(whole, "a", 8).size == (100, 80)
+    for size in ((64, 64), (1000, 800)):
+        assert (
+            error_of(declaring(whole, *size)) == "expected image data of the declared size, got 100 x 80 pixels" + SAVE
+        )
+
+
+def test_avif_with_overlapping_parts_is_refused() -> None:
+    whole = bytearray(encoded(corners(), "AVIF"))
+    at = whole.index(b"iloc") + 8
+    whole[at] = 0  # offsets and lengths without bytes: each extent is the whole file
+    whole[at + 8 : at + 10] = (9000).to_bytes(2, "big")  # extents of the only item
+    with pytest.raises(TooManyPartsError, match="parts do not overlap"):
+        check_structure(bytes(whole))
