@@ -13,6 +13,7 @@ import click
 
 from benchmarks import machine
 from faults import (
+    constructed,
     costs,
     disks,
     forks,
@@ -38,6 +39,7 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "models": models.measure,
     "photographs": photographs.measure,
     "bombs": photographs.measure_bombs,
+    "constructed": constructed.measure,
     "uploads": uploads.measure,
     "killed": signals.measure_killed,
     "leftovers": signals.measure_leftovers,

@@ -70,11 +70,11 @@ def decode_damaged(kinds: tuple[str, ...], seed: int, number: int) -> Outcome:
 def measure(session: Session) -> Iterator[Row]:
     must = "no crash, hang or traceback"
     kinds = "photographs damaged: JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, PPM"
-    yield session.run(kinds, must, partial(decode_damaged, FORMATS, session.seed), 4_000)
+    yield session.run(kinds, must, partial(decode_damaged, FORMATS, session.seed), 16_000)
     if not can_read_heic():
         session.note("photographs: HEIC was skipped, since pillow-heif is not installed.")
         return
-    yield session.run("photographs damaged: HEIC", must, partial(decode_damaged, ("HEIF",), session.seed), 1_000)
+    yield session.run("photographs damaged: HEIC", must, partial(decode_damaged, ("HEIF",), session.seed), 4_000)
 
 
 SCAN = b"\xff\xda"

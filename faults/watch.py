@@ -32,6 +32,7 @@ ESCAPED = ("silent", "traceback", "crashed", "hung", "greedy", "messy", "wrong")
 (traceback), a dead process (crashed), a timeout (hung), 512 MiB for a small file (greedy), an error message that is not
 one printable line (messy), and any other violation (wrong)."""
 MOST_NOTES = 8
+STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Outcome(NamedTuple):
@@ -168,7 +169,12 @@ def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> 
 
 def peak_kib() -> int:
     """Return the peak memory in KiB: VmHWM if available, because ru_maxrss of a child starts at its parent's value."""
-    status = Path("/proc/self/status")
-    if status.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+    if STATUS.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())):
         return int(peak[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def resident_kib() -> int:
+    """Return the memory in KiB that the process has now, on Linux."""
+    resident = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text())
+    return int(resident[1]) if resident else 0

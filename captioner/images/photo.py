@@ -39,7 +39,7 @@ PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
 PYTHON_PIXELS, PYTHON_WIDTH = 1 << 22, 1 << 16
 """Maximum size of images that Pillow decodes in Python: PPM with unusual maxima or as text, and BMP in runs."""
-LOADING_READS = 2_000_000
+LOADING_READS = 500_000
 """Reads of Pillow while it decodes, such as one for each chunk of a PNG."""
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 WHITE = (255, 255, 255, 255)
@@ -114,6 +114,8 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
     if width * height > limit:
         raise PixelLimitError.of(name, limit)
     structure.check_size(width, height)
+    if photo.format in ("JPEG", "MPO") and width * height > 512 * len(content):  # a block has 64 pixels and >= 1 bit
+        raise DataError(f"{name}: damaged or truncated: too few data for {width:,} x {height:,} pixels; try a new copy")
     if photo.mode == "F" or (photo.mode == "I" and photo.format != "PPM"):
         kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
         raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")

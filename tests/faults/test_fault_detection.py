@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from captioner.errors import ConfigError, DataError
 from captioner.storage import hdf5 as h5
-from faults import disks, materials, photographs, sealed, texts, uploads, users, watch
+from faults import constructed, disks, materials, photographs, sealed, texts, uploads, users, watch
 from faults.models import run_endless
 from faults.photographs import TOO_MANY_PIXELS, Photograph, write_flat
 from faults.session import ROOT, Session
@@ -151,6 +152,36 @@ def test_a_photograph_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatc
     assert Photograph(tmp_path, 0)(0).kind == "refused"
     write_flat(tmp_path / "JPEG", 64)
     assert Photograph(tmp_path, 0)(0).kind == "silent"
+
+
+CONSTRUCTED: dict[str, tuple[Callable[[], bytes], str, Any, str]] = {
+    "tile": (lambda: constructed.tiles(8, 12_000, 8), "structure.PART_PIXELS", 1 << 60, "greedy"),
+    "avif that declares 64": (
+        lambda: constructed.with_size(constructed.encoded(100, "AVIF"), 64, 64),
+        "structure._sequences",
+        lambda stream: (),
+        "silent",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_a_constructed_photograph_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, guard, disabled, kind = CONSTRUCTED[name]
+    (tmp_path / "0").write_bytes(make())
+    (tmp_path / "0.name").write_text(name)
+    assert constructed.Constructed(tmp_path)(0).kind == "refused"
+    monkeypatch.setattr(f"captioner.images.{guard}", disabled)
+    monkeypatch.setattr(constructed, "REFUSED_SECONDS", 60.0)
+    assert constructed.Constructed(tmp_path)(0).kind == kind
+
+
+def test_a_slow_or_large_photograph_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0").write_bytes(constructed.jpeg())
+    (tmp_path / "0.name").write_text("jpeg")
+    assert constructed.Constructed(tmp_path)(0).kind == "harmless"
+    monkeypatch.setattr(constructed, "SECONDS", -1.0)
+    assert constructed.Constructed(tmp_path)(0).kind == "hung"
 
 
 @pytest.mark.parametrize("number", [1, 2])
