@@ -141,7 +141,7 @@ def encode_photos(
                 return Encoded(path, digest, None)
             prepared = _decode_and_prepare(encoder, content, path)
         except DataError as error:
-            return error
+            return error.with_traceback(None)  # whose frames would keep the content as long as the error
         try:
             features, grid = encoder.encode(prepared)
         except DataError as error:  # of the encoder, which does not know the photograph

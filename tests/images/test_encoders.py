@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -327,3 +328,18 @@ def test_a_progressive_jpeg_counts_at_full_size(
     Image.new("RGB", (800, 400)).save(tmp_path / "a.jpg", **options)
     list(encode_photos(Colours(), [tmp_path / "a.jpg"]))
     assert reserved == [800 * 400 if options else 100 * 50]
+
+
+def test_an_error_does_not_keep_the_content_of_the_photograph(tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    photo.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(16 << 20))
+    encoder = open_encoder("scenes")
+    tracemalloc.start()
+    try:
+        errors = list(encode_photos(encoder, [photo] * 4))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [str(error) for error in errors] == [str(errors[0])] * 4
+    assert all(isinstance(error, DataError) for error in errors)
+    assert kept < 8 << 20
