@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,8 @@ FOLLOW_STEPS, FOLLOW_USES = 40, 60
 
 
 class Ended(NamedTuple):
-    """The exit code of a command, its messages, and how many files of the run folder it used."""
+    """The exit code of a command, its messages, and how often it used files of the run folder, if it was not to be
+    killed."""
 
     code: int
     stderr: str
@@ -59,8 +61,8 @@ def run(words: Sequence[object], folder: Path, kill_at: int = NEVER) -> Ended:
     """Run a command, and kill it before it uses a file of the folder for the `kill_at`th time."""
     process = captioner(folder, kill_at, *words, code=KILLED, stdout=subprocess.PIPE)
     stdout, stderr = process.communicate(timeout=MOST_SECONDS)
-    left = [int(line) for line in stdout.split() if line.lstrip("-").isdigit()]
-    return Ended(process.returncode, stderr, kill_at - min(left, default=0))
+    left = map(int, re.findall(r"\d{6}", stdout))  # of each rank; they may print on one line
+    return Ended(process.returncode, stderr, NEVER - min(left, default=NEVER))
 
 
 class Starts:
