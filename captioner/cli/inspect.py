@@ -35,9 +35,10 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
     (`captioner models`). The loss of word T, which is -log P(word T), is differentiated with respect to the hidden
-    states before it. Line k contains the norm of the gradient for the hidden state k time steps earlier, averaged over
-    the captions with at least T words. Bars have a log scale: if the gradient vanishes exponentially, each bar is
-    shorter than the one above by the same length.
+    states and the embedded words before it. Line k contains the norms of the gradients k time steps earlier, averaged
+    over the captions with at least T words: for the hidden state, which a transformer does not have, and for the word.
+    Bars show the first, on a log scale: if the gradient vanishes exponentially, each bar is shorter than the one above
+    by the same length.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run
@@ -51,13 +52,15 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
         if as_json:
             output.record({"run": str(run), "cell": cell, "split": split, "word": word, **reach._asdict()})
             continue
-        maximum = max(reach.norms)
-        output.result(f"{run}: {cell}, loss of word {word}, {reach.captions:,} captions of {split}")
-        for back, norm in enumerate(reach.norms):
+        norms = reach.norms or reach.inputs
+        maximum, of = max(norms), "words" if reach.norms is None else "hidden states and words"
+        output.result(f"{run}: {cell}, loss of word {word}, {reach.captions:,} captions of {split}, gradients of {of}")
+        for back, norm in enumerate(norms):
             length = 1 + math.log10(norm / maximum) / DECADES if norm and maximum else 0.0
-            output.result(f"{back:>3} steps back {norm:>9.2e} {'#' * round(WIDTH * max(0.0, length))}".rstrip())
-        if len(reach.norms) > 1 and reach.norms[0] and reach.norms[-1]:
-            factor = (reach.norms[-1] / reach.norms[0]) ** (1 / (len(reach.norms) - 1))
+            second = "" if reach.norms is None else f" {reach.inputs[back]:>9.2e}"
+            output.result(f"{back:>3} steps back {norm:>9.2e}{second} {'#' * round(WIDTH * max(0.0, length))}".rstrip())
+        if len(norms) > 1 and norms[0] and norms[-1]:
+            factor = (norms[-1] / norms[0]) ** (1 / (len(norms) - 1))
             output.result(f"    mean factor per step: {factor:.2f}")
 
 

@@ -67,6 +67,9 @@ CONSTRAINTS = (
     _needs_root("prepared", "a file written by `captioner prepare`"),
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
+    Constraint("model.heads", "model.hidden_dim",
+               lambda c: c.model.cell != "transformer" or c.model.hidden_dim % c.model.heads == 0,
+               "expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change model.hidden_dim)"),
     Constraint("train.objective", "train.init_from",
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
                "self_critical needs a trained model (set train.init_from to its run)"),
@@ -91,9 +94,11 @@ TRAINED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 SHAPING = (
     *("data.standardize", "model.cell", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
-    *("model.attention", "model.attention_dim"),
+    *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim", "model.norm"),
+    "model.activation",
 )
-"""Options that determine the parameters' names and shapes, and the scale of the features."""
+"""Options that determine the parameters' names, shapes and meaning, and the scale of the features."""
+RECURRENT = ("rnn", "lstm", "gru")
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
     "serve": TRAINED,
@@ -120,8 +125,11 @@ USED_BY: Mapping[str, Sequence[str]] = {
 }
 """The options and sections that a command, or a function of the Python API, uses; others use all."""
 ADAM = ("adam", "adamw")
+TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 STORED = ("cs231n", "prepared")
 USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
+    **{f"model.{name}": ("model.cell", RECURRENT) for name in ("wordvec_dim", "image_input")},
+    **{f"model.{name}": ("model.cell", ("transformer",)) for name in TRANSFORMER},
     "data.root": ("data.source", STORED),
     "data.memory_mib": ("data.source", STORED),
     "data.cs231n.pca": ("data.source", ("cs231n",)),

@@ -45,22 +45,31 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """The captioning model: a recurrent decoder over an image feature."""
+    """The captioning model: a decoder over an image feature."""
 
-    cell: Annotated[Literal["rnn", "lstm", "gru"], "recurrent cell"] = "lstm"
-    wordvec_dim: Annotated[int, "dimension of the word embedding (D)", ">= 1"] = 256
-    hidden_dim: Annotated[int, "dimension of the hidden state (H)", ">= 1"] = 512
+    cell: Annotated[Literal["rnn", "lstm", "gru", "transformer"], "decoder"] = "lstm"
+    wordvec_dim: Annotated[int, "dimension of the word embedding (D) (rnn, lstm, gru)", ">= 1"] = 256
+    hidden_dim: Annotated[int, "dimension of the hidden state (H), width of a transformer", ">= 1"] = 512
+    layers: Annotated[int, "layers (transformer)", ">= 1", "<= 100"] = 3
+    heads: Annotated[int, "attention heads; a divisor of hidden_dim (transformer)", ">= 1"] = 8
+    feed_forward_dim: Annotated[int, "dimension of the feed-forward layers (transformer)", ">= 1"] = 2048
+    norm: Annotated[Literal["pre", "post"], "layer norm before or after each sublayer (transformer)"] = "pre"
+    activation: Annotated[Literal["gelu", "relu"], "activation of the feed-forward layers (transformer)"] = "gelu"
     image_input: Annotated[
-        Literal["init", "first", "every"], "image as h0; first: also first input; every: also in each input"
+        Literal["init", "first", "every"],
+        "image as h0; first: also first input; every: each input (rnn, lstm, gru)",
     ] = "init"
-    attention: Annotated[Literal["none", "adaptive"], "attention over image regions, with a sentinel"] = "none"
-    attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive)", ">= 1"] = 256
+    attention: Annotated[Literal["none", "adaptive"], "attention over image regions"] = "none"
+    attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive; rnn, lstm, gru)", ">= 1"] = 256
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
     dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
-    dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive)", ">= 0", "< 1"] = 0.0
+    dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive; rnn, lstm, gru)", ">= 0", "< 1"] = 0.0
+    dropout_layers: Annotated[
+        float, "dropout rate of the outputs of attention and feed-forward layers (transformer)", ">= 0", "< 1"
+    ] = 0.0
     forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state", ">= 0", "<= 1000"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 

@@ -18,7 +18,7 @@ from captioner.export.onnx_graphs import CELLS, DOMAIN, GRAPHS, IR_VERSION, OPSE
 from captioner.export.tensor_names import STATISTICS, check_cell, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, output_folder, read_start
 
@@ -62,7 +62,7 @@ def _is_exported(path: str | os.PathLike[str]) -> bool:
     return (read_start(path, 2 + len(field)) or b"")[2:] == field
 
 
-def build_onnx_model(name: str, model: CaptioningRNN, decoding: Decoding, metadata: str) -> ModelProto:
+def build_onnx_model(name: str, model: CaptioningModel, decoding: Decoding, metadata: str) -> ModelProto:
     """Build the ONNX model of a graph, with its weights.
 
     Raises: CaptionerError if it is too large for an ONNX file; UsageError, as `check_cell`.
@@ -89,7 +89,7 @@ def build_onnx_model(name: str, model: CaptioningRNN, decoding: Decoding, metada
     return built
 
 
-def _weights(model: CaptioningRNN) -> Params:
+def _weights(model: CaptioningModel) -> Params:
     """Return the initializers that any graph may use."""
     p, D = model.params, model.sizes.wordvec
     tensors = to_tensors(model)

@@ -23,7 +23,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params, cast
 from captioner.errors import DataError, UsageError
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 
@@ -70,7 +70,7 @@ def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return {**shapes, SECOND_BIAS: shapes[BIAS], **statistics}
 
 
-def to_tensors(model: CaptioningRNN) -> dict[str, Array]:
+def to_tensors(model: CaptioningModel) -> dict[str, Array]:
     """Return the tensors of a model.
 
     Without standardization, the mean is 0 and the standard deviation is 1.

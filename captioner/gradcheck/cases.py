@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ from captioner.layers.positions import positions_backward, positions_forward
 from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.decoders import DECODERS
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes, initial_params
 
@@ -232,6 +232,22 @@ VARIANTS: dict[str, Variant] = {
     "model, attention, image every": Variant({**ATTENTION, "image": "every"}, Dropout(0.2, 0.3, 0.4, 0.2, 0.3)),
 }
 """Every image input, attention and option of the loss, checked even if the config does not use it."""
+SMALL = {"hidden": WIDTH, "heads": HEADS, "feed_forward": FEED_FORWARD, "layers": 2}
+TRANSFORMER_VARIANTS: dict[str, Variant] = {
+    "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4, layers=0.3)),
+    "model, pre-norm": Variant({"norm": "pre", "activation": "relu"}),
+    "model, post-norm": Variant({"norm": "post", "activation": "gelu"}),
+    "model, smoothing": VARIANTS["model, smoothing"],
+    "model, weights": VARIANTS["model, weights"],
+    "model, attention": Variant(ATTENTION, Dropout(regions=0.2, layers=0.3)),
+    "model, attention, post-norm": Variant({**ATTENTION, "norm": "post"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)),
+}
+"""Every norm, activation, attention and option of the loss of a transformer."""
+MODELS: Mapping[str, tuple[dict[str, Any], dict[str, Variant]]] = {
+    **dict.fromkeys(CELLS, ({}, VARIANTS)),
+    "transformer": (SMALL, TRANSFORMER_VARIANTS),
+}
+"""The sizes and the variants to check of each decoder."""
 
 
 def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
@@ -243,7 +259,8 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
     standardizers: list[Standardizer | None] = [None, None]
     if config.data.standardize:
         standardizers = [Standardizer(rng.standard_normal(n), 0.5 + rng.random(n)) for n in (sizes.feature, REGION)]
-    model = CaptioningRNN(sizes, params, 0, variant.dropout, standardizers[0], variant.smoothing, standardizers[1])
+    options = variant.dropout, standardizers[0], variant.smoothing, standardizers[1]
+    model = DECODERS[sizes.cell](sizes, params, 0, *options)
     features = rng.standard_normal((CAPTIONS, sizes.feature))
     captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
     for n, caption in enumerate(captions):
@@ -273,5 +290,7 @@ def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)
     configured = Variant({}, build_dropout(config), config.train.label_smoothing)
-    for name, variant in {"model": configured, **VARIANTS}.items():
+    small, variants = MODELS[sizes.cell]
+    sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
+    for name, variant in {"model": configured, **variants}.items():
         yield from check(model_case(f"{name} ({sizes.cell})", config, variant, sizes, rng), rng, full)

@@ -1,4 +1,4 @@
-"""Gradient norms through time: the gradient of one word's loss with respect to earlier hidden states."""
+"""Gradient norms through time: the gradient of one word's loss with respect to earlier inputs and hidden states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array, Batch, SharedRows
 from captioner.data.batches import take
 from captioner.data.corpus import Split
 from captioner.errors import CheckpointError, DataError
@@ -14,6 +14,7 @@ from captioner.layers.attention import attention_backward
 from captioner.layers.packing import pack
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.interface import State
 from captioner.model.region_attention import hidden_attention
@@ -23,18 +24,22 @@ MAX_CAPTIONS = 512
 
 
 class GradientNorms(NamedTuple):
-    """The number of captions, and the mean gradient norm at the state 0, 1, ... T - 1 steps before word T."""
+    """The number of captions, and mean gradient norms 0, 1, ... T - 1 steps before word T.
+
+    `norms` are those at the states of a recurrent decoder, None for others; `inputs` are those at the embedded words.
+    """
 
     captions: int
-    norms: list[float]
+    norms: list[float] | None
+    inputs: list[float]
 
 
-def gradient_norms(model: CaptioningRNN, split: Split, word: int, max_captions: int = MAX_CAPTIONS) -> GradientNorms:
-    """Compute ‖∂ loss_T / ∂ state_t‖ for t = T, T - 1, ... 1, averaged over captions of at least T words.
+def gradient_norms(model: CaptioningModel, split: Split, word: int, max_captions: int = MAX_CAPTIONS) -> GradientNorms:
+    """Compute ‖∂ loss_T / ∂ x_t‖ for t = T, T - 1, ... 1, averaged over captions of at least T words.
 
-    loss_T = -log P(word_T | words before, image). state_t is the state (h and c concatenated) before the t-th input
-    of the cell; the first input is `<START>`, and `<END>` counts as a word. Norms that decrease exponentially with
-    the distance are the vanishing gradient.
+    loss_T = -log P(word_T | words before, image). x_t is the embedding of the t-th input; the first input is `<START>`,
+    and `<END>` counts as a word. For a recurrent decoder also ‖∂ loss_T / ∂ state_t‖, where state_t is the state (h and
+    c concatenated) before x_t. Norms that decrease exponentially with the distance are the vanishing gradient.
 
     Raises: DataError when no caption has T words, CheckpointError when a gradient is not finite.
     Source: Bengio et al. 1994, "Learning Long-Term Dependencies with Gradient Descent is Difficult".
@@ -46,14 +51,23 @@ def gradient_norms(model: CaptioningRNN, split: Split, word: int, max_captions: 
             f"captions: expected a caption of at least {word} words, the longest has {longest}; try --word {longest}"
         )
     batch = take(split, long)
-    captions = batch.captions
+    batch = batch._replace(captions=batch.captions[:, : word + 1])
+    gradients = model.input_gradients(batch.features, batch.captions, batch.regions).astype(float)
+    inputs = np.sqrt((gradients**2).sum(axis=2)).mean(axis=0).tolist()
+    norms = _state_norms(model, batch) if isinstance(model, CaptioningRNN) else None
+    if not np.isfinite([*inputs, *(norms or ())]).all():
+        raise CheckpointError("the gradients of this model are not finite: its parameters are too large")
+    return GradientNorms(len(long), norms and norms[::-1], inputs[::-1])
+
+
+def _state_norms(model: CaptioningRNN, batch: Batch) -> list[float]:
+    """Compute the mean norms at the states before each word of the batch."""
+    captions, word = batch.captions, batch.captions.shape[1] - 1
     state, norms, inference = model.start(batch.features, batch.regions), [], model.for_inference()
     for t in range(word):
         norms.append(_norm_at(model, state, captions[:, t:word], captions[:, word]))
         _, state = inference.step(captions[:, t], state)
-    if not np.isfinite(norms).all():
-        raise CheckpointError("the gradients of this model are not finite: its parameters are too large")
-    return GradientNorms(len(long), norms[::-1])
+    return norms
 
 
 def _norm_at(model: CaptioningRNN, state: State, read: Array, targets: Array) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -12,15 +12,17 @@ import numpy as np
 
 from captioner.arrays import Params
 from captioner.config.checks import SHAPING
-from captioner.config.options import Config
+from captioner.config.options import Config, Model
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.package_info import BaseModel, base_models_of, check_seal, in_package, read_info
+from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.decoders import DECODERS
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
@@ -68,7 +70,7 @@ class Restored(LoadedModel):
     `slots` are complete if the model was restored for training.
     """
 
-    model: CaptioningRNN
+    model: CaptioningModel
     params: Params
     slots: dict[str, Params]
 
@@ -151,21 +153,24 @@ def _load_packaged(path: Path) -> Checkpoint:
 def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
     m = config.model
     return Sizes(
-        vocab, feature, m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention, region, m.attention_dim
+        *(vocab, feature, m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention, region, m.attention_dim),
+        *(m.layers, m.heads, m.feed_forward_dim, m.norm, m.activation),
     )
 
 
 def build_dropout(config: Config) -> Dropout:
     m = config.model
-    return Dropout(m.dropout_features, m.dropout_embedding, m.dropout_hidden, m.dropout_regions, m.dropout_keys)
+    shared = m.dropout_features, m.dropout_embedding, m.dropout_hidden
+    return Dropout(*shared, m.dropout_regions, m.dropout_keys, m.dropout_layers)
 
 
 def assemble_model(
     config: Config, sizes: Sizes, params: Params, null: int, standardizers: Standardizers
-) -> CaptioningRNN:
+) -> CaptioningModel:
     """Assemble the configured model with these parameters and standardizers."""
     features, regions = standardizers
-    return CaptioningRNN(sizes, params, null, build_dropout(config), features, config.train.label_smoothing, regions)
+    options = build_dropout(config), features, config.train.label_smoothing, regions
+    return DECODERS[sizes.cell](sizes, params, null, *options)
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -272,18 +277,39 @@ def check_width(loaded: LoadedModel, width: int, where: str) -> None:
         )
 
 
+def _describe_recurrent(m: Model) -> dict[str, str]:
+    return {
+        "decoder": f"{m.cell}, {m.hidden_dim:,} units",
+        "word embedding": f"{m.wordvec_dim:,} dimensions",
+        "image input": m.image_input,
+        "attention": m.attention if m.attention == "none" else f"{m.attention}, keys of {m.attention_dim} dimensions",
+    }
+
+
+def _describe_transformer(m: Model) -> dict[str, str]:
+    return {
+        "decoder": f"{m.cell}, {m.layers} layers of width {m.hidden_dim:,} with {m.heads} heads",
+        "feed-forward layers": f"{m.feed_forward_dim:,} dimensions, {m.activation}, {m.norm}-norm",
+        "memory": "image feature" if m.attention == "none" else "image feature and regions",
+    }
+
+
+DESCRIPTIONS: Mapping[str, Callable[[Model], dict[str, str]]] = {
+    **dict.fromkeys(CELLS, _describe_recurrent),
+    "transformer": _describe_transformer,
+}
+"""The properties of the model by its decoder."""
+
+
 def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str, str]:
     """Describe a model by property. The encoder is untrusted text; the weights of a package are float16."""
     m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
     dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
-    is_standardized = isinstance(model, CaptioningRNN) and model.standardizer is not None
+    is_standardized = isinstance(model, CaptioningModel) and model.standardizer is not None
     return {
-        "recurrent cell": f"{m.cell}, {m.hidden_dim:,} units",
-        "word embedding": f"{m.wordvec_dim:,} dimensions",
-        "image input": m.image_input,
-        "attention": f"{m.attention}, keys of {m.attention_dim} dimensions" if model.attends else "none",
+        **DESCRIPTIONS[m.cell](m),
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{model.parameter_count:,} ({dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",

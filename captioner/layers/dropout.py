@@ -42,13 +42,14 @@ def dropout_backward(dout: Array, mask: Array) -> Array:
 
 
 class Dropout(NamedTuple):
-    """Dropout rates of image features, word vectors, hidden states, and the regions and keys of attention."""
+    """Dropout rates of features, words, hidden states, the regions and keys of attention, and outputs of layers."""
 
     features: float = 0.0
     words: float = 0.0
     hidden: float = 0.0
     regions: float = 0.0
     keys: float = 0.0
+    layers: float = 0.0
 
 
 NO_DROPOUT = Dropout()

@@ -198,11 +198,11 @@ class CaptioningModel(ABC):
     def input_gradients(self, features: Array, captions: Array, regions: SharedRows | None = None) -> Array:
         """Compute the gradient of each caption's last word's loss with respect to the embedded words before it.
 
-        Shapes: features (N, F), captions (N, T + 1) without `<NULL>` -> (N, T, D).
+        Shapes: features (N, F), captions (N, T + 1) -> (N, T, D).
         """
         states = self._teacher_force(features, captions, None, True, SERIAL, regions, shares_inputs=False)
         packing, steps = states.words.packing, captions.shape[1] - 1
-        scale = (packing.time == steps - 1).astype(self.dtype)
+        scale = (packing.time[states.outputs.is_target] == steps - 1).astype(self.dtype)
         _, _, dscores, _ = self._cross_entropy(states.outputs, scale, 0.0, SERIAL)
         return packing.unpack(self._backward_to_inputs(dscores, states, SERIAL)[0], steps)
 

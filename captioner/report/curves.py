@@ -11,7 +11,7 @@ from captioner.data.corpus import Split
 from captioner.errors import CaptionerError
 from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.inference.restore import LoadedModel
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.report.chart import Drawing, Series, draw
 from captioner.report.history import History, points
 
@@ -77,17 +77,26 @@ ENOUGH = 20
 
 
 def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing | None:
-    """Draw the gradient norms of models by name; None if they cannot be computed."""
-    series, word = [], 0
+    """Draw the gradient norms of models by name; None if they cannot be computed.
+
+    They are those of hidden states, or those of words if a model has no hidden states.
+    """
+    reaches, word = {}, 0
     for run, (name, loaded) in enumerate(models.items()):
-        if not isinstance(loaded.model, CaptioningRNN):
+        if not isinstance(loaded.model, CaptioningModel):
             continue
         lengths = np.sort((split.captions[:, 1:] != loaded.model.null).sum(axis=1))
         word = int(min(WORD, lengths[-min(ENOUGH, len(lengths))]))
         try:
-            norms = gradient_norms(loaded.model, split, word).norms
+            reaches[run, name] = gradient_norms(loaded.model, split, word)
         except CaptionerError:  # not finite: nothing to draw
             continue
-        series.append(Series(name, run, [(float(back), norm) for back, norm in enumerate(norms)]))
+    norms = [reach.norms for reach in reaches.values()]
+    if None in norms:
+        norms = [reach.inputs for reach in reaches.values()]
+    series = [
+        Series(name, run, [(float(back), norm) for back, norm in enumerate(line or ())])
+        for (run, name), line in zip(reaches, norms, strict=True)
+    ]
     y = f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have"
     return draw(f"Gradient of the loss of word {word}", y, series, True, "steps back")

@@ -110,7 +110,7 @@ class ReportPage:
         return [f"{run.name}: {warning}" if several else warning for run in self.runs for warning in run.warnings]
 
 
-LEAD = {"recurrent cell": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
+LEAD = {"decoder": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
 """The properties of the model in the first lines of the page."""
 
 

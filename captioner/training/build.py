@@ -15,10 +15,9 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.errors import ConfigError, UsageError
 from captioner.inference.restore import assemble_model, build_sizes
-from captioner.layers import CELLS
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
+from captioner.model.parameters import PARAMETERS, add_forget_bias, initial_params, log_frequency_bias
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -36,7 +35,7 @@ OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
 """Initial values of b_vocab, from the training split, V and the id of `<NULL>`."""
 
 
-def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
+def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     """Build a model with initial parameters for a data set.
 
     Raises: UsageError when it has too many parameters, ConfigError when an option does not fit its cell.
@@ -50,8 +49,8 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningRNN:
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
-    if config.model.forget_bias and CELLS[sizes.cell].forget is None:
-        raise ConfigError([f"model.forget_bias: the cell {sizes.cell} has no forget gate; set it to 0"])
+    if config.model.forget_bias and PARAMETERS[sizes.cell].forget is None:
+        raise ConfigError([f"model.forget_bias: the decoder {sizes.cell} has no forget gate; set it to 0"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
@@ -73,7 +72,7 @@ OBJECTIVES: Mapping[str, type[Batches]] = {
 def build_batches(
     config: Config,
     corpus: Corpus,
-    model: CaptioningRNN,
+    model: CaptioningModel,
     total_steps: int,
     pool: ThreadPool,
     ranks: Ranks = SINGLE_PROCESS,

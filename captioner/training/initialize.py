@@ -17,7 +17,7 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored, assemble_model, check_encoder
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 """The axis of the words in each parameter that has one."""
@@ -35,8 +35,8 @@ def open_initial(path: Path) -> Restored:
 
 
 def initialize_from(
-    model: CaptioningRNN, config: Config, restored: Restored, corpus: Corpus
-) -> tuple[CaptioningRNN, dict[str, Any]]:
+    model: CaptioningModel, config: Config, restored: Restored, corpus: Corpus
+) -> tuple[CaptioningModel, dict[str, Any]]:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
     Of the parameters in `WORD_AXES`, the parts of shared words are copied. Other words get the mean of those of all

@@ -18,7 +18,7 @@ from captioner.inference.package_info import BaseModel
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim.update_rules import EMA
 from captioner.parallel.environment import environment
@@ -43,7 +43,7 @@ class Recorder:
     corpus: Corpus
     fingerprint: str
     probe: list[float]
-    model: CaptioningRNN
+    model: CaptioningModel
     state: TrainState
     best: dict[str, float] | None = None
     since_best: int = 0

@@ -15,7 +15,7 @@ from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
 from captioner.inference.decoder import decoding_arguments
 from captioner.metrics import CiderD
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
@@ -36,7 +36,7 @@ class SelfCritical:
 
     def __init__(
         self,
-        model: CaptioningRNN,
+        model: CaptioningModel,
         batches: ShuffledBatches,
         vocab: Vocab,
         seed: int,

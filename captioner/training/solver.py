@@ -18,7 +18,7 @@ import numpy as np
 
 from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import Losses, mean_word_loss, perplexity
 from captioner.optim.schedules import Schedule, Span, learning_rate_factor
 from captioner.optim.update_rules import (
@@ -64,7 +64,7 @@ class TrainState:
     step: int = 0
 
     @classmethod
-    def fresh(cls, model: CaptioningRNN, rule: UpdateRule, has_ema: bool = False) -> TrainState:
+    def fresh(cls, model: CaptioningModel, rule: UpdateRule, has_ema: bool = False) -> TrainState:
         slots = initial_slots(rule, model.params)
         if has_ema:
             slots[EMA] = {name: w.copy() for name, w in model.params.items()}
@@ -122,7 +122,7 @@ class Stopwatch:
 
 
 def steps(
-    model: CaptioningRNN,
+    model: CaptioningModel,
     batches: Batches,
     state: TrainState,
     plan: Plan,
@@ -183,7 +183,7 @@ def _update(state: TrainState, grads: Params, plan: Plan, rate: float, scale: fl
 
 
 def _gradients(
-    model: CaptioningRNN, batch: Batch, rng: np.random.Generator, watch: Stopwatch, pool: ThreadPool
+    model: CaptioningModel, batch: Batch, rng: np.random.Generator, watch: Stopwatch, pool: ThreadPool
 ) -> tuple[Losses, Params]:
     """Compute the losses and gradients of a batch, or of the part of this rank, which may be empty."""
     if not len(batch.captions):
@@ -195,7 +195,7 @@ def _gradients(
         return losses, model.backward(cache, pool)
 
 
-def _divergence_limit(model: CaptioningRNN) -> float:
+def _divergence_limit(model: CaptioningModel) -> float:
     return DIVERGENCE_FACTOR * math.log(model.sizes.vocab)
 
 
@@ -228,7 +228,7 @@ def _not_finite(arrays: Params) -> str:
 
 
 def recheck_loss(
-    model: CaptioningRNN, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = identity
+    model: CaptioningModel, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = identity
 ) -> None:
     """Measure the loss of the last batch after its update, to detect divergence before saving a checkpoint.
 
@@ -237,7 +237,7 @@ def recheck_loss(
     check_loss(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], pool, reduce))
 
 
-def check_loss(model: CaptioningRNN, step: int, word_loss: float) -> None:
+def check_loss(model: CaptioningModel, step: int, word_loss: float) -> None:
     """Raises: DivergenceError when a mean word loss is not finite or too large."""
     limit = _divergence_limit(model)
     if not word_loss <= limit:

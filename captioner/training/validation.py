@@ -28,7 +28,7 @@ from captioner.inference.decoder import build_decoder
 from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
@@ -77,11 +77,11 @@ class Validation:
         every = self._config.validate.score_every
         return every is not None and step.epoch % every == 0
 
-    def loss(self, model: CaptioningRNN) -> float:
+    def loss(self, model: CaptioningModel) -> float:
         """Compute the mean word loss in nats."""
         return self.loss_of(self._split, model, self._config.validate.max_captions)
 
-    def loss_of(self, split: Split, model: CaptioningRNN, max_captions: int | None = None) -> float:
+    def loss_of(self, split: Split, model: CaptioningModel, max_captions: int | None = None) -> float:
         """Compute the mean word loss of a split in nats."""
         batches = sequential_batches(split, self._config.train.batch_size, max_captions, self._ranks)
         return mean_word_loss(model, batches, self._pool, self._ranks.all_reduce)

@@ -59,7 +59,7 @@ class Elements(HTMLParser):
 def report_of(text: str) -> bytes:
     """Render a report with this text wherever a run or a data set has text."""
     warning = {"step": 1, "problem": text}
-    facts = RunFacts(text, History([], [], [warning], []), text, {"recurrent cell": text}, {"steps": text})
+    facts = RunFacts(text, History([], [], [warning], []), text, {"decoder": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
     word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
     attention = Attention([text], np.ones((1, 2)), (1, 1))

@@ -22,7 +22,7 @@ def test_the_facts_of_a_finished_run(own_run: Path) -> None:
     assert facts.training["ended"] == "done"
     assert facts.training["speed"] == f"{summary['words_per_second']:,} words per second"
     assert facts.training["versions"].startswith(f"captioner {summary['versions']['captioner']}, Python ")
-    assert facts.model["recurrent cell"] == "lstm, 16 units"
+    assert facts.model["decoder"] == "lstm, 16 units"
     assert "hidden_dim: 16" in facts.differences
 
 
