@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,8 @@ import captioner
 from captioner.arrays import Params
 from captioner.errors import CaptionerError, UsageError
 from captioner.export.metadata import KEY, write_metadata
-from captioner.export.onnx_graphs import CELLS, DOMAIN, GRAPHS, IR_VERSION, OPSET, Decoding, Shape
+from captioner.export.onnx_graphs import DOMAIN, GRAPHS, IR_VERSION, OPSET, RECURRENT, Decoding, Parts, Shape
+from captioner.export.onnx_transformer import TRANSFORMER
 from captioner.export.tensor_names import STATISTICS, check_cell, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TYPES: Mapping[str, tuple[str, int]] = {"float32": ("float", 1), "float64": ("double", 11)}
 """The name of a type in ONNX's text syntax, and its number."""
 PRODUCER = "captioner"
+PARTS: Mapping[str, Parts] = {**RECURRENT, "transformer": TRANSFORMER}
+"""The parts of the graphs of every decoder."""
 LARGEST = (1 << 31) - 1
 """The maximum size of an ONNX file in bytes, as of every protobuf message."""
 
@@ -69,15 +71,17 @@ def build_onnx_model(name: str, model: CaptioningModel, decoding: Decoding, meta
     """
     from onnx import checker, numpy_helper, parser
 
-    check_cell(model.sizes.cell, CELLS)
-    text = GRAPHS[name](Shape(model.sizes, *TYPES[str(model.dtype)]), decoding)
+    check_cell(model.sizes.cell, PARTS)
+    parts = PARTS[model.sizes.cell]
+    text = GRAPHS[name](Shape(model.sizes, parts, *TYPES[str(model.dtype)]), decoding)
     versions = f'"" : {OPSET}, "{DOMAIN}" : 1'
-    cell = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>{CELLS[model.sizes.cell]}'
+    domain = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
+    functions = "\n".join(f"{domain}{function}" for function in parts.functions(model.sizes))
     header = (
         f'<ir_version: {IR_VERSION}, opset_import: [{versions}], producer_name: "{PRODUCER}", '
         f'producer_version: "{captioner.__version__}">'
     )
-    built = parser.parse_model(f"{header}\n{text}\n{cell}")
+    built = parser.parse_model(f"{header}\n{text}\n{functions}")
     weights = _weights(model) | decoding.constants(model.sizes.vocab, model.dtype)
     inputs = _inputs(built.graph)
     used = {name: w for name, w in sorted(weights.items()) if name in inputs}
@@ -91,15 +95,12 @@ def build_onnx_model(name: str, model: CaptioningModel, decoding: Decoding, meta
 
 def _weights(model: CaptioningModel) -> Params:
     """Return the initializers that any graph may use."""
-    p, D = model.params, model.sizes.wordvec
     tensors = to_tensors(model)
     statistics = {name: tensors[name].astype(model.dtype) for name in tensors if name.endswith(STATISTICS)}
     return {
-        **p,
+        **model.params,
         **statistics,
-        "Wx": p["Wx"][:D],
-        "Wx_image": p["Wx"][D:],
-        "root_of_keys": np.array(math.sqrt(model.sizes.attention_dim or 1), model.dtype),
+        **PARTS[model.sizes.cell].weights(model.params, model.sizes),
         **{f"axis_{axis}": np.array([axis], np.int64) for axis in range(3)},
     }
 

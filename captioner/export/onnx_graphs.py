@@ -1,9 +1,9 @@
 """The graphs of a captioner in ONNX's text syntax; the weights are initializers with the names of the parameters.
 
-A graph is made of three parts: `start_nodes` computes the initial state of images, `step_nodes` one decoding step, and
-the functions in `CELLS` the recurrent cell. `greedy_graph` is the loop of `captioner.decode.greedy_and_sampling`, with
-constraints, over the first two. Placeholders such as `{cell}` are replaced by the float type, the cell and the names of
-values.
+A graph is made of the parts of its decoder: nodes that compute the initial state of images, nodes of one
+decoding step, and functions such as the recurrent cell. `greedy_graph` is the loop of
+`captioner.decode.greedy_and_sampling`, with constraints, over the first two. Placeholders such as `{cell}` are replaced
+by the float type, the cell and the names of values. The parts of a transformer are in `onnx_transformer.py`.
 
 Letters: N captions, F image feature, H hidden, G gates, V vocabulary, L regions, R region dimension, A key dimension.
 Source: https://onnx.ai/onnx/repo-docs/Syntax.html
@@ -11,7 +11,8 @@ Source: https://onnx.ai/onnx/repo-docs/Syntax.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,9 +85,6 @@ IMAGE_INPUTS: Mapping[str, str] = {
 """What each image input adds to the initial state; `image_ax` is constant over time."""
 
 KEYS = """
-    region_values = Cast<to = {type_number}>(regions)
-    region_centred = Sub(region_values, region_mean)
-    region_standardized = Div(region_centred, region_std)
     key_products = MatMul(region_standardized, W_key)
     key_sums = Add(key_products, b_key)
     keys = Relu(key_sums)"""
@@ -110,27 +108,46 @@ ATTENTION = """
 """The equations of `captioner.layers.attention`; the sentinel is one more key."""
 
 
+class Parts(NamedTuple):
+    """The parts of the graphs of a decoder.
+
+    `start` computes `X_start` of each array X of the state, and the constants, of features and regions; `step` computes
+    `log_probs` and `X_next` of `word` and these. `functions` are in the domain `DOMAIN`; `weights` are initializers
+    besides the parameters.
+    """
+
+    states: Callable[[Sizes], dict[str, str]]
+    constants: Callable[[Sizes], dict[str, str]]
+    start: Callable[[Shape], str]
+    step: Callable[[Shape], str]
+    functions: Callable[[Sizes], tuple[str, ...]]
+    weights: Callable[[Params, Sizes], Params]
+
+
 class Shape(NamedTuple):
     """What determines the text of the graphs: the sizes of the model, and its float type in ONNX."""
 
     sizes: Sizes
+    parts: Parts
     float_type: str
     type_number: int
 
     @property
-    def states(self) -> tuple[str, ...]:
-        """The names of the arrays of the state."""
-        return STATES[: LAYERS[self.sizes.cell].states]
+    def states(self) -> dict[str, str]:
+        """The arrays of the state, with their dimensions."""
+        return self.parts.states(self.sizes)
 
     @property
-    def constants(self) -> tuple[str, ...]:
-        """The names of what decoding needs of an image besides the state."""
-        return (*(("image_ax",) if self.sizes.image == "every" else ()), *(("keys",) if self.sizes.attends else ()))
+    def constants(self) -> dict[str, str]:
+        """What decoding needs of an image besides the state, with its dimensions."""
+        return self.parts.constants(self.sizes)
 
-    def declare(self, names: Sequence[str]) -> str:
-        """Declare values with their types."""
-        types = {"image_ax": "[N, GH]", "keys": "[N, L, A]"}
-        return ", ".join(f"{self.float_type}{types.get(name, '[N, H]')} {name}" for name in names)
+    def declare(self, values: Mapping[str, str], suffix: str = "") -> str:
+        """Declare values with their types; a dimension t of the next state is u."""
+        return ", ".join(
+            f"{self.float_type}{dimensions.replace('t', 'u') if suffix else dimensions} {name}{suffix}"
+            for name, dimensions in values.items()
+        )
 
     @property
     def inputs(self) -> str:
@@ -140,22 +157,43 @@ class Shape(NamedTuple):
         return f"float[N, {s.feature}] features{regions}"
 
 
+def recurrent_constants(sizes: Sizes) -> dict[str, str]:
+    return {
+        **({"image_ax": "[N, GH]"} if sizes.image == "every" else {}),
+        **({"keys": "[N, L, A]"} if sizes.attends else {}),
+    }
+
+
+def image_nodes(shape: Shape) -> str:
+    """Compute the standardized `image` of features."""
+    return f"""
+    image_values = Cast<to = {shape.type_number}>(features)
+    image_centred = Sub(image_values, feature_mean)
+    image = Div(image_centred, feature_std)"""
+
+
+def region_nodes(shape: Shape) -> str:
+    """Compute the standardized `region_standardized` of regions."""
+    return f"""
+    region_values = Cast<to = {shape.type_number}>(regions)
+    region_centred = Sub(region_values, region_mean)
+    region_standardized = Div(region_centred, region_std)"""
+
+
 def start_nodes(shape: Shape) -> str:
     """Compute `h_start` (and `c_start`), `image_ax` and `keys` of features and regions."""
     projected, started = ([f"{name}_{end}" for name in shape.states] for end in ("0", "start"))
     to_start = "".join(f"\n    {name} = Identity({before})" for name, before in zip(started, projected, strict=True))
     names = {"cell": shape.sizes.cell, "first": ", ".join(started), "projected": ", ".join(projected)}
     return (
-        f"""
-    image_values = Cast<to = {shape.type_number}>(features)
-    image_centred = Sub(image_values, feature_mean)
-    image = Div(image_centred, feature_std)
+        image_nodes(shape)
+        + """
     image_product = MatMul(image, W_proj)
     h_0 = Add(image_product, b_proj)"""
         + ("\n    c_0 = Sub(h_0, h_0)" if "c" in shape.states else "")
         + IMAGE_INPUTS[shape.sizes.image].format(**names)
         + ("" if shape.sizes.image == "first" else to_start)
-        + (KEYS.format(type_number=shape.type_number) if shape.sizes.attends else "")
+        + (region_nodes(shape) + KEYS if shape.sizes.attends else "")
     )
 
 
@@ -179,18 +217,17 @@ def step_nodes(shape: Shape) -> str:
 
 
 def start_graph(shape: Shape) -> str:
-    """The graph of the initial state: (features, regions) -> (h, c, image_ax, keys)."""
+    """The graph of the initial state: (features, regions) -> (state, constants)."""
     ends = "".join(f"\n    {name} = Identity({name}_start)" for name in shape.states)
-    outputs = shape.declare((*shape.states, *shape.constants))
-    return f"start ({shape.inputs}) => ({outputs}) {{{start_nodes(shape)}{ends}\n}}"
+    outputs = shape.declare(shape.states | shape.constants)
+    return f"start ({shape.inputs}) => ({outputs}) {{{shape.parts.start(shape)}{ends}\n}}"
 
 
 def step_graph(shape: Shape) -> str:
-    """The graph of a decoding step: (word, h, c, image_ax, keys) -> (log_probs, h_next, c_next)."""
-    inputs = shape.declare((*shape.states, *shape.constants))
-    outputs = shape.declare([f"{name}_next" for name in shape.states])
+    """The graph of a decoding step: (word, state, constants) -> (log_probs, next state)."""
+    inputs, outputs = shape.declare(shape.states | shape.constants), shape.declare(shape.states, "_next")
     log_probs = f"{shape.float_type}[N, {shape.sizes.vocab}] log_probs"
-    return f"step (int64[N] word, {inputs}) => ({log_probs}, {outputs}) {{{step_nodes(shape)}\n}}"
+    return f"step (int64[N] word, {inputs}) => ({log_probs}, {outputs}) {{{shape.parts.step(shape)}\n}}"
 
 
 class Decoding(NamedTuple):
@@ -268,9 +305,9 @@ def greedy_graph(shape: Shape, decoding: Decoding) -> str:
     `words` has as many columns as the longest caption of the batch; those after `<END>` are `<NULL>`. `log_prob`
     includes `<END>`.
     """
-    kind, states, n = shape.float_type, shape.states, decoding.ngram
+    kind, states, n, parts = shape.float_type, shape.states, decoding.ngram, shape.parts
     starts, lasts = (", ".join(f"{name}_{end}" for name in states) for end in ("start", "last"))
-    return f"""greedy ({shape.inputs}) => (int64[N, T] words, {kind}[N] log_prob) {{{start_nodes(shape)}
+    return f"""greedy ({shape.inputs}) => (int64[N, T] words, {kind}[N] log_prob) {{{parts.start(shape)}
     feature_shape = Shape(features)
     rows = Slice(feature_shape, axis_0, axis_1)
     words_shape = Concat<axis = 0>(rows, axis_0)
@@ -285,8 +322,8 @@ def greedy_graph(shape: Shape, decoding: Decoding) -> str:
         {shape.declare(states)}
     ) => (
         bool unfinished, int64[N] word_next, bool[N] ended_next, {kind}[N] log_prob_after, int64[N, u] words_after,
-        {shape.declare([f"{name}_next" for name in states])}
-    ) {{{step_nodes(shape)}{ngram_nodes(n) if n else f"{chr(10)}    log_probs_kept = Identity(log_probs)"}
+        {shape.declare(states, "_next")}
+    ) {{{parts.step(shape)}{ngram_nodes(n) if n else f"{chr(10)}    log_probs_kept = Identity(log_probs)"}
     allowed = Add(log_probs_kept, banned)
     others = Add(allowed, end_banned)
     best_other = ReduceMax<axes = [1], keepdims = 1>(others)
@@ -319,3 +356,25 @@ GRAPHS: Mapping[str, Callable[[Shape, Decoding], str]] = {
     "greedy": greedy_graph,
 }
 """The graphs of a captioner."""
+
+
+def recurrent_weights(p: Params, sizes: Sizes) -> Params:
+    return {
+        "Wx": p["Wx"][: sizes.wordvec],
+        "Wx_image": p["Wx"][sizes.wordvec :],
+        "root_of_keys": np.array(math.sqrt(sizes.attention_dim or 1), p["Wx"].dtype),
+    }
+
+
+RECURRENT: Mapping[str, Parts] = {
+    cell: Parts(
+        lambda sizes: dict.fromkeys(STATES[: LAYERS[sizes.cell].states], "[N, H]"),
+        recurrent_constants,
+        start_nodes,
+        step_nodes,
+        lambda sizes: (CELLS[sizes.cell],),
+        recurrent_weights,
+    )
+    for cell in CELLS
+}
+"""The parts of the recurrent decoders."""

@@ -9,6 +9,11 @@
 | `rnn.bias_ih_l0`, `rnn.bias_hh_l0` | (G H,) | the same |
 | `output.weight`, `.bias` | (V, H), (V,) | `nn.Linear`: scores |
 | `attention.key`, `.query`, `.sentinel`, `.context` | `nn.Linear` each | adaptive attention |
+| `image_to_memory.weight`, `.bias` | (E, F), (E,) | `nn.Linear`: the image feature of a transformer |
+| `region_to_memory.weight`, `.bias` | (E, R), (E,) | `nn.Linear`: the regions of a transformer with attention |
+| `null` | (E,) | the learned row of memory of a transformer |
+| `decoder.layers.0...` | as in PyTorch | `nn.TransformerDecoder` of `nn.TransformerDecoderLayer` |
+| `decoder.norm.weight`, `.bias` | (E,), (E,) | its `norm`, with `model.norm` pre |
 | `feature_mean`, `feature_std`, `region_mean`, `region_std` | (F,), (R,) | standardization, always present |
 
 Gates are in PyTorch's order: i, f, g, o for the LSTM (captioner's own is i, f, o, g), and r, z, n for the GRU. With the
@@ -45,13 +50,37 @@ NAMES: Mapping[str, str] = {
     "b_sentinel": "attention.sentinel.bias",
     "W_context": "attention.context.weight",
 }
-"""The tensor of each parameter."""
+"""The tensor of each parameter of a recurrent decoder."""
+TRANSFORMER: Mapping[str, str] = {
+    **{name: NAMES[name] for name in ("W_embed", "W_vocab", "b_vocab")},
+    "W_proj": "image_to_memory.weight",
+    "b_proj": "image_to_memory.bias",
+    "W_region": "region_to_memory.weight",
+    "b_region": "region_to_memory.bias",
+    "null": "null",
+    "gamma": "decoder.norm.weight",
+    "beta": "decoder.norm.bias",
+}
+"""The tensor of each parameter of a transformer outside its layers."""
+LAYER: Mapping[str, str] = {
+    f"{prefix}_{name}": f"{module}.{tensor}"
+    for prefix, module in (("self", "self_attn"), ("cross", "multihead_attn"))
+    for name, tensor in (
+        ("W", "in_proj_weight"), ("b", "in_proj_bias"), ("Wo", "out_proj.weight"), ("bo", "out_proj.bias"),
+    )
+} | {
+    **{f"{kind}{i}": f"linear{i}.{end}" for i in (1, 2) for kind, end in (("W", "weight"), ("b", "bias"))},
+    **{f"{kind}{i}": f"norm{i}.{end}" for i in (1, 2, 3) for kind, end in (("gamma", "weight"), ("beta", "bias"))},
+}  # fmt: skip
+"""The tensor of each parameter of a transformer's layer, in `nn.TransformerDecoderLayer`."""
 BIAS, SECOND_BIAS = "rnn.bias_ih_l0", "rnn.bias_hh_l0"
 STATISTICS = ("_mean", "_std")
 """The ends of the names of the tensors of standardization, which are always float64."""
 GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""
+EXPORTED = (*GATE_ORDER, "transformer")
+"""The decoders whose tensors have names."""
 SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
 """The number of last gates whose second bias is not added to the first: the GRU multiplies it by the reset gate."""
 
@@ -62,12 +91,25 @@ def check_cell(cell: str, cells: Collection[str]) -> None:
         raise UsageError(f"model.cell: expected {', '.join(cells)} in exported files, got {cell}; use a checkpoint")
 
 
+def tensor_names(sizes: Sizes) -> dict[str, str]:
+    """Return the name of the tensor of each parameter. Raises: UsageError, as `check_cell`."""
+    check_cell(sizes.cell, EXPORTED)
+    if sizes.cell in GATE_ORDER:
+        return {name: NAMES[name] for name in sizes.shapes()}
+    names = dict(TRANSFORMER)
+    for i in range(sizes.layers):
+        names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
+    return {name: names[name] for name in sizes.shapes()}
+
+
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the tensors of a model."""
-    shapes = {NAMES[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
+    names = tensor_names(sizes)
+    shapes = {names[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
     widths = {"feature": sizes.feature} | ({"region": sizes.region} if sizes.attends else {})
     statistics = {f"{part}_{name}": (width,) for part, width in widths.items() for name in Standardizer._fields}
-    return {**shapes, SECOND_BIAS: shapes[BIAS], **statistics}
+    second = {SECOND_BIAS: shapes[BIAS]} if sizes.cell in GATE_ORDER else {}
+    return {**shapes, **second, **statistics}
 
 
 def to_tensors(model: CaptioningModel) -> dict[str, Array]:
@@ -77,13 +119,13 @@ def to_tensors(model: CaptioningModel) -> dict[str, Array]:
 
     Raises: UsageError, as `check_cell`.
     """
-    sizes = model.sizes
-    check_cell(sizes.cell, GATE_ORDER)
-    order, tensors = GATE_ORDER[sizes.cell], {}
+    sizes, names, tensors = model.sizes, tensor_names(model.sizes), {}
+    order = GATE_ORDER.get(sizes.cell)
     for name, w in model.params.items():
-        ordered = _reorder(w, order) if name in GATED else w
-        tensors[NAMES[name]] = np.ascontiguousarray(ordered if name == "W_embed" else ordered.T)
-    tensors[SECOND_BIAS] = np.zeros_like(tensors[BIAS])
+        ordered = _reorder(w, order) if order and name in GATED else w
+        tensors[names[name]] = np.ascontiguousarray(_turned(name, ordered))
+    if order:
+        tensors[SECOND_BIAS] = np.zeros_like(tensors[BIAS])
     for part, standardizer, width in (
         ("feature", model.standardizer, sizes.feature),
         ("region", model.region_standardizer, sizes.region),
@@ -101,7 +143,9 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
 
     Raises: DataError if the second bias cannot be added to the first; UsageError, as `check_cell`.
     """
-    check_cell(sizes.cell, GATE_ORDER)
+    names = tensor_names(sizes)
+    if sizes.cell not in GATE_ORDER:
+        return {name: np.ascontiguousarray(_turned(name, tensors[tensor])) for name, tensor in names.items()}
     order = np.argsort(GATE_ORDER[sizes.cell])
     second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.cell, 0) * sizes.hidden
     if inside and second[-inside:].any():
@@ -113,8 +157,13 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
         sums = {**tensors, BIAS: tensors[BIAS] + second}
     if not np.isfinite(sums[BIAS]).all():
         raise DataError(f"{BIAS}: expected a finite sum with {SECOND_BIAS}, got NaN or infinity")
-    params = {name: sums[NAMES[name]] if name == "W_embed" else sums[NAMES[name]].T for name in sizes.shapes()}
+    params = {name: _turned(name, sums[tensor]) for name, tensor in names.items()}
     return {name: np.ascontiguousarray(_reorder(w, tuple(order)) if name in GATED else w) for name, w in params.items()}
+
+
+def _turned(name: str, w: Array) -> Array:
+    """Transpose a matrix of `nn.Linear`."""
+    return w if name == "W_embed" else w.T
 
 
 def convert(name: str, array: Array, dtype: str) -> Array:

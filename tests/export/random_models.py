@@ -17,8 +17,8 @@ from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint, Meta
 
-KINDS = list(product(CELLS, IMAGE_INPUTS, ATTENTIONS))
-"""Every cell, image input and attention."""
+KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
+"""Every decoder, image input and attention."""
 WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", *(f"w{number}" for number in range(12)), "café", "猫")
 FEATURE, REGION, REGIONS, IMAGES = 6, 5, 4, 20
 
@@ -33,8 +33,11 @@ def random_run(
 ) -> Path:
     """Write a run folder with a best checkpoint, and return the folder."""
     kind = f"model.cell={cell}", f"model.image_input={image}", f"model.attention={attention}"
-    small = ["model.wordvec_dim=4", "model.hidden_dim=7", "data.standardize=true"]
-    small += ["model.attention_dim=3"] if attention != "none" else []
+    small = ["model.hidden_dim=7", "model.wordvec_dim=4", "data.standardize=true"]
+    if cell == "transformer":
+        small = ["model.hidden_dim=6", "model.heads=3", "model.layers=2", "model.feed_forward_dim=5", small[-1]]
+    elif attention != "none":
+        small.append("model.attention_dim=3")
     config = parse("", "", [*kind, *small, *overrides])
     region = REGION if attention != "none" else 0
     sizes = build_sizes(config, len(WORDS), FEATURE, region)

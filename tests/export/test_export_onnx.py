@@ -12,8 +12,9 @@ from random_models import IMAGES, KINDS, WORDS, images, random_model, random_run
 from captioner.decode import greedy
 from captioner.errors import CaptionerError, UsageError
 from captioner.export import export_onnx as onnx_export
+from captioner.export import onnx_graphs
 from captioner.export.export_onnx import export_onnx
-from captioner.export.onnx_graphs import CELLS, STATES
+from captioner.export.onnx_graphs import CELLS
 from captioner.inference.decoder import build_constraints
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
@@ -60,9 +61,10 @@ def test_graphs_equal_the_model(cell: str, image: str, attention: str, tmp_path:
     restored, attends = random_model(tmp_path, cell, image, attention), attention != "none"
     export_onnx(restored, tmp_path / "onnx")
     features, regions = images(attends)
-    state, states = restored.model.start(features, shared(regions)), STATES[: LAYERS[cell].states]
+    state = restored.model.start(features, shared(regions))
     values = run(tmp_path / "onnx" / "start.onnx", features=features, regions=regions)
-    for name, expected in zip(states, state, strict=False):
+    names = [name for name in values if not name.startswith(("image_ax", "keys", "memory"))]
+    for name, expected in zip(names, state, strict=False):
         np.testing.assert_allclose(values[name], expected, atol=1e-5)
     step = session(tmp_path / "onnx" / "step.onnx")
     words, rng = np.full(IMAGES, restored.vocab.start), np.random.default_rng(2)
@@ -70,8 +72,8 @@ def test_graphs_equal_the_model(cell: str, image: str, attention: str, tmp_path:
         expected_log_probs, state = restored.model.step(words, state)
         log_probs, *next_state = step.run(None, {"word": words, **values})
         np.testing.assert_allclose(log_probs, expected_log_probs, atol=1e-5)
-        values |= dict(zip(states, next_state, strict=True))
-        for name, expected in zip(states, state, strict=False):
+        values |= dict(zip(names, next_state, strict=True))
+        for name, expected in zip(names, state, strict=False):
             np.testing.assert_allclose(values[name], expected, atol=1e-5)
         words = rng.integers(0, len(WORDS), IMAGES)
     assert_equal_captions(tmp_path / "onnx", restored, attends)
@@ -120,6 +122,14 @@ def test_dtype_converts_a_model(tmp_path: Path) -> None:
         export_onnx(restored, tmp_path / "half", "float16")
 
 
+@pytest.mark.parametrize("option", ["model.norm=post", "model.activation=relu", "model.dtype=float64"])
+def test_variants_of_the_transformer(option: str, tmp_path: Path) -> None:
+    options = (option, "decode.no_repeat_ngram=2", "decode.max_length=25")
+    restored = random_model(tmp_path, "transformer", "init", "adaptive", overrides=options)
+    export_onnx(restored, tmp_path / "onnx")
+    assert_equal_captions(tmp_path / "onnx", restored, True)
+
+
 def test_every_cell_has_equations() -> None:
     assert CELLS.keys() == LAYERS.keys()
 
@@ -127,7 +137,7 @@ def test_every_cell_has_equations() -> None:
 def test_a_wrong_equation_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison finds a cell that uses another order of gates."""
     swapped = CELLS["lstm"].replace("a_i, a_f, a_o, a_g", "a_i, a_f, a_g, a_o")
-    monkeypatch.setattr(onnx_export, "CELLS", {**CELLS, "lstm": swapped})
+    monkeypatch.setattr(onnx_graphs, "CELLS", {**CELLS, "lstm": swapped})
     with pytest.raises(AssertionError):
         test_graphs_equal_the_model("lstm", "init", "none", tmp_path)
 
