@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.cs231n.classifiers.rnn import CaptioningRNN
+from captioner.cs231n.classifiers.transformer import CaptioningTransformer
 from captioner.cs231n.coco_utils import sample_coco_minibatch
 from captioner.cs231n.optim import UPDATES
 
@@ -20,7 +21,7 @@ class CaptioningSolver:
 
     def __init__(
         self,
-        model: CaptioningRNN,
+        model: CaptioningRNN | CaptioningTransformer,
         data: Mapping[str, Any],
         *,
         update_rule: str = "sgd",

@@ -119,7 +119,7 @@ def test_wrong_metadata(fields: dict[str, Any], expected: str, content: Content,
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"cell": "transformer"}, "model.cell: expected rnn, lstm or gru, got 'transformer'"),
+        ({"cell": "mamba"}, "model.cell: expected rnn, lstm, gru or transformer, got 'mamba'"),
         ({"hidden_dim": 1 << 60}, "as the metadata implies"),
         ({"hidden_dim": -1}, "model.hidden_dim: expected an integer >= 1"),
         ({"hiden_dim": 7}, "model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),

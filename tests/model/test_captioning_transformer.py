@@ -1,0 +1,216 @@
+"""CaptioningTransformer: its loss by the assignment's layers, steps, beams, threads, ranks and attention weights."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from captioning_models import CAPTIONS, FEATURES, IMAGE, REGIONS, F, L, R, V, assert_grads_equal
+from captioning_models import model as recurrent
+
+from captioner.arrays import BatchPart, SharedRows
+from captioner.cs231n.transformer_layers import decoder_layer_forward, layernorm_forward, positional_encoding
+from captioner.decode import beam, greedy
+from captioner.errors import DataError
+from captioner.gradcheck.numeric import numeric_gradient
+from captioner.layers.dropout import Dropout
+from captioner.model.captioning_transformer import CaptioningTransformer
+from captioner.model.ensemble import Ensemble
+from captioner.model.interface import take_rows
+from captioner.model.parameters import Sizes, layer_shapes
+from captioner.parallel.thread_pool import ThreadPool
+
+Array = np.ndarray
+E, HEADS, J, LAYERS = 6, 2, 8, 2
+DECODING: dict[str, Any] = {"start": 1, "end": 2, "null": 0, "max_length": 9}
+every_attention = pytest.mark.parametrize("attention", ["none", "adaptive"])
+every_norm = pytest.mark.parametrize("norm", ["pre", "post"])
+
+
+def transformer(
+    attention: str = "adaptive", norm: str = "pre", activation: str = "gelu", dtype: type = np.float64, **options: Any
+) -> CaptioningTransformer:
+    """A model with parameters of order 1, so that each affects the loss."""
+    sizes = Sizes(
+        V, F, 1, E, "transformer", attention=attention, region=R, layers=LAYERS, heads=HEADS, feed_forward=J, norm=norm,
+        activation=activation,
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    params = {name: (0.7 * rng.standard_normal(s)).astype(dtype) for name, s in sizes.shapes().items()}
+    return CaptioningTransformer(sizes, params, **options)
+
+
+@every_attention
+def test_the_loss_is_that_of_the_assignments_layers(attention: str) -> None:
+    """Post-norm and ReLU, one caption at a time, with the memory as padded rows."""
+    m = transformer(attention, "post", "relu")
+    p, expected = m.params, []
+    for n, caption in enumerate(CAPTIONS):
+        rows = [FEATURES[n] @ p["W_proj"] + p["b_proj"], p["null"]]
+        if attention == "adaptive":
+            rows = [*(REGIONS.values[IMAGE[n]] @ p["W_region"] + p["b_region"]), *rows]
+        x = math.sqrt(E) * p["W_embed"][caption[:-1]] + positional_encoding(len(caption) - 1, E)
+        hidden, memory, causal = x[None], np.array(rows)[None], np.tri(len(caption) - 1)
+        for i in range(LAYERS):
+            layer = {name: p[f"layer{i}_{name}"] for name in layer_shapes(1, 1)}
+            for prefix in ("self", "cross"):
+                for kind in ("W", "b"):
+                    parts = np.split(layer.pop(f"{prefix}_{kind}"), 3, axis=-1)
+                    layer |= {f"{prefix}_{kind}{x}": part for x, part in zip("qkv", parts, strict=True)}
+            hidden, _ = decoder_layer_forward(hidden, memory, layer, HEADS, causal)
+        scores = hidden[0] @ p["W_vocab"] + p["b_vocab"]
+        log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        expected += [-log_probs[t, word] for t, word in enumerate(caption[1:]) if word]
+    loss, _ = m.loss(FEATURES, CAPTIONS, regions=REGIONS)
+    assert loss == pytest.approx(math.fsum(expected) / len(CAPTIONS), abs=1e-11)
+    np.testing.assert_allclose(
+        np.sort(m.word_losses(FEATURES, CAPTIONS, regions=REGIONS)), np.sort(expected), atol=1e-11
+    )
+
+
+def test_pre_norm_normalizes_the_input_of_each_sublayer_and_the_output() -> None:
+    """With all sublayers 0, only the last norm is left."""
+    m = transformer(norm="pre")
+    for name, w in m.params.items():
+        if name.endswith(("Wo", "bo", "W2", "b2")):
+            w[...] = 0
+    p, caption = m.params, CAPTIONS[:1]
+    x = math.sqrt(E) * p["W_embed"][caption[:, :-1]] + positional_encoding(4, E)
+    hidden, _ = layernorm_forward(x[0], p["gamma"], p["beta"], {})
+    scores = hidden @ p["W_vocab"] + p["b_vocab"]
+    log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    expected = -math.fsum(log_probs[t, word] for t, word in enumerate(caption[0, 1:]) if word)
+    assert m.loss(FEATURES[:1], caption, regions=REGIONS[:1])[0] == pytest.approx(expected, abs=1e-11)
+
+
+@every_attention
+@every_norm
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_steps_equal_teacher_forcing(attention: str, norm: str, dtype: type, atol: float) -> None:
+    m, rows = transformer(attention, norm, dtype=dtype), np.array([0, 2])
+    captions = CAPTIONS[rows]
+    state, losses = m.start(FEATURES[rows], REGIONS[rows]), []
+    inference = m.for_inference()
+    for t in range(4):
+        before = [np.copy(part) if isinstance(part, np.ndarray) else part for part in state]
+        log_probs, following = inference.step(captions[:, t], state)
+        for part, copy in zip(state, before, strict=True):
+            if isinstance(part, np.ndarray):
+                np.testing.assert_array_equal(part, copy, err_msg="a step changes the state before it")
+        losses += [-log_probs[n, captions[n, t + 1]] for n in range(2) if captions[n, t + 1]]
+        state = following
+    expected = m.word_losses(FEATURES[rows], captions, regions=REGIONS[rows])
+    assert expected.dtype == dtype
+    np.testing.assert_allclose(np.sort(losses), np.sort(expected), atol=atol * max(1, np.max(expected)))
+
+
+def test_a_row_of_a_state_may_be_selected_several_times() -> None:
+    """Beams of an image share its memory, and differ in the words before."""
+    m, words = transformer(), np.array([4, 5, 6])
+    _, state = m.step(np.array([1, 1, 1]), m.start(FEATURES[:3], REGIONS[:3]))
+    rows = np.array([2, 0, 2, 2])
+    together, _ = m.step(words[[0, 1, 1, 2]], take_rows(state, rows))
+    for n, (row, word) in enumerate(zip(rows, words[[0, 1, 1, 2]], strict=True)):
+        alone, _ = m.step(np.array([word]), take_rows(state, np.array([row])))
+        np.testing.assert_allclose(together[n], alone[0], atol=1e-12)
+
+
+@every_attention
+def test_beam_search_of_width_1_is_greedy_and_scores_are_those_of_teacher_forcing(attention: str) -> None:
+    m = transformer(attention)
+    inference = m.for_inference()
+    best, scores = beam(inference.step, m.start(FEATURES, REGIONS), width=3, **DECODING)
+    one, _ = beam(inference.step, m.start(FEATURES, REGIONS), width=1, **DECODING)
+    greedy_tokens, _ = greedy(inference.step, m.start(FEATURES, REGIONS), **DECODING)
+    np.testing.assert_array_equal(one, greedy_tokens)
+    for n, k in np.ndindex(*scores.shape):
+        caption = best[n, k][best[n, k] != 0]
+        if 0 in best[n, k][: len(caption)]:
+            continue  # <NULL> may be a word of an untrained model; its loss is masked
+        losses = m.word_losses(FEATURES[n : n + 1], np.array([[1, *caption]]), regions=REGIONS[n : n + 1])
+        assert -scores[n, k] == pytest.approx(losses.sum(), abs=1e-10)
+
+
+DROPOUT = Dropout(0.3, 0.3, 0.3, 0.3, layers=0.3)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@every_norm
+def test_threads_change_rounding_only(size: int, norm: str) -> None:
+    m = transformer(norm=norm, dropout=DROPOUT)
+    runs = [
+        m.loss(FEATURES, CAPTIONS, np.random.default_rng(1), pool, regions=REGIONS)
+        for pool in (ThreadPool(), ThreadPool(size))
+    ]
+    assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-12)
+    assert_grads_equal(runs[1][1], runs[0][1], 1e-12)
+    assert m.loss(FEATURES, CAPTIONS, regions=REGIONS)[0] != runs[0][0]
+
+
+def test_the_parts_of_ranks_sum_to_the_batch() -> None:
+    """Each rank has the noise of its captions and images in the whole batch."""
+    m, lengths = transformer(dropout=DROPOUT), np.array([3, 2, 4, 0, 3])
+    whole, cache = m.forward(FEATURES, CAPTIONS, np.random.default_rng(1), regions=REGIONS)
+    expected, loss, total = m.backward(cache), 0.0, {name: np.zeros_like(w) for name, w in m.params.items()}
+    for rows in (np.array([0, 2]), np.array([1, 3, 4])):
+        images, index = np.unique(IMAGE[rows], return_inverse=True)
+        regions = SharedRows(REGIONS.values[images], index)
+        part = BatchPart(rows, lengths, images, len(REGIONS.values))
+        arguments = FEATURES[rows], CAPTIONS[rows], np.random.default_rng(1)
+        losses, cache = m.forward(*arguments, regions=regions, part=part)
+        loss += losses.loss
+        for name, grad in m.backward(cache).items():
+            total[name] += grad
+    assert loss == pytest.approx(whole.loss, abs=1e-12)
+    assert_grads_equal(total, expected, 1e-12)
+
+
+def test_attention_weights_are_of_the_regions_and_of_the_rest() -> None:
+    m = transformer()
+    weights = m.attention_weights(FEATURES, CAPTIONS, REGIONS)
+    assert weights.shape == (5, 4, L + 1)
+    lengths = [3, 2, 4, 0, 3]
+    for row, length in zip(weights, lengths, strict=True):
+        np.testing.assert_allclose(row[:length].sum(axis=1), 1, atol=1e-12)
+        assert not row[length:].any()
+    # an image whose regions are all far from the queries: keys that repel them
+    m.params["layer1_cross_W"][:, E : 2 * E] = 0
+    uniform = m.attention_weights(FEATURES, CAPTIONS, REGIONS)[0, 0]
+    np.testing.assert_allclose(uniform, [*[1 / (L + 2)] * L, 2 / (L + 2)], atol=1e-12)
+    with pytest.raises(DataError, match="expected a model with attention"):
+        transformer("none").attention_weights(FEATURES, CAPTIONS, None)
+    with pytest.raises(DataError, match=r"regions: expected \(images, regions, 3\) .*, got none"):
+        m.loss(FEATURES, CAPTIONS)
+
+
+def test_an_ensemble_with_a_recurrent_model() -> None:
+    members = [transformer(), recurrent("lstm", "every", "adaptive")]
+    ensemble = Ensemble(members)
+    best, scores = beam(ensemble.for_inference().step, ensemble.start(FEATURES, REGIONS), width=2, **DECODING)
+    assert np.isfinite(scores).all()
+    captions = np.concatenate([np.ones((5, 1), int), best[:, 0]], axis=1)
+    losses = ensemble.word_losses(FEATURES[:1], captions[:1], regions=REGIONS[:1])
+    assert losses.sum() == pytest.approx(-scores[0, 0], abs=1e-10)
+    weights = ensemble.attention_weights(FEATURES, captions, REGIONS)
+    mean = (
+        members[0].attention_weights(FEATURES, captions, REGIONS)
+        + members[1].attention_weights(FEATURES, captions, REGIONS)
+    ) / 2
+    np.testing.assert_allclose(weights, mean)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "lstm"])
+def test_input_gradients_are_those_of_the_embedded_words(kind: str) -> None:
+    m = transformer() if kind == "transformer" else recurrent(kind, "first", "adaptive")
+    captions = np.array([[1, 4, 5, 6, 2]])  # no word twice, so the rows of W_embed are the inputs
+    gradients = m.input_gradients(FEATURES[:1], captions, REGIONS[:1])
+    assert gradients.shape == (1, 4, m.params["W_embed"].shape[1])
+
+    def last() -> float:
+        state = m.start(FEATURES[:1], REGIONS[:1])
+        for word in captions[0, :-1]:
+            log_probs, state = m.step(np.array([word]), state)
+        return -float(log_probs[0, 2])
+
+    numeric = numeric_gradient(last, m.params["W_embed"])
+    np.testing.assert_allclose(gradients[0], numeric[captions[0, :-1]], atol=1e-8)
