@@ -54,10 +54,10 @@ class Model:
     heads: Annotated[int, "attention heads; a divisor of hidden_dim (transformer)", ">= 1"] = 8
     feed_forward_dim: Annotated[int, "dimension of the feed-forward layers (transformer)", ">= 1"] = 2048
     norm: Annotated[Literal["pre", "post"], "layer norm before or after each sublayer (transformer)"] = "pre"
-    activation: Annotated[Literal["gelu", "relu"], "activation of the feed-forward layers (transformer)"] = "gelu"
+    activation: Annotated[Literal["relu", "gelu"], "activation of the feed-forward layers (transformer)"] = "gelu"
     image_input: Annotated[
         Literal["init", "first", "every"],
-        "image as h0; first: also first input; every: each input (rnn, lstm, gru)",
+        "image as h0; first: also first input; every: also in each input",
     ] = "init"
     attention: Annotated[Literal["none", "adaptive"], "attention over image regions"] = "none"
     attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive; rnn, lstm, gru)", ">= 1"] = 256
@@ -67,9 +67,7 @@ class Model:
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
     dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
     dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive; rnn, lstm, gru)", ">= 0", "< 1"] = 0.0
-    dropout_layers: Annotated[
-        float, "dropout rate of the outputs of attention and feed-forward layers (transformer)", ">= 0", "< 1"
-    ] = 0.0
+    dropout_layers: Annotated[float, "dropout rate of the outputs of sublayers (transformer)", ">= 0", "< 1"] = 0.0
     forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps the cell state", ">= 0", "<= 1000"] = 0.0
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 

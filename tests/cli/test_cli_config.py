@@ -69,7 +69,7 @@ def test_init_reports_a_failed_write(config: Callable[..., Any]) -> None:
 def test_list_prints_name_and_description_of_each_config(config: Callable[..., Any]) -> None:
     lines = config("list").succeeded().out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(shipped())
-    assert "photos            LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
+    assert "photos              LSTM for your own photographs and captions, prepared by `captioner prepare`" in lines
 
 
 def test_schema_is_written_to_a_new_file_or_stdout(config: Callable[..., Any]) -> None:
@@ -105,10 +105,10 @@ def test_check_reports_all_problems_or_ok(config: Callable[..., Any]) -> None:
         Path(name).write_text("seed: 3\n")
         assert config("check", name) == (0, f"{printable(name)}: ok\n", "")
     Path("my.yaml").write_text("seed: -3\nsede: 3\n")
-    assert config("check", "my.yaml", "-o", "model.cell=transformer") == (
+    assert config("check", "my.yaml", "-o", "model.cell=mamba") == (
         2,
         "",
         "captioner: my.yaml:1: seed: expected an integer >= 0, got -3\n"
         "captioner: my.yaml:2: sede: unknown option (did you mean seed?)\n"
-        "captioner: -o model.cell=transformer: expected rnn, lstm or gru, got transformer\n",
+        "captioner: -o model.cell=mamba: expected rnn, lstm, gru or transformer, got mamba\n",
     )

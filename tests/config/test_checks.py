@@ -106,7 +106,14 @@ def test_other_commands_use_every_option_and_unknown_ones_are_left_to_the_parser
 @pytest.mark.parametrize("path", USED_WITH)
 def test_an_option_needs_its_other_option(path: str) -> None:
     option, (other, values) = OPTIONS[path], USED_WITH[path]
-    value = {bool: "false", int: "7", float: "0.5", Path: "/x"}[option.kind]
+    value = {
+        bool: "false",
+        int: "16",
+        float: "0.5",
+        Path: "/x",
+        str: next(c for c in (*option.choices, "") if c != option.default),
+    }
+    value = value[option.kind]
     root = [] if path == "data.root" else ["data.root=/x"]
     for choice in OPTIONS[other].choices:
         wanted = [f"{other}={choice}", f"{path}={value}"]

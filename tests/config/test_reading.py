@@ -120,7 +120,7 @@ def test_a_synonym_is_answered_in_a_section_at_the_top_level_and_in_an_override(
 
 
 def test_all_problems_are_reported_at_once_in_order() -> None:
-    lines = problems("seed: x\nmodel: {cell: transformer}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+    lines = problems("seed: x\nmodel: {cell: mamba}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
     assert [problem.split(": expected")[0].split(": unknown")[0] for problem in lines] == [
         "my.yaml:1: seed",
         "my.yaml:2: model.cell",

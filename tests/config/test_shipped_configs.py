@@ -20,8 +20,9 @@ from captioner.data.readers import Columns
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
-from captioner.layers import CELLS
+from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
+from captioner.model.decoders import DECODERS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.optim.schedules import SCHEDULES
@@ -34,7 +35,9 @@ from captioner.training.train import train
 CONFIGS = list(shipped().values())
 TABLES = {
     "data.source": SOURCES,
-    "model.cell": CELLS,
+    "model.cell": DECODERS,
+    "model.norm": ("pre", "post"),
+    "model.activation": ACTIVATIONS,
     "model.output_bias": OUTPUT_BIASES,
     "train.update_rule": UPDATE_RULES,
     "train.schedule": SCHEDULES,

@@ -61,7 +61,7 @@ REJECTED: list[tuple[Option, str, list[str]]] = [
     (BOOL, " (write false)", ["Off", "0"]),
     (BOOL, " (write true or false)", ["tRUE"]),
     (CHOICE, " (did you mean lstm?)", ["lsmt"]),
-    (CHOICE, "", ["transformer", "null"]),
+    (CHOICE, "", ["mamba", "null"]),
     (NAME, "", [""]),
     (PATH, " (contains a control character)", ["a\0b", "a\nb", "\udcff"]),
 ]

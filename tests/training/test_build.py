@@ -92,7 +92,7 @@ def test_the_model_has_the_configured_sizes_type_and_dropout(config) -> None:
     model = build_model(chosen, build_corpus(chosen))
     assert model.params["Wx"].shape == (5, 7)
     assert {w.dtype for w in model.params.values()} == {np.dtype("float64")}
-    assert model.dropout == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert model.dropout == (0.1, 0.2, 0.3, 0.4, 0.5, 0.0)
     assert model.standardizer is None
     assert model.null == 0
 

@@ -202,7 +202,8 @@ def test_another_model_is_rejected_in_one_line(
 
 
 def test_every_option_that_shapes_the_model_is_checked() -> None:
-    assert {*OTHERS, "model.attention_dim"} == {*SHAPING}
+    of_transformers = {"layers", "heads", "feed_forward_dim", "norm", "activation"}
+    assert {*OTHERS, "model.attention_dim", *(f"model.{name}" for name in of_transformers)} == {*SHAPING}
 
 
 def test_another_encoder_is_rejected_in_one_line(

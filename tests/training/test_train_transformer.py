@@ -1,0 +1,140 @@
+"""A transformer is trained, resumed, distilled and decoded by the same commands as a recurrent model."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import assert_same_arrays
+
+import captioner
+from captioner.config.yaml_io import parse
+from captioner.data.vocabulary import SPECIAL
+from captioner.errors import ConfigError
+from captioner.inference.load import open_run
+from captioner.training.resume import resume
+from captioner.training.train import train
+
+TRANSFORMER = (
+    "model.cell=transformer", "model.attention=adaptive", "model.layers=2", "model.heads=2",
+    "model.feed_forward_dim=32", "model.dropout_layers=0.2", "model.dropout_regions=0.1", "data.standardize=true",
+    "train.update_rule=adamw", "train.warmup_steps=3", "train.ema_decay=0.9", "train.captions_per_image=5",
+    "train.learning_rate=0.01", "train.log_every=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def transformer(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains a small transformer in a new folder, and returns the folder."""
+
+    def run(*overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("transformers") / "run"
+        options = [option for option in (*small, *TRANSFORMER) if not option.startswith("model.wordvec_dim")]
+        for _ in train(parse("", "", [*options, *overrides]), folder):
+            pass
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(transformer: Callable[..., Path]) -> Path:
+    return transformer("train.max_steps=14")
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(transformer: Callable[..., Path], trained: Path) -> None:
+    half = transformer("train.max_steps=5")
+    list(resume(half, ["train.max_steps=14"]))
+    assert_same_arrays(half, trained)
+    losses = [json.loads(line).get("loss") for line in (trained / "history.jsonl").read_text().splitlines()]
+    losses = [loss for loss in losses if loss is not None]
+    assert losses[-1] < losses[0]
+
+
+def test_self_critical_training_continues_from_it(transformer: Callable[..., Path], trained: Path) -> None:
+    options = ("train.objective=self_critical", f"train.init_from={trained}")
+    whole, half = transformer(*options, "train.max_steps=2"), transformer(*options, "train.max_steps=1")
+    list(resume(half, ["train.max_steps=2"]))
+    assert_same_arrays(half, whole)
+
+
+def test_initialization_with_other_heads_is_rejected_and_with_another_vocabulary_is_not(
+    transformer: Callable[..., Path], trained: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"model\.heads: expected 2 as in .*, got 4; try -o model\.heads=2"):
+        transformer(f"train.init_from={trained}", "model.heads=4", "train.max_steps=1")
+    run = transformer(f"train.init_from={trained}", "data.max_train=40", "train.max_steps=1")
+    (record,) = (
+        json.loads(line) for line in (run / "history.jsonl").read_text().splitlines() if "shared_words" in line
+    )
+    assert 0 < record["shared_words"] <= len(open_run(trained).vocab) - len(SPECIAL)
+
+
+def test_it_is_a_teacher_and_a_student(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    options = [f"-o{option}" for option in (*TRANSFORMER, "model.hidden_dim=16", "train.max_steps=2")]
+    scenes = [f"-odata.scenes.{name}={n}" for name, n in {"train": 40, "val": 10, "test": 5, "heldout": 5}.items()]
+    done = cli(
+        "distill", trained, *options, *scenes, "--teacher-set", "decode.beam_width=4", "--run", tmp_path / "student"
+    )
+    assert done.code == 0, done.err
+    assert (tmp_path / "student" / "best.h5").exists()
+
+
+def test_the_api_captions_with_maps_beams_samples_and_ensembles(
+    trained: Path, transformer: Callable[..., Path]
+) -> None:
+    other = transformer("train.max_steps=3", "seed=1")
+    data = captioner.load(trained)
+    split = data_split(trained)
+    for overrides in ([], ["decode.beam_width=3", "decode.no_repeat_ngram=2"], ["decode.method=sampling"]):
+        for runs in (trained, [trained, other]):
+            model = captioner.load(runs, overrides)
+            captions = model.caption(features=split.features[:4], regions=split.regions[:4], attention=True)
+            for caption in captions:
+                np.testing.assert_allclose(caption.attention.weights.sum(axis=1), 1, atol=1e-5)
+                assert caption.attention.maps.shape[1:] == (3, 3)
+    assert "transformer" in repr(data)
+
+
+def data_split(run: Path) -> Any:
+    from captioner.inference.load import open_corpus
+
+    return open_corpus(open_run(run)).split("val")
+
+
+def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("evaluate", trained, "--split", "val")
+    assert done.code == 0, done.err
+    assert "pointing accuracy" in done.out
+    done = cli("inspect", "gradients", trained, "--word", 5)
+    assert done.code == 0, done.err
+    title, *bars, _ = done.out.splitlines()
+    assert title.startswith(f"{trained}: transformer, loss of word 5, ")
+    assert title.endswith("gradients of words")
+    assert len(bars) == 5
+    record = json.loads(cli("inspect", "gradients", trained, "--word", 5, "--json").out)
+    assert record["norms"] is None
+    assert len(record["inputs"]) == 5
+    done = cli("sample", trained, "--split", "val", "-n", 2, "--attention", tmp_path / "maps.html")
+    assert done.code == 0, done.err
+    done = cli("report", trained, "--output", tmp_path / "report.html")
+    assert done.code == 0, done.err
+    assert "transformer, 2 layers of width 16 with 2 heads" in (tmp_path / "report.html").read_text()
+    done = cli("package", trained, "--name", "small", "--output", tmp_path / "package")
+    assert done.code == 0, done.err
+
+
+WRONG = {
+    "model.heads=3": "model.heads: expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change "
+    "model.hidden_dim)",
+    "model.wordvec_dim=7": "model.wordvec_dim: has no effect with model.cell transformer, only with rnn, lstm or gru",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_wrong_options_are_one_line(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("", "", ["model.cell=transformer", override])
+    assert str(caught.value) == f"-o {override}: {WRONG[override]}"
