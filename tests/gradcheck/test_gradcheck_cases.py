@@ -10,10 +10,20 @@ import numpy as np
 import pytest
 
 from captioner.config.options import Config, Data, Model
-from captioner.gradcheck.cases import LAYERS, VARIANTS, check_gradients, layer_case, model_case
+from captioner.gradcheck.cases import (
+    ATTENTION,
+    LAYERS,
+    MODELS,
+    VARIANTS,
+    Variant,
+    check_gradients,
+    layer_case,
+    model_case,
+)
 from captioner.gradcheck.numeric import CheckResult, check
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 
@@ -22,6 +32,7 @@ SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
 SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
 DROPOUT = {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}
 EVERY = "model, attention, image every"
+TRANSFORMER = dataclasses.replace(SIZES, cell="transformer", region=6, attention="adaptive", **MODELS["transformer"][0])
 PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
 
 
@@ -50,8 +61,9 @@ GRADIENTS = [(name, array) for name, layer in LAYERS.items() for array in layer.
 
 def model_gradients(cell: str) -> list[tuple[str, str]]:
     """Every gradient of the configured model and of its variants."""
-    variants = {"model": {}, **{name: variant.sizes for name, variant in VARIANTS.items()}}
-    base = Sizes(vocab=7, feature=4, wordvec=3, hidden=3, cell=cell)
+    small, table = MODELS[cell]
+    variants = {"model": {}, **{name: variant.sizes for name, variant in table.items()}}
+    base = dataclasses.replace(Sizes(vocab=7, feature=4, wordvec=3, hidden=3, cell=cell), **small)
     shapes = {name: dataclasses.replace(base, **sizes).shapes() for name, sizes in variants.items()}
     return [(f"{name} ({cell})", array) for name, arrays in shapes.items() for array in arrays]
 
@@ -75,13 +87,13 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, array: str, fault: Callabl
 
 
 def plant_in_model(monkeypatch: pytest.MonkeyPatch, array: str, fault: Callable[[Array], Array]) -> None:
-    loss = CaptioningRNN.loss
+    loss = CaptioningModel.loss
 
-    def faulty(self: CaptioningRNN, *args: Any, **options: Any) -> tuple[float, dict[str, Array]]:
+    def faulty(self: CaptioningModel, *args: Any, **options: Any) -> tuple[float, dict[str, Array]]:
         value, grads = loss(self, *args, **options)
         return value, {name: fault(grad) if name == array else grad for name, grad in grads.items()}
 
-    monkeypatch.setattr(CaptioningRNN, "loss", faulty)
+    monkeypatch.setattr(CaptioningModel, "loss", faulty)
 
 
 def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
@@ -114,8 +126,9 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
         ("rnn", {**DROPOUT, **SMALL}, True),
         ("lstm", {"wordvec_dim": 2, "hidden_dim": 1}, False),
         ("gru", {}, False),
+        ("transformer", {"activation": "relu", "dropout_layers": 0.5}, False),
     ],
-    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru"],
+    ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru", "transformer"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
     results = list(check_gradients(config(cell=cell, **options), full))
@@ -162,7 +175,19 @@ def test_a_fault_in_a_model_gradient_is_detected(
     assert failed(check(case, rng)) == [("model", array)]
 
 
-@pytest.mark.parametrize(("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b")])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("array", TRANSFORMER.shapes())
+def test_a_fault_in_a_transformer_gradient_is_detected(array: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_in_model(monkeypatch, array, FAULTS["one_element"])
+    rng = np.random.default_rng(0)
+    variant = Variant({**ATTENTION, "norm": norm}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3))
+    case = model_case("model", config(), variant, TRANSFORMER, rng)
+    assert failed(check(case, rng)) == ([("model", array)] if array in case.arrays else [])
+
+
+@pytest.mark.parametrize(
+    ("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b"), ("transformer", "layer1_W1")]
+)
 def test_a_fault_is_detected_in_every_variant_of_the_model(
     cell: str, array: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

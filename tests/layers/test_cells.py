@@ -12,12 +12,13 @@ from minimal_gated_unit import MGU
 from captioner.config.options import Config, Model
 from captioner.errors import UsageError
 from captioner.export.tensor_names import to_params, to_tensors
-from captioner.gradcheck.cases import check_gradients
+from captioner.gradcheck.cases import MODELS, check_gradients
 from captioner.layers import CELLS
 from captioner.layers.cell import CellState, StepCache, step_backward, step_forward
 from captioner.layers.lstm import sigmoid
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.decoders import DECODERS
+from captioner.model.parameters import PARAMETERS, Sizes, initial_params
 
 Array = np.ndarray
 N, D, H = 3, 2, 5
@@ -98,7 +99,8 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     """The model trains, decodes and passes the gradient check with it."""
     monkeypatch.setitem(CELLS, "mgu", MGU)
     monkeypatch.setattr("captioner.gradcheck.cases.LAYERS", {})
-    monkeypatch.setattr("captioner.gradcheck.cases.VARIANTS", {})
+    for table in (PARAMETERS, DECODERS, MODELS):  # tables with a row for each cell
+        monkeypatch.setitem(table, "mgu", table["gru"])
     config = dataclasses.replace(
         Config(), model=Model(cell="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]
@@ -111,9 +113,11 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
     features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])
     state, total = model.start(features), 0.0
-    with pytest.raises(UsageError, match="expected rnn, lstm, gru in exported files, got mgu; use a checkpoint"):
+    with pytest.raises(
+        UsageError, match="expected rnn, lstm, gru, transformer in exported files, got mgu; use a checkpoint"
+    ):
         to_tensors(model)
-    with pytest.raises(UsageError, match="expected rnn, lstm, gru in exported files, got mgu"):
+    with pytest.raises(UsageError, match="expected rnn, lstm, gru, transformer in exported files, got mgu"):
         to_params({}, sizes)
     for t in range(3):
         log_probs, state = model.step(captions[:, t], state)

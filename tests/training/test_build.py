@@ -114,7 +114,7 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
 
 def test_a_cell_without_the_gate_needs_a_forget_bias_of_0(config, corpus) -> None:
     """The option may be in a shipped config, from which `-o` cannot remove it."""
-    with pytest.raises(ConfigError, match=r"^model\.forget_bias: the cell gru has no forget gate; set it to 0$"):
+    with pytest.raises(ConfigError, match=r"^model\.forget_bias: the decoder gru has no forget gate; set it to 0$"):
         build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru"]), corpus)
     build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru", "model.forget_bias=0"]), corpus)
 
