@@ -101,9 +101,9 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
     _, cache = model.forward(*batch, None, pool)
     dscores, _, forced = cache
     grads = model.backward(cache, pool)
-    scan, cell, p = forced.scan, model.cell, params
+    scan, cell, p = forced.decoder.scan, model.cell, params
     assert scan.ids is not None
-    packing, hidden, (N, F), V = scan.packing, forced.hidden, batch.features.shape, shape.vocab
+    packing, hidden, (N, F), V = scan.packing, forced.outputs.hidden, batch.features.shape, shape.vocab
     P, U, D, H, G = len(hidden), len(scan.inputs), shape.wordvec, shape.hidden, cell.gates
     size = sum(w.size for w in params.values())
     steps = len(packing.steps[0])
@@ -147,7 +147,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
 
     def entropy(worker: int) -> None:
         rows = shards[worker]
-        cross_entropy(scores[rows], forced.targets[rows], scale[rows], p["b_vocab"])
+        cross_entropy(scores[rows], forced.outputs.targets[rows], scale[rows], p["b_vocab"])
 
     def adam(worker: int) -> None:
         update(rule, weights, grads, slots, Hyper(RATE), 1, 1.0, Shard(worker, pool.size))
@@ -178,7 +178,7 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
              lambda: matmul(states[0][packing.previous].T, dah, split_gates(out["Wh"], G))),
         part("sums by word", 0, P * G * H + U * G * H + U * D + V * D,
              partial(word_embedding_backward, by_row, (scan.ids, (U, G, H))),
-             partial(word_embedding_backward, out["x"], forced.words)),
+             partial(word_embedding_backward, out["x"], forced.words.embedding)),
         part("dx and dWx", 4 * U * D * G * H, 2 * (U * D + D * G * H + U * G * H),
              partial(matmul, dprojected, p["Wx"].T, out["x"]), partial(matmul, scan.inputs.T, dprojected, out["Wx"])),
         part("norms of gradients and parameters", 0, 2 * size,
