@@ -241,7 +241,7 @@ CHECKPOINT: Mapping[str, Change] = {
     "config: another width": _config("hidden_dim: 16", "hidden_dim: 17"),
     "config: a vast width": _config("hidden_dim: 16", "hidden_dim: 9000000000000"),
     "config: a vast data set": _config("train: 40", "train: 9000000000000"),
-    "config: another cell": _config("cell: lstm", "cell: rnn"),
+    "config: another cell": _config("decoder: lstm", "decoder: rnn"),
     "config: another precision": _config("dtype: float32", "dtype: float64"),
     "config: an unknown option": _config("seed: ", "sead: "),
     "config: an alias": _config("seed: 0", "seed: &a 0"),

@@ -226,7 +226,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "data.max_captions_per_image": choice(None, None, 1, 2),
     "data.max_train": choice(None, None, 23, 40),
     "data.memory_mib": choice(1, 1024),
-    "model.cell": choice("rnn", "lstm", "gru"),
+    "model.decoder": choice("rnn", "lstm", "gru"),
     "model.wordvec_dim": choice(4, 7, 12),
     "model.hidden_dim": choice(4, 9, 12),
     "model.image_input": choice("init", "first", "every"),
@@ -293,7 +293,7 @@ def sample_config(rng: np.random.Generator, fixed: Mapping[str, Any], start: Pat
     Self-critical training starts from `start`.
     """
     values = {name: choose(rng) for name, choose in SAMPLERS.items()} | dict(fixed)
-    if values["model.cell"] != "lstm":
+    if values["model.decoder"] != "lstm":
         del values["model.forget_bias"]
     if values.get("data.source") == "prepared":
         del values["model.attention"]  # it has no regions

@@ -117,7 +117,7 @@ _TREE = build({"data.root": Path("/a b"), "train.patience": 3, "train.schedule":
 SEEDS = (
     dump(_TREE).encode(),
     dump(Config()).encode(),
-    b"seed: 1\nmodel: {cell: rnn, hidden_dim: 8}\ntrain:\n  epochs: 3\n",
+    b"seed: 1\nmodel: {decoder: rnn, hidden_dim: 8}\ntrain:\n  epochs: 3\n",
 )
 
 
@@ -196,7 +196,7 @@ def _aliases(depth: int) -> str:
 Texts: TypeAlias = tuple[str | bytes, ...]
 REFUSED: Mapping[str, Texts] = {
     "anchors, aliases and merge keys": (
-        _aliases(12), "seed: &x 1", "seed: &x 1\nthreads: *x", "model: &m {cell: rnn}\ntrain:\n  <<: *m",
+        _aliases(12), "seed: &x 1", "seed: &x 1\nthreads: *x", "model: &m {decoder: rnn}\ntrain:\n  <<: *m",
         "train:\n  <<: {epochs: 3}",
     ),
     "a key twice": ("seed: 1\nseed: 2", "train: {epochs: 1}\ntrain: {epochs: 2}", 'seed: 1\n"seed": 2'),

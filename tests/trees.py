@@ -77,7 +77,7 @@ def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int],
 def model(seed: int, cell: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64) -> CaptioningRNN:
     """A model with random parameters and F = 4."""
     assert cell in CELLS
-    sizes, rng = Sizes(vocab=vocab, feature=4, wordvec=3, hidden=hidden, cell=cell), np.random.default_rng(seed)
+    sizes, rng = Sizes(vocab=vocab, feature=4, wordvec=3, hidden=hidden, decoder=cell), np.random.default_rng(seed)
     return CaptioningRNN(
         sizes, {name: rng.standard_normal(shape).astype(dtype) for name, shape in sizes.shapes().items()}
     )

@@ -20,7 +20,7 @@ def config() -> None:
 
     \b
     Example:
-      captioner config show -o model.cell=rnn
+      captioner config show -o model.decoder=rnn
     """
 
 
@@ -114,7 +114,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
 
     \b
     Example:
-      captioner config show -o model.cell=rnn -o train.epochs=3
+      captioner config show -o model.decoder=rnn -o train.epochs=3
     """
     from captioner.config.yaml_io import dump, load
 

@@ -48,13 +48,15 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
         output.warnings(restored.warnings)
         corpus = open_corpus(restored)
         reach = gradient_norms(restored.model, corpus.split(split), word)
-        cell = restored.config.model.cell
+        decoder = restored.config.model.decoder
         if as_json:
-            output.record({"run": str(run), "cell": cell, "split": split, "word": word, **reach._asdict()})
+            output.record({"run": str(run), "decoder": decoder, "split": split, "word": word, **reach._asdict()})
             continue
         norms = reach.norms or reach.inputs
         maximum, of = max(norms), "words" if reach.norms is None else "hidden states and words"
-        output.result(f"{run}: {cell}, loss of word {word}, {reach.captions:,} captions of {split}, gradients of {of}")
+        output.result(
+            f"{run}: {decoder}, loss of word {word}, {reach.captions:,} captions of {split}, gradients of {of}"
+        )
         for back, norm in enumerate(norms):
             length = 1 + math.log10(norm / maximum) / DECADES if norm and maximum else 0.0
             second = "" if reach.norms is None else f" {reach.inputs[back]:>9.2e}"

@@ -101,7 +101,7 @@ def _started(event: Started) -> list[str]:
     initial = event.initialization if not event.step else None
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
-        f"{config.model.cell}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
+        f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]

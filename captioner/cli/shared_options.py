@@ -61,7 +61,7 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
     return _overrides("-o", "--set", "overrides", help=what)
 
 
-override_option = example_override_option("model.cell=rnn")
+override_option = example_override_option("model.decoder=rnn")
 teacher_override_option = _overrides(
     "--teacher-set", "teacher_overrides", used_by="the teachers",
     help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",

@@ -68,7 +68,7 @@ CONSTRAINTS = (
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint("model.heads", "model.hidden_dim",
-               lambda c: c.model.cell != "transformer" or c.model.hidden_dim % c.model.heads == 0,
+               lambda c: c.model.decoder != "transformer" or c.model.hidden_dim % c.model.heads == 0,
                "expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change model.hidden_dim)"),
     Constraint("train.objective", "train.init_from",
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
@@ -93,7 +93,7 @@ CONSTRAINTS = (
 TRAINED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 SHAPING = (
-    *("data.standardize", "model.cell", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
+    *("data.standardize", "model.decoder", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
     *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim", "model.norm"),
     "model.activation",
 )
@@ -128,15 +128,15 @@ ADAM = ("adam", "adamw")
 TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 STORED = ("cs231n", "prepared")
 USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
-    **{f"model.{name}": ("model.cell", RECURRENT) for name in ("wordvec_dim", "image_input")},
-    **{f"model.{name}": ("model.cell", ("transformer",)) for name in TRANSFORMER},
+    **{f"model.{name}": ("model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input")},
+    **{f"model.{name}": ("model.decoder", ("transformer",)) for name in TRANSFORMER},
     "data.root": ("data.source", STORED),
     "data.memory_mib": ("data.source", STORED),
     "data.cs231n.pca": ("data.source", ("cs231n",)),
     "model.attention_dim": ("model.attention", ("adaptive",)),
     "model.dropout_regions": ("model.attention", ("adaptive",)),
     "model.dropout_keys": ("model.attention", ("adaptive",)),
-    "model.forget_bias": ("model.cell", ("lstm",)),
+    "model.forget_bias": ("model.decoder", ("lstm",)),
     "distill.captions_per_image": ("train.objective", ("distillation",)),
     "distill.references": ("train.objective", ("distillation",)),
     "train.momentum": ("train.update_rule", ("sgd_momentum",)),

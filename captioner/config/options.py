@@ -47,7 +47,7 @@ class Data:
 class Model:
     """The captioning model: a decoder over an image feature."""
 
-    cell: Annotated[Literal["rnn", "lstm", "gru", "transformer"], "decoder"] = "lstm"
+    decoder: Annotated[Literal["rnn", "lstm", "gru", "transformer"], "decoder"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D) (rnn, lstm, gru)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H), width of a transformer", ">= 1"] = 512
     layers: Annotated[int, "layers (transformer)", ">= 1", "<= 100"] = 3

@@ -190,7 +190,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "model.attention": "attention_type attn use_attention",
     "model.attention_dim": "att_dim att_hid_size attention_size attn_dim",
     "model.activation": "activation_fn ffn_activation",
-    "model.cell": "architecture cell_type decoder_type rnn_type",
+    "model.decoder": "architecture cell cell_type decoder_type rnn_type",
     "model.dropout_embedding": "dropout_words embedding_dropout embed_dropout",
     "model.dropout_features": "dropout_image image_dropout feature_dropout",
     "model.dropout_layers": "residual_dropout resid_pdrop",
@@ -231,7 +231,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "decode.length_penalty": "alpha_length len_norm len_penalty length_norm length_normalisation length_normalization "
     "length_power lenpen lp_alpha",
     "decode.max_length": "max_len max_new_tokens max_tokens",
-    "decode.method": "decoder decoding_strategy do_sample sampler strategy",
+    "decode.method": "decoding_strategy do_sample sampler strategy",
     "decode.min_length": "min_len min_new_tokens min_tokens",
     "decode.no_repeat_ngram": "block_ngram_repeat block_trigrams ngram_blocking no_repeat no_repeat_ngram_size",
     "decode.suppress_words": "bad_words bad_words_ids ban banned_words suppress suppress_tokens",

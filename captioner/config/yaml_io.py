@@ -9,6 +9,7 @@ shipped config. The last override of an option wins.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -30,6 +31,8 @@ FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECTIONS: Mapping[str, str] = sections()
+RENAMED = re.compile(r"^(\s+\"?)cell(\"?:)", re.MULTILINE)
+"""The former name of model.decoder in a saved config: YAML, or JSON with one option per line."""
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
 # Unsupported YAML features: a test of a parse event, and the name of the feature.
 UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
@@ -104,6 +107,16 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def parse_saved(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
+    """Read the Config that any version of captioner has saved: as `parse`, with the present names of options."""
+    return parse(RENAMED.sub(r"\1decoder\2", text), name, overrides, folder)
+
+
+def load_saved(path: Path) -> Config:
+    """Read the config.yaml of a run, as `parse_saved`."""
+    return parse_saved(_read_file(path), str(path), (), path.parent)
 
 
 def dump(config: Config, *, comments: bool = False) -> str:
@@ -233,7 +246,7 @@ def _of_override(text: str) -> Setting:
         value = value.rstrip()
     content: Scalar | str = Scalar(value)
     if not equals:
-        content = "expected key=value, such as model.cell=rnn"
+        content = "expected key=value, such as model.decoder=rnn"
     elif path not in OPTIONS:
         content = _unknown(path, path in SECTIONS)
     elif not value:

@@ -53,7 +53,7 @@ def model_card(facts: CardFacts) -> str:
 def front_matter(facts: CardFacts) -> str:
     """Return the front matter, which Hugging Face reads, between its two fences."""
     config, options = facts.model.config, facts.options
-    tags = ["captioner", "image-captioning", config.model.cell, "numpy"]
+    tags = ["captioner", "image-captioning", config.model.decoder, "numpy"]
     values: dict[str, Any] = {
         "license": options.license,
         "language": [options.language],

@@ -121,10 +121,10 @@ class CardFacts:
     @property
     def description(self) -> str:
         """One line about the model, as plain text."""
-        cell, words = self.model.config.model.cell.upper(), len(self.model.vocab) - len(SPECIAL)
+        decoder, words = self.model.config.model.decoder.upper(), len(self.model.vocab) - len(SPECIAL)
         on = f", trained on {self.dataset}" if self.options.dataset else ""
         return printable(
-            f"{cell} image captioner{on}; {words:,} words, {self.model.model.parameter_count:,} parameters", LINE
+            f"{decoder} image captioner{on}; {words:,} words, {self.model.model.parameter_count:,} parameters", LINE
         )
 
 

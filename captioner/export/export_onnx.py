@@ -71,8 +71,8 @@ def build_onnx_model(name: str, model: CaptioningModel, decoding: Decoding, meta
     """
     from onnx import checker, numpy_helper, parser
 
-    check_cell(model.sizes.cell, PARTS)
-    parts = PARTS[model.sizes.cell]
+    check_cell(model.sizes.decoder, PARTS)
+    parts = PARTS[model.sizes.decoder]
     text = GRAPHS[name](Shape(model.sizes, parts, *TYPES[str(model.dtype)]), decoding)
     versions = f'"" : {OPSET}, "{DOMAIN}" : 1'
     domain = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
@@ -100,7 +100,7 @@ def _weights(model: CaptioningModel) -> Params:
     return {
         **model.params,
         **statistics,
-        **PARTS[model.sizes.cell].weights(model.params, model.sizes),
+        **PARTS[model.sizes.decoder].weights(model.params, model.sizes),
         **{f"axis_{axis}": np.array([axis], np.int64) for axis in range(3)},
     }
 

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump, parse
+from captioner.config.yaml_io import dump, parse_saved
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, DataError, quoted
 from captioner.inference.package_info import BASE_MODELS, DATA_SET, parse_base_models
@@ -82,7 +82,7 @@ def _read_config(values: Any, where: str) -> Config:
         got = sorted(values) if isinstance(values, dict) else values
         raise ValueError(f"config: expected the sections {', '.join(SECTIONS)}, got {quoted(got)}")
     # JSON is YAML; one option per line gives the messages useful line numbers
-    return _without_path(parse(json.dumps(values, indent=1, ensure_ascii=False), "config"))
+    return _without_path(parse_saved(json.dumps(values, indent=1, ensure_ascii=False), "config"))
 
 
 def _without_path(config: Config) -> Config:

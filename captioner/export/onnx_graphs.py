@@ -184,7 +184,7 @@ def start_nodes(shape: Shape) -> str:
     """Compute `h_start` (and `c_start`), `image_ax` and `keys` of features and regions."""
     projected, started = ([f"{name}_{end}" for name in shape.states] for end in ("0", "start"))
     to_start = "".join(f"\n    {name} = Identity({before})" for name, before in zip(started, projected, strict=True))
-    names = {"cell": shape.sizes.cell, "first": ", ".join(started), "projected": ", ".join(projected)}
+    names = {"cell": shape.sizes.decoder, "first": ", ".join(started), "projected": ", ".join(projected)}
     return (
         image_nodes(shape)
         + """
@@ -207,7 +207,7 @@ def step_nodes(shape: Shape) -> str:
     ax_word = Add(x_product, b)
     ah = MatMul(h, Wh)"""
         + f"\n    ax = {'Add(ax_word, image_ax)' if shape.sizes.image == 'every' else 'Identity(ax_word)'}"
-        + f"\n    {next_state} = captioner.{shape.sizes.cell}(ax, ah, {state})"
+        + f"\n    {next_state} = captioner.{shape.sizes.decoder}(ax, ah, {state})"
         + (ATTENTION if shape.sizes.attends else "\n    output = Identity(h_next)")
         + """
     score_product = MatMul(output, W_vocab)
@@ -368,11 +368,11 @@ def recurrent_weights(p: Params, sizes: Sizes) -> Params:
 
 RECURRENT: Mapping[str, Parts] = {
     cell: Parts(
-        lambda sizes: dict.fromkeys(STATES[: LAYERS[sizes.cell].states], "[N, H]"),
+        lambda sizes: dict.fromkeys(STATES[: LAYERS[sizes.decoder].states], "[N, H]"),
         recurrent_constants,
         start_nodes,
         step_nodes,
-        lambda sizes: (CELLS[sizes.cell],),
+        lambda sizes: (CELLS[sizes.decoder],),
         recurrent_weights,
     )
     for cell in CELLS

@@ -88,13 +88,13 @@ SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
 def check_cell(cell: str, cells: Collection[str]) -> None:
     """Raises: UsageError for a cell that is not one of the cells of an exported format."""
     if cell not in cells:
-        raise UsageError(f"model.cell: expected {', '.join(cells)} in exported files, got {cell}; use a checkpoint")
+        raise UsageError(f"model.decoder: expected {', '.join(cells)} in exported files, got {cell}; use a checkpoint")
 
 
 def tensor_names(sizes: Sizes) -> dict[str, str]:
     """Return the name of the tensor of each parameter. Raises: UsageError, as `check_cell`."""
-    check_cell(sizes.cell, EXPORTED)
-    if sizes.cell in GATE_ORDER:
+    check_cell(sizes.decoder, EXPORTED)
+    if sizes.decoder in GATE_ORDER:
         return {name: NAMES[name] for name in sizes.shapes()}
     names = dict(TRANSFORMER)
     for i in range(sizes.layers):
@@ -108,7 +108,7 @@ def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     shapes = {names[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
     widths = {"feature": sizes.feature} | ({"region": sizes.region} if sizes.attends else {})
     statistics = {f"{part}_{name}": (width,) for part, width in widths.items() for name in Standardizer._fields}
-    second = {SECOND_BIAS: shapes[BIAS]} if sizes.cell in GATE_ORDER else {}
+    second = {SECOND_BIAS: shapes[BIAS]} if sizes.decoder in GATE_ORDER else {}
     return {**shapes, **second, **statistics}
 
 
@@ -120,7 +120,7 @@ def to_tensors(model: CaptioningModel) -> dict[str, Array]:
     Raises: UsageError, as `check_cell`.
     """
     sizes, names, tensors = model.sizes, tensor_names(model.sizes), {}
-    order = GATE_ORDER.get(sizes.cell)
+    order = GATE_ORDER.get(sizes.decoder)
     for name, w in model.params.items():
         ordered = _reorder(w, order) if order and name in GATED else w
         tensors[names[name]] = np.ascontiguousarray(_turned(name, ordered))
@@ -144,10 +144,10 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
     Raises: DataError if the second bias cannot be added to the first; UsageError, as `check_cell`.
     """
     names = tensor_names(sizes)
-    if sizes.cell not in GATE_ORDER:
+    if sizes.decoder not in GATE_ORDER:
         return {name: np.ascontiguousarray(_turned(name, tensors[tensor])) for name, tensor in names.items()}
-    order = np.argsort(GATE_ORDER[sizes.cell])
-    second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.cell, 0) * sizes.hidden
+    order = np.argsort(GATE_ORDER[sizes.decoder])
+    second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.decoder, 0) * sizes.hidden
     if inside and second[-inside:].any():
         raise DataError(
             f"{SECOND_BIAS}: expected 0 for the gate n of the GRU (the last {inside:,} numbers), since captioner's GRU "

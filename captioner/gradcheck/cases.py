@@ -260,7 +260,7 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
     if config.data.standardize:
         standardizers = [Standardizer(rng.standard_normal(n), 0.5 + rng.random(n)) for n in (sizes.feature, REGION)]
     options = variant.dropout, standardizers[0], variant.smoothing, standardizers[1]
-    model = DECODERS[sizes.cell](sizes, params, 0, *options)
+    model = DECODERS[sizes.decoder](sizes, params, 0, *options)
     features = rng.standard_normal((CAPTIONS, sizes.feature))
     captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
     for n, caption in enumerate(captions):
@@ -284,13 +284,13 @@ def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]
     options = config.model
     hidden = min(options.hidden_dim, MAX_HIDDEN)
     wordvec = min(options.wordvec_dim, MAX_WORDVEC)
-    names = options.cell, options.image_input, options.attention
+    names = options.decoder, options.image_input, options.attention
     sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
     rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
         yield from check(layer_case(name, layer, sizes, rng), rng, full)
     configured = Variant({}, build_dropout(config), config.train.label_smoothing)
-    small, variants = MODELS[sizes.cell]
+    small, variants = MODELS[sizes.decoder]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
     for name, variant in {"model": configured, **variants}.items():
-        yield from check(model_case(f"{name} ({sizes.cell})", config, variant, sizes, rng), rng, full)
+        yield from check(model_case(f"{name} ({sizes.decoder})", config, variant, sizes, rng), rng, full)

@@ -72,7 +72,9 @@ class Captioner:
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
         words = len(self.loaded.vocab) - len(SPECIAL)
-        return f"Captioner({str(self.loaded.path)!r}: {config.model.cell}, {words:,} words, encoder {meta.encoder!r})"
+        return (
+            f"Captioner({str(self.loaded.path)!r}: {config.model.decoder}, {words:,} words, encoder {meta.encoder!r})"
+        )
 
     def with_decoding(self, options: Decode) -> Captioner:
         """Return a Captioner with other decoding options, which shares the model, its workers and the re-ranker."""

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config, Model
-from captioner.config.yaml_io import parse
+from captioner.config.yaml_io import parse_saved
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
@@ -93,10 +93,10 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     meta = saved.meta
     where = f"the config in {path}"
     try:
-        as_saved, vocab = parse(meta.config, where), Vocab(meta.words)
+        as_saved, vocab = parse_saved(meta.config, where), Vocab(meta.words)
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
-    config = parse(meta.config, where, overrides) if overrides else as_saved
+    config = parse_saved(meta.config, where, overrides) if overrides else as_saved
     values = ((option, attrgetter(option)(as_saved), attrgetter(option)(config)) for option in FIXED)
     settled = [
         f"-o {option}: expected {saved} as in {path}, got {value}; start a new run to change it"
@@ -153,7 +153,7 @@ def _load_packaged(path: Path) -> Checkpoint:
 def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
     m = config.model
     return Sizes(
-        *(vocab, feature, m.wordvec_dim, m.hidden_dim, m.cell, m.image_input, m.attention, region, m.attention_dim),
+        *(vocab, feature, m.wordvec_dim, m.hidden_dim, m.decoder, m.image_input, m.attention, region, m.attention_dim),
         *(m.layers, m.heads, m.feed_forward_dim, m.norm, m.activation),
     )
 
@@ -170,7 +170,7 @@ def assemble_model(
     """Assemble the configured model with these parameters and standardizers."""
     features, regions = standardizers
     options = build_dropout(config), features, config.train.label_smoothing, regions
-    return DECODERS[sizes.cell](sizes, params, null, *options)
+    return DECODERS[sizes.decoder](sizes, params, null, *options)
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -279,7 +279,7 @@ def check_width(loaded: LoadedModel, width: int, where: str) -> None:
 
 def _describe_recurrent(m: Model) -> dict[str, str]:
     return {
-        "decoder": f"{m.cell}, {m.hidden_dim:,} units",
+        "decoder": f"{m.decoder}, {m.hidden_dim:,} units",
         "word embedding": f"{m.wordvec_dim:,} dimensions",
         "image input": m.image_input,
         "attention": m.attention if m.attention == "none" else f"{m.attention}, keys of {m.attention_dim} dimensions",
@@ -288,7 +288,7 @@ def _describe_recurrent(m: Model) -> dict[str, str]:
 
 def _describe_transformer(m: Model) -> dict[str, str]:
     return {
-        "decoder": f"{m.cell}, {m.layers} layers of width {m.hidden_dim:,} with {m.heads} heads",
+        "decoder": f"{m.decoder}, {m.layers} layers of width {m.hidden_dim:,} with {m.heads} heads",
         "feed-forward layers": f"{m.feed_forward_dim:,} dimensions, {m.activation}, {m.norm}-norm",
         "memory": "image feature" if m.attention == "none" else "image feature and regions",
     }
@@ -309,7 +309,7 @@ def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
     is_standardized = isinstance(model, CaptioningModel) and model.standardizer is not None
     return {
-        **DESCRIPTIONS[m.cell](m),
+        **DESCRIPTIONS[m.decoder](m),
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{model.parameter_count:,} ({dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",

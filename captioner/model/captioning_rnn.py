@@ -37,7 +37,7 @@ class CaptioningRNN(CaptioningModel):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.cell = CELLS[self.sizes.cell]
+        self.cell = CELLS[self.sizes.decoder]
 
     def start(self, features: Array, regions: SharedRows | None = None) -> State:
         """Return the state before the first word.

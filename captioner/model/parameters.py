@@ -33,7 +33,7 @@ class Sizes:
     feature: int
     wordvec: int
     hidden: int
-    cell: str = "lstm"
+    decoder: str = "lstm"
     image: str = "init"
     attention: str = "none"
     region: int = 0
@@ -51,12 +51,12 @@ class Sizes:
 
     def shapes(self) -> Shapes:
         """Return the shapes of all parameters, in the order in which they are initialized."""
-        return PARAMETERS[self.cell].shapes(self)
+        return PARAMETERS[self.decoder].shapes(self)
 
 
 def recurrent_shapes(sizes: Sizes) -> Shapes:
     """Return the shapes by CS231n's names, in the order in which CS231n initializes them."""
-    gates, image_input = CELLS[sizes.cell].gates * sizes.hidden, IMAGE_INPUTS[sizes.image]
+    gates, image_input = CELLS[sizes.decoder].gates * sizes.hidden, IMAGE_INPUTS[sizes.image]
     shapes: Shapes = {
         "W_embed": (sizes.vocab, sizes.wordvec),
         "W_proj": (sizes.feature, sizes.hidden),
@@ -141,7 +141,7 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
     def initial(name: str, shape: tuple[int, ...]) -> Array:
         if len(shape) == 1:
             return np.full(shape, name.rpartition("_")[2].startswith("gamma"), dtype)
-        divisor = PARAMETERS[sizes.cell].embed_divisor(sizes) if name == "W_embed" else np.sqrt(shape[0])
+        divisor = PARAMETERS[sizes.decoder].embed_divisor(sizes) if name == "W_embed" else np.sqrt(shape[0])
         return (normal(shape) / divisor).astype(dtype)
 
     return {name: initial(name, shape) for name, shape in sizes.shapes().items()}
@@ -152,7 +152,7 @@ def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
 
     Source: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", section 2.2.
     """
-    gate = PARAMETERS[sizes.cell].forget
+    gate = PARAMETERS[sizes.decoder].forget
     if gate is not None:
         params["b"][gate * sizes.hidden : (gate + 1) * sizes.hidden] += bias
 

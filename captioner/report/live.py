@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from captioner.config.yaml_io import parse
+from captioner.config.yaml_io import parse_saved
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError
 from captioner.inference.load import open_run
@@ -78,7 +78,7 @@ class LiveReport:
         self._config = version
         self.use(None, None)
         try:
-            config = parse(read_text(self.run.config), str(self.run.config))
+            config = parse_saved(read_text(self.run.config), str(self.run.config))
             corpus = build_corpus(config)
             train = build_training_corpus(config, corpus, self.run.captions).split("train")
             self.use(corpus, build_plan(config, train).span)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from captioner.config.yaml_io import config_differences, parse
+from captioner.config.yaml_io import config_differences, parse_saved
 from captioner.errors import printable
 from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
@@ -68,7 +68,7 @@ def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str =
     Raises: CaptionerError if there is neither a config nor a model.
     """
     run = RunFolder(folder)
-    config = loaded.config if loaded is not None else parse(read_text(run.config), str(run.config))
+    config = loaded.config if loaded is not None else parse_saved(read_text(run.config), str(run.config))
     summary, history = read_json_object(run.summary), read_history(folder)
     steps = summary.get("steps")
     has_ended = isinstance(steps, int) and steps >= history.last_step  # the last step may not be a logged one

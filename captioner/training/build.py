@@ -49,8 +49,8 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
-    if config.model.forget_bias and PARAMETERS[sizes.cell].forget is None:
-        raise ConfigError([f"model.forget_bias: the decoder {sizes.cell} has no forget gate; set it to 0"])
+    if config.model.forget_bias and PARAMETERS[sizes.decoder].forget is None:
+        raise ConfigError([f"model.forget_bias: the decoder {sizes.decoder} has no forget gate; set it to 0"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)

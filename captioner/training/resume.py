@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.values import write
-from captioner.config.yaml_io import dump, load, parse
+from captioner.config.yaml_io import dump, load_saved, parse_saved
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
@@ -139,7 +139,7 @@ def check_config(run: RunFolder, restored: Restored) -> None:
     """
     if not run.config.exists():
         return
-    edited, saved = load(run.config), parse(restored.meta.config, f"the config in {restored.path}")
+    edited, saved = load_saved(run.config), parse_saved(restored.meta.config, f"the config in {restored.path}")
     if edited in (saved, restored.config):
         return
     values = ((option, attrgetter(path)(saved), attrgetter(path)(edited)) for path, option in OPTIONS.items())

@@ -48,7 +48,7 @@ def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--format onnx -o model.cell=rnn", "model.cell has no effect on export; it uses decode.*"),
+        ("--format onnx -o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
         ("--format onnx --dtype float16", "--dtype float16: unsupported by --format onnx"),
         ("--format npz", "'npz' is not one of 'onnx', 'safetensors'"),
         ("--format safetensors -o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),

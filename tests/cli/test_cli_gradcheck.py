@@ -23,7 +23,7 @@ def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None
 
 
 def test_a_full_check_of_another_cell(cli: Callable[..., Any]) -> None:
-    done = cli("gradcheck", "--full", "-o", "model.cell=rnn", *SMALL).succeeded()
+    done = cli("gradcheck", "--full", "-o", "model.decoder=rnn", *SMALL).succeeded()
     _, *lines, last = done.out.splitlines()
     assert last.startswith(f"PASS: {len(lines)} gradients, maximum relative error ")
     assert {line.split()[-3] for line in lines} == {"elements"}

@@ -104,7 +104,7 @@ def test_overrides_of_decoding_are_packaged_and_others_refused(
     cli: Callable[..., Any], tiny_run: Path, tmp_path: Path
 ) -> None:
     words = ("package", tiny_run, "--output", tmp_path / "model")
-    cli(*words, "-o", "model.cell=rnn").failed(2, "model.cell has no effect on package")
+    cli(*words, "-o", "model.decoder=rnn").failed(2, "model.decoder has no effect on package")
     done = cli(*words, "-o", "decode.beam_width=4", "-o", "decode.consensus=3")
     assert done.code == 0
     assert done.err.startswith("captioner: warning: decode.consensus: set to 0 (was 3); ")

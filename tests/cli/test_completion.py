@@ -27,7 +27,7 @@ def completed(args: list[str], incomplete: str, kind: type[ShellComplete] = ZshC
 
 @pytest.mark.parametrize(
     ("command", "count"),
-    [(["train"], 7), (["config", "show"], 7), (["sample", "run"], 0), (["gradcheck", "--full"], 6)],
+    [(["train"], 8), (["config", "show"], 8), (["sample", "run"], 0), (["gradcheck", "--full"], 7)],
 )
 @pytest.mark.parametrize("option", ["-o", "--set"])
 def test_the_keys_that_a_command_uses_are_completed_with_their_descriptions(
@@ -48,8 +48,8 @@ def test_every_key_is_completed() -> None:
 @pytest.mark.parametrize(
     ("incomplete", "values"),
     [
-        ("model.cell=", ["rnn", "lstm", "gru"]),
-        ("model.cell=l", ["lstm"]),
+        ("model.decoder=", ["rnn", "lstm", "gru", "transformer"]),
+        ("model.decoder=l", ["lstm"]),
         ("data.standardize=", ["true", "false"]),
         ("train.patience=", ["null"]),
         ("train.update_rule=sgd", ["sgd", "sgd_momentum"]),
@@ -81,14 +81,14 @@ def test_run_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("line", "word", "expected"),
     [
-        ("captioner train -o model.ce", "model.ce", ["plain,model.cell="]),
-        ("captioner train -o model.cell=", "", ["plain,rnn", "plain,lstm", "plain,gru"]),
-        ("captioner train -o model.cell=r", "r", ["plain,rnn"]),
-        ("captioner train --set=model.cell=r", "r", ["plain,rnn"]),
-        ("captioner train --set=model.ce", "model.ce", ["plain,model.cell="]),
-        ("captioner train -o seed=3 -o model.cell=r", "r", ["plain,rnn"]),
+        ("captioner train -o model.de", "model.de", ["plain,model.decoder="]),
+        ("captioner train -o model.decoder=", "", ["plain,rnn", "plain,lstm", "plain,gru", "plain,transformer"]),
+        ("captioner train -o model.decoder=r", "r", ["plain,rnn"]),
+        ("captioner train --set=model.decoder=r", "r", ["plain,rnn"]),
+        ("captioner train --set=model.de", "model.de", ["plain,model.decoder="]),
+        ("captioner train -o seed=3 -o model.decoder=r", "r", ["plain,rnn"]),
         # `=` is not a break character
-        ("captioner train -o model.cell=r", "model.cell=r", ["plain,model.cell=rnn"]),
+        ("captioner train -o model.decoder=r", "model.decoder=r", ["plain,model.decoder=rnn"]),
         ("captioner train --ove", "--ove", ["plain,--overfit", "plain,--overwrite"]),
         ("captioner data sum", "sum", ["plain,summary"]),
         ("captioner train -c ", "", ["file,"]),
@@ -126,8 +126,8 @@ def test_a_key_and_its_value_are_completed_in_a_shell(name: str, tmp_path: Path)
     try:
         os.write(terminal, first + f'eval "$(_CAPTIONER_COMPLETE={name}_source captioner)"\necho "re"ady\n'.encode())
         _read_until(terminal, "\nready")
-        os.write(terminal, b"captioner config show -o model.ce\tr\t | grep cell\n")
-        _read_until(terminal, "  cell: rnn")
+        os.write(terminal, b"captioner config show -o model.de\tr\t | grep decoder\n")
+        _read_until(terminal, "  decoder: rnn")
     finally:
         os.close(terminal)
         os.kill(child, signal.SIGKILL)

@@ -16,7 +16,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").touch()
     Path("old.html").touch()
     Path("file.HTM").write_text("mine")
-    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  cell: mamba\n")
+    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  decoder: mamba\n")
     content = Path("run/last.h5").read_bytes()
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
@@ -26,9 +26,9 @@ CONFIG = {
     "train -c nope.yaml": "nope.yaml: not found (captioner config init FILE writes a new one)",
     "train -c empty": "empty: expected a regular file, got a folder",
     "train -c wrong.yaml": "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
-    "wrong.yaml:4: model.cell: expected rnn, lstm, gru or transformer, got mamba",
+    "wrong.yaml:4: model.decoder: expected rnn, lstm, gru or transformer, got mamba",
     "train -o model.hidden_dim=-2": "-o model.hidden_dim=-2: expected an integer >= 1, got -2",
-    "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.cell=rnn",
+    "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.decoder=rnn",
     "evaluate run -o decode.length=0": "-o decode.length=0: unknown option (did you mean decode.max_length?)",
     "data summary scenes -o data.scenes.train=1000000000000": "-o data.scenes.train=1000000000000: expected an integer "
     ">= 1 and <= 100000, got 1000000000000",
@@ -44,8 +44,8 @@ CONFIG = {
     # options without effect
     "sample run -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, "
     "decode.*",
-    "evaluate run -o model.cell=rnn -o seed=3 -o decode.beam_width=2": "-o model.cell=rnn: model.cell has no effect on "
-    "evaluate; it uses threads, data.*, decode.*\n"
+    "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "-o model.decoder=rnn: model.decoder has no "
+    "effect on evaluate; it uses threads, data.*, decode.*\n"
     "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
     "inspect gradients run -o decode.beam_width=2": "-o decode.beam_width=2: decode.beam_width has no effect on "
     "inspect gradients; it uses data.*",

@@ -32,7 +32,7 @@ UNKNOWN = {
     "sample run --num-beams 3": "try -o decode.beam_width=3",
     "sample run --seed 3": "try -o decode.seed=3",
     "evaluate run --beam_width 3": "try -o decode.beam_width=3",
-    "gradcheck --cell rnn": "try -o model.cell=rnn",
+    "gradcheck --cell rnn": "try -o model.decoder=rnn",
     "config show --lr 3": "try -o train.learning_rate=3",
 }
 """What is suggested for the first option of a command that is unknown."""

@@ -107,7 +107,7 @@ def test_any_override_gives_a_config_or_a_config_error(option: Option, equals: s
         "train: {learning_rate: 1e" + "9" * 65_000 + "}",
         "train: {learning_rate: 1e-" + "9" * 65_000 + "}",
         "? " + "a" * 65_000 + "\n: 1",
-        "model: {cell: " + "l" * 65_000 + "}",
+        "model: {decoder: " + "l" * 65_000 + "}",
         "a: {}\n" * 10_000,
         "!" * 65_000,
         "'" * 65_001,

@@ -127,11 +127,11 @@ def test_an_option_needs_its_other_option(path: str) -> None:
 
 
 def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
-    parse("", "", ["train.momentum=0.9", "model.cell=rnn", "model.forget_bias=0", "data.root=null"])
+    parse("", "", ["train.momentum=0.9", "model.decoder=rnn", "model.forget_bias=0", "data.root=null"])
     text = dump(Config()).replace("momentum: 0.9", "momentum: 0.5")
     assert parse(text, "my.yaml", ["train.epochs=3"]).train.momentum == 0.5
 
 
 def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:
-    overrides = ["model.attention=adaptive", "model.dropout_keys=0.1", "model.dropout_regions=0.1", "model.cell=gru"]
+    overrides = ["model.attention=adaptive", "model.dropout_keys=0.1", "model.dropout_regions=0.1", "model.decoder=gru"]
     check_used(overrides, "gradcheck")

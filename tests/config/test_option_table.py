@@ -47,7 +47,7 @@ def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(op
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("model.cell", "rnn, lstm, gru or transformer"),
+        ("model.decoder", "rnn, lstm, gru or transformer"),
         ("train.update_rule", "sgd, sgd_momentum, rmsprop, adam or adamw"),
         ("model.hidden_dim", "an integer >= 1"),
         ("train.learning_rate", "a number > 0"),
@@ -80,7 +80,7 @@ def test_one_line_adds_an_option() -> None:
 
 
 def test_build_sets_values_and_keeps_the_other_defaults() -> None:
-    values = {"seed": 3, "data.scenes.train": 5, "model.cell": "rnn", "data.root": Path("/x")}
+    values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn", "data.root": Path("/x")}
     config = build(values)
     for path, option in OPTIONS.items():
         assert attrgetter(path)(config) == values.get(path, option.default)
@@ -179,7 +179,7 @@ def test_an_unknown_name_is_refused_by_both(section: str, name: str, value: Any)
 
 
 def test_documents_that_both_accept_or_refuse() -> None:
-    for document in (None, {}, {"train": None}, {"data": {"scenes": None}}, nested({"model.cell": "rnn"})):
+    for document in (None, {}, {"train": None}, {"data": {"scenes": None}}, nested({"model.decoder": "rnn"})):
         assert loads(document)
         VALIDATOR.validate(document)
     for document in ([], "lstm", {"train": []}, {"model": "lstm"}):

@@ -30,9 +30,9 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         ("train:\n  optimizer: adam", "2: train.optimizer: unknown option (did you mean train.update_rule?)"),
         ("lr: 0.1", "1: lr: unknown option (did you mean train.learning_rate?)"),
         ("zzz: 3", "1: zzz: unknown option (captioner config show prints all options)"),
-        ("modle:\n  cell: rnn", "1: modle: unknown section (did you mean model?)"),
+        ("modle:\n  decoder: rnn", "1: modle: unknown section (did you mean model?)"),
         ("scenes: {seed: 1}", "1: scenes: unknown section (did you mean data.scenes?)"),
-        ("model.cell: rnn", "1: model.cell: expected a name without a dot; write cell below model:"),
+        ("model.decoder: rnn", "1: model.decoder: expected a name without a dot; write decoder below model:"),
         ("<<: {seed: 1}", "1: <<: unknown section (captioner config show prints all options)"),
         ("train:\n\n  learning_rate: -1", "3: train.learning_rate: expected a number > 0, got -1"),
         ("seed:\n  3.0", "1: seed: expected an integer >= 0, got 3.0 (write 3)"),
@@ -48,7 +48,7 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         ("{seed: 1, seed: 1}", "1: seed: given twice, first in line 1; keep one"),
         ("model: {}\nmodel: {}", "2: model: given twice, first in line 1; keep one"),
         ("seed: &x 1", "1: unsupported anchor (&name); write plain values"),
-        ("model:\n  &x cell: rnn", "2: unsupported anchor (&name); write plain values"),
+        ("model:\n  &x decoder: rnn", "2: unsupported anchor (&name); write plain values"),
         ("seed: !!int 1", "1: unsupported tag (!name); write plain values"),
         ("seed: ! 1", "1: unsupported tag (!name); write plain values"),
         ("!!python/object/apply:os.system ['true']", "1: unsupported tag (!name); write plain values"),
@@ -92,10 +92,10 @@ def test_aliases_are_rejected_before_they_expand() -> None:
     [
         ("model.hidden_dim=-2", "expected an integer >= 1, got -2"),
         ("hidden_dim=2", "unknown option (did you mean model.hidden_dim?)"),
-        ("model=rnn", "expected an option, got a section; set one of its options, such as model.cell"),
+        ("model=rnn", "expected an option, got a section; set one of its options, such as model.decoder"),
         ("train.patience=", "expected an integer >= 1 or null after the =, got nothing"),
-        ("train.patience", "expected key=value, such as model.cell=rnn"),
-        ("", "expected key=value, such as model.cell=rnn"),
+        ("train.patience", "expected key=value, such as model.decoder=rnn"),
+        ("", "expected key=value, such as model.decoder=rnn"),
         ("lr=0.1", "unknown option (did you mean train.learning_rate?)"),
         ("decode.num_beams=3", "unknown option (did you mean decode.beam_width?)"),
         (
@@ -120,10 +120,10 @@ def test_a_synonym_is_answered_in_a_section_at_the_top_level_and_in_an_override(
 
 
 def test_all_problems_are_reported_at_once_in_order() -> None:
-    lines = problems("seed: x\nmodel: {cell: mamba}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+    lines = problems("seed: x\nmodel: {decoder: mamba}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
     assert [problem.split(": expected")[0].split(": unknown")[0] for problem in lines] == [
         "my.yaml:1: seed",
-        "my.yaml:2: model.cell",
+        "my.yaml:2: model.decoder",
         "my.yaml:3: trane",
         "-o seed=y",
         "-o a=b",
@@ -207,14 +207,14 @@ def test_an_empty_text_gives_the_defaults(text: str) -> None:
 @pytest.mark.usefixtures("either_loader")
 def test_reads_options_of_every_depth_and_kind() -> None:
     text = "seed: 7\r\ndata: {scenes: {train: 40}, root: no, standardize: true}\rtrain:\n  learning_rate: 1e-2\n"
-    config = parse(text, "my.yaml", ["model.cell=rnn", "train.patience = 3", "train.patience=null"], Path("/"))
+    config = parse(text, "my.yaml", ["model.decoder=rnn", "train.patience = 3", "train.patience=null"], Path("/"))
     expected = {
         "seed": 7,
         "data.scenes.train": 40,
         "data.root": Path("/no"),
         "data.standardize": True,
         "train.learning_rate": 1e-2,
-        "model.cell": "rnn",
+        "model.decoder": "rnn",
     }
     assert config == build(expected)
 

@@ -35,7 +35,7 @@ from captioner.training.train import train
 CONFIGS = list(shipped().values())
 TABLES = {
     "data.source": SOURCES,
-    "model.cell": DECODERS,
+    "model.decoder": DECODERS,
     "model.norm": ("pre", "post"),
     "model.activation": ACTIVATIONS,
     "model.output_bias": OUTPUT_BIASES,

@@ -13,7 +13,7 @@ from captioner.errors import JOINERS, printable
 
 INT, FLOAT, BOOL = OPTIONS["train.max_steps"], OPTIONS["train.clip_norm"], OPTIONS["decode.suppress_unk"]
 SEED, DECAY, NAME, PATH, CHOICE = (
-    OPTIONS[path] for path in ("seed", "train.weight_decay", "validate.split", "data.root", "model.cell")
+    OPTIONS[path] for path in ("seed", "train.weight_decay", "validate.split", "data.root", "model.decoder")
 )
 
 

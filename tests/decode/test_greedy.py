@@ -61,7 +61,7 @@ def test_finished_captions_leave_the_batch() -> None:
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 @pytest.mark.parametrize("decode", [greedy, partial(beam, width=3)], ids=["greedy", "beam"])
 def test_captions_do_not_depend_on_the_batch(decode: Any, cell: str) -> None:
-    sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, cell=cell)
+    sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, decoder=cell)
     rng = np.random.default_rng(3)
     params = {name: 6 * w for name, w in initial_params(sizes, rng.standard_normal, np.float64).items()}
     params["W_embed"] *= 16

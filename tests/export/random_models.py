@@ -32,7 +32,7 @@ def random_run(
     seed: int = 0,
 ) -> Path:
     """Write a run folder with a best checkpoint, and return the folder."""
-    kind = f"model.cell={cell}", f"model.image_input={image}", f"model.attention={attention}"
+    kind = f"model.decoder={cell}", f"model.image_input={image}", f"model.attention={attention}"
     small = ["model.hidden_dim=7", "model.wordvec_dim=4", "data.standardize=true"]
     if cell == "transformer":
         small = ["model.hidden_dim=6", "model.heads=3", "model.layers=2", "model.feed_forward_dim=5", small[-1]]

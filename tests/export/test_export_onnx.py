@@ -150,7 +150,7 @@ def test_files_contain_vocabulary_encoder_and_no_path(tmp_path: Path) -> None:
         (text,) = session(file).get_modelmeta().custom_metadata_map.values()
         metadata = json.loads(text)
         assert metadata["words"] == list(WORDS)
-        assert (metadata["encoder"], metadata["config"]["model"]["cell"]) == ("drawn", "lstm")
+        assert (metadata["encoder"], metadata["config"]["model"]["decoder"]) == ("drawn", "lstm")
         assert not re.search(rb"private|photos|a machine|" + str(tmp_path).encode(), file.read_bytes())
 
 

@@ -119,12 +119,12 @@ def test_wrong_metadata(fields: dict[str, Any], expected: str, content: Content,
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"cell": "mamba"}, "model.cell: expected rnn, lstm, gru or transformer, got 'mamba'"),
+        ({"decoder": "mamba"}, "model.decoder: expected rnn, lstm, gru or transformer, got 'mamba'"),
         ({"hidden_dim": 1 << 60}, "as the metadata implies"),
         ({"hidden_dim": -1}, "model.hidden_dim: expected an integer >= 1"),
         ({"hiden_dim": 7}, "model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
         ({"attention": "adaptive"}, "region_dim: expected at least 1 for model.attention adaptive, got 0"),
-        ({"cell": {"deep": [1]}}, "model.cell"),
+        ({"decoder": {"deep": [1]}}, "model.decoder"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], expected: str, content: Content, path: Path) -> None:

@@ -32,7 +32,9 @@ SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=4)
 SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
 DROPOUT = {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}
 EVERY = "model, attention, image every"
-TRANSFORMER = dataclasses.replace(SIZES, cell="transformer", region=6, attention="adaptive", **MODELS["transformer"][0])
+TRANSFORMER = dataclasses.replace(
+    SIZES, decoder="transformer", region=6, attention="adaptive", **MODELS["transformer"][0]
+)
 PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
 
 
@@ -63,7 +65,7 @@ def model_gradients(cell: str) -> list[tuple[str, str]]:
     """Every gradient of the configured model and of its variants."""
     small, table = MODELS[cell]
     variants = {"model": {}, **{name: variant.sizes for name, variant in table.items()}}
-    base = dataclasses.replace(Sizes(vocab=7, feature=4, wordvec=3, hidden=3, cell=cell), **small)
+    base = dataclasses.replace(Sizes(vocab=7, feature=4, wordvec=3, hidden=3, decoder=cell), **small)
     shapes = {name: dataclasses.replace(base, **sizes).shapes() for name, sizes in variants.items()}
     return [(f"{name} ({cell})", array) for name, arrays in shapes.items() for array in arrays]
 
@@ -131,7 +133,7 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
     ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru", "transformer"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
-    results = list(check_gradients(config(cell=cell, **options), full))
+    results = list(check_gradients(config(decoder=cell, **options), full))
     assert failed(results) == []
     assert [(result.case, result.array) for result in results] == [*GRADIENTS, *model_gradients(cell)]
     assert {result.check for result in results} == ({"elements"} if full else {"direction"})
@@ -170,7 +172,7 @@ def test_a_fault_in_a_model_gradient_is_detected(
 ) -> None:
     plant_in_model(monkeypatch, array, fault)
     rng = np.random.default_rng(0)
-    sizes = dataclasses.replace(SIZES, cell=cell)
+    sizes = dataclasses.replace(SIZES, decoder=cell)
     case = model_case("model", config(), VARIANTS[EVERY], sizes, rng)
     assert failed(check(case, rng)) == [("model", array)]
 
@@ -193,7 +195,7 @@ def test_a_fault_is_detected_in_every_variant_of_the_model(
 ) -> None:
     plant_in_model(monkeypatch, array, FAULTS["scaled"])
     expected = [(case, name) for case, name in model_gradients(cell) if name == array]
-    assert failed(check_gradients(config(cell=cell, **SMALL))) == expected
+    assert failed(check_gradients(config(decoder=cell, **SMALL))) == expected
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])

@@ -69,5 +69,5 @@ def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
     assert max(line.count("#") for line in bars) == 36
     assert factor.strip().startswith("mean factor per step: ")
     norms = json.loads(cli("inspect", "gradients", tiny_run, "--word", 5, "--json").out)
-    assert norms["cell"] == "lstm"
+    assert norms["decoder"] == "lstm"
     assert [f"{norm:.2e}" for norm in norms["norms"]] == [line.split()[3] for line in bars]

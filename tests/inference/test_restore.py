@@ -55,7 +55,7 @@ def test_overrides_change_the_config(tiny_run: Path) -> None:
     assert restored.model.dropout.hidden == 0.5
 
 
-@pytest.mark.parametrize("override", ["model.cell=rnn", "model.hidden_dim=8", "model.dtype=float64"])
+@pytest.mark.parametrize("override", ["model.decoder=rnn", "model.hidden_dim=8", "model.dtype=float64"])
 def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^-o model.* as in {tiny_run}/last.h5, got .*; start a new run"):
         restore(tiny_run / "last.h5", [override])

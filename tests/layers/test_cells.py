@@ -102,13 +102,13 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     for table in (PARAMETERS, DECODERS, MODELS):  # tables with a row for each cell
         monkeypatch.setitem(table, "mgu", table["gru"])
     config = dataclasses.replace(
-        Config(), model=Model(cell="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
+        Config(), model=Model(decoder="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]
     rows = [row for row in check_gradients(config, full=True) if row.case == "model (mgu)"]
     assert len(rows) == 8
     assert all(row.passed for row in rows), rows
 
-    sizes = Sizes(vocab=7, feature=4, wordvec=3, hidden=5, cell="mgu")
+    sizes = Sizes(vocab=7, feature=4, wordvec=3, hidden=5, decoder="mgu")
     rng = np.random.default_rng(0)
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
     features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])

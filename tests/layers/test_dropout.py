@@ -79,7 +79,7 @@ def test_dropout_preserves_the_mean_loss_near_0() -> None:
 
 def test_word_dropout_is_independent_at_each_position() -> None:
     """Word vectors of size 1: the loss reveals how many of three positions are dropped."""
-    shape = Sizes(vocab=3, feature=1, wordvec=1, hidden=1, cell="rnn")
+    shape = Sizes(vocab=3, feature=1, wordvec=1, hidden=1, decoder="rnn")
     params = initial_params(shape, np.zeros, np.float64)
     params["W_embed"][1], params["Wx"][0], params["W_vocab"][0] = 1, 1, [0, 1, 2]
     m = CaptioningRNN(shape, params, dropout=Dropout(words=0.5))

@@ -61,11 +61,11 @@ def by_hand(
         h, c = images[n] @ p["W_proj"] + p["b_proj"], np.zeros(H)
         vector = np.zeros(0) if m.sizes.image == "init" else images[n] @ p["W_image"] + p["b_image"]
         if m.sizes.image == "first":
-            h, c = cell_by_hand(m.sizes.cell, p, vector, h, c)
+            h, c = cell_by_hand(m.sizes.decoder, p, vector, h, c)
         extra = vector if m.sizes.image == "every" else np.zeros(0)
         losses.append([])
         for t, (word, target) in enumerate(pairwise(caption)):
-            h, c = cell_by_hand(m.sizes.cell, p, np.concatenate([p["W_embed"][word], extra]), h, c)
+            h, c = cell_by_hand(m.sizes.decoder, p, np.concatenate([p["W_embed"][word], extra]), h, c)
             out = h
             if m.attends:
                 keys = np.maximum(0, REGIONS.values[IMAGE[n]] @ p["W_key"] + p["b_key"])

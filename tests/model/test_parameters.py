@@ -27,7 +27,7 @@ def test_shapes() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_parameters(cell: str, dtype: type) -> None:
-    big = Sizes(vocab=200, feature=150, wordvec=120, hidden=100, cell=cell)
+    big = Sizes(vocab=200, feature=150, wordvec=120, hidden=100, decoder=cell)
     params = initial_params(big, np.random.default_rng(0).standard_normal, dtype)
     assert {name: w.shape for name, w in params.items()} == big.shapes()
     assert {w.dtype for w in params.values()} == {np.dtype(dtype)}
@@ -50,7 +50,7 @@ def test_the_forget_bias_keeps_the_cell_state() -> None:
 
 @pytest.mark.parametrize(("cell", "before", "after"), [("lstm", 5, 10), ("rnn", 0, 0)])
 def test_the_forget_bias_is_added_to_the_forget_gate(cell: str, before: int, after: int) -> None:
-    sizes = dataclasses.replace(SIZES, cell=cell)
+    sizes = dataclasses.replace(SIZES, decoder=cell)
     params = {"b": np.ones(sizes.shapes()["b"])}
     add_forget_bias(params, sizes, 0.5)
     assert np.flatnonzero(params["b"] != 1).tolist() == list(range(before, after))

@@ -85,7 +85,7 @@ def test_max_captions_per_image_selects_the_first_captions_of_every_image(config
 
 
 def test_the_model_has_the_configured_sizes_type_and_dropout(config) -> None:
-    options = ["model.cell=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
+    options = ["model.decoder=rnn", "model.wordvec_dim=5", "model.hidden_dim=7", "model.dtype=float64"]
     names = ("features", "embedding", "hidden", "regions", "keys")
     dropout = ["model.attention=adaptive", *(f"model.dropout_{name}=0.{i}" for i, name in enumerate(names, 1))]
     chosen = config(*options, *dropout)
@@ -115,8 +115,8 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
 def test_a_cell_without_the_gate_needs_a_forget_bias_of_0(config, corpus) -> None:
     """The option may be in a shipped config, from which `-o` cannot remove it."""
     with pytest.raises(ConfigError, match=r"^model\.forget_bias: the decoder gru has no forget gate; set it to 0$"):
-        build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru"]), corpus)
-    build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.cell=gru", "model.forget_bias=0"]), corpus)
+        build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.decoder=gru"]), corpus)
+    build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.decoder=gru", "model.forget_bias=0"]), corpus)
 
 
 def test_the_initial_forget_gate_bias(config, corpus) -> None:

@@ -120,15 +120,15 @@ def test_an_ensemble_of_two_writes_its_own_captions(
 @pytest.mark.parametrize(
     "options",
     [
-        ("model.cell=rnn", "model.image_input=first"),
-        ("model.cell=gru", "model.image_input=every", "data.standardize=true"),
+        ("model.decoder=rnn", "model.image_input=first"),
+        ("model.decoder=gru", "model.image_input=every", "data.standardize=true"),
         ("model.attention=adaptive", "model.attention_dim=8", "train.captions_per_image=3"),
     ],
 )
 def test_every_model_can_teach_itself(options: Sequence[str], small: Sequence[str], tmp_path: Path) -> None:
     list(train(parse("", "", [*small, *options, "train.max_steps=2"]), tmp_path / "run"))
     teacher = randomize(tmp_path / "run", scale=0.1)
-    for name, more in (("same", ()), ("new", ("train.init_from=null", "model.cell=lstm", "model.attention=none"))):
+    for name, more in (("same", ()), ("new", ("train.init_from=null", "model.decoder=lstm", "model.attention=none"))):
         list(distill([teacher], tmp_path / name, (*STUDENT, *more, "train.max_steps=2"), BEAM))
         list(resume(tmp_path / name, ["train.max_steps=3"]))
 

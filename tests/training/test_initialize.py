@@ -179,7 +179,7 @@ def test_new_words_are_as_improbable_as_trained_ones(tiny_run: Path) -> None:
 
 
 OTHERS = {
-    "model.cell": ("gru", "expected lstm", "got gru"),
+    "model.decoder": ("gru", "expected lstm", "got gru"),
     "model.wordvec_dim": ("9", "expected 16", "got 9"),
     "model.hidden_dim": ("9", "expected 16", "got 9"),
     "model.image_input": ("every", "expected init", "got every"),

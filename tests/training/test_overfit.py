@@ -44,7 +44,7 @@ def source(request: pytest.FixtureRequest, write_coco: Callable[..., Path], tmp_
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_every_source_and_cell_can_overfit(cell: str, source: list[str], new_run: Path) -> None:
-    events = list(overfit(config(4, *source, f"model.cell={cell}", "train.batch_size=3"), new_run))
+    events = list(overfit(config(4, *source, f"model.decoder={cell}", "train.batch_size=3"), new_run))
     outcome = outcome_of(events)
     assert outcome["captions"] == 4
     assert outcome["passed"] is True

@@ -171,7 +171,7 @@ def test_standardization_is_saved_with_the_model(train_small, new_run: Path) -> 
 @pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
 def test_every_update_rule_can_be_resumed(rule: str, train_run: TrainRun) -> None:
-    options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.cell=rnn")
+    options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.decoder=rnn")
     whole, half = train_run(*options, "train.max_steps=4"), train_run(*options, "train.max_steps=2")
     list(resume(half, ["train.max_steps=4"]))
     assert_same_arrays(half, whole)
@@ -262,7 +262,7 @@ def test_the_checkpoint_of_a_diverging_run_is_finite(rate: str, train_small, new
 
 LARGE = ("model.hidden_dim=192", "model.wordvec_dim=96", "train.batch_size=64", "train.max_steps=6")
 """Sizes large enough that the thread pool splits the work."""
-BLOCKED = ("model.hidden_dim=512", "model.cell=lstm", "train.batch_size=64", "train.max_steps=4")
+BLOCKED = ("model.hidden_dim=512", "model.decoder=lstm", "train.batch_size=64", "train.max_steps=4")
 """Sizes at which several block widths differ in speed, by an amount that load changes."""
 BUSY = "import numpy as np, sys; x = np.ones((600, 600)); print(flush=True)\nwhile True: x @ x"
 

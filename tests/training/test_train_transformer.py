@@ -18,7 +18,7 @@ from captioner.training.resume import resume
 from captioner.training.train import train
 
 TRANSFORMER = (
-    "model.cell=transformer", "model.attention=adaptive", "model.layers=2", "model.heads=2",
+    "model.decoder=transformer", "model.attention=adaptive", "model.layers=2", "model.heads=2",
     "model.feed_forward_dim=32", "model.dropout_layers=0.2", "model.dropout_regions=0.1", "data.standardize=true",
     "train.update_rule=adamw", "train.warmup_steps=3", "train.ema_decay=0.9", "train.captions_per_image=5",
     "train.learning_rate=0.01", "train.log_every=1",
@@ -129,12 +129,13 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
 WRONG = {
     "model.heads=3": "model.heads: expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change "
     "model.hidden_dim)",
-    "model.wordvec_dim=7": "model.wordvec_dim: has no effect with model.cell transformer, only with rnn, lstm or gru",
+    "model.wordvec_dim=7": "model.wordvec_dim: has no effect with model.decoder transformer, only with rnn, lstm or "
+    "gru",
 }
 
 
 @pytest.mark.parametrize("override", WRONG)
 def test_wrong_options_are_one_line(override: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse("", "", ["model.cell=transformer", override])
+        parse("", "", ["model.decoder=transformer", override])
     assert str(caught.value) == f"-o {override}: {WRONG[override]}"
