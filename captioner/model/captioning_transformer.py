@@ -26,7 +26,6 @@ from captioner.parallel.thread_pool import ThreadPool
 class Cache(NamedTuple):
     scale: float
     decoder: DecoderCache
-    caption: Array
 
 
 class CaptioningTransformer(CaptioningModel):
@@ -80,7 +79,7 @@ class CaptioningTransformer(CaptioningModel):
         arguments = x, caption_table(packing), memory, memory.slots[packing.order]
         noise = self.dropout.layers, rng, words.positions
         hidden, cache = decoder_forward(self.params, self.sizes, *arguments, *noise, pool)
-        return hidden, Cache(scale, cache, packing.caption)
+        return hidden, Cache(scale, cache)
 
     def _decode_backward(self, dhidden: Array, cache: Cache, pool: ThreadPool) -> tuple[Array, Params]:
         dx, grads = decoder_backward(dhidden, cache.decoder, pool)
@@ -125,9 +124,8 @@ class _Groups:
     """Rows grouped by the memory that they share, which is one row per memory while no beams share it."""
 
     def __init__(self, memory: SharedRows) -> None:
-        self.index, count = memory.index, len(memory.values)
-        self.are_single = len(self.index) == count and bool((self.index == np.arange(count)).all())
-        self._groups = group_rows(self.index, count)
+        self._groups = group_rows(memory.index, len(memory.values))
+        self._are_single = np.array_equal(memory.index, np.arange(len(memory.values)))
 
     def attend(self, q: Array, pairs: Array, heads: int) -> Array:
         """Attend with each row to the keys and values of its memory.
@@ -135,9 +133,9 @@ class _Groups:
         Shapes: q (N, E), pairs (M, T, 2 E) -> (N, E).
         """
         width, groups = q.shape[1], self._groups
-        padded = q[:, None] if self.are_single else groups.pad(q[groups.rows])
+        padded = q[:, None] if self._are_single else groups.pad(q[groups.rows])
         context, _ = attend(padded, pairs[..., :width], pairs[..., width:], heads)
-        if self.are_single:
+        if self._are_single:
             return context[:, 0]
         out = np.empty_like(q)
         out[groups.rows] = groups.unpad(context)
