@@ -50,7 +50,7 @@ class Model:
     decoder: Annotated[Literal["rnn", "lstm", "gru", "transformer"], "decoder"] = "lstm"
     wordvec_dim: Annotated[int, "dimension of the word embedding (D) (rnn, lstm, gru)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H), width of a transformer", ">= 1"] = 512
-    layers: Annotated[int, "layers (transformer)", ">= 1", "<= 100"] = 3
+    layers: Annotated[int, "layers (transformer)", ">= 1", "<= 24"] = 3
     heads: Annotated[int, "attention heads; a divisor of hidden_dim (transformer)", ">= 1"] = 8
     feed_forward_dim: Annotated[int, "dimension of the feed-forward layers (transformer)", ">= 1"] = 2048
     norm: Annotated[Literal["pre", "post"], "layer norm before or after each sublayer (transformer)"] = "pre"

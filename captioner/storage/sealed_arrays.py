@@ -19,7 +19,7 @@ from captioner.storage.hdf5 import new_file, not_as_written
 from captioner.storage.sealed import SIZE, Seal
 
 T = TypeVar("T")
-MAX_OBJECTS = 1000
+MAX_OBJECTS = 2000
 KINDS = {"f": "floats", "fi": "numbers"}
 """The name of the arrays of a file in messages, by `Seal.dtype_kinds`."""
 

@@ -139,3 +139,9 @@ def test_wrong_options_are_one_line(override: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse("", "", ["model.decoder=transformer", override])
     assert str(caught.value) == f"-o {override}: {WRONG[override]}"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_has_the_arrays_of_the_most_layers(transformer: Callable[..., Path]) -> None:
+    run = transformer("model.layers=24", "model.feed_forward_dim=2", "model.hidden_dim=4", "train.max_steps=1")
+    assert len(open_run(run).params) > 400
