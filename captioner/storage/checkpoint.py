@@ -19,7 +19,7 @@ from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
-"""Maximum characters of the identity of an encoder, and maximum of a number, in metadata."""
+"""Maximum characters of a fingerprint, and maximum of a number, in metadata."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Meta:
             raise ValueError("environment: expected printable strings")
         if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
             raise ValueError("probe: expected numbers")
-        for name in ("encoder", "fingerprint", "train_fingerprint"):
+        for name in ("fingerprint", "train_fingerprint"):
             if printable(values[name], MAX_TEXT) != values[name]:
                 raise ValueError(f"{name}: expected at most {MAX_TEXT} printable characters, got {values[name]!r:.40}")
         if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):

@@ -116,7 +116,8 @@ def test_hostile_content_and_names_of_files_are_escaped(key: str, cli: Callable[
     folder = ON_DISK[key].encode(errors="surrogateescape")[:200].decode(errors="surrogateescape")
     Path(folder).mkdir()
     # a config rejects paths with control characters, so only the long name is used for the run
-    place = folder if key == "very long" else os.fspath(tmp_path)
+    place = folder if key == "very long" else os.fspath(tmp_path / "plain")
+    os.makedirs(place, exist_ok=True)
     hostile_set(Path(place, "set.h5"), HOSTILE[key])
     succeeded = 0
     for command in PRINTING:
