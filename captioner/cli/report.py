@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -134,7 +135,8 @@ def _check_run(run: Path) -> str:
     from captioner.training.run_folder import LOCK, RunFolder
 
     if os.path.isfile(run):
-        remedy = f"; try captioner report {run.parent} --follow" if RunFolder(run.parent).holds_run() else ""
+        remedy = f"; try captioner report {shlex.quote(str(run.parent))} --follow"
+        remedy = remedy if RunFolder(run.parent).holds_run() else ""
         raise UsageError(f"{run}: expected a run folder, got a file{remedy}")
     hint = nearest_runs(run)
     if not os.path.isdir(run):
@@ -142,9 +144,10 @@ def _check_run(run: Path) -> str:
             raise UsageError(f"{run}: folder not found; expected a run folder{hint}")
         return f"{run}: not found yet; waiting for a training run{hint}"
     folder = RunFolder(run)
-    if folder.best.exists() and not folder.config.exists():
+    if folder.best.exists() and not folder.last.exists() and not folder.history.exists():
         raise UsageError(
-            f"{run}: an imported model has no training to follow; try captioner report {run} --output report.html"
+            f"{run}: an imported model has no training to follow; "
+            f"try captioner report {shlex.quote(str(run))} --output report.html"
         )
     if not folder.holds_run() and not folder.captions.exists() and set(os.listdir(run)) - {LOCK}:
         raise UsageError(f"{run}: expected a run folder from `captioner train`, got one with other files{hint}")

@@ -16,12 +16,16 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class History:
-    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds."""
+    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds.
+
+    `problem` names the damaged lines of the history, if there are any.
+    """
 
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
     speeds: list[dict[str, Any]]
+    problem: str = ""
 
     @property
     def last_step(self) -> int:
@@ -37,7 +41,7 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are one warning.
+    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are left out.
 
     A run that is being trained may end with half a line.
     """
@@ -46,8 +50,8 @@ def read_history(folder: Path) -> History:
     lines = list(records(run.history))
     for record in filter(None, lines):
         kinds.get(str(record.get("kind")), []).append(record)
-    kinds["warning"] += ({"step": 0, "problem": problem} for problem in damaged_lines(run.history.name, lines))
-    return History(kinds["step"], kinds["validation"], kinds["warning"], list(filter(None, records(run.speed))))
+    problem, speeds = "".join(damaged_lines(run.history.name, lines)), list(filter(None, records(run.speed)))
+    return History(kinds["step"], kinds["validation"], kinds["warning"], speeds, problem)
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:

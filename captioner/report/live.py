@@ -238,7 +238,7 @@ def _follow(watch: RunWatch, live: LiveReport, path: Path) -> Iterator[RunState 
         existed = has_run
         has_ended = state.kind in (Kind.ENDED, Kind.LOST)
         versions = tuple(map(file_version, (run.config, run.history, run.last)))
-        if versions[0] is not None and (has_ended or (versions != seen and time.perf_counter() >= due)):
+        if (versions[0] or versions[2]) and (has_ended or (versions != seen and time.perf_counter() >= due)):
             try:
                 if seen is None and not has_ended:  # first without captions: to load the data set may take a while
                     write_file(path, live.render(True, recorded=state.changed))

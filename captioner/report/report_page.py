@@ -203,6 +203,7 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
         comparison=comparison,
     )
     warnings = [*(warning for captioner in captioners for warning in captioner.warnings), *record["warnings"]]
+    warnings += [f"{run.name}: {run.history.problem}" for run in facts if run.history.problem]
     return Report(page, warnings, corpus.about)
 
 

@@ -90,6 +90,8 @@ def _training(history: History, summary: dict[str, Any], loaded: LoadedModel | N
     step = max(history.last_step, 0 if loaded is None else loaded.meta.step)
     epoch = history.last_epoch
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
+    if history.problem:
+        yield "history", history.problem
     if loaded is not None:
         yield "checkpoint", f"step {loaded.meta.step:,}"
     if isinstance(summary.get("ended"), str):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import sys
+import re
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
 
-from captioner.errors import printable
-
 DOCTYPE = b"<!doctype html>"
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters other than tabs and line feeds, bidirectional controls, and surrogates."""
 
 
 @cache
@@ -31,8 +31,8 @@ def _environment() -> jinja2.Environment:
 
 def render(template: str, **values: Any) -> bytes:
     """Render a template with values: markup, control characters and bidirectional controls are escaped."""
-    lines = _environment().get_template(template).render(values).split("\n")
-    return "\n".join(line if line.isprintable() else printable(line, sys.maxsize) for line in lines).encode()
+    page = _environment().get_template(template).render(values)
+    return UNSAFE.sub(lambda match: repr(match[0])[1:-1], page).encode()
 
 
 class Script(NamedTuple):

@@ -186,13 +186,22 @@ def test_runs_and_packages_have_the_names_that_evaluate_prints(
 
 
 def test_an_imported_model_has_no_training_to_follow(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    (tmp_path / "imported").mkdir()
-    shutil.copy(tiny_run / "best.h5", tmp_path / "imported")
-    done = cli("report", tmp_path / "imported", "--follow")
+    imported = tmp_path / "an import"
+    imported.mkdir()
+    shutil.copy(tiny_run / "best.h5", imported)
+    done = cli("report", imported, "--follow")
     problem = "an imported model has no training to follow; try captioner report"
-    assert (done.code, done.err) == (
-        2, f"captioner: {tmp_path / 'imported'}: {problem} {tmp_path / 'imported'} --output report.html\n"
-    )  # fmt: skip
+    assert (done.code, done.err) == (2, f"captioner: {imported}: {problem} '{imported}' --output report.html\n")
+
+
+def test_a_run_killed_between_its_config_and_its_checkpoint_can_be_followed(
+    own_run: Path, cli: Callable[..., Any]
+) -> None:
+    """`train --resume` with other options deletes config.yaml first, and writes it last."""
+    (own_run / "config.yaml").unlink()
+    done = cli("report", own_run, "--follow")
+    assert (done.code, "report.html: written" in done.err) == (0, True), done.err
+    assert "<h3>Loss</h3>" in (own_run / "report.html").read_text()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

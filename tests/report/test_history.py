@@ -48,12 +48,12 @@ def test_lines_that_are_no_records_are_skipped(line: str, tmp_path: Path) -> Non
     write(tmp_path, json.dumps(STEP), line, json.dumps(VALIDATION))
     history = read_history(tmp_path)
     assert (history.steps, history.validations) == ([STEP], [VALIDATION])
-    assert history.warnings == [{"step": 0, "problem": "history.jsonl: damaged lines are left out: 2"}]
+    assert (history.warnings, history.problem) == ([], "history.jsonl: damaged lines are left out: 2")
 
 
 def test_half_a_line_at_the_end_is_no_damage(tmp_path: Path) -> None:
     write(tmp_path, json.dumps(STEP), '{"kind": "step", "st')
-    assert read_history(tmp_path).warnings == []
+    assert read_history(tmp_path).problem == ""
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", '"3"', "null", "true", "[1]", "{}", "9" * 400])

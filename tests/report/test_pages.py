@@ -127,6 +127,11 @@ def test_control_characters_are_escaped_everywhere(kind: str, tmp_path: Path) ->
     assert Elements(page.encode()).text.count(r"a\x00b\x1b[2Jc\u202egpj.exe\udcff\x85") > 4
 
 
+def test_spaces_and_soft_hyphens_are_characters_of_a_text(tmp_path: Path) -> None:
+    text = "10\xa0km\tand\u3000a soft\xadhyphen"
+    assert Elements(image_page(tmp_path, text)).text.count(text) > 4
+
+
 def test_only_its_own_script_may_run(tmp_path: Path) -> None:
     page = report_of(HOSTILE)
     (script,) = re.findall(r"<script>(.*?)</script>", page.decode(), re.DOTALL)
