@@ -110,6 +110,8 @@ def distill(
     reusable = _reusable(run, written.provenance, train_split, overwrite)
     if earlier is None and reusable is not None:
         written = reusable
+    recorder = training.recorder  # too many base models are an error before hours of captioning
+    recorder.base_models = merge_base_models(recorder.base_models, base_models, written.provenance.base_models)
     training.create(overwrite or _is_unfinished(run))
     _save(run, written)
     yield _progress(run, written, written.done)
@@ -117,9 +119,7 @@ def distill(
         written = yield from _generate(captioner, data, run, written, stop)
         if written.done < written.total:
             return
-    recorder = training.recorder
     recorder.fingerprint = training.training_corpus.fingerprint()
-    recorder.base_models = merge_base_models(recorder.base_models, base_models, written.provenance.base_models)
     yield from training.events(stop)
 
 

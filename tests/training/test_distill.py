@@ -472,3 +472,16 @@ def test_a_kill_while_the_folder_is_prepared_again_loses_no_captions(
     monkeypatch.setattr(teacher_captions, "generate", generate)
     student("other")
     assert (run / "best.h5").exists()
+
+
+def test_too_many_base_models_are_an_error_before_the_captioning(
+    student: Callable[..., Path], teacher: Path, tmp_path: Path
+) -> None:
+    initial = Path(shutil.copytree(teacher, tmp_path / "initial"))
+    for run in (teacher, initial):
+        names = [f"{run.name}-{number}" for number in range(15)]
+        record = {"kind": "init_from", "step": 0, "base_models": [{"name": name, "license": "mit"} for name in names]}
+        (run / "history.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(CheckpointError, match="expected a model made from at most 20 model packages, got 30"):
+        student("student", f"train.init_from={initial}")
+    assert not (tmp_path / "student").exists()
