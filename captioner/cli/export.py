@@ -52,7 +52,8 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
         out.result(file)
     if restored.model.attends:
         out.note(
-            "the model has attention: it needs `features` and `regions` of the encoder; docs/export.md has examples"
+            "the model has attention: it needs `features` and `regions` of the encoder; for examples see "
+            "https://github.com/captioner-developers/captioner/blob/main/docs/export.md"
         )
 
 

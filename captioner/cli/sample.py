@@ -253,7 +253,9 @@ def _print(
             _print_caption(caption, as_json, more)
     if empty:
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
-        output.warnings([f"{those}: the model ends too early; train it longer, or try -o decode.min_length=5"])
+        output.warnings(
+            [f"{those}: the model predicts <END> too early; train it longer, or try -o decode.min_length=5"]
+        )
     return code, captioned
 
 

@@ -33,8 +33,8 @@ FEW_IMAGES = 30
 class EvaluationSet:
     """Images, their reference captions, and all captions of the training split if there is one.
 
-    If `normalized`, captions and references are compared in the Unicode form of tokens; pycocoevalcap compares them as
-    they are.
+    If `normalized`, captions and references are compared in the Unicode form of tokens. pycocoevalcap does not
+    normalize them.
     """
 
     images: list[str]

@@ -167,7 +167,7 @@ def default_name(folder: Path) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", os.path.basename(os.path.abspath(folder)).lower().removeprefix("captioner_"))
     name = name.strip("-")[:MAX_NAME].rstrip("-")
     if not is_name(name):
-        raise UsageError(f"{folder}: has no name that a model could have; name it with --name")
+        raise UsageError(f"{folder}: expected a folder name with letters a-z or digits; set --name")
     return name
 
 

@@ -83,7 +83,9 @@ def initialize_from(
 
 
 def _with_words(trained: Array, axis: int, words: int, ids: Array, trained_ids: Array) -> Array:
-    """Return a trained parameter with one part per word of another vocabulary: that of the word, or the mean.
+    """Return a trained parameter with one part per word of another vocabulary.
+
+    That is the trained part of a shared word, or the mean for a new word.
 
     Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models".
     """

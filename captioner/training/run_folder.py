@@ -100,8 +100,10 @@ class RunFolder:
 
     @rank_0_only
     def create(self, overwrite: bool, config: str = "") -> None:
-        """Prepare the folder for a new run with this `config`; an overwritten run is kept in a subfolder until
-        `discard_previous`. A run with the same config that was killed before its first checkpoint is replaced.
+        """Prepare the folder for a new run with this `config`.
+
+        An overwritten run is kept in a subfolder until `discard_previous`. A run with the same config that was killed
+        before its first checkpoint is replaced.
 
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
@@ -146,8 +148,10 @@ class RunFolder:
         return any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
 
     def saved_config(self) -> str | None:
-        """Return the content of config.yaml as `captioner train` writes it, with every option and no comments, or None
-        for another file."""
+        """Return the content of config.yaml, or None for another file than `captioner train` writes.
+
+        That has every option and no comments.
+        """
         try:
             text = read_text(self.config)
             return text if dump(parse(text, str(self.config))) == text else None

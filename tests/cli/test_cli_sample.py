@@ -65,7 +65,7 @@ def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_r
     saved = checkpoint.load(own_run / "best.h5")
     saved.params["b_vocab"][saved.meta.words.index("<END>")] = 1e3
     checkpoint.save(own_run / "best.h5", saved)
-    hint = "empty: the model ends too early; train it longer, or try -o decode.min_length=5"
+    hint = "empty: the model predicts <END> too early; train it longer, or try -o decode.min_length=5"
     done = cli("sample", own_run, "-n", 3)
     assert (done.code, done.err) == (0, f"captioner: warning: 3 of 3 captions are {hint}\n")
     done = cli("sample", own_run, "-n", 1, "--json")

@@ -117,7 +117,7 @@ def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp
 
 def test_the_name_is_that_of_the_folder_of_the_package(own_run: Path, tmp_path: Path) -> None:
     assert write_package(own_run, tmp_path / "My Birds_2", CardOptions()).info.name == "my-birds-2"
-    with pytest.raises(UsageError, match="name it with --name"):
+    with pytest.raises(UsageError, match="expected a folder name with letters a-z or digits; set --name"):
         write_package(own_run, tmp_path / "猫", CardOptions())
 
 
