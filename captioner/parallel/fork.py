@@ -1,30 +1,25 @@
-"""What a forked child must renew: the threads of its parent do not run in it, and locks that they held stay locked."""
+"""Reset threads and locks in a forked child: threads of the parent do not run there, and locks that they held stay
+locked.
+"""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakMethod
+
+_methods: set[WeakMethod[Callable[[], object]]] = set()
 
 
-class Renewed(ABC):
-    """An object with threads or locks, which `renew` makes: for a new object, and again in each forked child."""
-
-    def __init__(self) -> None:
-        self.renew()
-        _objects.add(self)
-
-    @abstractmethod
-    def renew(self) -> None:
-        """Set the attributes that belong to the process."""
-
-
-_objects: WeakSet[Renewed] = WeakSet()
+def renew_in_child(renew: Callable[[], object]) -> None:
+    """Call a method in each forked child while its object exists; `os.register_at_fork` keeps objects for ever."""
+    _methods.add(WeakMethod(renew, _methods.discard))
 
 
 def _renew_all() -> None:
-    for instance in list(_objects):
-        instance.renew()
+    for method in list(_methods):
+        if (renew := method()) is not None:
+            renew()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

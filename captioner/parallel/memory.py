@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, Lock
 
-from captioner.parallel.fork import Renewed
+from captioner.parallel.fork import renew_in_child
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's `mallopt`, malloc.h."""
@@ -28,14 +28,15 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
-class Budget(Renewed):
+class Budget:
     """A total amount that concurrent threads reserve parts of, in order of their requests; a child has all of it."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        super().__init__()
+        self._renew()
+        renew_in_child(self._renew)
 
-    def renew(self) -> None:
+    def _renew(self) -> None:
         self._free = self.total
         self._freed = Condition()
         self._turn = Lock()

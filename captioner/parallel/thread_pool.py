@@ -16,7 +16,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.parallel.blas import limit_worker
-from captioner.parallel.fork import Renewed
+from captioner.parallel.fork import renew_in_child
 from captioner.parallel.memory import Budget
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     error: BaseException | None
 
 
-class ThreadPool(Renewed):
+class ThreadPool:
     """A pool of `size` workers that run the same function on different shards; the calling thread is worker 0.
 
     The threads start at the first call, and again in a forked child. `lock` is for callers whose `work` uses buffers.
@@ -46,9 +46,10 @@ class ThreadPool(Renewed):
 
     def __init__(self, size: int = 1) -> None:
         self.size = size
-        super().__init__()
+        self._renew()
+        renew_in_child(self._renew)
 
-    def renew(self) -> None:
+    def _renew(self) -> None:
         self.lock = Lock()
         self._queues: list[SimpleQueue[Any]] = []
 
@@ -134,7 +135,8 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork; a child cannot renew
 def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[], object]) -> T:
     """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
 
-    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for the end of all calls.
+    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for all calls, at most until
+    their deadline and `GRACE`.
 
     Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
     """
@@ -142,23 +144,22 @@ def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[
 
     def run() -> None:
         try:
-            with _calls.reserve(1):
-                result = work()
-            done.put((result, None))
+            done.put((work(), None))
         except BaseException as error:
             done.put((None, error))
 
-    Thread(target=run, name="captioner-deadline", daemon=True).start()
-    try:
-        result, error = done.get(timeout=seconds)
-    except Empty:
-        cancel()
-        with suppress(Empty):
-            done.get(timeout=GRACE)
-        raise TimeoutError(f"not finished after {seconds:g} s") from None
-    except BaseException:  # from a signal handler
-        cancel()
-        raise
+    with _calls.reserve(1):
+        Thread(target=run, name="captioner-deadline", daemon=True).start()
+        try:
+            result, error = done.get(timeout=seconds)
+        except Empty:
+            cancel()
+            with suppress(Empty):
+                done.get(timeout=GRACE)
+            raise TimeoutError(f"not finished after {seconds:g} s") from None
+        except BaseException:  # from a signal handler
+            cancel()
+            raise
     if error is not None:
         raise error
     return result  # type: ignore[return-value]

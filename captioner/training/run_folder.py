@@ -20,6 +20,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.inference.package_info import HISTORY
+from captioner.parallel.fork import renew_in_child
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
@@ -378,9 +379,13 @@ class FolderLock:
                     f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
                 ) from None
             raise
-        self.release = weakref.finalize(self, _release, self._descriptor, file)
-        if file is None and hasattr(os, "register_at_fork"):  # a lock ends when all processes have closed the file
-            os.register_at_fork(after_in_child=self.release)
+        self._finalize = weakref.finalize(self, _release, self._descriptor, file)
+        if file is None:  # a lock of a folder ends when all processes have closed it
+            renew_in_child(self.release)
+
+    def release(self) -> None:
+        """End the lock."""
+        self._finalize()
 
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from captioner.parallel import fork, thread_pool
 from captioner.parallel.memory import Budget
 from captioner.parallel.thread_pool import ThreadPool, call_with_deadline
 
@@ -103,3 +104,21 @@ def test_a_fork_waits_for_calls_of_native_code() -> None:
     thread.join()
     assert call_with_deadline(lambda: 7, SECONDS, lambda: None) == 7
     assert forked(lambda: call_with_deadline(lambda: 7, SECONDS, lambda: None) == 7)
+
+
+def test_a_fork_does_not_wait_for_a_call_that_ignores_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "GRACE", 0.05)
+    stop, ended = threading.Event(), threading.Event()
+    with pytest.raises(TimeoutError):
+        call_with_deadline(lambda: (stop.wait(SECONDS), ended.set()), 0.05, lambda: None)
+    assert forked(lambda: True)
+    assert not ended.is_set()
+    stop.set()
+
+
+def test_an_object_that_is_deleted_leaves_nothing_behind() -> None:
+    before = len(fork._methods)
+    for _ in range(3):
+        Budget(1)
+        ThreadPool()
+    assert len(fork._methods) == before
