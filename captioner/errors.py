@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class CaptionerError(Exception):
         super().__init__(printable(message, LONGEST))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a process receives it from another one; the constructors of some subclasses have other arguments
+        # errors are pickled between processes, and subclasses have other constructor arguments
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
@@ -49,12 +49,9 @@ class UsageError(CaptionerError):
 class MissingLibraryError(UsageError):
     """A library of an extra that is missing or cannot be imported."""
 
-    def __init__(self, error: ImportError, where: str = "") -> None:
+    def __init__(self, error: ImportError, where: str = "", extra: str = "") -> None:
         library = library_of(error) or str(error.name)
-        extra = LIBRARIES.get(library.partition(".")[0], "images")
-        folders = {name.split(".")[1] for name in _modules(error) if name.startswith("captioner.")}
-        if extra == "images" and "report" in folders and "serve" not in folders:
-            extra = "report"  # pages need Pillow, but no encoder
+        extra = extra or LIBRARIES.get(library.partition(".")[0], "images")
         problem, install = f"cannot be imported ({printable(error, 200)})", install_command(extra, "--upgrade")
         if isinstance(error, ModuleNotFoundError):
             problem, install = "is not installed", install_command(extra)
@@ -151,15 +148,10 @@ def library_of(error: ImportError) -> str | None:
         raise KeyboardInterrupt from error
     if error.name and error.name.partition(".")[0] in LIBRARIES:
         return error.name
-    modules = (name.partition(".")[0] for name in _modules(error))
-    return next((name for name in modules if name in LIBRARIES), None)
-
-
-def _modules(error: BaseException) -> Iterator[str]:
-    """Yield the names of the modules in the traceback of an error."""
     from traceback import walk_tb
 
-    return (str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__))
+    modules = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    return next((name for name in modules if name in LIBRARIES), None)
 
 
 def install_command(extra: str = "images", *options: str) -> str:

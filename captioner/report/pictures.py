@@ -10,15 +10,20 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
-from captioner.errors import DataError, printable
-from captioner.images.photo import read_photo, square
+from captioner.errors import DataError, MissingLibraryError, printable
 from captioner.inference.caption import Attention
 from captioner.preparation.find_photos import find_all
 from captioner.storage.files import check_images_folder
+
+try:
+    from PIL import Image, ImageOps
+
+    from captioner.images.photo import read_photo, square
+except ImportError as error:
+    raise MissingLibraryError(error, extra="report") from error  # pages need Pillow, but no encoder
 
 Picture: TypeAlias = NDArray[np.uint8] | Path | None
 """The pixels of an image, the path of a photograph, or None if neither is known."""
