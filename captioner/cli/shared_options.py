@@ -33,7 +33,8 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  captioner {command}" for command in commands)
 
 
-PATH = PathType(path_type=Path, readable=False)  # whoever reads a file reports it: other photographs are captioned
+# An unreadable file is reported when it is read, so that the other photographs are captioned.
+PATH = PathType(path_type=Path, readable=False)
 run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
 runs_argument = click.argument(
     "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run

@@ -126,6 +126,8 @@ def to_dict(
 
 def _normalization_warning(evaluation_set: EvaluationSet, scored: ScoredCaptions) -> str | None:
     """Warn of captions with words of the references in another Unicode form, which the scores count as other words."""
+    if evaluation_set.normalized:
+        return None
     captions = set(itertools.chain.from_iterable(map(evaluation_set.tokenize, scored.captions)))
     references = {word for image in evaluation_set.reference_words for words in image for word in words}
     both = set(map(normalize, captions - references)) & set(map(normalize, references - captions))

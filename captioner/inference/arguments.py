@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import numbers
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,5 +100,5 @@ def described(value: Any) -> str:
 def _is_list(value: Any) -> bool:
     """Return whether a value is a collection with an order, other than of letters, bytes, numbers or lines."""
     kind = getattr(getattr(value, "dtype", None), "kind", "O")
-    is_other = isinstance(value, str | bytes | bytearray | Mapping | Set) or hasattr(value, "read")
+    is_other = isinstance(value, str | bytes | bytearray | Mapping | set | frozenset) or hasattr(value, "read")
     return isinstance(value, Iterable) and not is_other and kind in "OU"

@@ -67,7 +67,7 @@ class Captioner:
         self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoder(loaded.model, self._pool)
-        self._encoder: Encoder | None = None
+        self._encoder: Encoder | None = None  # not a `cached_property`: in Python 3.11, its lock can be held at a fork
 
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
@@ -359,7 +359,7 @@ class Captioner:
 
 
 def _unpickled(loaded: LoadedModel, reranker: Reranker | None, warnings: Sequence[str]) -> Captioner:
-    """Make the Captioner of another process, where BLAS has all its threads yet."""
+    """Rebuild a pickled Captioner, and limit BLAS to one thread, as `load` does."""
     set_threads(1)
     others = warnings[len(loaded.warnings) :]
     return Captioner(loaded, reranker, others)

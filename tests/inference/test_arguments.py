@@ -11,6 +11,7 @@ import pytest
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, DataError, UsageError
+from captioner.inference.arguments import path_list
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +163,10 @@ def test_a_model_of_scenes_warns_about_photographs(
     photo = album(tmp_path / "new", 1).parent / "000.png"
     with pytest.warns(UserWarning, match="was trained on generated scenes"):
         model.caption(photo)
+
+
+def test_the_keys_of_a_mapping_are_a_list_and_a_set_is_not() -> None:
+    assert path_list({"b": 1, "a": 2}.keys(), "x") == [Path("b"), Path("a")]
+    for kind in (set, frozenset):
+        with pytest.raises(TypeError, match=r"^x: expected a path or a list of paths"):
+            path_list(kind(["a"]), "x")
