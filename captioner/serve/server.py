@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from typing import Any, cast
 
 import h11
@@ -38,8 +39,8 @@ REASONS = {
     errno.EACCES: "port needs the rights of an administrator; choose one above 1023 with --port",
     errno.EADDRNOTAVAIL: "not an address of this machine; try --host 127.0.0.1",
 }
-HEADERS_OF_REQUEST, READING, CLOSING = "send the headers of a request", "read the response", "close the connection"
-PROBING = "probe a client that sends no more"
+Deadline = Enum("Deadline", "SEND_HEADERS READ CLOSE")
+"""What a client must do in time, or its connection is ended."""
 
 
 class _Parser(h11.Connection):
@@ -47,11 +48,13 @@ class _Parser(h11.Connection):
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADERS)
-        self.problem, self._chunks, self._bytes = "invalid HTTP request", 0, 0
+        self.problem = "invalid HTTP request"
 
     def next_event(self) -> Any:
         event = super().next_event()
-        if isinstance(event, h11.Data):
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
             if self._chunks > CHUNKS + self._bytes / MEAN_CHUNK:
@@ -67,7 +70,7 @@ class _Transport:
         self.close, self._protocol, self._transport = protocol.close, protocol, transport
 
     def is_closing(self) -> bool:
-        return CLOSING in self._protocol.timers or self._transport.is_closing()
+        return Deadline.CLOSE in self._protocol.timers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -87,7 +90,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.timers: dict[Deadline, asyncio.TimerHandle] = {}
         self.conn = self._parser = _Parser()
         self._raw, self._has_ended = transport, False
         self.transport = cast(asyncio.Transport, _Transport(self, transport))
@@ -96,16 +99,16 @@ class Protocol(H11Protocol):
             transport.abort()
         elif len(self.connections) > self.limits.connections:
             self.app = self.full
-        self._start(HEADERS_OF_REQUEST)
+        self._start(Deadline.SEND_HEADERS)
 
     def data_received(self, data: bytes) -> None:
-        if CLOSING in self.timers:
+        if Deadline.CLOSE in self.timers:
             return
-        if HEADERS_OF_REQUEST not in self.timers and not self._in_request():
-            self._start(HEADERS_OF_REQUEST)
+        if Deadline.SEND_HEADERS not in self.timers and not self._in_request():
+            self._start(Deadline.SEND_HEADERS)
         super().data_received(data)
         if self._in_request():
-            self._stop(HEADERS_OF_REQUEST)
+            self._stop(Deadline.SEND_HEADERS)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a connection open that the client has closed for writing, until it has the response.
@@ -114,8 +117,8 @@ class Protocol(H11Protocol):
         """
         if self._in_request() and not self.cycle.more_body:
             self._has_ended = True
-            self._start(PROBING, PROBE, self._probe)
-        elif CLOSING not in self.timers and (self._in_request() or self.conn.trailing_data[0]):
+            self.loop.call_later(PROBE, self._probe)
+        elif Deadline.CLOSE not in self.timers and (self._in_request() or self.conn.trailing_data[0]):
             self._refuse("expected a complete request, got a part")
         return self._has_ended
 
@@ -126,11 +129,11 @@ class Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start(READING)
+        self._start(Deadline.READ)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop(READING)
+        self._stop(Deadline.READ)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for what in tuple(self.timers):
@@ -155,8 +158,8 @@ class Protocol(H11Protocol):
             self._close_for_writing()
 
     def _close_for_writing(self) -> None:
-        if CLOSING not in self.timers and not self._raw.is_closing():
-            self._start(CLOSING)
+        if Deadline.CLOSE not in self.timers and not self._raw.is_closing():
+            self._start(Deadline.CLOSE)
             self._raw.write_eof()
             self.flow.resume_reading()
 
@@ -180,16 +183,16 @@ class Protocol(H11Protocol):
 
     def _probe(self) -> None:
         """Send an interim response, which fails if the client is gone."""
-        if self._in_request() and not self.cycle.response_started and self.scope["http_version"] == "1.1":
+        is_waiting = self._in_request() and not self.cycle.response_started and not self._raw.is_closing()
+        if is_waiting and self.scope["http_version"] == "1.1":
             self._raw.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._start(PROBING, PROBE, self._probe)
+            self.loop.call_later(PROBE, self._probe)
 
-    def _start(self, what: str, seconds: float = 0, act: Callable[[], None] | None = None) -> None:
-        """End the connection unless the client does this in time."""
+    def _start(self, what: Deadline) -> None:
         self._stop(what)
-        self.timers[what] = self.loop.call_later(seconds or self.limits.idle_seconds, act or self._raw.abort)
+        self.timers[what] = self.loop.call_later(self.limits.idle_seconds, self._raw.abort)
 
-    def _stop(self, what: str) -> None:
+    def _stop(self, what: Deadline) -> None:
         if (timer := self.timers.pop(what, None)) is not None:
             timer.cancel()
 
@@ -267,7 +270,7 @@ def run(site: Site, sock: socket.socket, host: str, names: tuple[str, ...], stop
             await asyncio.wait({serving}, timeout=POLL)
         guard.closes = True
         site.workers.stop()
-        sock.listen(0)  # further clients are refused, and those that wait to be accepted are not reset
+        sock.listen(0)  # on Linux, further clients connect again after 1 s, to no server; none that waits is reset
         await asyncio.sleep(POLL)
         server.should_exit = True
         await serving

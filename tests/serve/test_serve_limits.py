@@ -206,6 +206,13 @@ def test_a_body_in_tiny_chunks_is_refused(size: int, count: int, reason: bytes, 
     assert json.loads(body)["error"].startswith(reason.decode())
 
 
+def test_chunks_are_counted_per_body(server: Served) -> None:
+    with server.connect() as client:
+        client.sendall(b"".join(chunked(b"x", CHUNKS)) * 3)
+        client.shutdown(socket.SHUT_WR)
+        assert received(client).count(b'"photograph: ') == 3
+
+
 HEAD = b"POST /caption HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -235,13 +242,19 @@ def test_a_client_that_closes_its_half_of_the_connection_gets_an_answer(
 def test_a_half_closed_client_keeps_its_place_in_the_queue(photo_run: Path, photograph: Path) -> None:
     """It gets interim responses meanwhile, by which clients that are gone are recognized."""
     content = photograph.read_bytes()
-    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(1) as pool, server.connect() as client:
-        pool.submit(server.caption, slow_photograph())
-        server.wait_until(lambda health: health["running"] == 1)
-        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
-        client.shutdown(socket.SHUT_WR)
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(2) as pool, server.connect() as client:
+        slow = [pool.submit(server.caption, slow_photograph()) for _ in range(2)]
+        server.wait_until(lambda health: health["waiting"] == 1)
+        with server.connect() as gone:
+            for half_closed in (client, gone):
+                half_closed.sendall(request)
+                half_closed.shutdown(socket.SHUT_WR)
+            server.wait_until(lambda health: health["waiting"] == 3)
+        server.wait_until(lambda health: health["waiting"] == 1)
+        assert not all(photo.done() for photo in slow), "the client that is gone leaves the queue before its turn"
         *interim, last = received(client).split(b"HTTP/1.1 ")[1:]
-    assert {*interim} <= {b"100 Continue\r\n\r\n"}
+    assert {*interim} == {b"100 Continue\r\n\r\n"}
     assert last.startswith(b"200 ")
 
 
