@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +52,8 @@ HEAD = "POST /caption HTTP/1.1\r\nHost: localhost\r\n"
 LEAK = re.compile(rf"Traceback|site-packages|0x[0-9a-f]{{8}}|{re.escape(str(ROOT))}")
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 PART = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+REFUSALS, BUSY = (*range(400, 500), 503, 504), (503,)
+"""The statuses of refusals: of hostile requests, and of good ones."""
 KINDS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 
@@ -90,10 +92,14 @@ class Attack:
         """Send a request, and check that the answer is a caption, or an error without a path or a traceback."""
         return judge(*self.answer(*request, **options))
 
+    def send_good(self, kind: str) -> Outcome:
+        """Send a good photograph, which is captioned, or refused by a server without capacity."""
+        return judge(*self.answer(photograph(kind)), BUSY)
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def send_raw(self, content: bytes) -> Outcome:
+    def send_raw(self, content: bytes, refusals: Container[int] = REFUSALS) -> Outcome:
         """Send bytes that may be no request, and read the answer."""
         with self.connect() as client:
             client.sendall(content)
@@ -102,7 +108,7 @@ class Attack:
             while part := client.recv(65536):
                 answer += part
         head, _, body = answer.removeprefix(CONTINUE).partition(b"\r\n\r\n")
-        return judge(int(head.split()[1]), body) if answer else Outcome("wrong", "no answer")
+        return judge(int(head.split()[1]), body, refusals) if answer else Outcome("wrong", "no answer")
 
     def vanish(self, content: bytes) -> Outcome:
         """Send a part of a request, and close the connection."""
@@ -111,14 +117,21 @@ class Attack:
         return Outcome("disconnected")
 
 
-def judge(status: int, body: bytes) -> Outcome:
-    """Classify an answer."""
+def judge(status: int, body: bytes, refusals: Container[int] = REFUSALS) -> Outcome:
+    """Classify an answer, which is a caption or has the status of a refusal."""
     if LEAK.search(body.decode("utf-8", "replace")):
         return Outcome("messy", body[:200].decode("utf-8", "replace"))
     record = json.loads(body)
     if status == 200:
         return Outcome("captioned" if "caption" in record else "wrong")
-    return Outcome("refused" if 400 <= status < 500 or status in (503, 504) else "wrong", f"{status} {record}")
+    return Outcome("refused" if status in refusals else "wrong", f"{status} {record}")
+
+
+def check_captioned(tally: Tally) -> Tally:
+    """Add a failure if no photograph was captioned, as by a server that refuses all."""
+    if not tally.counts["captioned"]:
+        tally.add(tally.counts.total(), Outcome("wrong", "no photograph was captioned"))
+    return tally
 
 
 def whole_request(body: bytes) -> bytes:
@@ -179,7 +192,9 @@ ATTACKS: Mapping[str, Callable[[Attack, np.random.Generator], Outcome]] = {
         f"{HEAD}X: {'x' * int(rng.integers(20_000, 999_999))}".encode()
     ),
     "no request": lambda attack, rng: attack.send_raw(rng.bytes(int(rng.integers(1, 4000)))),
-    "a half-closed connection": lambda attack, rng: attack.send_raw(whole_request(photograph(str(rng.choice(KINDS))))),
+    "a half-closed connection": lambda attack, rng: attack.send_raw(
+        whole_request(photograph(str(rng.choice(KINDS)))), BUSY
+    ),
     "half a request": lambda attack, rng: attack.send_raw(
         whole_request(photograph("PNG"))[: int(rng.integers(1, 400))]
     ),
@@ -243,7 +258,7 @@ def hold(attack: Attack, clients: int, others: int) -> tuple[Tally, Tally]:
         slow.append(client := attack.connect())
         content = HEAD if number % 2 else f"{HEAD}Content-Length: 100000\r\n\r\nslow"
         client.sendall(content.encode())
-    tally = in_parallel(4, others, lambda: attack.send(photograph("PNG")))
+    tally = in_parallel(4, others, lambda: attack.send_good("PNG"))
     for number, client in enumerate(slow):
         with client:
             client.settimeout(max(0.1, started + 2 * SECONDS - time.monotonic()))
@@ -273,7 +288,7 @@ def stop(run: Path, clients: int, tally: Tally) -> None:
                 def send(http_client: http.client.HTTPConnection = http_client) -> Outcome:
                     http_client.request("POST", "/caption", body)
                     answer = http_client.getresponse()
-                    return judge(answer.status, answer.read())
+                    return judge(answer.status, answer.read(), BUSY)
 
                 outcome = outcome_of(send)
             with lock:
@@ -364,8 +379,8 @@ def measure_clients(session: Session, run: Path) -> Iterator[Row | Figure]:
         others, slow = hold(attack, clients, session.count(100, least=8))
         yield row("requests while 300 slow clients are connected", f"a caption or 503 within {SECONDS:g} s", others)
         yield row("slow clients of captioner serve", "disconnected in time", slow)
-        tally = in_parallel(2 * clients, session.count(1200, least=48), lambda: attack.send(photograph("BMP")))
-        yield row("uploads of 600 clients at a time", "a caption or 503", tally)
+        tally = in_parallel(2 * clients, session.count(1200, least=48), lambda: attack.send_good("BMP"))
+        yield row("uploads of 600 clients at a time", "a caption or 503", check_captioned(tally))
         yield {
             "what": "longest health check while eight clients send chunks of one byte",
             "got": round(longest_check(attack, 8, max(1, 10 * session.share)), 2),
@@ -375,7 +390,11 @@ def measure_clients(session: Session, run: Path) -> Iterator[Row | Figure]:
     stopped = Tally()
     for _ in range(session.count(5)):
         stop(run, session.count(50, least=8), stopped)
-    yield row("requests while captioner serve is stopped", "a caption or 503; then refused connections", stopped)
+    yield row(
+        "requests while captioner serve is stopped",
+        "a caption or 503; then refused connections",
+        check_captioned(stopped),
+    )
     share = max(session.share, 0.05)
     half, *rates = (captions_per_second(run, clients, share) for clients in CLIENTS)
     for clients, rate in zip(CLIENTS[1:], rates, strict=True):
