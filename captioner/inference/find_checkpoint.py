@@ -7,10 +7,10 @@ imported only for a name of a model: other commands start faster without it.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,15 +143,19 @@ def find_installed(name: str) -> Path | None:
 
 
 def _locate(entry: metadata.EntryPoint) -> Path | None:
-    """Find the package of an entry point: beside its metadata, since the current folder can have a namesake."""
-    beside = Path(str(entry.dist.locate_file(entry.value))) if entry.dist else None
-    if beside is not None and os.path.isfile(beside / INFO):
-        return beside
-    with suppress(ImportError, ValueError):  # an editable installation
-        spec = find_spec(entry.value)
-        if spec is not None and spec.submodule_search_locations:
-            return Path(spec.submodule_search_locations[0])
-    return None
+    """Find the package of an entry point: beside its metadata, or in the project of an editable installation (PEP 610).
+
+    Python's own search would prefer a namesake in the current folder.
+    """
+    if entry.dist is None:
+        return None
+    folders = [Path(str(entry.dist.locate_file(entry.value)))]
+    if origin := entry.dist.read_text("direct_url.json"):
+        from urllib.request import url2pathname
+
+        with suppress(KeyError, TypeError, ValueError):
+            folders.append(Path(url2pathname(json.loads(origin)["url"].removeprefix("file://")), entry.value))
+    return next((folder for folder in folders if os.path.isfile(folder / INFO)), None)
 
 
 def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointError]:

@@ -1,5 +1,6 @@
 """Runs, checkpoints and installed models are found by path or name; a missing one is answered with existing ones."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -128,7 +129,14 @@ def test_an_entry_point_names_one_package_of_this_model(birds: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [("-m", "captioner"), ("-c", "from captioner.cli import main; main()")])
-def test_the_current_folder_does_not_hide_the_package(start: tuple[str, ...], birds: Path) -> None:
+@pytest.mark.parametrize("is_editable", [False, True])
+def test_the_current_folder_does_not_hide_the_package(is_editable: bool, start: tuple[str, ...], birds: Path) -> None:
+    if is_editable:
+        project = birds.parent.parent / "a project"
+        project.mkdir()
+        birds.rename(project / birds.name)
+        origin = {"url": project.as_uri(), "dir_info": {"editable": True}}
+        (birds.parent / "captioner_birds-1.0.0.dist-info" / "direct_url.json").write_text(json.dumps(origin))
     namesake = Path("captioner_birds")
     namesake.mkdir()
     (namesake / "model.json").write_text("{}")
