@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import struct
@@ -9,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ MIB = 1 << 20
 EMPTY_EXIF = b"Exif\0\0"
 
 
-@cache
+@functools.cache
 def encoded(side: int, kind: str, mode: str = "RGB", **options: Any) -> bytes:
     """Encode a square photograph of one colour."""
     buffer = io.BytesIO()
@@ -193,6 +193,44 @@ def with_size(whole: bytes, width: int, height: int) -> bytes:
     return bytes(changed)
 
 
+def box(kind: bytes, *content: bytes) -> bytes:
+    whole = b"".join(content)
+    return struct.pack(">L", 8 + len(whole)) + kind + whole
+
+
+def avif(streams: Sequence[bytes], extents: int = 1, version: int = 0, no_extents: int = 0) -> bytes:
+    """An AVIF of 64 pixels: an item for each stream, in equal parts, and others; equal streams are stored once."""
+    count, stored = struct.pack(">L" if version else ">H", len(streams)), list(dict.fromkeys(streams))
+    entries = b"".join(box(b"infe", struct.pack(">LHH4sx", 2 << 24, k + 1, 0, b"av01")) for k in range(len(streams)))
+
+    def meta(start: int) -> bytes:
+        starts = dict(zip(stored, itertools.accumulate(map(len, stored), initial=start), strict=False))
+        places = b""
+        for number, stream in enumerate(streams):
+            size = -(-len(stream) // extents)
+            places += struct.pack(">LHHH", number + 1, 0, 0, extents)
+            for at in range(0, len(stream), size):
+                places += struct.pack(">LL", starts[stream] + at, min(size, len(stream) - at))
+        places += bytes(10) * no_extents
+        return box(
+            b"meta", bytes(4), box(b"hdlr", bytes(8), b"pict", bytes(13)), box(b"pitm", bytes(4), b"\0\1"),
+            box(b"iinf", bytes([version, 0, 0, 0]), count, entries),
+            box(b"iloc", struct.pack(">LHL", 2 << 24, 0x4400, len(streams) + no_extents), places),
+            box(b"iprp", box(b"ipco", box(b"ispe", struct.pack(">4xLL", 64, 64)))),
+        )  # fmt: skip
+
+    head = box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf")
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", *stored)
+
+
+def sequence(side: int, points: int = 1) -> bytes:
+    """A sequence header of an AV1 stream, with a number of operating points."""
+    size = (side - 1).bit_length()
+    bits = f"{points - 1:012b}" + "0" * 17 * points + f"{size - 1:04b}" * 2 + f"{side - 1:0{size}b}" * 2
+    header = int(bits + "1" * (-len(bits) % 8), 2).to_bytes(-(-len(bits) // 8), "big")
+    return b"\x0a" + bytes([len(header)]) + header
+
+
 def mpo(frames: int) -> bytes:
     """A JPEG that declares a number of further images that are not there."""
     entries = [
@@ -237,6 +275,7 @@ def families() -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield f"jpeg of {count} XMP", lambda n=count: jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0") * n)
     for count in (200, 1600):
         yield f"jpeg of {count} full Exif", lambda n=count: jpeg(segment(0xE1, EMPTY_EXIF + bytes(65_000)) * n)
+        yield f"jpeg of {count} comments of fill bytes", lambda n=count: jpeg(segment(0xFE, b"\xff" * 65_000) * n)
         yield f"jpeg of {count} full ICC", lambda n=count: jpeg(segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(65_000)) * n)
         hidden = lambda: segment(0xF0, segment(0xE1, EMPTY_EXIF) * 6000)  # noqa: E731
         yield f"jpeg of {count} segments that hide Exif", lambda n=count, f=hidden: jpeg(f() * n)
@@ -309,9 +348,18 @@ def families() -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield (
             f"avif animation of {side} that declares 64",
             lambda s=side: with_size(
-                encoded(s, "AVIF", save_all=True, append_images=[Image.new("RGB", (s, s))]), 64, 64
+                encoded.__wrapped__(s, "AVIF", save_all=True, append_images=[Image.new("RGB", (s, s))]), 64, 64
             ),
         )
+    yield "avif of 40 streams of 19,000 units", lambda: avif([b"\x7a\0" * 19_000] * 40)
+    yield "avif of 19,000 sequence headers", lambda: avif([sequence(64, 32) * 19_000])
+    yield "avif of 1.9 million items", lambda: avif([], no_extents=1_900_000)
+    yield (
+        "avif of 19,000 boxes in 900 others",
+        lambda: avif([]) + functools.reduce(lambda inner, _: box(b"moov", inner), range(900), box(b"free") * 19_000),
+    )
+    damaged = lambda: with_size(encoded(1000, "AVIF", speed=10), 64, 64) + b"\0\0\0\x08ispe"  # noqa: E731
+    yield "avif of 1000 that declares 64, with a truncated box", damaged
     if can_read_heic():
         import pillow_heif
 

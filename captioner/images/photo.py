@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError, install_command
-from captioner.images.structure import HEIC_SUFFIXES, SUFFIXES, CountedReader, TooManyPartsError, check_structure
+from captioner.images.structure import HEIC_SUFFIXES, SUFFIXES, CountedReader, StructureError, check_structure
 from captioner.parallel.memory import Budget
 from captioner.storage.files import format_of, read_bytes
 
@@ -39,6 +39,8 @@ PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
 PYTHON_PIXELS, PYTHON_WIDTH = 1 << 22, 1 << 16
 """Maximum size of images that Pillow decodes in Python: PPM with unusual maxima or as text, and BMP in runs."""
+MAX_READS = 20_000
+"""Reads of Pillow while it opens a photograph: it reads at least once per chunk, block, tag or character."""
 LOADING_READS = 500_000
 """Reads of Pillow while it decodes, such as one for each chunk of a PNG."""
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
@@ -103,7 +105,7 @@ def decoded(
 def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.Image, int]:
     """Read the header of a photograph, choose the reduced size of a JPEG, and return the pixels to keep in memory."""
     structure = check_structure(content)
-    reader = CountedReader(content)
+    reader = CountedReader(content, MAX_READS)
     photo = Image.open(reader, formats=FORMATS + _heic_formats(content, name))
     width, height = photo.size
     in_python = any(tile.codec_name in Image.DECODERS for tile in photo.tile)
@@ -134,29 +136,28 @@ def _converting_errors(content: bytes, name: str, limit: int) -> Iterator[None]:
     """
     try:
         yield
-    except TooManyPartsError as error:
-        raise DataError(f"{name}: {error}; save it again") from None
     except DataError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PixelLimitError.of(name, limit) from error.with_traceback(None)
-    except UnidentifiedImageError as error:
-        if is_heic(content) and can_read_heic():
-            raise DataError(
-                f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy"
-            ) from error.with_traceback(None)
-        if is_heic(content):
-            raise DataError(
-                f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}"
-            ) from error.with_traceback(None)
-        raise DataError(
-            f"{name}: expected a photograph ({', '.join(FORMATS)}), got {format_of(content)}"
-        ) from error.with_traceback(None)
-    except MemoryError as error:
-        raise DataError(f"{name}: not enough memory to read this photograph") from error.with_traceback(None)
     except Exception as error:  # decoders raise any kind
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: damaged or truncated: {reason:.100}; try a new copy") from error.with_traceback(None)
+        raise _problem(error, content, name, limit) from error.with_traceback(None)
+
+
+def _problem(error: Exception, content: bytes, name: str, limit: int) -> DataError:
+    match error:
+        case StructureError():
+            return DataError(f"{name}: {error}; save it again")
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():  # an error by the filters of a program
+            return PixelLimitError.of(name, limit)
+        case MemoryError():
+            return DataError(f"{name}: not enough memory to read this photograph")
+        case UnidentifiedImageError() if not is_heic(content):
+            return DataError(f"{name}: expected a photograph ({', '.join(FORMATS)}), got {format_of(content)}")
+        case UnidentifiedImageError() if can_read_heic():
+            return DataError(f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy")
+        case UnidentifiedImageError():
+            return DataError(f"{name}: expected a photograph of another format, got HEIC; {heic_remedy()}")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{name}: damaged or truncated: {reason:.100}; try a new copy")
 
 
 def rgb(photo: Image.Image) -> Image.Image:

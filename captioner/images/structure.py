@@ -12,10 +12,8 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Container, Iterator
-from typing import NamedTuple
-
-from captioner.errors import DataError
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
@@ -37,11 +35,12 @@ MAX_TABLES = 100
 MAX_TAGS = 4096
 MAX_TILES = 400_000
 """Tiles or strips of a TIFF. An image with the maximum number of pixels has 350,000 tiles of 16 x 16 pixels."""
-MAX_BOXES = 20_000
+MAX_PARTS = 20_000
+"""Boxes, items, extents and AV1 units of an AVIF together."""
+JOINED = 1 << 26
+"""Bytes that the items of an AVIF may have together if it is smaller: encoders store equal items once."""
 PART_PIXELS = 1 << 24
 """Pixels of a tile or stream that may be larger than the image."""
-MAX_READS = 20_000
-"""Reads of Pillow while it opens a photograph: it reads at least once per chunk, block, tag or character."""
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
 _SEGMENT = re.compile(rb"\xff([\xc0-\xc7\xc9-\xcf\xda-\xef\xfe])", re.DOTALL)
 """A marker that begins a segment with a length, for Pillow, which reads up to the first scan."""
@@ -65,19 +64,19 @@ def is_photo_suffix(suffix: str) -> bool:
 class CountedReader(io.BytesIO):
     """The content of a photograph, with a limit on the number of reads."""
 
-    def __init__(self, content: bytes, reads: int = MAX_READS) -> None:
+    def __init__(self, content: bytes, reads: int) -> None:
         super().__init__(content)
         self.reads = reads
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads -= 1
         if self.reads < 0:
-            raise TooManyPartsError("expected a photograph with less metadata, or in fewer parts")
+            raise StructureError("expected a photograph with less metadata, or in fewer parts")
         return super().read(size)
 
 
-class TooManyPartsError(DataError):
-    """A photograph in too many parts, whose decoding would take very long."""
+class StructureError(ValueError):
+    """A photograph in too many parts, or with sizes that contradict each other."""
 
 
 class Structure(NamedTuple):
@@ -88,135 +87,146 @@ class Structure(NamedTuple):
     undeclared: tuple[int, int] | None = None
 
     def check_size(self, width: int, height: int) -> None:
-        """Raises: TooManyPartsError if a tile or stream has another size, or is much larger than the image."""
+        """Raises: StructureError if a tile or stream has another size, or is much larger than the image."""
         if self.undeclared:
             wide, high = self.undeclared
-            raise TooManyPartsError(f"expected image data of the declared size, got {wide:,} x {high:,} pixels")
+            raise StructureError(f"expected image data of the declared size, got {wide:,} x {high:,} pixels")
         if self.largest > max(PART_PIXELS, (width + 15) * (height + 15)):
             size = f"{width:,} x {height:,}"
-            raise TooManyPartsError(f"expected parts no larger than the image, {size}, got {self.largest:,} pixels")
+            raise StructureError(f"expected parts no larger than the image, {size}, got {self.largest:,} pixels")
 
 
 def check_structure(content: bytes) -> Structure:
     """Check the structure of a JPEG, TIFF or AVIF, without decoding; other formats have one part.
 
-    Raises: TooManyPartsError, without the name of the photograph.
+    Raises: StructureError, without the name of the photograph.
     """
     if content.startswith(b"\xff\xd8"):
         return Structure(scans=_check_jpeg(content))
-    try:
-        if content.startswith((b"II", b"MM")):
-            return Structure(largest=_largest_tile(content))
-        if content[4:8] == b"ftyp":
-            return _check_streams(content)
-    except struct.error:  # truncated, which the decoder reports
-        pass
+    if content.startswith((b"II", b"MM")):
+        return Structure(largest=_largest_tile(content))
+    if content[4:8] == b"ftyp":
+        return _check_streams(content)
     return Structure()
+
+
+def _fields(layout: str, content: bytes, at: int = 0) -> tuple[Any, ...]:
+    """Unpack fields; those beyond the end are 0, as a decoder may ignore a truncated part."""
+    size = struct.calcsize(layout)
+    return struct.unpack(layout, content[at : at + size].ljust(size, b"\0"))
 
 
 def _check_jpeg(content: bytes) -> int:
     segments, tables, scans, at = 0, 0, 0, 2
-    while marker := (_MARKER if scans else _SEGMENT).search(content, at):
-        code, at = marker[1][0], marker.end()
-        if code == END_OF_IMAGE:
-            break
+    while True:
+        marker = (_MARKER if scans else _SEGMENT).search(content, at)
+        if content.find(_PADDING, at, marker.start() + 1 if marker else len(content)) >= 0:
+            raise StructureError(f"expected a JPEG with fewer than {len(_PADDING):,} fill bytes in a row, got more")
+        if not marker or (code := marker[1][0]) == END_OF_IMAGE:
+            return scans
+        at = marker.end()
         segments += 1
         scans += code == START_OF_SCAN
         tables += not scans and (code not in _METADATA or content.startswith(_PARSED, at + 2))
         for name, count, most in (("segments", segments, MAX_SEGMENTS), ("scans", scans, MAX_SCANS),
                                   ("tables", tables, MAX_TABLES)):  # fmt: skip
             if count > most:
-                raise TooManyPartsError(f"expected a JPEG with at most {most:,} {name}, got more")
+                raise StructureError(f"expected a JPEG with at most {most:,} {name}, got more")
         at += max(2, int.from_bytes(content[at : at + 2], "big"))
-    if content.find(_PADDING, 0, at if marker else len(content)) >= 0:
-        raise TooManyPartsError(f"expected a JPEG with fewer than {len(_PADDING):,} fill bytes in a row, got more")
-    return scans
 
 
 def _largest_tile(content: bytes) -> int:
     order, big = "<" if content[:2] == b"II" else ">", content[2:4] in (b"+\0", b"\0+")
     head, count, entry = ("8xQ", "Q", "HHQ8s") if big else ("4xL", "H", "HHL4s")
-    (at,) = struct.unpack_from(order + head, content)
-    (tags,) = struct.unpack_from(order + count, content, at)
+    (at,) = _fields(order + head, content)
+    (tags,) = _fields(order + count, content, at)
     start, size = at + struct.calcsize(order + count), struct.calcsize(order + entry)
     if tags > MAX_TAGS:
-        raise TooManyPartsError(f"expected a TIFF with at most {MAX_TAGS:,} tags, got {tags:,}")
+        raise StructureError(f"expected a TIFF with at most {MAX_TAGS:,} tags, got {tags:,}")
     sides = {TILE_WIDTH: 0, TILE_HEIGHT: 0}
     for place in range(start, start + tags * size, size):
-        tag, kind, number, value = struct.unpack_from(order + entry, content, place)
+        tag, kind, number, value = _fields(order + entry, content, place)
         if tag in (STRIP_OFFSETS, TILE_OFFSETS) and number > MAX_TILES:
-            raise TooManyPartsError(f"expected a TIFF with at most {MAX_TILES:,} strips or tiles, got {number:,}")
+            raise StructureError(f"expected a TIFF with at most {MAX_TILES:,} strips or tiles, got {number:,}")
         if tag in sides:
             if kind not in _INTEGERS or number != 1:
-                raise TooManyPartsError("expected a TIFF whose tile size is two whole numbers")
-            sides[tag] = max(sides[tag], *struct.unpack_from(order + _INTEGERS[kind], value))
+                raise StructureError("expected a TIFF whose tile size is two whole numbers")
+            sides[tag] = max(sides[tag], *_fields(order + _INTEGERS[kind], value))
     return sides[TILE_WIDTH] * sides[TILE_HEIGHT]
 
 
-def _boxes(content: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind, start and end of the content of each box, also of those inside others."""
-    while start + 8 <= end:
-        size, kind = struct.unpack_from(">L4s", content, start)
-        head = 16 if size == 1 else 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", content, start + 8)
-        inner, after = start + head, min(start + (size or end - start), end)
-        if after < inner:
-            return
-        yield kind, inner, after
-        if kind in _CONTAINERS:
-            yield from _boxes(content, inner + _CONTAINERS[kind], after)
-        start = after
+def _count(parts: Iterator[int]) -> None:
+    if next(parts, None) is None:
+        raise StructureError(f"expected a photograph with at most {MAX_PARTS:,} parts, got more")
 
 
 _CONTAINERS = {
-    b"meta": 4, b"iprp": 0, b"ipco": 0, b"iinf": 6, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0,
-    b"stsd": 8,
+    b"meta": 4, b"meta/iprp": 0, b"meta/iprp/ipco": 0, b"meta/iinf": 6, b"moov": 0, b"moov/trak": 0,
+    b"moov/trak/mdia": 0, b"moov/trak/mdia/minf": 0, b"moov/trak/mdia/minf/stbl": 0,
+    b"moov/trak/mdia/minf/stbl/stsd": 8,
 }  # fmt: skip
-"""Boxes that contain others, with the bytes before them."""
+"""Paths of boxes that contain others, with the bytes before them."""
+
+
+def _boxes(
+    content: bytes, start: int, end: int, parts: Iterator[int], path: bytes = b""
+) -> Iterator[tuple[bytes, int]]:
+    """Yield the path of each box and the start of its content, also of those inside others."""
+    while start + 8 <= end:
+        _count(parts)
+        size, kind, large = _fields(">L4sQ", content, start)
+        head, size = (16, large) if size == 1 else (8, size or end - start)
+        inner, start = start + head, min(start + size, end)
+        if start < inner:
+            return
+        yield path + kind, inner
+        if (skip := _CONTAINERS.get(path + kind)) is not None:
+            skip += 2 * (kind == b"iinf" and content[inner : inner + 1] > b"\0")  # its count has 2 or 4 bytes
+            yield from _boxes(content, inner + skip, start, parts, path + kind + b"/")
 
 
 def _check_streams(content: bytes) -> Structure:
     """Compare the sizes of the AV1 streams of an AVIF with the declared ones."""
-    declared: set[tuple[int, ...]] = set()
+    parts = iter(range(MAX_PARTS))
+    declared: set[tuple[int, int]] = set()
     items: set[int] = set()
-    locations: list[int] = []
-    offsets: list[int] = []
-    sizes: list[int] = []
-    data = 0
-    for number, (kind, start, _) in enumerate(_boxes(content, 0, len(content))):
-        _check_parts(number)
-        match kind:
+    tracks: list[dict[str, int]] = []
+    location, data = len(content), 0
+    for path, start in _boxes(content, 0, len(content), parts):
+        match path.rpartition(b"/")[2]:
             case b"ispe":
-                declared.add(struct.unpack_from(">4xLL", content, start))
+                declared.add(_in_blocks(*_fields(">4xLL", content, start)))
             case b"av01":
-                declared.add(struct.unpack_from(">24xHH", content, start))
+                declared.add(_in_blocks(*_fields(">24xHH", content, start)))
             case b"infe":
-                identity, item = struct.unpack_from(">4xL2x4s" if content[start] > 2 else ">4xH2x4s", content, start)
-                if item == b"av01":
-                    items.add(identity)
-            case b"iloc":
-                locations.append(start)
-            case b"idat":
+                layout = ">4xL2x4s" if content[start : start + 1] > b"\2" else ">4xH2x4s"
+                identity, kind = _fields(layout, content, start)
+                items |= {identity} if kind == b"av01" else set()
+            case b"iloc" if path == b"meta/iloc":
+                location = start
+            case b"idat" if path == b"meta/idat":
                 data = start
-            case b"stco" | b"co64":  # of the first frames of a track
-                offsets += struct.unpack_from(">8xL" if kind == b"stco" else ">8xQ", content, start)
-            case b"stsz":
-                (size,) = struct.unpack_from(">4xL", content, start)
-                sizes += (size,) if size else struct.unpack_from(">12xL", content, start)
-    streams = [content[start : start + size] for start, size in zip(offsets, sizes, strict=False)]
-    streams += (stream for start in locations for stream in _items(content, start, data, items))
-    sequences = [sequence for stream in streams for sequence in _sequences(stream)]
-    undeclared = next((size for size, _ in sequences if size not in declared), None)
+            case b"trak":
+                tracks.append({})
+            case b"stco" | b"co64" as kind if tracks:
+                tracks[-1].setdefault("start", *_fields(">8xL" if kind == b"stco" else ">8xQ", content, start))
+            case b"stsz" if tracks:
+                size, first = _fields(">4xL4xL", content, start)
+                tracks[-1].setdefault("size", size or first)
+    view = memoryview(content)
+    streams = [view[track["start"] :][: track["size"]] for track in tracks if len(track) == 2]  # of the first frames
+    streams += _items(view, location, data, items, parts)
+    sequences = [sequence for stream in streams for sequence in _sequences(stream, parts)]
+    undeclared = next((size for size, _ in sequences if _in_blocks(*size) not in declared), None)
     return Structure(1, max((most for _, most in sequences), default=0), undeclared)
 
 
-def _check_parts(number: int) -> None:
-    if number > MAX_BOXES:
-        raise TooManyPartsError(f"expected a photograph with at most {MAX_BOXES:,} boxes, got more")
+def _in_blocks(width: int, height: int) -> tuple[int, int]:
+    """Return the size in superblocks of 64 pixels, to which an encoder in hardware may round the size of the stream."""
+    return -(-width // 64), -(-height // 64)
 
 
-def _items(content: bytes, at: int, data: int, items: Container[int]) -> Iterator[bytes]:
+def _items(content: memoryview, at: int, data: int, items: set[int], parts: Iterator[int]) -> Iterator[memoryview]:
     """Yield the content of those items that a box `iloc` locates; `data` is the start of the box `idat`."""
 
     def take(size: int) -> int:
@@ -225,50 +235,44 @@ def _items(content: bytes, at: int, data: int, items: Container[int]) -> Iterato
         return int.from_bytes(content[at - size : at], "big")
 
     version, _, sizes, bases = take(1), take(3), take(1), take(1)
-    extents, left = 0, len(content)
+    left = max(len(content), JOINED)
     for _ in range(take(2 if version < 2 else 4)):
-        if at >= len(content):
-            return
+        _count(parts)
         identity = take(2 if version < 2 else 4)
         inside = take(2) & 15 if version else 0
         take(2)
-        base, parts = take(bases >> 4) + (data if inside == 1 else 0), []
+        base, extents = take(bases >> 4) + (data if inside == 1 else 0), []
         for _ in range(take(2)):
-            extents += 1
-            _check_parts(extents)
+            _count(parts)
             take(bases & 15 if version else 0)
             start, length = base + take(sizes >> 4), take(sizes & 15) or len(content)
-            if identity in items:
-                parts.append(content[start : start + length])
-                left -= len(parts[-1])
-                if left < 0:
-                    raise TooManyPartsError("expected a photograph whose parts do not overlap")
-        yield b"".join(parts)
+            extents.append(content[start : start + length])
+        if identity in items:
+            left -= sum(map(len, extents))
+            if left < 0:
+                raise StructureError("expected a photograph whose parts do not overlap")
+            yield extents[0] if len(extents) == 1 else memoryview(b"".join(extents))
 
 
-def _sequences(stream: bytes) -> Iterator[tuple[tuple[int, int], int]]:
+def _sequences(stream: memoryview, parts: Iterator[int]) -> Iterator[tuple[tuple[int, int], int]]:
     """Yield the size of each sequence header of an AV1 stream, and the most pixels that its frames may have."""
-    at, number = 0, 0
+    at = 0
     while at < len(stream):
-        number += 1
-        _check_parts(number)
+        _count(parts)
         head = stream[at]
         at += 2 if head & 4 else 1
-        size, shift = 0, 0
-        while head & 2 and at < len(stream) and shift < 56:
-            byte = stream[at]
-            size, shift, at = size | (byte & 127) << shift, shift + 7, at + 1
+        size = 0 if head & 2 else len(stream) - at
+        for shift, byte in enumerate(stream[at : at + 8] if head & 2 else b""):
+            size, at = size | (byte & 127) << 7 * shift, at + 1
             if byte < 128:
                 break
-        if not head & 2:
-            size = len(stream) - at
         if head >> 3 & 15 == 1:
-            yield _sequence_size(stream[at : at + size])
+            yield _sequence_size(bytes(stream[at : at + min(size, 512)]))
         at += size
 
 
 def _sequence_size(header: bytes) -> tuple[tuple[int, int], int]:
-    bits, at = int.from_bytes(header[:512].ljust(512, b"\0"), "big"), 0
+    bits, at = int.from_bytes(header.ljust(512, b"\0"), "big"), 0
 
     def take(count: int) -> int:
         nonlocal at

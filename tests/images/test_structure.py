@@ -1,5 +1,6 @@
 """Photographs in too many parts, with contradictory sizes or that Pillow decodes in Python, are refused early."""
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable
@@ -7,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from photographs import chunk, corners, decode, encoded, error_of, tiff
+from PIL import Image
 
-from captioner.images import structure
-from captioner.images.structure import MAX_SEGMENTS, MAX_TABLES, TooManyPartsError, check_structure
+from captioner.images import photo, structure
+from captioner.images.structure import MAX_PARTS, MAX_SEGMENTS, MAX_TABLES, StructureError, check_structure
+from faults.constructed import avif, box, sequence
 
 
 def segments(code: int, count: int, content: bytes = b"") -> bytes:
@@ -64,6 +67,22 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff(8, bytes(9), 3).replace(struct.pack("<HHL", 273, 4, 1), struct.pack("<HHL", 273, 4, 1 << 20)),
         "expected a TIFF with at most 400,000 strips or tiles, got 1,048,576",
     ),
+    "AVIF boxes": (
+        lambda: avif([]) + box(b"free") * MAX_PARTS,
+        "expected a photograph with at most 20,000 parts, got more",
+    ),
+    "AVIF items": (
+        lambda: avif([], no_extents=MAX_PARTS),
+        "expected a photograph with at most 20,000 parts, got more",
+    ),
+    "AVIF extents": (
+        lambda: avif([bytes(MAX_PARTS)], extents=MAX_PARTS),
+        "expected a photograph with at most 20,000 parts, got more",
+    ),
+    "AVIF units of all streams together": (
+        lambda: avif([b"\x7a\0" * (MAX_PARTS // 2), b"\x7a\0" * (MAX_PARTS // 2 + 1)]),
+        "expected a photograph with at most 20,000 parts, got more",
+    ),
     "TIFF tags": (
         lambda: b"MM\0*" + struct.pack(">LH", 8, 5000) + bytes(60_000),
         "expected a TIFF with at most 4,096 tags, got 5,000",
@@ -90,13 +109,22 @@ def test_large_images_that_pillow_decodes_in_python_are_refused(header: bytes, d
 
 
 def test_usual_photographs_are_far_below_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = [encoded(corners(2000, 1000), kind) for kind in ("JPEG", "PNG", "GIF", "TIFF")]
-    monkeypatch.setattr(structure, "MAX_SEGMENTS", 20)
-    monkeypatch.setattr(structure, "MAX_TABLES", 20)
-    monkeypatch.setattr(structure, "MAX_TAGS", 40)
-    for photo in photos:
-        assert check_structure(photo).scans == 1
-        assert decode(photo, "a", 100).size[0] >= 200
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), np.uint8))
+    photos = [encoded(noise, kind) for kind in ("JPEG", "PNG", "GIF", "TIFF", "AVIF", "WEBP")]
+    for limit, value in (("MAX_SEGMENTS", 20), ("MAX_TABLES", 20), ("MAX_TAGS", 40), ("MAX_PARTS", 100)):
+        monkeypatch.setattr(structure, limit, value)
+    monkeypatch.setattr(photo, "MAX_READS", 400)
+    monkeypatch.setattr(photo, "LOADING_READS", 4000)
+    for content in photos:
+        assert check_structure(content).scans == 1
+        assert decode(content, "a", 100).size[0] >= 200
+
+
+def test_metadata_may_contain_fill_bytes() -> None:
+    content = segments(0xFE, 1, b"\xff" * 5000)
+    assert decode(content, "a", 100).size == (48, 32)
+    with pytest.raises(StructureError, match="fewer than 4,096 fill bytes"):
+        check_structure(content.replace(b"\xff\xfe", b"\xff" * 5000 + b"\xfe"))
 
 
 def test_a_tile_may_be_larger_than_a_small_image() -> None:
@@ -137,10 +165,33 @@ def test_avif_must_declare_the_size_of_its_image_data(mode: str, animated: bool)
         )
 
 
+STREAM = sequence(500) + bytes(100)
+DISGUISED = {
+    "none": avif([STREAM]),
+    "a truncated box": avif([STREAM]) + b"\0\0\0\x08ispe",
+    "a long list of items": avif([STREAM], version=1),
+    "extents": avif([STREAM], extents=7),
+    "boxes in other places": avif([STREAM]) + box(b"idat") + box(b"iloc", bytes(40)),
+    "a second header": avif([sequence(64) + STREAM]),
+    "deep boxes": avif([STREAM]) + functools.reduce(lambda inner, _: box(b"moov", inner), range(3000), b""),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISED)
+def test_the_size_of_a_stream_cannot_be_disguised(disguise: str) -> None:
+    assert check_structure(DISGUISED[disguise]).undeclared == (500, 500)
+
+
+@pytest.mark.parametrize("side", [64, 40])
+def test_avif_may_have_equal_tiles_and_rounded_sizes(side: int) -> None:
+    assert check_structure(avif([sequence(side) + b"\x7a\x7f" + bytes(127)] * 300)) == (1, side * side, None)
+
+
 def test_avif_with_overlapping_parts_is_refused() -> None:
     whole = bytearray(encoded(corners(), "AVIF"))
     at = whole.index(b"iloc") + 8
     whole[at] = 0  # offsets and lengths without bytes: each extent is the whole file
     whole[at + 8 : at + 10] = (9000).to_bytes(2, "big")  # extents of the only item
-    with pytest.raises(TooManyPartsError, match="parts do not overlap"):
+    whole += bytes(9000)
+    with pytest.raises(StructureError, match="parts do not overlap"):
         check_structure(bytes(whole))
