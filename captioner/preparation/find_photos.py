@@ -92,15 +92,20 @@ def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
 def find_photo(folder: Path, name: str) -> Path | None:
     """Find the photograph of a name in a folder, with the folders of the name or without them.
 
-    A caption file may be untrusted, so a photograph outside the folder is None.
+    A caption file may be untrusted, so a photograph outside the folder is None. An absolute name may be that of a
+    photograph before it was copied to the folder.
     """
-    pure = PurePath(name)
+    pure, folders = PurePath(name), (folder, Path(os.path.realpath(folder)))
     may_leave = bool(pure.anchor) or ".." in pure.parts
     for path in (folder / name, folder / pure.name):
         for suffix in ("", *(SUFFIXES if not path.suffix else ())):
             candidate = f"{path}{suffix}"
             if os.path.exists(candidate) and not os.path.isdir(candidate):  # os.path, unlike Path, accepts NULs
-                return None if may_leave and not is_below(folder, Path(candidate)) else Path(candidate)
+                if not may_leave or any(is_below(parent, Path(candidate)) for parent in folders):
+                    return Path(candidate)
+                if not pure.anchor:
+                    return None
+                break
     return None
 
 

@@ -161,6 +161,19 @@ def test_names_that_lead_outside_the_folder_are_not_followed(tmp_path: Path) -> 
     assert find_photo(folder, "../a.png") is None, "it is not the photograph of this name in the folder"
 
 
+def test_an_absolute_name_may_be_that_of_a_copy_in_the_folder(tmp_path: Path) -> None:
+    inside, outside, link = tmp_path / "in" / "a.png", tmp_path / "out" / "a.png", tmp_path / "link"
+    for file in (inside, outside):
+        file.parent.mkdir()
+        file.touch()
+    link.symlink_to(inside.parent)
+    assert find_photo(inside.parent, str(outside)) == inside
+    assert find_photo(inside.parent, str(outside.with_suffix(""))) == inside
+    outside.unlink()
+    assert find_photo(inside.parent, str(outside)) == inside
+    assert find_photo(link, str(inside)) == inside
+
+
 def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     (photos / "cats").mkdir()
     (photos / "cats" / "000.png").write_bytes((photos / "003.png").read_bytes())
