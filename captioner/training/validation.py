@@ -65,6 +65,7 @@ class Validation:
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._pool, self._ranks = pool, ranks
+        self._scored: tuple[int, list[str]] | None = None
         if config.validate.score_every is not None:
             build_decoder(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
@@ -91,6 +92,7 @@ class Validation:
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         decoded = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=rows)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
+        self._scored = loaded.meta.step, captions
 
         def score() -> dict[str, float]:
             evaluation_set, rows = self._evaluation_set
@@ -116,7 +118,9 @@ class Validation:
     def collapse(self, loaded: LoadedModel, step: Step) -> Iterator[Collapse]:
         """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` and the end of the warm-up on."""
         if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
-            yield from find_collapse(Captioner(loaded, self._reranker), self._split)
+            scored, captions = self._scored or (None, [])
+            known = captions if scored == loaded.meta.step else None
+            yield from find_collapse(Captioner(loaded, self._reranker), self._split, known)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
@@ -133,16 +137,19 @@ class Collapse(NamedTuple):
     problem: str
 
 
-def find_collapse(captioner: Captioner, split: Split) -> Iterator[Collapse]:
+def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | None = None) -> Iterator[Collapse]:
     """Yield each kind of collapse in the captions of some images, unless the references have it too.
 
     The captions are those that `captioner sample` prints: a collapse that the decoding options prevent is none.
+    `known` are those of all images, if they have been decoded already.
     """
     config, vocab = captioner.loaded.config, captioner.loaded.vocab
     images = np.unique(np.linspace(0, split.features.shape[0] - 1, COLLAPSE_IMAGES).astype(int))
-    captions = [
-        caption.text.split() for caption in captioner.decode(split.features, regions=split.regions, rows=images)
-    ]
+    if known is None:
+        texts = [caption.text for caption in captioner.decode(split.features, regions=split.regions, rows=images)]
+    else:
+        texts = [known[image] for image in images]
+    captions = [text.split() for text in texts]
     _, first = np.unique(split.image_idxs, return_index=True)
     references = [vocab.decode(ids) for ids in split.captions[first].tolist()]
     identical, unk = _identical(captions), _unk(captions)

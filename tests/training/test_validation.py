@@ -290,6 +290,18 @@ def test_the_advice_has_only_what_the_config_lacks(overrides: tuple[str, ...], e
     assert remedies(parse("", "", overrides)) == expected
 
 
+def test_captions_that_were_scored_are_not_decoded_again(train_small, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, real = [], Captioner.decode
+
+    def decode(self: Captioner, *args: Any, **kwargs: Any) -> Any:
+        decoded.append(self.loaded.meta.step)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Captioner, "decode", decode)
+    train_small("train.epochs=4", "validate.score_every=3", "train.warmup_steps=0")
+    assert decoded == [12, 16], "epoch 3 for its scores, and epoch 4 at the end of the run for its own"
+
+
 def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
     train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
