@@ -15,6 +15,7 @@ import numpy as np
 
 from captioner.storage import checkpoint
 from captioner.training.run_folder import RunFolder
+from faults.event_files import scalars
 from faults.materials import make_run
 from faults.processes import MOST_SECONDS, Training, difference, uninterrupted
 from faults.resumed import TINY, compare
@@ -133,7 +134,10 @@ def kill_and_repeat(pair: Sequence[str], folder: Path, starts: Starts, rng: np.r
 
 
 def folder_difference(folder: Path, whole: Path) -> str:
-    """Compare two run folders; return the first difference or "". Times in reports and event files may differ."""
+    """Compare two run folders; return the first difference or "".
+
+    Times in reports and event files may differ.
+    """
     names, expected = ({path.name for path in run.iterdir()} for run in (folder, whole))
     if names != expected:
         return f"files: {sorted(names ^ expected)}"
@@ -142,6 +146,10 @@ def folder_difference(folder: Path, whole: Path) -> str:
         return "captions.h5 differs"
     if runs[0].report.exists() and UNFINISHED in runs[0].report.read_text():
         return "report.html: not that of a finished run"
+    if runs[0].event_files.exists():
+        shown = [{tag: [step for step, _ in rows] for tag, rows in scalars(run.path).items()} for run in runs]
+        if shown[0] != shown[1]:
+            return f"event files: steps by tag: {shown[0]}, not {shown[1]}"
     return compare(*runs)
 
 

@@ -28,39 +28,62 @@ def check_installed() -> None:
         raise MissingLibraryError(error, "train.tensorboard: ") from error
 
 
-def with_event_file(events: Iterator[Event], folder: Path, log_every: int, first: int) -> Iterator[Event]:
-    """Pass on the events of training from step `first` on, and write their scalars to an event file in `folder`.
+class EventFile:
+    """An event file in a folder, for the steps after `first`; the first scalars create it.
 
-    Every `log_every`th step and every validation is written; the first creates the file. A failed write is a warning
-    and ends the writing: it does not stop training.
+    A failed write ends the writing; `problem` is then a warning: it does not stop training.
     """
-    speed, writer, failed = SpeedMeter(), None, False
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._folder, self._first, self.problem = folder, first, ""
+        self._writer: Any = None
+
+    def write(self, part: str, step: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of a part of training by name."""
+        if self.problem:
+            return
+        try:
+            self._writer = self._writer or _open(self._folder, self._first)
+            _write(self._writer, step, {f"{part}/{name}": value for name, value in scalars.items()})
+        except Exception as error:  # training is worth more than any error of the library
+            reason = getattr(error, "strerror", None) or error
+            self.problem = f"{self._folder}: cannot write event files: {reason}; training continues without them"
+
+    def write_validation(self, event: Validated) -> None:
+        """Write a validation, before its checkpoint is saved: a run that is resumed from it does not validate again."""
+        self.write("validation", event.step, {"loss": event.loss, "perplexity": event.perplexity, **event.scores})
+
+    def close(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+
+
+def with_event_file(events: Iterator[Event], file: EventFile, log_every: int) -> Iterator[Event]:
+    """Pass on the events of training, and write the scalars of every `log_every`th step; the validations are written.
+
+    A failed write becomes a warning.
+    """
+    speed, has_warned = SpeedMeter(), False
     try:
         for event in events:
             yield event
-            values: dict[str, float] = {}
             match event:
                 case Step(step=step):
                     speed.add(event.words)
                     if step % log_every == 0:
-                        part, rate = "train", event.learning_rate
-                        values = {"loss": event.loss, "grad_norm": event.grad_norm, "learning_rate": rate}
-                        values |= {**event.metrics, "words_per_second": speed.restart()}
+                        scalars = {"loss": event.loss, "grad_norm": event.grad_norm}
+                        scalars |= {"learning_rate": event.learning_rate, **event.metrics}
+                        file.write("train", step, {**scalars, "words_per_second": speed.restart()})
                 case Validated(step=step):
-                    part, values = "validation", {"loss": event.loss, "perplexity": event.perplexity, **event.scores}
                     speed.restart()
-            if values and not failed:
-                try:
-                    writer = writer or _open(folder, first)
-                    _write(writer, step, {f"{part}/{name}": value for name, value in values.items()})
-                except Exception as error:  # training is worth more than any error of the library
-                    failed = True
-                    reason = getattr(error, "strerror", None) or error
-                    yield Warned(step, f"{folder}: cannot write event files: {reason}; training continues without them")
+                case _:
+                    continue
+            if file.problem and not has_warned:
+                has_warned = True
+                yield Warned(step, file.problem)
     finally:
-        if writer is not None:
-            with contextlib.suppress(Exception):
-                writer.close()
+        file.close()
 
 
 def _open(folder: Path, first: int) -> Any:

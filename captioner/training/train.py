@@ -103,6 +103,7 @@ class Training:
             tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
+        self.event_file: tensorboard.EventFile | None = None
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
 
@@ -127,7 +128,8 @@ class Training:
         events = self._events(stop)
         if not self.config.train.tensorboard or self.ranks.rank != 0:
             return events
-        return tensorboard.with_event_file(events, self.run.event_files, self.config.train.log_every, self.state.step)
+        self.event_file = tensorboard.EventFile(self.run.event_files, self.state.step)
+        return tensorboard.with_event_file(events, self.event_file, self.config.train.log_every)
 
     def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
@@ -191,7 +193,10 @@ class Training:
         check_loss(self.model, step.step, loss)
         events = [self._record(step, loss, scored, at_end=False)] if due else []
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
-        yield events[-1]._replace(best=any(event.best for event in events))
+        validated = events[-1]._replace(best=any(event.best for event in events))
+        if self.event_file is not None:
+            self.event_file.write_validation(validated)
+        yield validated
         with self.watch("validation"):
             collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.restored(), step)))
         for kind, problem in collapse:

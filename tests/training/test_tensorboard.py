@@ -1,24 +1,23 @@
 """TensorBoard event files have the scalars of the history, stay correct after resuming, and never stop training."""
 
 import builtins
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_runs import history
-from tensorboardX.proto.event_pb2 import Event as Record
-from tensorboardX.proto.event_pb2 import SessionLog
-from tensorboardX.record_writer import RecordWriter, masked_crc32c
+from tensorboardX.record_writer import RecordWriter
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.errors import MissingLibraryError
+from captioner.storage import checkpoint
 from captioner.training.events import Ended, Event, Validated, Warned
 from captioner.training.resume import resume
 from captioner.training.solver import Step
 from captioner.training.train import train
+from faults.event_files import records, scalars
 
 TRAIN = ("loss", "grad_norm", "learning_rate", "word_loss", "perplexity")
 
@@ -26,30 +25,6 @@ TRAIN = ("loss", "grad_norm", "learning_rate", "word_loss", "perplexity")
 @pytest.fixture(scope="module")
 def config(small: Sequence[str]) -> Callable[..., Config]:
     return lambda *overrides: parse("", "", [*small, "train.log_every=2", "train.tensorboard=true", *overrides])
-
-
-def records(file: Path) -> Iterator[Record]:
-    """Read the records of an event file: length, its checksum, content, its checksum."""
-    content = memoryview(file.read_bytes())
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        assert struct.unpack("<I", content[8:12])[0] == masked_crc32c(bytes(content[:8]))
-        data = bytes(content[12 : 12 + length])
-        assert struct.unpack("<I", content[12 + length : 16 + length])[0] == masked_crc32c(data)
-        yield Record.FromString(data)
-        content = content[16 + length :]
-
-
-def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read the scalars that TensorBoard shows: a session start discards the records of later steps before it."""
-    shown: dict[str, list[tuple[int, float]]] = {}
-    for file in sorted((run / "tensorboard").iterdir()):
-        for record in records(file):
-            if record.session_log.status == SessionLog.START:
-                shown = {tag: [row for row in rows if row[0] < record.step] for tag, rows in shown.items()}
-            for value in record.summary.value:
-                shown.setdefault(value.tag, []).append((record.step, value.simple_value))
-    return shown
 
 
 def test_the_scalars_equal_the_history(config, new_run: Path) -> None:
@@ -81,6 +56,15 @@ def test_a_resumed_run_has_every_step_once(config, new_run: Path, tmp_path: Path
     others = scalars(tmp_path / "other")
     for tag, rows in scalars(new_run).items():
         assert tag == "train/words_per_second" or rows == others[tag]
+
+
+def test_a_validation_is_written_before_its_checkpoint_is_saved(config, new_run: Path) -> None:
+    """A run that is killed after it saved the checkpoint resumes without this validation."""
+    steps = (event.step for event in train(config("train.epochs=2"), new_run) if isinstance(event, Validated))
+    assert next(steps) == 4
+    assert checkpoint.load(new_run / "last.h5").meta.step == 4
+    assert [step for step, _ in scalars(new_run)["validation/loss"]] == [4]
+    steps.close()
 
 
 def test_the_option_can_be_changed_for_a_resumed_run(own_run: Path) -> None:
