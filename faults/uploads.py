@@ -45,6 +45,8 @@ serve.Limits = partial(serve.Limits, **{limits})
 main()
 """
 """The command, with limits that have no options."""
+LARGE = "x" * 10_000_000
+"""A chunk before many of one byte, so that their mean is large."""
 TOO_LARGE = 8000
 """Side of photographs with more pixels than the server accepts."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -309,7 +311,7 @@ def longest_check(attack: Attack, clients: int, seconds: float) -> float:
     def send_chunks() -> None:
         while time.monotonic() < ends:
             with suppress(OSError), attack.connect() as client:
-                client.sendall(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode())
+                client.sendall(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{len(LARGE):x}\r\n{LARGE}\r\n".encode())
                 while time.monotonic() < ends:
                     client.sendall(b"1\r\nx\r\n" * 10_000)
 

@@ -32,8 +32,8 @@ PROBE = 1.0
 BACKLOG = 1024
 SURPLUS = 3
 """Connections, as a multiple of their limit, of which those beyond the limit get a response; further ones are reset."""
-CHUNKS, MEAN_CHUNK = 1000, 256
-"""A body may have this many chunks of any size; with more, they must have this many bytes on average."""
+SMALL_CHUNK, MAX_SMALL = 1024, 1000
+"""Chunks with fewer bytes are small; a body may have this many of them."""
 REASONS = {
     errno.EADDRINUSE: "port in use by another program; choose another with --port, or any free one with --port 0",
     errno.EACCES: "port needs the rights of an administrator; choose one above 1023 with --port",
@@ -44,7 +44,7 @@ Deadline = Enum("Deadline", "SEND_HEADERS READ CLOSE")
 
 
 class _Parser(h11.Connection):
-    """An HTTP parser that refuses tiny chunks: each takes as much time as a large one, and all clients wait for it."""
+    """An HTTP parser that refuses many small chunks: each takes as much time as a large one, and delays all clients."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADERS)
@@ -53,12 +53,12 @@ class _Parser(h11.Connection):
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._bytes = 0
+            self._small = self._size = 0
         elif isinstance(event, h11.Data):
-            self._chunks += event.chunk_start
-            self._bytes += len(event.data)
-            if self._chunks > CHUNKS + self._bytes / MEAN_CHUNK:
-                self.problem = f"expected chunks of at least {MEAN_CHUNK} bytes, got smaller ones; set Content-Length"
+            self._size = len(event.data) + (0 if event.chunk_start else self._size)  # of the chunk
+            self._small += event.chunk_end and self._size < SMALL_CHUNK
+            if self._small > MAX_SMALL:
+                self.problem = f"expected chunks of at least {SMALL_CHUNK} bytes, got smaller ones; set Content-Length"
                 raise h11.RemoteProtocolError(self.problem)
         return event
 
@@ -118,13 +118,14 @@ class Protocol(H11Protocol):
         if self._in_request() and not self.cycle.more_body:
             self._has_ended = True
             self.loop.call_later(PROBE, self._probe)
-        elif Deadline.CLOSE not in self.timers and (self._in_request() or self.conn.trailing_data[0]):
-            self._refuse("expected a complete request, got a part")
+        else:
+            self._refuse_part()
         return self._has_ended
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._has_ended and not self._in_request():
+        super().on_response_complete()  # which begins the next request that has arrived
+        if self._has_ended and (not self._in_request() or self.cycle.more_body):
+            self._refuse_part()
             self._raw.close()
 
     def pause_writing(self) -> None:
@@ -166,6 +167,10 @@ class Protocol(H11Protocol):
     def _in_request(self) -> bool:
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
+
+    def _refuse_part(self) -> None:
+        if Deadline.CLOSE not in self.timers and (self._in_request() or self.conn.trailing_data[0]):
+            self._refuse("expected a complete request, got a part")
 
     def _refuse(self, reason: str) -> None:
         """Return status 400 without the application, unless it has responded, and close the connection."""

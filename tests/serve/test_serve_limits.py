@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from captioner.data.scenes import example
 from captioner.serve.security import Guard
-from captioner.serve.server import CHUNKS, MEAN_CHUNK, SURPLUS, Protocol
+from captioner.serve.server import MAX_SMALL, SMALL_CHUNK, SURPLUS, Protocol
 
 IMPATIENT = """
 from functools import partial
@@ -181,25 +181,24 @@ def test_a_client_that_sends_all_before_it_reads_gets_the_answer(server: Served)
         assert received(client).startswith(b"HTTP/1.1 400 ")
 
 
-def chunked(chunk: bytes, count: int) -> Iterator[bytes]:
-    yield b"POST /caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for _ in range(count):
-        yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
-    yield b"0\r\n\r\n"
+def chunked(*chunks: bytes) -> bytes:
+    parts = (b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+    return b"POST /caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(parts)
 
 
 @pytest.mark.parametrize(
     ("size", "count", "reason"),
     [
-        (1, CHUNKS + 100, b"expected chunks of at least 256 bytes, got smaller ones; set Content-Length"),
-        (1, CHUNKS, b"photograph: "),
-        (MEAN_CHUNK, 5 * CHUNKS, b"photograph: "),
+        (1, MAX_SMALL + 1, b"expected chunks of at least 1024 bytes, got smaller ones; set Content-Length"),
+        (SMALL_CHUNK - 1, MAX_SMALL + 1, b"expected chunks of at least 1024 bytes"),
+        (1, MAX_SMALL, b"photograph: "),
+        (SMALL_CHUNK, 2 * MAX_SMALL, b"photograph: "),
     ],
 )
-def test_a_body_in_tiny_chunks_is_refused(size: int, count: int, reason: bytes, server: Served) -> None:
-    """Each chunk takes the time of the parser, for which all clients wait."""
+def test_a_body_in_small_chunks_is_refused(size: int, count: int, reason: bytes, server: Served) -> None:
+    """Each takes the time of the parser, for which all clients wait; a large chunk before them does not help."""
     with server.connect() as client:
-        client.sendall(b"".join(chunked(bytes(size), count)))
+        client.sendall(chunked(bytes(1_000_000), *[bytes(size)] * count))
         client.shutdown(socket.SHUT_WR)
         head, _, body = received(client).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 4")
@@ -208,7 +207,7 @@ def test_a_body_in_tiny_chunks_is_refused(size: int, count: int, reason: bytes, 
 
 def test_chunks_are_counted_per_body(server: Served) -> None:
     with server.connect() as client:
-        client.sendall(b"".join(chunked(b"x", CHUNKS)) * 3)
+        client.sendall(chunked(*[b"x"] * MAX_SMALL) * 3)
         client.shutdown(socket.SHUT_WR)
         assert received(client).count(b'"photograph: ') == 3
 
@@ -237,6 +236,17 @@ def test_a_client_that_closes_its_half_of_the_connection_gets_an_answer(
         answers = received(client)
     assert answers.startswith(answer)
     assert answers.count(b"HTTP/1.1") == len(answer and b"x")
+
+
+@pytest.mark.parametrize("part", [HEAD, HEAD + b"Content-Length: 9\r\n\r\nhalf"], ids=["headers", "body"])
+def test_a_part_of_a_second_request_is_400(part: bytes, photograph: Path, server: Served) -> None:
+    content = photograph.read_bytes()
+    with server.connect() as client:
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content + part)
+        client.shutdown(socket.SHUT_WR)
+        answers = received(client).split(b"HTTP/1.1 ")
+    assert [answer[:3] for answer in answers] == [b"", b"200", b"400"]
+    assert answers[-1].endswith(b'{"error": "expected a complete request, got a part"}\n')
 
 
 def test_a_half_closed_client_keeps_its_place_in_the_queue(photo_run: Path, photograph: Path) -> None:
