@@ -26,7 +26,8 @@ TYPES: Mapping[type, Any] = {
 
 def argument(value: Any, kind: type, where: str, expected: str = "") -> Any:
     """Convert a value to bool, int, float, str or Path. Raises: TypeError, UsageError for an impossible path."""
-    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind is not bool):
+    is_bytes = isinstance(value, os.PathLike) and isinstance(os.fspath(value), bytes)
+    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind is not bool) or is_bytes:
         raise TypeError(f"{where}: expected {expected or NOUNS[kind]}, got {described(value)}")
     if kind is Path:
         _check_path(os.fspath(value), where)

@@ -127,6 +127,8 @@ class Captioner:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
+            if grids is not None and not self.loaded.meta.region_dim:
+                raise UsageError("caption: regions= has no effect on a model without attention; leave it out")
             self.check_features(rows, "caption", regions=grids)
             return list(self.decode(rows, n_best, regions=grids, attention=attention))
         paths = path_list(images, "caption: images")
@@ -247,7 +249,7 @@ class Captioner:
         """
         check_features(features, f"{where}: features", limit)
         check_width(self.loaded, features.shape[1], where)
-        if regions is not None and self.loaded.meta.region_dim:
+        if regions is not None:
             check_region_values(regions, features, f"{where}: regions", limit)
             check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 

@@ -19,6 +19,13 @@ def model(tiny_run: Path) -> captioner.Captioner:
     return captioner.load(tiny_run)
 
 
+class BytesPath:
+    """A path as `os.DirEntry` objects of a folder whose name is bytes."""
+
+    def __fspath__(self) -> bytes:
+        return b"run"
+
+
 api: Any = captioner
 CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "load: number": (lambda model: api.load(3), TypeError,
@@ -28,6 +35,8 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "load: numbers": (lambda model: api.load([3]), TypeError, r"load: runs\[0\]: expected a path, got 3 \(int\)"),
     "load: an open file": (lambda model: api.load(io.StringIO("run")), TypeError,
      r"load: runs: expected a path or a list of paths, got '?<_io.StringIO .* \(StringIO\)"),
+    "load: a path of bytes": (lambda model: api.load(BytesPath()), TypeError,
+     r"load: runs\[0\]: expected a path, got .*BytesPath"),
     "load: a set": (lambda model: api.load({"run"}), TypeError, r"load: runs: .* got {'run'} \(set\)"),
     "load: a mapping": (lambda model: api.load({"run": 1}), TypeError, r"load: runs: .* got {'run': 1} \(dict\)"),
     "load: overrides": (lambda model: api.load("run", {"decode.beam_width": 5}), TypeError,
@@ -98,6 +107,10 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "regions: masked": (
         lambda model: model.caption(features=np.zeros(3), regions=np.ma.masked_less(np.zeros((2, 2, 3)), 1)), TypeError,
         r"caption: regions: expected an array without a mask",
+    ),
+    "regions: no attention": (
+        lambda model: model.caption(features=np.zeros(3), regions=np.zeros((2, 2, 3))), UsageError,
+        r"caption: regions= has no effect on a model without attention; leave it out",
     ),
     "features: width": (lambda model: model.caption(features=np.zeros((2, 3))), CheckpointError,
      r"caption: features: expected \d+ numbers per image, got 3"),
