@@ -117,10 +117,7 @@ def _data(facts: CardFacts) -> Iterator[str]:
     else:
         yield "Terms: not stated. Ask the author of the model before you use it for more than tests."
     if facts.base_models:
-        named = (
-            f"{base.name} (license: {base.license}; terms: {escaped(base.terms or 'not stated')})"
-            for base in facts.base_models
-        )
+        named = (base.describe(escaped) for base in facts.base_models)
         yield (
             f"Made, directly or through other models, from: {', '.join(named)}. The licenses and terms of every model "
             "named here apply too."

@@ -16,9 +16,10 @@ from typing import Any
 from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, printable, quoted
-from captioner.inference.package_info import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, in_package, is_name
+from captioner.inference.package_info import package_of
 from captioner.inference.restore import Restored
 from captioner.metrics import NAMES
+from captioner.storage.base_models import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
 from captioner.storage.files import read_json_object, read_text
 
 UNKNOWN = "unknown"
@@ -138,9 +139,8 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
     commands = None if options.made_with is None else read_commands(options.made_with)
     summary = read_json_object(model.path.parent / "summary.json")
-    base_models = model.base_models
-    if in_package(model.path) and base_models[0] == BaseModel(name, options.license, options.terms):
-        base_models = base_models[1:]  # the same package again, such as a new version
+    is_same = package_of(model.path) == BaseModel(name, options.license, options.terms)  # such as a new version
+    base_models = model.base_models if is_same else model.lineage
     return CardFacts(name, model, options, scores, commands, summary, base_models, version)
 
 

@@ -14,8 +14,9 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse_saved
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, DataError, quoted
-from captioner.inference.package_info import BASE_MODELS, DATA_SET, parse_base_models
+from captioner.inference.package_info import DATA_SET
 from captioner.inference.restore import Restored
+from captioner.storage.base_models import BASE_MODELS
 from captioner.storage.checkpoint import Meta
 
 KEY = "captioner"
@@ -33,7 +34,7 @@ def write_metadata(restored: Restored) -> str:
     config = dataclasses.asdict(_without_path(restored.config))
     fields = {name: getattr(restored.meta, name) for name in FIELDS}
     values = {"format_version": VERSION, "config": {name: config[name] for name in SECTIONS}, **fields}
-    values[BASE_MODELS] = list(map(dataclasses.asdict, restored.base_models))
+    values[BASE_MODELS] = list(map(dataclasses.asdict, restored.lineage))
     return json.dumps(values, allow_nan=False, default=os.fspath)
 
 
@@ -56,14 +57,13 @@ def read_metadata(text: str, where: str) -> tuple[Config, Meta]:
             f"{where}: metadata: expected format_version {VERSION}, got {quoted(version)}; "
             "use the version of captioner that wrote the file"
         )
-    base_models = values.pop(BASE_MODELS, [])  # missing in older files
-    if other := sorted(values.keys() ^ {"config", *FIELDS}):
+    values.setdefault(BASE_MODELS, [])  # missing in older files
+    if other := sorted(values.keys() ^ {"config", BASE_MODELS, *FIELDS}):
         raise DataError(f"{where}: metadata: missing or unknown: {', '.join(map(quoted, other))}")
     try:
         config = _read_config(values.pop("config"), where)
         # the other fields of a checkpoint, as in a run without data set and validation
         untrained: dict[str, Any] = {"fingerprint": "", "probe": [], "best": None, "since_best": 0, "environment": {}}
-        untrained[BASE_MODELS] = list(map(dataclasses.asdict, parse_base_models(base_models)))
         meta = Meta.from_json(json.dumps({**values, **untrained, "config": dump(config)}))
         Vocab(meta.words)
         if "" in meta.words:

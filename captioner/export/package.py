@@ -29,12 +29,10 @@ from captioner.inference.package_info import (
     INFO,
     NOT_PACKAGED,
     WEIGHTS,
-    BaseModel,
     PackageInfo,
     find_package,
-    in_package,
-    is_name,
     module_name,
+    package_of,
     read_info,
 )
 from captioner.inference.photographs import open_encoder_of
@@ -42,6 +40,7 @@ from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
 from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically, writing
+from captioner.storage.base_models import BaseModel, is_name
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import output_folder
 from captioner.storage.sealed import MODEL_SEAL
@@ -114,8 +113,7 @@ def write_package(
     if name is not None and not is_name(name):
         raise UsageError(f"--name {name}: expected at most 60 lower-case letters and digits, joined by single hyphens")
     restored = open_run(run, overrides)
-    if in_package(restored.path):  # the same model again: it keeps its license and terms
-        itself = restored.base_models[0]
+    if itself := package_of(restored.path):  # the same model again: it keeps its license and terms
         license = itself.license if options.license == UNKNOWN else options.license
         options = dataclasses.replace(options, license=license, data_terms=options.data_terms or itself.terms or None)
     name = name or default_name(output)
@@ -153,10 +151,7 @@ def write_package(
         write_atomically(output / "README.md", texts[CARD].encode())
         write_atomically(output / "pyproject.toml", _pyproject(info).encode())
     if facts.base_models:
-        named = ", ".join(
-            f"{base.name} (license: {base.license}; terms: {printable(base.terms or 'not stated', LINE)})"
-            for base in facts.base_models
-        )
+        named = ", ".join(base.describe(lambda terms: printable(terms, LINE)) for base in facts.base_models)
         note = f"made from {named}: their licenses and terms apply too, and the card lists them"
         if {base.license for base in facts.base_models} != {options.license}:
             note += f"; check that --license {options.license} permits no more than they do"
@@ -185,7 +180,7 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
     return dataclasses.replace(config, data=data, train=train, decode=decode), notes
 
 
-def _half(model: Restored, base_models: Sequence[BaseModel]) -> Checkpoint:
+def _half(model: Restored, base_models: tuple[BaseModel, ...]) -> Checkpoint:
     """Return the model with float16 parameters (the moving average, if there is one), without optimizer state.
 
     Raises: CheckpointError for a parameter that is too large for float16.
@@ -199,8 +194,7 @@ def _half(model: Restored, base_models: Sequence[BaseModel]) -> Checkpoint:
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
     # of the environment, only what a loaded model can depend on
     environment = {name: text for name, text in model.meta.environment.items() if name == "numpy"}
-    recorded = list(map(dataclasses.asdict, base_models))
-    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment, base_models=recorded)
+    meta = dataclasses.replace(model.meta, config=dump(model.config), environment=environment, base_models=base_models)
     return Checkpoint(meta, params, {}, arrays)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError, quoted, similar
-from captioner.inference.package_info import INFO, WEIGHTS, PackageInfo, check_seal, find_package, is_name, read_info
+from captioner.inference.package_info import INFO, WEIGHTS, PackageInfo, check_seal, find_package, read_info
+from captioner.storage.base_models import is_name
 from captioner.storage.sealed import CHECKPOINT_SEAL
 
 if TYPE_CHECKING:

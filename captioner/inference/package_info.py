@@ -1,9 +1,5 @@
 """Model packages: the folder that `captioner package` writes, and `model.json`, which describes the model.
 
-The base models of a model are the model packages that it was made from: fine-tuned (`train.init_from`), distilled,
-imported or packaged again, directly or through other models. Their licenses and terms apply to it too, so checkpoints,
-packages (model.json) and exported files contain them.
-
 This module imports no NumPy: `captioner models` lists models without it.
 """
 
@@ -11,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from captioner.errors import CheckpointError, printable, quoted
+from captioner.storage.base_models import BASE_MODELS, FIELDS, BaseModel, parse_base_models
 from captioner.storage.files import read_bytes, read_first_json_object
 from captioner.storage.sealed import digest
 from captioner.storage.strict_json import to_json
@@ -34,24 +30,9 @@ DATA_SET = Path("DATA_SET")
 """Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
 PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
 """Placeholder paths for a data set that was removed."""
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""The names of models: lower-case letters, digits and single hyphens."""
-MAX_NAME = 60
-LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
-BASE_MODELS = "base_models"
 HISTORY = "history.jsonl"
 """The file of a run whose first line has the base models, if an older version trained it."""
-MAX_BASE_MODELS, MAX_TERMS = 20, 2000
 AGAIN = "install the package again"
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """A model package that another model was made from; `terms` are those of its training data, empty if not stated."""
-
-    name: str
-    license: str
-    terms: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,64 +60,10 @@ class PackageInfo:
         return to_json(asdict(self), indent=2) + "\n"
 
 
-def is_name(value: Any) -> bool:
-    """Return whether a value can be the name of a model."""
-    return isinstance(value, str) and len(value) <= MAX_NAME and NAME.fullmatch(value) is not None
-
-
-def _is_license(value: Any) -> bool:
-    return isinstance(value, str) and LICENSE.fullmatch(value) is not None
-
-
-def _is_terms(value: Any) -> bool:
-    return isinstance(value, str) and printable(value, MAX_TERMS) == value
-
-
 TEXT: tuple[str, Callable[[Any], bool]] = "a text", lambda value: isinstance(value, str)
 INTEGER: tuple[str, Callable[[Any], bool]] = "an integer", lambda value: type(value) is int
-CHECKS = {
-    "name": ("the name of a model", is_name),
-    "license": ("an identifier such as mit", _is_license),
-    "terms": (f"a line of at most {MAX_TERMS:,} characters", _is_terms),
-    **dict.fromkeys(("words", "parameters", "format"), INTEGER),
-}
+CHECKS = {**FIELDS, **dict.fromkeys(("words", "parameters", "format"), INTEGER)}
 """What is expected of a value in `model.json`, and its check; other values are texts."""
-
-
-def parse_base_models(records: Any) -> tuple[BaseModel, ...]:
-    """Return the base models in a list of JSON objects.
-
-    Raises: ValueError for anything else, or more than `MAX_BASE_MODELS`: their licenses must not get lost.
-    """
-    if not isinstance(records, list) or len(records) > MAX_BASE_MODELS or not all(map(_is_base_model, records)):
-        raise ValueError(
-            f"{BASE_MODELS}: expected a list of at most {MAX_BASE_MODELS} models with name, license and terms, got "
-            f"{quoted(records, 40)}"
-        )
-    return tuple(BaseModel(record["name"], record["license"], record.get("terms", "")) for record in records)
-
-
-def _is_base_model(record: Any) -> bool:
-    return (
-        isinstance(record, dict)
-        and is_name(record.get("name"))
-        and _is_license(record.get("license"))
-        and _is_terms(record.get("terms", ""))
-    )
-
-
-def merge_base_models(*groups: Sequence[BaseModel]) -> tuple[BaseModel, ...]:
-    """Return the distinct base models of all groups.
-
-    Raises: CheckpointError for more than `MAX_BASE_MODELS`.
-    """
-    models = tuple(dict.fromkeys(base for group in groups for base in group))
-    if len(models) > MAX_BASE_MODELS:
-        raise CheckpointError(
-            f"expected a model made from at most {MAX_BASE_MODELS} model packages, got {len(models)}: "
-            f"{', '.join(base.name for base in models)}; start from a model with fewer base models"
-        )
-    return models
 
 
 def module_name(name: str) -> str:
@@ -211,21 +138,23 @@ def read_card(folder: Path) -> str:
         raise CheckpointError(f"{folder / CARD}: damaged: expected UTF-8 text; {AGAIN}") from None
 
 
-def base_models_of(checkpoint: Path, recorded: Any) -> tuple[BaseModel, ...]:
-    """Return the model packages that a model made from a checkpoint is made from, nearest first.
+def package_of(checkpoint: Path) -> BaseModel | None:
+    """Return the model package whose weights a file is, or None. Raises: CheckpointError for a damaged description."""
+    if not in_package(checkpoint):
+        return None
+    info = read_info(checkpoint.parent)
+    return BaseModel(info.name, info.license, info.terms)
 
-    These are the checkpoint's package, if it is in one, with its base models, and those `recorded` in the checkpoint.
+
+def base_models_beside(checkpoint: Path) -> tuple[BaseModel, ...]:
+    """Return the base models in the description of a package, or in the history of a run that an older version trained.
 
     Raises: CheckpointError for damaged base models.
     """
-    models = _base_models_in({BASE_MODELS: recorded}, checkpoint, "use another checkpoint")
     if in_package(checkpoint):
-        info = read_info(checkpoint.parent)
-        return merge_base_models((BaseModel(info.name, info.license, info.terms),), info.base_models, models)
+        return read_info(checkpoint.parent).base_models
     history = checkpoint.parent / HISTORY
-    return merge_base_models(
-        models, _base_models_in(read_first_json_object(history), history, "restore the file from a copy")
-    )
+    return _base_models_in(read_first_json_object(history), history, "restore the file from a copy")
 
 
 def _base_models_in(values: Mapping[str, Any], file: Path, remedy: str) -> tuple[BaseModel, ...]:

@@ -18,7 +18,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import parse_identity, same_encoder
-from captioner.inference.package_info import BaseModel, base_models_of, check_seal, in_package, read_info
+from captioner.inference.package_info import base_models_beside, check_seal, in_package, package_of, read_info
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_model import CaptioningModel
@@ -28,6 +28,7 @@ from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
 from captioner.storage import checkpoint
+from captioner.storage.base_models import BaseModel, merge_base_models
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.sealed import MODEL_SEAL
 
@@ -76,8 +77,14 @@ class Restored(LoadedModel):
 
     @property
     def base_models(self) -> tuple[BaseModel, ...]:
-        """The base models of a model that is made from this one. Raises: CheckpointError, as `base_models_of`."""
-        return base_models_of(self.path, self.meta.base_models)
+        """The model packages that this model was made from, nearest first. Raises: CheckpointError."""
+        return merge_base_models(self.meta.base_models, base_models_beside(self.path))
+
+    @property
+    def lineage(self) -> tuple[BaseModel, ...]:
+        """The base models of a model that is made from this one: its own package, if any, and its base models."""
+        package = package_of(self.path)
+        return merge_base_models(() if package is None else (package,), self.base_models)
 
 
 def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:

@@ -15,6 +15,7 @@ from typing import Any
 
 from captioner.arrays import Array, Params
 from captioner.errors import CheckpointError, printable
+from captioner.storage.base_models import BaseModel, parse_base_models
 from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 
@@ -28,8 +29,8 @@ class Meta:
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, and in files written before these fields existed, they are 0 and empty. `base_models` has name, license and
-    terms of each model package that the model was made from, as JSON objects. `content` is the digest of features,
+    without, and in files written before these fields existed, they are 0 and empty. `base_models` are the model
+    packages that the model was made from. `content` is the digest of features,
     regions and raw captions, empty in files of older versions.
     """
 
@@ -46,7 +47,7 @@ class Meta:
     train_fingerprint: str
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
-    base_models: list[dict[str, str]] = field(default_factory=list)
+    base_models: tuple[BaseModel, ...] = ()
     content: str = ""
 
     @classmethod
@@ -67,7 +68,7 @@ class Meta:
         }
         names = {column.name for column in fields(cls)}
         optional = {
-            column.name for column in fields(cls) if column.default_factory is list or column.default in (0, "")
+            column.name for column in fields(cls) if column.default_factory is list or column.default in (0, "", ())
         }
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
@@ -76,7 +77,7 @@ class Meta:
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
-        meta = cls(**values)
+        meta = cls(**{**values, "base_models": parse_base_models(values.get("base_models", []))})
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected strings")
         if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):

@@ -22,12 +22,12 @@ from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.evaluate import short_names
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
-from captioner.inference.package_info import merge_base_models
 from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import sealed
+from captioner.storage.base_models import merge_base_models
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.run_folder import RunFolder
@@ -94,7 +94,7 @@ def distill(
         if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
             raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
     check_root(config)
-    base_models = merge_base_models(*(model.base_models for model in models))
+    base_models = merge_base_models(*(model.lineage for model in models))
     training = new_training(config, run)
     data, train_split, captioner = training.corpus, training.corpus.split("train"), None
     if earlier is not None:

@@ -14,7 +14,6 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
-from captioner.inference.package_info import BaseModel
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
@@ -24,6 +23,7 @@ from captioner.optim.update_rules import EMA
 from captioner.parallel.environment import environment
 from captioner.parallel.ranks import Ranks
 from captioner.storage import checkpoint
+from captioner.storage.base_models import BaseModel
 from captioner.training.events import Validated
 from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Step, TrainState
@@ -136,7 +136,7 @@ class Recorder:
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
-            base_models=list(map(dataclasses.asdict, self.base_models)),
+            base_models=self.base_models,
             content=self.corpus.content,
         )
 

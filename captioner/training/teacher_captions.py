@@ -18,10 +18,10 @@ from captioner.data.corpus import Corpus, Split, check_captions, check_image_idx
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.inference.captioner import Candidates, Captioner
-from captioner.inference.package_info import BASE_MODELS, BaseModel, parse_base_models
 from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.storage.base_models import BASE_MODELS, BaseModel, parse_base_models
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 

@@ -17,7 +17,6 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError
-from captioner.inference.package_info import BaseModel
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -26,6 +25,7 @@ from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
+from captioner.storage.base_models import BaseModel
 from captioner.storage.strict_json import to_json
 from captioner.training import tensorboard
 from captioner.training.build import build_batches, build_model, build_plan, long_warmup
@@ -77,7 +77,7 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if config.train.init_from is not None:
         restored = open_initial(config.train.init_from)
-        base_models = restored.base_models
+        base_models = restored.lineage
         model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     recorder = Recorder(

@@ -299,7 +299,7 @@ def test_a_chain_of_models_that_is_too_long_is_an_error(restricted: Path, tmp_pa
     chain = [{**SHOP, "name": f"shop-{number}"} for number in range(20)]
     info.write_text(json.dumps({**json.loads(info.read_text()), "base_models": chain}))
     with pytest.raises(CheckpointError, match="expected a model made from at most 20 model packages, got 21: birds, "):
-        packaged(restricted, tmp_path / "last")
+        packaged(restricted, tmp_path / "last", "last")
 
 
 DAMAGED: list[Any] = [
