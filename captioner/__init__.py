@@ -1,4 +1,4 @@
-"""Image captioners with a vanilla-RNN, LSTM or GRU decoder, written by hand in NumPy.
+"""Image captioners with an RNN, LSTM, GRU or transformer decoder, written by hand in NumPy.
 
 The public names are imported on first use, so that `captioner --help` imports neither NumPy nor h5py.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from captioner.inference.caption import Caption
     from captioner.inference.captioner import Captioner
     from captioner.model.captioning_rnn import CaptioningRNN
+    from captioner.model.captioning_transformer import CaptioningTransformer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Captioner",
     "CaptionerError",
     "CaptioningRNN",
+    "CaptioningTransformer",
     "Config",
     "Vocab",
     "distill",
@@ -38,6 +40,7 @@ _HOMES = {
     "Captioner": "captioner.inference.captioner",
     "CaptionerError": "captioner.errors",
     "CaptioningRNN": "captioner.model.captioning_rnn",
+    "CaptioningTransformer": "captioner.model.captioning_transformer",
     "Config": "captioner.config.options",
     "Vocab": "captioner.data.vocabulary",
     "distill": "captioner.api",

@@ -22,7 +22,7 @@ class StepModel(Protocol):
 
 
 class CaptionModel(Protocol):
-    """A CaptioningRNN or an ensemble."""
+    """A CaptioningModel or an ensemble."""
 
     @property
     def parameter_count(self) -> int: ...

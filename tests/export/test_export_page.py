@@ -15,7 +15,7 @@ from captioner.inference.load import captioner_of, load, open_run
 
 every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-GREEDY, PHOTO, SAMPLING, RECURRENT, TRANSFORMER = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+GREEDY, PHOTO, SAMPLING, *MODULES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @every_kind
@@ -81,7 +81,8 @@ def test_the_pytorch_module_computes_the_same_log_probabilities(
     restored = random_model(tmp_path, cell, image, attention, overrides=[f"data.standardize={standardize}"])
     export_safetensors(restored, tmp_path / "scenes.safetensors")
     names: dict[str, Any] = {}
-    exec(TRANSFORMER if cell == "transformer" else RECURRENT, names)
+    for block in MODULES:
+        exec(block, names)
     features, regions = images(attention != "none")
     features, regions = features / 5, None if regions is None else regions / 5
     words = np.random.default_rng(3).integers(0, len(restored.vocab), (len(features), 6))
