@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -203,6 +204,15 @@ def test_an_endless_model_is_stopped(number: int) -> None:
 )
 def test_answers_are_judged(status: int, body: bytes, kind: str) -> None:
     assert uploads.judge(status, body).kind == kind
+
+
+def test_a_server_that_refuses_good_photographs_is_noticed() -> None:
+    assert [uploads.judge(status, b'{"error": "a"}', uploads.BUSY).kind for status in (503, 422)] == [
+        "refused",
+        "wrong",
+    ]
+    assert uploads.check_captioned(watch.Tally(Counter(refused=3))).escaped == 1
+    assert uploads.check_captioned(watch.Tally(Counter(refused=3, captioned=1))).escaped == 0
 
 
 def test_slow_clients_that_are_not_disconnected_are_noticed(photo_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
