@@ -58,7 +58,7 @@ class _Parser(h11.Connection):
             self._size = len(event.data) + (0 if event.chunk_start else self._size)  # of the chunk
             self._small += event.chunk_end and self._size < SMALL_CHUNK
             if self._small > MAX_SMALL:
-                self.problem = f"expected chunks of at least {SMALL_CHUNK} bytes, got smaller ones; set Content-Length"
+                self.problem = f"expected chunks of at least {SMALL_CHUNK:,} bytes, got smaller; set Content-Length"
                 raise h11.RemoteProtocolError(self.problem)
         return event
 

@@ -189,8 +189,8 @@ def chunked(*chunks: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("size", "count", "reason"),
     [
-        (1, MAX_SMALL + 1, b"expected chunks of at least 1024 bytes, got smaller ones; set Content-Length"),
-        (SMALL_CHUNK - 1, MAX_SMALL + 1, b"expected chunks of at least 1024 bytes"),
+        (1, MAX_SMALL + 1, b"expected chunks of at least 1,024 bytes, got smaller; set Content-Length"),
+        (SMALL_CHUNK - 1, MAX_SMALL + 1, b"expected chunks of at least 1,024 bytes"),
         (1, MAX_SMALL, b"photograph: "),
         (SMALL_CHUNK, 2 * MAX_SMALL, b"photograph: "),
     ],
