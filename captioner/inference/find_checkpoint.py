@@ -155,7 +155,9 @@ def _locate(entry: metadata.EntryPoint) -> Path | None:
         from urllib.request import url2pathname
 
         with suppress(KeyError, TypeError, ValueError):
-            folders.append(Path(url2pathname(json.loads(origin)["url"].removeprefix("file://")), entry.value))
+            scheme, _, path = json.loads(origin)["url"].partition("://")
+            if scheme == "file":
+                folders.append(Path(url2pathname(path), entry.value))
     return next((folder for folder in folders if os.path.isfile(folder / INFO)), None)
 
 
