@@ -158,7 +158,8 @@ def _locate(entry: metadata.EntryPoint) -> Path | None:
             scheme, _, path = json.loads(origin)["url"].partition("://")
             if scheme == "file":
                 folders.append(Path(url2pathname(path), entry.value))
-    return next((folder for folder in folders if os.path.isfile(folder / INFO)), None)
+    existing = filter(os.path.isdir, folders)
+    return max(existing, key=lambda folder: os.path.isfile(folder / INFO), default=None)  # the first of equal ones
 
 
 def describe_installed() -> Iterator[tuple[str, Path, PackageInfo] | CheckpointError]:
