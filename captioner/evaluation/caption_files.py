@@ -19,10 +19,11 @@ from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, read_bytes, read_start
+from captioner.storage.files import check_output, format_of, read_bytes, read_start
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
+WRITTEN = ", as `captioner sample --json` or `evaluate --coco` writes it"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which JSON allows but UTF-8 cannot encode."""
@@ -115,10 +116,11 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _read_text(path: Path) -> str:
     """Read a UTF-8 file. Raises: DataError."""
+    content = read_bytes(path, LIMIT, expected="a caption file")
     try:
-        return read_bytes(path, LIMIT, expected="a caption file").decode("utf-8-sig")
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, got something else: {error}") from error
+        return content.decode("utf-8-sig")
+    except ValueError:
+        raise DataError(f"{path}: expected JSON{WRITTEN}, got {format_of(content)}") from None
 
 
 def _parse(text: str, where: str) -> Any:
@@ -126,7 +128,7 @@ def _parse(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: expected JSON, got something else: {error}") from error
+        raise DataError(f"{where}: expected JSON{WRITTEN}, got other text: {error}") from error
 
 
 def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[str, int]]:

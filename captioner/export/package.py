@@ -154,7 +154,7 @@ def write_package(
         named = ", ".join(base.describe(lambda terms: printable(terms, LINE)) for base in facts.base_models)
         note = f"made from {named}: their licenses and terms apply too, and the card lists them"
         if {base.license for base in facts.base_models} != {options.license}:
-            note += f"; check that --license {options.license} permits no more than they do"
+            note += f"; check that the license of this package, {options.license}, permits no more than they do"
         notes.append(note)
     return Package(info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -52,15 +53,21 @@ class DecodingOptions:
         config = captioner.loaded.config
         self.defaults = config.decode
         self.has_attention = captioner.loaded.meta.region_dim > 0
-        of_decoding = (option for path, option in OPTIONS.items() if path.startswith(SECTION))
+        of_decoding = (self._capped(option) for path, option in OPTIONS.items() if path.startswith(SECTION))
         self.options: Mapping[str, Option] = {
             option.path.removeprefix(SECTION): option
             for option in (N_BEST, ATTENTION, *of_decoding)
             if captioner.reranker or option.path != "decode.consensus"
         }
-        self._caps = {name: max(cap, getattr(self.defaults, name)) for name, cap in CAPS.items()}
         text = dump(config)
         self._parse = lru_cache(256)(lambda overrides: parse(text, MODEL, overrides).decode)
+
+    def _capped(self, option: Option) -> Option:
+        name = option.path.removeprefix(SECTION)
+        if name not in CAPS:
+            return option
+        cap = Bound("<=", max(CAPS[name], getattr(self.defaults, name)))
+        return replace(option, bounds=(*(bound for bound in option.bounds if bound.sign != cap.sign), cap))
 
     def decoding(self, texts: Mapping[str, str]) -> Decoding:
         """Return the options of a request; an empty text counts as not given.
@@ -80,8 +87,6 @@ class DecodingOptions:
         if name not in self.options:
             raise RequestError(422, f"{printable(name, MAX_SHOWN)}: unknown option{closest(name, self.options)}")
         value, problem = read(self.options[name], Scalar(text))
-        if problem is None and name in self._caps and value > self._caps[name]:
-            problem = f"expected at most {self._caps[name]}, got {value}"
         if name == "attention" and value and not self.has_attention:
             problem = "this model has no attention; leave this out"
         if problem is not None:

@@ -29,12 +29,12 @@ def test_results_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", "expected JSON, got something else"),
-        pytest.param("[" * 100_000, "expected JSON, got something else", id="nested"),
+        ("{", "got other text"),
+        pytest.param("[" * 100_000, "got other text", id="nested"),
         ('"a"', r"expected a list of {\"image_id\", \"caption\"}, or JSON lines as `captioner sample"),
         ('{"a": 1}', r":1: expected an object with image_id \(or image\) and caption, got {'a': 1}"),
         ('{"image": "a", "caption": "b"}\n\n{"image": 3, "caption": "b"}', ":3: expected an object with image_id"),
-        ('{"image": "a", "caption": "b"}\r\nx', ":2: expected JSON, got something else"),
+        ('{"image": "a", "caption": "b"}\r\nx', ":2: expected JSON, as `captioner sample --json`"),
         ('{"image": "a", "caption": "b"}\n{"image": "a", "caption": "c"}', ":2: duplicate image 'a'; expected one"),
         ("[3]", r"\[0\]: expected an object with image_id \(or image\) and caption, got 3"),
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
@@ -64,6 +64,8 @@ def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
+    with pytest.raises(DataError, match=r"expected JSON, as .* writes it, got an HDF5 file"):
+        read_caption_file(other)
 
 
 CAPTION = st.builds(

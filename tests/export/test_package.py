@@ -265,7 +265,7 @@ def test_licenses_and_terms_follow_the_parameters_on_every_way(
     assert base_models(tmp_path / "last" / "captioner_last") == [BIRDS]
     assert written.notes[-1] == (
         f"made from birds (license: other; terms: {TERMS}): their licenses and terms apply too, and "
-        "the card lists them; check that --license mit permits no more than they do"
+        "the card lists them; check that the license of this package, mit, permits no more than they do"
     )
 
 
@@ -289,7 +289,7 @@ def test_a_package_of_a_package_keeps_its_license_and_terms(restricted: Path, tm
     written = write_package(restricted, tmp_path / "other", CardOptions(license="mit"), "birds")
     assert (written.info.license, written.info.terms) == ("mit", TERMS)
     assert base_models(tmp_path / "other" / "captioner_birds") == [BIRDS]
-    assert "check that --license mit permits no more" in written.notes[-1]
+    assert "check that the license of this package, mit, permits no more" in written.notes[-1]
     again = packaged(tmp_path / "other", tmp_path / "again", "again")
     assert base_models(again) == [{**BIRDS, "license": "mit"}, BIRDS]
 
