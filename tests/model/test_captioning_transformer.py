@@ -214,3 +214,18 @@ def test_input_gradients_are_those_of_the_embedded_words(kind: str) -> None:
 
     numeric = numeric_gradient(last, m.params["W_embed"])
     np.testing.assert_allclose(gradients[0], numeric[captions[0, :-1]], atol=1e-8)
+
+
+@every_attention
+@every_norm
+@pytest.mark.parametrize("captions", [[[1, 0], [2, 0], [0, 0]], [[1, 0, 0]] * 3, [[1], [1], [1]]])
+@pytest.mark.parametrize("size", [1, 3])
+def test_without_targets_loss_and_gradients_are_0(
+    captions: list[list[int]], attention: str, norm: str, size: int
+) -> None:
+    m = transformer(attention, norm, dtype=np.float32, dropout=DROPOUT)
+    inputs = FEATURES[:3].astype(np.float16), np.array(captions, np.uint16), np.random.default_rng(0)
+    loss, grads = m.loss(*inputs, ThreadPool(size), regions=REGIONS[:3])
+    assert loss == 0
+    assert not any(grad.any() for grad in grads.values())
+    assert {grad.dtype for grad in grads.values()} == {np.dtype(np.float32)}
