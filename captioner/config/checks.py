@@ -125,26 +125,25 @@ USED_BY: Mapping[str, Sequence[str]] = {
 }
 """The options and sections that a command, or a function of the Python API, uses; others use all."""
 ADAM = ("adam", "adamw")
+ATTENTION = ("attention_dim", "dropout_keys", "dropout_regions")
 TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 STORED = ("cs231n", "prepared")
-USED_WITH: Mapping[str, tuple[str, Sequence[str]]] = {
-    **{f"model.{name}": ("model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input")},
-    **{f"model.{name}": ("model.decoder", ("transformer",)) for name in TRANSFORMER},
-    "data.root": ("data.source", STORED),
-    "data.memory_mib": ("data.source", STORED),
-    "data.cs231n.pca": ("data.source", ("cs231n",)),
-    "model.attention_dim": ("model.attention", ("adaptive",)),
-    "model.dropout_regions": ("model.attention", ("adaptive",)),
-    "model.dropout_keys": ("model.attention", ("adaptive",)),
-    "model.forget_bias": ("model.decoder", ("lstm",)),
-    "distill.captions_per_image": ("train.objective", ("distillation",)),
-    "distill.references": ("train.objective", ("distillation",)),
-    "train.momentum": ("train.update_rule", ("sgd_momentum",)),
-    "train.decay_rate": ("train.update_rule", ("rmsprop",)),
-    "train.beta1": ("train.update_rule", ADAM),
-    "train.beta2": ("train.update_rule", ADAM),
-    "train.epsilon": ("train.update_rule", ("rmsprop", *ADAM)),
-}
+USED_WITH: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("data.root", "data.source", STORED),
+    ("data.memory_mib", "data.source", STORED),
+    ("data.cs231n.pca", "data.source", ("cs231n",)),
+    *((f"model.{name}", "model.attention", ("adaptive",)) for name in ATTENTION),
+    *((f"model.{name}", "model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input", *ATTENTION[:2])),
+    *((f"model.{name}", "model.decoder", ("transformer",)) for name in TRANSFORMER),
+    ("model.forget_bias", "model.decoder", ("lstm",)),
+    ("distill.captions_per_image", "train.objective", ("distillation",)),
+    ("distill.references", "train.objective", ("distillation",)),
+    ("train.momentum", "train.update_rule", ("sgd_momentum",)),
+    ("train.decay_rate", "train.update_rule", ("rmsprop",)),
+    ("train.beta1", "train.update_rule", ADAM),
+    ("train.beta2", "train.update_rule", ADAM),
+    ("train.epsilon", "train.update_rule", ("rmsprop", *ADAM)),
+)
 """Options that have an effect only with some values of another option.
 
 `CONSTRAINTS` has those that are an error in a config file too.
@@ -184,8 +183,9 @@ def _alternative(path: str, command: str) -> str:
 
 def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the options that differ from their defaults without effect, each with the other option and the problem."""
-    for path in filter(USED_WITH.__contains__, paths):
-        other, values = USED_WITH[path]
-        got = attrgetter(other)(config)
-        if got not in values and attrgetter(path)(config) != OPTIONS[path].default:
-            yield path, other, f"has no effect with {other} {got}, only with {either(values)}"
+    for path in paths:
+        for other, values in ((other, values) for option, other, values in USED_WITH if option == path):
+            got = attrgetter(other)(config)
+            if got not in values and attrgetter(path)(config) != OPTIONS[path].default:
+                yield path, other, f"has no effect with {other} {got}, only with {either(values)}"
+                break

@@ -44,8 +44,7 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     count = sum(math.prod(shape) for shape in sizes.shapes().values())
     if count > MAX_PARAMETERS:
         raise UsageError(
-            f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; "
-            "try a smaller model.hidden_dim, model.wordvec_dim or model.attention_dim"
+            f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; try a smaller model.hidden_dim"
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)

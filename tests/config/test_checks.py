@@ -1,5 +1,6 @@
 """Violated constraints between options are reported with their place; decoding options without effect are reset."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_only_decoding_options_of_the_file_are_reset() -> None:
 
 def test_the_tables_name_options_and_sections() -> None:
     assert {name for used in USED_BY.values() for name in used} <= OPTIONS.keys() | sections().keys()
-    for path, (other, values) in USED_WITH.items():
+    for path, other, values in USED_WITH:
         assert path in OPTIONS
         assert set(values) < set(OPTIONS[other].choices)
 
@@ -103,9 +104,9 @@ def test_other_commands_use_every_option_and_unknown_ones_are_left_to_the_parser
     check_used(["no", "model.hiden_dim=3", ""], "sample")
 
 
-@pytest.mark.parametrize("path", USED_WITH)
-def test_an_option_needs_its_other_option(path: str) -> None:
-    option, (other, values) = OPTIONS[path], USED_WITH[path]
+@pytest.mark.parametrize(("path", "other", "values"), USED_WITH)
+def test_an_option_needs_its_other_option(path: str, other: str, values: Sequence[str]) -> None:
+    option = OPTIONS[path]
     value = {
         bool: "false",
         int: "16",
@@ -118,6 +119,8 @@ def test_an_option_needs_its_other_option(path: str) -> None:
     for choice in OPTIONS[other].choices:
         wanted = [f"{other}={choice}", f"{path}={value}"]
         wanted += root if other == "data.source" and choice != "scenes" else []
+        if other == "model.decoder" and path in ("model.attention_dim", "model.dropout_keys"):
+            wanted.append("model.attention=adaptive")
         wanted += ["train.init_from=/x"] if choice == "self_critical" else []
         if choice in values:
             parse("", "", wanted)
