@@ -79,12 +79,13 @@ def test_a_full_queue_is_503_and_an_error_of_the_page(photo_run: Path) -> None:
 
 
 def test_a_photograph_whose_client_is_gone_leaves_the_queue(photo_run: Path) -> None:
-    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(1) as pool:
-        pool.submit(server.caption, slow_photograph())
-        server.wait_until(lambda health: health["running"] == 1)
+    with served(photo_run, "--workers", 1) as server, ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(server.caption, slow_photograph())
+        server.wait_until(lambda health: health["waiting"] == 1)
         with server.connect() as client:
             client.sendall(b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
-            server.wait_until(lambda health: health["waiting"] == 1)
+            server.wait_until(lambda health: health["waiting"] == 2)
         assert server.wait_until(lambda health: health["waiting"] == 0)["running"] == 1
         server.process.kill()
 
