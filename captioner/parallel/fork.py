@@ -6,20 +6,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
-_methods: set[WeakMethod[Callable[[], object]]] = set()
+T = TypeVar("T")
+_renewals: WeakKeyDictionary[object, Callable[[object], object]] = WeakKeyDictionary()
 
 
-def renew_in_child(renew: Callable[[], object]) -> None:
-    """Call a method in each forked child while its object exists; `os.register_at_fork` keeps objects for ever."""
-    _methods.add(WeakMethod(renew, _methods.discard))
+def renew_in_child(instance: T, renew: Callable[[T], object]) -> None:
+    """Call `renew(instance)` in each forked child while the object exists.
+
+    `os.register_at_fork` alone would keep each object for ever.
+    """
+    _renewals[instance] = renew  # type: ignore[assignment]  # each key has a function of its type
 
 
 def _renew_all() -> None:
-    for method in list(_methods):
-        if (renew := method()) is not None:
-            renew()
+    for instance, renew in list(_renewals.items()):
+        renew(instance)
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

@@ -34,7 +34,7 @@ class Budget:
     def __init__(self, total: int) -> None:
         self.total = total
         self._renew()
-        renew_in_child(self._renew)
+        renew_in_child(self, Budget._renew)
 
     def _renew(self) -> None:
         self._free = self.total

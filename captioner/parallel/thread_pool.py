@@ -47,7 +47,7 @@ class ThreadPool:
     def __init__(self, size: int = 1) -> None:
         self.size = size
         self._renew()
-        renew_in_child(self._renew)
+        renew_in_child(self, ThreadPool._renew)
 
     def _renew(self) -> None:
         self.lock = Lock()

@@ -381,7 +381,7 @@ class FolderLock:
             raise
         self._finalize = weakref.finalize(self, _release, self._descriptor, file)
         if file is None:  # a lock of a folder ends when all processes have closed it
-            renew_in_child(self.release)
+            renew_in_child(self, FolderLock.release)
 
     def release(self) -> None:
         """End the lock."""

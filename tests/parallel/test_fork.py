@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -117,8 +119,14 @@ def test_a_fork_does_not_wait_for_a_call_that_ignores_its_cancellation(monkeypat
 
 
 def test_an_object_that_is_deleted_leaves_nothing_behind() -> None:
-    before = len(fork._methods)
+    before = len(fork._renewals)
     for _ in range(3):
         Budget(1)
         ThreadPool()
-    assert len(fork._methods) == before
+    assert len(fork._renewals) == before
+
+
+def test_a_process_ends_without_messages_while_an_object_exists() -> None:
+    program = "import sys; from captioner.parallel.memory import Budget; sys.budget = Budget(3)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
