@@ -127,6 +127,6 @@ def test_an_object_that_is_deleted_leaves_nothing_behind() -> None:
 
 
 def test_a_process_ends_without_messages_while_an_object_exists() -> None:
-    program = "import sys; from captioner.parallel.memory import Budget; sys.budget = Budget(3)"
+    program = "from captioner.parallel.thread_pool import ThreadPool; pool = ThreadPool(2)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""
