@@ -252,10 +252,10 @@ def _print(
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(caption, as_json, more)
     if empty:
+        from captioner.inference.decoder import ENDS_EARLY
+
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
-        output.warnings(
-            [f"{those}: the model predicts <END> too early; train it longer, or try -o decode.min_length=5"]
-        )
+        output.warnings([f"{those}: {ENDS_EARLY}"])
     return code, captioned
 
 

@@ -14,6 +14,9 @@ from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError, printable
 from captioner.model.interface import State, StepFunction
 
+ENDS_EARLY = "the model predicts <END> too early; train it longer, or try -o decode.min_length=5"
+"""Why captions are empty, and what to try."""
+
 
 class Decoder(NamedTuple):
     """A decoding function, and the number of captions per image that it keeps in memory.

@@ -220,5 +220,5 @@ def _captions_in(run: RunFolder) -> TeacherCaptions | None:
 
 
 def _is_unfinished(run: RunFolder) -> bool:
-    """Whether a folder has captions but no checkpoint: an interrupted distillation."""
-    return not run.last.exists() and not run.best.exists() and _captions_in(run) is not None
+    """Whether a folder has captions, and the start of a run at most: an interrupted distillation."""
+    return _captions_in(run) is not None and run.has_only_a_start(run.captions, run.previous)

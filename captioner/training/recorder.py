@@ -66,10 +66,11 @@ class Recorder:
         better = is_better(name, scored, self.best)
         if name in scored and not at_end:
             self.since_best = 0 if better else self.since_best + 1
+        event = Validated(step.step, step.epoch, loss, scores, better)
+        # before the checkpoint: a run may be resumed from it
+        self.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
         if better:
             self._save_best({"step": step.step, "epoch": step.epoch, "loss": loss, name: scored[name]}, at_end)
-        event = Validated(step.step, step.epoch, loss, scores, better)
-        self.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
         return event
 
     def _save_best(self, best: dict[str, float], at_end: bool) -> None:

@@ -16,7 +16,7 @@ from captioner.config.yaml_io import dump, load_saved, parse_saved
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
-from captioner.inference.restore import Restored, restore
+from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -103,7 +103,7 @@ def resume_or_start(
     run = RunFolder(Path(folder), ranks)
     existing = ranks.on_rank_0(lambda: _existing_run(run, config, overrides))
     if existing is None:
-        yield from train(config, folder, overwrite=True, stop=stop, ranks=ranks)
+        yield from train(config, folder, stop=stop, ranks=ranks)
         return
     if existing.other_options:
         names = ", ".join(existing.other_options)
@@ -140,18 +140,19 @@ def check_config(run: RunFolder, restored: Restored) -> None:
     if not run.config.exists():
         return
     edited, saved = load_saved(run.config), parse_saved(restored.meta.config, f"the config in {restored.path}")
-    if edited in (saved, restored.config):
-        return
-    values = ((option, attrgetter(path)(saved), attrgetter(path)(edited)) for path, option in OPTIONS.items())
-    raise ConfigError(
-        [
-            f"{run.config}: {option.path}: expected {write(option, expected)} as in {restored.path}, got "
-            f"{write(option, got)}; the options of a run are not read from this file: change it back, or try "
-            f"-o {option.path}={write(option, got)}"
-            for option, expected, got in values
-            if expected != got
-        ]
-    )
+    problems = []
+    for path, option in OPTIONS.items():
+        expected, now, got = (attrgetter(path)(config) for config in (saved, restored.config, edited))
+        if got in (expected, now):
+            continue
+        remedy = f"or try -o {shlex.quote(f'{path}={write(option, got)}')}"
+        remedy = "or start a new run with it" if path in FIXED else remedy
+        problems.append(
+            f"{run.config}: {path}: expected {write(option, expected)} as in {restored.path}, got "
+            f"{write(option, got)}; the options of a run are not read from this file: change it back, {remedy}"
+        )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _summary(run: RunFolder) -> dict[str, Any] | None:

@@ -43,6 +43,8 @@ BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 LOCK = ".lock"
 """The locked file in a run folder, on platforms that cannot lock folders."""
+REPORT = b'<p class="kicker">Report'
+"""What a page of `captioner report` contains."""
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
 """The kinds of records in the history."""
@@ -109,22 +111,13 @@ class RunFolder:
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
         """
-        has_run = self.holds_run()
-        if has_run and not overwrite and (self.has_checkpoint() or self.saved_config() != config):
-            FolderLock(self.path).release()  # report a running training first
-            path = shlex.quote(os.fspath(self.path))
-            remedy = f"continue it with --resume {path}" if self.last.exists() else "it has no last.h5 to resume from"
-            raise UsageError(
-                f"{self.path}: already contains a run; {remedy}, "
-                "choose another folder with --run, or replace the run with --overwrite"
-            )
-        known = {LOCK, *(file.name for file in (*self.reused, *temporary_files(*self.files())))}
-        if not has_run and self.path.is_dir() and any(file.name not in known for file in self.path.iterdir()):
-            expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
-            raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
+        except OSError as error:
+            raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
+        try:
+            self._check_replaceable(overwrite, config)
             self._check_not_moved(self.path)
             # A run without a best checkpoint does not replace a previous one.
             if self.best.exists() or (self.last.exists() and not self._has_previous()):
@@ -135,6 +128,44 @@ class RunFolder:
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
+        except UsageError:
+            self._lock.release()
+            raise
+
+    def _check_replaceable(self, overwrite: bool, config: str) -> None:
+        """Raises: UsageError, as `create`."""
+        has_run = self.holds_run()
+        if has_run and not overwrite and not (self.saved_config() == config and self.has_only_a_start(*self.reused)):
+            path = shlex.quote(os.fspath(self.path))
+            remedy = f"continue it with --resume {path}" if self.last.exists() else "it has no last.h5 to resume from"
+            raise UsageError(
+                f"{self.path}: already contains a run; {remedy}, "
+                "choose another folder with --run, or replace the run with --overwrite"
+            )
+        known = {LOCK, *(file.name for file in (*self.reused, *temporary_files(*self.files())))}
+        if not has_run and self.path.is_dir() and any(file.name not in known for file in self.path.iterdir()):
+            expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
+            raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
+
+    def has_only_a_start(self, *kept: Path) -> bool:
+        """Return whether the folder has only what a run writes before its first checkpoint, and files to be `kept`.
+
+        A summary or validations of several steps are those of a run that had checkpoints.
+        """
+        lines = filter(None, records(self.history))
+        validated = {record["step"] for record in lines if record.get("kind") == "validation"}
+        known = {LOCK, EVENT_FILES, *(file.name for file in (self.config, self.history, *kept))}
+        known |= {file.name for file in temporary_files(*self.files())}
+        known |= {self.speed.name} if next(records(self.speed), None) else set()
+        known |= {self.report.name} if self._has_report() else set()
+        return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
+
+    def _has_report(self) -> bool:
+        """Return whether the page in the folder is one of `captioner report`, which may follow a run from its start."""
+        try:
+            return REPORT in read_bytes(self.report, HISTORY_LIMIT)
+        except CaptionerError:
+            return False
 
     def holds_run(self) -> bool:
         """Return whether a file in the folder is one of a run, finished or not.

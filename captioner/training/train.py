@@ -16,7 +16,7 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DivergenceError
+from captioner.errors import ConfigError, DivergenceError, UsageError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -77,6 +77,8 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if config.train.init_from is not None:
         restored = open_initial(config.train.init_from)
+        if os.path.realpath(run.path) == os.path.realpath(restored.path.parent):  # a repeated command would lose it
+            raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
         base_models = restored.lineage
         model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)

@@ -1,6 +1,6 @@
 """Validation between epochs: loss, scores of generated captions, and caption collapse.
 
-In caption collapse, most images get the same caption, or captions are mostly `<UNK>`.
+In caption collapse, most images get the same caption, or captions are empty or mostly `<UNK>`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from captioner.errors import DataError
 from captioner.evaluation.score_model import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.inference.captioner import Captioner
-from captioner.inference.decoder import build_decoder
+from captioner.inference.decoder import ENDS_EARLY, build_decoder
 from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
@@ -41,7 +41,7 @@ COLLAPSE_IMAGES = 64
 """Validation images to caption: enough to estimate the fractions of caption collapse, at little cost."""
 FIRST_EPOCH = 3
 """Earlier, a model that will be good may still write the same caption for every image."""
-MAX_IDENTICAL, MAX_UNK = 0.5, 0.1
+MAX_IDENTICAL, MAX_UNK, MAX_EMPTY = 0.5, 0.1, 0.1
 UNK_REMEDIES: Mapping[str, str] = {
     "scenes": "more data.scenes.train",
     "cs231n": "a data set with a larger vocabulary, or more captions",
@@ -160,6 +160,8 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
             f"{identical:.0%} of {len(images)} validation images get the same caption: the model ignores the image; "
             f"try {either(remedies(config))}",
         )
+    if (empty := captions.count([])) > MAX_EMPTY * len(images):
+        yield Collapse("empty", f"{empty} of {len(images)} captions of validation images are empty: {ENDS_EARLY}")
     if unk > max(MAX_UNK, 2 * _unk(references)):
         yield Collapse(
             "unk",
@@ -180,8 +182,8 @@ def remedies(config: Config) -> list[str]:
 
 
 def _identical(captions: Sequence[Sequence[str]]) -> float:
-    """Return the relative frequency of the most common caption."""
-    return max(Counter(map(tuple, captions)).values()) / len(captions)
+    """Return the relative frequency of the most common caption that is not empty."""
+    return max(Counter(map(tuple, filter(None, captions))).values(), default=0) / len(captions)
 
 
 def _unk(captions: Sequence[Sequence[str]]) -> float:

@@ -170,6 +170,47 @@ def test_resuming_a_finished_run_says_how_to_continue(
     assert done.err.splitlines()[-1] == expected
 
 
+def test_a_run_killed_before_its_first_last_checkpoint_keeps_its_first_validation(
+    train_run: TrainRun, train_small: Callable[..., Any], new_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunFolder.save
+
+    def killed(self: RunFolder, file: Path, saved: Any) -> None:
+        real(self, file, saved)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_small("train.epochs=2")
+    assert not (new_run / "last.h5").exists()
+    list(resume(new_run))
+    assert history(new_run) == history(train_run("train.epochs=2"))
+
+
+def test_an_edited_option_may_be_set_beside_others(own_run: Path, cli: Callable[..., Any]) -> None:
+    """Only options with another value than in the checkpoint and in this call are reported."""
+    config = own_run / "config.yaml"
+    edits = (
+        ("epochs: 2", "epochs: 4"),
+        ("hidden_dim: 16", "hidden_dim: 8"),
+        ("suppress_words: null", "suppress_words: a dog"),
+    )
+    text = config.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    done = cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "train.log_every=7")
+    assert done.code == 2
+    assert [line.rpartition("change it back, ")[2] for line in done.err.splitlines()] == [
+        "or start a new run with it",
+        "or try -o 'decode.suppress_words=\"a dog\"'",
+    ]
+    config.write_text(text.replace(*reversed(edits[1])).replace(*reversed(edits[2])))
+    assert cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "train.log_every=7").code == 0
+
+
 def test_an_edited_config_is_rejected(own_run: Path, cli: Callable[..., Any]) -> None:
     """The options of a run are in its checkpoint; an edited file would be ignored and overwritten."""
     config = own_run / "config.yaml"

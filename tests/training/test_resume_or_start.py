@@ -1,6 +1,7 @@
 """captioner train --resume-or-start: a scheduler repeats the same command until the run has ended."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_a_run_killed_between_its_first_two_checkpoints_continues_from_the_best(
     for resumed in (run, other):
         assert_same_arrays(resumed, uninterrupted)
         assert not (resumed / "before").exists()
+
+
+@pytest.mark.parametrize("kept", ["nothing", "before"])
+def test_a_run_whose_checkpoints_were_moved_is_not_replaced(
+    kept: str, repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    (run / "before").mkdir()
+    for name in ("last.h5", "best.h5"):
+        os.replace(run / name, (run / "before" if kept == "before" else tmp_path) / name)
+    before = modified(run)
+    done = repeat("-o", "train.epochs=4")
+    assert (done.code, "already contains a run; it has no last.h5 to resume from" in done.err) == (2, True)
+    assert modified(run) == before
 
 
 @pytest.mark.parametrize("rule", ["adam", "sgd"])

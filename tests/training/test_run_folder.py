@@ -17,6 +17,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import is_run
+from captioner.report.live import follow
 from captioner.storage import lock
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.run_folder import LOCK, FolderLock, RunFolder
@@ -50,13 +51,18 @@ def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path,
 
 def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
     """The same command can be repeated after a kill before the first checkpoint."""
-    for name in ("config.yaml", "history.jsonl"):
-        shutil.copy(tiny_run / name, tmp_path)
+    shutil.copy(tiny_run / "config.yaml", tmp_path)
+    lines = (tiny_run / "history.jsonl").read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if '"validation"' in line)
+    (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before best.h5 is written
+    (tmp_path / "speed.jsonl").write_text('{"step": 1, "words_per_second": 2.5}\n')
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.1").touch()
     config = (tmp_path / "config.yaml").read_text()
     with pytest.raises(UsageError, match="already contains a run"):
         RunFolder(tmp_path).create(overwrite=False, config=config.replace("seed: 0", "seed: 1"))
     RunFolder(tmp_path).create(overwrite=False, config=config)
-    assert os.listdir(tmp_path) == []
+    assert contents(tmp_path) == {}
     for folder in (tmp_path, tmp_path / "before"):
         folder.mkdir(exist_ok=True)
         shutil.copy(tiny_run / "config.yaml", tmp_path)
@@ -64,6 +70,35 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
         with pytest.raises(UsageError, match="already contains a run"):
             RunFolder(tmp_path).create(overwrite=False, config=config)
         (folder / "best.h5").unlink()
+
+
+def test_the_page_of_a_run_that_was_followed_from_its_start_is_replaced(own_run: Path) -> None:
+    list(follow(own_run, own_run / "report.html"))
+    config = (own_run / "config.yaml").read_text()
+    for file in set(own_run.iterdir()) - {own_run / "config.yaml", own_run / "report.html"}:
+        file.unlink()
+    RunFolder(own_run).create(overwrite=False, config=config)
+    assert os.listdir(own_run) == []
+
+
+AFTER_A_CHECKPOINT = {
+    "summary.json": '{"ended": "done"}',
+    "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
+    **dict.fromkeys(("captions.h5", "report.html", "speed.jsonl", "reranker.h5", "best.h5", "notes.txt"), "mine"),
+}
+"""Files that a run which was killed before its first checkpoint does not have."""
+
+
+@pytest.mark.parametrize("name", AFTER_A_CHECKPOINT)
+def test_a_run_that_had_checkpoints_and_the_files_of_others_are_not_replaced(
+    name: str, tiny_run: Path, tmp_path: Path
+) -> None:
+    shutil.copy(tiny_run / "config.yaml", tmp_path)
+    (tmp_path / name).write_text(AFTER_A_CHECKPOINT[name])
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=r"already contains a run; it has no last\.h5 to resume from"):
+        RunFolder(tmp_path).create(overwrite=False, config=(tmp_path / "config.yaml").read_text())
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("moved", range(1, 5))

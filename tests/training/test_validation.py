@@ -230,6 +230,11 @@ COLLAPSES: dict[str, tuple[str, list[list[str]], list[str]]] = {
     "identical captions": ("cat", DISTINCT, [IDENTICAL]),
     "identical references too": ("cat", [["cat"]] * 12, []),
     "frequent <UNK>": ("UNK", DISTINCT, [IDENTICAL, MOSTLY_UNK]),
+    "empty captions": (
+        "<END>",
+        DISTINCT,
+        ["12 of 12 captions of validation images are empty: the model "],
+    ),
     "references with as many": ("UNK", [["unheard", f"of{k}", "a"] for k in range(12)], []),
 }
 
@@ -260,6 +265,7 @@ def varied_model() -> CaptioningRNN:
     for name in ("W_proj", "Wh", "W_vocab"):
         model.params[name][:] = np.random.default_rng(1).standard_normal(model.params[name].shape) * 9
     model.params["b_vocab"][[VOCAB.null, VOCAB.start, VOCAB.unk]] = -1e6
+    model.params["b_vocab"][VOCAB.end] = -20
     return model
 
 
