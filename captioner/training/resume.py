@@ -25,7 +25,7 @@ from captioner.storage.checkpoint import Meta
 from captioner.storage.files import read_json_object
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.recorder import Recorder
-from captioner.training.run_folder import FolderLock, RunFolder, damaged_lines, records
+from captioner.training.run_folder import RunFolder, damaged_lines, locked, records
 from captioner.training.solver import TrainState
 from captioner.training.teacher_captions import build_training_corpus
 from captioner.training.train import Training, same_probe, train
@@ -182,12 +182,17 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
 
 
 def recover_last(run: RunFolder) -> None:
-    """Copy best.h5 to a missing last.h5: the first best.h5 is written before the first last.h5, so a kill between them
-    leaves best.h5 alone.
+    """Undo what a kill left in a run folder.
+
+    The files of a run that was being overwritten are moved back. best.h5 is copied to a missing last.h5: the first
+    best.h5 is written before the first last.h5.
 
     Raises: CheckpointError for an imported model, which has no optimizer state, or a damaged best.h5; UsageError when
     another process trains in the folder.
     """
+    if run.half_moved():
+        with locked(run.path):
+            run.move_back()
     if run.last.exists() or not run.best.exists():
         return
     best = restore(run.best)
@@ -197,12 +202,8 @@ def recover_last(run: RunFolder) -> None:
             f"{run.path}: {run.last.name} not found: an imported model cannot be resumed; "
             "start a new run from it with -o train.init_from"
         )
-    lock = FolderLock(run.path)
-    try:
-        with run.writing(run.last):
-            write_atomically(run.last, run.best.read_bytes())
-    finally:
-        lock.release()
+    with locked(run.path), run.writing(run.last):
+        write_atomically(run.last, run.best.read_bytes())
 
 
 def expected_slots(config: Config) -> list[str]:

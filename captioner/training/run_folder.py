@@ -205,6 +205,22 @@ class RunFolder:
             if (self.previous / file.name).exists():
                 shutil.copyfile(self.previous / file.name, file)
 
+    def half_moved(self) -> list[tuple[Path, Path]]:
+        """Return the moves that undo those of a killed `create`, which moves the config first; none if there are none.
+
+        A file that is in both folders is that of a run which has begun since.
+        """
+        moves = [(file, self.path / file.relative_to(self.previous)) for file in self._existing(self.previous)]
+        has_begun = any(os.path.lexists(target) for _, target in moves)
+        return moves if (self.previous / self.config.name).exists() and not has_begun else []
+
+    def move_back(self) -> None:
+        """Undo the moves of a killed `create`. Raises: CaptionerError, as `create`."""
+        _move_all(self.half_moved(), self.path)
+        for folder in (self.previous / EVENT_FILES, self.previous):
+            with contextlib.suppress(OSError):  # it has none, or others
+                folder.rmdir()
+
     def _existing(self, folder: Path) -> list[Path]:
         """Return the existing files of the run in its folder or in the subfolder of an overwritten run."""
         files = [folder / file.name for file in self.files()]
@@ -428,6 +444,16 @@ class FolderLock:
             finally:
                 os.close(descriptor)
         raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on a run folder in a `with` block. Raises: UsageError when another process holds it."""
+    lock = FolderLock(path)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _release(descriptor: int, file: Path | None) -> None:

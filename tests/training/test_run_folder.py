@@ -20,6 +20,7 @@ from captioner.inference.find_checkpoint import is_run
 from captioner.report.live import follow
 from captioner.storage import lock
 from captioner.storage.checkpoint import Checkpoint, Meta
+from captioner.training.resume import find_run
 from captioner.training.run_folder import LOCK, FolderLock, RunFolder
 
 
@@ -116,6 +117,9 @@ def test_a_command_killed_while_it_moves_the_previous_run_keeps_it(
     with pytest.raises(KeyboardInterrupt):
         RunFolder(own_run).create(overwrite=True)
     monkeypatch.undo()
+    copy = Path(shutil.copytree(own_run, own_run.parent / "copy"))
+    assert find_run(copy).path == copy
+    assert contents(copy) == files, "`--resume` continues the run that was to be overwritten"
     RunFolder(own_run).create(overwrite=True)
     kept = contents(own_run / "before")
     assert {name: kept[name] for name in ("best.h5", "last.h5", "config.yaml", "history.jsonl")} == {
