@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import re
 import struct
 import time
 import zlib
@@ -182,14 +183,12 @@ def animated_webp(canvas: int, frames: int, side: int = 8, extra: bytes = b"") -
 
 
 def with_size(whole: bytes, width: int, height: int) -> bytes:
-    """Change every declared size in the boxes of an AVIF or HEIC file."""
-    changed, at = bytearray(whole), whole.find(b"ispe")
-    while at >= 0:
-        changed[at + 8 : at + 16] = struct.pack(">II", width, height)
-        at = whole.find(b"ispe", at + 4)
-    at = whole.find(b"av01", whole.find(b"stsd")) if b"stsd" in whole else -1
-    if at >= 0:
-        changed[at + 28 : at + 32] = struct.pack(">HH", width, height)
+    """Change every size that an AVIF or HEIC file declares for an item or a track."""
+    changed = bytearray(whole)
+    for kind in re.finditer(b"ispe|tkhd", whole):
+        end = kind.start() - 4 + int.from_bytes(whole[kind.start() - 4 : kind.start()], "big")
+        shift = 16 if kind[0] == b"tkhd" else 0  # a fixed-point number
+        changed[end - 8 : end] = struct.pack(">LL", width << shift, height << shift)
     return bytes(changed)
 
 

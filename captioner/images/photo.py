@@ -115,7 +115,7 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
         )
     if width * height > limit:
         raise PixelLimitError.of(name, limit)
-    structure.check_size(width, height)
+    structure.check_size(width, height, photo.format == "AVIF")
     if photo.format in ("JPEG", "MPO") and width * height > 512 * len(content):  # a block has 64 pixels and >= 1 bit
         raise DataError(f"{name}: damaged or truncated: too few data for {width:,} x {height:,} pixels; try a new copy")
     if photo.mode == "F" or (photo.mode == "I" and photo.format != "PPM"):

@@ -38,9 +38,13 @@ MAX_TILES = 400_000
 MAX_PARTS = 20_000
 """Boxes, items, extents and AV1 units of an AVIF together."""
 JOINED = 1 << 26
-"""Bytes that the items of an AVIF may have together if it is smaller: encoders store equal items once."""
+"""Bytes that the items of an AVIF, or the tiles of a TIFF, may have together if it is smaller: equal ones may be stored
+once."""
 PART_PIXELS = 1 << 24
-"""Pixels of a tile or stream that may be larger than the image."""
+"""Pixels of a tile that may be larger than the image."""
+AV1_PIXELS, MAX_FRAMES = 1 << 18, 8
+"""Pixels of an AV1 stream that may be larger than the image, such as a tile, and frames with as many pixels as it: with
+transparency, a gain map, thumbnails and layers, and the first frame of an animation."""
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
 _SEGMENT = re.compile(rb"\xff([\xc0-\xc7\xc9-\xcf\xda-\xef\xfe])", re.DOTALL)
 """A marker that begins a segment with a length, for Pillow, which reads up to the first scan."""
@@ -50,7 +54,7 @@ _METADATA = frozenset((*range(0xE0, 0xF0), 0xFE))
 _PARSED = (b"Exif\0\0", b"Photoshop 3.0\0")
 _PADDING = b"\xff" * 4096
 """More fill bytes before a marker than any encoder writes; Pillow reads all of them again with each block."""
-STRIP_OFFSETS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS = 273, 322, 323, 324
+STRIP_OFFSETS, STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 273, 279, 322, 323, 324, 325
 _INTEGERS = {3: "H", 4: "L", 16: "Q"}
 """Types of TIFF values that all readers accept for a size."""
 
@@ -80,20 +84,24 @@ class StructureError(ValueError):
 
 
 class Structure(NamedTuple):
-    """The scans of a JPEG, the pixels of the largest tile or stream, and the size of a stream that is not declared."""
+    """The scans of a JPEG, the size of a TIFF's tiles, and the frames of an AVIF with the pixels of the largest."""
 
     scans: int = 1
+    tile: tuple[int, int] = (0, 0)
+    frames: int = 0
     largest: int = 0
-    undeclared: tuple[int, int] | None = None
 
-    def check_size(self, width: int, height: int) -> None:
-        """Raises: StructureError if a tile or stream has another size, or is much larger than the image."""
-        if self.undeclared:
-            wide, high = self.undeclared
-            raise StructureError(f"expected image data of the declared size, got {wide:,} x {high:,} pixels")
-        if self.largest > max(PART_PIXELS, (width + 15) * (height + 15)):
-            size = f"{width:,} x {height:,}"
-            raise StructureError(f"expected parts no larger than the image, {size}, got {self.largest:,} pixels")
+    def check_size(self, width: int, height: int, streams: bool) -> None:
+        """Raises: StructureError if tiles or AV1 streams, which an AVIF must have, do not fit the size of the image."""
+        wide, high = self.tile
+        tiles = wide and high and (width + -width % wide) * (height + -height % high)
+        if wide * high > max(PART_PIXELS, (width + 15) * (height + 15)) or tiles > max(PART_PIXELS, 4 * width * height):
+            raise StructureError(f"expected tiles no larger than {width:,} x {height:,}, got {wide:,} x {high:,}")
+        if self.largest > max(AV1_PIXELS, (width + 63) * (height + 63)):
+            raise StructureError(f"expected image data of {width:,} x {height:,} pixels, got {self.largest:,}")
+        pixels = self.frames * self.largest
+        if pixels > MAX_FRAMES * max(AV1_PIXELS, (width + 63) * (height + 63)) or (streams and pixels < width * height):
+            raise StructureError(f"expected image data of {width:,} x {height:,} pixels, got {pixels:,} in all frames")
 
 
 def check_structure(content: bytes) -> Structure:
@@ -104,7 +112,7 @@ def check_structure(content: bytes) -> Structure:
     if content.startswith(b"\xff\xd8"):
         return Structure(scans=_check_jpeg(content))
     if content.startswith((b"II", b"MM")):
-        return Structure(largest=_largest_tile(content))
+        return Structure(tile=_tile_size(content))
     if content[4:8] == b"ftyp":
         return _check_streams(content)
     return Structure()
@@ -135,9 +143,9 @@ def _check_jpeg(content: bytes) -> int:
         at += max(2, int.from_bytes(content[at : at + 2], "big"))
 
 
-def _largest_tile(content: bytes) -> int:
+def _tile_size(content: bytes) -> tuple[int, int]:
     order, big = "<" if content[:2] == b"II" else ">", content[2:4] in (b"+\0", b"\0+")
-    head, count, entry = ("8xQ", "Q", "HHQ8s") if big else ("4xL", "H", "HHL4s")
+    head, count, entry, offset = ("8xQ", "Q", "HHQ8s", "Q") if big else ("4xL", "H", "HHL4s", "L")
     (at,) = _fields(order + head, content)
     (tags,) = _fields(order + count, content, at)
     start, size = at + struct.calcsize(order + count), struct.calcsize(order + entry)
@@ -146,13 +154,18 @@ def _largest_tile(content: bytes) -> int:
     sides = {TILE_WIDTH: 0, TILE_HEIGHT: 0}
     for place in range(start, start + tags * size, size):
         tag, kind, number, value = _fields(order + entry, content, place)
-        if tag in (STRIP_OFFSETS, TILE_OFFSETS) and number > MAX_TILES:
+        if tag in (STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES) and number > MAX_TILES:
             raise StructureError(f"expected a TIFF with at most {MAX_TILES:,} strips or tiles, got {number:,}")
+        if tag in (STRIP_BYTES, TILE_BYTES) and kind in _INTEGERS:
+            layout = f"{order}{number}{_INTEGERS[kind]}"
+            source = (value, 0) if struct.calcsize(layout) <= len(value) else (content, *_fields(order + offset, value))
+            if sum(min(size, len(content)) for size in _fields(layout, *source)) > max(len(content), JOINED):
+                raise StructureError("expected a TIFF whose strips or tiles do not overlap")
         if tag in sides:
-            if kind not in _INTEGERS or number != 1:
+            if number != 1 or struct.calcsize(order + _INTEGERS.get(kind, "16x")) > len(value):
                 raise StructureError("expected a TIFF whose tile size is two whole numbers")
             sides[tag] = max(sides[tag], *_fields(order + _INTEGERS[kind], value))
-    return sides[TILE_WIDTH] * sides[TILE_HEIGHT]
+    return sides[TILE_WIDTH], sides[TILE_HEIGHT]
 
 
 def _count(parts: Iterator[int]) -> None:
@@ -161,9 +174,8 @@ def _count(parts: Iterator[int]) -> None:
 
 
 _CONTAINERS = {
-    b"meta": 4, b"meta/iprp": 0, b"meta/iprp/ipco": 0, b"meta/iinf": 6, b"moov": 0, b"moov/trak": 0,
-    b"moov/trak/mdia": 0, b"moov/trak/mdia/minf": 0, b"moov/trak/mdia/minf/stbl": 0,
-    b"moov/trak/mdia/minf/stbl/stsd": 8,
+    b"meta": 4, b"moov": 0, b"moov/trak": 0, b"moov/trak/mdia": 0, b"moov/trak/mdia/minf": 0,
+    b"moov/trak/mdia/minf/stbl": 0,
 }  # fmt: skip
 """Paths of boxes that contain others, with the bytes before them."""
 
@@ -180,54 +192,37 @@ def _boxes(
         if start < inner:
             return
         yield path + kind, inner
-        if (skip := _CONTAINERS.get(path + kind)) is not None:
-            skip += 2 * (kind == b"iinf" and content[inner : inner + 1] > b"\0")  # its count has 2 or 4 bytes
-            yield from _boxes(content, inner + skip, start, parts, path + kind + b"/")
+        if path + kind in _CONTAINERS:
+            yield from _boxes(content, inner + _CONTAINERS[path + kind], start, parts, path + kind + b"/")
 
 
 def _check_streams(content: bytes) -> Structure:
-    """Compare the sizes of the AV1 streams of an AVIF with the declared ones."""
+    """Count the frames of the AV1 streams of an AVIF: those of all items, and of the first sample of each track."""
     parts = iter(range(MAX_PARTS))
-    declared: set[tuple[int, int]] = set()
-    items: set[int] = set()
-    tracks: list[dict[str, int]] = []
     location, data = len(content), 0
+    tracks: list[tuple[list[int], list[int]]] = []
     for path, start in _boxes(content, 0, len(content), parts):
-        match path.rpartition(b"/")[2]:
-            case b"ispe":
-                declared.add(_in_blocks(*_fields(">4xLL", content, start)))
-            case b"av01":
-                declared.add(_in_blocks(*_fields(">24xHH", content, start)))
-            case b"infe":
-                layout = ">4xL2x4s" if content[start : start + 1] > b"\2" else ">4xH2x4s"
-                identity, kind = _fields(layout, content, start)
-                items |= {identity} if kind == b"av01" else set()
-            case b"iloc" if path == b"meta/iloc":
+        match path.split(b"/"):
+            case [b"meta", b"iloc"]:
                 location = start
-            case b"idat" if path == b"meta/idat":
+            case [b"meta", b"idat"]:
                 data = start
-            case b"trak":
-                tracks.append({})
-            case b"stco" | b"co64" as kind if tracks:
-                tracks[-1].setdefault("start", *_fields(">8xL" if kind == b"stco" else ">8xQ", content, start))
-            case b"stsz" if tracks:
+            case [b"moov", b"trak"]:
+                tracks.append(([], [0]))
+            case [b"moov", b"trak", *_, b"stco" | b"co64" as kind]:
+                tracks[-1][0].extend(_fields(">8xL" if kind == b"stco" else ">8xQ", content, start))
+            case [b"moov", b"trak", *_, b"stsz"]:
                 size, first = _fields(">4xL4xL", content, start)
-                tracks[-1].setdefault("size", size or first)
+                tracks[-1][1].append(size or first)
     view = memoryview(content)
-    streams = [view[track["start"] :][: track["size"]] for track in tracks if len(track) == 2]  # of the first frames
-    streams += _items(view, location, data, items, parts)
-    sequences = [sequence for stream in streams for sequence in _sequences(stream, parts)]
-    undeclared = next((size for size, _ in sequences if _in_blocks(*size) not in declared), None)
-    return Structure(1, max((most for _, most in sequences), default=0), undeclared)
+    streams = [view[start : start + max(sizes)] for starts, sizes in tracks for start in starts]
+    streams += _items(view, location, data, parts)
+    frames = [pixels for stream in streams for pixels in _frames(stream, parts)]
+    return Structure(frames=frames.count(0), largest=max(frames, default=0))
 
 
-def _in_blocks(width: int, height: int) -> tuple[int, int]:
-    """Return the size in superblocks of 64 pixels, to which an encoder in hardware may round the size of the stream."""
-    return -(-width // 64), -(-height // 64)
-
-
-def _items(content: memoryview, at: int, data: int, items: set[int], parts: Iterator[int]) -> Iterator[memoryview]:
-    """Yield the content of those items that a box `iloc` locates; `data` is the start of the box `idat`."""
+def _items(content: memoryview, at: int, data: int, parts: Iterator[int]) -> Iterator[memoryview]:
+    """Yield the content of the items that a box `iloc` locates; `data` is the start of the box `idat`."""
 
     def take(size: int) -> int:
         nonlocal at
@@ -238,7 +233,7 @@ def _items(content: memoryview, at: int, data: int, items: set[int], parts: Iter
     left = max(len(content), JOINED)
     for _ in range(take(2 if version < 2 else 4)):
         _count(parts)
-        identity = take(2 if version < 2 else 4)
+        take(2 if version < 2 else 4)
         inside = take(2) & 15 if version else 0
         take(2)
         base, extents = take(bases >> 4) + (data if inside == 1 else 0), []
@@ -247,15 +242,14 @@ def _items(content: memoryview, at: int, data: int, items: set[int], parts: Iter
             take(bases & 15 if version else 0)
             start, length = base + take(sizes >> 4), take(sizes & 15) or len(content)
             extents.append(content[start : start + length])
-        if identity in items:
-            left -= sum(map(len, extents))
-            if left < 0:
-                raise StructureError("expected a photograph whose parts do not overlap")
-            yield extents[0] if len(extents) == 1 else memoryview(b"".join(extents))
+        left -= sum(map(len, extents))
+        if left < 0:
+            raise StructureError("expected a photograph whose parts do not overlap")
+        yield extents[0] if len(extents) == 1 else memoryview(b"".join(extents))
 
 
-def _sequences(stream: memoryview, parts: Iterator[int]) -> Iterator[tuple[tuple[int, int], int]]:
-    """Yield the size of each sequence header of an AV1 stream, and the most pixels that its frames may have."""
+def _frames(stream: memoryview, parts: Iterator[int]) -> Iterator[int]:
+    """Yield 0 for each frame of an AV1 stream, and for each sequence header the most pixels of its frames."""
     at = 0
     while at < len(stream):
         _count(parts)
@@ -266,12 +260,15 @@ def _sequences(stream: memoryview, parts: Iterator[int]) -> Iterator[tuple[tuple
             size, at = size | (byte & 127) << 7 * shift, at + 1
             if byte < 128:
                 break
-        if head >> 3 & 15 == 1:
-            yield _sequence_size(bytes(stream[at : at + min(size, 512)]))
+        match head >> 3:  # data of another kind may begin with the highest bit, which is 0 in AV1
+            case 1:
+                yield _sequence_pixels(bytes(stream[at : at + min(size, 512)]))
+            case 3 | 6:
+                yield 0
         at += size
 
 
-def _sequence_size(header: bytes) -> tuple[tuple[int, int], int]:
+def _sequence_pixels(header: bytes) -> int:
     bits, at = int.from_bytes(header.ljust(512, b"\0"), "big"), 0
 
     def take(count: int) -> int:
@@ -288,8 +285,7 @@ def _sequence_size(header: bytes) -> tuple[tuple[int, int], int]:
         if take(1):  # timing
             take(64)
             if take(1):
-                zeros = next((k for k in range(32) if take(1)), 32)
-                take(zeros)
+                take(next((k for k in range(32) if take(1)), 32))
             model = take(1)
             if model:
                 length = take(5) + 1
@@ -307,4 +303,4 @@ def _sequence_size(header: bytes) -> tuple[tuple[int, int], int]:
     width, height = take(width_bits) + 1, take(height_bits) + 1
     # a frame may have another size of as many bits; encoders use as few bits as possible
     is_fixed = reduced or (width_bits <= width.bit_length() and height_bits <= height.bit_length())
-    return (width, height), width * height if is_fixed else 1 << width_bits + height_bits
+    return width * height if is_fixed else 1 << width_bits + height_bits

@@ -12,7 +12,7 @@ from PIL import Image
 
 from captioner.images import photo, structure
 from captioner.images.structure import MAX_PARTS, MAX_SEGMENTS, MAX_TABLES, StructureError, check_structure
-from faults.constructed import avif, box, sequence
+from faults.constructed import avif, box, sequence, with_size
 
 
 def segments(code: int, count: int, content: bytes = b"") -> bytes:
@@ -60,7 +60,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "TIFF tiles": (
         lambda: tiled(46_000),
-        "expected parts no larger than the image, 64 x 64, got 2,116,000,000 pixels",
+        "expected tiles no larger than 64 x 64, got 46,000 x 46,000",
+    ),
+    "TIFF tile sizes of 64 bits": (
+        lambda: tiled(64, kind=16),
+        "expected a TIFF whose tile size is two whole numbers",
     ),
     "TIFF tile sizes": (lambda: tiled(64, kind=9), "expected a TIFF whose tile size is two whole numbers"),
     "TIFF offsets": (
@@ -82,6 +86,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "AVIF units of all streams together": (
         lambda: avif([b"\x7a\0" * (MAX_PARTS // 2), b"\x7a\0" * (MAX_PARTS // 2 + 1)]),
         "expected a photograph with at most 20,000 parts, got more",
+    ),
+    "TIFF strips": (
+        lambda: tiff(8, struct.pack("<L", 70_000) * 17_500, 3).replace(
+            struct.pack("<HHLL", 279, 4, 1, 70_000), struct.pack("<HHLL", 279, 4, 1000, 122)
+        ),
+        "expected a TIFF whose strips or tiles do not overlap",
     ),
     "TIFF tags": (
         lambda: b"MM\0*" + struct.pack(">LH", 8, 5000) + bytes(60_000),
@@ -128,7 +138,7 @@ def test_metadata_may_contain_fill_bytes() -> None:
 
 
 def test_a_tile_may_be_larger_than_a_small_image() -> None:
-    check_structure(tiled(512)).check_size(64, 64)
+    check_structure(tiled(512)).check_size(64, 64, streams=False)
 
 
 def test_16_bits_with_white_as_zero_are_inverted() -> None:
@@ -139,52 +149,52 @@ def test_16_bits_with_white_as_zero_are_inverted() -> None:
     assert np.asarray(decode(inverted, "a", 100))[..., 0].tolist() == [[255, 251], [127, 0]]
 
 
-def declaring(whole: bytes, width: int, height: int) -> bytes:
-    """Change the sizes that an AVIF declares."""
-    changed, at = bytearray(whole), whole.find(b"ispe")
-    while at >= 0:
-        changed[at + 8 : at + 16] = struct.pack(">LL", width, height)
-        at = whole.find(b"ispe", at + 4)
-    at = whole.find(b"stsd")
-    while at >= 0 and (entry := whole.find(b"av01", at)) >= 0:
-        changed[entry + 28 : entry + 32] = struct.pack(">HH", width, height)
-        at = whole.find(b"stsd", entry)
-    return bytes(changed)
-
-
 @pytest.mark.parametrize("animated", [False, True])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_avif_must_declare_the_size_of_its_image_data(mode: str, animated: bool) -> None:
-    more = {"save_all": True, "append_images": [corners(100, 80).convert(mode)]} if animated else {}
-    whole = encoded(corners(100, 80).convert(mode), "AVIF", **more)
-    assert check_structure(whole).largest >= 100 * 80
-    assert decode(whole, "a", 8).size == (100, 80)
-    for size in ((64, 64), (1000, 800)):
-        assert (
-            error_of(declaring(whole, *size)) == "expected image data of the declared size, got 100 x 80 pixels" + SAVE
-        )
+    more = {"save_all": True, "append_images": [corners(1000, 800).convert(mode)]} if animated else {}
+    whole = encoded(corners(1000, 800).convert(mode), "AVIF", speed=10, **more)
+    assert decode(whole, "a", 8).size == (1000, 800)
+    assert error_of(with_size(whole, 64, 64)) == "expected image data of 64 x 64 pixels, got 800,000" + SAVE
+    frames = check_structure(whole).frames
+    problem = f"expected image data of 3,000 x 3,000 pixels, got {frames * 800_000:,} in all frames" + SAVE
+    assert error_of(with_size(whole, 3000, 3000)) == problem
 
 
-STREAM = sequence(500) + bytes(100)
+FRAME = b"\x32\0"
+STREAM = sequence(500) + FRAME
 DISGUISED = {
     "none": avif([STREAM]),
-    "a truncated box": avif([STREAM]) + b"\0\0\0\x08ispe",
+    "a truncated box": avif([STREAM]) + b"\0\0\0\x08iloc",
     "a long list of items": avif([STREAM], version=1),
     "extents": avif([STREAM], extents=7),
     "boxes in other places": avif([STREAM]) + box(b"idat") + box(b"iloc", bytes(40)),
     "a second header": avif([sequence(64) + STREAM]),
+    "a header in another item": avif([FRAME, sequence(500)]),
     "deep boxes": avif([STREAM]) + functools.reduce(lambda inner, _: box(b"moov", inner), range(3000), b""),
 }
 
 
 @pytest.mark.parametrize("disguise", DISGUISED)
 def test_the_size_of_a_stream_cannot_be_disguised(disguise: str) -> None:
-    assert check_structure(DISGUISED[disguise]).undeclared == (500, 500)
+    assert check_structure(DISGUISED[disguise]) == structure.Structure(frames=1, largest=500 * 500)
 
 
-@pytest.mark.parametrize("side", [64, 40])
-def test_avif_may_have_equal_tiles_and_rounded_sizes(side: int) -> None:
-    assert check_structure(avif([sequence(side) + b"\x7a\x7f" + bytes(127)] * 300)) == (1, side * side, None)
+def test_the_frames_of_an_avif_are_bounded_by_its_size() -> None:
+    check_structure(avif([sequence(64) + FRAME] * 300)).check_size(1000, 1000, streams=True)  # equal tiles
+    layers = sequence(1000) + FRAME * 8
+    check_structure(avif([layers])).check_size(1000, 1000, streams=True)
+    with pytest.raises(StructureError, match="got 10,000,000 in all frames"):
+        check_structure(avif([layers, FRAME * 2])).check_size(1000, 1000, streams=True)
+    with pytest.raises(StructureError, match="got 4,096 in all frames"):
+        check_structure(avif([sequence(64) + FRAME])).check_size(100, 100, streams=True)
+
+
+@pytest.mark.parametrize("tile", [(16, 1 << 20), (1 << 20, 16)])
+def test_the_tiles_of_a_tiff_are_bounded_by_its_size(tile: tuple[int, int]) -> None:
+    structure.Structure(tile=tile).check_size(*tile, streams=False)
+    with pytest.raises(StructureError, match="expected tiles no larger than 300 x 300"):
+        structure.Structure(tile=tile).check_size(300, 300, streams=False)
 
 
 def test_avif_with_overlapping_parts_is_refused() -> None:
