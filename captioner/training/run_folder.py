@@ -114,9 +114,6 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
-        except OSError as error:
-            raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
-        try:
             self._check_replaceable(overwrite, config)
             self._check_not_moved(self.path)
             # A run without a best checkpoint does not replace a previous one.
@@ -129,7 +126,7 @@ class RunFolder:
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
         except UsageError:
-            self._lock.release()
+            self._lock = None
             raise
 
     def _check_replaceable(self, overwrite: bool, config: str) -> None:
@@ -143,7 +140,7 @@ class RunFolder:
                 "choose another folder with --run, or replace the run with --overwrite"
             )
         known = {LOCK, *(file.name for file in (*self.reused, *temporary_files(*self.files())))}
-        if not has_run and self.path.is_dir() and any(file.name not in known for file in self.path.iterdir()):
+        if not has_run and any(file.name not in known for file in self.path.iterdir()):
             expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
             raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
 
@@ -168,16 +165,13 @@ class RunFolder:
             return False
 
     def holds_run(self) -> bool:
-        """Return whether a file in the folder is one of a run, finished or not.
+        """Return whether a file in the folder is one of a run, finished or not, or of one that it overwrites.
 
         The contents decide, since other programs may use the names of the files.
         """
-        return self.has_checkpoint() or _first_record(self.history) is not None or self.saved_config() is not None
-
-    def has_checkpoint(self) -> bool:
-        """Return whether the run, or one that it overwrites, has a checkpoint."""
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        return any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
+        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
+        return has_checkpoint or _first_record(self.history) is not None or self.saved_config() is not None
 
     def saved_config(self) -> str | None:
         """Return the content of config.yaml, or None for another file than `captioner train` writes.
