@@ -17,7 +17,7 @@ from captioner.errors import ConfigError, printable
 
 
 class Constraint(NamedTuple):
-    """A condition on two options; if it does not hold, `problem` is reported for `option`.
+    """A condition on two options; if it does not hold, `problem` (of the config) is reported for `option`.
 
     With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead.
     """
@@ -25,8 +25,11 @@ class Constraint(NamedTuple):
     option: str
     other: str
     holds: Callable[[Config], bool]
-    problem: str
+    problem: str | Callable[[Config], str]
     reset: bool = False
+
+    def describe(self, config: Config) -> str:
+        return self.problem if isinstance(self.problem, str) else self.problem(config)
 
 
 def _only_with(option: str, other: str, value: str) -> Constraint:
@@ -62,6 +65,12 @@ def _needs_root(source: str, expected: str) -> Constraint:
     )
 
 
+def _divisors(config: Config) -> str:
+    width = config.model.hidden_dim
+    divisors = either([str(heads) for heads in range(1, 17) if width % heads == 0])
+    return f"expected a divisor of model.hidden_dim {width} (such as {divisors}; or change model.hidden_dim)"
+
+
 CONSTRAINTS = (
     _needs_root("cs231n", "the folder with coco2014_captions.h5"),
     _needs_root("prepared", "a file written by `captioner prepare`"),
@@ -69,7 +78,7 @@ CONSTRAINTS = (
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint("model.heads", "model.hidden_dim",
                lambda c: c.model.decoder != "transformer" or c.model.hidden_dim % c.model.heads == 0,
-               "expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change model.hidden_dim)"),
+               _divisors),
     Constraint("train.objective", "train.init_from",
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
                "self_critical needs a trained model (set train.init_from to its run)"),

@@ -9,7 +9,6 @@ shipped config. The last override of an option wins.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -31,8 +30,9 @@ FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECTIONS: Mapping[str, str] = sections()
-RENAMED = re.compile(r"^(\s+\"?)cell(\"?:)", re.MULTILINE)
-"""The former name of model.decoder in a saved config: YAML, or JSON with one option per line."""
+RENAMED: Mapping[str, str] = {"model.cell": "model.decoder"}
+"""The present names of the options of saved configs."""
+NONE: Mapping[str, str] = {}
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
 # Unsupported YAML features: a test of a parse event, and the name of the feature.
 UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
@@ -67,8 +67,12 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     return parse(_read_file(file), str(path), overrides, None if is_shipped else file.parent)
 
 
-def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
+def parse(
+    text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None, renamed: Mapping[str, str] = NONE
+) -> Config:
     """Read the Config of a YAML text, called `name` in messages, with `key=value` overrides.
+
+    `renamed` maps former names of options, which are accepted in the text, to present ones.
 
     Decoding options can be overridden for any run: one that becomes ineffective is reset to its default. Any other
     override without effect is a problem. Relative paths in the text start at `folder`, or at the current folder if
@@ -81,7 +85,7 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
     problems: list[str] = []
     invalid: set[str] = set()
     of_overrides = [*map(_of_override, overrides)]
-    for place, label, path, content in chain(_of_text(text, printable(name), folder), of_overrides):
+    for place, label, path, content in chain(_of_text(text, printable(name), folder, renamed), of_overrides):
         value, problem = (None, content) if isinstance(content, str) else read(OPTIONS[path], content)
         if problem is None:
             values[path], places[path] = value, place
@@ -100,7 +104,7 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
                 config = build(values)
                 continue
             where = places.get(constraint.option) or places.get(constraint.other)
-            problems.append(": ".join(filter(None, (where, constraint.option, constraint.problem))))
+            problems.append(": ".join(filter(None, (where, constraint.option, constraint.describe(config)))))
     for path, other, problem in unused(config, overridden):
         if not invalid & {path, other}:
             problems.append(f"{places[path]}: {path}: {problem}")
@@ -111,7 +115,7 @@ def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | No
 
 def parse_saved(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """Read the Config that any version of captioner has saved: as `parse`, with the present names of options."""
-    return parse(RENAMED.sub(r"\1decoder\2", text), name, overrides, folder)
+    return parse(text, name, overrides, folder, RENAMED)
 
 
 def load_saved(path: Path) -> Config:
@@ -165,11 +169,11 @@ def _read_file(path: Path) -> str:
         raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
 
 
-def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Setting]:
+def _of_text(text: str, name: str, folder: Path | None, renamed: Mapping[str, str]) -> Iterator[Setting]:
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     entries: Iterable[tuple[int, str, Scalar | str]] = [*_syntax_problems(text)]
     if not entries and (root := yaml.compose(text, LOADER)) is not None:
-        entries = _section(root, "", 1)
+        entries = _section(root, "", 1, renamed)
     for line, path, content in entries:
         place = f"{name}:{line}"
         label = f"{place}: {printable(path, MAX_SHOWN)}" if path else place
@@ -206,7 +210,9 @@ def _syntax_problems(text: str) -> Iterator[tuple[int, str, str]]:
         yield mark.line + 1 if mark else 1, "", f"not YAML: {reason}"
 
 
-def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
+def _section(
+    node: yaml.Node, section: str, line: int, renamed: Mapping[str, str]
+) -> Iterator[tuple[int, str, Scalar | str]]:
     if not isinstance(node, yaml.MappingNode):
         content = _content(node)
         if not (isinstance(content, Scalar) and content.is_null):  # null: every option is commented out
@@ -219,17 +225,18 @@ def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, st
             yield line, section, f"expected an option name, got {_content(key)}"
             continue
         path = f"{section}.{name}" if section else name
-        if name in first:
-            yield line, path, f"given twice, first in line {first[name]}; keep one"
+        path = renamed.get(path, path)
+        if path in first:
+            yield line, path, f"given twice, first in line {first[path]}; keep one"
         elif "." in name or not (path in OPTIONS or path in SECTIONS):
             yield line, path, _unknown(path, isinstance(value, yaml.MappingNode))
         elif path in SECTIONS:
-            yield from _section(value, path, line)
+            yield from _section(value, path, line, renamed)
         elif isinstance(content, Scalar):
             yield line, path, content
         else:
             yield line, path, f"expected {OPTIONS[path].expected()}, got {content}"
-        first.setdefault(name, line)
+        first.setdefault(path, line)
 
 
 def _content(node: yaml.Node) -> Scalar | str:

@@ -1,6 +1,7 @@
 """A transformer is trained, resumed, distilled and decoded by the same commands as a recurrent model."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,17 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     assert done.code == 0, done.err
     done = cli("report", trained, "--output", tmp_path / "report.html")
     assert done.code == 0, done.err
-    assert "transformer, 2 layers of width 16 with 2 heads" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "transformer, 2 layers of width 16 with 2 heads" in page
+    assert re.search(r"Gradient of the loss of word \d+ with respect to words", page)
     done = cli("package", trained, "--name", "small", "--output", tmp_path / "package")
     assert done.code == 0, done.err
 
 
 WRONG = {
-    "model.heads=3": "model.heads: expected a divisor of model.hidden_dim (such as 1, 2, 4 or 8; or change "
+    "model.heads=3": "model.heads: expected a divisor of model.hidden_dim 512 (such as 1, 2, 4, 8 or 16; or change "
+    "model.hidden_dim)",
+    "model.hidden_dim=6": "model.heads: expected a divisor of model.hidden_dim 6 (such as 1, 2, 3 or 6; or change "
     "model.hidden_dim)",
     "model.wordvec_dim=7": "model.wordvec_dim: has no effect with model.decoder transformer, only with rnn, lstm or "
     "gru",
