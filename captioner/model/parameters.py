@@ -10,7 +10,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array, Params
+from captioner.errors import DataError
 from captioner.layers import CELLS
+from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
 
@@ -19,6 +21,9 @@ Normal = Callable[[tuple[int, ...]], Array]
 
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
+
+NORMS = ("pre", "post")
+"""Places of the layer norm of a transformer, by config name."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,16 @@ def layer_shapes(width: int, feed_forward: int) -> Shapes:
 
 
 def transformer_shapes(sizes: Sizes) -> Shapes:
-    """Return the shapes of a transformer's parameters; those of layer i have the prefix `layer{i}_`."""
-    width = sizes.hidden
+    """Return the shapes of a transformer's parameters; those of layer i have the prefix `layer{i}_`.
+
+    Raises: DataError if the heads do not divide the width, or for an unknown norm or activation.
+    """
+    width, heads = sizes.hidden, sizes.heads
+    if heads < 1 or width % heads:
+        raise DataError(f"heads: expected a divisor of the width {width}, got {heads}")
+    for name, got, known in (("norm", sizes.norm, NORMS), ("activation", sizes.activation, tuple(ACTIVATIONS))):
+        if got not in known:
+            raise DataError(f"{name}: expected {' or '.join(known)}, got {got!r}")
     regions = {"W_region": (sizes.region, width), "b_region": (width,)} if sizes.attends else {}
     layer = layer_shapes(width, sizes.feed_forward)
     final = {"gamma": (width,), "beta": (width,)} if sizes.norm == "pre" else {}
@@ -131,7 +144,7 @@ PARAMETERS: Mapping[str, DecoderParameters] = {
 
 
 def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
-    """Initialize parameters: weights N(0, 1) / sqrt(fan in), scales of norms 1, biases 0.
+    """Initialize parameters: weights N(0, 1) / sqrt(fan in), scales of norms 1, biases and the null row 0.
 
     Word vectors are N(0, 1) / 100 as in CS231n, and N(0, 1) / sqrt(E) for a transformer, which scales them by sqrt(E).
 
@@ -140,7 +153,7 @@ def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Pa
 
     def initial(name: str, shape: tuple[int, ...]) -> Array:
         if len(shape) == 1:
-            return np.full(shape, name.rpartition("_")[2].startswith("gamma"), dtype)
+            return np.full(shape, 1.0 if name.rpartition("_")[2].startswith("gamma") else 0.0, dtype)
         divisor = PARAMETERS[sizes.decoder].embed_divisor(sizes) if name == "W_embed" else np.sqrt(shape[0])
         return (normal(shape) / divisor).astype(dtype)
 

@@ -229,3 +229,18 @@ def test_without_targets_loss_and_gradients_are_0(
     assert loss == 0
     assert not any(grad.any() for grad in grads.values())
     assert {grad.dtype for grad in grads.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"hidden": 8, "heads": 3}, "heads: expected a divisor of the width 8, got 3"),
+        ({"hidden": 8, "heads": 0}, "heads: expected a divisor of the width 8, got 0"),
+        ({"hidden": 8, "norm": "Post"}, "norm: expected pre or post, got 'Post'"),
+        ({"hidden": 8, "activation": "tanh"}, "activation: expected relu or gelu, got 'tanh'"),
+    ],
+)
+def test_wrong_sizes_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DataError) as caught:
+        CaptioningTransformer(Sizes(V, F, 1, decoder="transformer", **options), {})
+    assert str(caught.value) == problem
