@@ -15,6 +15,8 @@ from captioner.export.onnx_graphs import Parts, Shape, image_nodes, region_nodes
 from captioner.layers.layer_norm import EPSILON
 from captioner.model.parameters import Sizes
 
+DOUBLE = 11
+"""The number of float64 in ONNX."""
 ATTEND = """
 attend (q, pairs, row_shape, word_shape, joined_shape, halves, root_of_head) => (context) {
     k, v = Split<axis = 2>(pairs, halves)
@@ -50,7 +52,7 @@ activation (a, linear, cubic, half) => (out) {
 
 
 def states(sizes: Sizes) -> dict[str, str]:
-    """The keys and values of the words before, for each layer."""
+    """The keys and values of earlier words (key/value cache), for each layer."""
     return {f"words_{i}": "[N, t, D]" for i in range(sizes.layers)}
 
 
@@ -89,10 +91,11 @@ def step_nodes(shape: Shape) -> str:
         "x_scaled = Mul(x_word, root_of_width)",
         "cache_shape = Shape(words_0)",
         "position = Gather(cache_shape, axis_1)",
-        f"position_number = Cast<to = {shape.type_number}>(position)",
+        f"position_number = Cast<to = {DOUBLE}>(position)",
         "angle_product = Mul(position_number, rates)",
         "angle = Add(angle_product, phases)",
-        "position_vector = Sin(angle)",
+        "position_double = Sin(angle)",
+        f"position_vector = Cast<to = {shape.type_number}>(position_double)",
         "x_0_0 = Add(x_scaled, position_vector)",
     ]
     for i in range(sizes.layers):
@@ -170,8 +173,9 @@ def weights(p: Params, sizes: Sizes) -> Params:
     return {
         **sliced,
         **{name: np.array(number, dtype) for name, number in numbers.items()},
-        "rates": (1 / 10000 ** ((column - column % 2) / width)).astype(dtype),
-        "phases": (column % 2 * (math.pi / 2)).astype(dtype),  # cos x = sin (x + pi / 2)
+        # float64, because rounding of an angle of hundreds to float32 is an error of 1e-5 in its sine.
+        "rates": 1 / 10000 ** ((column - column % 2) / width),
+        "phases": column % 2 * (math.pi / 2),  # cos x = sin (x + pi / 2)
         "row_shape": np.array([0, sizes.heads, 1, -1], np.int64),
         "word_shape": np.array([0, 0, sizes.heads, -1], np.int64),
         "joined_shape": np.array([0, width], np.int64),

@@ -19,6 +19,7 @@ from captioner.inference.decoder import build_constraints
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.layers import CELLS as LAYERS
+from captioner.layers.positions import sinusoids
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -128,6 +129,21 @@ def test_variants_of_the_transformer(option: str, tmp_path: Path) -> None:
     restored = random_model(tmp_path, "transformer", "init", "adaptive", overrides=options)
     export_onnx(restored, tmp_path / "onnx")
     assert_equal_captions(tmp_path / "onnx", restored, True)
+
+
+def test_late_positions_of_a_transformer(tmp_path: Path) -> None:
+    """The vector of position 700 in float32 is the model's, to float32 rounding."""
+    restored, count = random_model(tmp_path, "transformer", "init", "none"), 700
+    export_onnx(restored, tmp_path / "onnx")
+    width, layers = restored.model.sizes.hidden, restored.model.sizes.layers
+    file = tmp_path / "onnx" / "step.onnx"
+    graph = onnx.load(file)
+    graph.graph.output.append(onnx.ValueInfoProto(name="position_vector"))
+    onnx.save(graph, tmp_path / "with_positions.onnx")
+    cache, memory = np.zeros((1, count, 2 * width), np.float32), np.zeros((1, 2, 2 * width), np.float32)
+    arrays = {f"{name}_{i}": a for i in range(layers) for name, a in (("words", cache), ("memory", memory))}
+    got = run(tmp_path / "with_positions.onnx", word=np.zeros(1, np.int64), **arrays)["position_vector"]
+    np.testing.assert_allclose(got.ravel(), sinusoids(count + 1, width)[count], rtol=0, atol=1e-7)
 
 
 def test_every_cell_has_equations() -> None:
