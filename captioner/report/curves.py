@@ -79,7 +79,7 @@ ENOUGH = 20
 def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing | None:
     """Draw the gradient norms of models by name; None if they cannot be computed.
 
-    They are those of hidden states, or those of words if a model has no hidden states.
+    They are those of hidden states, or those of words for all models if one of them has no hidden states.
     """
     reaches, word = {}, 0
     for run, (name, loaded) in enumerate(models.items()):
@@ -92,11 +92,12 @@ def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing |
         except CaptionerError:  # not finite: nothing to draw
             continue
     norms = [reach.norms for reach in reaches.values()]
+    quantity = "hidden states"
     if None in norms:
-        norms = [reach.inputs for reach in reaches.values()]
+        quantity, norms = "words", [reach.inputs for reach in reaches.values()]
     series = [
         Series(name, run, [(float(back), norm) for back, norm in enumerate(line or ())])
         for (run, name), line in zip(reaches, norms, strict=True)
     ]
     y = f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have"
-    return draw(f"Gradient of the loss of word {word}", y, series, True, "steps back")
+    return draw(f"Gradient of the loss of word {word} with respect to {quantity}", y, series, True, "steps back")

@@ -91,6 +91,7 @@ def test_runs_are_compared(tiny_run: Path, attention_run: Path, tmp_path: Path, 
     assert "Captions that differ most" in page
     assert page.count('<li class="entry"') == 10
     assert "other&lt;b&gt;, validation" in page
+    assert "with respect to hidden states" in page
 
 
 def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -68,7 +68,7 @@ class CaptioningTransformer:
     def _initial(self, name: str, shape: tuple[int, ...]) -> Array:
         """Draw matrices from N(0, 0.02²), as the assignment does; scales of norms are 1, biases 0."""
         if len(shape) == 1:
-            return np.full(shape, "gamma" in name, self.dtype)
+            return np.full(shape, 1.0 if "gamma" in name else 0.0, self.dtype)
         return (0.02 * np.random.randn(*shape)).astype(self.dtype)
 
     def _layer(self, i: int) -> Params:
