@@ -38,12 +38,12 @@ def encoded(side: int, kind: str, mode: str = "RGB", **options: Any) -> bytes:
 
 Entry = tuple[int, int, Sequence[int]]
 """Number, type and values of a TIFF tag."""
-BYTE, SHORT, LONG, UNDEFINED = 1, 3, 4, 7
+BYTE, SHORT, LONG, UNDEFINED, LONG8 = 1, 3, 4, 7, 16
 
 
 def tiff(entries: Sequence[Entry], data: bytes, following: int = 0) -> bytes:
     """Build a TIFF of one directory, with `data` at its end; a value of -1 is replaced by the offset of `data`."""
-    formats = {BYTE: "B", SHORT: "H", LONG: "L", UNDEFINED: "B"}
+    formats = {BYTE: "B", SHORT: "H", LONG: "L", UNDEFINED: "B", LONG8: "L"}
     directory = 8 + 2 + 12 * len(entries) + 4
     extra = sum(len(values) * struct.calcsize(formats[kind]) for _, kind, values in entries if len(values) > 1)
     lines, outside = b"", b""
@@ -246,6 +246,25 @@ def families() -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield f"tiff tile {tile} compression {compression}", lambda t=tile, c=compression: tiles(8, t, c)
     for tile, (samples, bits) in itertools.product((4096, 16_000, 65_520), ((1, 8), (4, 8), (4, 16), (3, 16))):
         yield f"tiff tile {tile} of {samples} x {bits} bits", lambda t=tile, s=samples, b=bits: tiles(100, t, 8, s, b)
+    for kind, height in itertools.product((LONG, LONG8), (8, 1 << 20)):
+        place = [(322, kind, [16]), (323, kind, [height]), (324, LONG, [-1] * 200), (325, LONG, [64] * 200)]
+        yield (
+            f"tiff tiles of 16 x {height} of type {kind}",
+            lambda p=place: tiff([*image_tags(3200, 8), *p], zlib.compress(bytes(64))),
+        )
+    yield (
+        "tiff of 9000 strips that share 4 MiB",
+        lambda: tiff(
+            [
+                *image_tags(9000, 8),
+                (266, SHORT, [2]),
+                (273, LONG, [-1] * 9000),
+                (278, LONG, [1]),
+                (279, LONG, [4 * MIB] * 9000),
+            ],
+            zlib.compress(bytes(27_000)) + bytes(4 * MIB),
+        ),
+    )
     for side, compression in itertools.product((2000, 9000), (1, 5, 7, 8, 34712, 34887, 34925, 50000, 50001)):
         yield f"tiff {side} compression {compression} without data", lambda s=side, c=compression: strips(s, s, c, b"")
     for rows, claimed in itertools.product((0, 1, 1 << 31, (1 << 32) - 1), (0, 1 << 20, (1 << 32) - 1)):
@@ -307,6 +326,16 @@ def families() -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield f"png ICC profile of {size}", lambda f=bomb: png(chunk(b"iCCP", b"a\0\0" + f()))
         yield f"png text of {size}", lambda f=bomb: png(chunk(b"zTXt", b"a\0\0" + f()))
         yield f"png with 80 texts of {size}", lambda f=bomb: png(chunk(b"zTXt", b"a\0\0" + f()) * 80)
+    for kind, head in ((b"iCCP", b"a\0\0"), (b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")):
+        damaged = lambda k=kind, h=head: chunk(k, h + zlib.compress(bytes(MIB))[:-4])  # noqa: E731
+        for count in (4000, 15_000):
+            yield f"png of {count} damaged {kind.decode()}", lambda n=count, f=damaged: png(after=f() * n)
+    yield (
+        "png of 1 x 89 million",
+        lambda: png(side=1).replace(
+            png(side=1)[12:33], chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 89_000_000, 8, 6, 0, 0, 0))[4:]
+        ),
+    )
     yield "png with two headers", lambda: png(chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)))
     for side in (9000, 9400):
         yield f"png of {side} without data", lambda s=side: png(side=s, rows=b"")
@@ -357,8 +386,8 @@ def families() -> Iterator[tuple[str, Callable[[], bytes]]]:
         "avif of 19,000 boxes in 900 others",
         lambda: avif([]) + functools.reduce(lambda inner, _: box(b"moov", inner), range(900), box(b"free") * 19_000),
     )
-    damaged = lambda: with_size(encoded(1000, "AVIF", speed=10), 64, 64) + b"\0\0\0\x08ispe"  # noqa: E731
-    yield "avif of 1000 that declares 64, with a truncated box", damaged
+    truncated = lambda: with_size(encoded(1000, "AVIF", speed=10), 64, 64) + b"\0\0\0\x08ispe"  # noqa: E731
+    yield "avif of 1000 that declares 64, with a truncated box", truncated
     if can_read_heic():
         import pillow_heif
 

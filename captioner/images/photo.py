@@ -37,12 +37,14 @@ _HEIC_BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
+MAX_ROWS = 1 << 20
+"""Maximum height: Pillow needs a pointer for each row, which is more memory than a row of a few pixels."""
 PYTHON_PIXELS, PYTHON_WIDTH = 1 << 22, 1 << 16
 """Maximum size of images that Pillow decodes in Python: PPM with unusual maxima or as text, and BMP in runs."""
 MAX_READS = 20_000
 """Reads of Pillow while it opens a photograph: it reads at least once per chunk, block, tag or character."""
 LOADING_READS = 500_000
-"""Reads of Pillow while it decodes, such as one for each chunk of a PNG."""
+"""Reads of Pillow while it decodes, such as one for each chunk of a PNG; in Python, one per pixel or two per run."""
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 WHITE = (255, 255, 255, 255)
 WHITE_IS_ZERO = 0
@@ -115,13 +117,15 @@ def _open(content: bytes, name: str, min_side: int, limit: int) -> tuple[Image.I
         )
     if width * height > limit:
         raise PixelLimitError.of(name, limit)
+    if height > MAX_ROWS:
+        raise DataError(f"{name}: expected at most {MAX_ROWS:,} rows of pixels, got {height:,}")
     structure.check_size(width, height, photo.format == "AVIF")
     if photo.format in ("JPEG", "MPO") and width * height > 512 * len(content):  # a block has 64 pixels and >= 1 bit
         raise DataError(f"{name}: damaged or truncated: too few data for {width:,} x {height:,} pixels; try a new copy")
     if photo.mode == "F" or (photo.mode == "I" and photo.format != "PPM"):
         kind = "floating point" if photo.mode == "F" else "signed or 32-bit numbers"
         raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
-    reader.reads = PYTHON_PIXELS if in_python else LOADING_READS
+    reader.reads = LOADING_READS * (6 if photo.format == "BMP" else 9) if in_python else LOADING_READS
     photo.draft("RGB", (2 * min_side, 2 * min_side))
     if structure.scans == 1 and "progressive" not in photo.info:  # others are decoded at full size and then reduced
         width, height = photo.size

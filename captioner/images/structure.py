@@ -38,8 +38,7 @@ MAX_TILES = 400_000
 MAX_PARTS = 20_000
 """Boxes, items, extents and AV1 units of an AVIF together."""
 JOINED = 1 << 26
-"""Bytes that the items of an AVIF, or the tiles of a TIFF, may have together if it is smaller: equal ones may be stored
-once."""
+"""Bytes of all items of an AVIF or tiles of a TIFF, if the file is smaller: equal ones may be stored once."""
 PART_PIXELS = 1 << 24
 """Pixels of a tile that may be larger than the image."""
 AV1_PIXELS, MAX_FRAMES = 1 << 18, 8
@@ -115,6 +114,8 @@ def check_structure(content: bytes) -> Structure:
         return Structure(tile=_tile_size(content))
     if content[4:8] == b"ftyp":
         return _check_streams(content)
+    if content.startswith(b"\x89PNG") and sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt"))) > MAX_TAGS:
+        raise StructureError(f"expected a PNG with at most {MAX_TAGS:,} compressed texts and profiles, got more")
     return Structure()
 
 

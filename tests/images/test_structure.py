@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from photographs import chunk, corners, decode, encoded, error_of, tiff
+from photographs import chunk, corners, decode, encoded, error_of, png, tiff
 from PIL import Image
 
 from captioner.images import photo, structure
@@ -49,6 +49,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG chunks": (
         lambda: encoded(corners())[:33] + chunk(b"tEXt", b"a\0b") * 10_000 + encoded(corners())[33:],
         "expected a photograph with less metadata, or in fewer parts",
+    ),
+    "PNG profiles": (
+        lambda: encoded(corners()) + (chunk(b"iCCP", b"") + chunk(b"zTXt", b"")) * 2049,
+        "expected a PNG with at most 4,096 compressed texts and profiles, got more",
     ),
     "GIF comments": (
         lambda: encoded(corners(), "GIF").replace(b",", b"!\xfe" + b"\1a" * 30_000 + b"\0,", 1),
@@ -116,6 +120,11 @@ def test_a_photograph_in_too_many_parts_is_refused(name: str) -> None:
 )
 def test_large_images_that_pillow_decodes_in_python_are_refused(header: bytes, data: bytes) -> None:
     assert error_of(header + data) == "expected at most 4,194,304 pixels in this variant of PPM; save it as PNG"
+
+
+def test_very_high_images_are_refused() -> None:
+    problem = "expected at most 1,048,576 rows of pixels, got 2,000,000"
+    assert error_of(png(1, 2_000_000, 8, 6, bytes(99))) == problem
 
 
 def test_usual_photographs_are_far_below_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
