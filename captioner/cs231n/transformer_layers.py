@@ -64,15 +64,19 @@ def multi_head_attention_forward(
 
     Shapes: query (N, S, E), key, value (N, T, E), params Wq, Wk, Wv, Wo (E, E), bq, bk, bv, bo (E,), attn_mask (S, T)
     -> out (N, S, E).
-    Raises: ValueError if the heads do not divide E.
+    Raises: ValueError if the heads do not divide E, or for a mask of another shape or a row of it without any true.
     Source: CS231n, assignment 3, transformer_layers.py; Vaswani et al. 2017, section 3.2.
     """
     if query.shape[-1] % num_heads:
         raise ValueError(f"num_heads: expected a divisor of embed_dim {query.shape[-1]}, got {num_heads}")
+    mask, shape = None if attn_mask is None else np.asarray(attn_mask, bool), (query.shape[1], key.shape[1])
+    if mask is not None and (mask.shape != shape or not mask.any(axis=1).all()):
+        got = mask.shape if mask.shape != shape else f"nothing in row {mask.any(axis=1).argmin()}"
+        raise ValueError(f"attn_mask: expected {shape} with something allowed in each row, got {got}")
     inputs = dict(zip("qkv", (query, key, value), strict=True))
     projected = {x: temporal_affine_forward(a, params[f"W{x}"], params[f"b{x}"]) for x, a in inputs.items()}
     q, k, v = (out for out, _ in projected.values())
-    context, weights = attend(q, k, v, num_heads, None if attn_mask is None else np.asarray(attn_mask, bool))
+    context, weights = attend(q, k, v, num_heads, mask)
     out, output = temporal_affine_forward(context, params["Wo"], params["bo"])
     return out, ({x: cache for x, (_, cache) in projected.items()}, (q, k, v, weights), output)
 

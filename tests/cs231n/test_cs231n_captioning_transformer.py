@@ -64,9 +64,13 @@ def test_captions_are_at_most_max_length(model: CaptioningTransformer) -> None:
     assert model.sample(np.ones((1, F)), max_length=8).shape == (1, 8)
     with pytest.raises(ValueError, match="max_length: expected at least 9, the steps of the captions, got 8"):
         model.loss(np.ones((1, F)), np.ones((1, 10), int))
+    with pytest.raises(ValueError, match="max_length: expected at least 9, the steps of the captions, got 8"):
+        model.sample(np.ones((0, F)), max_length=9)
     words = {word: i for word, i in WORD_TO_IDX.items() if word != "<END>"}
     with pytest.raises(ValueError, match="<END>"):
         CaptioningTransformer(words, F, E).sample(np.ones((1, F)))
+    with pytest.raises(KeyError, match="<NULL>"):
+        CaptioningTransformer({"cat": 0}, F, E)
 
 
 def test_the_solver_overfits_two_captions() -> None:

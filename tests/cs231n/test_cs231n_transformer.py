@@ -55,6 +55,21 @@ def test_heads_must_divide_the_width() -> None:
         multi_head_attention_forward(x, x, x, params(ATTENTION), 4)
 
 
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [
+        (np.ones(S), rf"\({S},\)"),
+        (np.ones((N, S, S)), rf"\({N}, {S}, {S}\)"),
+        (np.tri(S, k=-1), "nothing in row 0"),
+    ],
+)
+def test_wrong_masks_are_refused(mask: Array, got: str) -> None:
+    x = normal(N, S, E)
+    expected = rf"attn_mask: expected \({S}, {S}\) with something allowed in each row, got {got}"
+    with pytest.raises(ValueError, match=expected):
+        multi_head_attention_forward(x, x, x, params(ATTENTION), 2, mask)
+
+
 def test_a_masked_key_has_no_influence() -> None:
     p, query, key = params(ATTENTION), normal(N, S, E), normal(N, T, E)
     mask = np.ones((S, T), bool)

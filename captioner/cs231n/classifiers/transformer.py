@@ -24,7 +24,7 @@ class CaptioningTransformer:
 
     `params` has those of layer i with the prefix `layer{i}_`, as in `decoder_layer_forward`.
 
-    Raises: ValueError if the heads do not divide wordvec_dim.
+    Raises: ValueError if the heads do not divide wordvec_dim, KeyError without `<NULL>` in word_to_idx.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class CaptioningTransformer:
         self.idx_to_word = {i: w for w, i in word_to_idx.items()}
         self.dtype = dtype
         self.num_heads, self.num_layers = num_heads, num_layers
-        self._null, self._start, self._end = (word_to_idx.get(word) for word in ("<NULL>", "<START>", "<END>"))
+        self._null, self._start, self._end = word_to_idx["<NULL>"], *map(word_to_idx.get, ("<START>", "<END>"))
         self._positions: Array = positional_encoding(max_length, wordvec_dim).astype(dtype)
         vocab, width = len(word_to_idx), wordvec_dim
         attention = {f"{kind}{x}": (width, width)[: 2 if kind == "W" else 1] for x in "qkvo" for kind in "Wb"}
@@ -75,16 +75,19 @@ class CaptioningTransformer:
         prefix = f"layer{i}_"
         return {name.removeprefix(prefix): w for name, w in self.params.items() if name.startswith(prefix)}
 
-    def _forward(self, features: Array, captions: Array) -> tuple[Array, Any]:
-        """Compute the scores of the next word at each position.
-
-        Shapes: features (N, F), captions (N, T) -> (N, T, V).
-        """
-        p, steps = self.params, captions.shape[1]
+    def _check_steps(self, steps: int) -> None:
         if steps > len(self._positions):
             raise ValueError(
                 f"max_length: expected at least {steps}, the steps of the captions, got {len(self._positions)}"
             )
+
+    def _forward(self, features: Array, captions: Array) -> tuple[Array, Any]:
+        """Compute the output of the last layer at each position.
+
+        Shapes: features (N, F), captions (N, T) -> (N, T, W).
+        """
+        p, steps = self.params, captions.shape[1]
+        self._check_steps(steps)
         image, projection = affine_forward(np.asarray(features, self.dtype), p["W_proj"], p["b_proj"])
         words, embedding = word_embedding_forward(captions, p["W_embed"])
         x, memory, causal = words + self._positions[:steps], image[:, None], np.tri(steps, dtype=bool)
@@ -92,8 +95,7 @@ class CaptioningTransformer:
         for i in range(self.num_layers):
             x, cache = decoder_layer_forward(x, memory, self._layer(i), self.num_heads, causal)
             layers.append(cache)
-        scores, output = temporal_affine_forward(x, p["W_vocab"], p["b_vocab"])
-        return scores, (projection, embedding, layers, output)
+        return x, (projection, embedding, layers)
 
     def loss(self, features: Array, captions: Array) -> tuple[float, Params]:
         """Compute the loss of a batch and its gradients: summed over words that are not `<NULL>`, divided by N.
@@ -102,7 +104,8 @@ class CaptioningTransformer:
         Raises: ValueError for captions of more than max_length steps.
         """
         targets = captions[:, 1:]
-        scores, (projection, embedding, layers, output) = self._forward(features, captions[:, :-1])
+        x, (projection, embedding, layers) = self._forward(features, captions[:, :-1])
+        scores, output = temporal_affine_forward(x, self.params["W_vocab"], self.params["b_vocab"])
         loss, dscores = temporal_softmax_loss(scores, targets, targets != self._null)
         grads: Params = {}
         dx, grads["W_vocab"], grads["b_vocab"] = temporal_affine_backward(dscores, output)
@@ -123,12 +126,14 @@ class CaptioningTransformer:
         """
         if self._start is None or self._end is None:
             raise ValueError("sample needs <START> and <END> in word_to_idx")
+        self._check_steps(max_length)
         captions = np.full((len(features), max_length + 1), self._null, np.int32)
         captions[:, 0] = self._start
         unfinished = np.ones(len(features), bool)
         for t in range(max_length):
-            scores, _ = self._forward(features, captions[:, : t + 1])
-            captions[unfinished, t + 1] = scores[unfinished, t].argmax(axis=1)
+            x, _ = self._forward(features, captions[:, : t + 1])
+            scores, _ = affine_forward(x[unfinished, t], self.params["W_vocab"], self.params["b_vocab"])
+            captions[unfinished, t + 1] = scores.argmax(axis=1)
             unfinished &= captions[:, t + 1] != self._end
             if not unfinished.any():
                 break
