@@ -28,6 +28,8 @@ def relu(a: Array, derivative: Array | None) -> None:
 def gelu(a: Array, derivative: Array | None) -> None:
     """f(a) = a s,   s = ½ (1 + tanh u),   u = √(2/π) (a + 0.044715 a³);   f'(a) = s + 2 a s (1 - s) u'.
 
+    The derivative is NaN where its terms overflow, which needs |a| above 1e12 in float32.
+
     Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2 (the form with tanh).
     """
     linear, cubic = a.dtype.type(math.sqrt(2 / math.pi)), a.dtype.type(math.sqrt(2 / math.pi) * 0.044715)
@@ -53,17 +55,24 @@ ACTIVATIONS: Mapping[str, Activation] = {"relu": relu, "gelu": gelu}
 
 
 class FeedForwardCache(NamedTuple):
-    """Shapes: x (P, E), hidden f(a), derivative f'(a) (P, J)."""
+    """Shapes: x (P, E), hidden f(a), derivative f'(a) (P, J), which is None if it was not saved."""
 
     x: Array
     hidden: Array
-    derivative: Array
+    derivative: Array | None
     W1: Array
     W2: Array
 
 
 def feed_forward_forward(
-    x: Array, W1: Array, b1: Array, W2: Array, b2: Array, activation: Activation, pool: ThreadPool = SERIAL
+    x: Array,
+    W1: Array,
+    b1: Array,
+    W2: Array,
+    b2: Array,
+    activation: Activation,
+    pool: ThreadPool = SERIAL,
+    save_for_backward: bool = True,
 ) -> tuple[Array, FeedForwardCache]:
     """Apply two affine maps with an activation between them: out = f(x W1 + b1) W2 + b2.
 
@@ -71,7 +80,7 @@ def feed_forward_forward(
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.3.
     """
     hidden, out = np.empty((len(x), len(b1)), x.dtype), np.empty((len(x), len(b2)), x.dtype)
-    derivative, shards = np.empty_like(hidden), pool.shards(len(x))
+    derivative, shards = np.empty_like(hidden) if save_for_backward else None, pool.shards(len(x))
 
     def work(worker: int) -> None:
         shard = shards[worker]
@@ -79,7 +88,7 @@ def feed_forward_forward(
         for first in range(shard.start, shard.stop, BLOCK):
             block = slice(first, min(first + BLOCK, shard.stop))
             hidden[block] += b1
-            activation(hidden[block], derivative[block])
+            activation(hidden[block], None if derivative is None else derivative[block])
         np.matmul(hidden[shard], W2, out=out[shard])
         out[shard] += b2
 
@@ -95,6 +104,7 @@ def feed_forward_backward(
     Shapes: dout (P, E) -> dx (P, E), dW1 (E, J), db1 (J,), dW2 (J, E), db2 (E,).
     """
     x, hidden, derivative, W1, W2 = cache
+    assert derivative is not None
     da = pool.matmul(dout, W2.T, np.empty_like(hidden))
     dW2 = pool.matmul(hidden.T, dout, np.empty(W2.shape, x.dtype))
     da *= derivative

@@ -40,7 +40,7 @@ def attend(
     weights = queries @ keys.swapaxes(2, 3)
     weights *= weights.dtype.type(1 / math.sqrt(queries.shape[3]))
     if mask is not None:
-        weights[:, :, ~mask] = -np.inf
+        weights += np.where(mask, weights.dtype.type(0), weights.dtype.type(-np.inf))
     weights -= weights.max(axis=3, keepdims=True)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=3, keepdims=True)
@@ -138,7 +138,7 @@ class AttentionCache(NamedTuple):
 def self_attention_forward(
     x: Array, table: Array, W: Array, b: Array, Wo: Array, bo: Array, heads: int, pool: ThreadPool = SERIAL
 ) -> tuple[Array, AttentionCache]:
-    """Let each row attend to the rows of its group up to itself.
+    """Causal self-attention: each row attends to itself and earlier rows of its caption.
 
     Shapes: x (P, E), table (G, S) of rows, W (E, 3 E), b (3 E,), Wo (E, E), bo (E,) -> (P, E).
     """

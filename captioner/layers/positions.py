@@ -7,14 +7,16 @@ import numpy as np
 from captioner.arrays import Array
 
 
-def sinusoids(length: int, width: int) -> Array:
-    """Compute the vector of each position: S[t, 2i] = sin(t / 10000^(2i/E)), S[t, 2i + 1] = cos(t / 10000^(2i/E)).
+def sinusoids(length: int, width: int, first: int = 0) -> Array:
+    """Compute the vector of each position t from `first` to T - 1:
 
-    Shapes: -> (T, E) float64.
+    S[t, 2i] = sin(t / 10000^(2i/E)), S[t, 2i + 1] = cos(t / 10000^(2i/E)).
+
+    Shapes: -> (T - first, E) float64.
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
     column = np.arange(width)
-    angle = np.arange(length)[:, None] / 10000 ** ((column - column % 2) / width)
+    angle = np.arange(first, length)[:, None] / 10000 ** ((column - column % 2) / width)
     return np.where(column % 2, np.cos(angle), np.sin(angle))
 
 
@@ -26,7 +28,9 @@ def positions_forward(x: Array, time: Array) -> tuple[Array, float]:
     """
     scale = float(np.sqrt(x.shape[1]))
     out = x * x.dtype.type(scale)
-    out += sinusoids(int(time.max(initial=0)) + 1, x.shape[1]).astype(x.dtype)[time]
+    last = int(time.max(initial=0))
+    first = int(time.min(initial=last))
+    out += sinusoids(last + 1, x.shape[1], first).astype(x.dtype)[time - first]
     return out, scale
 
 

@@ -78,7 +78,7 @@ class CaptioningTransformer(CaptioningModel):
         x, scale = positions_forward(words.inputs, packing.time)
         arguments = x, caption_table(packing), memory, memory.slots[packing.order]
         noise = self.dropout.layers, rng, words.positions
-        hidden, cache = decoder_forward(self.params, self.sizes, *arguments, *noise, pool)
+        hidden, cache = decoder_forward(self.params, self.sizes, *arguments, *noise, save_for_backward, pool)
         return hidden, Cache(scale, cache)
 
     def _decode_backward(self, dhidden: Array, cache: Cache, pool: ThreadPool) -> tuple[Array, Params]:
@@ -86,8 +86,11 @@ class CaptioningTransformer(CaptioningModel):
         return positions_backward(dx, cache.scale), grads
 
     def _row_attention(self, cache: Cache) -> Array:
-        """Return the mean weights of the heads of the last layer; those of the image feature and null are one."""
-        weights = cache.decoder.last_attention.row_weights()
+        """Return the mean weights of the heads of the last layer.
+
+        The weights of the image feature and the null row are added.
+        """
+        weights = cache.decoder.attention.row_weights()
         return np.concatenate([weights[:, :-2], weights[:, -2:].sum(axis=1, keepdims=True)], axis=1)
 
 
@@ -152,8 +155,9 @@ class _InferenceLayer:
         self._matrices = {name: InferenceMatrix(a[None]) for name, a in matrices.items()}
 
     def _affine(self, x: Array, weight: str, bias: str) -> Array:
-        (product,) = self._matrices[weight].product(x)
-        out: Array = product + self._vectors[bias][: product.shape[1]]
+        out: Array
+        (out,) = self._matrices[weight].product(x)
+        out += self._vectors[bias][: out.shape[1]]  # each matrix has its own buffer
         return out
 
     def step(self, x: Array, words: Array, memory: Array, groups: _Groups) -> tuple[Array, Array]:

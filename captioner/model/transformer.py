@@ -54,7 +54,7 @@ class Memory(NamedTuple):
 
 
 def memory_forward(p: Params, image: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL) -> Memory:
-    """Project image features and regions, and list the rows that each caption attends to: null last.
+    """Project image features and regions to memory rows; the null row is last.
 
     Shapes: image (N, F), regions of N rows and values (M, L, R).
     """
@@ -100,15 +100,12 @@ class Sublayer(NamedTuple):
 
 
 class DecoderCache(NamedTuple):
+    """The caches of all layers, none without `save_for_backward`, and of the last layer's attention over memory."""
+
     layers: list[list[Sublayer]]
     memory: Memory
     final: LayerNormCache | None
-
-    @property
-    def last_attention(self) -> AttentionCache:
-        """The attention over memory of the last layer."""
-        cache: AttentionCache = self.layers[-1][1].cache
-        return cache
+    attention: AttentionCache
 
 
 def decoder_forward(
@@ -121,6 +118,7 @@ def decoder_forward(
     rate: float,
     rng: np.random.Generator | None,
     positions: NoiseRows,
+    save_for_backward: bool = True,
     pool: ThreadPool = SERIAL,
 ) -> tuple[Array, DecoderCache]:
     """Apply all layers to packed words; dropout applies to the output of each sublayer.
@@ -130,7 +128,8 @@ def decoder_forward(
     is_pre, layers = sizes.norm == "pre", []
     for layer in range(sizes.layers):
         w, sublayers = layer_params(p, layer), []
-        for i, (forward, backward, names) in enumerate(_sublayers(w, sizes, table, memory.rows, slots, pool), 1):
+        of_layer = _sublayers(w, sizes, table, memory.rows, slots, save_for_backward, pool)
+        for i, (forward, backward, names) in enumerate(of_layer, 1):
             gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
             if is_pre:
                 normed, norm = layer_norm_forward(x, gamma, beta, pool=pool)
@@ -139,17 +138,20 @@ def decoder_forward(
             out += x
             if norm is None:
                 out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
-            sublayers.append(Sublayer(backward, names, cache, norm, mask))
+            if save_for_backward:
+                sublayers.append(Sublayer(backward, names, cache, norm, mask))
+            if forward is of_layer[1][0]:
+                attention = cache
             x = out
         layers.append(sublayers)
     final = None
     if is_pre:
         x, final = layer_norm_forward(x, p["gamma"], p["beta"], pool=pool)
-    return x, DecoderCache(layers, memory, final)
+    return x, DecoderCache(layers, memory, final, attention)
 
 
 def _sublayers(
-    w: Params, sizes: Sizes, table: Array, memory: Array, slots: Array, pool: ThreadPool
+    w: Params, sizes: Sizes, table: Array, memory: Array, slots: Array, save_for_backward: bool, pool: ThreadPool
 ) -> list[tuple[Callable[[Array], tuple[Array, Any]], Callable[..., tuple[Array, ...]], tuple[str, ...]]]:
     """Return the forward and the backward function of each sublayer, and the names of its parameters."""
 
@@ -163,7 +165,7 @@ def _sublayers(
 
     def feed_forward(x: Array) -> tuple[Array, Any]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]
-        return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], pool)
+        return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], pool, save_for_backward)
 
     return [
         (attend_to_words, self_attention_backward, ("self_W", "self_b", "self_Wo", "self_bo")),

@@ -1,6 +1,7 @@
 """CaptioningTransformer: its loss by the assignment's layers, steps, beams, threads, ranks and attention weights."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from captioner.layers.dropout import Dropout
 from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.ensemble import Ensemble
 from captioner.model.interface import take_rows
-from captioner.model.parameters import Sizes, layer_shapes
+from captioner.model.parameters import Sizes, initial_params, layer_shapes
 from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
@@ -244,3 +245,21 @@ def test_wrong_sizes_are_refused(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(DataError) as caught:
         CaptioningTransformer(Sizes(V, F, 1, decoder="transformer", **options), {})
     assert str(caught.value) == problem
+
+
+def test_scoring_captions_needs_no_more_memory_for_more_layers() -> None:
+    """`word_losses` and `attention_weights` save nothing for a backward pass."""
+    rng, peaks = np.random.default_rng(0), []
+    features, captions = rng.standard_normal((40, F)), rng.integers(3, V, (40, 12))
+    regions = SharedRows(REGIONS.values, rng.integers(0, len(REGIONS.values), 40))
+    for layers in (1, 6):
+        sizes = Sizes(
+            V, F, 1, 16, "transformer", attention="adaptive", region=R, layers=layers, heads=2, feed_forward=64
+        )
+        m = CaptioningTransformer(sizes, initial_params(sizes, rng.standard_normal))
+        for score in (m.word_losses, m.attention_weights):
+            tracemalloc.start()
+            score(features, captions, regions=regions)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert max(peaks[2:]) < 1.5 * min(peaks[:2])
