@@ -104,7 +104,7 @@ Examples:
     DEBUG, is_flag=True, expose_value=False, help="Print the traceback of an error; also accepted after the command."
 )
 def cli() -> None:
-    """Train recurrent image captioners in pure NumPy and caption images."""
+    """Train image captioners in pure NumPy and caption images."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -37,8 +37,8 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
     (`captioner models`). The loss of word T, which is -log P(word T), is differentiated with respect to the hidden
     states and the embedded words before it. Line k contains the norms of the gradients k time steps earlier, averaged
     over the captions with at least T words: for the hidden state, which a transformer does not have, and for the word.
-    Bars show the first, on a log scale: if the gradient vanishes exponentially, each bar is shorter than the one above
-    by the same length.
+    Bars show the hidden-state norms (word norms for a transformer) on a log scale: if the gradient vanishes
+    exponentially, each bar is shorter than the one above by the same length.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run

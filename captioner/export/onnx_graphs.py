@@ -125,7 +125,7 @@ class Parts(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What determines the text of the graphs: the sizes of the model, and its float type in ONNX."""
+    """Sizes, decoder parts and float type of an ONNX graph."""
 
     sizes: Sizes
     parts: Parts

@@ -80,7 +80,7 @@ GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""
 EXPORTED = (*GATE_ORDER, "transformer")
-"""The decoders whose tensors have names."""
+"""Decoders that can be exported."""
 SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
 """The number of last gates whose second bias is not added to the first: the GRU multiplies it by the reset gate."""
 

@@ -43,7 +43,7 @@ class CaptioningModel(ABC):
     """
 
     shares_inputs = True
-    """Whether equal words are equal inputs of the decoder at all positions."""
+    """Whether the embedding of a word is the same decoder input at every position."""
 
     def __init__(
         self,
