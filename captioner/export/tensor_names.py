@@ -108,7 +108,7 @@ def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     shapes = {names[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
     widths = {"feature": sizes.feature} | ({"region": sizes.region} if sizes.attends else {})
     statistics = {f"{part}_{name}": (width,) for part, width in widths.items() for name in Standardizer._fields}
-    second = {SECOND_BIAS: shapes[BIAS]} if sizes.decoder in GATE_ORDER else {}
+    second = {SECOND_BIAS: shapes[BIAS]} if BIAS in shapes else {}
     return {**shapes, **second, **statistics}
 
 
@@ -144,7 +144,7 @@ def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
     Raises: DataError if the second bias cannot be added to the first; UsageError, as `check_cell`.
     """
     names = tensor_names(sizes)
-    if sizes.decoder not in GATE_ORDER:
+    if BIAS not in names.values():
         return {name: np.ascontiguousarray(_turned(name, tensors[tensor])) for name, tensor in names.items()}
     order = np.argsort(GATE_ORDER[sizes.decoder])
     second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.decoder, 0) * sizes.hidden
