@@ -19,6 +19,7 @@ from captioner.layers.cell import CellState
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
+from captioner.model import captioning_rnn
 from captioner.model import teacher_forcing as model
 from captioner.optim import update_rules as optim
 
@@ -64,7 +65,10 @@ def _add_at(dout: Array, cache: tuple[Array, tuple[int, ...]]) -> Array:
 
 IDEAS: dict[str, list[Replacement]] = {
     "packed sequences": [(model, "pack", _padded)],
-    "x Wx once per distinct word": [(model, "scan_forward", _every_row), (model, "scan_backward", _every_row_back)],
+    "x Wx once per distinct word": [
+        (captioning_rnn, "scan_forward", _every_row),
+        (captioning_rnn, "scan_backward", _every_row_back),
+    ],
     "rows sorted by word, one sum per word (without it: np.add.at)": [
         (model, "word_embedding_backward", _add_at),
         (scan, "word_embedding_backward", _add_at),

@@ -92,7 +92,7 @@ def test_formats(kind: str, server: Served) -> None:
     ("options", "problem"),
     [
         ({"beam_widht": 5}, "beam_widht: unknown option (did you mean beam_width?)"),
-        ({"beam_width": 0}, "beam_width: expected an integer >= 1 and <= 1000, got 0"),
+        ({"beam_width": 0}, "beam_width: expected an integer >= 1 and <= 100, got 0"),
         ({"beam_width": 500}, "beam_width: expected an integer >= 1 and <= 100, got 500"),
         ({"max_length": 999}, "max_length: expected an integer >= 1 and <= 100, got 999"),
         ({"n_best": 101}, "n_best: expected an integer >= 1 and <= 100, got 101"),
@@ -106,7 +106,7 @@ def test_formats(kind: str, server: Served) -> None:
         ({"top_p": 0.5}, "top_p: has no effect without method sampling (set that, or leave this at 1.0)"),
         ({"min_length": 9, "max_length": 3}, "min_length: expected at most max_length"),
         ({"data.root": "/etc"}, "data.root: unknown option"),
-        ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 1000, got \\x1b[31m"),
+        ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 100, got \\x1b[31m"),
     ],
 )
 def test_an_invalid_option_is_422(
