@@ -209,7 +209,8 @@ def test_files_outside_the_folder_are_not_embedded_in_a_page(data: Path, corpus:
     (folder / "deep").mkdir(exist_ok=True)
     (private / "secret").write_text("root:x:0:0")
     whole = corpus.split("val")
-    photo = whole.image_ids[0]
+    photo = f"hidden-{whole.image_ids[0]}"  # the folder has no photograph of this name
+    (private / whole.image_ids[0]).rename(private / photo)
     out = os.path.relpath(private / photo, folder)
     names = [
         f"{private}/{photo}", out, f"deep/../{out}",
