@@ -179,7 +179,8 @@ class Resumed:
     def _config(self, rng: np.random.Generator, here: Path) -> Config:
         config = sample_config(rng, self._data(rng, here), here / "start")
         if config.train.init_from is not None:
-            plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=0.003)
+            # a small learning rate: a base model that diverges has no checkpoint
+            plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=3e-4)
             train_until(here / "start", dataclasses.replace(config, train=plain), None)
         return config
 
