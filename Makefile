@@ -75,7 +75,7 @@ bench: $(VENV)/bench ## compare with PyTorch; write the tables and the plot of d
 	$(BIN)/python -m benchmarks.growth
 
 FAULTS ?= 1
-faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
+faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (30 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
 docs: install ## write docs/commands.md from the commands' own help
