@@ -14,13 +14,13 @@ Transformer Architecture", section 3 (pre-norm).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.dropout import NoiseRows, row_dropout_backward, row_dropout_forward
-from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
+from captioner.layers.feed_forward import ACTIVATIONS, FeedForwardCache, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import (
     AttentionCache,
@@ -89,23 +89,31 @@ def memory_backward(drows: Array, memory: Memory, pool: ThreadPool = SERIAL) -> 
     return grads
 
 
-class Sublayer(NamedTuple):
-    """The caches of a sublayer, its norm and its dropout; `backward(dout, cache)` -> dx, gradients of `names`."""
+class Residual(NamedTuple):
+    """The caches of a sublayer, of its norm and of its dropout."""
 
-    backward: Callable[..., tuple[Array, ...]]
-    names: tuple[str, ...]
-    cache: Any
+    sublayer: Any
     norm: LayerNormCache
     mask: Array | None
+
+
+class LayerCache(NamedTuple):
+    words: Residual
+    memory: Residual
+    feed_forward: Residual
 
 
 class DecoderCache(NamedTuple):
     """The caches of all layers, none without `save_for_backward`, and of the last layer's attention over memory."""
 
-    layers: list[list[Sublayer]]
+    layers: list[LayerCache]
     memory: Memory
     final: LayerNormCache | None
     attention: AttentionCache
+
+
+Sublayer: TypeAlias = Callable[[Array], tuple[Array, Any]]
+SublayerBackward: TypeAlias = Callable[[Array, Any, ThreadPool], tuple[Array, ...]]
 
 
 def decoder_forward(
@@ -126,34 +134,18 @@ def decoder_forward(
     Shapes: x (P, E), table (N, S) of the rows of each caption, slots (N, T) of memory in the same order -> (P, E).
     """
     is_pre, layers = sizes.norm == "pre", []
-    for layer in range(sizes.layers):
-        w, sublayers = layer_params(p, layer), []
-        of_layer = _sublayers(w, sizes, table, memory.rows, slots, save_for_backward, pool)
-        for i, (forward, backward, names) in enumerate(of_layer, 1):
-            gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
-            if is_pre:
-                normed, norm = layer_norm_forward(x, gamma, beta, pool=pool)
-            out, cache = forward(normed)
-            out, mask = row_dropout_forward(out, rate, rng, positions, pool)
-            out += x
-            if norm is None:
-                out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
-            if save_for_backward:
-                sublayers.append(Sublayer(backward, names, cache, norm, mask))
-            if forward is of_layer[1][0]:
-                attention = cache
-            x = out
-        layers.append(sublayers)
-    final = None
-    if is_pre:
-        x, final = layer_norm_forward(x, p["gamma"], p["beta"], pool=pool)
-    return x, DecoderCache(layers, memory, final, attention)
+    # the functions use w, the parameters of the current layer
 
-
-def _sublayers(
-    w: Params, sizes: Sizes, table: Array, memory: Array, slots: Array, save_for_backward: bool, pool: ThreadPool
-) -> list[tuple[Callable[[Array], tuple[Array, Any]], Callable[..., tuple[Array, ...]], tuple[str, ...]]]:
-    """Return the forward and the backward function of each sublayer, and the names of its parameters."""
+    def residual(i: int, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:
+        gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
+        if is_pre:
+            normed, norm = layer_norm_forward(x, gamma, beta, pool=pool)
+        out, cache = sublayer(normed)
+        out, mask = row_dropout_forward(out, rate, rng, positions, pool)
+        out += x
+        if norm is None:
+            out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
+        return out, Residual(cache, norm, mask)
 
     def attend_to_words(x: Array) -> tuple[Array, AttentionCache]:
         weights = w["self_W"], w["self_b"], w["self_Wo"], w["self_bo"]
@@ -161,40 +153,58 @@ def _sublayers(
 
     def attend_to_memory(x: Array) -> tuple[Array, AttentionCache]:
         weights = w["cross_W"], w["cross_b"], w["cross_Wo"], w["cross_bo"]
-        return memory_attention_forward(x, memory, table, slots, *weights, sizes.heads, pool)
+        return memory_attention_forward(x, memory.rows, table, slots, *weights, sizes.heads, pool)
 
-    def feed_forward(x: Array) -> tuple[Array, Any]:
+    def feed_forward(x: Array) -> tuple[Array, FeedForwardCache]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]
         return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], pool, save_for_backward)
 
-    return [
-        (attend_to_words, self_attention_backward, ("self_W", "self_b", "self_Wo", "self_bo")),
-        (attend_to_memory, memory_attention_backward, ("cross_W", "cross_b", "cross_Wo", "cross_bo")),
-        (feed_forward, feed_forward_backward, ("W1", "b1", "W2", "b2")),
-    ]
+    for layer in range(sizes.layers):
+        w = layer_params(p, layer)
+        x, of_words = residual(1, x, attend_to_words)
+        x, of_memory = residual(2, x, attend_to_memory)
+        x, of_feed_forward = residual(3, x, feed_forward)
+        if save_for_backward:
+            layers.append(LayerCache(of_words, of_memory, of_feed_forward))
+    final = None
+    if is_pre:
+        x, final = layer_norm_forward(x, p["gamma"], p["beta"], pool=pool)
+    return x, DecoderCache(layers, memory, final, of_memory.sublayer)
 
 
 def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) -> tuple[Array, Params]:
     """Compute the gradients of `decoder_forward` and of `memory_forward`.
 
+    Pre-norm:   dx = dout + norm'(f'(dout));        post-norm:   d = norm'(dout),   dx = d + f'(d)
+
     Shapes: dx (P, E) -> (P, E).
     """
     grads: Params = {}
-    dmemory = np.zeros_like(cache.memory.rows)
+    is_pre, dmemory = cache.final is not None, np.zeros_like(cache.memory.rows)
+    # the functions use `prefix`, that of the names of the current layer
+
+    def residual(i: int, dout: Array, inner: Residual, backward: SublayerBackward) -> tuple[Array, list[Array]]:
+        if not is_pre:
+            dout, dgamma, dbeta = layer_norm_backward(dout, inner.norm, pool)
+        dx, *dweights = backward(row_dropout_backward(dout, inner.mask), inner.sublayer, pool)
+        if is_pre:
+            dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm, pool)
+        dx += dout
+        grads[f"{prefix}gamma{i}"], grads[f"{prefix}beta{i}"] = dgamma, dbeta
+        return dx, dweights
+
+    def keep(names: str, gradients: list[Array]) -> None:
+        grads.update((prefix + name, gradient) for name, gradient in zip(names.split(), gradients, strict=True))
+
     if cache.final is not None:
         dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final, pool)
-    for layer, sublayers in reversed(list(enumerate(cache.layers))):
-        for i, (backward, names, inner, norm, mask) in reversed(list(enumerate(sublayers, 1))):
-            by_norm = f"layer{layer}_gamma{i}", f"layer{layer}_beta{i}"
-            if cache.final is None:
-                dx, *norm_grads = layer_norm_backward(dx, norm, pool)
-            dnormed, *dweights = backward(row_dropout_backward(dx, mask), inner, pool)
-            if backward is memory_attention_backward:
-                dmemory += dweights.pop(0)
-            if cache.final is not None:
-                dnormed, *norm_grads = layer_norm_backward(dnormed, norm, pool)
-            dnormed += dx
-            dx = dnormed
-            grads.update(zip(by_norm, norm_grads, strict=True))
-            grads.update((f"layer{layer}_{name}", d) for name, d in zip(names, dweights, strict=True))
+    for layer, inner in reversed(list(enumerate(cache.layers))):
+        prefix = f"layer{layer}_"
+        dx, dweights = residual(3, dx, inner.feed_forward, feed_forward_backward)
+        keep("W1 b1 W2 b2", dweights)
+        dx, (of_memory, *dweights) = residual(2, dx, inner.memory, memory_attention_backward)
+        dmemory += of_memory
+        keep("cross_W cross_b cross_Wo cross_bo", dweights)
+        dx, dweights = residual(1, dx, inner.words, self_attention_backward)
+        keep("self_W self_b self_Wo self_bo", dweights)
     return dx, grads | memory_backward(dmemory, cache.memory, pool)
