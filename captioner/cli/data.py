@@ -95,10 +95,10 @@ def show(
     """
     from captioner.preparation import inspect_data
 
-    corpus = _open(source, config_file, overrides)
-    rows = inspect_data.examples(corpus, split, number, seed)
     if overwrite and html is None:
         raise UsageError("--overwrite needs --html")
+    corpus = _open(source, config_file, overrides)
+    rows = inspect_data.examples(corpus, split, number, seed)
     if html is not None:
         from captioner.report.image_pages import write_examples
 

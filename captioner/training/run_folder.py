@@ -111,6 +111,10 @@ class RunFolder:
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
         """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise UsageError(
+                f"{self.path}: expected a folder for the run, got something else; choose another with --run"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)

@@ -72,13 +72,14 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
 
     Raises: as `train`.
     """
+    restored = None if config.train.init_from is None else open_initial(config.train.init_from)
+    if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
+        # a repeated command would start from a half-trained model
+        raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config)
     initial: dict[str, Any] = {}
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
-    if config.train.init_from is not None:
-        restored = open_initial(config.train.init_from)
-        if os.path.realpath(run.path) == os.path.realpath(restored.path.parent):  # a repeated command would lose it
-            raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
+    if restored:
         base_models = restored.lineage
         model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)

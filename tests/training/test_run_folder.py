@@ -245,9 +245,10 @@ def test_an_overwritten_run_without_a_best_checkpoint_is_kept_too(own_run: Path)
 
 def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    for path in (tmp_path / "run", tmp_path / "run" / "below"):
-        with pytest.raises(CaptionerError, match=rf"^{path}: cannot create .*: (File exists|Not a directory)$"):
-            RunFolder(path).create(overwrite=False)
+    with pytest.raises(UsageError, match=rf"^{tmp_path}/run: expected a folder for the run, got something else; "):
+        RunFolder(tmp_path / "run").create(overwrite=False)
+    with pytest.raises(CaptionerError, match=rf"^{tmp_path}/run/below: cannot create .*: Not a directory$"):
+        RunFolder(tmp_path / "run" / "below").create(overwrite=False)
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, files_of_at_most: Callable) -> None:
