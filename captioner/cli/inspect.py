@@ -73,24 +73,36 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     """Check the gradients of every layer and of the configured model.
 
     Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
-    or with --full, every element is compared. The layers and the model are scaled down. The exit code is 1 if a
-    gradient is wrong.
+    or with --full, every element is compared. Inner layers are checked before those that consist of them, and the
+    check ends with the first layer that has a wrong gradient. The errors of a stacked parameter are printed by gate
+    (or for queries Q, keys K and values V), relative to the largest element of the whole gradient. The layers and the
+    model are scaled down. The exit code is 1 if a gradient is wrong.
+
+    A gradient check compares a backward pass with its forward pass. It does not find an error that both contain, such
+    as two gates that are swapped in both, or a formula that differs from that of the paper.
     """
+    import numpy as np
+
     from captioner.config.yaml_io import load
-    from captioner.gradcheck.cases import check_gradients
-    from captioner.gradcheck.numeric import TOLERANCE
+    from captioner.gradcheck.cases import gradient_cases
+    from captioner.gradcheck.numeric import TOLERANCE, check
 
     config = load(config_file, overrides)
-    rows = []
+    rng, rows = np.random.default_rng(config.seed), []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
-    for row in check_gradients(config, full):
-        verdict = "PASS" if row.passed else "FAIL"
-        output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
-        rows.append(row)
-    failed = [f"{row.case} {row.array}" for row in rows if not row.passed]
-    if failed:
-        output.result(f"FAIL: {len(failed)} of {len(rows)} gradients are wrong: {', '.join(failed)}")
-        return 1
+    cases = gradient_cases(config, rng)
+    for case in cases:
+        results = list(check(case, rng, full))
+        for row in results:
+            parts = f" ({', '.join(f'{name} {error:.1e}' for name, error in row.parts)})" if row.parts else ""
+            verdict = "PASS" if row.passed else f"FAIL{parts}"
+            output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        if failed := [row.array for row in results if not row.passed]:
+            output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
+            if outer := [case.name for case in cases]:
+                output.result(f"not checked, after {case.name}: {'; '.join(outer)}")
+            return 1
+        rows += results
     worst = max(row.error for row in rows)
     output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
     return 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
 from captioner.config.options import Config
-from captioner.gradcheck.numeric import Case, CheckResult, check
+from captioner.gradcheck.numeric import Case
 from captioner.inference.restore import build_dropout
 from captioner.layers import CELLS
 from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
@@ -22,7 +22,7 @@ from captioner.layers.embedding import word_embedding_backward, word_embedding_f
 from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
 from captioner.layers.gru import GRU
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
-from captioner.layers.lstm import lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
+from captioner.layers.lstm import LSTM, lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.multi_head_attention import (
     memory_attention_backward,
     memory_attention_forward,
@@ -31,7 +31,7 @@ from captioner.layers.multi_head_attention import (
 )
 from captioner.layers.packing import pack
 from captioner.layers.positions import positions_backward, positions_forward
-from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
+from captioner.layers.rnn import RNN, rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
 from captioner.model.decoders import DECODERS
@@ -57,8 +57,8 @@ class Layer(NamedTuple):
     shapes: dict[str, str]
     forward: Callable[..., tuple[Any, Any]]
     backward: Callable[..., Any]
-    gates: int = 1
-    """G as a multiple of H."""
+    cell: Cell = RNN
+    """The cell whose gates G consists of."""
 
 
 def _ids(shape: tuple[int, ...], count: int) -> Array:
@@ -110,6 +110,8 @@ def _memory_attention_forward(x: Array, memory: Array, *weights: Array) -> tuple
     return memory_attention_forward(x, memory, TABLE, SLOTS, W, b, Wo, bo, HEADS)
 
 
+QUERIES_KEYS_VALUES = "QKV"
+"""The parts of a stacked projection W or b."""
 _ATTENTION = {"W": "EW", "b": "W", "Wo": "EE", "bo": "E"}
 _WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
 
@@ -130,7 +132,7 @@ def _step(cell: Cell) -> Layer:
         dx, dstate, dWx, dWh, db = step_backward(cell, tuple(douts), cache)
         return dx, dWx, dWh, db, *dstate
 
-    return Layer({"x": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell.gates)
+    return Layer({"x": "ND", **_WEIGHTS, **_states(cell)}, forward, backward, cell)
 
 
 def _scan(cell: Cell, has_context: bool = False) -> Layer:
@@ -148,7 +150,7 @@ def _scan(cell: Cell, has_context: bool = False) -> Layer:
         return dinputs, dWx, dWh, db, *dinitial[: cell.states], *dcontext
 
     context = {"context": "NG"} if has_context else {}
-    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell), **context}, forward, backward, cell.gates)
+    return Layer({"inputs": "ND", **_WEIGHTS, **_states(cell), **context}, forward, backward, cell)
 
 
 def _states(cell: Cell) -> dict[str, str]:
@@ -175,20 +177,20 @@ LAYERS: dict[str, Layer] = {
         {"x": "PE", "memory": "BE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
     ),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
-    "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, 4),
+    "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, LSTM),
     "gru_step": _step(GRU),
-    "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
-    "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, 4),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
     **{f"{name}_scan_context": _scan(cell, has_context=True) for name, cell in CELLS.items()},
+    "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),
+    "lstm": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, lstm_forward, lstm_backward, LSTM),
 }
-"""Every layer that `captioner gradcheck` checks."""
+"""Every layer that `captioner gradcheck` checks, inner layers before those that consist of them."""
 
 
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
     """Build the case of a layer: the scalar Σ <out, dout> of its outputs, for fixed random dout."""
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
-    letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.gates * h, "V": v}
+    letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.cell.gates * h, "V": v}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
     letters |= {"E": WIDTH, "J": FEED_FORWARD, "B": SLOTS.max() + 1, "W": 3 * WIDTH}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
@@ -203,7 +205,9 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
         _, cache = layer.forward(*arrays.values())
         return dict(itertools.zip_longest(arrays, _tuple(layer.backward(*douts, cache))))
 
-    return Case(name, arrays, loss, grads)
+    stacked = {"G": layer.cell.gate_names, "W": QUERIES_KEYS_VALUES}
+    parts = {k: stacked[shape[-1]] for k, shape in layer.shapes.items() if shape[-1] in stacked}
+    return Case(name, arrays, loss, grads, parts)
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
@@ -276,21 +280,22 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
     def run() -> tuple[float, Params]:
         return model.loss(features, captions, np.random.default_rng(0), weights=weights, regions=regions)
 
-    return Case(name, params, lambda: run()[0], lambda: run()[1])
+    parts = CELLS[sizes.decoder].gate_names if sizes.decoder in CELLS else QUERIES_KEYS_VALUES
+    stacked = {k: parts for k in params if k in ("Wx", "Wh", "b") or k.endswith(("_W", "_b"))}
+    return Case(name, params, lambda: run()[0], lambda: run()[1], stacked)
 
 
-def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]:
-    """Check every layer, then the configured model and every variant of it, in float64."""
+def gradient_cases(config: Config, rng: np.random.Generator) -> Iterator[Case]:
+    """Yield the case of every layer, inner ones first, then those of the configured model and of its variants."""
     options = config.model
     hidden = min(options.hidden_dim, MAX_HIDDEN)
     wordvec = min(options.wordvec_dim, MAX_WORDVEC)
     names = options.decoder, options.image_input, options.attention
     sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
-    rng = np.random.default_rng(config.seed)
     for name, layer in LAYERS.items():
-        yield from check(layer_case(name, layer, sizes, rng), rng, full)
+        yield layer_case(name, layer, sizes, rng)
     configured = Variant({}, build_dropout(config), config.train.label_smoothing)
     small, variants = MODELS[sizes.decoder]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
     for name, variant in {"model": configured, **variants}.items():
-        yield from check(model_case(f"{name} ({sizes.decoder})", config, variant, sizes, rng), rng, full)
+        yield model_case(f"{name} ({sizes.decoder})", config, variant, sizes, rng)

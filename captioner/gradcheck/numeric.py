@@ -6,7 +6,8 @@ if a full check is requested, every element is checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,19 +21,22 @@ TOLERANCE = 1e-6
 class Case(NamedTuple):
     """A scalar function of named float64 arrays, and its analytic gradients.
 
-    `loss` must read the arrays at each call: the check changes them in place, and restores them.
+    `loss` must read the arrays at each call: the check changes them in place, and restores them. `parts` names the
+    blocks of the last axis of some arrays with a letter each, such as the gates of an LSTM's b by "ifog".
     """
 
     name: str
     arrays: Params
     loss: Callable[[], float]
     grads: Callable[[], Params]
+    parts: Mapping[str, str] = MappingProxyType({})
 
 
 class CheckResult(NamedTuple):
     """The result for one gradient.
 
     `check` is "direction", "elements", or "shape" if the gradient is missing, has the wrong shape or is not finite.
+    `parts` has the errors of the parts of the array, if all elements were checked and some are wrong.
     """
 
     case: str
@@ -40,6 +44,7 @@ class CheckResult(NamedTuple):
     check: str
     error: float
     passed: bool
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STEP, dout: Array | float = 1.0) -> Array:
@@ -81,6 +86,13 @@ def relative_error(a: Array | float, b: Array | float) -> float:
     return float(np.max(np.abs(np.subtract(a, b)), initial=0)) / size if size else 0.0
 
 
+def part_errors(names: str, a: Array, b: Array) -> tuple[tuple[str, float], ...]:
+    """Compute max |a - b| of each part of the last axis, relative to max(|a|, |b|) of the whole arrays."""
+    size = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    differences = np.split(np.abs(a - b), len(names), axis=-1) if names else []
+    return tuple((name, float(part.max()) / size) for name, part in zip(names, differences, strict=True))
+
+
 def check(
     case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE
 ) -> Iterator[CheckResult]:
@@ -102,7 +114,9 @@ def check(
         if error <= tolerance and not full:
             yield CheckResult(case.name, name, "direction", error, True)
         else:
-            error = relative_error(numeric_gradient(case.loss, x), analytic)
+            elements = numeric_gradient(case.loss, x)
+            error = relative_error(elements, analytic)
             if error > tolerance:  # a kink, such as that of max(0, a), may be within the step
                 error = min(error, relative_error(numeric_gradient(case.loss, x, STEP / 100), analytic))
-            yield CheckResult(case.name, name, "elements", error, error <= tolerance)
+            parts = part_errors(case.parts.get(name, ""), elements, analytic) if error > tolerance else ()
+            yield CheckResult(case.name, name, "elements", error, error <= tolerance, parts)

@@ -51,6 +51,8 @@ class Cell(NamedTuple):
     backward: Callable[[CellState, Array, Array, Array], Array | None]
     forget: int | None = None
     """Index of the forget gate, if the cell has one."""
+    gate_names: str = ""
+    """A letter for each of several gates, in their order."""
 
 
 class StepCache(NamedTuple):

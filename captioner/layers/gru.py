@@ -66,4 +66,4 @@ def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> A
     return direct
 
 
-GRU = Cell(gates=3, states=1, saved=5, additive=False, forward=gates_forward, backward=gates_backward)
+GRU = Cell(gates=3, states=1, saved=5, additive=False, forward=gates_forward, backward=gates_backward, gate_names="rzn")

@@ -80,7 +80,16 @@ def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> N
     dc *= dc_dc
 
 
-LSTM = Cell(gates=4, states=2, saved=6, additive=True, forward=gates_forward, backward=gates_backward, forget=1)
+LSTM = Cell(
+    gates=4,
+    states=2,
+    saved=6,
+    additive=True,
+    forward=gates_forward,
+    backward=gates_backward,
+    forget=1,
+    gate_names="ifog",
+)
 
 
 def lstm_step_forward(

@@ -4,9 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from captioner.gradcheck.cases import LAYERS
+from captioner.layers import CELLS
+from captioner.layers.lstm import LSTM
+from captioner.model.captioning_model import CaptioningModel
 
 SMALL = ("-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=3")
 
@@ -40,6 +44,40 @@ def test_a_fault_is_named_and_the_exit_code_is_1(cli: Callable[..., Any], monkey
     monkeypatch.setitem(LAYERS, "affine", layer._replace(backward=wrong))
     done = cli("gradcheck", *SMALL)
     assert (done.code, done.err) == (1, "")
-    *_, last = lines = done.out.splitlines()
-    assert re.fullmatch(r"FAIL: 1 of \d+ gradients are wrong: affine w", last)
-    assert [line.split()[:3] for line in lines if line.endswith("FAIL")] == [["affine", "w", "elements"]]
+    *rows, summary, not_checked = done.out.splitlines()
+    assert summary == "FAIL: 1 of 3 gradients of affine: w"
+    assert not_checked.startswith("not checked, after affine: temporal_affine; word_embedding; ")
+    assert not_checked.endswith("; model, attention, image every (lstm)")
+    assert [line.split()[:3] for line in rows if line.endswith("FAIL")] == [["affine", "w", "elements"]]
+
+
+def negated_forget_gate(dstate: Any, saved: Any, dax: Any, dah: Any) -> None:
+    LSTM.backward(dstate, saved, dax, dah)
+    dah[1] *= -1
+
+
+def test_the_check_ends_at_the_innermost_wrong_layer_and_names_the_gate(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = LSTM._replace(backward=negated_forget_gate)
+    monkeypatch.setattr("captioner.layers.lstm.LSTM", cell)
+    monkeypatch.setitem(CELLS, "lstm", cell)
+    done = cli("gradcheck", *SMALL)
+    assert (done.code, done.err) == (1, "")
+    *rows, summary, not_checked = done.out.splitlines()
+    assert summary == "FAIL: 5 of 6 gradients of lstm_step: x, h, Wx, Wh, b"
+    assert not_checked.startswith("not checked, after lstm_step: gru_step; rnn_scan; lstm_scan; ")
+    (b,) = (row for row in rows if row.startswith("lstm_step                 b "))
+    errors = dict(re.findall(r"([a-z]) (\d\.\de[-+]\d\d)", b.partition("FAIL")[2]))
+    assert list(errors) == ["i", "f", "o", "g"]
+    assert {gate: float(error) > 1e-3 for gate, error in errors.items()} == dict.fromkeys("iog", False) | {"f": True}
+
+
+def test_the_last_layer_leaves_none_unchecked(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.gradcheck.cases.MODELS", {"lstm": ({}, {})})
+    loss = CaptioningModel.loss
+    monkeypatch.setattr(
+        CaptioningModel, "loss", lambda *args, **options: (loss(*args, **options)[0], {"b": np.zeros(16)})
+    )
+    *_, last = cli("gradcheck", *SMALL).out.splitlines()
+    assert last.startswith("FAIL: 8 of 8 gradients of model (lstm): W_embed, ")

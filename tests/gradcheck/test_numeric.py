@@ -142,6 +142,16 @@ def test_tolerance() -> None:
     assert [row.passed for row in check(case, np.random.default_rng(0), tolerance=1e-5)] == [False, True]
 
 
+def test_the_error_of_each_part_is_relative_to_the_whole_array() -> None:
+    x = np.array([[1.0, 2.0, 100.0, 4.0]])
+    wrong = np.array([[2.0, 4.0, 210.0, 8.0]])
+    case = Case("parts", {"x": x}, lambda: float((x**2).sum()), lambda: {"x": wrong}, {"x": "ab"})
+    (row,) = rows(case)
+    assert row.parts == (("a", pytest.approx(0, abs=1e-6)), ("b", pytest.approx(10 / 210)))
+    assert rows(case._replace(grads=lambda: {"x": 2 * x}), full=True)[0].parts == (), "of a correct gradient"
+    assert rows(case._replace(parts={}))[0].parts == ()
+
+
 def test_only_zeros_pass_for_an_array_that_the_loss_does_not_read() -> None:
     x = np.array([1.0, 2.0])
     assert rows(Case("dead", {"x": x}, lambda: 3.0, lambda: {"x": np.zeros(2)}))[0].passed
