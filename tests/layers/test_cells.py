@@ -3,12 +3,13 @@
 import dataclasses
 
 import numpy as np
+import plain
 import pytest
-from cells import cell_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minimal_gated_unit import MGU
 
+import captioner.cs231n
 from captioner.config.options import Config, Model
 from captioner.errors import UsageError
 from captioner.export.tensor_names import to_params, to_tensors
@@ -49,12 +50,28 @@ def levels(*gates: float) -> Array:
 
 
 @every_cell
-def test_a_step_is_its_equations(cell: str) -> None:
-    state, _ = step(cell)
-    for n in range(N):
-        expected = cell_by_hand(cell, weights(cell), X[n], PREV_H[n], PREV_C[n])
-        for rows, row in zip(state, expected, strict=False):
-            np.testing.assert_allclose(rows[n], row, atol=1e-14)
+def test_a_step_and_its_gradients_are_the_plain_equations(cell: str) -> None:
+    state, cache = step(cell)
+    prev, dstate = (
+        (PREV_H, PREV_C)[: len(state)],
+        tuple(np.random.default_rng(2).standard_normal((2, N, H)))[: len(state)],
+    )
+    *expected, plain_cache = getattr(plain, f"{cell}_step_forward")(X, *prev, *weights(cell).values())
+    expected += getattr(plain, f"{cell}_step_backward")(*dstate, plain_cache)
+    for ours, theirs in zip((*state, *backward(cell, cache, *dstate)), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_sequences_are_the_plain_loops(cell: str, steps: int) -> None:
+    rng, results = np.random.default_rng(0), []
+    x, dh = rng.standard_normal((N, steps, D)), rng.standard_normal((N, steps, H))
+    for module in (captioner.cs231n, plain):
+        h, cache = getattr(module, f"{cell}_forward")(x, PREV_H, *weights(cell).values())
+        results.append((h, *getattr(module, f"{cell}_backward")(dh, cache)))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-13)
 
 
 @every_cell

@@ -5,8 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import plain
 import pytest
-from cells import cell_by_hand
 
 from captioner.arrays import SharedRows
 from captioner.layers import CELLS
@@ -57,16 +57,17 @@ def by_hand(
 ) -> tuple[list[list[float]], dict[tuple[int, int], Array]]:
     """The loss of every unmasked word of each caption, one at a time, and the attention weights of each word."""
     p, losses, weights = {name: w.astype(np.float64) for name, w in m.params.items()}, [], {}
+    step, recurrent = getattr(plain, f"{m.sizes.decoder}_step_forward"), (p["Wx"], p["Wh"], p["b"])
     for n, caption in enumerate(captions.tolist()):
-        h, c = images[n] @ p["W_proj"] + p["b_proj"], np.zeros(H)
+        state = [images[n] @ p["W_proj"] + p["b_proj"], np.zeros(H)][: CELLS[m.sizes.decoder].states]
         vector = np.zeros(0) if m.sizes.image == "init" else images[n] @ p["W_image"] + p["b_image"]
         if m.sizes.image == "first":
-            h, c = cell_by_hand(m.sizes.decoder, p, vector, h, c)
+            *state, _ = step(vector, *state, *recurrent)
         extra = vector if m.sizes.image == "every" else np.zeros(0)
         losses.append([])
         for t, (word, target) in enumerate(pairwise(caption)):
-            h, c = cell_by_hand(m.sizes.decoder, p, np.concatenate([p["W_embed"][word], extra]), h, c)
-            out = h
+            *state, _ = step(np.concatenate([p["W_embed"][word], extra]), *state, *recurrent)
+            out = h = state[0]
             if m.attends:
                 keys = np.maximum(0, REGIONS.values[IMAGE[n]] @ p["W_key"] + p["b_key"])
                 slots = np.vstack([keys, np.tanh(h @ p["W_sentinel"] + p["b_sentinel"])])
