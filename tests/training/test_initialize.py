@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
 from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
+from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.inference.load import open_run
+from captioner.inference.restore import Restored
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.storage import checkpoint
@@ -137,19 +139,27 @@ def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
     assert summary(run)["init_from"]["shared_words"] == 2
 
 
+@pytest.fixture(scope="module")
+def unchanged(tiny_run: Path) -> tuple[Restored, Corpus]:
+    """A trained model and its corpus."""
+    restored = open_run(tiny_run)
+    return restored, build_corpus(restored.config)
+
+
 LETTERS = st.lists(st.sampled_from([*SPECIAL, *"abcdefgh"]), unique=True)
 
 
 @given(words=LETTERS, seed=st.integers(0, 3))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_words_are_mapped_by_name_whatever_their_ids(words: list[str], seed: int, tiny_run: Path) -> None:
+@settings(max_examples=25)
+def test_words_are_mapped_by_name_whatever_their_ids(
+    words: list[str], seed: int, unchanged: tuple[Restored, Corpus]
+) -> None:
     """Special tokens may have any ids, and no word needs to be shared."""
-    restored = open_run(tiny_run)
+    restored, whole = unchanged
     config = parse(restored.meta.config, "", [f"seed={seed}"])
-    corpus = build_corpus(config)
     known = [f"{word}-new" if word not in SPECIAL else word for word in words[::2]]
     vocab = Vocab(dict.fromkeys([*known, *reversed(restored.vocab.words[:9]), *SPECIAL]))
-    corpus = dataclasses.replace(corpus, vocab=vocab)
+    corpus = dataclasses.replace(whole, vocab=vocab)
     model, record = initialize_from(build_model(config, corpus), config, restored, corpus)
     assert model.null == vocab.null
     assert record["words"] == len(vocab) - len(SPECIAL)
