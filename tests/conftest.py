@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     # No test measures time: by default, an example that takes longer than 0.2 s fails.
-    settings.register_profile("captioner", deadline=None)
+    settings.register_profile("captioner", deadline=None, max_examples=50)
     settings.load_profile("captioner")
 
 

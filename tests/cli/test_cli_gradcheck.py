@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.gradcheck.cases import LAYERS
+from captioner.gradcheck import cases
+from captioner.gradcheck.cases import LAYERS, VARIANTS
 from captioner.layers import CELLS
 from captioner.layers.lstm import LSTM
 from captioner.model.captioning_model import CaptioningModel
@@ -26,7 +27,10 @@ def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None
     golden("gradcheck.txt", masked(done.out))
 
 
-def test_a_full_check_of_another_cell(cli: Callable[..., Any]) -> None:
+def test_a_full_check_of_another_cell(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two layers and two models: `tests/gradcheck` fully checks all of them."""
+    monkeypatch.setattr(cases, "LAYERS", {name: LAYERS[name] for name in ("affine", "rnn_step")})
+    monkeypatch.setitem(cases.MODELS, "rnn", ({}, {"model, smoothing": VARIANTS["model, smoothing"]}))
     done = cli("gradcheck", "--full", "-o", "model.decoder=rnn", *SMALL).succeeded()
     _, *lines, last = done.out.splitlines()
     assert last.startswith(f"PASS: {len(lines)} gradients, maximum relative error ")

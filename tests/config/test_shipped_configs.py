@@ -47,8 +47,9 @@ TABLES = {
     "train.objective": OBJECTIVES,
     "validate.best_metric": ("loss", *NAMES),
 }
-DATA = (
-    "data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5", "train.max_steps=2"
+SMALL = (
+    "data.scenes.train=40", "data.scenes.val=10", "data.scenes.test=5", "data.scenes.heldout=5", "train.max_steps=2",
+    "model.hidden_dim=16",
 )  # fmt: skip
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 
@@ -63,7 +64,7 @@ def with_regions(corpus: Corpus) -> Corpus:
 @pytest.mark.smoke
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
-    overrides = list(DATA)
+    overrides = list(SMALL)
     folder = write_coco(tmp_path / "data")
     if load(path).data.source == "cs231n":
         overrides.append(f"data.root={folder}")
