@@ -9,15 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.config.checks import unused
+from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
-from captioner.errors import ConfigError, UsageError
+from captioner.errors import UsageError
 from captioner.inference.restore import assemble_model, build_sizes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.model.parameters import PARAMETERS, add_forget_bias, initial_params, log_frequency_bias
+from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -38,7 +40,7 @@ OUTPUT_BIASES: dict[str, Callable[[Split, int, int], Array]] = {
 def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     """Build a model with initial parameters for a data set.
 
-    Raises: UsageError when it has too many parameters, ConfigError when an option does not fit its cell.
+    Raises: UsageError when it has too many parameters.
     """
     sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim, corpus.region_dim)
     count = sum(math.prod(shape) for shape in sizes.shapes().values())
@@ -48,8 +50,6 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
         )
     dtype = np.dtype(config.model.dtype).type
     params = initial_params(sizes, np.random.default_rng((config.seed, 3)).standard_normal, dtype)
-    if config.model.forget_bias and PARAMETERS[sizes.decoder].forget is None:
-        raise ConfigError([f"model.forget_bias: the decoder {sizes.decoder} has no forget gate; set it to 0"])
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
@@ -90,6 +90,12 @@ def build_batches(
     if in_memory(split.features) and in_memory(split.regions):
         return nullcontext(shuffled)
     return PrefetchedBatches(shuffled, total_steps)
+
+
+def ignored_options(config: Config) -> list[str]:
+    """Return a warning that names the options of other decoders, if the config has any."""
+    names = [path for path, other, _ in unused(config, OPTIONS) if other == "model.decoder"]
+    return [f"{', '.join(names)}: ignored, no effect with model.decoder {config.model.decoder}"] if names else []
 
 
 def long_warmup(config: Config, span: Span) -> list[str]:

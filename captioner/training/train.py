@@ -28,7 +28,7 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.storage.base_models import BaseModel
 from captioner.storage.strict_json import to_json
 from captioner.training import tensorboard
-from captioner.training.build import build_batches, build_model, build_plan, long_warmup
+from captioner.training.build import build_batches, build_model, build_plan, ignored_options, long_warmup
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.initialize import initialize_from, open_initial
 from captioner.training.recorder import Recorder
@@ -86,7 +86,7 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     recorder = Recorder(
         config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, base_models=base_models
     )
-    return (kind or Training)(recorder, initial=initial)
+    return (kind or Training)(recorder, ignored_options(config), initial)
 
 
 class Training:

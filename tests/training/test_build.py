@@ -9,12 +9,13 @@ import pytest
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import ConfigError, UsageError
+from captioner.errors import UsageError
+from captioner.model.parameters import PARAMETERS
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.preparation import load_corpus
 from captioner.preparation.load_corpus import build_corpus
-from captioner.training.build import OUTPUT_BIASES, build_model, build_plan
+from captioner.training.build import OUTPUT_BIASES, build_model, build_plan, ignored_options
 from captioner.training.solver import TrainState, steps
 
 COUNTS = {"train": 40, "val": 3, "test": 5, "heldout": 5}
@@ -112,11 +113,32 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
     np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
 
 
-def test_a_cell_without_the_gate_needs_a_forget_bias_of_0(config, corpus) -> None:
-    """The option may be in a shipped config, from which `-o` cannot remove it."""
-    with pytest.raises(ConfigError, match=r"^model\.forget_bias: the decoder gru has no forget gate; set it to 0$"):
-        build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.decoder=gru"]), corpus)
-    build_model(parse("model: {forget_bias: 1}", "my.yaml", ["model.decoder=gru", "model.forget_bias=0"]), corpus)
+@pytest.mark.parametrize("decoder", [name for name in PARAMETERS if PARAMETERS[name].forget is None])
+def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder: str, corpus) -> None:
+    """Configs can then differ in the decoder alone."""
+    text = "model: {forget_bias: 1, hidden_dim: 16, wordvec_dim: 8}"
+    with_bias, without = (
+        build_model(parse(text, "my.yaml", [f"model.decoder={decoder}", *more]), corpus).params
+        for more in ((), ("model.forget_bias=0",))
+    )
+    for name in with_bias:
+        np.testing.assert_array_equal(with_bias[name], without[name])
+
+
+@pytest.mark.parametrize(
+    ("text", "decoder", "names"),
+    [
+        ("model: {forget_bias: 1, wordvec_dim: 8}", "rnn", "model.forget_bias"),
+        ("model: {forget_bias: 1, wordvec_dim: 8}", "transformer", "model.wordvec_dim, model.forget_bias"),
+        ("model: {decoder: transformer, layers: 2, heads: 4}", "gru", "model.layers, model.heads"),
+        ("model: {decoder: transformer, attention_dim: 8}", "gru", None),  # another option may still enable it
+        ("model: {forget_bias: 1}", "lstm", None),
+    ],
+)
+def test_ignored_options_are_named(text: str, decoder: str, names: str | None) -> None:
+    config = parse(text, "my.yaml", [f"model.decoder={decoder}"])
+    expected = f"{names}: ignored, no effect with model.decoder {decoder}"
+    assert ignored_options(config) == ([expected] if names else [])
 
 
 def test_the_initial_forget_gate_bias(config, corpus) -> None:
