@@ -20,6 +20,8 @@ from captioner.config.checks import is_used
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.storage import checkpoint
 
+PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
+"""Functions that `gradcheck --file` accepts."""
 CAPTIONS = {
     ".csv": "image,caption\n" + "".join(f"{number}.png,A picture of number {number}.\n" * 2 for number in range(4)),
     ".json": json.dumps(
@@ -84,6 +86,9 @@ class Sandbox:
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
+        if words[1] == "gradcheck" and params["functions"]:
+            params["functions"].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PLAIN, params["functions"])
         if words[1] == "import":
             self.provide_tensors(params["file"])
         if words[1] in ("train", "gradcheck"):
@@ -94,7 +99,9 @@ class Sandbox:
             self.serve(words[2:])
             return
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
-        has_config = "overrides" in params and not params.get("references") and not params.get("follow")
+        has_config = "overrides" in params and not any(
+            params.get(name) for name in ("references", "follow", "functions")
+        )
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         used = [override for override in (*self.small, *steps) if is_used(override.partition("=")[0], command)]
         small = [f"--set={override}" for override in used] if has_config else []

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import config_options, example_override_option, examples, runs_argument
+from captioner.cli.shared_options import PATH, config_options, example_override_option, examples, runs_argument
+from captioner.errors import UsageError
 
 WIDTH = 36
 DECADES = 6
@@ -66,10 +67,17 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
             output.result(f"    mean factor per step: {factor:.2f}")
 
 
-@click.command(epilog=examples("gradcheck", "gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full"))
+@click.command(
+    epilog=examples(
+        "gradcheck", "gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full", "gradcheck --file student.py"
+    )
+)
 @config_options
 @click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
-def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) -> int:
+@click.option(
+    "--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file, which is executed."
+)
+def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool, functions: Path | None) -> int:
     """Check the gradients of every layer and of the configured model.
 
     Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
@@ -80,7 +88,15 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
 
     A gradient check compares a backward pass with its forward pass. It does not find an error that both contain, such
     as two gates that are swapped in both, or a formula that differs from that of the paper.
+
+    --file checks functions with the names and signatures of CS231n (`captioner.cs231n`), such as rnn_step_forward and
+    rnn_step_backward: the values of forward functions against captioner's, and gradients against central differences
+    of the file's forward function. The file is executed with your rights: read it first if it is not yours.
     """
+    if functions is not None:
+        if config_file or overrides or full:
+            raise UsageError("gradcheck: -c, -o and --full have no effect with --file; leave them out")
+        return _check_file(functions)
     import numpy as np
 
     from captioner.config.yaml_io import load
@@ -94,8 +110,7 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
     for case in cases:
         results = list(check(case, rng, full))
         for row in results:
-            parts = f" ({', '.join(f'{name} {error:.1e}' for name, error in row.parts)})" if row.parts else ""
-            verdict = "PASS" if row.passed else f"FAIL{parts}"
+            verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
             output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         if failed := [row.array for row in results if not row.passed]:
             output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
@@ -105,4 +120,30 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool) 
         rows += results
     worst = max(row.error for row in rows)
     output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
+    return 0
+
+
+def _check_file(path: Path) -> int:
+    """Check the functions in a Python file, and print a line for each."""
+    from captioner import cs231n
+    from captioner.gradcheck.student_file import NAMES, check_functions, is_imported, load_functions
+
+    functions = load_functions(path)
+    failed, count = [], 0
+    for result in check_functions(functions, vars(cs231n)):
+        if is_imported(functions[result.name]):
+            continue
+        verdict = f"FAIL  {result.problem}" if result.problem else f"PASS  maximum relative error {result.error:.1e}"
+        output.result(f"{result.name:<29} {verdict}")
+        count += 1
+        if result.problem:
+            failed.append(result.name)
+    if imported := [name for name, function in functions.items() if is_imported(function)]:
+        output.result(f"imported from captioner, not checked: {', '.join(imported)}")
+    if missing := [name for name in NAMES if name not in functions]:
+        output.result(f"not in the file: {', '.join(missing)}")
+    if failed:
+        output.result(f"FAIL: {len(failed)} of {count} functions: {', '.join(failed)}")
+        return 1
+    output.result(f"PASS: {count} functions")
     return 0

@@ -61,18 +61,18 @@ class Layer(NamedTuple):
     """The cell whose gates G consists of."""
 
 
-def _ids(shape: tuple[int, ...], count: int) -> Array:
+def fixed_ids(shape: tuple[int, ...], count: int) -> Array:
     """Return fixed ids below `count`, with repeats and gaps."""
     return np.arange(int(np.prod(shape))).reshape(shape) * 3 % count
 
 
 def _words_forward(W: Array) -> tuple[Array, Any]:
-    return word_embedding_forward(_ids((CAPTIONS, STEPS), len(W) - 1), W)
+    return word_embedding_forward(fixed_ids((CAPTIONS, STEPS), len(W) - 1), W)
 
 
 def _softmax_forward(x: Array) -> tuple[Array, Array]:
-    mask = _ids(x.shape[:2], 4) > 0
-    loss, dx = temporal_softmax_loss(x, _ids(x.shape[:2], x.shape[2]), mask)
+    mask = fixed_ids(x.shape[:2], 4) > 0
+    loss, dx = temporal_softmax_loss(x, fixed_ids(x.shape[:2], x.shape[2]), mask)
     return np.array(loss), dx
 
 
@@ -87,7 +87,7 @@ def _keys_forward(W_key: Array, b_key: Array) -> tuple[Array, Any]:
 
 def _attention_forward(h: Array, keys: Array, *weights: Any) -> tuple[Array, Any]:
     """Attend with rows of the first and the third image, none of the second."""
-    return attention_forward(h, SharedRows(keys, 2 * _ids((ROWS,), 2)), *weights)
+    return attention_forward(h, SharedRows(keys, 2 * fixed_ids((ROWS,), 2)), *weights)
 
 
 def _feed_forward(name: str) -> Layer:
@@ -140,7 +140,7 @@ def _scan(cell: Cell, has_context: bool = False) -> Layer:
     packing = pack(np.arange(CAPTIONS) * STEPS // CAPTIONS)
 
     def forward(inputs: Array, Wx: Array, Wh: Array, b: Array, *state: Array) -> tuple[Any, Any]:
-        ids = _ids((len(packing.caption),), len(inputs) - 1)
+        ids = fixed_ids((len(packing.caption),), len(inputs) - 1)
         gated = [context.reshape(len(context), cell.gates, -1) for context in state[cell.states :]]
         return scan_forward(cell, inputs, ids, (*state[: cell.states], *gated), Wx, Wh, b, packing)
 
@@ -170,7 +170,7 @@ LAYERS: dict[str, Layer] = {
         attention_backward,
     ),
     "layer_norm": Layer({"x": "PE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
-    "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, _ids((ROWS,), 4)), positions_backward),
+    "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, fixed_ids((ROWS,), 4)), positions_backward),
     **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
     "self_attention": Layer({"x": "PE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
     "memory_attention": Layer(

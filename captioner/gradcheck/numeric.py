@@ -46,6 +46,10 @@ class CheckResult(NamedTuple):
     passed: bool
     parts: tuple[tuple[str, float], ...] = ()
 
+    def by_part(self) -> str:
+        """Return the errors of the parts as text in parentheses, or "" if there are none."""
+        return f" ({', '.join(f'{name} {error:.1e}' for name, error in self.parts)})" if self.parts else ""
+
 
 def numeric_gradient(f: Callable[[], Array | float], x: Array, step: float = STEP, dout: Array | float = 1.0) -> Array:
     """Compute central differences element by element: Σ (f(x + h e_i) - f(x - h e_i)) dout / 2h.
@@ -80,9 +84,9 @@ def directional_derivative(loss: Callable[[], float], x: Array, direction: Array
     return (above - below) / (2 * step)
 
 
-def relative_error(a: Array | float, b: Array | float) -> float:
-    """Compute max |a - b| / max(|a|, |b|) over all elements; 0 when both are 0."""
-    size = max(float(np.max(np.abs(a), initial=0)), float(np.max(np.abs(b), initial=0)))
+def relative_error(a: Array | float, b: Array | float, smallest: float = 0.0) -> float:
+    """Compute max |a - b| / max(|a|, |b|, `smallest`) over all elements; 0 when all are 0."""
+    size = max(float(np.max(np.abs(a), initial=0)), float(np.max(np.abs(b), initial=0)), smallest)
     return float(np.max(np.abs(np.subtract(a, b)), initial=0)) / size if size else 0.0
 
 
@@ -94,12 +98,17 @@ def part_errors(names: str, a: Array, b: Array) -> tuple[tuple[str, float], ...]
 
 
 def check(
-    case: Case, rng: np.random.Generator, full: bool = False, tolerance: float = TOLERANCE
+    case: Case,
+    rng: np.random.Generator,
+    full: bool = False,
+    tolerance: float = TOLERANCE,
+    smallest: float = 0.0,
 ) -> Iterator[CheckResult]:
     """Compare every gradient of a case with numeric ones.
 
     Unless `full`, a gradient passes if its directional derivative agrees. If not, its elements decide: a random
-    direction can be nearly orthogonal to a correct gradient.
+    direction can be nearly orthogonal to a correct gradient. Errors are relative to the largest element of a gradient,
+    or to `smallest`, for gradients that are 0 except for rounding.
     """
     grads = case.grads()
     for name, x in case.arrays.items():
@@ -110,13 +119,13 @@ def check(
         direction = rng.standard_normal(x.shape)
         direction /= max(float(np.linalg.norm(direction)), 1e-12)
         numeric = directional_derivative(case.loss, x, direction)
-        error = relative_error(numeric, float(np.vdot(analytic, direction)))
+        error = relative_error(numeric, float(np.vdot(analytic, direction)), smallest)
         if error <= tolerance and not full:
             yield CheckResult(case.name, name, "direction", error, True)
         else:
             elements = numeric_gradient(case.loss, x)
-            error = relative_error(elements, analytic)
+            error = relative_error(elements, analytic, smallest)
             if error > tolerance:  # a kink, such as that of max(0, a), may be within the step
-                error = min(error, relative_error(numeric_gradient(case.loss, x, STEP / 100), analytic))
+                error = min(error, relative_error(numeric_gradient(case.loss, x, STEP / 100), analytic, smallest))
             parts = part_errors(case.parts.get(name, ""), elements, analytic) if error > tolerance else ()
             yield CheckResult(case.name, name, "elements", error, error <= tolerance, parts)

@@ -1,0 +1,30 @@
+"""A layer of a transformer decoder. Use the parts of captioner, or import your own.
+
+Check your work: captioner gradcheck --file docs/course/exercises/decoder_layer.py
+"""
+
+from captioner.cs231n import (  # noqa: F401
+    layernorm_backward,
+    layernorm_forward,
+    multi_head_attention_backward,
+    multi_head_attention_forward,
+)
+
+
+def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
+    """x = norm1(tgt + self-attention(tgt));   x = norm2(x + attention(x, memory));   out = norm3(x + feed_forward(x))
+
+    feed_forward(x) = max(0, x W1 + b1) W2 + b2. tgt_mask is the mask of the self-attention.
+
+    Shapes: tgt (N, S, E), memory (N, T, E), params: those of the two attentions with the prefixes self_ and cross_,
+    W1 (E, J), b1 (J,), W2 (J, E), b2 (E,), gamma1, beta1, ... gamma3, beta3 (E,) -> out (N, S, E), cache.
+    """
+    raise NotImplementedError
+
+
+def decoder_layer_backward(dout, cache):
+    """A residual connection x + f(x) adds its gradient to that of f.
+
+    Shapes: dout (N, S, E) -> dtgt (N, S, E), dmemory (N, T, E), grads: a dict like params.
+    """
+    raise NotImplementedError

@@ -1,0 +1,22 @@
+"""Layer normalization.
+
+Check your work: captioner gradcheck --file docs/course/exercises/layernorm.py
+"""
+
+
+def layernorm_forward(x, gamma, beta, ln_param):
+    """x̂ = (x - μ) / sqrt(σ² + eps);   out = gamma x̂ + beta, with mean μ and variance σ² of each row.
+
+    eps = ln_param.get("eps", 1e-5)
+
+    Shapes: x (N, D), gamma, beta (D,) -> out (N, D), cache.
+    """
+    raise NotImplementedError
+
+
+def layernorm_backward(dout, cache):
+    """Each element of a row affects the mean and the variance of the row.
+
+    Shapes: dout (N, D) -> dx (N, D), dgamma, dbeta (D,).
+    """
+    raise NotImplementedError

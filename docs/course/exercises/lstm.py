@@ -1,0 +1,22 @@
+"""All steps of an LSTM, and back through time. Use the steps of captioner, or import your own.
+
+Check your work: captioner gradcheck --file docs/course/exercises/lstm.py
+"""
+
+from captioner.cs231n import lstm_step_backward, lstm_step_forward  # noqa: F401
+
+
+def lstm_forward(x, h0, Wx, Wh, b):
+    """h_t, c_t = lstm_step(x_t, h_{t-1}, c_{t-1}), for t = 1 ... T, with c_0 = 0.
+
+    Shapes: x (N, T, D), h0 (N, H), Wx (D, 4 H), Wh (H, 4 H), b (4 H,) -> h (N, T, H), cache.
+    """
+    raise NotImplementedError
+
+
+def lstm_backward(dh, cache):
+    """The loss reads h_t alone: the gradient of c_t comes from step t + 1, and is 0 at the end.
+
+    Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
+    """
+    raise NotImplementedError

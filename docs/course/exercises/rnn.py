@@ -1,0 +1,22 @@
+"""All steps of an RNN, and back through time. Use the steps of captioner, or import your own.
+
+Check your work: captioner gradcheck --file docs/course/exercises/rnn.py
+"""
+
+from captioner.cs231n import rnn_step_backward, rnn_step_forward  # noqa: F401
+
+
+def rnn_forward(x, h0, Wx, Wh, b):
+    """h_t = rnn_step(x_t, h_{t-1}), for t = 1 ... T.
+
+    Shapes: x (N, T, D), h0 (N, H), Wx (D, H), Wh (H, H), b (H,) -> h (N, T, H), cache.
+    """
+    raise NotImplementedError
+
+
+def rnn_backward(dh, cache):
+    """h_t is read by the loss, whose gradient is dh[:, t], and by step t + 1. All steps share Wx, Wh and b.
+
+    Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, H), dWh (H, H), db (H,).
+    """
+    raise NotImplementedError

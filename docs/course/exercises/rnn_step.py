@@ -1,0 +1,21 @@
+"""One step of an RNN, and its gradient.
+
+Check your work: captioner gradcheck --file docs/course/exercises/rnn_step.py
+"""
+
+
+def rnn_step_forward(x, prev_h, Wx, Wh, b):
+    """a = x Wx + h_prev Wh + b;   h = tanh(a)
+
+    Shapes: x (N, D), prev_h (N, H), Wx (D, H), Wh (H, H), b (H,) -> next_h (N, H), cache.
+    The cache is what you need below.
+    """
+    raise NotImplementedError
+
+
+def rnn_step_backward(dnext_h, cache):
+    """First da, with tanh'(a) = 1 - tanh²(a); then the gradients of x, h_prev, Wx, Wh and b.
+
+    Shapes: dnext_h (N, H) -> dx (N, D), dprev_h (N, H), dWx (D, H), dWh (H, H), db (H,).
+    """
+    raise NotImplementedError

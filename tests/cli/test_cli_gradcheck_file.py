@@ -1,0 +1,248 @@
+"""captioner gradcheck --file: the exercises of the course, planted bugs, and files that cannot be checked."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner import cs231n
+from captioner.gradcheck.student_file import NAMES, SIGNATURES, check_functions, function_names
+
+COURSE = Path(__file__).parents[2] / "docs" / "course"
+PLAIN = (COURSE / "plain.py").read_text()
+EXERCISES = {path.stem: path for path in sorted(COURSE.glob("exercises/*.py"))}
+Check = Callable[[str], tuple[int, dict[str, str], str]]
+
+
+@pytest.fixture
+def checked(cli: Callable[..., Any], tmp_path: Path) -> Check:
+    """Check a file with this text: the exit code, the verdict of each function, and the last line."""
+
+    def check(text: str) -> tuple[int, dict[str, str], str]:
+        (tmp_path / "student.py").write_text(text)
+        done = cli("gradcheck", "--file", tmp_path / "student.py")
+        assert done.err == ""
+        rows = re.findall(r"^(\w+) +((?:PASS|FAIL)  .*)$", done.out, re.MULTILINE)
+        return done.code, dict(rows), done.out.splitlines()[-1]
+
+    return check
+
+
+def defined(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+
+
+def test_captioners_functions_pass() -> None:
+    results = list(check_functions(vars(cs231n), vars(cs231n)))
+    assert [(result.name, result.problem) for result in results] == [(name, "") for name in NAMES]
+
+
+def test_the_plain_functions_of_the_course_pass(cli: Callable[..., Any]) -> None:
+    lines = cli("gradcheck", "--file", COURSE / "plain.py").succeeded().out.splitlines()
+    assert [line.split()[:2] for line in lines[:-2]] == [
+        [f"{name}_{way}", "PASS"]
+        for name in ("rnn_step", "lstm_step", "rnn", "lstm")
+        for way in ("forward", "backward")
+    ]
+    assert lines[-2].startswith("not in the file: affine_forward, affine_backward, ")
+    assert lines[-1] == "PASS: 8 functions"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[..., Any], checked: Check) -> None:
+    functions = defined(EXERCISES[name])
+    for function in functions:
+        assert ast.get_docstring(function)
+        assert [a.arg for a in function.args.args] == [*inspect.signature(getattr(cs231n, function.name)).parameters]
+    names = [function.name for function in functions]
+    done = cli("gradcheck", "--file", EXERCISES[name])
+    assert (done.code, done.err) == (1, "")
+    rows = [line for line in done.out.splitlines() if line.split()[0] in names]
+    assert [line.split()[0] for line in rows] == names
+    for line, function in zip(rows, names, strict=True):
+        needed = function.replace("_backward", "_forward")
+        problem = "not written yet" if needed == function else f"not checked: it needs {needed} in the same file"
+        assert f" FAIL  {problem}" in line
+    assert done.out.splitlines()[-1] == f"FAIL: {len(names)} of {len(names)} functions: {', '.join(names)}"
+
+    solved = [f"def {name}(*args): return cs231n.{name}(*args)\n" for name in names]
+    code, verdicts, last = checked("".join(["from captioner import cs231n\n", *solved]))
+    assert (code, [*verdicts], last) == (0, names, f"PASS: {len(names)} functions")
+
+
+def test_every_function_has_an_exercise() -> None:
+    assert sorted(function.name for path in EXERCISES.values() for function in defined(path)) == sorted(NAMES)
+    assert set(EXERCISES) <= {*SIGNATURES} <= {*EXERCISES, "temporal_affine"}
+
+
+STEP = ("lstm_step_forward", "lstm_step_backward")
+ALL = [name for name in NAMES if f"def {name}(" in PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("correct", "bug", "wrong"),
+    [
+        ("da_f = dc * prev_c", "da_f = -dc * prev_c", {"lstm_step_backward", "lstm_backward"}),
+        ("        dWh += dWh_t\n", "        dWh = dWh_t\n", {"rnn_backward", "lstm_backward"}),
+        ("dnext_h * (1 - next_h**2)", "dnext_h * (1 - next_h)", {"rnn_step_backward", "rnn_backward"}),
+        ("(dh[:, t] + dprev_h, caches", "(dh[:, t], caches", {"rnn_backward"}),
+    ],
+    ids=["negated forget gate", "= for +=", "derivative of tanh", "no gradient from the next step"],
+)
+def test_planted_bugs_are_reported(correct: str, bug: str, wrong: set[str], checked: Check) -> None:
+    assert correct in PLAIN
+    code, verdicts, _ = checked(PLAIN.replace(correct, bug))
+    assert code == 1
+    assert {name: verdict[:4] for name, verdict in verdicts.items()} == {
+        name: "FAIL" if name in wrong else "PASS" for name in ALL
+    }
+
+
+def test_a_negated_forget_gate_is_named(checked: Check) -> None:
+    _, verdicts, _ = checked(PLAIN.replace("da_f = dc * prev_c", "da_f = -dc * prev_c"))
+    b = re.search(r" db \d\S+ \(([^)]+)\)$", verdicts["lstm_step_backward"])
+    assert b, verdicts
+    errors = dict(part.split() for part in b[1].split(", "))
+    assert {gate for gate, error in errors.items() if float(error) > 1e-3} == {"f"}
+    assert [*errors] == ["i", "f", "o", "g"]
+
+
+def test_a_consistent_swap_changes_values_alone(checked: Check) -> None:
+    swapped = PLAIN.replace("a_i, a_f, a_o, a_g = ", "a_f, a_i, a_o, a_g = ").replace("[da_i, da_f,", "[da_f, da_i,")
+    code, verdicts, _ = checked(swapped)
+    assert code == 1
+    assert {name for name, verdict in verdicts.items() if "FAIL" in verdict} == {"lstm_step_forward", "lstm_forward"}
+    assert verdicts["lstm_step_forward"].startswith("FAIL  differs from captioner's: next_h ")
+
+
+AFFINE = """import numpy as np
+def affine_forward(x, w, b):
+    {forward}
+def affine_backward(dout, cache):
+    {backward}
+"""
+FORWARD = "return x @ w + b, (x, w)"
+BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
+
+
+@pytest.mark.parametrize(
+    ("forward", "problem"),
+    [
+        ("pass", "returns None: not written yet"),
+        ("return None, None", "returns None: not written yet"),
+        ("return ()", "returns None: not written yet"),
+        ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
+        ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
+        ("return (x @ w + b).T, (x, w)", r"out: expected the shape (4, 3), got (3, 4)"),
+        ("return 'text', 0", "out: expected an array, got str"),
+        ("return x @ w + b + np.nan, (x, w)", "out: expected finite numbers, got NaN or infinity"),
+        ("x += 1; return x @ w + b, (x, w)", "modifies its argument x"),
+        ("return x @ b, 0", "raised ValueError: matmul: "),
+        ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
+        ("raise SystemExit", "raised SystemExit (line 3)"),
+        ("return x @ w, (x, w)", "differs from captioner's: out "),
+    ],
+)
+def test_problems_of_a_forward_function(forward: str, problem: str, checked: Check) -> None:
+    code, verdicts, _ = checked(AFFINE.format(forward=forward, backward=BACKWARD))
+    assert code == 1
+    assert verdicts["affine_forward"].startswith(f"FAIL  {problem}"), verdicts
+    if not problem.startswith("differs"):
+        assert verdicts["affine_backward"].startswith("FAIL  not checked: it needs affine_forward")
+
+
+@pytest.mark.parametrize(
+    ("backward", "problem"),
+    [
+        ("pass", "returns None: not written yet"),
+        ("return None, None, None", "returns None: not written yet"),
+        ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
+        ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
+        ("dout *= 2; return dout, dout, dout", "modifies its argument dout"),
+        ("return cache['w']", "raised TypeError: "),
+        ("x, w = cache; return dout @ w.T, x.T @ dout, 0 * b_of(dout)\nb_of = np.ravel", "db: expected the shape (3,)"),
+    ],
+)
+def test_problems_of_a_backward_function(backward: str, problem: str, checked: Check) -> None:
+    code, verdicts, last = checked(AFFINE.format(forward=FORWARD, backward=backward))
+    assert (code, last) == (1, "FAIL: 1 of 2 functions: affine_backward")
+    assert verdicts["affine_forward"].startswith("PASS")
+    assert verdicts["affine_backward"].startswith(f"FAIL  {problem}"), verdicts
+
+
+def test_gradients_of_a_dict(checked: Check) -> None:
+    wrapped = "from captioner import cs231n\ndef multi_head_attention_forward(*a): return cs231n.{0}_forward(*a)\n"
+    wrapped += "def multi_head_attention_backward(*a):\n    q, k, v, grads = cs231n.{0}_backward(*a)\n    {1}\n"
+    for line, problem in {
+        "return q, k, v, 0": "grads: expected a dict, got int",
+        "return q, k, v, {'Wq': grads['Wq']}": "grads: expected the keys of params, bq, Wk, bk, Wv, bv, Wo, bo missing",
+        "return q, k, v, grads | {'bk': grads['bk'] + 1e-6}": "differs from numeric gradients: dbk ",
+    }.items():
+        _, verdicts, _ = checked(wrapped.format("multi_head_attention", line))
+        assert verdicts["multi_head_attention_backward"].startswith(f"FAIL  {problem}"), verdicts
+
+
+def test_a_gradient_beside_the_loss(checked: Check) -> None:
+    text = "from captioner import cs231n\ndef temporal_softmax_loss(*a):\n"
+    text += "    loss, dx = cs231n.temporal_softmax_loss(*a)\n"
+    for line, problem in {
+        "return loss, 2 * dx": "differs from numeric gradients: dx 5.0e-01",
+        "return 2 * loss, dx": "differs from captioner's: loss 5.0e-01",
+        "return loss, dx[0]": "dx: expected the shape (4, 20, 11), got (20, 11)",
+        "return loss, [1]": "dx: expected the shape (4, 20, 11), got (1,)",
+    }.items():
+        code, verdicts, last = checked(text + "    " + line)
+        assert (code, last) == (1, "FAIL: 1 of 1 functions: temporal_softmax_loss")
+        assert verdicts["temporal_softmax_loss"].startswith(f"FAIL  {problem}"), verdicts
+
+
+def test_a_backward_function_alone(checked: Check) -> None:
+    _, verdicts, _ = checked("def rnn_backward(dh, cache): pass")
+    assert verdicts == {
+        "rnn_backward": "FAIL  not checked: it needs rnn_forward in the same file, without errors",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def f(:\n", "student.py:1: SyntaxError: "),
+        ("\n\tx = 1\n  y = 2\n", "student.py:"),
+        ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
+        (
+            "import missing_module\n",
+            "student.py: raised ModuleNotFoundError: No module named 'missing_module' (line 1)",
+        ),
+        ("exit(3)\n", "student.py: raised SystemExit: 3 (line 1)"),
+        ("open('no such file')\n", "student.py: raised FileNotFoundError: "),
+        ('{"cells": [], "nbformat": null}\n', "student.py: raised NameError: name 'null' is not defined (line 1)"),
+        ("", "student.py: expected at least one of these functions, got none: affine_forward, "),
+        ("from captioner.cs231n import *\n", "student.py: expected at least one of these functions, got none: "),
+        ("affine_forward = 3\n", "student.py: expected at least one of these functions, got none: "),
+    ],
+)
+def test_files_that_cannot_be_checked(text: str, message: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "student.py").write_text(text)
+    cli("gradcheck", "--file", tmp_path / "student.py").failed(1, message)
+
+
+def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_path: Path) -> None:
+    cli("gradcheck", "--file", tmp_path / "missing.py").failed(1, "missing.py: No such file or directory")
+    cli("gradcheck", "--file", tmp_path).failed(1, "Is a directory")
+    for options in (["--full"], ["-o", "model.decoder=rnn"], ["-c", "scenes-rnn"]):
+        cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with --file; leave them out")
+
+
+def test_a_file_may_import_the_modules_beside_it(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "steps_of_a_student.py").write_text(PLAIN)
+    (tmp_path / "rnn.py").write_text("from steps_of_a_student import rnn_forward, rnn_backward\n")
+    assert cli("gradcheck", "--file", tmp_path / "rnn.py").succeeded().out.endswith("\nPASS: 2 functions\n")
+
+
+def test_names_are_those_of_cs231n() -> None:
+    assert set(NAMES) <= set(dir(cs231n))
+    assert function_names("temporal_softmax_loss") == ("temporal_softmax_loss", "temporal_softmax_loss")
