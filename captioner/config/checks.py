@@ -96,6 +96,10 @@ CONSTRAINTS = (
                "expected at most decode.max_length"),
     _only_with("decode.beam_width", "decode.method", "beam"),
     *(_only_with_a_beam(f"decode.{name}") for name in ("length_penalty", "consensus")),
+    Constraint("decode.guidance", "decode.consensus",
+               lambda c: c.decode.guidance == 0 or c.decode.consensus > 0,
+               "has no effect without decode.consensus > 0 (set that, or leave this at 0)",
+               reset=True),
     *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
 )  # fmt: skip
 

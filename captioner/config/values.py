@@ -228,6 +228,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "validate.score_every": "metrics",
     "decode.beam_width": "beam beam_size beams n_beams num_beams",
     "decode.consensus": "rerank reranking",
+    "decode.guidance": "guidance_scale guidance_weight",
     "decode.length_penalty": "alpha_length len_norm len_penalty length_norm length_normalisation length_normalization "
     "length_power lenpen lp_alpha",
     "decode.max_length": "max_len max_new_tokens max_tokens",

@@ -17,6 +17,7 @@ BLOCK = 1 << 16
 def beam(
     step: StepFunction,
     state: State,
+    guidance: Array | None = None,
     *,
     start: int,
     end: int,
@@ -31,12 +32,15 @@ def beam(
     score = Σ_t log P(word_t | words before);   captions are ranked by score / length^`length_penalty`
 
     The length includes `<END>`. Each step takes the 2K most probable continuations of an image's beams: `<END>` in the
-    first K finishes a caption, later ones are dropped; the first K others stay in the beam. A beam is pruned when its
-    score, normalized by the maximum length, is no better than the K-th finished caption: scores never increase. K = 1
+    first K finishes a caption, later ones are dropped; the first K others stay in the beam. A beam is pruned when
+    the score that it can reach is no better than the K-th finished caption: log-probabilities never increase. K = 1
     equals `greedy`; a beam as wide as the tree of all captions is an exhaustive search.
 
-    Shapes: state arrays (N, ...) -> tokens (N, K, max_length) int32, scores (N, K), best first; missing captions are
-    all `<NULL>` with score -inf.
+    `guidance` has a bonus of each word for each image. The search adds the bonuses of the distinct words of a caption
+    to its score and ranks captions by the sum, but the scores that are returned contain no bonus.
+
+    Shapes: state arrays (N, ...), guidance (N, V) -> tokens (N, K, max_length) int32, scores (N, K), best first;
+    missing captions are all `<NULL>` with score -inf.
     Source: Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (beam search with length
     normalization); Jean et al. 2015, "Montreal Neural Machine Translation Systems for WMT'15" (length^α).
     """
@@ -44,6 +48,7 @@ def beam(
     image = np.arange(images)[:, None]
     done, live = _Beams.empty(images, width, max_length, null), _Beams.empty(images, width, max_length, null)
     live.scores[:, 0] = live.ranks[:, 0] = 0
+    largest = np.zeros((images, 1)) if guidance is None else _largest_bonuses(guidance, max_length)
     words = np.full((images, width), start)
     rows = np.tile(np.arange(images)[:, None], (1, width))
     # Of one beam, only <END> and K others can be among the continuations that are kept.
@@ -56,50 +61,80 @@ def beam(
         log_probs, state = step(words[alive], take_rows(state, rows[alive]))
         rows[alive] = np.arange(len(log_probs))
         constraints.apply(log_probs, live.tokens[alive, :t], end)
-        top, top_scores = _top_k(log_probs, min(of_beam, log_probs.shape[1]))
+        bonus = None
+        if guidance is not None:
+            bonus = guidance[np.nonzero(alive)[0]]
+            np.put_along_axis(bonus, live.tokens[alive, :t], 0, axis=1)
+        top, top_scores, top_bonuses = _continuations(log_probs, bonus, min(of_beam, log_probs.shape[1]))
         # Candidates of each image: (N, K, top), with -inf for the pruned beams.
-        scores = np.full((*alive.shape, top.shape[1]), -np.inf)
+        scores, bonuses = np.full((*alive.shape, top.shape[1]), -np.inf), np.zeros((*alive.shape, top.shape[1]))
         scores[alive] = live.scores[alive][:, None] + top_scores
-        order = np.argsort(-scores.reshape(images, -1), axis=1, kind="stable")[:, :expanded]
+        bonuses[alive] = live.bonuses[alive][:, None] + top_bonuses
+        order = np.argsort(-(scores + bonuses).reshape(images, -1), axis=1, kind="stable")[:, :expanded]
         parent, choice = np.divmod(order, top.shape[1])
         candidates = np.full(scores.shape, null)
         candidates[alive] = top
-        words, scores = candidates[image, parent, choice], scores[image, parent, choice]
+        words, scores, bonuses = (values[image, parent, choice] for values in (candidates, scores, bonuses))
         tokens = live.tokens[image, parent]
         tokens[:, :, t] = words
         ended = words == end
         if ended[:, :width].any():
             captions = np.where(ended, scores, -np.inf)[:, :width]
-            done = done.merged(_Beams(tokens[:, :width], captions, captions / (t + 1) ** length_penalty))
+            ranks = (captions + bonuses[:, :width]) / (t + 1) ** length_penalty
+            done = done.merged(_Beams(tokens[:, :width], captions, bonuses[:, :width], ranks))
         others = np.argsort(ended, axis=1, kind="stable")[:, :width]
-        scores = np.where(ended, -np.inf, scores)[image, others]
-        live = _Beams(tokens[image, others], scores, scores / max_norm)
+        scores, bonuses = np.where(ended, -np.inf, scores)[image, others], bonuses[image, others]
+        # At most the largest bonuses are added: those of the words that are left, and those of the whole caption.
+        left = largest[:, [min(max_length - t - 1, largest.shape[1] - 1)]]
+        bounds = scores + np.minimum(bonuses + left, largest[:, -1:])
+        norms = np.where(bounds < 0, max_norm, min(t + 2, max_length) ** length_penalty)
+        live = _Beams(tokens[image, others], scores, bonuses, bounds / norms)
         words, rows = words[image, others], rows[image, parent[image, others]]
     best = done.merged(live)
     return best.tokens, best.scores
 
 
 class _Beams(NamedTuple):
-    """Captions of each image, best first: tokens (N, K, max_length), scores (N, K), ranks (N, K).
+    """Captions of each image, best first: tokens (N, K, max_length), scores, bonuses and ranks (N, K).
 
-    `ranks` are length-normalized scores; those of unfinished captions are upper bounds.
+    `ranks` are length-normalized sums of score and bonuses; those of unfinished captions are upper bounds.
     """
 
     tokens: Array
     scores: Array
+    bonuses: Array
     ranks: Array
 
     @classmethod
     def empty(cls, images: int, width: int, max_length: int, null: int) -> _Beams:
         scores = np.full((images, width), -np.inf)
-        return cls(np.full((images, width, max_length), null, np.int32), scores, scores.copy())
+        return cls(np.full((images, width, max_length), null, np.int32), scores, np.zeros_like(scores), scores.copy())
 
     def merged(self, others: _Beams) -> _Beams:
         """Return the K best captions of both."""
-        tokens, scores, ranks = (np.concatenate(pair, axis=1) for pair in zip(self, others, strict=True))
-        best = np.argsort(-ranks, axis=1, kind="stable")[:, : self.ranks.shape[1]]
-        image = np.arange(len(ranks))[:, None]
-        return _Beams(tokens[image, best], scores[image, best], ranks[image, best])
+        values = [np.concatenate(pair, axis=1) for pair in zip(self, others, strict=True)]
+        best = np.argsort(-values[-1], axis=1, kind="stable")[:, : self.ranks.shape[1]]
+        image = np.arange(len(best))[:, None]
+        return _Beams(*(array[image, best] for array in values))
+
+
+def _continuations(log_probs: Array, bonus: Array | None, k: int) -> tuple[Array, Array, Array]:
+    """Top-k words of each row by log-probability plus bonus, with both (R, k); may overwrite `log_probs`."""
+    if bonus is None:
+        words, scores = _top_k(log_probs, k)
+        return words, scores, np.zeros_like(scores)
+    words, guided = _top_k(log_probs + bonus, k)
+    scores = np.where(guided > -np.inf, np.take_along_axis(log_probs, words, axis=1), -np.inf)
+    return words, scores, np.take_along_axis(bonus, words, axis=1)
+
+
+def _largest_bonuses(guidance: Array, count: int) -> Array:
+    """Return the sum of the r largest positive bonuses of each image, r = 0 .. `count`.
+
+    Shapes: (N, V) -> (N, count + 1).
+    """
+    largest = np.sort(np.maximum(guidance, 0), axis=1)[:, : -count - 1 : -1]
+    return np.pad(largest.cumsum(axis=1, dtype=float), ((0, 0), (1, 0)))
 
 
 def _top_k(log_probs: Array, k: int) -> tuple[Array, Array]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,6 +49,7 @@ class Reranker:
         from captioner.metrics import CiderD  # not needed to decode without a re-ranker
 
         self._cider, self._standardizer = CiderD(references), standardizer
+        self._words = Words.of(references)
         self._directions, self._inverse = directions, inverse
 
     def weights(self, features: Array, rows: Array | None = None) -> Array:
@@ -74,15 +77,50 @@ class Reranker:
         weights[copies] = 0
         return weights
 
-    def expected_cider(
-        self, features: Array, captions: Sequence[Sequence[Sequence[int]]], rows: Array | None = None
-    ) -> list[Array]:
-        """Predict the CIDEr-D of the candidate captions of each image; `rows` as in `weights`.
+    def expected_cider(self, weights: Array, captions: Sequence[Sequence[Sequence[int]]]) -> list[Array]:
+        """Predict the CIDEr-D of the candidate captions of each image from its regression weights.
 
-        Shapes: features (N, F), N lists of K captions, rows (N,) -> N arrays (K,).
+        Shapes: weights (N, n), N lists of K captions -> N arrays (K,).
         """
-        weights = self.weights(features, rows)
         return [self._cider.expected(*candidates) for candidates in zip(captions, weights, strict=True)]
+
+    def expected_tfidf(self, weights: Array, vocabulary: int) -> Array:
+        """Predict the TF-IDF of each word of the vocabulary in a caption of each image from its regression weights.
+
+        E[TF-IDF(w) | x] = Σ_j α_j TF-IDF(w, references of x_j)
+
+        Shapes: weights (N, n), `vocabulary` V -> (N, V) float32.
+        """
+        return self._words.expected_tfidf(weights, vocabulary)
+
+
+class Words(NamedTuple):
+    """The distinct words of the references of each image, one entry per pair of image and word.
+
+    TF-IDF(w, references of x_j) = (fraction of the references with w) log(images / images whose references contain w)
+
+    Shapes: (E,) each.
+    """
+
+    images: Array
+    words: Array
+    tfidf: Array
+
+    @classmethod
+    def of(cls, references: Sequence[Sequence[Sequence[int]]]) -> Words:
+        """Collect the words of references; negative ids are no words."""
+        image = np.repeat(np.arange(len(references)), list(map(len, references)))
+        captions = [sorted({word for word in words if word >= 0}) for words in chain.from_iterable(references)]
+        words = np.fromiter(chain.from_iterable(captions), np.int64)
+        pairs = np.stack([np.repeat(image, list(map(len, captions))), words])
+        (images, words), captions_with = np.unique(pairs, axis=1, return_counts=True)
+        fractions = captions_with / np.bincount(image)[images]
+        return cls(images, words, fractions * np.log(len(references) / np.bincount(words)[words]))
+
+    def expected_tfidf(self, weights: Array, vocabulary: int) -> Array:
+        """Sum the TF-IDF of each word with a weight for each image. Shapes: (N, images) -> (N, vocabulary) float32."""
+        sums = [np.bincount(self.words, self.tfidf * of_images[self.images], vocabulary) for of_images in weights]
+        return np.stack(sums).astype(np.float32)
 
 
 def unit_features(features: Array, standardizer: Standardizer) -> Array:

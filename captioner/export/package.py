@@ -176,7 +176,8 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
                 f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); without re-ranking, a wider beam is "
                 "slower and hardly better"
             )
-        decode = dataclasses.replace(decode, consensus=0.0, beam_width=min(decode.beam_width, MAX_BEAM))
+        width = min(decode.beam_width, MAX_BEAM)
+        decode = dataclasses.replace(decode, consensus=0.0, guidance=0.0, beam_width=width)
     return dataclasses.replace(config, data=data, train=train, decode=decode), notes
 
 

@@ -345,16 +345,19 @@ class Captioner:
             chosen = rows[first : first + size]
             batch, grids = features[chosen], read_regions(regions, chosen)
             keys = chosen if noise_keys is None else noise_keys[chosen]
-            tokens, log_probs = self._decode(decode, batch, keys, regions=grids)
+            arrays = [keys]
+            if self.reranker is not None:
+                weights = self.reranker.weights(batch, None if index_rows is None else index_rows[chosen])
+                if options.guidance:
+                    arrays.append(options.guidance * self.reranker.expected_tfidf(weights, len(vocab)))
+            tokens, log_probs = self._decode(decode, batch, *arrays, regions=grids)
             if not np.isfinite(log_probs[:, 0]).all():
                 raise CheckpointError(
                     f"{self.loaded.path}: expected finite log-probabilities from the model, got NaN or infinity: "
                     "its parameters are too large; use another checkpoint"
                 )
             if self.reranker is not None:
-                captions = list(map(vocab.unpadded, tokens))
-                left_out = None if index_rows is None else index_rows[chosen]
-                expected = self.reranker.expected_cider(batch, captions, left_out)
+                expected = self.reranker.expected_cider(weights, list(map(vocab.unpadded, tokens)))
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
             yield Candidates(chosen, batch, grids, tokens, log_probs)

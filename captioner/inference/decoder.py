@@ -12,7 +12,6 @@ from captioner.config.values import MAX_SHOWN, closest
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError, printable
-from captioner.model.interface import State, StepFunction
 
 ENDS_EARLY = "the model predicts <END> too early; train it longer, or try -o decode.min_length=5"
 """Why captions are empty, and what to try."""
@@ -21,10 +20,10 @@ ENDS_EARLY = "the model predicts <END> too early; train it longer, or try -o dec
 class Decoder(NamedTuple):
     """A decoding function, and the number of captions per image that it keeps in memory.
 
-    Shapes: step, state, images (N,) -> tokens (N, K, T), scores (N, K).
+    Shapes: step, state, images (N,) and, for guided beam search, guidance (N, V) -> tokens (N, K, T), scores (N, K).
     """
 
-    decode: Callable[[StepFunction, State, Array], tuple[Array, Array]]
+    decode: Callable[..., tuple[Array, Array]]
     width: int
 
 
@@ -54,7 +53,7 @@ def decoding_arguments(vocab: Vocab, max_length: int, constraints: Constraints) 
 def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
     width = max(options.beam_width, n_best)
     decode = greedy if width == 1 else partial(beam, width=width, length_penalty=options.length_penalty)
-    return Decoder(lambda step, state, images: decode(step, state, **arguments), width)
+    return Decoder(lambda step, state, images, *guidance: decode(step, state, *guidance, **arguments), width)
 
 
 def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:

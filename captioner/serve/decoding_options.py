@@ -22,6 +22,8 @@ _PLACE = re.compile(rf"^(-o .*?|{MODEL}:[0-9]+): (?={re.escape(SECTION)})")
 """The place of an option in a message."""
 CAPS = {"beam_width": 100, "max_length": 100}
 """Maximum values, unless the model's own is larger: the time of a caption grows with their product."""
+RERANKING = ("decode.consensus", "decode.guidance")
+"""The options that need a re-ranker."""
 N_BEST = Option("n_best", int, False, 1, (Bound(">=", 1), Bound("<=", MAX_N_BEST)), (), "number of captions")
 ATTENTION = Option("attention", bool, False, False, (), (), "attention weights of the caption")
 KEYBOARDS: Mapping[type, str] = {int: "numeric", float: "decimal"}
@@ -57,7 +59,7 @@ class DecodingOptions:
         self.options: Mapping[str, Option] = {
             option.path.removeprefix(SECTION): option
             for option in (N_BEST, ATTENTION, *of_decoding)
-            if captioner.reranker or option.path != "decode.consensus"
+            if captioner.reranker or option.path not in RERANKING
         }
         text = dump(config)
         self._parse = lru_cache(256)(lambda overrides: parse(text, MODEL, overrides).decode)

@@ -28,6 +28,7 @@ from captioner.errors import ConfigError
         ("decode: {length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
         ("decode: {beam_width: 1, length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
         ("decode: {beam_width: 1, consensus: 4}", (), "my.yaml:1: decode.consensus"),
+        ("decode: {beam_width: 5, guidance: 2}", (), "my.yaml:1: decode.guidance"),
         ("decode: {temperature: 0.7}", (), "my.yaml:1: decode.temperature"),
         ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
         ("", ("decode.top_p=0.9",), "-o decode.top_p=0.9: decode.top_p"),
@@ -47,6 +48,7 @@ def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: 
         ["train.update_rule=adamw", "train.weight_decay=0.1"],
         ["decode.min_length=8", "decode.max_length=8"],
         ["decode.beam_width=2", "decode.length_penalty=0.7"],
+        ["decode.beam_width=2", "decode.consensus=4", "decode.guidance=2"],
         [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
     ],
 )
@@ -66,11 +68,15 @@ def test_an_invalid_option_is_the_only_problem() -> None:
     [
         (["decode.method=sampling"], Decode(method="sampling", no_repeat_ngram=2)),
         (["decode.beam_width=1"], Decode(no_repeat_ngram=2)),
-        (["decode.beam_width=3"], Decode(beam_width=3, length_penalty=0.5, consensus=4.0, no_repeat_ngram=2)),
+        (["decode.consensus=0"], Decode(beam_width=5, length_penalty=0.5, no_repeat_ngram=2)),
+        (
+            ["decode.beam_width=3"],
+            Decode(beam_width=3, length_penalty=0.5, consensus=4.0, guidance=2.0, no_repeat_ngram=2),
+        ),
     ],
 )
 def test_an_override_resets_decoding_options_without_effect(overrides: list[str], expected: Decode) -> None:
-    text = "decode: {beam_width: 5, length_penalty: 0.5, consensus: 4, no_repeat_ngram: 2}"
+    text = "decode: {beam_width: 5, length_penalty: 0.5, consensus: 4, guidance: 2, no_repeat_ngram: 2}"
     assert parse(text, "my.yaml", overrides).decode == expected
 
 

@@ -14,9 +14,22 @@ from captioner.model.ensemble import Ensemble
 
 Array = np.ndarray
 PENALTIES = st.sampled_from([0.0, 0.5, 1.0, 1.7])
+GUIDANCE = st.sampled_from([0.0, 0.5, 3.0])
 
 
-def reference(log_probs: Array, width: int, limits: Constraints, penalty: float) -> list[tuple[float, list[int]]]:
+def bonuses(seed: int, weight: float, images: int, vocab: int) -> Array:
+    """Random bonuses of the words of each image, positive and negative."""
+    return weight * np.random.default_rng([seed, 1]).standard_normal((images, vocab))
+
+
+def total(caption: tuple[float, list[int]], bonus: Array) -> float:
+    score, words = caption
+    return score + sum(bonus[word] for word in set(words))
+
+
+def reference(
+    log_probs: Array, width: int, limits: Constraints, penalty: float, bonus: Array
+) -> list[tuple[float, list[int]]]:
     """Beam search over one image with lists and without pruning."""
     live: list[tuple[float, list[int]]] = [(0.0, [])]
     done: list[tuple[float, list[int]]] = []
@@ -26,20 +39,26 @@ def reference(log_probs: Array, width: int, limits: Constraints, penalty: float)
             for score, words in live
             for v in allowed(words, limits, log_probs.shape[-1])
         ]
-        best = sorted(candidates, reverse=True)[: 2 * width if width > 1 else 1]
+        best = ranked(candidates, 0.0, bonus)[: 2 * width if width > 1 else 1]
         done += [c for c in best[:width] if c[1][-1] == END]
         live = [c for c in best if c[1][-1] != END][:width]
-    return ranked(done + live, penalty)[:width]
+    return ranked(done + live, penalty, bonus)[:width]
 
 
-def ranked(scored: list[tuple[float, list[int]]], penalty: float) -> list[tuple[float, list[int]]]:
-    return sorted(scored, key=lambda caption: caption[0] / len(caption[1]) ** penalty, reverse=True)
+def ranked(scored: list[tuple[float, list[int]]], penalty: float, bonus: Array) -> list[tuple[float, list[int]]]:
+    return sorted(scored, key=lambda caption: total(caption, bonus) / len(caption[1]) ** penalty, reverse=True)
 
 
-def search(log_probs: Array, width: int, limits: Constraints = UNCONSTRAINED, penalty: float = 0.0) -> Any:
+def search(
+    log_probs: Array,
+    width: int,
+    limits: Constraints = UNCONSTRAINED,
+    penalty: float = 0.0,
+    guidance: Array | None = None,
+) -> Any:
     images, steps, *_ = log_probs.shape
     options = {"width": width, "length_penalty": penalty, "constraints": limits, "max_length": steps}
-    return beam(chain(log_probs), initial(images), **options, **WORDS)
+    return beam(chain(log_probs), initial(images), guidance, **options, **WORDS)
 
 
 def padded(words: list[int], steps: int) -> list[int]:
@@ -55,21 +74,31 @@ def padded(words: list[int], steps: int) -> list[int]:
     width=st.integers(1, 5),
     limits=constraints(),
     penalty=PENALTIES,
+    weight=GUIDANCE,
 )
 def test_beam_search_matches_the_reference(
-    seed: int, images: int, vocab: int, steps: int, width: int, limits: Constraints, penalty: float
+    seed: int, images: int, vocab: int, steps: int, width: int, limits: Constraints, penalty: float, weight: float
 ) -> None:
-    log_probs = table(seed, images, vocab, steps)
-    tokens, scores = search(log_probs, width, limits, penalty)
+    log_probs, bonus = table(seed, images, vocab, steps), bonuses(seed, weight, images, vocab)
+    tokens, scores = search(log_probs, width, limits, penalty, bonus)
     assert tokens.shape == (images, width, steps)
     assert (tokens.dtype, scores.shape) == (np.int32, (images, width))
     for image in range(images):
-        expected = reference(log_probs[image], width, limits, penalty)
+        expected = reference(log_probs[image], width, limits, penalty, bonus[image])
         count = np.isfinite(scores[image]).sum()
         assert count == len(expected)
         np.testing.assert_allclose(scores[image, :count], [score for score, _ in expected], atol=1e-12)
         assert tokens[image, :count].tolist() == [padded(words, steps) for _, words in expected]
         assert (tokens[image, count:] == NULL).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), width=st.integers(1, 5), limits=constraints(), penalty=PENALTIES)
+def test_guidance_0_equals_no_guidance(seed: int, width: int, limits: Constraints, penalty: float) -> None:
+    log_probs = table(seed, 3, 6, 5).astype(np.float32)
+    expected = search(log_probs, width, limits, penalty)
+    for a, b in zip(search(log_probs, width, limits, penalty, np.zeros((3, 6))), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @settings(deadline=None, max_examples=30)
@@ -97,28 +126,34 @@ def test_width_1_is_greedy(
     steps=st.integers(1, 3),
     limits=constraints(),
     penalty=PENALTIES,
+    weight=GUIDANCE,
 )
 def test_a_beam_as_wide_as_the_tree_is_exhaustive_search(
-    seed: int, vocab: int, steps: int, limits: Constraints, penalty: float
+    seed: int, vocab: int, steps: int, limits: Constraints, penalty: float, weight: float
 ) -> None:
-    log_probs = table(seed, 2, vocab, steps)
-    tokens, scores = search(log_probs, vocab**steps, limits, penalty)
+    log_probs, bonus = table(seed, 2, vocab, steps), bonuses(seed, weight, 2, vocab)
+    tokens, scores = search(log_probs, vocab**steps, limits, penalty, bonus)
     for image in range(2):
-        every = ranked([(score, words) for words, score in captions(log_probs[image], limits)], penalty)
+        every = [(score, words) for words, score in captions(log_probs[image], limits)]
+        every = ranked(every, penalty, bonus[image])
         assert np.isfinite(scores[image]).sum() == len(every)
         np.testing.assert_allclose(scores[image, : len(every)], [score for score, _ in every], atol=1e-12)
         assert tokens[image, : len(every)].tolist() == [padded(words, steps) for _, words in every]
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.8])
+@pytest.mark.parametrize("weight", [0.0, 2.0])
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "ensemble"])
-def test_a_beam_as_wide_as_the_tree_finds_the_best_captions_of_a_model(kind: str, penalty: float) -> None:
+def test_a_beam_as_wide_as_the_tree_finds_the_best_captions_of_a_model(
+    kind: str, weight: float, penalty: float
+) -> None:
     m = Ensemble([model(0, "rnn", 5, 5), model(1, "lstm", 6, 5)]) if kind == "ensemble" else model(2, kind, 6, 5)
     feature, steps, limits = np.random.default_rng(3).standard_normal((1, 4)), 4, Constraints([NULL, START], 1, 2)
     every = [(log_prob(m, feature, words), words) for words, _ in captions(np.zeros((steps, 5, 5)), limits)]
-    best = ranked(every, penalty)[:9]
+    bonus = bonuses(4, weight, 1, 5)
+    best = ranked(every, penalty, bonus[0])[:9]
     options = {"width": 3**steps, "length_penalty": penalty, "constraints": limits, "max_length": steps}
-    tokens, scores = beam(m.for_inference().step, m.start(feature), **options, **WORDS)
+    tokens, scores = beam(m.for_inference().step, m.start(feature), bonus, **options, **WORDS)
     assert tokens[0, :9].tolist() == [padded(words, steps) for _, words in best]
     np.testing.assert_allclose(scores[0, :9], [score for score, _ in best], atol=1e-10)
 

@@ -64,12 +64,25 @@ def test_references_of_similar_images_raise_the_prediction() -> None:
     model = reranker(train)
     queries = train[[1, 2]] + 0.05
     captions = [[[7, 8, 2], [4, 5, 9, 10, 2], []]] * 2
-    first, second = model.expected_cider(queries, captions)
+    first, second = model.expected_cider(model.weights(queries), captions)
     assert first[0] > first[1]
     assert second[1] > second[0]
     assert first[2] == second[2] == 0
     each = np.stack([CiderD(REFERENCES).score(np.arange(N), [caption] * N) for caption in captions[0]])
     np.testing.assert_allclose(np.stack([first, second]), model.weights(queries) @ each.T, rtol=1e-6)
+
+
+def test_the_expected_tfidf_is_that_of_the_references_by_their_weights() -> None:
+    train, unknown = images(), [[[-1, 2], [-1, 4, 4, 2]], *REFERENCES[1:]]
+    model = reranker(train, unknown)
+    weights = model.weights(images(1, 3))
+    expected = np.zeros((3, 15))
+    for word in range(15):
+        having = [[word in caption for caption in captions] for captions in unknown]
+        idf = np.log(N / max(1, sum(map(any, having))))
+        expected[:, word] = weights @ [np.mean(captions) * idf for captions in having]
+    assert (expected != 0).any(axis=0).sum() == 10, "the words of the references, without <END>, which all images have"
+    np.testing.assert_allclose(model.expected_tfidf(weights, 15), expected, atol=1e-6)
 
 
 def test_constant_and_float16_features() -> None:

@@ -91,13 +91,13 @@ def test_no_file_contains_a_path_of_the_machine(photo_run: Path, tmp_path: Path)
 def test_consensus_and_its_wide_beam_are_switched_off_with_notes(
     width: int, packaged_width: int, own_run: Path, tmp_path: Path
 ) -> None:
-    overrides = [f"decode.beam_width={width}", "decode.consensus=5"]
+    overrides = [f"decode.beam_width={width}", "decode.consensus=5", "decode.guidance=2"]
     written = write_package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=overrides)
     note, *others = written.notes
     assert note.startswith("decode.consensus: set to 0 (was 5); ")
     assert [other.partition(";")[0] for other in others] == ["decode.beam_width: set to 10 (was 60)"] * (width > 10)
     decode = open_run(tmp_path / "model").config.decode
-    assert (decode.consensus, decode.beam_width) == (0, packaged_width)
+    assert (decode.consensus, decode.guidance, decode.beam_width) == (0, 0, packaged_width)
 
 
 def test_a_package_can_be_packaged_again_without_loss(bird_package: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.inference.load import load as load_captioner
@@ -45,10 +46,42 @@ def test_candidates_are_ordered_by_consensus_score(reranked_run: Restored, corpu
     for row, (before, after) in enumerate(zip(plain, ranked, strict=True)):
         tokens = [vocab.encode([text.split()])[0, 1:].tolist() for text, _ in before]
         cut = [words[:-1] if len(words) > most else words for words in tokens]
-        (expected,) = index.reranker().expected_cider(val.features[[row]], [cut])
+        reranker = index.reranker()
+        (expected,) = reranker.expected_cider(reranker.weights(val.features[[row]]), [cut])
         totals = [log_prob + 300 * cider for (_, log_prob), cider in zip(before, expected, strict=True)]
         assert after == [before[place] for place in sorted(range(6), key=lambda place: -totals[place])]
     assert captions(reranked_run, corpus) == ranked, "the data set is found without being given"
+
+
+@pytest.mark.parametrize("is_ensemble", [False, True])
+def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
+    reranked_run: Restored, corpus: Corpus, index: Index, is_ensemble: bool
+) -> None:
+    config = reranked_run.config
+    guided = dataclasses.replace(config, decode=dataclasses.replace(config.decode, guidance=30.0))
+    models = [dataclasses.replace(reranked_run, config=guided)]
+    if is_ensemble:
+        params = {name: 0.9 * w for name, w in reranked_run.model.params.items()}
+        models.append(dataclasses.replace(models[0], model=CaptioningRNN(models[0].model.sizes, params)))
+    features = corpus.split("val").features[:4]
+    captioner = Captioner(ensemble_of(models), index.reranker())
+    words: list[list[set[str]]] = []
+    for options in (config.decode, guided.decode):
+        images = candidates(captioner.with_decoding(options), features, 6)
+        words.append([{word for text, _ in image for word in text.split()} for image in images])
+        for feature, image in zip(features, images, strict=True):
+            for text, log_prob in image:
+                if len(text.split()) < config.decode.max_length:  # otherwise without <END>
+                    tokens = corpus.vocab.encode([text.split()])
+                    losses = captioner.loaded.model.word_losses(feature[None], tokens)
+                    assert log_prob == pytest.approx(-losses.sum(), rel=1e-5)
+    assert words[0] != words[1]
+    tfidf = index.reranker().expected_tfidf(index.reranker().weights(features), len(corpus.vocab))
+    gains = [
+        [sum(row[corpus.vocab.word_to_idx[word]] for word in image) for row, image in zip(tfidf, way, strict=True)]
+        for way in words
+    ]
+    assert np.mean(gains[1]) > np.mean(gains[0])
 
 
 def test_the_index_replaces_the_data_set(

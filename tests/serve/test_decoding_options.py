@@ -47,11 +47,11 @@ def test_caps_are_at_least_the_model_s_own(tiny_run: Path) -> None:
 
 
 def test_consensus_needs_a_reranker(options: DecodingOptions, tiny_run: Path) -> None:
-    assert "consensus" not in options.options
+    assert not {"consensus", "guidance"} & set(options.options)
     captioner = captioner_of(open_run(tiny_run, ["decode.beam_width=5", "decode.consensus=2"]))
     assert captioner.reranker is not None, "the index is built from the generated scenes"
-    decode = DecodingOptions(captioner).decoding({"consensus": "4"}).decode
-    assert decode.consensus == 4
+    decode = DecodingOptions(captioner).decoding({"consensus": "4", "guidance": "2"}).decode
+    assert (decode.consensus, decode.guidance) == (4, 2)
     assert captioner.with_decoding(decode).reranker is captioner.reranker
     assert captioner.with_decoding(replace(decode, consensus=0)).reranker is None
 

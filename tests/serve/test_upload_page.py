@@ -29,7 +29,7 @@ class Parsed(HTMLParser):
 def test_the_form_has_the_options_of_sample(server: Served) -> None:
     page = Parsed(server.request("GET", "/").body)
     names = [field["name"] for field in (*page.all("input"), *page.all("select"))]
-    decoding = [field.name for field in dataclasses.fields(Decode) if field.name != "consensus"]
+    decoding = [field.name for field in dataclasses.fields(Decode) if field.name not in ("consensus", "guidance")]
     assert sorted(names) == sorted((*decoding, "n_best", "photo"))
     labelled = {label.get("for") for label in page.all("label")}
     assert {field["id"] for field in (*page.all("input"), *page.all("select"))} <= labelled
