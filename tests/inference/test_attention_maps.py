@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.data.corpus import read_regions
+from captioner.data.corpus import Split, read_regions
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
-from captioner.inference.restore import Restored
 from captioner.model.interface import CaptionModel
 
 METHODS = {
@@ -23,11 +23,11 @@ METHODS = {
 }
 
 
-def teacher_forced(model: CaptionModel, loaded: Restored, image: int, words: Sequence[str]) -> np.ndarray:
-    """The weights with which a model predicts words of an image of the validation split."""
-    val, rows = open_corpus(loaded).split("val"), np.array([image])
-    regions = read_regions(val.regions, rows)
-    return model.attention_weights(val.features[rows], loaded.vocab.encode([words]), regions)[0, : len(words)]
+def teacher_forced(model: CaptionModel, vocab: Vocab, split: Split, image: int, words: Sequence[str]) -> np.ndarray:
+    """The weights with which a model predicts words of an image of a split."""
+    rows = np.array([image])
+    regions = read_regions(split.regions, rows)
+    return model.attention_weights(split.features[rows], vocab.encode([words]), regions)[0, : len(words)]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -44,7 +44,8 @@ def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) 
         np.testing.assert_allclose(attention.weights.sum(axis=1), 1, atol=1e-5)
         np.testing.assert_array_equal(attention.maps, attention.weights[:, :9].reshape(len(words), 3, 3))
         np.testing.assert_array_equal(attention.sentinel, attention.weights[:, 9])
-        np.testing.assert_allclose(attention.weights, teacher_forced(loaded.model, loaded, image, words), atol=1e-5)
+        expected = teacher_forced(loaded.model, loaded.vocab, val, image, words)
+        np.testing.assert_allclose(attention.weights, expected, atol=1e-5)
     longest = max(len(caption.text.split()) for caption in captions)
     assert longest == (2 if name == "cut" else 6)
 
@@ -63,7 +64,7 @@ def test_an_ensemble_has_the_mean_weights(attention_run: Path) -> None:
     ensemble, val = ensemble_of([loaded, second]), open_corpus(loaded).split("val")
     for image, caption in enumerate(captioner_of(ensemble).caption_split(val, attention=True)):
         weights, words = caption.attention.weights, caption.attention.words
-        both = [teacher_forced(model, loaded, image, words) for model in (loaded.model, second.model)]
+        both = [teacher_forced(model, loaded.vocab, val, image, words) for model in (loaded.model, second.model)]
         np.testing.assert_allclose(weights, np.mean(both, axis=0), atol=1e-5)
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
         assert abs(both[0] - both[1]).max() > 0.01

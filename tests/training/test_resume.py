@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -330,19 +331,19 @@ CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGED)
 def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
-    name: str, corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
+    corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     before = contents(run)
-    write_prepared(tmp_path / "data.h5", CHANGED[name](corpus), {})
-    done = cli("train", "--resume", run, "-o", "train.max_steps=4")
-    assert (done.code, done.out) == (2, "")
-    assert done.err == (
-        f"captioner: {run}/last.h5: the captions, images or splits have changed since training began, so the run "
-        "cannot be resumed; restore them, or start a new run\n"
-    )
-    assert contents(run) == before
+    for name, change in CHANGED.items():
+        write_prepared(tmp_path / "data.h5", change(corpus), {})
+        done = cli("train", "--resume", run, "-o", "train.max_steps=4")
+        assert (done.code, done.out) == (2, ""), name
+        assert done.err == (
+            f"captioner: {run}/last.h5: the captions, images or splits have changed since training began, so the run "
+            "cannot be resumed; restore them, or start a new run\n"
+        ), name
+        assert contents(run) == before, name
     write_prepared(tmp_path / "data.h5", corpus, {})
     assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
 
@@ -363,24 +364,18 @@ def changed_text(corpus: Corpus, name: str) -> Corpus:
     return dataclasses.replace(corpus, splits={**corpus.splits, name: split})
 
 
-@pytest.mark.parametrize("change", [changed_features, changed_text])
-@pytest.mark.parametrize("name", ["train", "val"])
 def test_replaced_photographs_or_texts_are_rejected_and_equal_ones_accepted(
-    change: Callable[[Corpus, str], Corpus],
-    name: str,
-    corpus: Corpus,
-    run: Path,
-    cli: Callable[..., Any],
-    tmp_path: Path,
+    corpus: Corpus, run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     data, saved = tmp_path / "data.h5", checkpoint.load(run / "last.h5")
-    write_prepared(data, change(corpus, name), {})
-    done = cli("train", "--resume", run, "-o", "train.max_steps=4")
-    assert (done.code, done.out) == (2, "")
-    assert done.err == (
-        f"captioner: {run}/last.h5: the features or raw captions have changed since training began, so the run "
-        "cannot be resumed; restore them, or start a new run\n"
-    )
+    for change, name in product((changed_features, changed_text), ("train", "val")):
+        write_prepared(data, change(corpus, name), {})
+        done = cli("train", "--resume", run, "-o", "train.max_steps=4")
+        assert (done.code, done.out) == (2, ""), (change, name)
+        assert done.err == (
+            f"captioner: {run}/last.h5: the features or raw captions have changed since training began, so the run "
+            "cannot be resumed; restore them, or start a new run\n"
+        ), (change, name)
     write_prepared(data, corpus, {"prepared": "again"})
     assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
     checkpoint.save(run / "last.h5", dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, content="")))

@@ -22,7 +22,7 @@ TRANSFORMER = (
     "model.decoder=transformer", "model.attention=adaptive", "model.layers=2", "model.heads=2",
     "model.feed_forward_dim=32", "model.dropout_layers=0.2", "model.dropout_regions=0.1", "data.standardize=true",
     "train.update_rule=adamw", "train.warmup_steps=3", "train.ema_decay=0.9", "train.captions_per_image=5",
-    "train.learning_rate=0.01", "train.log_every=1",
+    "train.learning_rate=0.01", "train.log_every=1", "decode.max_length=8",
 )  # fmt: skip
 
 
@@ -42,12 +42,12 @@ def transformer(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def trained(transformer: Callable[..., Path]) -> Path:
-    return transformer("train.max_steps=14")
+    return transformer("train.max_steps=8")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(transformer: Callable[..., Path], trained: Path) -> None:
-    half = transformer("train.max_steps=5")
-    list(resume(half, ["train.max_steps=14"]))
+    half = transformer("train.max_steps=3")
+    list(resume(half, ["train.max_steps=8"]))
     assert_same_arrays(half, trained)
     losses = [json.loads(line).get("loss") for line in (trained / "history.jsonl").read_text().splitlines()]
     losses = [loss for loss in losses if loss is not None]
