@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from captioner.arrays import SharedRows
 from captioner.config.yaml_io import dump, parse
@@ -19,6 +20,14 @@ from captioner.storage.checkpoint import Checkpoint, Meta
 
 KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
 """Every decoder, image input and attention."""
+every_kind = pytest.mark.parametrize(
+    ("cell", "image", "attention"),
+    # `make test` has every decoder with every attention, and `make slow` the other image inputs.
+    [
+        pytest.param(*kind, marks=[] if k % 7 in (0, 3) or kind[0] == "transformer" else pytest.mark.slow)
+        for k, kind in enumerate(KINDS)
+    ],
+)
 WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", *(f"w{number}" for number in range(12)), "café", "猫")
 FEATURE, REGION, REGIONS, IMAGES = 6, 5, 4, 20
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_models import IMAGES, KINDS, WORDS, images, random_model, random_run, shared
+from random_models import IMAGES, WORDS, every_kind, images, random_model, random_run, shared
 
 from captioner.decode import greedy
 from captioner.errors import CaptionerError, UsageError
@@ -23,7 +23,6 @@ from captioner.layers.positions import sinusoids
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 
 
 def session(file: Path) -> Any:

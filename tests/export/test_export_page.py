@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_models import KINDS, images, random_model, shared
+from random_models import every_kind, images, random_model, shared
 
 from captioner.data.vocabulary import join
 from captioner.export.export_onnx import export_onnx
 from captioner.export.safetensors_file import export_safetensors
 from captioner.inference.load import captioner_of, load, open_run
 
-every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 GREEDY, PHOTO, SAMPLING, *MODULES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_models import FEATURE, KINDS, WORDS, images, random_model, random_run
+from random_models import FEATURE, WORDS, every_kind, images, random_model, random_run
 
 from captioner.errors import DataError, UsageError
 from captioner.export.safetensors_file import export_safetensors, import_safetensors
@@ -16,7 +16,6 @@ from captioner.storage import checkpoint
 
 safe_open = pytest.importorskip("safetensors").safe_open
 safetensors = pytest.importorskip("safetensors.numpy")
-every_kind = pytest.mark.parametrize(("cell", "image", "attention"), KINDS)
 
 
 @every_kind

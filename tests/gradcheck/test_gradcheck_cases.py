@@ -1,7 +1,7 @@
 """The gradient check passes for every layer and model, and detects and names a fault planted in any gradient."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import product
 from typing import Any
@@ -57,8 +57,16 @@ FAULTS: dict[str, Callable[[Array], Array]] = {
     "shape": lambda grad: grad[..., None],
     "nan": nan,
 }
-every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 GRADIENTS = [(name, array) for name, layer in LAYERS.items() for array in layer.shapes]
+
+
+def rotated(places: Sequence[Any]) -> list[Any]:
+    """Every fault in every place: `make test` plants each fault in some places, and `make slow` in the others."""
+    return [
+        pytest.param(fault, place, id=f"{fault} {place}", marks=[] if k % 3 == i % 3 else pytest.mark.slow)
+        for k, fault in enumerate(FAULTS)
+        for i, place in enumerate(places)
+    ]
 
 
 def model_gradients(cell: str) -> list[tuple[str, str]]:
@@ -157,12 +165,12 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     assert {m.region_standardizer is not None for m in models} == {standardize}
 
 
-@every_fault
-@pytest.mark.parametrize(("name", "array"), GRADIENTS)
+@pytest.mark.parametrize(("fault", "gradient"), rotated(GRADIENTS))
 def test_a_fault_in_a_layer_gradient_is_detected(
-    name: str, array: str, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
+    gradient: tuple[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(monkeypatch, name, array, fault)
+    name, array = gradient
+    plant(monkeypatch, name, array, FAULTS[fault])
     rng = np.random.default_rng(0)
     assert failed(check(layer_case(name, LAYERS[name], SIZES, rng), rng)) == [(name, array)]
 
@@ -171,13 +179,12 @@ def test_a_fault_in_a_layer_gradient_is_detected(
 alternate = pytest.mark.parametrize("first", [0, 1])
 
 
-@every_fault
 @alternate
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("fault", "cell"), rotated([*CELLS]))
 def test_faults_in_gradients_of_the_model_are_detected(
-    cell: str, first: int, fault: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
+    cell: str, first: int, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant_in_model(monkeypatch, PARAMS[first::2], fault)
+    plant_in_model(monkeypatch, PARAMS[first::2], FAULTS[fault])
     rng = np.random.default_rng(0)
     sizes = dataclasses.replace(SIZES, decoder=cell)
     case = model_case("model", config(), VARIANTS[EVERY], sizes, rng)

@@ -44,7 +44,7 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(deadline=None, max_examples=250, derandomize=True)
+@settings(deadline=None, max_examples=125, derandomize=True)
 @given(
     st.lists(PIECES, max_size=12).map(b"".join) | st.binary(max_size=40) | DOCUMENTS, st.sampled_from(["c", "c.jsonl"])
 )
@@ -71,7 +71,7 @@ def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
             "".join([record.image, record.text, record.split or "", record.words or ""]).encode()
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(st.lists(st.sampled_from(['a,"b"', 'a,"b', 'a,b"', "a,b,c", '"a,b', "", 'a,"""b"""', "c"]), max_size=8))
 def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
     """Every line that is not blank has a caption or an issue, or is inside a quoted caption that begins above."""
@@ -122,7 +122,7 @@ FORMATS: dict[str, Callable[[Pairs], str]] = {
 }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     name=st.sampled_from(sorted(FORMATS)),
     pairs=st.lists(st.tuples(IMAGES, CAPTIONS), min_size=1, max_size=12),
