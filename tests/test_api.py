@@ -87,6 +87,9 @@ def test_features_are_captioned_like_their_photographs(model: captioner.Captione
     assert [caption.text for caption in by_features] == [caption.text for caption in model.caption(paths)]
     (alone,) = model.caption(features=features[1])
     assert alone.text == by_features[1].text
+    assert model.next_words(paths[0], "a", n=3) == model.next_words(words=["a"], n=3, features=features[0])
+    with pytest.raises(DataError, match=r"nowhere\.png: "):
+        model.next_words("nowhere.png")
 
 
 INVALID = {

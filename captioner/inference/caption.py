@@ -73,6 +73,23 @@ class Caption(NamedTuple):
     attention: Attention | None = None
 
 
+class NextWord(NamedTuple):
+    """A word that may come next, and its probability."""
+
+    word: str
+    probability: float
+
+
+class NextWords(NamedTuple):
+    """The most probable next words of a caption, best first.
+
+    `attention` has the weights with which the next word is predicted, whichever it is; None for a model without it.
+    """
+
+    candidates: list[NextWord]
+    attention: Attention | None = None
+
+
 def to_record(caption: Caption) -> dict[str, Any]:
     """Return the caption as a JSON object without its attention; `candidates` only if there are several."""
     image, text, log_prob, references, true, candidates, _ = caption

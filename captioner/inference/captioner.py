@@ -22,9 +22,10 @@ from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.inference.arguments import argument, described, path_list
-from captioner.inference.caption import Attention, Candidate, Caption, check_attention
-from captioner.inference.decoder import build_decoder
+from captioner.inference.caption import Attention, Candidate, Caption, NextWord, NextWords, check_attention
+from captioner.inference.decoder import build_decoder, word_ids
 from captioner.inference.restore import LoadedModel, check_regions, check_width
+from captioner.model.interface import State, StepFunction
 from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
@@ -126,10 +127,7 @@ class Captioner:
         if argument(attention, bool, "caption: attention"):
             check_attention(self.loaded)
         if features is not None:
-            rows, grids = _batch(features, "features"), None if regions is None else _batch(regions, "regions")
-            if grids is not None and not self.loaded.meta.region_dim:
-                raise UsageError("caption: regions= has no effect on a model without attention; leave it out")
-            self.check_features(rows, "caption", regions=grids)
+            rows, grids = self._checked(features, regions, "caption")
             return list(self.decode(rows, n_best, regions=grids, attention=attention))
         paths = path_list(images, "caption: images")
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
@@ -143,6 +141,64 @@ class Captioner:
                 raise caption
             captions.append(caption)
         return captions[0] if is_single else captions
+
+    def next_words(
+        self,
+        image: Photo | None = None,
+        words: str | Sequence[str] = (),
+        n: int = 10,
+        *,
+        features: Array | None = None,
+        regions: Array | None = None,
+    ) -> NextWords:
+        """Return the `n` most probable next words of an image's caption that begins with `words`.
+
+        The image is a photograph, or a row of features and, for attention, regions. `words` are words of the
+        vocabulary, or a text. The probabilities are those of the model: options in `decode.*` have no effect, so
+        `<UNK>` can be among the words. `<END>` ends the caption.
+
+        Shapes: features (F,) or (1, F), regions (rows, columns, R) or (1, rows, columns, R).
+        Raises: as `caption`; UsageError for a word that the vocabulary lacks, n below 1, or several images.
+        """
+        n, vocab = argument(n, int, "next_words: n"), self.loaded.vocab
+        if n < 1:
+            raise UsageError(f"next_words: n: expected at least 1, got {n}")
+        if (image is None) == (features is None):
+            raise UsageError("next_words: expected a photograph or features=, one of them")
+        if isinstance(words, str):
+            from captioner.data.tokenizer import tokenize  # captioning does not need its large patterns
+
+            words = tokenize(words)
+        ids = [vocab.start, *word_ids(words, vocab)]
+        if image is not None:
+            from captioner.images.encoders import encode_photos  # needs Pillow
+            from captioner.inference.photographs import photo_warning
+
+            path = argument(image, Path, "next_words: image", "a photograph")
+            if (warning := photo_warning(self.loaded)) is not None:
+                warnings.warn(warning, stacklevel=2)
+            (photo,) = encode_photos(self.encoder, [path], regions=True)
+            if isinstance(photo, DataError):
+                raise photo
+            features, regions = photo.features, photo.regions if self.loaded.meta.region_dim else None
+        rows, grids = self._checked(features, regions, "next_words")
+        if len(rows) != 1:
+            raise UsageError(f"next_words: expected the features of one image, got {len(rows)} rows")
+        self._check_has_regions(grids)
+        shared = read_regions(grids, np.arange(1))
+
+        def read(step: StepFunction, state: State) -> tuple[Array, Array]:
+            for token in ids:
+                log_probs, state = step(np.array([token]), state)
+            return np.argsort(-log_probs, axis=1, kind="stable")[:, :n], np.exp(log_probs.astype(float))
+
+        (best,), (probabilities,) = self._decode(read, rows, regions=shared)
+        self._check_finite(probabilities)
+        candidates = [NextWord(vocab.words[i], float(probabilities[i])) for i in best.tolist()]
+        if grids is None:
+            return NextWords(candidates)
+        weights = self.loaded.model.attention_weights(rows, np.array([[*ids, vocab.end]]), shared, self._pool)[0, -1:]
+        return NextWords(candidates, Attention([candidates[0].word], weights, grids.shape[1:3]))
 
     def caption_photos(
         self,
@@ -253,6 +309,31 @@ class Captioner:
             check_region_values(regions, features, f"{where}: regions", limit)
             check_regions(self.loaded, regions.shape[-1], regions.shape[1:-1])
 
+    def _checked(self, features: Any, regions: Any, where: str) -> tuple[Array, Array | None]:
+        """Convert features and regions of one image or of several to those of several, and check them."""
+        rows = _batch(features, "features", where)
+        grids = None if regions is None else _batch(regions, "regions", where)
+        if grids is not None and not self.loaded.meta.region_dim:
+            raise UsageError(f"{where}: regions= has no effect on a model without attention; leave it out")
+        self.check_features(rows, where, regions=grids)
+        return rows, grids
+
+    def _check_has_regions(self, regions: Features | None) -> None:
+        """Raises: CheckpointError for a model with attention without regions."""
+        if regions is None and self.loaded.meta.region_dim:
+            raise CheckpointError(
+                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
+                "image regions, got features alone; add the regions, or use a model without attention"
+            )
+
+    def _check_finite(self, probabilities: Array) -> None:
+        """Raises: CheckpointError for probabilities or log-probabilities that are not finite."""
+        if not np.isfinite(probabilities).all():
+            raise CheckpointError(
+                f"{self.loaded.path}: expected finite log-probabilities from the model, got NaN or infinity: "
+                "its parameters are too large; use another checkpoint"
+            )
+
     def decode(
         self,
         features: Features,
@@ -333,11 +414,7 @@ class Captioner:
         Shapes: rows (R,) below N, index_rows (N,).
         Raises: as `decode`.
         """
-        if regions is None and self.loaded.meta.region_dim:
-            raise CheckpointError(
-                f"{self.loaded.path}: model.attention {self.loaded.config.model.attention}: expected features with "
-                "image regions, got features alone; add the regions, or use a model without attention"
-            )
+        self._check_has_regions(regions)
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
         size = self.batch_size(width)
@@ -351,11 +428,7 @@ class Captioner:
                 if options.guidance:
                     arrays.append(options.guidance * self.reranker.expected_tfidf(weights, len(vocab)))
             tokens, log_probs = self._decode(decode, batch, *arrays, regions=grids)
-            if not np.isfinite(log_probs[:, 0]).all():
-                raise CheckpointError(
-                    f"{self.loaded.path}: expected finite log-probabilities from the model, got NaN or infinity: "
-                    "its parameters are too large; use another checkpoint"
-                )
+            self._check_finite(log_probs[:, 0])
             if self.reranker is not None:
                 expected = self.reranker.expected_cider(weights, list(map(vocab.unpadded, tokens)))
                 weight, penalty = options.consensus, options.length_penalty
@@ -373,12 +446,12 @@ def _unpickled(loaded: LoadedModel, reranker: Reranker | None, warnings: Sequenc
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
 
 
-def _batch(values: Any, name: str) -> Array:
+def _batch(values: Any, name: str, where: str) -> Array:
     """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
     if any(map(np.ma.isMaskedArray, [values, *(values if isinstance(values, list | tuple) else ())])):
-        raise TypeError(f"caption: {name}: expected an array without a mask, got a masked array; try {name}.filled(0)")
+        raise TypeError(f"{where}: {name}: expected an array without a mask, got a masked array; try {name}.filled(0)")
     try:
         array = np.asarray(values)
     except ValueError:  # a ragged list
-        raise TypeError(f"caption: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
+        raise TypeError(f"{where}: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
     return array[None] if array.ndim == AXES[name].count(",") else array

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.config.options import SAMPLING, Decode
 from captioner.config.values import MAX_SHOWN, closest
-from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.data.vocabulary import END, NULL, SPECIAL, START, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
-from captioner.errors import ConfigError, printable
+from captioner.errors import ConfigError, UsageError, printable
 
 ENDS_EARLY = "the model predicts <END> too early; train it longer, or try -o decode.min_length=5"
 """Why captions are empty, and what to try."""
@@ -66,9 +66,21 @@ METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam
 
 def _suppressed_ids(text: str | None, vocab: Vocab) -> list[int]:
     words = [word for part in (text or "").split(",") if (word := part.strip())]
-    known = [word for word in vocab.words if word not in SPECIAL]
-    if unknown := sorted(set(words) - set(known)):
-        got = printable(", ".join(unknown), MAX_SHOWN)
-        hint = closest(unknown[0], known) if known else ""
-        raise ConfigError([f"decode.suppress_words: expected words of the vocabulary, got {got}{hint}"])
+    if problem := _unknown(words, vocab, SPECIAL):
+        raise ConfigError([f"decode.suppress_words: {problem}"])
     return [vocab.word_to_idx[word] for word in words]
+
+
+def word_ids(words: Sequence[str], vocab: Vocab) -> list[int]:
+    """Return the ids of the first words of a caption. Raises: UsageError for words that the vocabulary lacks."""
+    if problem := _unknown(words, vocab, (NULL, START, END)):
+        raise UsageError(f"next_words: words: {problem}")
+    return [vocab.word_to_idx[word] for word in words]
+
+
+def _unknown(words: Sequence[str], vocab: Vocab, excluded: Sequence[str]) -> str:
+    """Return a problem that names the words that the vocabulary lacks, or "" if there are none."""
+    known = [word for word in vocab.words if word not in excluded]
+    unknown = sorted({str(word) for word in words} - set(known))
+    hint = closest(unknown[0], known) if known and unknown else ""
+    return f"expected words of the vocabulary, got {printable(', '.join(unknown), MAX_SHOWN)}{hint}" if unknown else ""
