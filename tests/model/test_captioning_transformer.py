@@ -1,4 +1,4 @@
-"""CaptioningTransformer: its loss by the assignment's layers, steps, beams, threads, ranks and attention weights."""
+"""CaptioningTransformer: its loss by the assignment's layers, steps, beams, threads and attention weights."""
 
 import math
 import tracemalloc
@@ -9,7 +9,7 @@ import pytest
 from captioning_models import CAPTIONS, FEATURES, IMAGE, REGIONS, F, L, R, V, assert_grads_equal
 from captioning_models import model as recurrent
 
-from captioner.arrays import BatchPart, SharedRows
+from captioner.arrays import SharedRows
 from captioner.cs231n.transformer_layers import decoder_layer_forward, layernorm_forward, positional_encoding
 from captioner.decode import beam, greedy
 from captioner.errors import DataError
@@ -146,24 +146,6 @@ def test_threads_change_rounding_only(size: int, norm: str) -> None:
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-12)
     assert_grads_equal(runs[1][1], runs[0][1], 1e-12)
     assert m.loss(FEATURES, CAPTIONS, regions=REGIONS)[0] != runs[0][0]
-
-
-def test_the_parts_of_ranks_sum_to_the_batch() -> None:
-    """Each rank has the noise of its captions and images in the whole batch."""
-    m, lengths = transformer(dropout=DROPOUT), np.array([3, 2, 4, 0, 3])
-    whole, cache = m.forward(FEATURES, CAPTIONS, np.random.default_rng(1), regions=REGIONS)
-    expected, loss, total = m.backward(cache), 0.0, {name: np.zeros_like(w) for name, w in m.params.items()}
-    for rows in (np.array([0, 2]), np.array([1, 3, 4])):
-        images, index = np.unique(IMAGE[rows], return_inverse=True)
-        regions = SharedRows(REGIONS.values[images], index)
-        part = BatchPart(rows, lengths, images, len(REGIONS.values))
-        arguments = FEATURES[rows], CAPTIONS[rows], np.random.default_rng(1)
-        losses, cache = m.forward(*arguments, regions=regions, part=part)
-        loss += losses.loss
-        for name, grad in m.backward(cache).items():
-            total[name] += grad
-    assert loss == pytest.approx(whole.loss, abs=1e-12)
-    assert_grads_equal(total, expected, 1e-12)
 
 
 def test_attention_weights_are_of_the_regions_and_of_the_rest() -> None:

@@ -115,6 +115,19 @@ def test_three_ranks_agree_with_a_serial_run(config: Path, serial: Path, tmp_pat
     assert_same_up_to_rounding(tmp_path / "run", serial)
 
 
+def test_ranks_of_a_transformer_agree_with_a_serial_run(config: Path, tmp_path: Path) -> None:
+    overrides = "model.decoder=transformer", "model.layers=2", "model.heads=2", "model.feed_forward_dim=32"
+    overrides += ("model.dropout_layers=0.3",)
+    for _ in train(load(config, overrides), tmp_path / "serial"):
+        pass
+    words = "-c", config, *(f"-o{override}" for override in overrides)
+    for name in ("two", "again"):
+        done = mpiexec(2, "train", *words, "--run", tmp_path / name, "--mpi")
+        assert done.returncode == 0, done.stderr
+    assert_same_up_to_rounding(tmp_path / "two", tmp_path / "serial")
+    assert_same_arrays(tmp_path / "two", tmp_path / "again")
+
+
 def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
     config: Path, two_ranks: Path, tmp_path: Path
 ) -> None:
