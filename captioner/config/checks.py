@@ -77,7 +77,7 @@ CONSTRAINTS = (
     _only_with("train.lr_decay", "train.schedule", "exponential"),
     _only_with("train.weight_decay", "train.update_rule", "adamw"),
     Constraint("model.heads", "model.hidden_dim",
-               lambda c: c.model.decoder != "transformer" or c.model.hidden_dim % c.model.heads == 0,
+               lambda c: not has_effect(c, "model.heads") or c.model.hidden_dim % c.model.heads == 0,
                _divisors),
     Constraint("train.objective", "train.init_from",
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
@@ -111,7 +111,6 @@ SHAPING = (
     "model.activation",
 )
 """Options that determine the parameters' names, shapes and meaning, and the scale of the features."""
-RECURRENT = ("rnn", "lstm", "gru")
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": TRAINED,
     "serve": TRAINED,
@@ -138,6 +137,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
 }
 """The options and sections that a command, or a function of the Python API, uses; others use all."""
 ADAM = ("adam", "adamw")
+RECURRENT = ("rnn", "lstm", "gru")
 ATTENTION = ("attention_dim", "dropout_keys", "dropout_regions")
 TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 STORED = ("cs231n", "prepared")
@@ -192,6 +192,11 @@ def _alternative(path: str, command: str) -> str:
         return f"; did you mean {either(same)}?"
     used = (name if name in OPTIONS else f"{name}.*" for name in USED_BY[command])
     return f"; it uses {', '.join(used)}"
+
+
+def has_effect(config: Config, path: str) -> bool:
+    """Return whether an option has an effect with the values of the other options."""
+    return all(attrgetter(other)(config) in values for option, other, values in USED_WITH if option == path)
 
 
 def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.config.checks import SHAPING
+from captioner.config.checks import SHAPING, has_effect
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL
@@ -45,18 +45,19 @@ def initialize_from(
     are dropped, without special tokens.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
-    `SHAPING` differs.
+    `SHAPING` that has an effect on the trained model differs.
     """
     values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
         f"{option}: expected {expected} as in {restored.path} (train.init_from), got {got}; try -o {option}={expected}"
         for option, expected, got in values
-        if expected != got
+        if expected != got and has_effect(restored.config, option)
     ]
-    try:
-        check_encoder(restored, corpus)
-    except CheckpointError as error:
-        other.append(str(error))
+    if config.model.attention == restored.config.model.attention:  # otherwise, the data set has no regions, or others
+        try:
+            check_encoder(restored, corpus)
+        except CheckpointError as error:
+            other.append(str(error))
     if other:
         raise ConfigError(other)
     trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.checks import RECURRENT
+from captioner.config.checks import has_effect
 from captioner.config.option_table import either
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
@@ -175,7 +175,7 @@ def remedies(config: Config) -> list[str]:
     helpful = {
         "a smaller train.learning_rate": True,
         "data.standardize true": not config.data.standardize,
-        "model.image_input every": config.model.image_input != "every" and config.model.decoder in RECURRENT,
+        "model.image_input every": config.model.image_input != "every" and has_effect(config, "model.image_input"),
         "features of another encoder": config.data.source != "scenes",
     }
     return [remedy for remedy, is_new in helpful.items() if is_new]

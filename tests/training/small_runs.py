@@ -24,7 +24,13 @@ TrainRun = Callable[..., Path]
 @pytest.fixture(scope="session")
 def small_config(small: Sequence[str]) -> Callable[..., Config]:
     """A config of a small training with overrides."""
-    return lambda *overrides: parse("", "", [*small, "train.log_every=1", *overrides])
+
+    def config(*overrides: str) -> Config:
+        is_recurrent = "model.decoder=transformer" not in overrides
+        options = [option for option in small if is_recurrent or not option.startswith("model.wordvec_dim")]
+        return parse("", "", [*options, "train.log_every=1", *overrides])
+
+    return config
 
 
 @pytest.fixture

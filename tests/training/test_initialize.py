@@ -15,6 +15,7 @@ from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.errors import ConfigError
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.preparation.load_corpus import build_corpus
@@ -27,6 +28,8 @@ from captioner.training.resume import resume
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
 SCST = ("train.objective=self_critical", "decode.max_length=8")
 ATTENTION = ("model.attention=adaptive", "model.attention_dim=8", "data.standardize=true")
+
+TRANSFORMER = ("model.decoder=transformer", "model.heads=2", "model.layers=2", "model.feed_forward_dim=8")
 
 
 class Albums(NamedTuple):
@@ -62,10 +65,12 @@ def words_of(data: Path) -> tuple[str, ...]:
     return build_corpus(parse("", "", ["data.source=prepared", f"data.root={data}"])).vocab.words
 
 
+@pytest.mark.parametrize("options", [(), TRANSFORMER])
 def test_shared_words_keep_their_parameters_and_new_words_get_their_mean(
-    train_on: TrainRun, albums: Albums, start: Path
+    options: tuple[str, ...], train_on: TrainRun, albums: Albums
 ) -> None:
-    tiny = ("train.max_steps=1", "train.learning_rate=1e-12")
+    start = train_on(albums.old, *options, "train.max_steps=3")
+    tiny = (*options, "train.max_steps=1", "train.learning_rate=1e-12")
     tuned = checkpoint.load(train_on(albums.new, *tiny, f"train.init_from={start}") / "last.h5")
     before = checkpoint.load(start / "last.h5")
     words, old = tuned.meta.words, before.meta.words
@@ -209,6 +214,28 @@ def test_another_model_is_rejected_in_one_line(
     problem = f"{option}: {expected} as in {start / 'best.h5'} (train.init_from), {got}; try -o {option}={right}"
     assert (done.code, done.err) == (2, f"captioner: {problem}\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_options_without_effect_on_the_trained_model_may_differ(
+    cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+) -> None:
+    file, run = tmp_path / "transformer.yaml", tmp_path / "run"
+    file.write_text("model: {layers: 2, heads: 2, norm: post, attention_dim: 9}")
+    options = [f"-o{option}" for option in (*STANDARD, "train.max_steps=1", f"train.init_from={start}")]
+    done = cli("train", "-c", file, *small_options, *options, "--data", albums.new, "--run", run)
+    assert done.code == 0, done.err
+    assert open_run(run).model.sizes.layers == 2
+
+
+def test_another_attention_is_one_line(train_on: TrainRun, albums: Albums) -> None:
+    """The regions, which the data set has only with attention, are not a problem too."""
+    attentive = train_on(albums.old, *ATTENTION, "train.max_steps=1")
+    with pytest.raises(ConfigError) as caught:
+        train_on(albums.new, f"train.init_from={attentive}")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "model.attention",
+        "model.attention_dim",
+    ]
 
 
 def test_every_option_that_shapes_the_model_is_checked() -> None:
