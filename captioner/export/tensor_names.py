@@ -32,7 +32,7 @@ from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 
-NAMES: Mapping[str, str] = {
+RECURRENT: Mapping[str, str] = {
     "W_embed": "embed.weight",
     "W_proj": "image_to_hidden.weight",
     "b_proj": "image_to_hidden.bias",
@@ -52,7 +52,7 @@ NAMES: Mapping[str, str] = {
 }
 """The tensor of each parameter of a recurrent decoder."""
 TRANSFORMER: Mapping[str, str] = {
-    **{name: NAMES[name] for name in ("W_embed", "W_vocab", "b_vocab")},
+    **{name: RECURRENT[name] for name in ("W_embed", "W_vocab", "b_vocab")},
     "W_proj": "image_to_memory.weight",
     "b_proj": "image_to_memory.bias",
     "W_region": "region_to_memory.weight",
@@ -79,8 +79,8 @@ STATISTICS = ("_mean", "_std")
 GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""
-EXPORTED = (*GATE_ORDER, "transformer")
-"""Decoders that can be exported."""
+NAMES: Mapping[str, Mapping[str, str]] = {**dict.fromkeys(GATE_ORDER, RECURRENT), "transformer": TRANSFORMER}
+"""The tensors of parameters by decoder, without those of the layers of a transformer."""
 SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
 """The number of last gates whose second bias is not added to the first: the GRU multiplies it by the reset gate."""
 
@@ -93,10 +93,8 @@ def check_cell(cell: str, cells: Collection[str]) -> None:
 
 def tensor_names(sizes: Sizes) -> dict[str, str]:
     """Return the name of the tensor of each parameter. Raises: UsageError, as `check_cell`."""
-    check_cell(sizes.decoder, EXPORTED)
-    if sizes.decoder in GATE_ORDER:
-        return {name: NAMES[name] for name in sizes.shapes()}
-    names = dict(TRANSFORMER)
+    check_cell(sizes.decoder, NAMES)
+    names = dict(NAMES[sizes.decoder])
     for i in range(sizes.layers):
         names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
     return {name: names[name] for name in sizes.shapes()}
@@ -120,11 +118,10 @@ def to_tensors(model: CaptioningModel) -> dict[str, Array]:
     Raises: UsageError, as `check_cell`.
     """
     sizes, names, tensors = model.sizes, tensor_names(model.sizes), {}
-    order = GATE_ORDER.get(sizes.decoder)
     for name, w in model.params.items():
-        ordered = _reorder(w, order) if order and name in GATED else w
+        ordered = _reorder(w, GATE_ORDER[sizes.decoder]) if name in GATED else w
         tensors[names[name]] = np.ascontiguousarray(_turned(name, ordered))
-    if order:
+    if BIAS in tensors:
         tensors[SECOND_BIAS] = np.zeros_like(tensors[BIAS])
     for part, standardizer, width in (
         ("feature", model.standardizer, sizes.feature),
