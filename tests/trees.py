@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from captioner.decode import Constraints
-from captioner.layers import CELLS
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.decoders import DECODERS
 from captioner.model.interface import State
 from captioner.model.parameters import Sizes
 
@@ -74,13 +74,14 @@ def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int],
     return grow([], 0.0)
 
 
-def model(seed: int, cell: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64) -> CaptioningRNN:
-    """A model with random parameters and F = 4."""
-    assert cell in CELLS
-    sizes, rng = Sizes(vocab=vocab, feature=4, wordvec=3, hidden=hidden, decoder=cell), np.random.default_rng(seed)
-    return CaptioningRNN(
-        sizes, {name: rng.standard_normal(shape).astype(dtype) for name, shape in sizes.shapes().items()}
-    )
+def model(
+    seed: int, decoder: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64
+) -> CaptioningModel:
+    """A model with random parameters and F = 4; a transformer has an even `hidden`."""
+    sizes = Sizes(vocab, 4, 3, hidden, decoder, layers=2, heads=2, feed_forward=5)
+    rng = np.random.default_rng(seed)
+    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in sizes.shapes().items()}
+    return DECODERS[decoder](sizes, params)
 
 
 def log_prob(model: Any, feature: Array, tokens: list[int]) -> float:

@@ -243,8 +243,11 @@ TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, post-norm": Variant({"norm": "post", "activation": "gelu"}),
     "model, smoothing": VARIANTS["model, smoothing"],
     "model, weights": VARIANTS["model, weights"],
+    "model, 1 layer": Variant({"layers": 1}),
     "model, attention": Variant(ATTENTION, Dropout(regions=0.2, layers=0.3)),
-    "model, attention, post-norm": Variant({**ATTENTION, "norm": "post"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)),
+    "model, attention, post-norm, relu": Variant(
+        {**ATTENTION, "norm": "post", "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)
+    ),
 }
 """Every norm, activation, attention and option of the loss of a transformer."""
 MODELS: Mapping[str, tuple[dict[str, Any], dict[str, Variant]]] = {

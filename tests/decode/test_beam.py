@@ -143,7 +143,7 @@ def test_a_beam_as_wide_as_the_tree_is_exhaustive_search(
 
 @pytest.mark.parametrize("penalty", [0.0, 0.8])
 @pytest.mark.parametrize("weight", [0.0, 2.0])
-@pytest.mark.parametrize("kind", ["rnn", "lstm", "ensemble"])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "transformer", "ensemble"])
 def test_a_beam_as_wide_as_the_tree_finds_the_best_captions_of_a_model(
     kind: str, weight: float, penalty: float
 ) -> None:

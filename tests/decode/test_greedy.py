@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, chain, constraints, initial, log_prob, table
 
 from captioner.decode import Constraints, beam, greedy
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.decoders import DECODERS
 from captioner.model.parameters import Sizes, initial_params
 
 Array = np.ndarray
@@ -58,21 +58,21 @@ def test_finished_captions_leave_the_batch() -> None:
     assert (tokens[0, 0].tolist(), calls) == ([4, 5], [[0], [0]])
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("decoder", ["rnn", "lstm", "transformer"])
 @pytest.mark.parametrize("decode", [greedy, partial(beam, width=3)], ids=["greedy", "beam"])
-def test_captions_do_not_depend_on_the_batch(decode: Any, cell: str) -> None:
-    sizes = Sizes(vocab=12, feature=5, wordvec=4, hidden=8, decoder=cell)
-    rng = np.random.default_rng(3)
+def test_captions_do_not_depend_on_the_batch(decode: Any, decoder: str) -> None:
+    sizes = Sizes(12, 5, 4, 8, decoder, layers=2, heads=2, feed_forward=9)
+    rng = np.random.default_rng(4)
     params = {name: 6 * w for name, w in initial_params(sizes, rng.standard_normal, np.float64).items()}
-    params["W_embed"] *= 16
-    model, features = CaptioningRNN(sizes, params), rng.standard_normal((12, 5))
-    run = partial(decode, model.step, max_length=10, constraints=Constraints([NULL, START]), **WORDS)
-    tokens, scores = run(model.start(features))
+    params["W_embed"] /= params["W_embed"].std()
+    m, features = DECODERS[decoder](sizes, params), rng.standard_normal((12, 5))
+    run = partial(decode, m.step, max_length=10, constraints=Constraints([NULL, START]), **WORDS)
+    tokens, scores = run(m.start(features))
     assert len({tuple(caption) for caption in tokens[:, 0].tolist()}) > 4, "captions differ in words and length"
     assert len(np.unique((tokens == END).argmax(axis=2))) > 2
     for n in range(len(features)):
-        alone, scores_alone = run(model.start(features[[n]]))
+        alone, scores_alone = run(m.start(features[[n]]))
         assert (alone[0] == tokens[n]).all()
         np.testing.assert_allclose(scores_alone[0], scores[n], atol=1e-12)
         for words, score in zip(tokens[n].tolist(), scores[n], strict=True):
-            assert score == pytest.approx(log_prob(model, features[[n]], words))
+            assert score == pytest.approx(log_prob(m, features[[n]], words))

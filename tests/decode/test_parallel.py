@@ -31,8 +31,9 @@ def test_several_threads_may_use_one_decoder(workers: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("decode", [greedy, partial(beam, width=3)])
 @pytest.mark.parametrize("images", [1, 2, 7])
-def test_parallel_decoding_does_not_depend_on_the_pool(size: int, decode: Any, images: int) -> None:
-    m, features = model(0), np.random.default_rng(1).standard_normal((images, 4))
+@pytest.mark.parametrize("decoder", ["lstm", "transformer"])
+def test_parallel_decoding_does_not_depend_on_the_pool(size: int, decode: Any, images: int, decoder: str) -> None:
+    m, features = model(0, decoder), np.random.default_rng(1).standard_normal((images, 4))
     tokens, scores = decode(m.for_inference().step, m.start(features), max_length=8, **WORDS)
     written, written_scores = parallel_decoder(m, ThreadPool(size))(partial(decode, max_length=8, **WORDS), features)
     np.testing.assert_array_equal(written, tokens)

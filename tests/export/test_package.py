@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from packaged import packaged
+from random_models import images, random_run
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
@@ -24,6 +25,8 @@ from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_card, read_info
 from captioner.inference.restore import Restored
+from captioner.model.decoders import DECODERS
+from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL_SEAL
 from captioner.training.distill import distill
@@ -63,15 +66,15 @@ def test_the_weights_are_float16_and_loaded_in_the_dtype_of_the_model(
     assert (after.vocab, after.meta.encoder) == (before.vocab, before.meta.encoder)
 
 
-@pytest.mark.parametrize("fixture", ["photo_run", "attention_run"])
-def test_captions_equal_those_of_the_run(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    run: Path = request.getfixturevalue(fixture)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_captions_equal_those_of_the_run(decoder: str, attention: str, tmp_path: Path) -> None:
+    run = random_run(tmp_path / "run", decoder, "init", attention, ["decode.max_length=6"])
     before, after = captioner.load(run), captioner.load(packaged(run, tmp_path / "model").parent)
-    sizes = before.loaded.meta
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((5, sizes.feature_dim)).astype(np.float32)
-    regions = rng.standard_normal((5, *sizes.grid, sizes.region_dim)).astype(np.float32) if sizes.grid else None
+    features, regions = images(attention != "none")
+    regions = None if regions is None else regions.reshape(len(regions), 2, 2, -1)
     captions, others = (model.caption(features=features, regions=regions) for model in (before, after))
+    assert len({caption.text for caption in captions}) > 2
     assert [caption.text for caption in captions] == [caption.text for caption in others]
     np.testing.assert_allclose([c.log_prob for c in captions], [c.log_prob for c in others], rtol=0.01)
 

@@ -1,4 +1,4 @@
-"""Ensembles average the probabilities of each word, for members of any size and cell."""
+"""Ensembles average the probabilities of each word, for members of any size and decoder."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ DECODERS = {"greedy": greedy, "beam": partial(beam, width=3, length_penalty=0.5)
 
 
 def mixed() -> list[Any]:
-    return [model(0, "rnn", 5), model(1, "lstm", 8), model(2, "lstm", 3, dtype=np.float32)]
+    return [model(0, "rnn", 5), model(1, "lstm", 8), model(2, "transformer", 4, dtype=np.float32)]
 
 
 @given(seed=st.integers(0, 1000), count=st.integers(1, 4), rows=st.integers(0, 3))

@@ -11,9 +11,9 @@ from small_solver import model, split
 from captioner.arrays import Array, SharedRows
 from captioner.data.batches import ShuffledBatches, part_of_rank, sequential_batches
 from captioner.data.corpus import Split
-from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.decoders import DECODERS
 from captioner.model.losses import Losses, mean_word_loss, perplexity
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Ranks
@@ -26,10 +26,10 @@ class Rank(Ranks):
         self.rank, self.size = rank, size
 
 
-def attending_model(cell: str) -> CaptioningRNN:
-    sizes = Sizes(9, 4, 3, 5, cell, "every", attention="adaptive", region=3, attention_dim=4)
+def attending_model(decoder: str) -> CaptioningModel:
+    sizes = Sizes(9, 4, 3, 6, decoder, "every", "adaptive", 3, 4, layers=2, heads=2, feed_forward=5)
     params = initial_params(sizes, np.random.default_rng(0).standard_normal, np.float64)
-    return CaptioningRNN(sizes, params, dropout=Dropout(0.5, 0.5, 0.5, 0.5, 0.5), smoothing=0.1)
+    return DECODERS[decoder](sizes, params, dropout=Dropout(0.5, 0.5, 0.5, 0.5, 0.5, 0.5), smoothing=0.1)
 
 
 def regions_of(every: Array, images: Array) -> SharedRows:
@@ -37,10 +37,10 @@ def regions_of(every: Array, images: Array) -> SharedRows:
     return SharedRows(every[unique], place)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("decoder", DECODERS)
 @given(captions=st.integers(1, 9), size=st.integers(2, 4), weighted=st.booleans(), seed=st.integers(0, 99))
-def test_the_parts_of_a_batch_add_up(cell: str, captions: int, size: int, weighted: bool, seed: int) -> None:
-    rng, m = np.random.default_rng(seed), attending_model(cell)
+def test_the_parts_of_a_batch_add_up(decoder: str, captions: int, size: int, weighted: bool, seed: int) -> None:
+    rng, m = np.random.default_rng(seed), attending_model(decoder)
     features, ids = rng.standard_normal((captions, 4)), rng.integers(0, 9, (captions, 6))
     images, every = rng.integers(0, 4, captions), rng.standard_normal((4, 2, 3))
     weights = rng.standard_normal(captions) if weighted else None

@@ -1,4 +1,4 @@
-"""Overfitting: every cell and every data source reach a loss below 0.1 on a few captions; a wrong model does not."""
+"""Overfitting: every decoder and data source reaches a loss below 0.1 on a few captions; a wrong model does not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.errors import UsageError
 from captioner.inference.load import open_corpus, open_run
+from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.storage import checkpoint
 from captioner.training.events import Ended, Event, Started, Validated
@@ -18,7 +19,12 @@ from captioner.training.overfit import GOAL, overfit, overfit_settings
 from captioner.training.resume import resume
 from captioner.training.solver import Step
 
-SMALL = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
+SMALL = ("model.hidden_dim=24", "train.learning_rate=0.02", "data.scenes.train=12")
+DECODER = {
+    **{cell: (f"model.decoder={cell}", "model.wordvec_dim=12") for cell in CELLS},
+    "transformer": ("model.decoder=transformer", "model.layers=1", "model.heads=2", "model.feed_forward_dim=32",
+                    "train.learning_rate=0.005"),
+}  # fmt: skip
 SCENES = ("data.scenes.val=1", "data.scenes.test=1", "data.scenes.heldout=1")
 
 
@@ -31,16 +37,18 @@ def outcome_of(events: list[Event]) -> dict[str, object]:
     return events[-1].summary["overfit"]
 
 
-@pytest.mark.parametrize(("source", "cell"), [("scenes", "rnn"), ("cs231n", "lstm"), ("prepared", "gru")])
-def test_every_source_and_cell_can_overfit(
-    source: str, cell: str, new_run: Path, request: pytest.FixtureRequest, write_coco: Callable[..., Path]
+@pytest.mark.parametrize(
+    ("source", "decoder"), [("scenes", "rnn"), ("cs231n", "lstm"), ("prepared", "gru"), ("scenes", "transformer")]
+)
+def test_every_source_and_decoder_can_overfit(
+    source: str, decoder: str, new_run: Path, request: pytest.FixtureRequest, write_coco: Callable[..., Path]
 ) -> None:
     data = [f"data.source={source}"]
     if source == "prepared":
         data += [f"data.root={request.getfixturevalue('photo_run').parent / 'data.h5'}"]
     elif source == "cs231n":
         data += [f"data.root={write_coco(new_run.parent / 'coco')}"]
-    events = list(overfit(config(4, *data, f"model.decoder={cell}", "train.batch_size=3"), new_run))
+    events = list(overfit(config(4, *data, *DECODER[decoder], "train.batch_size=3"), new_run))
     outcome = outcome_of(events)
     assert outcome["captions"] == 4
     assert outcome["passed"] is True

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import assert_same_arrays
+from small_runs import TrainRun, assert_same_arrays
 
 import captioner
 from captioner.config.yaml_io import parse
@@ -16,36 +17,27 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError
 from captioner.inference.load import open_run
 from captioner.training.resume import resume
-from captioner.training.train import train
 
 TRANSFORMER = (
     "model.decoder=transformer", "model.attention=adaptive", "model.layers=2", "model.heads=2",
     "model.feed_forward_dim=32", "model.dropout_layers=0.2", "model.dropout_regions=0.1", "data.standardize=true",
     "train.update_rule=adamw", "train.warmup_steps=3", "train.ema_decay=0.9", "train.captions_per_image=5",
-    "train.learning_rate=0.01", "train.log_every=1", "decode.max_length=8",
+    "train.learning_rate=0.01", "decode.max_length=8",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def transformer(small: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def transformer(train_run: TrainRun) -> TrainRun:
     """Trains a small transformer in a new folder, and returns the folder."""
-
-    def run(*overrides: str) -> Path:
-        folder = tmp_path_factory.mktemp("transformers") / "run"
-        options = [option for option in (*small, *TRANSFORMER) if not option.startswith("model.wordvec_dim")]
-        for _ in train(parse("", "", [*options, *overrides]), folder):
-            pass
-        return folder
-
-    return run
+    return lambda *overrides: train_run(*TRANSFORMER, *overrides)
 
 
 @pytest.fixture(scope="session")
-def trained(transformer: Callable[..., Path]) -> Path:
+def trained(transformer: TrainRun) -> Path:
     return transformer("train.max_steps=8")
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(transformer: Callable[..., Path], trained: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(transformer: TrainRun, trained: Path) -> None:
     half = transformer("train.max_steps=3")
     list(resume(half, ["train.max_steps=8"]))
     assert_same_arrays(half, trained)
@@ -54,7 +46,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(transformer: Callable[..., Pa
     assert losses[-1] < losses[0]
 
 
-def test_self_critical_training_continues_from_it(transformer: Callable[..., Path], trained: Path) -> None:
+def test_self_critical_training_continues_from_it(transformer: TrainRun, trained: Path) -> None:
     options = ("train.objective=self_critical", f"train.init_from={trained}")
     whole, half = transformer(*options, "train.max_steps=2"), transformer(*options, "train.max_steps=1")
     list(resume(half, ["train.max_steps=2"]))
@@ -62,7 +54,7 @@ def test_self_critical_training_continues_from_it(transformer: Callable[..., Pat
 
 
 def test_initialization_with_other_heads_is_rejected_and_with_another_vocabulary_is_not(
-    transformer: Callable[..., Path], trained: Path
+    transformer: TrainRun, trained: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"model\.heads: expected 2 as in .*, got 4; try -o model\.heads=2"):
         transformer(f"train.init_from={trained}", "model.heads=4", "train.max_steps=1")
@@ -83,9 +75,7 @@ def test_it_is_a_teacher_and_a_student(trained: Path, cli: Callable[..., Any], t
     assert (tmp_path / "student" / "best.h5").exists()
 
 
-def test_the_api_captions_with_maps_beams_samples_and_ensembles(
-    trained: Path, transformer: Callable[..., Path]
-) -> None:
+def test_the_api_captions_with_maps_beams_samples_and_ensembles(trained: Path, transformer: TrainRun) -> None:
     other = transformer("train.max_steps=3", "seed=1")
     data = captioner.load(trained)
     split = data_split(trained)
@@ -97,6 +87,28 @@ def test_the_api_captions_with_maps_beams_samples_and_ensembles(
                 np.testing.assert_allclose(caption.attention.weights.sum(axis=1), 1, atol=1e-5)
                 assert caption.attention.maps.shape[1:] == (3, 3)
     assert "transformer" in repr(data)
+
+
+def test_constraints_and_consensus_hold(trained: Path) -> None:
+    split = data_split(trained)
+
+    def captions(*overrides: str) -> list[Any]:
+        model = captioner.load(trained, ["decode.beam_width=4", "decode.max_length=12", *overrides])
+        return model.caption(features=split.features, regions=split.regions, n_best=4)
+
+    free = captions()
+    words = {word for caption in free for word in caption.text.split()}
+    frequent = max(words, key=[word for caption in free for word in caption.text.split()].count)
+    for caption in captions("decode.min_length=9", "decode.no_repeat_ngram=2", f"decode.suppress_words={frequent}"):
+        for candidate in caption.candidates:
+            generated = candidate.text.split()
+            assert frequent not in generated
+            assert len(generated) >= 9
+            assert len({*pairwise(generated)}) == len(generated) - 1
+    reranked = captions("decode.consensus=300")
+    assert [c.text for c in reranked] != [c.text for c in free]
+    for before, after in zip(free, reranked, strict=True):
+        assert {c.text: c.log_prob for c in before.candidates} == {c.text: c.log_prob for c in after.candidates}
 
 
 def data_split(run: Path) -> Any:
@@ -147,6 +159,6 @@ def test_wrong_options_are_one_line(override: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_has_the_arrays_of_the_most_layers(transformer: Callable[..., Path]) -> None:
+def test_a_checkpoint_has_the_arrays_of_the_most_layers(transformer: TrainRun) -> None:
     run = transformer("model.layers=24", "model.feed_forward_dim=2", "model.hidden_dim=4", "train.max_steps=1")
     assert len(open_run(run).params) > 400
