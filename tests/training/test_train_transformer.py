@@ -75,12 +75,11 @@ def test_it_is_a_teacher_and_a_student(trained: Path, cli: Callable[..., Any], t
     assert (tmp_path / "student" / "best.h5").exists()
 
 
-def test_the_api_captions_with_maps_beams_samples_and_ensembles(trained: Path, transformer: TrainRun) -> None:
-    other = transformer("train.max_steps=3", "seed=1")
+def test_the_api_captions_with_maps_beams_samples_and_mixed_ensembles(trained: Path, attention_run: Path) -> None:
     data = captioner.load(trained)
     split = data_split(trained)
     for overrides in ([], ["decode.beam_width=3", "decode.no_repeat_ngram=2"], ["decode.method=sampling"]):
-        for runs in (trained, [trained, other]):
+        for runs in (trained, [trained, attention_run]):
             model = captioner.load(runs, overrides)
             captions = model.caption(features=split.features[:4], regions=split.regions[:4], attention=True)
             for caption in captions:
