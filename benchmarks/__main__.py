@@ -6,7 +6,20 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, decoding, growth, ideas, machine, memory, results, roofline, scaling, steps, tables
+from benchmarks import (
+    commands,
+    decoding,
+    growth,
+    ideas,
+    machine,
+    memory,
+    results,
+    roofline,
+    scaling,
+    steps,
+    tables,
+    transformer,
+)
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 from captioner.config.yaml_io import load
@@ -15,6 +28,7 @@ from captioner.preparation.load_corpus import build_corpus
 BENCHMARKS = {
     "steps": steps.measure,
     "decoding": decoding.measure,
+    "transformer": transformer.measure,
     "epochs": commands.measure_epochs,
     "features": memory.measure_features,
     "streaming": memory.measure_streaming,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,12 +16,12 @@ from captioner.arrays import Array, Params
 from captioner.decode import beam, greedy
 from captioner.decode.parallel import parallel_decoder
 from captioner.inference.captioner import BATCH
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.decoders import DECODERS
 from captioner.parallel.thread_pool import ThreadPool
 
 MAX_LENGTH, MEAN = 16, 11.5
 """Maximum and mean number of words per caption, END included, as in COCO."""
-STEEPNESS = {"lstm": 3.0, "rnn": 10.0}
+STEEPNESS = {"lstm": 3.0, "rnn": 10.0, "transformer": 6.0}
 """How fast the score of END grows per step, so that the standard deviation of lengths is about 2, as in COCO."""
 CHECKED = 100
 """Images whose beams PyTorch scores; it holds the logits of all their words in memory at once."""
@@ -32,7 +32,7 @@ Decode: TypeAlias = Callable[[Array], Any]
 
 def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
     """Return captioner's decoders by name; every call prepares the weights, as a command does."""
-    model, pool = CaptioningRNN(shape.sizes, params), ThreadPool(threads)
+    model, pool = DECODERS[shape.decoder](shape.sizes, params), ThreadPool(threads)
     words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MAX_LENGTH}
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
@@ -51,18 +51,25 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
 def caption_parameters(shape: Shape, features: Array) -> Params:
     """Return random parameters whose captions differ and have the lengths of COCO's.
 
-    Hidden unit 0 has no word or image input and counts the steps. The score of END grows with it; its bias is chosen
+    One hidden unit has no word or image input and counts the steps. The score of END grows with it; its bias is chosen
     so that captions have `MEAN` words.
     """
-    p, hidden = shapes.parameters(shape), shape.hidden
-    p["W_embed"] *= 100
-    p["W_proj"][:, 0] = 0
-    p["Wx"][:, ::hidden] = p["Wh"][:, ::hidden] = 0
-    if shape.cell == "lstm":
-        p["b"][::hidden] = 10, 10, 10, 0.05  # gates open: c = 0.05 t
+    p, hidden, unit = shapes.parameters(shape), shape.hidden, 0
+    if shape.decoder == "transformer":
+        unit = hidden // 6 * 2  # its position is about sin(t / 21)
+        for name in p:
+            if name.endswith(("W_embed", "Wo", "bo", "W2", "b2")):
+                p[name][..., unit] = 0
+        p["W_vocab"][:, END] = 0
     else:
-        p["Wh"][0, 0], p["b"][0] = 1, 0.05
-    p["W_vocab"][0, END] = STEEPNESS[shape.cell]
+        p["W_embed"] *= 100
+        p["W_proj"][:, 0] = 0
+        p["Wx"][:, ::hidden] = p["Wh"][:, ::hidden] = 0
+        if shape.decoder == "lstm":
+            p["b"][::hidden] = 10, 10, 10, 0.05  # gates open: c = 0.05 t
+        else:
+            p["Wh"][0, 0], p["b"][0] = 1, 0.05
+    p["W_vocab"][unit, END] = STEEPNESS[shape.decoder]
     p["b_vocab"][[NULL, START]] = -20
     low, high = -50.0, 50.0
     for _ in range(16):
@@ -79,31 +86,40 @@ def mean_length(tokens: Array) -> float:
 def measure(session: Session) -> dict[str, Any]:
     """Time every decoder for both cells, 1,000 images and one image, and every number of threads."""
     many = shapes.QUICK if session.quick else tuple(Shape(cell, 1000, 1004) for cell in shapes.CELLS)
-    return {shape.cell: measure_cell(session, shape) for shape in many}
+    return {shape.decoder: measure_shape(session, shape, {"threads": shape.captions, "image": 1}) for shape in many}
 
 
-def measure_cell(session: Session, shape: Shape) -> dict[str, Any]:
-    """Raises: WrongResultError if captions or their log-probabilities differ from PyTorch's."""
+def measure_shape(
+    session: Session, shape: Shape, counts: Mapping[str, int], beside: Mapping[str, Shape] | None = None
+) -> dict[str, Any]:
+    """Time the decoders of a shape for each number of images, and captioner's with the shapes `beside` it.
+
+    Raises: WrongResultError if captions or their log-probabilities differ from PyTorch's.
+    """
     images = shapes.batch(shape).features
     params = caption_parameters(shape, images[:200])
+    others = {name: (other, caption_parameters(other, images[:200])) for name, other in (beside or {}).items()}
     ours, theirs = decoders(shape, params), {}
-    results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), "threads": {}, "image": {}}
+    results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), **{key: {} for key in counts}}
     if session.has_torch:
         from benchmarks import torch_peer
 
-        peer = torch_peer.Model(shape, params).eval()
+        peer = torch_peer.build(shape, params).eval()
         theirs["torch"] = partial(torch_peer.greedy, peer, max_length=MAX_LENGTH)
         theirs["torch beam 5"] = partial(torch_peer.beam, peer, width=5, max_length=MAX_LENGTH)
         results["ties"] = check(ours | theirs, images, partial(torch_peer.log_probabilities, peer))
     for count in session.threads:
         table = {name: ("pool", decode) for name, decode in decoders(shape, params, count).items()}
         table |= {name: ("torch", decode) for name, decode in theirs.items()}
-        for key, rows in (("threads", images), ("image", images[:1])):
+        for other, its in others.items():
+            table |= {name.replace("ours", other): ("pool", f) for name, f in decoders(*its, count).items()}
+        for key, number in counts.items():
+            rows = images[:number]
             contenders = {
                 name: Contender(partial(decode, rows), partial(set_library_threads, library, count))
                 for name, (library, decode) in table.items()
             }
-            results[key][str(count)] = session.race(f"{shape.cell}, {len(rows)} images, threads {count}", contenders)
+            results[key][str(count)] = session.race(f"{shape.decoder}, {number} images, threads {count}", contenders)
     return results
 
 

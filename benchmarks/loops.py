@@ -122,7 +122,7 @@ class Loops:
     library, tolerance = "numpy", FLOAT32
 
     def __init__(self, shape: Shape, params: Params, batch: Batch) -> None:
-        self.cell, self.params, self.batch = shape.cell, dict(params), batch
+        self.cell, self.params, self.batch = shape.decoder, dict(params), batch
         self.configs = {n: {"m": np.zeros_like(w), "v": np.zeros_like(w), "t": 0} for n, w in params.items()}
 
     def gradients(self) -> tuple[float, Params]:

@@ -2,23 +2,24 @@
 
 The floor is the matrix products that every implementation of a step needs, one call each, for unmasked positions and
 distinct words only. Outputs are preallocated, and the recurrent weights have the fastest layout for one call; blocked
-products can be faster.
+products can be faster. A transformer's floor has no products of queries, keys and values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from benchmarks.checks import FLOAT32
-from benchmarks.shapes import NULL, Batch, Shape
+from benchmarks.shapes import NULL, Batch, Shape, regions
 from captioner import arrays
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, SharedRows
 from captioner.layers import CELLS
 from captioner.layers.dropout import NO_DROPOUT
 from captioner.layers.packing import pack
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.decoders import DECODERS
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.thread_pool import ThreadPool
@@ -29,20 +30,22 @@ RATE, CLIP = 1e-4, 5.0
 
 
 class Cycle:
-    """An endless cycle over batches in memory."""
+    """An endless cycle over batches in memory; all have the same regions, if any."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Sequence[Batch], shared: SharedRows | None) -> None:
+        self._batches, self._regions = batches, shared
 
     def batch(self, step: int, /) -> arrays.Batch:
-        return arrays.Batch(*self._batches[step % len(self._batches)])
+        return arrays.Batch(*self._batches[step % len(self._batches)], regions=self._regions)
 
 
-def training(model: CaptioningRNN, batches: Sequence[Batch], pool: ThreadPool) -> Callable[[], float]:
+def training(
+    model: CaptioningModel, batches: Sequence[Batch], pool: ThreadPool, shared: SharedRows | None = None
+) -> Callable[[], float]:
     """Return a function that trains on the next batch and returns its loss."""
     rule, span = UPDATE_RULES["adam"], Span(10**9, 10**9)
     plan = Plan(rule, Hyper(RATE), SCHEDULES["constant"], span, clip_norm=CLIP)
-    records = steps(model, Cycle(batches), TrainState.fresh(model, rule), plan, pool=pool)
+    records = steps(model, Cycle(batches, shared), TrainState.fresh(model, rule), plan, pool=pool)
     return lambda: next(records).loss
 
 
@@ -52,13 +55,14 @@ class Ours:
     library, tolerance = "pool", FLOAT32
 
     def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
-        self.shape, self.batch = shape, batch
-        self.params, self.pool = {name: w.copy() for name, w in params.items()}, ThreadPool(threads)
-        self.step = training(CaptioningRNN(shape.sizes, self.params, dropout=shape.dropout), [batch], self.pool)
+        self.batch, self.regions, self.pool = batch, regions(shape), ThreadPool(threads)
+        copies = {name: w.copy() for name, w in params.items()}
+        trained = DECODERS[shape.decoder](shape.sizes, copies, dropout=shape.dropout)
+        self.model = DECODERS[shape.decoder](shape.sizes, trained.params, dropout=NO_DROPOUT)
+        self.step = training(trained, [batch], self.pool, self.regions)
 
     def gradients(self) -> tuple[float, Params]:
-        model = CaptioningRNN(self.shape.sizes, self.params, dropout=NO_DROPOUT)
-        return model.loss(*self.batch, pool=self.pool)
+        return self.model.loss(*self.batch, pool=self.pool, regions=self.regions)
 
 
 def spread(weights: Array) -> Array:
@@ -80,7 +84,7 @@ class Floor:
         read = batch.captions[:, :-1][batch.captions[:, 1:] != NULL]
         # With dropout on word vectors, equal words have different inputs.
         rows, inputs = len(read), len(read) if shape.dropout.words else len(np.unique(read))
-        gates = CELLS[shape.cell].gates * shape.hidden
+        gates = CELLS[shape.decoder].gates * shape.hidden
         self.packing = pack((batch.captions[:, 1:] != NULL).sum(axis=1))
         self.params, self.features, self.x = params, batch.features, of(inputs, shape.wordvec)
         self.h, self.da, self.dax = of(rows, shape.hidden), of(rows, gates), of(inputs, gates)
@@ -106,3 +110,36 @@ class Floor:
         np.matmul(self.x.T, self.dax, out=out["dWx"])
         np.matmul(self.dax, p["Wx"].T, out=out["dx"])
         np.matmul(self.features.T, self.dh0, out=out["dW_proj"])
+
+
+class TransformerFloor:
+    """The products of one step of a transformer with its parameters: y = x W, dx = dy Wᵀ, dW = xᵀ dy."""
+
+    def __init__(self, shape: Shape, params: Params, batch: Batch) -> None:
+        rng, self.products = np.random.default_rng(2), []
+        memory = shape.captions * (shape.regions + 1) + 1
+        inputs = {"W_proj": shape.captions, "W_region": shape.captions * shape.regions}
+        for name, w in params.items():
+            if w.ndim == 1 or name == "W_embed":
+                continue
+            parts = [(inputs.get(name, batch.words), w)]
+            if name.endswith("cross_W"):
+                parts = [(batch.words, w[:, : shape.hidden]), (memory, w[:, shape.hidden :])]
+            for rows, W in parts:
+                x, dy = (rng.standard_normal((rows, size), dtype=np.float32) for size in W.shape)
+                outputs = [np.empty_like(dy), np.empty_like(W), *([] if name in inputs else [np.empty_like(x)])]
+                self.products.append((x, W, dy, *outputs))
+
+    def step(self) -> None:
+        for x, W, dy, y, dW, *dx in self.products:
+            np.matmul(x, W, out=y)
+            np.matmul(x.T, dy, out=dW)
+            for out in dx:
+                np.matmul(dy, W.T, out=out)
+
+
+FLOORS: Mapping[str, type[Floor | TransformerFloor]] = {
+    **dict.fromkeys(CELLS, Floor),
+    "transformer": TransformerFloor,
+}
+"""The floor of every decoder."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.parameters import Sizes, initial_params
 
@@ -17,9 +17,12 @@ NULL, START, END, WORDS = 0, 1, 2, 4
 
 @dataclass(frozen=True)
 class Shape:
-    """Model and batch sizes; caption lengths as in COCO."""
+    """Model and batch sizes; caption lengths as in COCO.
 
-    cell: str
+    A transformer has width `hidden`, and ignores `wordvec`; `regions` of each image are as wide as its feature.
+    """
+
+    decoder: str
     captions: int
     vocab: int
     feature: int = 512
@@ -31,14 +34,20 @@ class Shape:
     deviation: float = 2.0
     shortest: int = 6
     suffix: str = ""
+    layers: int = 1
+    heads: int = 1
+    feed_forward: int = 1
+    regions: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.cell}-{self.captions}-{self.vocab}{self.suffix}"
+        return f"{self.decoder}-{self.captions}-{self.vocab}{self.suffix}"
 
     @property
     def sizes(self) -> Sizes:
-        return Sizes(self.vocab, self.feature, self.wordvec, self.hidden, self.cell)
+        transformer = {"layers": self.layers, "heads": self.heads, "feed_forward": self.feed_forward}
+        sizes = Sizes(self.vocab, self.feature, self.wordvec, self.hidden, self.decoder, **transformer)
+        return replace(sizes, attention="adaptive", region=self.feature) if self.regions else sizes
 
 
 class Batch(NamedTuple):
@@ -67,9 +76,39 @@ FLICKR8K = tuple(
 QUICK = tuple(Shape(cell, 5, 40, 12, 8, 16) for cell in CELLS)
 
 
+TRANSFORMER = Shape("transformer", 64, 1004, hidden=256, layers=2, heads=4, feed_forward=1024)
+"""It has 2.8 M parameters with 1,004 words; lstm-64-1004 has 2.6 M."""
+TRANSFORMERS = (
+    TRANSFORMER,
+    replace(TRANSFORMER, captions=256),
+    replace(TRANSFORMER, vocab=10_000),
+    replace(TRANSFORMER, captions=256, vocab=10_000),
+    replace(TRANSFORMER, regions=49, suffix="-regions"),
+    replace(TRANSFORMER, dropout=Dropout(features=0.1, words=0.1, hidden=0.1, layers=0.1), suffix="-dropout"),
+)
+QUICK_TRANSFORMER = replace(TRANSFORMER, captions=5, vocab=40, feature=12, hidden=16, feed_forward=24)
+
+
 def parameters(shape: Shape) -> Params:
-    """Return initial parameters, the same for every contender."""
-    return initial_params(shape.sizes, np.random.default_rng(1).standard_normal)
+    """Return initial parameters, the same for every contender.
+
+    Vectors of a transformer get noise, because parameters that are all 0 or 1 could be mixed up without an effect.
+    """
+    rng = np.random.default_rng(1)
+    params = initial_params(shape.sizes, rng.standard_normal)
+    if shape.decoder not in CELLS:
+        for w in params.values():
+            if w.ndim == 1:
+                w += 0.1 * rng.standard_normal(w.shape, dtype=w.dtype)
+    return params
+
+
+def regions(shape: Shape) -> SharedRows | None:
+    """Return random regions of each image, if the shape has any."""
+    size = shape.captions, shape.regions, shape.feature
+    return (
+        SharedRows.separate(np.random.default_rng(3).standard_normal(size, dtype=np.float32)) if shape.regions else None
+    )
 
 
 def batch(shape: Shape) -> Batch:

@@ -155,29 +155,37 @@ def _caption(results: Results, name: str) -> str:
 
 
 def _steps(steps: Results) -> Iterator[str]:
-    bfloat16 = any("bfloat16" in race for step in steps.values() for race in step["threads"].values())
-    head = ("captioner", "PyTorch best", "PyTorch eager", "loops", "GEMM floor", "/ best", "/ eager", "loops /")
-    further = ("PyTorch, bfloat16 autocast", "/ bfloat16") if bfloat16 else ()
+    yield _step_table(steps, [shape.key for shape in shapes.COCO], "the first ten")
+
+
+def _step_table(steps: Results, keys: Collection[str], of: str) -> str:
+    """Return the table of training steps, with the geometric means of some of them in its last row."""
+    races = [race for step in steps.values() for part in ("threads", "loops") for race in step[part].values()]
+    loops, bfloat16 = (any(name in race for race in races) for name in ("loops", "bfloat16"))
+    head = ("captioner", "PyTorch best", "PyTorch eager", *["loops"] * loops, "GEMM floor", "/ best", "/ eager")
+    further = (*["loops /"] * loops, *["PyTorch, bfloat16 autocast", "/ bfloat16"] * bfloat16)
 
     def rows() -> Iterator[Row]:
         for key, step in steps.items():
             races = {count: with_best(race) for count, race in step["threads"].items()}
-            took = [times(races, name) for name in ("ours", "best", "torch eager", "floor")]
-            took.insert(3, times(step["loops"], "loops"))
-            compared = [ratios(races, "ours", name) for name in ("best", "torch eager")]
-            last = (times(races, "bfloat16"), ratios(races, "ours", "bfloat16")) if bfloat16 else ()
-            yield key, *took, *compared, ratios(step["loops"], "loops", "ours"), *last
-        cells = [_mean_ratio(steps, *pair) for pair in (("ours", "best"), ("ours", "torch eager"), ("loops", "ours"))]
-        yield "geometric mean of the first ten", *[""] * 5, *cells, *[""] * len(further)
+            took = [times(races, name) for name in ("ours", "best", "torch eager")]
+            took += [times(step["loops"], "loops")] * loops
+            compared = [times(races, "floor"), *(ratios(races, "ours", name) for name in ("best", "torch eager"))]
+            last = [ratios(step["loops"], "loops", "ours")] * loops
+            last += [times(races, "bfloat16"), ratios(races, "ours", "bfloat16")] * bfloat16
+            yield key, *took, *compared, *last
+        cells = [_mean_ratio(steps, keys, "ours", name) for name in ("best", "torch eager")]
+        cells += [_mean_ratio(steps, keys, "loops", "ours")] * loops
+        yield f"geometric mean of {of}", *[""] * (4 + loops), *cells, *[""] * 2 * bfloat16
 
-    yield table(" | ".join(("step, ms", *head, *further)), rows())
+    return table(" | ".join(("step, ms", *head, *further)), rows())
 
 
-def _mean_ratio(steps: Results, ours: str, theirs: str) -> str:
-    """Return the geometric mean of the ratios of COCO's shapes, for each number of threads."""
+def _mean_ratio(steps: Results, keys: Collection[str], ours: str, theirs: str) -> str:
+    """Return the geometric mean of the ratios of these steps, for each number of threads."""
     races: dict[str, list[float]] = {}
-    for shape in shapes.COCO:
-        for count, race in steps.get(shape.key, {}).get("loops" if ours == "loops" else "threads", {}).items():
+    for key in keys:
+        for count, race in steps.get(key, {}).get("loops" if ours == "loops" else "threads", {}).items():
             if {ours, theirs} <= with_best(race).keys():
                 races.setdefault(count, []).append(over(with_best(race), ours, theirs))
     return each((geometric_mean(values) for values in races.values()), ".2f")
@@ -192,6 +200,41 @@ def _decoding(decoding: Results) -> Iterator[str]:
             yield pair(f"{cell}, beam 3 / greedy, 1,000 images, ms", measured["threads"], "ours beam 3", "ours")
 
     yield table("decoding | captioner | other | ratio", rows())
+
+
+def _transformer(results: Results) -> Iterator[str]:
+    """Yield the table of training steps, that of decoding, and that of words per second beside the LSTM."""
+    steps, decoding = results["steps"], results["decoding"]
+    yield _step_table(steps, steps, "all")
+    counts = [key for key in decoding if key.isdigit()]
+
+    def decoded() -> Iterator[Row]:
+        for method, name in (("greedy", ""), ("beam 5", " beam 5")):
+            for count in counts:
+                title = f"{method}, {'one image' if count == '1' else f'{count} images'} / PyTorch, ms"
+                yield pair(title, decoding[count], f"ours{name}", f"torch{name}")
+
+    def words() -> Iterator[Row]:
+        for key, step in steps.items():
+            sizes = (f"{results['parameters'][key][name] / 1e6:.1f} M" for name in ("transformer", "lstm"))
+            yield f"training, {key}", *sizes, *beside(step["threads"], step["words"])
+        for count in counts:
+            for method, name in (("greedy", ""), ("beam 5", " beam 5")):
+                yield (
+                    f"{method}, {count} images",
+                    "",
+                    "",
+                    *beside(decoding[count], int(count) * decoding["words"], name),
+                )
+
+    def beside(races: Results, count: float, name: str = "") -> Row:
+        """Return the words per second of both, and the ratio."""
+        ours, lstm = f"ours{name}", f"lstm{name}"
+        each_of = (each((count / race[who]["median"] for race in races.values()), ",.0f") for who in (ours, lstm))
+        return *each_of, ratios(races, lstm, ours)
+
+    yield table("decoding | captioner | PyTorch | ratio", decoded())
+    yield table("words/s | parameters | of the LSTM | transformer | LSTM | transformer / LSTM", words())
 
 
 def _epochs(epoch: Results) -> Iterator[str]:
@@ -267,6 +310,7 @@ def _growth(growth: Results) -> Iterator[str]:
 TABLES = {
     "steps": Table("Training steps", "one / two threads", _steps),
     "decoding": Table("Decoding", "one / two threads", _decoding),
+    "transformer": Table("Transformer", "one / two threads", _transformer),
     "epochs": Table("A whole epoch", "one thread", _epochs),
     "features": Table("Reading features", "one thread", _features),
     "streaming": Table("Features larger than the memory budget", "one thread", _streaming),
@@ -285,11 +329,13 @@ PAGE = "docs/performance.md"
 
 
 def render_page(every: Sequence[Results]) -> str:
-    """Return all tables of the first CPU, which was measured last, and those of the training steps of the others."""
+    """Return the tables of every benchmark on the CPU that was measured last with it, and all training steps."""
     parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
+    tabled: set[str] = set()
     for results in every:
-        tabled = render(results, None if results is every[0] else ("steps",))
-        parts.append(f"### {results['kind']}\n\n{tabled}")
+        names = {name for name in results["measured"] if name == "steps" or name not in tabled}
+        parts.append(f"### {results['kind']}\n\n{render(results, names)}")
+        tabled |= names
     return "\n\n".join(parts)
 
 

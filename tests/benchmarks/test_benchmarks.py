@@ -62,7 +62,7 @@ def test_a_wrong_option_ends_before_anything_is_measured(
 
 
 def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run replaces its own benchmarks on its CPU; the page has all tables of the CPU that was measured last."""
+    """A run replaces its own benchmarks on its CPU; the page has each table of the CPU that was measured last."""
     monkeypatch.setattr(program, "ROOT", tmp_path)
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "docs").mkdir()
@@ -83,7 +83,8 @@ def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pyte
             file = tmp_path / "benchmarks" / "results-amd.json"
             file.write_text(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
         assert CliRunner().invoke(program.main, only, catch_exceptions=False).exit_code == 0
-        assert [text in page.read_text() for text in ("first growth", f"{value} steps")] == [kind == "amd", True]
+        assert f"{value} steps" in page.read_text()
+        assert page.read_text().count("first growth") == 1, "also if another CPU was measured last"
     intel, amd = results.load_all(tmp_path / "benchmarks")
     assert (amd["steps"], amd["growth"], intel["steps"]) == ("second steps", "first growth", "third steps")
     assert page.read_text().startswith("before\n")

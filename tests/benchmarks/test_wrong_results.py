@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from benchmarks import checks, decoding, loops, shapes, steps
-from benchmarks.ours import Floor
+from benchmarks.ours import Floor, TransformerFloor
 from benchmarks.session import Session
 from benchmarks.timing import Timer
 from captioner.arrays import Params
 from captioner.layers.dropout import Dropout
 
-SHAPE = shapes.QUICK[0]
+SHAPE, TRANSFORMER = shapes.QUICK[0], replace(shapes.QUICK_TRANSFORMER, regions=3)
 FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
+TRANSFORMER_FLOAT32 = [name for name in FLOAT32 if name not in steps.RECURRENT_ONLY]
 
 FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
     "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
@@ -32,16 +33,16 @@ FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace the return value of one method of one contender."""
-    makers = steps.learners(Session.has_torch)
+    learners = steps.learners
 
     def change(contender: str, method: str, fault: Callable[[Any], Any]) -> None:
         def make(*arguments: Any) -> Any:
-            learner = makers[contender](*arguments)
+            learner = learners(Session.has_torch)[contender](*arguments)
             true = getattr(learner, method)
             setattr(learner, method, lambda: fault(true()))
             return learner
 
-        monkeypatch.setattr(steps, "learners", lambda with_torch, threads: makers | {contender: make})
+        monkeypatch.setattr(steps, "learners", lambda *arguments: learners(*arguments) | {contender: make})
         monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
 
     return change
@@ -58,6 +59,35 @@ def test_a_wrong_loss_or_gradient_is_not_timed(
     plant(contender, "gradients", lambda true: fault(*true))
     with pytest.raises(checks.WrongResultError):
         steps.measure_shape(session, SHAPE)
+
+
+@pytest.mark.parametrize("name", ["W_region", "null", "layer0_self_b", "layer1_cross_W", "gamma"])
+@pytest.mark.parametrize("contender", TRANSFORMER_FLOAT32)
+def test_a_wrong_gradient_of_a_transformer_is_not_timed(
+    contender: str, name: str, session: Session, plant: Callable[..., None]
+) -> None:
+    plant(contender, "gradients", lambda true: (true[0], true[1] | {name: true[1][name] * 1.001}))
+    with pytest.raises(checks.WrongResultError, match=f"{contender}: gradient of {name}"):
+        steps.measure_shape(session, TRANSFORMER)
+
+
+@pytest.mark.parametrize("fault", ["norms", "activation", "heads"])
+def test_another_transformer_is_not_timed(fault: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    models = pytest.importorskip("benchmarks.torch_models")
+    monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
+    if fault == "norms":
+        for name, other in (("gamma1", "gamma2"), ("gamma2", "gamma1")):
+            monkeypatch.setitem(models.LAYER, name, {**models.LAYER}[other])
+    elif fault == "activation":
+        true = models.gelu
+        monkeypatch.setattr(models, "gelu", lambda x, approximate: true(x))
+    else:
+        build = models.MODELS["transformer"]
+        wrong = lambda shape, params: build(replace(shape, heads=2), params)  # noqa: E731
+        monkeypatch.setitem(models.MODELS, "transformer", wrong)
+    with pytest.raises(checks.WrongResultError, match="torch"):
+        steps.measure_shape(session, TRANSFORMER)
 
 
 @pytest.mark.parametrize("fault", [*FAULTS][1:], ids=str)
@@ -90,8 +120,8 @@ def test_a_contender_that_does_not_update_is_detected(session: Session, monkeypa
 
 def test_gates_in_another_order_are_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    torch_peer = pytest.importorskip("benchmarks.torch_peer")
-    monkeypatch.setitem(torch_peer.LAYERS, "lstm", (torch_peer.LAYERS["lstm"][0], [0, 1, 2, 3]))
+    models = pytest.importorskip("benchmarks.torch_models")
+    monkeypatch.setitem(models.LAYERS, "lstm", (models.LAYERS["lstm"][0], [0, 1, 2, 3]))
     with pytest.raises(checks.WrongResultError, match="torch"):
         steps.measure_shape(session, SHAPE)
 
@@ -122,8 +152,11 @@ def test_scores_of_missing_captions_are_not_compared() -> None:
             checks.same_scores("beam", scores, np.array([[wrong, 0.0]]))
 
 
+@pytest.mark.parametrize("shape", [SHAPE, shapes.QUICK_TRANSFORMER], ids=lambda shape: shape.decoder)
 @pytest.mark.parametrize("decoder", ["ours", "ours beam 3", "ours beam 5"])
-def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_decoder_is_not_timed(
+    decoder: str, shape: shapes.Shape, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
     true = decoding.decoders
 
@@ -135,12 +168,20 @@ def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatc
     monkeypatch.setattr(decoding, "decoders", wrong)
     monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
     with pytest.raises(checks.WrongResultError, match=decoder):
-        decoding.measure_cell(session, SHAPE)
+        decoding.measure_shape(session, shape, {"image": 1})
 
 
-@pytest.mark.parametrize("cell", shapes.CELLS)
-def test_decoded_captions_have_the_lengths_of_coco(cell: str) -> None:
-    shape = shapes.Shape(cell, 200, 300, 64, 64, 128)
+def test_beams_with_the_cache_of_others_are_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    models = pytest.importorskip("benchmarks.torch_models")
+    monkeypatch.setattr(models.Transformer, "take", lambda self, state, rows: state)
+    with pytest.raises(checks.WrongResultError, match="torch beam 5"):
+        decoding.measure_shape(session, shapes.QUICK_TRANSFORMER, {"image": 1})
+
+
+@pytest.mark.parametrize("decoder", [*shapes.CELLS, "transformer"])
+def test_decoded_captions_have_the_lengths_of_coco(decoder: str) -> None:
+    shape = shapes.Shape(decoder, 200, 300, 64, 64, 128, heads=4)
     images = shapes.batch(shape).features
     tokens, _ = decoding.decoders(shape, decoding.caption_parameters(shape, images))["ours"](images)
     lengths = (tokens != shapes.NULL).sum(axis=2)
@@ -159,9 +200,14 @@ def test_training_captions_have_the_lengths_of_coco() -> None:
     assert (batch.captions[np.arange(256), lengths - 1] == shapes.END).all()
 
 
-@pytest.mark.parametrize("contender", [name for name in FLOAT32 if name != "loops"])
-def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender: str) -> None:
-    shape = replace(SHAPE, dropout=Dropout(0.2, 0.5, 0.5))
+@pytest.mark.parametrize(
+    ("contender", "shape"),
+    [
+        *((name, replace(SHAPE, dropout=Dropout(0.2, 0.5, 0.5))) for name in FLOAT32 if name != "loops"),
+        *((name, replace(TRANSFORMER, dropout=Dropout(layers=0.1))) for name in TRANSFORMER_FLOAT32),
+    ],
+)
+def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender: str, shape: shapes.Shape) -> None:
     learner = steps.learners(Session.has_torch)[contender](shape, shapes.parameters(shape), shapes.batch(shape))
     whole = learner.gradients()[0]
     assert learner.gradients()[0] == whole
@@ -184,3 +230,22 @@ def test_the_gemm_floor_computes_the_products_of_a_step_and_stays_finite() -> No
     np.testing.assert_allclose(results[0]["dh_prev"], floor.da @ params["Wh"].T, rtol=1e-4, atol=1e-5)
     shapes_out = {name.removeprefix("d"): a.shape for name, a in results[0].items() if name.startswith("dW")}
     assert shapes_out == {name: params[name].shape for name in ("W_proj", "Wx", "Wh", "W_vocab")}
+
+
+def test_the_floor_of_a_transformer_has_the_products_of_each_matrix() -> None:
+    params, batch = shapes.parameters(TRANSFORMER), shapes.batch(TRANSFORMER)
+    floor = TransformerFloor(TRANSFORMER, params, batch)
+    floor.step()
+    matrices = {name: w for name, w in params.items() if w.ndim == 2 and name != "W_embed"}
+    assert sum(W.size for _, W, *_ in floor.products) == sum(w.size for w in matrices.values())
+    rows = [len(x) for x, *_ in floor.products]
+    assert rows.count(5) == 1, "one of the image features"
+    assert rows.count(5 * 3) == 1, "one of the regions"
+    assert rows.count(5 * 4 + 1) == TRANSFORMER.layers, "keys and values of the memory"
+    assert rows.count(batch.words) == len(rows) - 2 - TRANSFORMER.layers
+    for x, W, dy, y, dW, *dx in floor.products:
+        np.testing.assert_allclose(y, x @ W, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(dW, x.T @ dy, rtol=1e-4, atol=1e-5)
+        assert bool(dx) == (len(x) not in (5, 5 * 3))
+        for out in dx:
+            np.testing.assert_allclose(out, dy @ W.T, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,288 @@
+"""The same models in PyTorch, initialized with captioner's parameters: nn.LSTM, nn.RNN and nn.TransformerDecoder."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, gelu, linear
+
+from benchmarks.shapes import Shape
+from captioner.arrays import Array, Params
+from captioner.layers.positions import sinusoids
+
+State: TypeAlias = Any
+"""What a model keeps of the words before."""
+
+
+class Images(NamedTuple):
+    """Features (N, F), and regions (N, L, R) if the model attends to them."""
+
+    features: Tensor
+    regions: Tensor | None = None
+
+
+class Model(nn.Module, ABC):
+    """What the models share. `names` has PyTorch's name of each parameter of captioner.
+
+    Matrices are transposed, except the word vectors.
+    """
+
+    def __init__(self, shape: Shape, width: int, names: Mapping[str, str]) -> None:
+        super().__init__()
+        self.shape, self.names = shape, names
+        self.embed = nn.Embedding(shape.vocab, width)
+        self.project = nn.Linear(shape.feature, shape.hidden)
+        self.vocab = nn.Linear(shape.hidden, shape.vocab)
+
+    def load(self, params: Params) -> None:
+        """Copy captioner's parameters."""
+        with torch.no_grad():
+            for name, theirs in self.names.items():
+                self.get_parameter(theirs).copy_(torch.from_numpy(_turn(name, self.swap(name, params[name]))))
+
+    def gradients(self) -> Params:
+        """Return the gradients under captioner's names."""
+        grads = {name: self.get_parameter(theirs).grad for name, theirs in self.names.items()}
+        return {n: self.swap(n, _turn(n, grad.numpy())).copy() for n, grad in grads.items() if grad is not None}
+
+    def swap(self, name: str, array: Array) -> Array:
+        """Convert between captioner's and PyTorch's order of columns."""
+        return array
+
+    def drop(self, x: Tensor, rate: float) -> Tensor:
+        return dropout(x, rate) if self.training and rate else x
+
+    def words(self, ids: Tensor) -> Tensor:
+        return self.drop(self.embed(ids), self.shape.dropout.words)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        return torch.as_tensor(self.vocab(self.drop(hidden, self.shape.dropout.hidden)))
+
+    def projected(self, features: Tensor) -> Tensor:
+        return torch.as_tensor(self.project(self.drop(features, self.shape.dropout.features)))
+
+    @abstractmethod
+    def hidden(self, images: Images, ids: Tensor) -> Tensor:
+        """Compute the outputs of the decoder at all words.
+
+        Shapes: ids (N, T) -> (N, T, H).
+        """
+
+    @abstractmethod
+    def start(self, images: Images, width: int = 1) -> State:
+        """Return the state before the first word, with `width` rows for each image."""
+
+    @abstractmethod
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        """Feed one word per row.
+
+        Shapes: words (R,) -> (R, H).
+        """
+
+    @abstractmethod
+    def take(self, state: State, rows: Tensor) -> State:
+        """Select rows of a state, each of the same image as the row in its place."""
+
+
+def _turn(name: str, array: Array) -> Array:
+    return array if name == "W_embed" else array.T
+
+
+LAYERS = {"rnn": (nn.RNN, [0]), "lstm": (nn.LSTM, [0, 1, 3, 2])}
+"""PyTorch's layer of every cell, and the order of its gates: i, f, g, o where captioner has i, f, o, g."""
+SHARED = {
+    "W_embed": "embed.weight",
+    "W_proj": "project.weight",
+    "b_proj": "project.bias",
+    "W_vocab": "vocab.weight",
+    "b_vocab": "vocab.bias",
+}
+RECURRENT = {"Wx": "rnn.weight_ih_l0", "Wh": "rnn.weight_hh_l0", "b": "rnn.bias_ih_l0"}
+"""PyTorch's names of the parameters that all models have, and of those of a cell."""
+
+
+class Recurrent(Model):
+    """Image -> h0, words -> embedding -> nn.LSTM or nn.RNN."""
+
+    def __init__(self, shape: Shape, params: Params) -> None:
+        super().__init__(shape, shape.wordvec, SHARED | RECURRENT)
+        self.rnn = LAYERS[shape.decoder][0](shape.wordvec, shape.hidden, batch_first=True)
+        self.load(params)
+        nn.init.zeros_(self.rnn.bias_hh_l0)  # captioner has one bias
+
+    def swap(self, name: str, array: Array) -> Array:
+        """Convert between the two gate orders; the permutation is its own inverse."""
+        if name not in ("Wx", "Wh", "b"):
+            return array
+        gates = array.reshape(*array.shape[:-1], -1, self.shape.hidden)
+        return gates[..., LAYERS[self.shape.decoder][1], :].reshape(array.shape)
+
+    def first(self, features: Tensor) -> State:
+        h0 = self.projected(features)[None]
+        return (h0, torch.zeros_like(h0)) if isinstance(self.rnn, nn.LSTM) else h0
+
+    def hidden(self, images: Images, ids: Tensor) -> Tensor:
+        return torch.as_tensor(self.rnn(self.words(ids), self.first(images.features))[0])
+
+    def start(self, images: Images, width: int = 1) -> State:
+        return self.first(images.features.repeat_interleave(width, dim=0))
+
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, state = self.rnn(self.words(words[:, None]), state)
+        return hidden[:, 0], state
+
+    def take(self, state: State, rows: Tensor) -> State:
+        return tuple(s[:, rows] for s in state) if isinstance(state, tuple) else state[:, rows]
+
+
+LAYER = {
+    **{
+        f"{ours}_{name}": f"{theirs}.{parameter}"
+        for ours, theirs in (("self", "self_attn"), ("cross", "multihead_attn"))
+        for name, parameter in {
+            "W": "in_proj_weight",
+            "b": "in_proj_bias",
+            "Wo": "out_proj.weight",
+            "bo": "out_proj.bias",
+        }.items()
+    },
+    **{f"{name}{i}": f"linear{i}.{kind}" for i in (1, 2) for name, kind in (("W", "weight"), ("b", "bias"))},
+    **{f"{name}{i}": f"norm{i}.{kind}" for i in (1, 2, 3) for name, kind in (("gamma", "weight"), ("beta", "bias"))},
+}
+"""PyTorch's name of each parameter of a transformer's layer."""
+
+
+class Cache(NamedTuple):
+    """The number of words read, the keys and values of words, and those of each image's memory, by layer.
+
+    Shapes: words (layers, 2, R, heads, T, d), memory of each layer k, v (N, heads, M, d).
+    """
+
+    count: int
+    words: Tensor
+    memory: list[tuple[Tensor, Tensor]]
+
+
+class Transformer(Model):
+    """Words -> embedding and sinusoidal positions -> nn.TransformerDecoder; pre-norm, with GELU in its tanh form.
+
+    The memory is the projected regions, if any, the projected feature, and a null row. Decoding is written from the
+    modules, because nn.TransformerDecoder has no cache of keys and values.
+    """
+
+    positions: Tensor
+    mask: Tensor
+
+    def __init__(self, shape: Shape, params: Params) -> None:
+        width = shape.hidden
+        layers = {
+            f"layer{i}_{ours}": f"decoder.layers.{i}.{theirs}"
+            for i in range(shape.layers)
+            for ours, theirs in LAYER.items()
+        }
+        regions = {"W_region": "region.weight", "b_region": "region.bias"} if shape.regions else {}
+        final = {"null": "null", "gamma": "decoder.norm.weight", "beta": "decoder.norm.bias"}
+        super().__init__(shape, width, {**SHARED, **regions, **layers, **final})
+        layer = nn.TransformerDecoderLayer(
+            width,
+            shape.heads,
+            shape.feed_forward,
+            shape.dropout.layers,
+            partial(gelu, approximate="tanh"),
+            batch_first=True,
+            norm_first=True,
+        )
+        # captioner has dropout of the outputs of sublayers only
+        layer.self_attn.dropout = layer.multihead_attn.dropout = layer.dropout.p = 0.0
+        self.decoder = nn.TransformerDecoder(layer, shape.layers, nn.LayerNorm(width))
+        self.null = nn.Parameter(torch.empty(width))
+        if shape.regions:
+            self.region = nn.Linear(shape.feature, width)
+        self.load(params)
+        length = shape.columns - 1
+        self.register_buffer("positions", torch.from_numpy(sinusoids(length, width)).float())
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length))
+
+    def memory(self, images: Images) -> Tensor:
+        """Return the memory of each image.
+
+        Shapes: -> (N, M, E).
+        """
+        feature = self.projected(images.features)[:, None]
+        rows = [feature, self.null.expand_as(feature)]
+        if images.regions is not None:
+            rows.insert(0, self.region(self.drop(images.regions, self.shape.dropout.regions)))
+        return torch.cat(rows, dim=1)
+
+    def inputs(self, ids: Tensor, positions: Tensor) -> Tensor:
+        return self.words(ids) * math.sqrt(self.shape.hidden) + positions
+
+    def hidden(self, images: Images, ids: Tensor) -> Tensor:
+        count = ids.shape[1]
+        x = self.inputs(ids, self.positions[:count])
+        mask = self.mask[:count, :count]
+        return torch.as_tensor(self.decoder(x, self.memory(images), tgt_mask=mask, tgt_is_causal=True))
+
+    def start(self, images: Images, width: int = 1) -> State:
+        memory, size = self.memory(images), self.shape.hidden
+        pairs = []
+        for layer in self.decoder.layers:
+            attention = layer.multihead_attn
+            projected = linear(memory, attention.in_proj_weight[size:], attention.in_proj_bias[size:])
+            k, v = (self._heads(a).contiguous() for a in projected.chunk(2, dim=2))
+            pairs.append((k, v))
+        rows, heads = len(images.features) * width, self.shape.heads
+        words = torch.empty(self.shape.layers, 2, rows, heads, len(self.positions), size // heads)
+        return Cache(0, words, pairs)
+
+    def _heads(self, a: Tensor) -> Tensor:
+        """Shapes: (N, T, E) -> (N, heads, T, d)."""
+        return a.unflatten(2, (self.shape.heads, -1)).transpose(1, 2)
+
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        count, cache, memory = state
+        x, size = self.inputs(words, self.positions[count]), self.shape.hidden
+        for layer, (keys, values), pair in zip(self.decoder.layers, cache, memory, strict=True):
+            attention = layer.self_attn
+            projected = linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
+            q, k, v = (self._heads(a) for a in projected[:, None].chunk(3, dim=2))
+            keys[:, :, count : count + 1], values[:, :, count : count + 1] = k, v
+            context = attend(q, keys[:, :, : count + 1], values[:, :, : count + 1])
+            x = x + attention.out_proj(context.reshape(x.shape))
+            attention = layer.multihead_attn
+            projected = linear(layer.norm2(x), attention.in_proj_weight[:size], attention.in_proj_bias[:size])
+            # the beams of an image attend together
+            context = attend(self._heads(projected.unflatten(0, (len(pair[0]), -1))), *pair)
+            x = x + attention.out_proj(context.transpose(1, 2).reshape(x.shape))
+            x = x + layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))
+        return torch.as_tensor(self.decoder.norm(x)), Cache(count + 1, cache, memory)
+
+    def take(self, state: State, rows: Tensor) -> State:
+        count, cache, memory = state
+        words = torch.empty_like(cache)
+        words[..., :count, :] = cache[..., :count, :].index_select(2, rows)
+        return Cache(count, words, memory)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend to the rows of a cache; `scaled_dot_product_attention` takes longer for few queries.
+
+    Shapes: q (N, heads, S, d), k, v (N, heads, T, d) -> (N, heads, S, d).
+    """
+    return torch.softmax(q @ k.transpose(2, 3) * q.shape[3] ** -0.5, dim=3) @ v
+
+
+MODELS: Mapping[str, type[Recurrent | Transformer]] = {
+    **dict.fromkeys(LAYERS, Recurrent),
+    "transformer": Transformer,
+}
+
+
+def build(shape: Shape, params: Params) -> Model:
+    return MODELS[shape.decoder](shape, params)
