@@ -1,5 +1,7 @@
 """Run every example in the help, the README and the guides."""
 
+import contextlib
+import io
 import math
 import re
 import runpy
@@ -19,7 +21,9 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.inference.restore import build_sizes
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+COURSE = sorted(ROOT.glob("docs/course/*.md"))
+GUIDES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*GUIDES, *COURSE]
 every_page = pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
 
 
@@ -86,7 +90,7 @@ def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run
-@every_page
+@pytest.mark.parametrize("page", GUIDES, ids=[path.name for path in GUIDES])
 def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
     if page.name in ("README.md", "models.md", "export.md"):
         sandbox.provide_run(Path("runs/birds"))
@@ -101,6 +105,23 @@ def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbo
         if "import torch" in block and find_spec("torch") is None:
             continue
         exec(compile(block, f"{page.name}, python block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", COURSE, ids=[path.name for path in COURSE])
+def test_a_text_block_of_a_lesson_is_what_the_python_block_before_it_prints(page: Path, sandbox: Sandbox) -> None:
+    names: dict[str, Any] = {}
+    for code, expected in re.findall(
+        r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", page.read_text(), re.MULTILINE | re.DOTALL
+    ):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, page.name, "exec"), names)
+        assert without_rounding(printed.getvalue().rstrip()) == without_rounding(expected.rstrip())
+
+
+def without_rounding(text: str) -> str:
+    """Mask the digits of numbers below 1e-6: they are rounding, which differs between machines."""
+    return re.sub(r"\d\.\de-(0[7-9]|[1-9]\d)", "#.#e-##", text)
 
 
 @every_page
