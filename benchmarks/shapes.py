@@ -82,7 +82,6 @@ TRANSFORMERS = (
     TRANSFORMER,
     replace(TRANSFORMER, captions=256),
     replace(TRANSFORMER, vocab=10_000),
-    replace(TRANSFORMER, captions=256, vocab=10_000),
     replace(TRANSFORMER, regions=49, suffix="-regions"),
     replace(TRANSFORMER, dropout=Dropout(features=0.1, words=0.1, hidden=0.1, layers=0.1), suffix="-dropout"),
 )
