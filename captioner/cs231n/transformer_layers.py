@@ -15,7 +15,7 @@ from captioner.arrays import Array, Params
 from captioner.layers.affine import temporal_affine_backward, temporal_affine_forward
 from captioner.layers.feed_forward import feed_forward_backward, feed_forward_forward, relu
 from captioner.layers.layer_norm import EPSILON, layer_norm_backward, layer_norm_forward
-from captioner.layers.multi_head_attention import attend, attend_backward
+from captioner.layers.multi_head_attention import dot_product_attention, dot_product_attention_backward
 from captioner.layers.positions import sinusoids
 
 __all__ = [
@@ -76,7 +76,8 @@ def multi_head_attention_forward(
     inputs = dict(zip("qkv", (query, key, value), strict=True))
     projected = {x: temporal_affine_forward(a, params[f"W{x}"], params[f"b{x}"]) for x, a in inputs.items()}
     q, k, v = (out for out, _ in projected.values())
-    context, weights = attend(q, k, v, num_heads, mask)
+    bias = None if mask is None else np.where(mask, 0, -np.inf).astype(q.dtype)
+    context, weights = dot_product_attention(q, k, v, num_heads, bias)
     out, output = temporal_affine_forward(context, params["Wo"], params["bo"])
     return out, ({x: cache for x, (_, cache) in projected.items()}, (q, k, v, weights), output)
 
@@ -89,7 +90,9 @@ def multi_head_attention_backward(dout: Array, cache: Any) -> tuple[Array, Array
     projections, attention, output = cache
     dcontext, dWo, dbo = temporal_affine_backward(dout, output)
     grads, dinputs = {"Wo": dWo, "bo": dbo}, []
-    for (x, projection), d in zip(projections.items(), attend_backward(dcontext, *attention), strict=True):
+    for (x, projection), d in zip(
+        projections.items(), dot_product_attention_backward(dcontext, *attention), strict=True
+    ):
         dinput, grads[f"W{x}"], grads[f"b{x}"] = temporal_affine_backward(d, projection)
         dinputs.append(dinput)
     dquery, dkey, dvalue = dinputs

@@ -31,7 +31,7 @@ attend (q, pairs, row_shape, word_shape, joined_shape, halves, root_of_head) => 
     contexts = MatMul(weights, v_heads)
     context = Reshape(contexts, joined_shape)
 }"""
-ACTIVATIONS: Mapping[str, str] = {
+ACTIVATION_NODES: Mapping[str, str] = {
     "relu": """
 activation (a, linear, cubic, half) => (out) {
     out = Relu(a)
@@ -185,5 +185,5 @@ def weights(p: Params, sizes: Sizes) -> Params:
 
 
 TRANSFORMER = Parts(
-    states, constants, start_nodes, step_nodes, lambda sizes: (ATTEND, ACTIVATIONS[sizes.activation]), weights
+    states, constants, start_nodes, step_nodes, lambda sizes: (ATTEND, ACTIVATION_NODES[sizes.activation]), weights
 )

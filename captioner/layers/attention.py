@@ -52,9 +52,10 @@ class RowGroups(NamedTuple):
 
         Shapes: x (P, D) -> (M, width, D).
         """
-        out = np.zeros((len(self.bounds) - 1, self.width, x.shape[1]), x.dtype)
-        out.reshape(-1, x.shape[1])[self.place] = x
-        return out
+        groups = len(self.bounds) - 1
+        out = np.zeros((groups * self.width, x.shape[1]), x.dtype)
+        out[self.place] = x
+        return out.reshape(groups, self.width, x.shape[1])
 
     def unpad(self, padded: Array) -> Array:
         """Gather the rows of a padded array in sorted order.

@@ -14,7 +14,7 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 Activation: TypeAlias = Callable[[Array, Array | None], None]
 """`activation(a, derivative)` replaces a by f(a), and writes f'(a) into `derivative` unless it is None."""
 
-BLOCK = 64
+ACTIVATED_ROWS = 64
 """Rows whose activations are computed at a time, so that they stay in the CPU cache over all passes."""
 
 
@@ -54,6 +54,17 @@ ACTIVATIONS: Mapping[str, Activation] = {"relu": relu, "gelu": gelu}
 """All activations by config name."""
 
 
+def activate(a: Array, bias: Array, activation: Activation, derivative: Array | None = None) -> None:
+    """Replace a by f(a + bias), and write f'(a + bias) into `derivative` unless it is None.
+
+    Shapes: a, derivative (P, J), bias (J,).
+    """
+    for first in range(0, len(a), ACTIVATED_ROWS):
+        block = slice(first, first + ACTIVATED_ROWS)
+        a[block] += bias
+        activation(a[block], None if derivative is None else derivative[block])
+
+
 class FeedForwardCache(NamedTuple):
     """Shapes: x (P, E), hidden f(a), derivative f'(a) (P, J), which is None if it was not saved."""
 
@@ -85,10 +96,7 @@ def feed_forward_forward(
     def work(worker: int) -> None:
         shard = shards[worker]
         np.matmul(x[shard], W1, out=hidden[shard])
-        for first in range(shard.start, shard.stop, BLOCK):
-            block = slice(first, min(first + BLOCK, shard.stop))
-            hidden[block] += b1
-            activation(hidden[block], None if derivative is None else derivative[block])
+        activate(hidden[shard], b1, activation, None if derivative is None else derivative[shard])
         np.matmul(hidden[shard], W2, out=out[shard])
         out[shard] += b2
 

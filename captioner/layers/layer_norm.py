@@ -21,6 +21,31 @@ class LayerNormCache(NamedTuple):
     gamma: Array
 
 
+def _normalize(x: Array, eps: float, out: Array) -> Array:
+    """Write x̂ into `out`, and return 1 / σ.
+
+    Shapes: x (P, E) -> (P, 1).
+    """
+    width = x.shape[1]
+    mean = np.full((width, 1), 1 / width, x.dtype)  # a product with it is faster than the mean of short rows
+    np.subtract(x, x @ mean, out=out)
+    scale: Array = 1 / np.sqrt(np.einsum("pe,pe->p", out, out)[:, None] / width + eps)
+    out *= scale
+    return scale
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = EPSILON) -> Array:
+    """Compute `layer_norm_forward` without a cache.
+
+    Shapes: x (P, E), gamma, beta (E,) -> (P, E).
+    """
+    out = np.empty_like(x)
+    _normalize(x, eps, out)
+    out *= gamma
+    out += beta
+    return out
+
+
 def layer_norm_forward(
     x: Array, gamma: Array, beta: Array, eps: float = EPSILON, pool: ThreadPool = SERIAL
 ) -> tuple[Array, LayerNormCache]:
@@ -29,19 +54,14 @@ def layer_norm_forward(
     Shapes: x (..., E), gamma, beta (E,) -> out like x.
     Source: Ba et al. 2016, "Layer Normalization", section 3.
     """
-    width = len(gamma)
-    rows = x.reshape(-1, width)
-    mean = np.full((width, 1), 1 / width, x.dtype)  # a product with it is faster than the mean of short rows
+    rows = x.reshape(-1, len(gamma))
     normalized, out, scale = np.empty_like(rows), np.empty_like(rows), np.empty((len(rows), 1), x.dtype)
     shards = pool.shards(len(rows))
 
     def work(worker: int) -> None:
         shard = shards[worker]
-        centred = np.subtract(rows[shard], rows[shard] @ mean, out=normalized[shard])
-        variance = np.einsum("pe,pe->p", centred, centred) / width
-        scale[shard, 0] = 1 / np.sqrt(variance + eps)
-        centred *= scale[shard]
-        np.multiply(centred, gamma, out=out[shard])
+        scale[shard] = _normalize(rows[shard], eps, normalized[shard])
+        np.multiply(normalized[shard], gamma, out=out[shard])
         out[shard] += beta
 
     pool.map(work)

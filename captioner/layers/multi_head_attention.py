@@ -19,38 +19,47 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from captioner.arrays import Array
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
-BLOCK = 8
+PADDED_GROUPS = 8
 """Groups that are padded at a time: few enough for the CPU cache, and sorted groups need little padding."""
 
 
-def attend(
-    q: Array, k: Array, v: Array, heads: int, mask: Array | None = None, out: Array | None = None
-) -> tuple[Array, Array]:
-    """Compute the contexts c and the weights α of all heads; `mask` is true where attention is allowed.
+def dot_product_attention(q: Array, k: Array, v: Array, heads: int, bias: Array | None = None) -> tuple[Array, Array]:
+    """Compute the contexts c and the weights α of all heads; `bias` is added to the scores, -inf to masked ones.
 
-    Shapes: q (G, S, E), k, v (G, T, E), mask (S, T) -> c (G, S, E), α (G, heads, S, T).
+    Shapes: q (G, S, E), k, v (G, T, E), bias like α or broadcast to it -> c (G, S, E), α (G, heads, S, T).
     """
     queries, keys, values = (split_heads(a, heads) for a in (q, k, v))
     weights = queries @ keys.swapaxes(2, 3)
     weights *= weights.dtype.type(1 / math.sqrt(queries.shape[3]))
-    if mask is not None:
-        weights += np.where(mask, weights.dtype.type(0), weights.dtype.type(-np.inf))
+    if bias is not None:
+        weights += bias
     weights -= weights.max(axis=3, keepdims=True)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=3, keepdims=True)
-    context = np.empty(q.shape, q.dtype) if out is None else out
+    context = np.empty(q.shape, q.dtype)
     np.matmul(weights, values, out=split_heads(context, heads))
     return context, weights
 
 
-def attend_backward(dc: Array, q: Array, k: Array, v: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Compute the gradients of `attend`:
+def causal_bias(steps: int, dtype: DTypeLike) -> Array:
+    """Return the bias of scores with which each row attends to itself and earlier rows.
+
+    Shapes: -> (S, S).
+    """
+    return np.where(np.tri(steps, dtype=bool), 0, -np.inf).astype(dtype)
+
+
+def dot_product_attention_backward(
+    dc: Array, q: Array, k: Array, v: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    """Compute the gradients of `dot_product_attention`:
 
     dv = αᵀ dc,   dα = dc vᵀ,   de = α (dα - Σ_t α_t dα_t) / sqrt(d),   dq = de k,   dk = deᵀ q
 
@@ -103,20 +112,20 @@ class Block(NamedTuple):
 
 def blocks(table: Array) -> Iterator[tuple[slice, Array, Array]]:
     """Split the groups of a table into blocks with rows, each as wide as its longest group."""
-    for first in range(0, len(table), BLOCK):
-        groups = slice(first, first + BLOCK)
+    for first in range(0, len(table), PADDED_GROUPS):
+        groups = slice(first, first + PADDED_GROUPS)
         is_row = table[groups] >= 0
         longest = int(is_row.sum(axis=1).max())
         if longest:
             yield groups, table[groups, :longest], is_row[:, :longest]
 
 
-class AttentionCache(NamedTuple):
+class MultiHeadCache(NamedTuple):
     """`pairs` are the keys and values [k, v]: of the rows of x, or of those of the memory."""
 
     x: Array
     memory: Array | None
-    slots: Array
+    memory_table: Array
     queries: Array
     pairs: Array
     blocks: list[Block]
@@ -129,7 +138,7 @@ class AttentionCache(NamedTuple):
 
         Shapes: -> (P, T).
         """
-        out = np.zeros((len(self.x), self.slots.shape[1]), self.x.dtype)
+        out = np.zeros((len(self.x), self.memory_table.shape[1]), self.x.dtype)
         for _, rows, is_row, weights in self.blocks:
             out[rows[is_row]] = weights.mean(axis=1)[is_row]
         return out
@@ -137,7 +146,7 @@ class AttentionCache(NamedTuple):
 
 def self_attention_forward(
     x: Array, table: Array, W: Array, b: Array, Wo: Array, bo: Array, heads: int, pool: ThreadPool = SERIAL
-) -> tuple[Array, AttentionCache]:
+) -> tuple[Array, MultiHeadCache]:
     """Causal self-attention: each row attends to itself and earlier rows of its caption.
 
     Shapes: x (P, E), table (G, S) of rows, W (E, 3 E), b (3 E,), Wo (E, E), bo (E,) -> (P, E).
@@ -152,24 +161,24 @@ def memory_attention_forward(
     x: Array,
     memory: Array,
     table: Array,
-    slots: Array,
+    memory_table: Array,
     W: Array,
     b: Array,
     Wo: Array,
     bo: Array,
     heads: int,
     pool: ThreadPool = SERIAL,
-) -> tuple[Array, AttentionCache]:
+) -> tuple[Array, MultiHeadCache]:
     """Let each row attend to the rows of memory of its group, which groups may share.
 
-    Shapes: x (P, E), memory (B, E), table (G, S) of rows, slots (G, T) of rows of memory, W (E, 3 E), b (3 E,),
+    Shapes: x (P, E), memory (B, E), table (G, S) of rows, memory_table (G, T) of rows of memory, W (E, 3 E), b (3 E,),
     Wo (E, E), bo (E,) -> (P, E).
     """
     width = len(bo)
     queries = pool.matmul(x, W[:, :width], np.empty(x.shape, x.dtype))
     queries += b[:width]
     pairs = memory_projection(memory, W, b, pool)
-    return _groups_forward(x, memory, table, slots, queries, pairs, W, Wo, bo, heads, pool)
+    return _groups_forward(x, memory, table, memory_table, queries, pairs, W, Wo, bo, heads, pool)
 
 
 def memory_projection(memory: Array, W: Array, b: Array, pool: ThreadPool = SERIAL) -> Array:
@@ -187,7 +196,7 @@ def _groups_forward(
     x: Array,
     memory: Array | None,
     table: Array,
-    slots: Array,
+    memory_table: Array,
     queries: Array,
     pairs: Array,
     W: Array,
@@ -195,18 +204,18 @@ def _groups_forward(
     bo: Array,
     heads: int,
     pool: ThreadPool,
-) -> tuple[Array, AttentionCache]:
+) -> tuple[Array, MultiHeadCache]:
     """Attend with the queries (P, E) to the keys and values (B, 2 E), without memory up to the row itself."""
     width, context, planned = len(bo), np.empty(x.shape, x.dtype), list(blocks(table))
-    causal = np.tri(table.shape[1] if memory is None else 0, dtype=bool)
+    causal = causal_bias(table.shape[1] if memory is None else 0, x.dtype)
 
     def work(worker: int) -> list[Block]:
         attended = []
         for groups, rows, is_row in planned[worker :: pool.size]:
-            kv, mask = pairs[slots[groups]], None
+            kv, bias = pairs[memory_table[groups]], None
             if memory is None:
-                kv, mask = pairs[rows], causal[: rows.shape[1], : rows.shape[1]]
-            c, weights = attend(queries[rows], kv[..., :width], kv[..., width:], heads, mask)
+                kv, bias = pairs[rows], causal[: rows.shape[1], : rows.shape[1]]
+            c, weights = dot_product_attention(queries[rows], kv[..., :width], kv[..., width:], heads, bias)
             context[rows[is_row]] = c[is_row]
             attended.append(Block(groups, rows, is_row, weights))
         return attended
@@ -214,15 +223,15 @@ def _groups_forward(
     attended = list(itertools.chain(*pool.map(work)))
     out = pool.matmul(context, Wo, np.empty(x.shape, x.dtype))
     out += bo
-    return out, AttentionCache(x, memory, slots, queries, pairs, attended, context, W, Wo)
+    return out, MultiHeadCache(x, memory, memory_table, queries, pairs, attended, context, W, Wo)
 
 
 def _groups_backward(
-    dout: Array, cache: AttentionCache, dqueries: Array, dpairs: Array, pool: ThreadPool
+    dout: Array, cache: MultiHeadCache, dqueries: Array, dpairs: Array, pool: ThreadPool
 ) -> tuple[Array, Array]:
     """Write the gradients of queries and of keys and values; return those of Wo and bo.
 
-    Those of keys and values are by row for self-attention, and by place in `slots` for memory.
+    Those of keys and values are by row for self-attention, and by place in `memory_table` for memory.
 
     Shapes: dout (P, E), dqueries (P, E), dpairs (P, 2 E) or (G, T, 2 E) -> dWo (E, E), dbo (E,).
     """
@@ -231,10 +240,12 @@ def _groups_backward(
 
     def work(worker: int) -> None:
         for groups, rows, is_row, weights in cache.blocks[worker :: pool.size]:
-            kv = pairs[rows if memory is None else cache.slots[groups]]
+            kv = pairs[rows if memory is None else cache.memory_table[groups]]
             dc = dcontext[rows]
             dc[~is_row] = 0
-            dq, dk, dv = attend_backward(dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights)
+            dq, dk, dv = dot_product_attention_backward(
+                dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights
+            )
             dqueries[rows[is_row]] = dq[is_row]
             if memory is None:
                 dpairs[rows[is_row], :width], dpairs[rows[is_row], width:] = dk[is_row], dv[is_row]
@@ -258,7 +269,7 @@ def _bias_gradient(db: Array) -> Array:
 
 
 def self_attention_backward(
-    dout: Array, cache: AttentionCache, pool: ThreadPool = SERIAL
+    dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Compute the gradients of `self_attention_forward`.
 
@@ -273,17 +284,17 @@ def self_attention_backward(
 
 
 def memory_attention_backward(
-    dout: Array, cache: AttentionCache, pool: ThreadPool = SERIAL
+    dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Compute the gradients of `memory_attention_forward`.
 
     Shapes: dout (P, E) -> dx (P, E), dmemory (B, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
     """
-    width, W, memory, slots = dout.shape[1], cache.W, cache.memory, cache.slots
+    width, W, memory, memory_table = dout.shape[1], cache.W, cache.memory, cache.memory_table
     assert memory is not None
-    dqueries, dpairs = np.empty_like(dout), np.zeros((*slots.shape, 2 * width), dout.dtype)
+    dqueries, dpairs = np.empty_like(dout), np.zeros((*memory_table.shape, 2 * width), dout.dtype)
     dWo, dbo = _groups_backward(dout, cache, dqueries, dpairs, pool)
-    dkv = word_embedding_backward(dpairs, (slots, (len(memory), 2 * width)))
+    dkv = word_embedding_backward(dpairs, (memory_table, (len(memory), 2 * width)))
     dx = pool.matmul(dqueries, W[:, :width].T, np.empty_like(dout))
     dmemory = pool.matmul(dkv, W[:, width:].T, np.empty_like(memory))
     dW = np.empty(W.shape, dout.dtype)

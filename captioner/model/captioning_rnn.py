@@ -18,7 +18,7 @@ from captioner.model.teacher_forcing import Words
 from captioner.parallel.thread_pool import ThreadPool
 
 
-class DecoderCache(NamedTuple):
+class RecurrentCache(NamedTuple):
     start: StartCache
     scan: ScanCache
     attention: RegionsCache | None
@@ -61,7 +61,7 @@ class CaptioningRNN(CaptioningModel):
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
-    ) -> tuple[Array, DecoderCache]:
+    ) -> tuple[Array, RecurrentCache]:
         p, packing, inputs = self.params, words.packing, words.inputs
         initial, start = start_forward(IMAGE_INPUTS[self.sizes.image], self.cell, p, image, pool)
         weights = p["Wx"][: inputs.shape[1]], p["Wh"], p["b"]
@@ -70,9 +70,9 @@ class CaptioningRNN(CaptioningModel):
         if regions is not None:
             arguments = regions, packing.caption, self.dropout, rng, words.images, pool
             hidden, attention = regions_forward(p, hidden, *arguments)
-        return hidden, DecoderCache(start, scan, attention)
+        return hidden, RecurrentCache(start, scan, attention)
 
-    def _decode_backward(self, dhidden: Array, cache: DecoderCache, pool: ThreadPool) -> tuple[Array, Params]:
+    def _decode_backward(self, dhidden: Array, cache: RecurrentCache, pool: ThreadPool) -> tuple[Array, Params]:
         grads: Params = {}
         if cache.attention is not None:
             dhidden, grads = regions_backward(dhidden, cache.attention, pool)
@@ -85,6 +85,6 @@ class CaptioningRNN(CaptioningModel):
             grads[name] = grad
         return dinputs, grads
 
-    def _row_attention(self, cache: DecoderCache) -> Array:
+    def _row_attention(self, cache: RecurrentCache) -> Array:
         assert cache.attention is not None
         return cache.attention.attention.weights

@@ -12,6 +12,25 @@ from captioner.layers.softmax import log_softmax
 from captioner.model.interface import State
 
 
+class OutputLayer:
+    """A copy of the output layer for repeated steps, with buffers for its results."""
+
+    def __init__(self, W: Array, b: Array) -> None:
+        self._W, self._b = InferenceMatrix(W[None]), b.copy()
+        self._scores = np.empty((0, len(b)), W.dtype)
+
+    def log_probs(self, hidden: Array) -> Array:
+        """Compute log softmax(hidden W + b), in an array that the next call overwrites.
+
+        Shapes: hidden (N, H), W (H, V), b (V,) -> (N, V).
+        """
+        (scores,) = self._W.product(hidden)
+        if len(scores) > len(self._scores):
+            self._scores = np.empty(scores.shape, scores.dtype)
+        # Element-wise operations on rows without gaps take half the time.
+        return log_softmax(scores, self._b, out=self._scores[: len(scores)])
+
+
 class InferenceModel:
     """A copy of a model's weights, packed for repeated steps, with a cache of input projections by word.
 
@@ -20,10 +39,10 @@ class InferenceModel:
 
     def __init__(self, cell: Cell, params: Params, attends: bool = False) -> None:
         self._cell = cell
-        self._params = {name: params[name].copy() for name in ("W_embed", "b", "b_vocab")}
+        self._params = {name: params[name].copy() for name in ("W_embed", "b")}
         self._Wx = InferenceMatrix(split_gates(params["Wx"][: params["W_embed"].shape[1]], cell.gates))
         self._Wh = InferenceMatrix(split_gates(params["Wh"], cell.gates))
-        self._W_vocab = InferenceMatrix(params["W_vocab"][None])
+        self._output = OutputLayer(params["W_vocab"], params["b_vocab"])
         self._attends = attends
         if attends:
             self._b_sentinel = params["b_sentinel"].copy()
@@ -32,7 +51,6 @@ class InferenceModel:
         vocab, hidden = len(params["W_embed"]), len(params["Wh"])
         self._projections = np.empty((cell.gates, vocab, hidden), params["Wh"].dtype)
         self._is_projected = np.zeros(vocab, bool)
-        self._scores = np.empty((0, len(params["b_vocab"])), params["Wh"].dtype)
 
     def _project(self, tokens: Array) -> None:
         """Compute the input projections x Wx + b of the words that have none yet."""
@@ -57,9 +75,4 @@ class InferenceModel:
         for shared in keys:
             _, context, _ = attend(self._W_queries.product(hidden), self._b_sentinel, shared)
             hidden = hidden + self._W_context.product(context)[0]
-        (scores,) = self._W_vocab.product(hidden)
-        if len(scores) > len(self._scores):
-            self._scores = np.empty(scores.shape, scores.dtype)
-        # Element-wise operations on rows without gaps take half the time.
-        log_probs = log_softmax(scores, self._params["b_vocab"], out=self._scores[: len(scores)])
-        return log_probs, (*state, *keys)
+        return self._output.log_probs(hidden), (*state, *keys)

@@ -23,7 +23,7 @@ from captioner.layers.dropout import NoiseRows, row_dropout_backward, row_dropou
 from captioner.layers.feed_forward import ACTIVATIONS, FeedForwardCache, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import (
-    AttentionCache,
+    MultiHeadCache,
     memory_attention_backward,
     memory_attention_forward,
     self_attention_backward,
@@ -44,11 +44,11 @@ def layer_params(p: Params, layer: int) -> Params:
 class Memory(NamedTuple):
     """Rows of memory: M L of regions, N of image features, and the null row last; and those of each caption.
 
-    Shapes: rows (B, E), slots (N, T).
+    Shapes: rows (B, E), table (N, T) of rows.
     """
 
     rows: Array
-    slots: Array
+    table: Array
     image: Array
     regions: Array | None
 
@@ -68,11 +68,11 @@ def memory_forward(p: Params, image: Array, regions: SharedRows | None, pool: Th
     pool.matmul(image, p["W_proj"], rows[of_regions:-1])
     rows[of_regions:-1] += p["b_proj"]
     rows[-1] = p["null"]
-    slots = np.stack([of_regions + np.arange(count), np.full(count, of_regions + count)], axis=1)
+    table = np.stack([of_regions + np.arange(count), np.full(count, of_regions + count)], axis=1)
     if regions is not None:
         each = regions.values.shape[1]
-        slots = np.concatenate([regions.index[:, None] * each + np.arange(each), slots], axis=1)
-    return Memory(rows, slots, image, values)
+        table = np.concatenate([regions.index[:, None] * each + np.arange(each), table], axis=1)
+    return Memory(rows, table, image, values)
 
 
 def memory_backward(drows: Array, memory: Memory, pool: ThreadPool = SERIAL) -> Params:
@@ -109,7 +109,7 @@ class DecoderCache(NamedTuple):
     layers: list[LayerCache]
     memory: Memory
     final: LayerNormCache | None
-    attention: AttentionCache
+    attention: MultiHeadCache
 
 
 Sublayer: TypeAlias = Callable[[Array], tuple[Array, Any]]
@@ -122,7 +122,7 @@ def decoder_forward(
     x: Array,
     table: Array,
     memory: Memory,
-    slots: Array,
+    memory_table: Array,
     rate: float,
     rng: np.random.Generator | None,
     positions: NoiseRows,
@@ -131,7 +131,8 @@ def decoder_forward(
 ) -> tuple[Array, DecoderCache]:
     """Apply all layers to packed words; dropout applies to the output of each sublayer.
 
-    Shapes: x (P, E), table (N, S) of the rows of each caption, slots (N, T) of memory in the same order -> (P, E).
+    Shapes: x (P, E), table (N, S) of the rows of each caption, memory_table (N, T) of rows of memory in the same
+    order -> (P, E).
     """
     is_pre, layers = sizes.norm == "pre", []
     # the functions use w, the parameters of the current layer
@@ -147,13 +148,13 @@ def decoder_forward(
             out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
         return out, Residual(cache, norm, mask)
 
-    def attend_to_words(x: Array) -> tuple[Array, AttentionCache]:
+    def attend_to_words(x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["self_W"], w["self_b"], w["self_Wo"], w["self_bo"]
         return self_attention_forward(x, table, *weights, sizes.heads, pool)
 
-    def attend_to_memory(x: Array) -> tuple[Array, AttentionCache]:
+    def attend_to_memory(x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["cross_W"], w["cross_b"], w["cross_Wo"], w["cross_bo"]
-        return memory_attention_forward(x, memory.rows, table, slots, *weights, sizes.heads, pool)
+        return memory_attention_forward(x, memory.rows, table, memory_table, *weights, sizes.heads, pool)
 
     def feed_forward(x: Array) -> tuple[Array, FeedForwardCache]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]

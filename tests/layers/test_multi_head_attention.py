@@ -7,7 +7,7 @@ from captioner.cs231n.transformer_layers import multi_head_attention_backward, m
 from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import (
-    BLOCK,
+    PADDED_GROUPS,
     caption_table,
     memory_attention_backward,
     memory_attention_forward,
@@ -24,7 +24,7 @@ LENGTHS = {
     "one word": [1],
     "equal": [3, 3, 3],
     "one without words": [2, 0, 5, 1],
-    "several blocks": [1 + n * 7 % 6 for n in range(2 * BLOCK + 3)],
+    "several blocks": [1 + n * 7 % 6 for n in range(2 * PADDED_GROUPS + 3)],
 }
 every_case = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 every_pool = pytest.mark.parametrize("pool", POOLS, ids=lambda pool: f"{pool.size} threads")
