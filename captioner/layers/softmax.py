@@ -6,6 +6,9 @@ import numpy as np
 
 from captioner.arrays import Array
 
+CACHED = 1 << 16
+"""Numbers that stay in the CPU cache over all passes of `log_softmax`."""
+
 
 def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None = None) -> Array:
     """Compute the log-probabilities of scores + bias: s - m - log Σ_v exp(s_v - m), with m the maximum of the row.
@@ -14,10 +17,15 @@ def log_softmax(scores: Array, bias: Array | float = 0.0, *, out: Array | None =
 
     Shapes: scores (N, V), bias (V,) -> (N, V).
     """
-    s: Array = np.add(scores, bias, out=out)
-    s -= s.max(axis=1, keepdims=True)
-    s -= np.log(np.exp(s).sum(axis=1, keepdims=True))
-    return s
+    if out is None:
+        out = np.empty(scores.shape, np.result_type(scores, bias))
+    size = max(1, CACHED // max(1, scores.shape[1]))
+    for first in range(0, len(scores), size):
+        rows = slice(first, first + size)
+        s = np.add(scores[rows], bias, out=out[rows])
+        s -= s.max(axis=1, keepdims=True)
+        s -= np.log(np.exp(s).sum(axis=1, keepdims=True))
+    return out
 
 
 def softmax(scores: Array) -> Array:
