@@ -107,7 +107,9 @@ def feed_forward_forward(
 def feed_forward_backward(
     dout: Array, cache: FeedForwardCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Compute the gradients of `feed_forward_forward`.
+    """Compute the gradients of `feed_forward_forward`, with h = f(a) and a = x W1 + b1:
+
+    da = (dout W2ᵀ) f'(a),   dx = da W1ᵀ,   dW1 = xᵀ da,   db1 = Σ_p da_p,   dW2 = hᵀ dout,   db2 = Σ_p dout_p
 
     Shapes: dout (P, E) -> dx (P, E), dW1 (E, J), db1 (J,), dW2 (J, E), db2 (E,).
     """

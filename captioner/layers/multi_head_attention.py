@@ -271,7 +271,9 @@ def _bias_gradient(db: Array) -> Array:
 def self_attention_backward(
     dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Compute the gradients of `self_attention_forward`.
+    """Compute the gradients of `self_attention_forward`, with dq, dk and dv of `dot_product_attention_backward`:
+
+    dc = dout Woᵀ,   dp = [dq, dk, dv],   dx = dp Wᵀ,   dW = xᵀ dp,   db = Σ_p dp,   dWo = cᵀ dout,   dbo = Σ_p dout
 
     Shapes: dout (P, E) -> dx (P, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
     """
@@ -286,7 +288,9 @@ def self_attention_backward(
 def memory_attention_backward(
     dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Compute the gradients of `memory_attention_forward`.
+    """Compute the gradients of `memory_attention_forward`; dk and dv of a row of memory are sums over its groups:
+
+    dx = dq W_qᵀ,   dm = [dk, dv] [W_k, W_v]ᵀ,   dW = [xᵀ dq, mᵀ dk, mᵀ dv]; the others are as for self-attention
 
     Shapes: dout (P, E) -> dx (P, E), dmemory (B, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
     """
