@@ -1,13 +1,20 @@
-"""Write the pictures of docs/report.md: screenshots of reports of runs on generated scenes, in Chromium.
+"""Write the pictures of the documentation: screenshots of pages about runs on generated scenes, in Chromium.
+
+Those of docs/report.md and docs/attention.md:
 
 $ captioner train -c scenes-attention -o validate.score_every=1
 $ captioner train -c scenes-lstm -o validate.score_every=1
-$ python docs/screenshots.py runs/scenes-attention runs/scenes-lstm
+$ python docs/screenshots.py report runs/scenes-attention runs/scenes-lstm
+
+Those of docs/course/architectures.md, which has the commands that train these runs:
+
+$ python docs/screenshots.py course runs/attention runs/transformer
 """
 
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +29,7 @@ from browser import Browser, started  # noqa: E402
 
 from captioner.report.report_page import Selection, write_report  # noqa: E402
 
-WIDTH, GAP, COLOURS = 1180, 14, 256
+WIDTH, NARROW, GAP, COLOURS = 1180, 760, 14, 256
 FOCUS = """
 const words = document.querySelectorAll(".entries li.entry")[arguments[0]].querySelectorAll(".word");
 const word = [...words].find((button) => button.textContent.trim() === arguments[1]);
@@ -63,16 +70,42 @@ SHOTS = (
     ),
     Shot("report-curves", "comparison", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
 )
+COURSE = (
+    Shot("course/attention-lstm", "first", [".entries > li"], "summary", width=NARROW),
+    Shot("course/attention-transformer", "second", [".entries > li"], "summary", width=NARROW),
+)
 
 
-def main(attention: Path, other: Path) -> None:
-    """Write the reports of two runs, and the pictures of their parts."""
+def report(folder: Path, attention: Path, other: Path) -> dict[str, Path]:
+    """Write the report of a run, and that of two runs."""
+    pages = {"run": folder / "run.html", "comparison": folder / "comparison.html"}
+    write_report(pages["run"], [attention], Selection(split="heldout"))
+    write_report(pages["comparison"], [attention, other], Selection(split="heldout"))
+    return pages
+
+
+def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
+    """Write the attention maps of two runs."""
+    pages = {"first": folder / "first.html", "second": folder / "second.html"}
+    for run, page in zip((first, second), pages.values(), strict=True):
+        subprocess.run(
+            [sys.executable, "-m", "captioner", "sample", run, "--split", "heldout", "-n", "1", "--attention", page],
+            check=True,
+        )
+    return pages
+
+
+PICTURES = {"report": (report, SHOTS), "course": (course, COURSE)}
+"""How the pages of a part of the documentation are written, and their pictures."""
+
+
+def main(part: str, first: str, second: str) -> None:
+    """Write the pages of two runs, and the pictures of their parts."""
+    write_pages, shots = PICTURES[part]
     with tempfile.TemporaryDirectory() as folder:
-        pages = {"run": Path(folder, "run.html"), "comparison": Path(folder, "comparison.html")}
-        write_report(pages["run"], [attention], Selection(split="heldout"))
-        write_report(pages["comparison"], [attention, other], Selection(split="heldout"))
+        pages = write_pages(Path(folder), Path(first), Path(second))
         with started(Path(folder, "profile")) as browser:
-            for shot in SHOTS:
+            for shot in shots:
                 write(browser, pages[shot.page], shot)
 
 
@@ -93,4 +126,4 @@ def write(browser: Browser, page: Path, shot: Shot) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from captioner.cli import cli as root
 from captioner.config import yaml_io
-from captioner.config.checks import is_used
+from captioner.config.checks import USED_WITH, is_used
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.storage import checkpoint
 
@@ -91,10 +92,12 @@ class Sandbox:
             shutil.copy(PLAIN, params["functions"])
         if words[1] == "import":
             self.provide_tensors(params["file"])
+        ineffective = set()
         if words[1] in ("train", "gradcheck"):
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
+            ineffective = {path for path, other, values in USED_WITH if attrgetter(other)(config) not in values}
         if words[1] == "serve":
             self.serve(words[2:])
             return
@@ -103,7 +106,8 @@ class Sandbox:
             params.get(name) for name in ("references", "follow", "functions")
         )
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
-        used = [override for override in (*self.small, *steps) if is_used(override.partition("=")[0], command)]
+        options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
+        used = [text for text, path in options.items() if is_used(path, command) and path not in ineffective]
         small = [f"--set={override}" for override in used] if has_config else []
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
         # every element takes ten times as long, and tests/gradcheck checks them
