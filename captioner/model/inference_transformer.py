@@ -106,7 +106,8 @@ class GroupAttention:
 
     def __init__(self, groups: RowGroups, dtype: DTypeLike, is_allowed: Array | None = None) -> None:
         self._groups, self._bias = groups, None
-        self._is_single = groups.width == 1 and np.array_equal(groups.rows, groups.place)
+        is_single = groups.width == 1 and len(groups.rows) == len(groups.bounds) - 1  # a group may have no row
+        self._is_single = is_single and np.array_equal(groups.rows, groups.place)
         if is_allowed is not None and not is_allowed.all():
             self._bias = groups.pad(np.where(is_allowed, 0, -np.inf).astype(dtype)[groups.rows])[:, None]
 

@@ -101,13 +101,13 @@ def test_steps_equal_teacher_forcing(attention: str, norm: str, dtype: type, ato
     np.testing.assert_allclose(np.sort(losses), np.sort(expected), atol=atol * max(1, np.max(expected)))
 
 
-def test_a_row_of_a_state_may_be_selected_several_times() -> None:
-    """Beams of an image share its memory, and differ in the words before."""
-    m, words = transformer(), np.array([4, 5, 6])
+@pytest.mark.parametrize("rows", [(2, 0, 2, 2), (0, 1), (1, 2)], ids=str)
+def test_rows_of_a_state_may_be_selected_several_times_or_left_out(rows: tuple[int, ...]) -> None:
+    """Beams of an image share its memory, and differ in the words before; finished captions are left out."""
+    m, words = transformer(), np.array([4, 5, 5, 6])[: len(rows)]
     _, state = m.step(np.array([1, 1, 1]), m.start(FEATURES[:3], REGIONS[:3]))
-    rows = np.array([2, 0, 2, 2])
-    together, _ = m.step(words[[0, 1, 1, 2]], take_rows(state, rows))
-    for n, (row, word) in enumerate(zip(rows, words[[0, 1, 1, 2]], strict=True)):
+    together, _ = m.step(words, take_rows(state, np.array(rows)))
+    for n, (row, word) in enumerate(zip(rows, words, strict=True)):
         alone, _ = m.step(np.array([word]), take_rows(state, np.array([row])))
         np.testing.assert_allclose(together[n], alone[0], atol=1e-12)
 
