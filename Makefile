@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo caption photo test slow smoke newcomer lint types gradcheck bench faults docs build clean
+.PHONY: help install demo caption serve photo package test slow smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,20 +25,24 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
 export MODEL ?= models/flickr8k
-caption: photo $(VENV)/model ## caption a photograph with a packaged model (PHOTO=my.jpg; MODEL=models/flickr8k)
+caption: photo package $(VENV)/model ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/flickr8k)
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO"
+
+serve: package $(VENV)/model ## caption photographs on a local web page (MODEL=models/flickr8k)
+	$(BIN)/captioner serve "$$MODEL"
 
 photo:
 	@test -n "$$PHOTO" || { echo 'make caption: expected a photograph; try make caption PHOTO=my.jpg' >&2; exit 2; }
-	@test ! -d "$$PHOTO" || { echo "make caption: $$PHOTO: expected one photograph, got a folder; try" \
-		"$(BIN)/captioner sample $$MODEL $$PHOTO" >&2; exit 2; }
-	@test -f "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph" >&2; exit 2; }
-	@test -f "$$MODEL/pyproject.toml" || { echo "make caption: $$MODEL: not found; expected the folder of a model" \
-		"package, as captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }
+	@test -f "$$PHOTO" || test -d "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph or a" \
+		"folder of photographs" >&2; exit 2; }
+
+package:
+	@test -f "$$MODEL/pyproject.toml" || { echo "make: $$MODEL: not found; expected the folder of a model package, as" \
+		"captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }
 
 $(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MODEL)/*/model.*)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images,web]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
@@ -78,8 +82,10 @@ FAULTS ?= 1
 faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (30 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
-docs: install ## write docs/commands.md from the commands' own help
+docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README
 	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/options.py
+	$(BIN)/python docs/photographs.py
 
 build: $(VENV)/dev ## a source archive, and a wheel built from it, in dist/
 	rm -rf dist

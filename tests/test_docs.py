@@ -21,8 +21,9 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.inference.restore import build_sizes
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 COURSE = sorted(ROOT.glob("docs/course/*.md"))
-GUIDES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+GUIDES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "docs/photos/README.md"]
 PAGES = [*GUIDES, *COURSE]
 every_page = pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
 
@@ -135,9 +136,47 @@ def test_links_exist_and_code_blocks_are_of_tested_languages_and_valid_configs(p
         yaml_io.parse(block, page.name)
 
 
-def test_the_readme_shows_every_command() -> None:
-    programs = {tuple(words[:2]) for words in page_commands(ROOT / "README.md")}
-    assert {("captioner", name) for name in root.commands} | {("make", "demo"), ("make", "test")} <= programs
+def test_the_readme_or_a_page_that_it_links_shows_every_command() -> None:
+    links = {ROOT / link for link in re.findall(r"\]\((docs/[\w-]+\.md)", README)}
+    shown = {tuple(words[:2]) for page in (ROOT / "README.md", *links) for words in page_commands(page)}
+    assert {("captioner", name) for name in root.commands} <= shown
+    assert {page for page in GUIDES if page.parent == ROOT / "docs"} <= links | linked_pages(links)
+
+
+def linked_pages(pages: set[Path]) -> set[Path]:
+    """Return the pages that others link."""
+    return {
+        (page.parent / link).resolve() for page in pages for link in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+    }
+
+
+def test_captions_and_keywords_of_the_readme_are_those_of_the_model() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "photographs.py"))
+    rendered = page["render"](README, page["captions"]())
+    masked = [re.sub(r"\d+%", "#%", text) for text in (README, rendered)]  # another CPU rounds differently
+    assert masked[0] == masked[1], "run `make docs`"
+
+
+def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None:
+    results = (ROOT / "docs" / "results.md").read_text()
+    rows = {
+        "`flickr8k-rnn`, beam": "| plain RNN | beam |",
+        "`flickr8k-lstm`, beam": "| plain LSTM | beam |",
+        "`flickr8k-best`, re-ranked": "| LSTM, image at every step | beam, consensus |",
+        "`flickr8k-richer`, re-ranked": "| richer features | beam, consensus |",
+    }
+    for name, label in rows.items():
+        (row,) = (line.split("|")[1:-1] for line in results.splitlines() if line.startswith(label))
+        bleu4, cider_d = (row[column].split()[0] for column in (6, 8))
+        assert re.search(rf"^\| {re.escape(name)} \|.*\| {bleu4} \| {cider_d} \|$", README, re.MULTILINE), name
+    card = (ROOT / "models" / "flickr8k" / "README.md").read_text()
+    scores = [re.search(rf"\| {name} \| (\S+)", card)[1] for name in ("BLEU-4", "CIDEr-D")]
+    assert re.search(rf"^\| `models/flickr8k`, .*\| {' . '.join(map(re.escape, scores))} \|$", README, re.MULTILINE)
+
+
+def test_the_table_of_options_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "config.md").read_text()
+    assert runpy.run_path(str(ROOT / "docs" / "options.py"))["render"](page) == page, "run `make docs`"
 
 
 def test_commands_page_equals_the_help() -> None:

@@ -126,7 +126,7 @@ def test_make_caption_installs_the_package_and_captions_the_photograph(bird_pack
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     first, second = (line for line in lines if "pip install" in line)
-    assert first.endswith("--editable '.[images]'")
+    assert first.endswith("--editable '.[images,web]'")
     assert second.endswith('"$(realpath "$MODEL")"')
     assert lines[-1].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO"')
 
@@ -136,7 +136,7 @@ def test_make_caption_installs_the_package_and_captions_the_photograph(bird_pack
     ("words", "message"),
     [
         ([], "expected a photograph; try make caption PHOTO=my.jpg"),
-        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph"),
+        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph or a folder of photographs"),
         (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected the folder of a model package"),
     ],
 )

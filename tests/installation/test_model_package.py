@@ -42,7 +42,7 @@ def test_a_package_installs_from_its_wheel_and_from_its_folder(
 
 def test_make_caption_sets_everything_up(model: Path, photo_run: Path, tmp_path: Path) -> None:
     photo = Path(shutil.copy(photo_run.parent / "photos" / "000.png", tmp_path / "my photo.png"))
-    words = (f"MODEL={model}", f"PHOTO={photo}", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}")
-    for _ in range(2):
-        out = run("make", "--silent", "caption", *words, cwd=ROOT, env=user_environment())
+    words = (f"MODEL={model}", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}")
+    for name in (photo, tmp_path):  # tmp_path: a folder with this photograph
+        out = run("make", "--silent", "caption", f"PHOTO={name}", *words, cwd=ROOT, env=user_environment())
         assert out.splitlines()[-1].startswith(f"{photo}\t")

@@ -68,9 +68,8 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
         elif program not in WRITTEN_BY_MAKE:
             shell = line.replace("python3", shlex.quote(sys.executable)).replace("'.[", f"'{archives.wheel}[")
             run("bash", "-c", shell, env=user_environment(environment))
-    assert ran >= {"prepare", "data", "train", "sample", "evaluate", "gradcheck", "inspect", "config"}
+    assert ran >= {"prepare", "train", "sample", "evaluate", "report", "gradcheck", "inspect", "doctor"}
     sandbox.provide_photo(Path("new.jpg"))
-    sandbox.provide_photo(Path("holiday/beach.jpg"))
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
     run(environment / "bin" / "python", "-c", "\n".join((*blocks, check)))

@@ -1,0 +1,36 @@
+"""Caption the photographs of docs/photos with models/flickr8k, and write the row of the README.
+
+$ python docs/photographs.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import captioner
+from captioner.inference.caption import Caption
+
+ROOT = Path(__file__).parents[1]
+README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k"
+PHOTOS = {"astronaut": "A woman in an orange space suit", "chelsea": "The face of a cat", "coffee": "A cup of espresso"}
+"""The photographs, with descriptions for readers who do not see them."""
+ROW = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
+
+
+def captions() -> list[Caption]:
+    """Caption the photographs."""
+    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS])
+
+
+def render(page: str, captions: Iterable[Caption]) -> str:
+    """Return the page with a row of the photographs, with the captions below them."""
+    cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
+    texts = [caption.text for caption in captions]
+    lines = (cells, ["---"] * len(cells), texts)
+    return ROW.sub(lambda _: "".join(f"| {' | '.join(line)} |\n" for line in lines), page)
+
+
+if __name__ == "__main__":
+    README.write_text(render(README.read_text(), captions()))
