@@ -74,6 +74,11 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
     help="Also write each caption to a file beside its photograph: with .txt, photo.jpg gets photo.txt.",
 )  # fmt: skip
 @click.option(
+    "--csv", "table", type=PATH, metavar="FILE",
+    help="Also write a table with the image, its first caption and the log-probability to FILE, as CSV for "
+    "spreadsheets and `captioner evaluate --captions`.",
+)  # fmt: skip
+@click.option(
     "--coco", type=PATH, metavar="FILE",
     help="Also write the first caption of each image to FILE in COCO's results format.",
 )  # fmt: skip
@@ -83,14 +88,16 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
     "FOLDER, one JSON file per image. The model must have attention.",
 )  # fmt: skip
 @images_option("--attention FILE.html with --split")
-@click.option("--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --coco and --attention.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --csv, --coco and --attention."
+)
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
-    number: int | None, mpi: bool, n_best: int, as_json: bool, write_sidecar: str | None, coco: Path | None,
-    attention: Path | None, images: Path | None, overwrite: bool, encoder: str | None, encoder_option: dict[str, str],
-    overrides: tuple[str, ...],
+    number: int | None, mpi: bool, n_best: int, as_json: bool, write_sidecar: str | None, table: Path | None,
+    coco: Path | None, attention: Path | None, images: Path | None, overwrite: bool, encoder: str | None,
+    encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -123,8 +130,8 @@ def sample(
              "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
             ((write_sidecar or encoder or encoder_option) and not photos,
              "--write-sidecar, --encoder and --encoder-option need photographs"),
-            (overwrite and write_sidecar is None and coco is None and attention is None,
-             "--overwrite needs --write-sidecar, --coco or --attention"),
+            (overwrite and not any((write_sidecar, table, coco, attention)),
+             "--overwrite needs --write-sidecar, --csv, --coco or --attention"),
             (images is not None and (not _is_page(attention) or photos or features is not None),
              "--images needs --attention FILE.html and the images of a split"),
             (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
@@ -137,7 +144,7 @@ def sample(
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
         sinks: list[CaptionSink] = []
         ranks.on_rank_0(
-            lambda: sinks.extend(_open_sinks(coco, write_sidecar, attention, overwrite, loaded.meta.encoder))
+            lambda: sinks.extend(_open_sinks(table, coco, write_sidecar, attention, overwrite, loaded.meta.encoder))
         )
         page = _open_page(attention, overwrite)
         if page is not None:
@@ -200,20 +207,21 @@ def _open_page(attention: Path | None, overwrite: bool) -> AttentionPage | None:
 
 
 def _open_sinks(
-    coco: Path | None, write_sidecar: str | None, attention: Path | None, overwrite: bool, encoder: str
-) -> Iterator[CaptionSink]:
+    table: Path | None, coco: Path | None, write_sidecar: str | None, attention: Path | None, overwrite: bool,
+    encoder: str,
+) -> Iterator[CaptionSink]:  # fmt: skip
     """Check and yield the files that captions are written to, apart from a page."""
+    from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars
+
+    if table is not None:
+        yield CsvFile(table, overwrite)
     if coco is not None:
         from captioner.evaluation.caption_files import ResultsFile
 
         yield ResultsFile(coco, overwrite)
     if write_sidecar is not None:
-        from captioner.inference.output_files import Sidecars
-
         yield Sidecars(write_sidecar, overwrite)
     if attention is not None and not _is_page(attention):
-        from captioner.inference.output_files import AttentionFiles
-
         yield AttentionFiles(attention, encoder, overwrite)
 
 

@@ -1,6 +1,6 @@
 """Caption files and reference files: read, write, and match the captions to the images.
 
-Caption files have COCO's results format, or are the JSON lines of `captioner sample --json`.
+Caption files have COCO's results format, or are the JSON lines or the CSV of `captioner sample`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from captioner.data.readers import CaptionRecord, Issue, read_captions
-from captioner.data.readers.records import image_name, parse_json
+from captioner.data.readers.records import Columns, image_name, parse_json
+from captioner.data.readers.tables import table_rows
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.inference.caption import Caption
+from captioner.inference.output_files import unescape_cell
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, format_of, read_bytes, read_start
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
-WRITTEN = ", as `captioner sample --json` or `evaluate --coco` writes it"
+WRITTEN = ", as `captioner sample --json` or `evaluate --coco` writes it, or a table with the columns image and caption"
+_HEADER = re.compile(r"(?:sep=.\s+)?(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
+"""The first line of a table of captions."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which JSON allows but UTF-8 cannot encode."""
@@ -72,7 +76,7 @@ class ResultsFile:
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:
-    """Read the caption of each image from a JSON list or from JSON lines, which the content distinguishes.
+    """Read the caption of each image from a JSON list, JSON lines or a table, which the content distinguishes.
 
     An entry has the keys `image_id` (a number or a name) or `image`, and `caption`; other keys are ignored.
 
@@ -100,7 +104,14 @@ def read_caption_file(path: Path) -> dict[Id, str]:
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the location and the value of each entry."""
     text = _read_text(path)
-    if text.lstrip()[:1] != "{":
+    start = text.lstrip()
+    if start[:1] not in ("{", "[") and _HEADER.match(start):
+        for where, cells in table_rows(str(path), text, Columns()):
+            if isinstance(cells, str):
+                raise DataError(f"{where}: {cells}")
+            yield where, {name: unescape_cell(cell) for name, cell in cells.items()}
+        return
+    if start[:1] != "{":
         content = _parse(text, str(path))
         if not isinstance(content, list):
             raise DataError(

@@ -1,11 +1,14 @@
-"""Files of captions: sidecars beside photographs (photo.jpg -> photo.txt), and attention weights in a folder."""
+"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt), attention weights in a folder."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
@@ -14,8 +17,8 @@ from typing import Protocol
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.structure import is_photo_suffix
 from captioner.inference.caption import Caption
-from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
-from captioner.storage.files import caseless, read_text
+from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
+from captioner.storage.files import caseless, check_output, read_start, read_text
 from captioner.storage.strict_json import to_json
 
 SEPARATORS = frozenset("/\\:")
@@ -27,7 +30,17 @@ UNSAFE = frozenset('/\\:*?"<>|')
 RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(10))))
 """Names of devices on Windows, with any suffix."""
 
-
+COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
+    "image": lambda caption: caption.image,
+    "caption": lambda caption: caption.text,
+    "log_prob": lambda caption: round(caption.log_prob, 4),
+}
+"""The columns of a table of captions."""
+_HEADER = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b')
+"""The start of a table of captions, also if a spreadsheet has saved it; a table of references has no log_prob."""
+_FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
+"""A place in a cell where a spreadsheet may see a formula: its start, or after the separator of another language."""
+_UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
 KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
@@ -45,6 +58,55 @@ class CaptionSink(Protocol):
 
         Raises: CaptionerError when a file cannot be written.
         """
+
+
+def to_csv(captions: Iterable[Caption], header: bool = True) -> str:
+    """Return the `COLUMNS` of captions as CSV, without cells that a spreadsheet would execute.
+
+    Text cells are quoted. In one that a spreadsheet would read as a formula, an apostrophe precedes it, which
+    `unescape_cell` removes.
+
+    Source: OWASP, CSV Injection.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
+    if header:
+        writer.writerow(COLUMNS)
+    for caption in captions:
+        cells = (column(caption) for column in COLUMNS.values())
+        writer.writerow([_UNESCAPED.sub("'", cell) if isinstance(cell, str) else cell for cell in cells])
+    return text.getvalue()
+
+
+def unescape_cell(cell: str) -> str:
+    """Return the text of a cell of `to_csv`."""
+    return _ESCAPED.sub("", cell)
+
+
+class CsvFile:
+    """A table of captions, one row per image, in UTF-8 with the byte order mark that Excel needs.
+
+    Raises: UsageError when the file cannot be written, or the one to replace is no such table.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False) -> None:
+        check_output(path, overwrite, "a table of captions with their log_prob", _is_table)
+        self.path = path
+        self._captions: dict[str, Caption] = {}
+
+    def write(self, caption: Caption) -> None:
+        """Add a caption; a photograph may be given twice."""
+        self._captions[caption.image] = caption._replace(attention=None)
+
+    def finish(self) -> tuple[str, str]:
+        """Write the file; nothing is to be reported. Raises: CaptionerError."""
+        write_file(self.path, to_csv(self._captions.values()).encode("utf-8-sig", "backslashreplace"))
+        return "", ""
+
+
+def _is_table(path: str | os.PathLike[str]) -> bool:
+    start = read_start(path, 80)
+    return start == b"" or (start is not None and _HEADER.match(start) is not None)
 
 
 class Sidecars:

@@ -166,6 +166,17 @@ def test_coco_results(cli: Callable[..., Any], photo_run: Path, new_captions: di
     ]
 
 
+def test_a_table_is_written_beside_the_text_and_scored(
+    cli: Callable[..., Any], photo_run: Path, coco_run: Path, golden: Callable[[str, str], None]
+) -> None:
+    done = cli("sample", coco_run, "-n", 2, "--csv", "table.csv", *SHORT).succeeded()
+    assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
+    golden("sample_csv.txt", Path("table.csv").read_text(encoding="utf-8"))
+    assert cli("sample", photo_run, "--split", "val", "--csv", "table.csv", "--overwrite").code == 0
+    scores = json.loads(cli("evaluate", photo_run, "--against", "table.csv", "--json").out)
+    assert scores["others"]["table.csv"]["cider_d"] == scores["cider_d"]
+
+
 def test_coco_results_need_unique_image_ids(
     cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
 ) -> None:
@@ -186,7 +197,7 @@ def test_an_interruption_leaves_no_partial_results(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", interrupted)
-    assert cli("sample", tiny_run, "--coco", tmp_path / "results.json").code == 130
+    assert cli("sample", tiny_run, "--coco", tmp_path / "results.json", "--csv", tmp_path / "table.csv").code == 130
     assert os.listdir(tmp_path) == []
 
 

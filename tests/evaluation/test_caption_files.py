@@ -29,6 +29,9 @@ def test_results_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
+        ("image,caption\na,b,c\n", r":2: expected 2 columns, got 3; quote captions that contain ','"),
+        ('"image";"caption"\na;b\na;c', ":3: duplicate image 'a'; expected one caption per image"),
+        ("picture,caption\na,b\n", "expected JSON, .* or a table with the columns image and caption, got other text"),
         ("{", "got other text"),
         pytest.param("[" * 100_000, "got other text", id="nested"),
         ('"a"', r"expected a list of {\"image_id\", \"caption\"}, or JSON lines as `captioner sample"),
@@ -64,8 +67,19 @@ def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
-    with pytest.raises(DataError, match=r"expected JSON, as .* writes it, got an HDF5 file"):
+    with pytest.raises(DataError, match=r"expected JSON, as .* writes it, or .*, got an HDF5 file"):
         read_caption_file(other)
+
+
+def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    for text in (
+        '\ufeff"image","caption","log_prob"\r\n"\'-1.jpg","a dog",-1.5\r\n"b.jpg","",-2\r\n',
+        "image;caption;log_prob\n'-1.jpg;a dog;-1,5\nb.jpg;;-2\n",
+        "sep=\t\nCaption\tImage\na dog\t'-1.jpg\n\tb.jpg\n",
+    ):
+        path.write_text(text, encoding="utf-8", newline="")
+        assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
 
 
 CAPTION = st.builds(

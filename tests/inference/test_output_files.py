@@ -1,5 +1,7 @@
 """Files of captions: sidecars beside photographs, and attention weights in a folder; existing files are kept."""
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -8,15 +10,61 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from captioner.errors import CaptionerError, UsageError, printable
 from captioner.images import structure
 from captioner.inference.caption import Attention, Caption
-from captioner.inference.output_files import AttentionFiles, Sidecars
+from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars, to_csv, unescape_cell
 
 
 def caption_of(path: Path) -> Caption:
     return Caption(str(path), "a café 猫", -1.0, [], None, [])
+
+
+CELL = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.text(st.sampled_from(list("=+-@\uff1d'\"ab ,;\t\r\n"))),
+)
+
+
+@given(image=CELL, text=CELL)
+@example("=cmd|' /C calc'!A0.jpg", "'=1+1")
+@example("a.jpg;=1+1", "\t=1+1")
+def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: str) -> None:
+    caption = Caption(image, text, -1.63456, [], None, [])
+    written = to_csv([caption])
+    assert written == to_csv([]) + to_csv([caption], header=False)
+    header, row = csv.reader(io.StringIO(written, newline=""), strict=True)
+    assert header == ["image", "caption", "log_prob"]
+    assert row[2] == "-1.6346", "a number, without quotes"
+    assert written.endswith(",-1.6346\r\n")
+    assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
+    for cell in row[:2]:
+        assert not cell.startswith(("\t", "\r", "\n"))
+        for separator in ";\t":
+            assert not any(part.lstrip(" ").startswith(tuple("=+-@\uff1d")) for part in cell.split(separator))
+
+
+def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    table = CsvFile(path)
+    for name in ("é.png", "\udcff.png", "é.png"):
+        table.write(Caption(name, "a café 猫", -1.0, [], None, []))
+    assert table.finish() == ("", "")
+    assert path.read_bytes() == (
+        '\ufeff"image","caption","log_prob"\r\n"é.png","a café 猫",-1.0\r\n"\\udcff.png","a café 猫",-1.0\r\n'.encode()
+    )
+    with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
+        CsvFile(path)
+    for start in ("", "image;caption;log_prob;more\n", path.read_text()):
+        path.write_text(start)
+        CsvFile(path, overwrite=True)
+    for start in ("image,caption\na.jpg,written by hand\n", "\x89HDF"):
+        path.write_text(start)
+        with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
+            CsvFile(path, overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])

@@ -24,6 +24,15 @@ TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """Read a table with the columns `image`, `caption` and optionally `split`; detect the separator from the header.
 
+    Raises: as `table_rows`.
+    """
+    for line, values in table_rows(name, text, columns):
+        yield Issue(line, values) if isinstance(values, str) else _record(line, values)
+
+
+def table_rows(name: str, text: str, columns: Columns) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield the location of each row of a table, and its cells by the fields of `columns`, or its problem.
+
     Raises: DataError when a column is missing from the header.
     """
     declared = SEPARATOR.match(text)
@@ -36,11 +45,8 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
     names = [cell.strip() for cell in cells]
     columns_at = _column_indices(f"{name}:{first}", names, header, columns)
     for number, cells in records:
-        line = f"{name}:{number}"
-        if isinstance(cells, str):
-            yield Issue(line, cells)
-        else:
-            yield _record(line, {key: cells[place] for key, place in columns_at.items()})
+        named = cells if isinstance(cells, str) else {key: cells[place] for key, place in columns_at.items()}
+        yield f"{name}:{number}", named
 
 
 def token_txt(name: str, text: str) -> Iterator[CaptionRecord | Issue]:
