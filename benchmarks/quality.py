@@ -44,7 +44,7 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
     if name == "distilled":  # a student is decoded without consensus
         return {"greedy": GREEDY, "beam": BEAM}
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
-    options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus")
+    options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus", "guidance")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
     if decode.consensus:
         return {"greedy": GREEDY, "beam": BEAM, "beam, consensus": configured}

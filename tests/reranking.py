@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from captioner.data.corpus import Corpus
-from captioner.decode.consensus import inverse_kernel
+from captioner.decode.consensus import Kernel, inverse_kernel
 from captioner.inference import reranker_index
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import Index, build_index
@@ -22,9 +22,9 @@ def inversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of images of every kernel that is inverted."""
     counts: list[int] = []
 
-    def invert(directions: np.ndarray) -> np.ndarray:
+    def invert(directions: np.ndarray, kernel: Kernel) -> np.ndarray:
         counts.append(len(directions))
-        return inverse_kernel(directions)
+        return inverse_kernel(directions, kernel)
 
     monkeypatch.setattr(reranker_index, "inverse_kernel", invert)
     return counts

@@ -11,8 +11,11 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.model.image_input import Standardizer
 
-GAMMA, RIDGE = 2.0, 0.3
-"""Kernel coefficient γ and regularization λ, chosen on the validation images of Flickr8k for two image encoders."""
+GAMMAS, RIDGES = (1.0, 2.0, 4.0), (0.1, 0.3, 1.0)
+"""Kernel coefficients γ and regularizations λ that `choose_kernel` compares."""
+MAX_COMPARED, JUDGED, NEIGHBOURS = 4096, 256, 60
+"""How kernels are compared: at most so many images are regressed, of which some are left out, one at a time, to rank
+the captions of their nearest neighbours. The time grows with the cube of the first number."""
 DUPLICATE = 1 - 1e-4
 """Minimum cosine similarity of two copies of an image; float16 rounding of features stays above it."""
 
@@ -20,17 +23,25 @@ DIRECT = 256
 """Maximum number of rows of a matrix that is inverted without splitting."""
 
 
+class Kernel(NamedTuple):
+    """Kernel coefficient γ and regularization λ of kernel ridge regression."""
+
+    gamma: float
+    ridge: float
+
+
 class Reranker:
     """Consensus re-ranking: predict the CIDEr-D of candidates by kernel ridge regression on images with references.
 
     E[CIDEr-D(c) | x] = Σ_j α_j CIDEr-D(c, references of x_j),   α = k(x) (K + λI)^-1,
-    k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j,   γ = `GAMMA`,   λ = `RIDGE`
+    k(x)_j = exp(γ (cos(x, x_j) - 1)),   K_ij = k(x_i)_j
 
     with standardized features. An image x_i that is one of the n images is excluded from its own regression
     (leave-one-out): α_j = -G_ij / G_ii and α_i = 0, where G = (K + λI)^-1. If a set S of them are copies of the image,
     α is a row of -G_SS^-1 G_S, and 0 in S.
 
-    `directions` are the unit features of the n images (`unit_features`), `inverse` is G (`inverse_kernel`).
+    `directions` are the unit features of the n images (`unit_features`), `kernel` is γ and λ (`choose_kernel`), and
+    `inverse` is G (`inverse_kernel`).
 
     Shapes: directions (n, F), inverse (n, n), references n lists of captions, standardizer (F,) each.
     Raises: DataError when an image has no reference.
@@ -45,12 +56,13 @@ class Reranker:
         inverse: Array,
         references: Sequence[Sequence[Sequence[int]]],
         standardizer: Standardizer,
+        kernel: Kernel,
     ) -> None:
         from captioner.metrics import CiderD  # not needed to decode without a re-ranker
 
         self._cider, self._standardizer = CiderD(references), standardizer
         self._words = Words.of(references)
-        self._directions, self._inverse = directions, inverse
+        self._directions, self._inverse, self._gamma = directions, inverse, kernel.gamma
 
     def weights(self, features: Array, rows: Array | None = None) -> Array:
         """Return the regression weights α of the n images for other images, or for some of the n images themselves.
@@ -62,7 +74,7 @@ class Reranker:
         """
         cosines = unit_features(features, self._standardizer) @ self._directions.T
         duplicates = cosines > DUPLICATE if rows is None else rows[:, None] == np.arange(len(self._directions))
-        weights = _kernel(cosines) @ self._inverse
+        weights = _kernel(cosines, self._gamma) @ self._inverse
         left_out: dict[bytes, Array] = {}
         for row in np.flatnonzero(duplicates.any(axis=1)):
             copies = np.flatnonzero(duplicates[row])
@@ -141,23 +153,74 @@ def normalize_rows(vectors: Array) -> Array:
     return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
 
 
-def inverse_kernel(directions: Array) -> Array:
+def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]]]) -> Kernel:
+    """Choose γ and λ whose leave-one-out predictions rank captions best: those of similar images, for each image.
+
+    The candidates of an image are the first references of its nearest neighbours. The best kernel has the highest
+    correlation of predicted and actual CIDEr-D over the candidates of all images, both minus their mean over the
+    candidates of the image. The squared error of predicted TF-IDF vectors would prefer kernels that are too narrow.
+
+    Shapes: directions (n, F), references n lists of captions.
+    """
+    from captioner.metrics import CiderD
+
+    rows = even_sample(len(directions), MAX_COMPARED)
+    directions, references = directions[rows], [references[row] for row in rows.tolist()]
+    cider, images = CiderD(references), even_sample(len(rows), JUDGED)
+    image = np.arange(len(images))
+    cosines = directions @ directions[images].T
+    neighbours = np.argsort(-cosines, axis=0, kind="stable").T
+    neighbours = neighbours[neighbours != images[:, None]].reshape(len(images), -1)[:, :NEIGHBOURS]
+    candidates = [[references[row][0] for row in near] for near in neighbours.tolist()]
+    targets = cider.score(np.repeat(images, neighbours.shape[1]), list(chain.from_iterable(candidates)))
+    actual = _centred(targets.reshape(neighbours.shape))
+    units = np.zeros_like(cosines)
+    units[images, image] = 1
+    cosines = directions @ directions.T
+
+    def correlation(kernel: Kernel) -> float:
+        matrix = _regularized(cosines.copy(), kernel)
+        weights = -np.linalg.solve(matrix, units).T  # rows of (K + λI)^-1, as in `Reranker`
+        weights /= -weights[image, images][:, None]
+        weights[image, images] = 0
+        expected = _centred(np.stack([cider.expected(*pair) for pair in zip(candidates, weights, strict=True)]))
+        return float(np.vdot(expected, actual) / (np.linalg.norm(expected) or 1))
+
+    return max((Kernel(gamma, ridge) for gamma in GAMMAS for ridge in RIDGES), key=correlation)
+
+
+def _centred(rows: Array) -> Array:
+    """Subtract its mean from each row."""
+    return np.asarray(rows - rows.sum(axis=1, keepdims=True) / max(1, rows.shape[1]))
+
+
+def even_sample(images: int, most: int) -> Array:
+    """Return all numbers below `images`, or `most` of them at even distances. Shapes: -> (at most `most`,)."""
+    return np.unique(np.linspace(0, images - 1, min(most, images)).astype(int))
+
+
+def inverse_kernel(directions: Array, kernel: Kernel) -> Array:
     """Return (K + λI)^-1 for images with these unit features, exactly symmetric.
 
     L Lᵀ = K + λI,   (K + λI)^-1 = L^-T L^-1
 
     Shapes: (n, F) -> (n, n).
     """
-    kernel = _kernel(directions @ directions.T)
-    kernel[np.diag_indices_from(kernel)] += RIDGE
-    inverse = _inverse_lower(np.linalg.cholesky(kernel))
+    inverse = _inverse_lower(np.linalg.cholesky(_regularized(directions @ directions.T, kernel)))
     return np.asarray(inverse.T @ inverse)  # NumPy computes one triangle of xᵀ x and copies it
 
 
-def _kernel(cosines: Array) -> Array:
+def _regularized(cosines: Array, kernel: Kernel) -> Array:
+    """Compute K + λI of cosine similarities, in place."""
+    matrix = _kernel(cosines, kernel.gamma)
+    matrix[np.diag_indices_from(matrix)] += kernel.ridge
+    return matrix
+
+
+def _kernel(cosines: Array, gamma: float) -> Array:
     """Kernel of cosine similarities, in place."""
     cosines -= 1
-    cosines *= GAMMA
+    cosines *= gamma
     return np.asarray(np.exp(cosines, out=cosines))
 
 

@@ -15,7 +15,14 @@ from captioner.arrays import Array
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import inverse_kernel, normalize_rows, unit_features
+from captioner.decode.consensus import (
+    Kernel,
+    choose_kernel,
+    even_sample,
+    inverse_kernel,
+    normalize_rows,
+    unit_features,
+)
 from captioner.errors import CheckpointError
 from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel
@@ -33,7 +40,6 @@ RERANKER_SEAL = Seal(
     remedy="`captioner train --resume RUN` writes it again",
     dtype_kinds="fi",
 )
-"""A change of the kernel's constants in `decode.consensus` needs a new version: the inverse depends on them."""
 MAX_IMAGES = 8192
 """Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
 time of the matrix inversion with its cube."""
@@ -44,10 +50,13 @@ ARRAYS = {
     "words": ("int32", -1, np.inf),
     "lengths": ("int32", 1, np.inf),
     "counts": ("int32", 1, np.inf),
+    "kernel": ("float64", 1e-3, 1e3),
     "mean": ("float64", -2 * MAX_FEATURE, 2 * MAX_FEATURE),
     "std": ("float64", 1e-100, 2 * MAX_FEATURE),
 }
 """The type and the bounds of each array."""
+FORMER_KERNEL = Kernel(2.0, 0.3)
+"""The kernel of files without one, which earlier versions wrote."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ class Index:
 
     Shapes of the arrays: `directions` (n, F) float16, `inverse` (n (n + 1) / 2,) float16, the upper triangle row by
     row; `words` (W,) int32, the ids of all captions, -1 for a word outside the vocabulary; `lengths` (C,) int32, the
-    words of each caption; `counts` (n,) int32, the captions of each image; `mean` and `std` (F,) float64.
+    words of each caption; `counts` (n,) int32, the captions of each image; `kernel` (2,) float64, γ and λ; `mean` and
+    `std` (F,) float64.
     """
 
     origin: Origin
@@ -81,6 +91,7 @@ class Index:
             unfold(a["inverse"], len(a["counts"])),
             _split(captions, a["counts"]),
             Standardizer(a["mean"], a["std"]),
+            Kernel(*a["kernel"].tolist()),
         )
 
 
@@ -127,6 +138,7 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     origin = json.loads(meta)
     if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
         raise ValueError("meta: expected texts")
+    arrays.setdefault("kernel", np.array(FORMER_KERNEL))
     if arrays.keys() != ARRAYS.keys():
         raise ValueError(f"expected the arrays {', '.join(ARRAYS)}, got {', '.join(arrays)}")
     n, width = arrays["directions"].shape
@@ -135,7 +147,7 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     captions, words = (int(arrays[name].sum()) for name in ("counts", "lengths"))
     shapes: dict[str, tuple[int, ...]] = {
         "directions": (n, width), "inverse": (n * (n + 1) // 2,), "words": (words,), "lengths": (captions,),
-        "counts": (n,), "mean": (width,), "std": (width,),
+        "counts": (n,), "kernel": (2,), "mean": (width,), "std": (width,),
     }  # fmt: skip
     for name, (dtype, low, high) in ARRAYS.items():
         array, shape = arrays[name], shapes[name]
@@ -155,18 +167,21 @@ def build_index(corpus: Corpus) -> Index:
     """Build the index of a data set. Raises: DataError when the data set has no training split."""
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
-    indexed = _sample(len(images))
+    indexed = even_sample(len(images), MAX_IMAGES)
     features = train.features[images[indexed]]
     standardizer = Standardizer(*standardization(features))
     directions = unit_features(features, standardizer).astype(np.float16)
     captions = [references[image] for image in indexed.tolist()]
+    rounded = normalize_rows(directions.astype(np.float32))
+    kernel = choose_kernel(rounded, captions)
     flat = list(chain.from_iterable(captions))
     arrays = {
         "directions": directions,
-        "inverse": fold(inverse_kernel(normalize_rows(directions.astype(np.float32)))),
+        "inverse": fold(inverse_kernel(rounded, kernel)),
         "words": np.array(list(chain.from_iterable(flat)), np.int32),
         "lengths": np.array(list(map(len, flat)), np.int32),
         "counts": np.array(list(map(len, captions)), np.int32),
+        "kernel": np.array(kernel),
         **standardizer._asdict(),
     }
     return Index(origin_of(corpus), arrays)
@@ -178,14 +193,9 @@ def index_rows(train: Split) -> Array:
     Shapes: -> (M,).
     """
     rows = np.full(train.features.shape[0], -1)
-    indexed = train.captioned_images[_sample(len(train.captioned_images))]
+    indexed = train.captioned_images[even_sample(len(train.captioned_images), MAX_IMAGES)]
     rows[indexed] = np.arange(len(indexed))
     return rows
-
-
-def _sample(images: int) -> Array:
-    """Return which of the images with captions are in an index: all, or an even sample."""
-    return np.unique(np.linspace(0, images - 1, min(MAX_IMAGES, images)).astype(int))
 
 
 def is_current(path: Path, corpus: Corpus) -> bool:

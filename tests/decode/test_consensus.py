@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.features import standardization
-from captioner.decode import Reranker, rerank
-from captioner.decode.consensus import GAMMA, RIDGE, inverse_kernel, unit_features
+from captioner.decode import Reranker, consensus, rerank
+from captioner.decode.consensus import GAMMAS, RIDGES, Kernel, choose_kernel, inverse_kernel, unit_features
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.image_input import Standardizer
 
 REFERENCES = [[[4, 5, 6, 2], [4, 6, 2]], [[7, 8, 2]], [[4, 5, 9, 10, 2]], [[11, 2], [12, 13, 2]], [[5, 6, 2]]]
 N, F = len(REFERENCES), 6
+KERNEL = Kernel(2.0, 0.3)
 
 
 def images(seed: int = 0, count: int = N) -> np.ndarray:
@@ -23,15 +24,20 @@ def images(seed: int = 0, count: int = N) -> np.ndarray:
 def reranker(train: np.ndarray, references: list = REFERENCES) -> Reranker:
     standardizer = Standardizer(*standardization(train))
     directions = unit_features(train, standardizer)
-    return Reranker(directions, inverse_kernel(directions), references, standardizer)
+    return Reranker(directions, inverse_kernel(directions, KERNEL), references, standardizer, KERNEL)
 
 
 def regressed(train: np.ndarray, queries: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Regression weights by the textbook formula, with features standardized by the images `among`."""
     directions = [(x - among.mean(axis=0)) / among.std(axis=0) for x in (train, queries)]
     train, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in directions)
-    kernel = np.exp(GAMMA * (train @ train.T - 1)) + RIDGE * np.eye(len(train))
-    return np.linalg.solve(kernel, np.exp(GAMMA * (train @ queries.T - 1))).T
+    return ridge_regression(train, queries, KERNEL)
+
+
+def ridge_regression(train: np.ndarray, queries: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """Regression weights of unit features by the textbook formula."""
+    matrix = np.exp(kernel.gamma * (train @ train.T - 1)) + kernel.ridge * np.eye(len(train))
+    return np.linalg.solve(matrix, np.exp(kernel.gamma * (train @ queries.T - 1))).T
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4))
@@ -128,10 +134,45 @@ def test_a_single_image_suffices_and_each_needs_a_reference() -> None:
 def test_the_inverse_kernel(count: int) -> None:
     directions = np.random.default_rng(count).standard_normal((count, 8))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    kernel = np.exp(GAMMA * (directions @ directions.T - 1)) + RIDGE * np.eye(count)
-    whole = inverse_kernel(directions.astype(np.float32))
+    kernel = np.exp(KERNEL.gamma * (directions @ directions.T - 1)) + KERNEL.ridge * np.eye(count)
+    whole = inverse_kernel(directions.astype(np.float32), KERNEL)
     np.testing.assert_allclose(whole, np.linalg.inv(kernel), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(whole, whole.T)
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("noise", [0.2, 2.0])
+def test_the_kernel_ranks_the_captions_of_neighbours_best(
+    noise: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left out one by one, with the textbook formula for the others."""
+    monkeypatch.setattr(consensus, "JUDGED", 7)
+    monkeypatch.setattr(consensus, "NEIGHBOURS", 5)
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 3, count)
+    features = np.eye(3)[groups] + noise * rng.standard_normal((count, 3))
+    directions = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    captions = [[[4 + group, 7 + int(rng.integers(0, 3)), 2], [4 + group, 2]] for group in groups.tolist()]
+    cider = CiderD(captions)
+
+    def correlation(kernel: Kernel) -> float:
+        predicted, actual = [], []
+        for image in np.unique(np.linspace(0, count - 1, min(7, count)).astype(int)).tolist():
+            others = np.array([row for row in range(count) if row != image])
+            if not len(others):
+                return 0.0
+            nearest = others[np.argsort(-(directions[others] @ directions[image]), kind="stable")][:5]
+            candidates = [captions[row][0] for row in nearest.tolist()]
+            (weights,) = ridge_regression(directions[others], directions[[image]], kernel)
+            every = np.stack([cider.score(others, [caption] * len(others)) for caption in candidates])
+            scores = cider.score(np.full(len(candidates), image), candidates)
+            predicted.extend(every @ weights - (every @ weights).mean())
+            actual.extend(scores - scores.mean())
+        return float(np.dot(predicted, actual) / (np.linalg.norm(predicted) or 1))
+
+    expected = {Kernel(gamma, ridge): correlation(Kernel(gamma, ridge)) for gamma in GAMMAS for ridge in RIDGES}
+    assert expected[choose_kernel(directions, captions)] == pytest.approx(max(expected.values()), abs=1e-5)
+    assert count < 30 or max(expected.values()) > min(expected.values())
 
 
 def test_candidates_are_sorted_by_log_probability_and_prediction() -> None:

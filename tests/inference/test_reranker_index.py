@@ -11,7 +11,7 @@ import pytest
 from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import inverse_kernel, unit_features
+from captioner.decode.consensus import Kernel, choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index
 from captioner.inference.reranker_index import RERANKER_SEAL, Index, build_index, fold, load, save, unfold
@@ -25,7 +25,8 @@ def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: I
     features = train.features[images]
     standardizer = Standardizer(*standardization(features))
     directions = unit_features(features, standardizer)
-    exact = Reranker(directions, inverse_kernel(directions), references, standardizer)
+    kernel = choose_kernel(directions, references)
+    exact = Reranker(directions, inverse_kernel(directions, kernel), references, standardizer, kernel)
     for queries in (corpus.split("val").features[:], features):
         candidates = [[several[0] for several in references]] * len(queries)
         both = [
@@ -57,6 +58,12 @@ def test_a_saved_index_loads_unchanged(index: Index, tmp_path: Path) -> None:
     for name, array in index.arrays.items():
         assert loaded.arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded.arrays[name], array)
+
+
+def test_an_index_of_an_earlier_version_has_its_kernel(index: Index, tmp_path: Path) -> None:
+    arrays = {name: array for name, array in index.arrays.items() if name != "kernel"}
+    write(RERANKER_SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
+    assert Kernel(*load(tmp_path / "x.h5").arrays["kernel"]) == (2.0, 0.3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 128, 129, 400])
@@ -94,6 +101,8 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
     "a negative count": changed("counts", at_first(-5)),
     "an id below -1": changed("words", at_first(-2)),
     "a triangle too short": changed("inverse", lambda inverse: inverse[:-1]),
+    "no kernel coefficient": changed("kernel", at_first(0)),
+    "another number in the kernel": changed("kernel", lambda kernel: np.append(kernel, 1.0)),
     "another width": changed("mean", lambda mean: mean[:-1]),
     "no deviation": changed("std", at_first(0)),
     "next to no deviation": changed("std", at_first(1e-308)),
