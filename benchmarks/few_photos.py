@@ -16,7 +16,7 @@ from benchmarks.flickr8k import SEEDS, Workspace, command
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
-PAGE = ROOT / "docs" / "own-photos.md"
+PAGE = ROOT / "docs" / "fine-tuning.md"
 PHOTOS, VAL = 290, 29
 HEAD = "encoder | config | perplexity | BLEU-4 | CIDEr-D"
 SCORES = {"perplexity": (1, 1), "bleu4": (100, 1), "cider_d": (100, 1)}
@@ -87,7 +87,7 @@ def _mean(values: Sequence[float | None], factor: int, digits: int) -> str:
 
 @command(RECIPES)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Train and score; write the table of docs/own-photos.md, or with --only print some of its rows."""
+    """Train and score; write the table of docs/fine-tuning.md, or with --only print some of its rows."""
     scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or RECIPES}
     if names:
         print(table(HEAD, rows(scored)))
