@@ -262,6 +262,18 @@ def trained(folder: Path, *overrides: str) -> Path:
     return folder
 
 
+def always_a(run: Path) -> Path:
+    """Let a run with the vocabulary `WORDS` always generate `a`, as likely on every machine."""
+    from captioner.storage import checkpoint
+
+    saved = checkpoint.load(run / "best.h5")
+    for array in saved.params.values():
+        array[...] = 0
+    saved.params["b_vocab"][WORDS.index("a")] = 1
+    checkpoint.save(run / "best.h5", saved)
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of two epochs, to be read alone."""
@@ -273,6 +285,37 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_run(tiny_run: Path, tmp_path: Path) -> Path:
     """A copy of the tiny run, to be changed."""
     return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def familiar_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that always generates `a`, on `data.h5` beside it: 1,280 features of few directions, as if of lite0.
+
+    The last three of the eight images of val are unlike the training images.
+    """
+    import numpy as np
+
+    from captioner.data.corpus import Corpus, Split
+    from captioner.data.prepared import write_prepared
+    from captioner.data.vocabulary import Vocab
+
+    folder, rng = tmp_path_factory.mktemp("familiar"), np.random.default_rng(0)
+    directions = rng.standard_normal((8, 1280))
+
+    def split(name: str, familiar: int, unfamiliar: int) -> Split:
+        features = rng.standard_normal((familiar + unfamiliar, 8)) @ directions
+        features += rng.standard_normal(features.shape)
+        features[familiar:] = 3 * rng.standard_normal((unfamiliar, 1280))
+        rows = np.arange(len(features), dtype=np.int32)
+        captions = np.array([[1, 4 + row % 2, 2] for row in rows], np.int32)
+        names = [f"{name}-{row}" for row in range(len(features))]
+        texts = [WORDS[4 + row % 2] for row in rows]
+        return Split(captions, rows, features.astype(np.float32), names, texts=texts)
+
+    splits = {"train": split("train", 200, 0), "val": split("val", 5, 3)}
+    write_prepared(folder / "data.h5", Corpus(Vocab(WORDS), splits, "efficientnet-lite0-1"), {})
+    data = "data.source=prepared", f"data.root={folder / 'data.h5'}", "decode.max_length=1"
+    return always_a(trained(folder / "run", *data, "train.max_steps=2"))
 
 
 @pytest.fixture(scope="session")
@@ -307,17 +350,10 @@ def write_coco() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the assignment's layout that always generates `a`, as likely on every machine."""
-    from captioner.storage import checkpoint
 
     folder = tmp_path_factory.mktemp("coco")
     data = write_coco(folder / "data")
-    run = trained(folder / "run", "data.source=cs231n", f"data.root={data}", "train.max_steps=2")
-    saved = checkpoint.load(run / "best.h5")
-    for array in saved.params.values():
-        array[...] = 0
-    saved.params["b_vocab"][WORDS.index("a")] = 1
-    checkpoint.save(run / "best.h5", saved)
-    return run
+    return always_a(trained(folder / "run", "data.source=cs231n", f"data.root={data}", "train.max_steps=2"))
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,14 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
         rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
+    for part in ("familiar", "unfamiliar"):
+        scored = [column.get("familiarity", {}).get(part) for column in columns]
+        if any(scored):
+            cells = [
+                f"{_score(x['cider_d'], x['intervals']['cider_d'])}, {x['images']:,} images" if x else "-"
+                for x in scored
+            ]
+            rows.append((f"CIDEr-D, {part}", cells))
     statistics = statistic_rows(columns, missing="-")
     rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
     if others:

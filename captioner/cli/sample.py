@@ -68,6 +68,11 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 )
 @photographs_option
 @n_best_option(1, "Write N captions per image. A narrower beam is widened to N, which may change the first caption.")
+@click.option(
+    "--keywords", type=click.IntRange(0, 1000), default=0, metavar="N",
+    help="Also print the N most probable ImageNet classes of each image, with their probabilities. The encoder must be "
+    "EfficientNet-Lite.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
     "--write-sidecar", metavar="SUFFIX",
@@ -95,9 +100,9 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
-    number: int | None, mpi: bool, n_best: int, as_json: bool, write_sidecar: str | None, table: Path | None,
-    coco: Path | None, attention: Path | None, images: Path | None, overwrite: bool, encoder: str | None,
-    encoder_option: dict[str, str], overrides: tuple[str, ...],
+    number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, write_sidecar: str | None,
+    table: Path | None, coco: Path | None, attention: Path | None, images: Path | None, overwrite: bool,
+    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -107,9 +112,11 @@ def sample(
     photograph, a folder of photographs, or -, which reads names of photographs and folders from stdin, one per line.
     Photographs must follow all runs. Without photographs, the images of a split are captioned.
 
-    The first line for each image contains its name, the caption, its log-probability (natural logarithm) and, for
-    generated scenes, whether the caption is true. Tabs separate them. Further candidates and the references
-    follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
+    The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
+    generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that
+    the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further candidates, keywords and
+    the references follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit
+    code is 1.
 
     With --mpi, several processes share the photographs: mpiexec -n 4 captioner sample --mpi.
     """
@@ -160,18 +167,19 @@ def sample(
 
             opened = open_encoder_of(loaded, encoder, encoder_option)
             captioner, paths = captioner_of(loaded), photo_paths(_photo_names(photos))
-            captions = captioner.caption_photos(paths, opened, n_best, number, attention is not None, ranks)
+            more = number, attention is not None, keywords, ranks
+            captions = captioner.caption_photos(paths, opened, n_best, *more)
             captions = _with_warning(captions, photo_warning(loaded))
             if page is not None:
                 page.find = lambda caption: Path(caption.image)
         elif features is not None:
             captioner = captioner_of(loaded)
-            captions = captioner.caption_features(features, number, n_best, attention is not None)
+            captions = captioner.caption_features(features, number, n_best, attention is not None, keywords)
         else:
             corpus = open_corpus(loaded, data)
             of_split = corpus.split(split or "val")
             captioner = captioner_of(loaded, corpus if data is None else None)
-            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, attention is not None)
+            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, attention is not None, keywords)
             if page is not None:
                 from captioner.report.image_pages import pictures_by_name
 
@@ -242,13 +250,14 @@ def _print(
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
     """
-    code = captioned = empty = 0
+    code = captioned = empty = unfamiliar = 0
     for caption in captions:
         if isinstance(caption, DataError):
             output.problem(caption)
             code = 1
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
+        unfamiliar += caption.is_unfamiliar
         file: Path | None = None
         for sink in sinks:
             try:
@@ -264,6 +273,9 @@ def _print(
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
+    if unfamiliar:
+        those = f"{unfamiliar:,} of {captioned:,} images are" if captioned > 1 else "the image is"
+        output.note(f"{those} unlike the training images, so expect wrong captions more often")
     return code, captioned
 
 
@@ -273,9 +285,12 @@ def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> Non
 
         output.record(to_record(caption) | more)
         return
-    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true])
+    mark = ("unfamiliar",) if caption.is_unfamiliar else ()
+    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true], *mark)
     for text, log_prob in caption.candidates[1:]:
         output.result("", text, f"{log_prob:.2f}")
+    for name, probability in caption.keywords:
+        output.result("", name, f"{probability:.0%}")
     for reference in caption.references:
         output.result("", f"  {' '.join(reference.split())}")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
+import numpy as np
+
 from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions
+from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part
 from captioner.inference.caption import Attention
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
@@ -54,7 +56,7 @@ def score_model(
     true = None
     if split.is_true is not None:
         true = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
-    return score_captions(
+    scored = score_captions(
         evaluation_set,
         name,
         captions,
@@ -65,6 +67,11 @@ def score_model(
         pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
+    if loaded.familiarity is not None:
+        marks = np.array([decoded[row].is_unfamiliar for row in rows.tolist()])
+        parts = {"familiar": scored.rows[~marks], "unfamiliar": scored.rows[marks]}
+        scored.scores["familiarity"] = {name: scores_of_part(part) for name, part in parts.items() if len(part)}
+    return scored
 
 
 def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:

@@ -95,6 +95,15 @@ def score_captions(
     return ScoredCaptions(name, list(captions), rows, scores)
 
 
+def scores_of_part(rows: Array) -> dict[str, Any]:
+    """Compute the scores of some images from their rows of statistics, with intervals; the IDF is that of all images.
+
+    Shapes: rows (N, 13).
+    """
+    bounds = dict(zip(NAMES, confidence_interval(rows).T.tolist(), strict=True))
+    return {"images": len(rows), **scores_by_name(rows), "intervals": bounds}
+
+
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
     bounds = confidence_interval(scored.rows, None if other is None else other.rows)

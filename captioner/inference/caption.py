@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.errors import CheckpointError
+from captioner.images.keywords import Keyword
 from captioner.inference.restore import LoadedModel
 from captioner.model.ensemble import Ensemble
 
@@ -62,6 +63,10 @@ class Caption(NamedTuple):
     `true` says whether the caption is true of the image, or is None if the data set cannot check it. `candidates` are
     the n best captions, best first; the first of them is the caption itself. `attention` has the attention weights of
     the caption's words, if they were asked for.
+
+    `familiarity` is the percentile of the image among training images, or None if the model does not know it;
+    `is_unfamiliar` says whether it is below `decode.unfamiliar_below`. `keywords` are the most probable classes of the
+    image, if they were asked for.
     """
 
     image: str
@@ -71,6 +76,9 @@ class Caption(NamedTuple):
     true: bool | None
     candidates: list[Candidate]
     attention: Attention | None = None
+    familiarity: float | None = None
+    is_unfamiliar: bool = False
+    keywords: Sequence[Keyword] = ()
 
 
 class NextWord(NamedTuple):
@@ -91,11 +99,22 @@ class NextWords(NamedTuple):
 
 
 def to_record(caption: Caption) -> dict[str, Any]:
-    """Return the caption as a JSON object without its attention; `candidates` only if there are several."""
-    image, text, log_prob, references, true, candidates, _ = caption
-    record = {"image": image, "caption": text, "log_prob": log_prob, "references": references, "true": true}
-    if len(candidates) > 1:
-        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in candidates]
+    """Return the caption as a JSON object without its attention.
+
+    `candidates` is present only if there are several, `keywords` only if they were asked for.
+    """
+    record: dict[str, Any] = {
+        "image": caption.image,
+        "caption": caption.text,
+        "log_prob": caption.log_prob,
+        "references": caption.references,
+        "true": caption.true,
+        "familiarity": caption.familiarity,
+    }
+    if len(caption.candidates) > 1:
+        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
+    if caption.keywords:
+        record["keywords"] = [keyword._asdict() for keyword in caption.keywords]
     return record
 
 

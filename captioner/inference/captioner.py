@@ -21,6 +21,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.images.keywords import CLASSES, Keyword, open_classifier
 from captioner.inference.arguments import argument, described, path_list
 from captioner.inference.caption import Attention, Candidate, Caption, NextWord, NextWords, check_attention
 from captioner.inference.decoder import build_decoder, word_ids
@@ -89,12 +90,22 @@ class Captioner:
         return _unpickled, (self.loaded, self.reranker, self.warnings)
 
     @overload
-    def caption(self, images: Photo, *, n_best: int = 1, attention: bool = False) -> Caption | Any: ...
-    @overload
-    def caption(self, images: Photos, *, n_best: int = 1, attention: bool = False) -> list[Caption]: ...
+    def caption(
+        self, images: Photo, *, n_best: int = 1, attention: bool = False, keywords: int = 0
+    ) -> Caption | Any: ...
     @overload
     def caption(
-        self, *, features: Array, regions: Array | None = None, n_best: int = 1, attention: bool = False
+        self, images: Photos, *, n_best: int = 1, attention: bool = False, keywords: int = 0
+    ) -> list[Caption]: ...
+    @overload
+    def caption(
+        self,
+        *,
+        features: Array,
+        regions: Array | None = None,
+        n_best: int = 1,
+        attention: bool = False,
+        keywords: int = 0,
     ) -> list[Caption]: ...
     def caption(
         self,
@@ -104,22 +115,28 @@ class Captioner:
         regions: Array | None = None,
         n_best: int = 1,
         attention: bool = False,
+        keywords: int = 0,
     ) -> Caption | list[Caption]:
         """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
 
         A folder, alone or in a list, is a list of its photographs, as for `captioner sample`. A photograph is encoded
         by the encoder of the training images. A row of features is named by its number. With
-        `attention`, each caption has the attention weights of its words; further candidates have none. A model of
-        generated scenes warns if it is given photographs.
+        `attention`, each caption has the attention weights of its words; further candidates have none. `keywords` is
+        the number of most probable ImageNet classes that each caption has. A model of generated scenes warns if it is
+        given photographs.
 
         Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
         for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
-        that is not found, or `n_best` outside 1 to 100; TypeError for arguments of another type.
+        that is not found or, with `keywords`, has no classes, for `n_best` outside 1 to 100, or `keywords` outside 0 to
+        1,000; TypeError for arguments of another type.
         """
         n_best = argument(n_best, int, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
+        keywords = argument(keywords, int, "caption: keywords")
+        if not 0 <= keywords <= CLASSES:
+            raise UsageError(f"caption: keywords: expected 0 to {CLASSES:,}, got {keywords}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
@@ -128,7 +145,7 @@ class Captioner:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = self._checked(features, regions, "caption")
-            return list(self.decode(rows, n_best, regions=grids, attention=attention))
+            return list(self.decode(rows, n_best, regions=grids, attention=attention, keywords=keywords))
         paths = path_list(images, "caption: images")
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         from captioner.inference.photographs import photo_paths, photo_warning
@@ -136,7 +153,9 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in self.caption_photos(photo_paths(paths), self.encoder, n_best, attention=attention):
+        for caption in self.caption_photos(
+            photo_paths(paths), self.encoder, n_best, attention=attention, keywords=keywords
+        ):
             if isinstance(caption, DataError):
                 raise caption
             captions.append(caption)
@@ -207,6 +226,7 @@ class Captioner:
         n_best: int = 1,
         limit: int | None = None,
         attention: bool = False,
+        keywords: int = 0,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> Iterator[Caption | DataError]:
         """Caption photographs, or the first `limit` of them, in order, as `decode`.
@@ -234,7 +254,7 @@ class Captioner:
             encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
-                decoded = self.decode_photos(readable, encoder.identity, n_best, attention)
+                decoded = self.decode_photos(readable, encoder.identity, n_best, attention, keywords)
                 for photo in batch:
                     yield photo if isinstance(photo, DataError) else next(decoded)._replace(image=os.fspath(photo.path))
 
@@ -243,7 +263,7 @@ class Captioner:
             {
                 "checkpoint": self.loaded.meta,
                 "encoder": encoder.identity,
-                "decoding options": (self.loaded.config.decode, n_best, attention),
+                "decoding options": (self.loaded.config.decode, n_best, attention, keywords),
                 "threads": threads,  # they determine the batches, and so the rounding
                 "version": __version__,
             },
@@ -259,6 +279,7 @@ class Captioner:
         n_best: int = 1,
         vocab: Vocab | None = None,
         attention: bool = False,
+        keywords: int = 0,
     ) -> Iterator[Caption]:
         """Caption the images of a split, or the first `limit` of them, in file order.
 
@@ -266,14 +287,16 @@ class Captioner:
         attention weights.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(split.features, n_best, regions=split.regions, attention=attention, rows=rows)
+        captions = self.decode(
+            split.features, n_best, regions=split.regions, attention=attention, keywords=keywords, rows=rows
+        )
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             true = None if split.is_true is None else split.is_true(row, caption.text.split())
             yield caption._replace(image=split.image_ids[row], references=references, true=true)
 
     def caption_features(
-        self, path: Path, limit: int | None = None, n_best: int = 1, attention: bool = False
+        self, path: Path, limit: int | None = None, n_best: int = 1, attention: bool = False, keywords: int = 0
     ) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
@@ -285,7 +308,7 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
         rows = np.arange(features.shape[0])[:limit]
-        yield from self.decode(features, n_best, regions=regions, attention=attention, rows=rows)
+        yield from self.decode(features, n_best, regions=regions, attention=attention, keywords=keywords, rows=rows)
 
     @property
     def encoder(self) -> Encoder:
@@ -341,6 +364,7 @@ class Captioner:
         noise_keys: Array | None = None,
         regions: Features | None = None,
         attention: bool = False,
+        keywords: int = 0,
         rows: Array | None = None,
     ) -> Iterator[Caption]:
         """Decode rows of features, a batch at a time: the best caption of each, with its `n_best` candidates.
@@ -348,23 +372,34 @@ class Captioner:
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
         widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `noise_keys`
         seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
-        weights of each best caption are computed too. The features are not checked here.
+        weights of each best caption are computed too, and with `keywords` the most probable classes of each image.
+        The features are not checked here.
 
         Shapes: features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
-        not finite, or a model with attention without regions.
+        not finite, or a model with attention without regions; UsageError for `keywords` of an encoder without classes.
         """
-        vocab = self.loaded.vocab
+        vocab, familiarity = self.loaded.vocab, self.loaded.familiarity
+        threshold = self.loaded.config.decode.unfamiliar_below
+        classifier = open_classifier(self.loaded.meta.encoder) if keywords else None
         rows = np.arange(features.shape[0]) if rows is None else rows
         for batch in self.search(features, rows, n_best, noise_keys, regions):
-            maps: list[Attention | None] = [None] * len(batch.rows)
+            count = len(batch.rows)
+            maps: list[Attention | None] = [None] * count
             if attention and regions is not None:
                 maps[:] = self._attention(batch, regions.shape[1:3])
-            columns = batch.rows.tolist(), batch.tokens.tolist(), batch.log_probs.tolist(), maps
-            for row, captions, scores, weights in zip(*columns, strict=True):
+            percentiles: list[float | None] = [None] * count
+            if familiarity is not None:
+                percentiles = familiarity.percentile(batch.features).tolist()
+            classes: Sequence[Sequence[Keyword]] = [()] * count
+            if classifier is not None:
+                classes = classifier.keywords(batch.features, keywords)
+            columns = batch.rows.tolist(), batch.tokens.tolist(), batch.log_probs.tolist(), maps, percentiles, classes
+            for row, captions, scores, weights, percentile, names in zip(*columns, strict=True):
                 pairs = zip(captions[:n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                yield Caption(str(row), *candidates[0], [], None, candidates, weights)
+                is_unfamiliar = percentile is not None and percentile < threshold
+                yield Caption(str(row), *candidates[0], [], None, candidates, weights, percentile, is_unfamiliar, names)
 
     def _attention(self, batch: Candidates, grid: tuple[int, ...]) -> list[Attention]:
         """Compute the attention of the best captions of a batch in one teacher-forced pass."""
@@ -376,7 +411,7 @@ class Captioner:
         return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
 
     def decode_photos(
-        self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False
+        self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False, keywords: int = 0
     ) -> Iterator[Caption]:
         """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
@@ -391,7 +426,7 @@ class Captioner:
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
-        yield from self.decode(features, n_best, noise_keys=noise_keys, regions=regions, attention=attention)
+        yield from self.decode(features, n_best, noise_keys, regions, attention, keywords)
 
     def batch_size(self, width: int) -> int:
         """Return how many images are decoded at a time, with `width` captions of each."""

@@ -85,6 +85,8 @@ def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedMode
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
 
+    The familiarity of images is unknown to an ensemble of models with different training splits.
+
     Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
     """
     first, *others = models
@@ -105,7 +107,10 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
         return first
     ensemble = Ensemble([loaded.model for loaded in models])
     warnings = tuple(warning for loaded in models for warning in loaded.warnings)
-    return LoadedModel(first.path, first.config, first.vocab, ensemble, first.meta, warnings=warnings)
+    is_same_split = len({loaded.meta.train_fingerprint for loaded in models}) == 1
+    familiarity = first.familiarity if is_same_split else None
+    parts = first.path, first.config, first.vocab, ensemble, first.meta
+    return LoadedModel(*parts, warnings=warnings, familiarity=familiarity)
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:

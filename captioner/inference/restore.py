@@ -18,6 +18,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import parse_identity, same_encoder
+from captioner.inference.familiarity import Familiarity
 from captioner.inference.package_info import base_models_beside, check_seal, in_package, package_of, read_info
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
@@ -52,7 +53,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint.
+    about the choice of the checkpoint. `familiarity` is None for checkpoints of older versions, and with few training
+    images or short features.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class LoadedModel:
     model: CaptionModel
     meta: Meta
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    familiarity: Familiarity | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
         check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)
     model = assemble_model(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
-    return Restored(path, config, vocab, model, meta, params, saved.slots)
+    familiarity = _familiarity_of(path, saved.familiarity, meta.feature_dim)
+    return Restored(path, config, vocab, model, meta, params, saved.slots, familiarity=familiarity)
 
 
 def _load_packaged(path: Path) -> Checkpoint:
@@ -207,6 +211,21 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
             raise CheckpointError(f"{path}: array standardizer/{name}: expected numbers above 0, got {least:g}")
     features, *regions = (Standardizer(arrays[f"{part}mean"], arrays[f"{part}std"]) for part in widths)
     return features, regions[0] if regions else None
+
+
+def _familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None:
+    """Check and return the summary of the training images of a checkpoint, if there is one.
+
+    Raises: CheckpointError, as `check_arrays`, and for energies that are not in ascending order.
+    """
+    if not arrays:
+        return None
+    (number,), (count,) = ((*arrays[name].shape, 0)[:1] if name in arrays else (0,) for name in Familiarity._fields[1:])
+    shapes = {"mean": (width,), "components": (number, width), "energies": (max(count, 1),)}
+    check_arrays(path, "familiarity", arrays, shapes, "float32")
+    if (np.diff(arrays["energies"]) < 0).any():
+        raise CheckpointError(f"{path}: array familiarity/energies: expected numbers in ascending order")
+    return Familiarity(**arrays)
 
 
 def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
@@ -311,6 +330,7 @@ DESCRIPTIONS: Mapping[str, Callable[[Model], dict[str, str]]] = {
 def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str, str]:
     """Describe a model by property. The encoder is untrusted text; the weights of a package are float16."""
     m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
+    familiarity = loaded.familiarity
     dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
@@ -322,4 +342,5 @@ def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
+        "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.energies):,} images",
     }

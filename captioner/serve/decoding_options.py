@@ -1,4 +1,4 @@
-"""The decoding options of a request: those of `decode.*` by their names, `n_best` and `attention`."""
+"""The decoding options of a request: those of `decode.*` by their names, `n_best`, `keywords` and `attention`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from captioner.config.options import Decode
 from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError, printable
+from captioner.images.keywords import CLASSES, has_classes
 from captioner.inference.captioner import MAX_N_BEST, Captioner
 from captioner.serve.limits import RequestError
 
@@ -25,6 +26,16 @@ CAPS = {"beam_width": 100, "max_length": 100}
 RERANKING = ("decode.consensus", "decode.guidance")
 """The options that need a re-ranker."""
 N_BEST = Option("n_best", int, False, 1, (Bound(">=", 1), Bound("<=", MAX_N_BEST)), (), "number of captions")
+KEYWORDS = Option(
+    "keywords",
+    int,
+    False,
+    5,
+    (Bound(">=", 0), Bound("<=", CLASSES)),
+    (),
+    "number of keywords, the most probable classes",
+)
+"""Its default is that of the page; the default of other requests is 0."""
 ATTENTION = Option("attention", bool, False, False, (), (), "attention weights of the caption")
 KEYBOARDS: Mapping[type, str] = {int: "numeric", float: "decimal"}
 """Values of the HTML attribute `inputmode`."""
@@ -36,6 +47,7 @@ class Decoding(NamedTuple):
     decode: Decode
     n_best: int
     attention: bool
+    keywords: int
 
 
 class Field(NamedTuple):
@@ -55,11 +67,16 @@ class DecodingOptions:
         config = captioner.loaded.config
         self.defaults = config.decode
         self.has_attention = captioner.loaded.meta.region_dim > 0
+        absent = {
+            *(() if captioner.reranker else RERANKING),
+            *(() if captioner.loaded.familiarity else ("decode.unfamiliar_below",)),
+            *(() if has_classes(captioner.loaded.meta.encoder) else (KEYWORDS.path,)),
+        }
         of_decoding = (self._capped(option) for path, option in OPTIONS.items() if path.startswith(SECTION))
         self.options: Mapping[str, Option] = {
             option.path.removeprefix(SECTION): option
-            for option in (N_BEST, ATTENTION, *of_decoding)
-            if captioner.reranker or option.path not in RERANKING
+            for option in (N_BEST, KEYWORDS, ATTENTION, *of_decoding)
+            if option.path not in absent
         }
         text = dump(config)
         self._parse = lru_cache(256)(lambda overrides: parse(text, MODEL, overrides).decode)
@@ -71,19 +88,20 @@ class DecodingOptions:
         cap = Bound("<=", max(CAPS[name], getattr(self.defaults, name)))
         return replace(option, bounds=(*(bound for bound in option.bounds if bound.sign != cap.sign), cap))
 
-    def decoding(self, texts: Mapping[str, str]) -> Decoding:
-        """Return the options of a request; an empty text counts as not given.
+    def decoding(self, texts: Mapping[str, str], for_page: bool = False) -> Decoding:
+        """Return the options of a request, which may be that of the page; an empty text counts as not given.
 
         Raises: RequestError for an option that is unknown, invalid or without effect.
         """
         texts = {name: text.strip() for name, text in sorted(texts.items()) if text.strip()}
         values = {name: self._value(name, text) for name, text in texts.items()}
-        overrides = (f"{SECTION}{name}={text}" for name, text in texts.items() if name not in ("n_best", "attention"))
+        overrides = (f"{SECTION}{name}={text}" for name, text in texts.items() if hasattr(self.defaults, name))
         try:
             decode = self._parse(tuple(overrides))
         except ConfigError as error:
             raise invalid(error) from None
-        return Decoding(decode, values.get("n_best", 1), values.get("attention", False))
+        keywords = values.get("keywords", KEYWORDS.default if for_page and "keywords" in self.options else 0)
+        return Decoding(decode, values.get("n_best", 1), values.get("attention", False), keywords)
 
     def _value(self, name: str, text: str) -> Any:
         if name not in self.options:

@@ -122,7 +122,7 @@ class Service:
         the model, whose message may contain paths.
         """
         seconds = {"queue": time.perf_counter() - submitted}
-        decoding = self.options.decoding(upload.options)
+        decoding = self.options.decoding(upload.options, with_pictures)
         with _timed(seconds, "photograph"):
             prepared, preview, square = self._decode(upload, with_pictures, decoding.attention)
         with _timed(seconds, "encoder"):
@@ -151,7 +151,8 @@ class Service:
     def _search(self, photo: Encoded, name: str, decoding: Decoding) -> Caption:
         captioner = self.captioner.with_decoding(decoding.decode)
         try:
-            captions = captioner.decode_photos([photo], self.encoder.identity, decoding.n_best, decoding.attention)
+            _, n_best, attention, keywords = decoding
+            captions = captioner.decode_photos([photo], self.encoder.identity, n_best, attention, keywords)
             return next(captions)._replace(image=name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None

@@ -1,7 +1,8 @@
 """Checkpoints: sealed HDF5 files with everything that training and decoding need.
 
 After the seal, the file contains the groups `params`, `slots/<slot>` and, with standardized features, `standardizer`,
-with one contiguous array per parameter, and `meta`, a JSON text. It contains no pickle, filter, link or code.
+with one contiguous array per parameter, the group `familiarity`, a summary of the training images, unless there are
+too few of them, and `meta`, a JSON text. It contains no pickle, filter, link or code.
 """
 
 from __future__ import annotations
@@ -107,11 +108,13 @@ class Checkpoint:
     params: Params
     slots: dict[str, Params]
     standardizer: Params
+    familiarity: Params = field(default_factory=dict)
 
     def groups(self) -> dict[str, Params]:
         return {
             "params": self.params,
             "standardizer": self.standardizer,
+            "familiarity": self.familiarity,
             **{f"slots/{slot}": arrays for slot, arrays in self.slots.items()},
         }
 
@@ -149,9 +152,10 @@ def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:
         group, _, leaf = name.rpartition("/")
         arrays.setdefault(group, {})[leaf] = array
     slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
-    expected = {"params", "standardizer", *(f"slots/{slot}" for slot in slots)}
+    expected = {"params", "standardizer", "familiarity", *(f"slots/{slot}" for slot in slots)}
     if unknown := sorted((arrays.keys() - expected - {""}) | arrays.get("", {}).keys()):
         raise CheckpointError(
-            f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots and standardizer"
+            f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots, standardizer and familiarity"
         )
-    return Checkpoint(Meta.from_json(meta), arrays.get("params", {}), slots, arrays.get("standardizer", {}))
+    params, standardizer, familiarity = (arrays.get(name, {}) for name in ("params", "standardizer", "familiarity"))
+    return Checkpoint(Meta.from_json(meta), params, slots, standardizer, familiarity)

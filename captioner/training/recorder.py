@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner.arrays import Params
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
+from captioner.inference.familiarity import summarize
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
 from captioner.inference.restore import Restored
@@ -144,7 +147,13 @@ class Recorder:
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:
         synchronize(self.state, self.run.ranks)  # all ranks continue like ranks that resume
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
-        self.run.save(path, checkpoint.Checkpoint(meta, self.state.params, self.state.slots, standardizers))
+        arrays = self.state.params, self.state.slots, standardizers, self.familiarity
+        self.run.save(path, checkpoint.Checkpoint(meta, *arrays))
+
+    @cached_property
+    def familiarity(self) -> Params:
+        """The summary of the training images, the same for every step."""
+        return self.run.ranks.on_rank_0(lambda: summarize(self.corpus.split("train").features))
 
 
 def synchronize(state: TrainState, ranks: Ranks) -> None:

@@ -46,7 +46,14 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     restored = open_run(coco_run, ["decode.max_length=3"])
     captions = captioner_of(restored).caption_split(open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
-    assert list(json.loads(done.out.splitlines()[0])) == ["image", "caption", "log_prob", "references", "true"]
+    assert list(json.loads(done.out.splitlines()[0])) == [
+        "image",
+        "caption",
+        "log_prob",
+        "references",
+        "true",
+        "familiarity",
+    ]
 
 
 def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +65,42 @@ def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeyp
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::4] == ["a\\nb\tc d\t-1.23\ttrue", "a\\nb\tc d\t-1.23\tnot true", "a\\nb\tc d\t-1.23"]
     assert lines[1:4] == ["\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"]
+
+
+def test_captions_of_unfamiliar_images_are_marked(
+    cli: Callable[..., Any], familiar_run: Path, golden: Callable[..., None], tmp_path: Path
+) -> None:
+    done = cli("sample", familiar_run, "--split", "val", "--keywords", 2)
+    golden("sample_unfamiliar.txt", done.out)
+    note = "3 of 8 images are unlike the training images, so expect wrong captions more often\n"
+    assert (done.code, done.err) == (0, note)
+    alone = cli("sample", familiar_run, "--split", "val", "-n", 1, "-o", "decode.unfamiliar_below=100").err
+    assert alone == "the image is unlike the training images, so expect wrong captions more often\n"
+    files = []
+    for threshold in (0, 10):  # the mark is in no file, and can be switched off
+        files.append(tmp_path / f"{threshold}.json")
+        below = f"decode.unfamiliar_below={threshold}"
+        done = cli("sample", familiar_run, "--split", "val", "--coco", files[-1], "-o", below)
+        assert [line.endswith("\tunfamiliar") for line in done.out.splitlines() if line[0] != "\t"] == (
+            [False] * 5 + [threshold > 0] * 3
+        )
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_the_familiarity_and_the_keywords_of_images_as_json(cli: Callable[..., Any], familiar_run: Path) -> None:
+    done = cli("sample", familiar_run, "--split", "val", "--json", "--keywords", 3)
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["familiarity"] for record in records[5:]] == [0, 0, 0]
+    assert all(0 < record["familiarity"] <= 100 for record in records[:5])
+    for record in records:
+        probabilities = [keyword["probability"] for keyword in record["keywords"]]
+        assert len(probabilities) == 3
+        assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_keywords_need_an_encoder_with_classes(cli: Callable[..., Any], tiny_run: Path) -> None:
+    message = "keywords: expected features of efficientnet-lite0 or efficientnet-lite2, got scenes-"
+    cli("sample", tiny_run, "--keywords", 1).failed(2, message)
 
 
 def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_run: Path) -> None:
@@ -101,7 +144,8 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     )  # fmt: skip
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
-        "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [], "true": None
+        "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [], "true": None,
+            "familiarity": None,
     }  # fmt: skip
 
 

@@ -293,4 +293,4 @@ def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates
     (alone,) = captioner.caption_split(val_split, 1)
-    assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true"]
+    assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true", "familiarity"]

@@ -21,9 +21,9 @@ def options(tiny_run: Path) -> DecodingOptions:
 
 def test_options_override_those_of_the_model(options: DecodingOptions) -> None:
     assert options.defaults.beam_width == 5
-    assert options.decoding({"beam_width": " ", "seed": ""}) == (options.defaults, 1, False)
+    assert options.decoding({"beam_width": " ", "seed": ""}) == (options.defaults, 1, False, 0)
     decoding = options.decoding({"n_best": "3", "beam_width": "9", "no_repeat_ngram": "2"})
-    assert decoding == (replace(options.defaults, beam_width=9, no_repeat_ngram=2), 3, False)
+    assert decoding == (replace(options.defaults, beam_width=9, no_repeat_ngram=2), 3, False, 0)
 
 
 def test_an_option_that_becomes_ineffective_is_reset_as_on_the_command_line(options: DecodingOptions) -> None:
@@ -44,6 +44,18 @@ def test_caps_are_at_least_the_model_s_own(tiny_run: Path) -> None:
     for name, value in (("max_length", 301), ("beam_width", CAPS["beam_width"] + 1)):
         with pytest.raises(RequestError, match=" and <= "):
             options.decoding({name: str(value)})
+
+
+def test_keywords_need_classes_and_are_shown_on_the_page(options: DecodingOptions, familiar_run: Path) -> None:
+    assert not {"keywords", "unfamiliar_below"} & options.options.keys()
+    with_classes = options_of(familiar_run)
+    assert {"keywords", "unfamiliar_below"} <= with_classes.options.keys()
+    texts = ({}, {"keywords": " "}, {"keywords": "0"}, {"keywords": "7"})
+    assert [with_classes.decoding(text, for_page=True).keywords for text in texts] == [5, 5, 0, 7]
+    assert [with_classes.decoding(text).keywords for text in texts] == [0, 0, 0, 7]
+    assert options.decoding({}, for_page=True).keywords == 0
+    with pytest.raises(RequestError, match=r"^keywords: unknown option"):
+        options.decoding({"keywords": "3"})
 
 
 def test_consensus_needs_a_reranker(options: DecodingOptions, tiny_run: Path) -> None:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from serving import Served
+from serving import Served, served
 
 from captioner.config.options import Decode
 
@@ -26,10 +26,14 @@ class Parsed(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+ABSENT = ("consensus", "guidance", "unfamiliar_below")
+"""Options without effect on a model without a re-ranker and without the familiarity of images."""
+
+
 def test_the_form_has_the_options_of_sample(server: Served) -> None:
     page = Parsed(server.request("GET", "/").body)
     names = [field["name"] for field in (*page.all("input"), *page.all("select"))]
-    decoding = [field.name for field in dataclasses.fields(Decode) if field.name not in ("consensus", "guidance")]
+    decoding = [field.name for field in dataclasses.fields(Decode) if field.name not in ABSENT]
     assert sorted(names) == sorted((*decoding, "n_best", "photo"))
     labelled = {label.get("for") for label in page.all("label")}
     assert {field["id"] for field in (*page.all("input"), *page.all("select"))} <= labelled
@@ -50,6 +54,22 @@ def test_the_answer_to_the_form_is_a_page_with_the_caption(server: Served, photo
     (width,) = [field for field in page.all("input") if field["name"] == "beam_width"]
     assert width["value"] == "4", "the options stay in the form"
     assert re.search(r"\d s: waiting [\d.]+, photograph [\d.]+, encoder [\d.]+, caption [\d.]+", text)
+
+
+def test_a_guess_and_keywords_are_shown(familiar_run: Path, photograph: Path) -> None:
+    with served(familiar_run) as server:
+        page = server.send_form("/", photograph.read_bytes(), "new.png").body.decode()
+        assert "<strong>a guess: unlike the training photographs</strong>" in page
+        assert "familiarity 0 of 100" in page
+        keywords = server.caption(photograph.read_bytes(), keywords=5).json["keywords"]
+        assert re.findall(r'([^<>]+) <span class="faint">\d+%</span>', page.replace(", ", "")) == [
+            keyword["name"] for keyword in keywords
+        ]
+        page = server.send_form("/", photograph.read_bytes(), unfamiliar_below="0", keywords="0").body.decode()
+        assert "<h3>Keywords" not in page
+        assert "a guess" not in page
+        plain = server.caption(photograph.read_bytes()).json
+        assert (plain["familiarity"], "keywords" in plain) == (0, False)
 
 
 def test_a_problem_is_a_page_too(server: Served) -> None:

@@ -1,0 +1,86 @@
+"""python -m benchmarks.marks MODEL --data FILE --photos FOLDER: familiarity and keywords against references.
+
+FOLDER has photographs in `images`, and their captions in `captions.csv` (columns image and caption).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+
+import captioner
+from captioner.arrays import Array
+from captioner.evaluation.score_model import build_evaluation_set
+from captioner.evaluation.scoring import score_captions
+from captioner.inference.load import open_corpus
+from captioner.metrics import NAMES, scores_from_sums
+
+PATH = click.Path(path_type=Path)
+KEYWORDS, CONFIDENT, SAMPLES = 3, 0.5, 10_000
+
+
+@click.command()
+@click.argument("model", metavar="MODEL", type=PATH)
+@click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is compared.")
+@click.option("--photos", required=True, type=PATH, help="Photographs of another kind, with captions.")
+def main(model: Path, data: Path, photos: Path) -> None:
+    """Print the tables of docs/decoding.md."""
+    loaded = captioner.load(model)
+    corpus = open_corpus(loaded.loaded, data)
+    own = list(loaded.caption_split(corpus.split("val"), vocab=corpus.vocab))
+    others = loaded.caption([photos / "images"], keywords=KEYWORDS)
+    familiar, unfamiliar = (np.array([caption.familiarity for caption in captions]) for captions in (own, others))
+    tenth = np.quantile(familiar, 0.1)
+    print(
+        f"AUC {auc(familiar, unfamiliar):.3f}; {np.mean(unfamiliar < tenth):.0%} below the least familiar tenth of val"
+    )
+    print(f"familiarity below 10: {np.mean(familiar < 10):.1%} of val, {np.mean(unfamiliar < 10):.1%} of the others")
+
+    scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
+    cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
+    least = np.argsort(familiar, kind="stable")[: len(familiar) // 10]
+    low, high = cider[least], np.delete(cider, least)
+    rng = np.random.default_rng(0)
+    ratios = np.divide(*(rng.choice(part, (SAMPLES, len(part))).mean(axis=1) for part in (low, high)))
+    bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(ratios, (0.025, 0.975)))
+    print(f"CIDEr-D of val: least familiar tenth {100 * low.mean():.1f}, rest {100 * high.mean():.1f}, ", end="")
+    print(f"ratio {low.mean() / high.mean():.2f} ({bounds})")
+
+    references: dict[str, set[str]] = {}
+    with open(photos / "captions.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            references.setdefault(row["image"], set()).update(re.findall("[a-z]+", row["caption"].lower()))
+    hits = np.array(
+        [
+            [bool(forms(keyword.name) & references[Path(caption.image).name]) for keyword in caption.keywords]
+            for caption in others
+        ]
+    )
+    sure = np.array([caption.keywords[0].probability >= CONFIDENT for caption in others])
+    print(
+        f"keywords in a reference: first {hits[:, 0].mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
+        end="",
+    )
+    print(f"{hits[sure, 0].mean():.0%} of {sure.sum()}; any of {KEYWORDS}: {hits.any(axis=1).mean():.0%} of images")
+
+
+def auc(higher: Array, lower: Array) -> float:
+    """Compute the probability that a number of `higher` exceeds one of `lower`; ties count half."""
+    ordered = np.sort(higher)
+    below = np.searchsorted(ordered, lower, "left") + np.searchsorted(ordered, lower, "right")
+    return 1 - float(below.mean()) / (2 * len(ordered))
+
+
+def forms(name: str) -> set[str]:
+    """Return the last word of the name of a class, without what is in parentheses, in singular and plural."""
+    word = re.findall("[a-z]+", re.sub(r"\(.*\)", "", name).lower())[-1]
+    plain = {word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)}
+    return {*plain, f"{word}s", f"{word}es", re.sub("y$", "ies", word)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Familiarity: percentiles among reference images, for all shapes; stored in checkpoints, ensembles and packages."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaged import packaged
+
+from captioner.arrays import Array
+from captioner.data.prepared import prepared
+from captioner.errors import CheckpointError, UsageError
+from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
+from captioner.inference.load import ensemble_of, open_run
+from captioner.storage import checkpoint
+
+
+def images(seed: int, count: int, width: int, rank: int = 12) -> tuple[Array, Array]:
+    """Features with most of their energy in `rank` directions, and as many without any structure."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((2, count, rank)) @ rng.standard_normal((rank, width))
+    return features[0] + 0.5 * rng.standard_normal((count, width)) + 1, features[1] + 20 * rng.standard_normal(
+        (count, width)
+    )
+
+
+SHAPES = {"seed": st.integers(0, 99), "count": st.integers(MIN_IMAGES, 240), "width": st.integers(MIN_WIDTH, 400)}
+
+
+@settings(deadline=None, max_examples=20)
+@given(**SHAPES)
+def test_percentiles_order_images_by_their_energy_outside_the_components(seed: int, count: int, width: int) -> None:
+    familiar, unfamiliar = images(seed, count, width)
+    summary = Familiarity(**summarize(familiar))
+    np.testing.assert_allclose(summary.components @ summary.components.T, np.eye(len(summary.components)), atol=1e-4)
+    references = np.linspace(0, count - 1, count // 10).astype(int)
+    expected = [100 * np.mean(summary.energies >= energy) for energy in summary.energies]  # energies may be equal
+    np.testing.assert_allclose(np.sort(summary.percentile(familiar[references])), np.sort(expected))
+    assert (summary.percentile(unfamiliar) == 0).all()
+    assert (summary.percentile(summary.components + summary.mean) == 100).all()
+
+
+@settings(deadline=None, max_examples=10)
+@given(**SHAPES, scale=st.sampled_from([1e-3, 7.0, 1e6]), shift=st.sampled_from([0.0, -3.0]))
+def test_scale_and_origin_of_the_features_have_no_effect(
+    seed: int, count: int, width: int, scale: float, shift: float
+) -> None:
+    train, others = images(seed, count, width)[0], images(seed, 60, width)[0]
+    expected = Familiarity(**summarize(train)).percentile(others)
+    other = Familiarity(**summarize(scale * (train + shift))).percentile(scale * (others + shift))
+    assert np.abs(other - expected).max() <= 100 / (count // 10)  # rounding moves an image by one reference at most
+
+
+@settings(deadline=None, max_examples=5)
+@given(**SHAPES)
+def test_the_components_keep_as_much_energy_as_exact_ones(seed: int, count: int, width: int) -> None:
+    train = images(seed, count, width, rank=100)[0]
+    summary = Familiarity(**summarize(train))
+    held_out = np.linspace(0, count - 1, count // 10).astype(int)
+    rows = np.delete(train, held_out, axis=0) - summary.mean
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    best = np.square(np.linalg.svd(units, compute_uv=False)[: len(summary.components)]).sum()
+    assert np.square(units @ summary.components.T).sum() > 0.99 * best
+
+
+def test_few_images_or_short_features_have_no_summary() -> None:
+    assert summarize(np.ones((MIN_IMAGES - 1, MIN_WIDTH))) == summarize(np.ones((MIN_IMAGES, MIN_WIDTH - 1))) == {}
+    same = Familiarity(**summarize(np.ones((MIN_IMAGES, MIN_WIDTH))))
+    assert same.percentile(np.array([np.ones(MIN_WIDTH), np.arange(MIN_WIDTH)])).tolist() == [100, 100], "all zero"
+
+
+def test_of_many_images_an_even_sample_is_used() -> None:
+    features = np.repeat(images(0, 500, MIN_WIDTH)[0].astype(np.float16), 20, axis=0)
+    sampled = features[np.linspace(0, len(features) - 1, MAX_IMAGES).astype(int)]
+    for name, array in summarize(features).items():
+        np.testing.assert_array_equal(array, summarize(sampled)[name])
+
+
+def test_a_run_stores_the_summary_of_its_training_images(familiar_run: Path) -> None:
+    expected = summarize(prepared(familiar_run.parent / "data.h5").split("train").features)
+    for name in ("best.h5", "last.h5"):
+        saved = checkpoint.load(familiar_run / name).familiarity
+        assert saved.keys() == expected.keys()
+        assert all(np.array_equal(saved[key], expected[key]) for key in expected)
+    assert sum(array.nbytes for array in expected.values()) < 1_500_000
+
+
+def without_summary(run: Path, folder: Path) -> Path:
+    """Save a checkpoint like older versions."""
+    folder.mkdir()
+    checkpoint.save(folder / "best.h5", dataclasses.replace(checkpoint.load(run / "best.h5"), familiarity={}))
+    assert b"familiarity" not in (folder / "best.h5").read_bytes().replace(b"unfamiliar", b"")
+    return folder
+
+
+def test_checkpoints_of_older_versions_have_none(familiar_run: Path, tmp_path: Path) -> None:
+    assert open_run(without_summary(familiar_run, tmp_path / "old")).familiarity is None
+
+
+def test_an_ensemble_has_that_of_its_models_if_their_training_split_is_the_same(familiar_run: Path) -> None:
+    model = open_run(familiar_run)
+    other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_fingerprint="other"))
+    assert ensemble_of([model, model]).familiarity is model.familiarity
+    assert ensemble_of([model, other]).familiarity is None
+
+
+def test_a_package_keeps_the_summary_or_gets_it_from_the_data_set(familiar_run: Path, tmp_path: Path) -> None:
+    expected, data = open_run(familiar_run).familiarity, familiar_run.parent / "data.h5"
+    old = packaged(without_summary(familiar_run, tmp_path / "old"), tmp_path / "first")
+    assert open_run(old).familiarity is None
+    for folder in (
+        packaged(familiar_run, tmp_path / "kept"),
+        packaged(old, tmp_path / "second", data=data),
+        packaged(old, tmp_path / "first", data=data, overwrite=True),
+    ):
+        packed = open_run(folder).familiarity
+        assert expected is not None
+        assert packed is not None
+        assert all(map(np.array_equal, packed, expected))
+
+
+def test_the_data_set_of_a_package_is_that_of_its_training(familiar_run: Path, tiny_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(familiar_run / "best.h5")
+    (tmp_path / "other").mkdir()
+    meta = dataclasses.replace(saved.meta, train_fingerprint="other")
+    checkpoint.save(tmp_path / "other" / "best.h5", dataclasses.replace(saved, meta=meta))
+    with pytest.raises(CheckpointError, match=r"^--data .*data.h5: expected the training split of .*best.h5"):
+        packaged(tmp_path / "other", tmp_path / "package", data=familiar_run.parent / "data.h5")
+    with pytest.raises(UsageError, match=r"^--data scenes: familiarity needs 100 training images"):
+        packaged(tiny_run, tmp_path / "scenes", data=Path("scenes"))
+    assert not (tmp_path / "package").exists()
