@@ -211,8 +211,15 @@ def test_coco_results(cli: Callable[..., Any], photo_run: Path, new_captions: di
 
 
 def test_a_table_is_written_beside_the_text_and_scored(
-    cli: Callable[..., Any], photo_run: Path, coco_run: Path, golden: Callable[[str, str], None]
+    cli: Callable[..., Any],
+    photo_run: Path,
+    coco_run: Path,
+    golden: Callable[[str, str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    photo_run, coco_run = photo_run.absolute(), coco_run.absolute()
+    monkeypatch.chdir(tmp_path)
     done = cli("sample", coco_run, "-n", 2, "--csv", "table.csv", *SHORT).succeeded()
     assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
     golden("sample_csv.txt", Path("table.csv").read_text(encoding="utf-8"))
