@@ -36,7 +36,7 @@ class Workspace:
 
     def prepared(self, name: str, encoder: str, *options: str, captions: Path | None = None) -> Path:
         """Return the data set with the features of an encoder, by default with the captions of Flickr8k."""
-        output = self.runs / f"flickr8k-{name}.h5"
+        output = self.runs / f"{self.data.name}-{name}.h5"
         if not output.exists():
             files = "--images", self.data / "images", "--encoder", encoder, "--output", output
             self.captioner("prepare", captions or self.references, *files, *options)

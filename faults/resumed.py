@@ -181,7 +181,8 @@ class Resumed:
         if config.train.init_from is not None:
             # a small learning rate: a base model that diverges has no checkpoint
             plain = dataclasses.replace(Config().train, epochs=3, batch_size=16, learning_rate=3e-4)
-            train_until(here / "start", dataclasses.replace(config, train=plain), None)
+            data = dataclasses.replace(config.data, vocabulary="union")  # the base model has no base model
+            train_until(here / "start", dataclasses.replace(config, train=plain, data=data), None)
         return config
 
     def _data(self, rng: np.random.Generator, here: Path) -> dict[str, Any]:
@@ -223,6 +224,7 @@ def choice(*values: Any) -> Sampler:
 SAMPLERS: Mapping[str, Sampler] = {
     "seed": choice(0, 1, 2, 77),
     "threads": choice(1, 1, 2, 3),
+    "data.vocabulary": choice("union", "data_set"),
     "data.standardize": choice(False, True),
     "data.max_captions_per_image": choice(None, None, 1, 2),
     "data.max_train": choice(None, None, 23, 40),

@@ -17,6 +17,11 @@ from captioner.training.events import Captioned, Ended, Event, Started, Validate
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
+STUDENT = (
+    "loss and perplexity below are those of the reference captions, but the student is trained on teacher captions, so "
+    "they may increase while its captions improve: compare BLEU-4 and CIDEr-D"
+)
+
 METRICS = {
     "word_loss": "loss {:.3f} per word",
     "reward": "reward {:.3f}",
@@ -103,6 +108,7 @@ def _started(event: Started) -> list[str]:
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
+        *([STUDENT] if config.train.objective == "distillation" else []),
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,6 +174,28 @@ def digest_of_rows(features: Features) -> str:
     for _, rows in blocks(features):
         digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()
+
+
+def with_vocabulary(corpus: Corpus, vocab: Vocab) -> Corpus:
+    """Encode the captions of a corpus with another vocabulary; words that it does not have become `<UNK>`.
+
+    `<UNK>` of the corpus is replaced too if the source has raw captions: `vocab` may have words that are rare in train.
+    """
+    from captioner.data.tokenizer import tokenize  # compiles large patterns
+
+    if vocab == corpus.vocab:
+        return corpus
+    ids = np.array([vocab.word_to_idx.get(word, vocab.unk) for word in corpus.vocab.words], np.int32)
+    splits = {}
+    for name, split in corpus.splits.items():
+        captions = ids[split.captions]
+        for row in np.flatnonzero((captions == vocab.unk).any(axis=1)).tolist() if split.texts else ():
+            known = captions[row, : int(np.argmax(captions[row] == vocab.end))]
+            words = np.array(vocab.ids(tokenize(split.texts[row]))[:-1][: len(known)])
+            if len(words) == len(known) and ((words == known) | (known == vocab.unk)).all():  # else, other tokens
+                known[:] = words
+        splits[name] = dataclasses.replace(split, captions=captions)
+    return dataclasses.replace(corpus, vocab=vocab, splits=splits)
 
 
 def validate(corpus: Corpus, where: str) -> Corpus:

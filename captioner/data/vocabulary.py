@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,10 @@ class Vocab:
         frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
 
+    def union(self, other: Vocab) -> Vocab:
+        """Return a vocabulary with these ids, followed by the words that only `other` has."""
+        return Vocab(dict.fromkeys((*self.words, *other.words)))
+
     def digest(self) -> hashlib._Hash:
         """Return the SHA-256 of the words in the order of their ids."""
         return hashlib.sha256("\n".join(self.words).encode())
@@ -95,6 +99,13 @@ class Vocab:
             if i not in (self.null, self.start):
                 words.append(self.words[i])
         return words
+
+
+VOCABULARIES: Mapping[str, Callable[[Vocab, Vocab], Vocab]] = {
+    "union": Vocab.union,
+    "data_set": lambda base, data_set: data_set,
+}
+"""The vocabulary of a fine-tuned model (`data.vocabulary`), from those of its base model and of the data set."""
 
 
 def join(words: Iterable[str]) -> str:

@@ -130,6 +130,8 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if best is not None:
         split = escaped(facts.model.config.validate.split, LINE)
         yield f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."
+        if facts.is_distilled:
+            yield "The model was not trained on such captions but on those of its teachers, which raises this number."
     elif not facts.scores:
         yield "Not measured."
     if not facts.scores:

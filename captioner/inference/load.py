@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.errors import CheckpointError, DataError
 from captioner.images.recipe import same_encoder
 from captioner.inference.arguments import override_list, run_list
@@ -133,6 +133,9 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         )
     check_root(loaded.config)
     corpus = build_corpus(loaded.config)
+    is_union = loaded.config.train.init_from is not None and loaded.config.data.vocabulary == "union"
+    if is_union and {*corpus.vocab.words} <= {*loaded.vocab.words}:
+        corpus = with_vocabulary(corpus, loaded.vocab)
     check_corpus(loaded, corpus)
     return corpus
 

@@ -34,7 +34,7 @@ from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.storage.sealed import MODEL_SEAL
 
 FIXED = (
-    "seed", *SHAPING, "data.source", "data.max_captions_per_image", "data.max_train",
+    "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
     "model.dtype", "model.forget_bias", "model.output_bias",
     "train.batch_size", "train.captions_per_image", "train.objective", "train.init_from", "train.update_rule",
     "distill.captions_per_image", "distill.references",

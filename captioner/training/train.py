@@ -15,7 +15,8 @@ import captioner
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, with_vocabulary
+from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError, DivergenceError, UsageError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
@@ -77,6 +78,8 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config)
+    if restored:
+        corpus = with_vocabulary(corpus, VOCABULARIES[config.data.vocabulary](restored.vocab, corpus.vocab))
     initial: dict[str, Any] = {}
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if restored:

@@ -122,6 +122,28 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
         assert (load(Path(option(trained, "-c"))).model.attention != "none") == recipe.regions
 
 
+@pytest.mark.parametrize("name", few_photos.OTHERS)
+def test_other_photographs_are_split_by_image_and_flickr8k_is_scored_too(
+    name: str, tmp_path: Path, commands: list[list[str]]
+) -> None:
+    (tmp_path / "coco").mkdir()
+    lines = ["image,caption", *(f"{number}.jpg,a cat" for number in range(130) for _ in range(5))]
+    (tmp_path / "coco" / "captions.csv").write_text("\n".join(lines))
+    scores = few_photos.measure_others(Workspace(tmp_path / "flickr8k", tmp_path), name, 1)
+    assert scores == dict.fromkeys(few_photos.OTHERS_SCORES, 0.2)
+    prepared, evaluated = of("prepare", commands), of("evaluate", commands)
+    rows = [line.split(",") for line in Path(prepared[0][1]).read_text().split()[1:]]
+    assert Counter(row[-1] for row in rows) == {"train": 300, "val": 100, "test": 250}
+    assert len({(row[0], row[-1]) for row in rows}) == 130
+    assert [option(line, "--images") for line in prepared] == [
+        str(tmp_path / data / "images") for data in ("coco", "flickr8k")
+    ]
+    assert [option(line, "--data") for line in evaluated] == [option(line, "--output") for line in prepared]
+    assert [option(line, "--split") for line in evaluated] == ["test", "val"]
+    config = few_photos.OTHERS[name].config
+    assert [option(line, "--run") for line in of("train", commands)] == [evaluated[0][1]] * (config is not None)
+
+
 def test_a_subset_has_training_images_and_is_tested_on_validation_images() -> None:
     splits = {image["filename"]: image["split"] for image in IMAGES}
     drawn = {image["filename"]: image["split"] for image in few_photos.subset(IMAGES, 0)}
@@ -146,4 +168,5 @@ def test_the_pages_have_the_tables() -> None:
     begin, end = marks(ablation.PART)
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
-    assert [few_photos.PAGE.read_text().count(mark) for mark in marks()] == [1, 1]
+    places = (*marks(), *marks(few_photos.OTHERS_PART))
+    assert [few_photos.PAGE.read_text().count(mark) for mark in places] == [1] * 4

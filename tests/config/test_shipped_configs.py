@@ -17,6 +17,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.readers import Columns
+from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
@@ -35,6 +36,7 @@ from captioner.training.train import train
 CONFIGS = list(shipped().values())
 TABLES = {
     "data.source": SOURCES,
+    "data.vocabulary": VOCABULARIES,
     "model.decoder": DECODERS,
     "model.norm": ("pre", "post"),
     "model.activation": ACTIVATIONS,

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data import corpus as module
-from captioner.data.corpus import Corpus, Split, validate
+from captioner.data.corpus import Corpus, Split, validate, with_vocabulary
+from captioner.data.tokenizer import tokenize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 
@@ -190,3 +191,32 @@ def test_fingerprint_depends_on_the_data():
         replace(data, splits={"train": split(), "test": split()}),
     ]
     assert len({variant.fingerprint() for variant in variants}) == len(variants)
+
+
+TEXTS = ["A black DOG, runs!", "a dog sits", "the cat's bowl"]
+
+
+def of_texts(vocab, texts=TEXTS, longest=9):
+    """A corpus whose captions are encoded with a vocabulary, at most `longest` words each."""
+    encoded = vocab.encode([tokenize(text)[:longest] for text in TEXTS])
+    part = Split(encoded, np.arange(3, dtype=np.int32), np.ones((3, 2), np.float32), list("abc"), texts=texts)
+    return Corpus(vocab, {"train": part}, "scenes")
+
+
+@pytest.mark.parametrize("longest", [9, 3])
+def test_another_vocabulary_encodes_raw_captions_as_if_they_were_prepared_with_it(longest):
+    """Special tokens may have other ids; words that the data set does not have are read from the raw captions."""
+    few, many = Vocab((*SPECIAL, "dog", "a", "zebra")), Vocab(("the", "runs", "cat", *SPECIAL[::-1], "a", "dog"))
+    got = with_vocabulary(of_texts(few, longest=longest), many)
+    expected = of_texts(many, longest=longest)
+    np.testing.assert_array_equal(got.split("train").captions, expected.split("train").captions)
+    assert many.unk in got.split("train").captions
+    assert got.fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize("texts", [None, ["other words are here", "a dog", "the cat's bowl"]])
+def test_words_stay_unknown_without_raw_captions_of_the_same_tokens(texts):
+    few, many = Vocab((*SPECIAL, "dog", "a")), Vocab((*SPECIAL, "a", "dog", "the", "here", "sits"))
+    got = with_vocabulary(of_texts(few, texts), many).split("train").captions
+    words = [["a", "<UNK>", "dog", "<UNK>"], ["a", "dog", "<UNK>"], ["the" if texts else "<UNK>", *["<UNK>"] * 3]]
+    np.testing.assert_array_equal(got, many.encode(words))

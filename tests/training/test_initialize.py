@@ -1,6 +1,7 @@
 """Initial parameters from a checkpoint of another vocabulary: shared words, standardization, resumption, messages."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ from captioner.config.options import Prepare
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.errors import ConfigError
-from captioner.inference.load import open_run
-from captioner.inference.restore import Restored
+from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.load import open_corpus, open_run
+from captioner.inference.restore import Restored, is_training_split
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.storage import checkpoint
@@ -65,17 +66,20 @@ def words_of(data: Path) -> tuple[str, ...]:
     return build_corpus(parse("", "", ["data.source=prepared", f"data.root={data}"])).vocab.words
 
 
+@pytest.mark.parametrize("vocabulary", ["union", "data_set"])
 @pytest.mark.parametrize("options", [(), TRANSFORMER])
 def test_shared_words_keep_their_parameters_and_new_words_get_their_mean(
-    options: tuple[str, ...], train_on: TrainRun, albums: Albums
+    options: tuple[str, ...], vocabulary: str, train_on: TrainRun, albums: Albums
 ) -> None:
     start = train_on(albums.old, *options, "train.max_steps=3")
-    tiny = (*options, "train.max_steps=1", "train.learning_rate=1e-12")
+    tiny = (*options, "train.max_steps=1", "train.learning_rate=1e-12", f"data.vocabulary={vocabulary}")
     tuned = checkpoint.load(train_on(albums.new, *tiny, f"train.init_from={start}") / "last.h5")
     before = checkpoint.load(start / "last.h5")
     words, old = tuned.meta.words, before.meta.words
     shared = [word for word in words if word in old]
     assert len(SPECIAL) < len(shared) < len(words) != len(old)
+    added = [word for word in words_of(albums.new) if word not in old]
+    assert list(words) == ([*old, *added] if vocabulary == "union" else list(words_of(albums.new)))
     for name, w in tuned.params.items():
         if name not in WORD_AXES:
             np.testing.assert_allclose(w, before.params[name], atol=1e-6)
@@ -111,13 +115,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert summary(half)["init_from"] == summary(whole)["init_from"]
 
 
+@pytest.mark.parametrize("vocabulary", ["union", "data_set"])
 def test_the_shared_words_are_printed_and_recorded(
-    cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+    vocabulary: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
 ) -> None:
-    overrides = [f"-o{option}" for option in (*STANDARD, "train.max_steps=1", f"train.init_from={start}")]
+    options = (*STANDARD, "train.max_steps=1", f"train.init_from={start}", f"data.vocabulary={vocabulary}")
+    overrides = [f"-o{option}" for option in options]
     done = cli("train", *small_options, *overrides, "--data", albums.new, "--run", tmp_path / "run")
     assert done.code == 0, done.err
     words, old = words_of(albums.new), words_of(albums.old)
+    words = tuple({*words, *old}) if vocabulary == "union" else words
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
     expected = f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared, "
     dropped = len(old) - len(SPECIAL) - shared
@@ -129,10 +136,25 @@ def test_the_shared_words_are_printed_and_recorded(
     assert "initialized" not in resumed.err
 
 
+def test_the_data_set_of_a_fine_tuned_run_has_its_vocabulary(
+    cli: Callable[..., Any], train_on: TrainRun, albums: Albums, start: Path
+) -> None:
+    """So the perplexity is that of training, and re-ranking recognizes the training split."""
+    run = train_on(albums.new, "train.max_steps=2", f"train.init_from={start}")
+    assert is_training_split(open_run(run), open_corpus(open_run(run)))
+    done = cli("evaluate", run, "--json")
+    assert json.loads(done.out)["perplexity"] == pytest.approx(summary(run)["best"]["perplexity"], rel=1e-5)
+    with pytest.raises(CheckpointError, match="vocabulary: expected the"):
+        open_corpus(open_run(start, [f"data.root={albums.new}"]))
+    again = train_on(albums.old, "train.max_steps=1", f"train.init_from={start}")
+    with pytest.raises(CheckpointError, match="vocabulary: expected the"):
+        open_corpus(open_run(again, [f"data.root={albums.new}"]))
+
+
 def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train_run: TrainRun, albums: Albums) -> None:
     data = "data.source=prepared", f"data.root={albums.plain}"
     run = train_run(*data, f"train.init_from={tiny_run}", "train.max_steps=1")
-    assert open_run(run).vocab.words == words_of(albums.plain)
+    assert {*open_run(run).vocab.words} == {*open_run(tiny_run).vocab.words, *words_of(albums.plain)}
 
 
 def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
@@ -140,7 +162,7 @@ def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
 ) -> None:
     data = write_coco(tmp_path / "data", words=(*SPECIAL, "猫", "dog", "a"))
     source = "data.source=cs231n", f"data.root={data}"
-    run = train_run(*source, f"train.init_from={coco_run}", "train.max_steps=1")
+    run = train_run(*source, "data.vocabulary=data_set", f"train.init_from={coco_run}", "train.max_steps=1")
     assert summary(run)["init_from"]["shared_words"] == 2
 
 
