@@ -56,7 +56,9 @@ RECIPES = {
 OTHERS = {
     "coco-model": Recipe("richer", False, None),
     "coco-scratch": Recipe("richer", False, "photos", ("-o", "train.warmup_steps=10", "-o", "train.epochs=60")),
-    "coco-finetuned": Recipe("richer", False, "photos-finetune", ("-o", f"train.init_from={MODEL}")),
+    "coco-finetuned": Recipe(
+        "richer", False, "photos-finetune", ("-o", f"train.init_from={MODEL}", "-o", "train.warmup_steps=5")
+    ),
 }
 """Rows of the table of photographs of another kind than Flickr8k's."""
 OTHERS_HEAD = "config | BLEU-4 | CIDEr-D | CIDEr-D on Flickr8k"

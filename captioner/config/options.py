@@ -35,9 +35,7 @@ class Data:
 
     source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
-    vocabulary: Annotated[
-        Literal["union", "data_set"], "train.init_from: the base model's words too, or only the data set's"
-    ] = "union"
+    vocabulary: Annotated[Literal["union", "data_set"], "train.init_from: union keeps the base model's words"] = "union"
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False
     memory_mib: Annotated[int, "keep at most N MiB of features in memory; read the rest per batch", ">= 1"] = 1024
     max_captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None

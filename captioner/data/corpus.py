@@ -188,10 +188,10 @@ def with_vocabulary(corpus: Corpus, vocab: Vocab) -> Corpus:
     ids = np.array([vocab.word_to_idx.get(word, vocab.unk) for word in corpus.vocab.words], np.int32)
     splits = {}
     for name, split in corpus.splits.items():
-        captions = ids[split.captions]
-        for row in np.flatnonzero((captions == vocab.unk).any(axis=1)).tolist() if split.texts else ():
+        captions, texts = ids[split.captions], split.texts or ()
+        for row in np.flatnonzero((captions == vocab.unk).any(axis=1) & bool(texts)).tolist():
             known = captions[row, : int(np.argmax(captions[row] == vocab.end))]
-            words = np.array(vocab.ids(tokenize(split.texts[row]))[:-1][: len(known)])
+            words = np.array(vocab.ids(tokenize(texts[row]))[:-1][: len(known)])
             if len(words) == len(known) and ((words == known) | (known == vocab.unk)).all():  # else, other tokens
                 known[:] = words
         splits[name] = dataclasses.replace(split, captions=captions)

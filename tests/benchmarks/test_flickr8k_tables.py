@@ -132,7 +132,7 @@ def test_other_photographs_are_split_by_image_and_flickr8k_is_scored_too(
     scores = few_photos.measure_others(Workspace(tmp_path / "flickr8k", tmp_path), name, 1)
     assert scores == dict.fromkeys(few_photos.OTHERS_SCORES, 0.2)
     prepared, evaluated = of("prepare", commands), of("evaluate", commands)
-    rows = [line.split(",") for line in Path(prepared[0][1]).read_text().split()[1:]]
+    rows = [line.split(",") for line in Path(prepared[0][1]).read_text().splitlines()[1:]]
     assert Counter(row[-1] for row in rows) == {"train": 300, "val": 100, "test": 250}
     assert len({(row[0], row[-1]) for row in rows}) == 130
     assert [option(line, "--images") for line in prepared] == [
