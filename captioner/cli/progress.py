@@ -41,7 +41,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
     With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.
     """
     bar: tqdm[Any] = tqdm(disable=True)
-    words, limit = 0, "train.epochs"
+    words, limit, images = 0, "train.epochs", ""
     summary: dict[str, Any] = {}
     try:
         for event in events:
@@ -55,6 +55,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                 case Started():
                     bar.close()
                     output.note(*_started(event))
+                    images = "PHOTO" if event.config.data.source == "prepared" else "-n 10"
                     limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
@@ -69,6 +70,8 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                 case Ended():
                     bar.close()
                     output.note(_ended(event, limit))
+                    if images and summary["ended"] != "stopped" and "overfit" not in summary:
+                        output.note(f"next: captioner sample {shlex.quote(os.fspath(event.folder))} {images}")
                     if profile:
                         output.note(*_profile(summary))
     finally:

@@ -79,6 +79,11 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
     help="Also write each caption to a file beside its photograph: with .txt, photo.jpg gets photo.txt.",
 )  # fmt: skip
 @click.option(
+    "--write-xmp", is_flag=True,
+    help="Also write each caption to an XMP sidecar beside its photograph: photo.jpg gets photo.jpg.xmp, as in "
+    "darktable and digiKam. Sidecars of other programs are never changed.",
+)  # fmt: skip
+@click.option(
     "--csv", "table", type=PATH, metavar="FILE",
     help="Also write a table with the image, its first caption and the log-probability to FILE, as CSV for "
     "spreadsheets and `captioner evaluate --captions`.",
@@ -94,15 +99,16 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 )  # fmt: skip
 @images_option("--attention FILE.html with --split")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace existing files of --write-sidecar, --csv, --coco and --attention."
-)
+    "--overwrite", is_flag=True,
+    help="Replace existing files of --write-sidecar, --write-xmp, --csv, --coco and --attention.",
+)  # fmt: skip
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
     number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, write_sidecar: str | None,
-    table: Path | None, coco: Path | None, attention: Path | None, images: Path | None, overwrite: bool,
-    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+    write_xmp: bool, table: Path | None, coco: Path | None, attention: Path | None, images: Path | None,
+    overwrite: bool, encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -135,10 +141,10 @@ def sample(
              f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
             (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
              "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-            ((write_sidecar or encoder or encoder_option) and not photos,
-             "--write-sidecar, --encoder and --encoder-option need photographs"),
-            (overwrite and not any((write_sidecar, table, coco, attention)),
-             "--overwrite needs --write-sidecar, --csv, --coco or --attention"),
+            ((write_sidecar or write_xmp or encoder or encoder_option) and not photos,
+             "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"),
+            (overwrite and not any((write_sidecar, write_xmp, table, coco, attention)),
+             "--overwrite needs --write-sidecar, --write-xmp, --csv, --coco or --attention"),
             (images is not None and (not _is_page(attention) or photos or features is not None),
              "--images needs --attention FILE.html and the images of a split"),
             (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
@@ -151,7 +157,9 @@ def sample(
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
         sinks: list[CaptionSink] = []
         ranks.on_rank_0(
-            lambda: sinks.extend(_open_sinks(table, coco, write_sidecar, attention, overwrite, loaded.meta.encoder))
+            lambda: sinks.extend(
+                _open_sinks(table, coco, write_sidecar, write_xmp, attention, overwrite, loaded.meta.encoder)
+            )
         )
         page = _open_page(attention, overwrite)
         if page is not None:
@@ -215,11 +223,11 @@ def _open_page(attention: Path | None, overwrite: bool) -> AttentionPage | None:
 
 
 def _open_sinks(
-    table: Path | None, coco: Path | None, write_sidecar: str | None, attention: Path | None, overwrite: bool,
-    encoder: str,
+    table: Path | None, coco: Path | None, write_sidecar: str | None, write_xmp: bool, attention: Path | None,
+    overwrite: bool, encoder: str,
 ) -> Iterator[CaptionSink]:  # fmt: skip
     """Check and yield the files that captions are written to, apart from a page."""
-    from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars
+    from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars, XmpSidecars
 
     if table is not None:
         yield CsvFile(table, overwrite)
@@ -229,6 +237,8 @@ def _open_sinks(
         yield ResultsFile(coco, overwrite)
     if write_sidecar is not None:
         yield Sidecars(write_sidecar, overwrite)
+    if write_xmp:
+        yield XmpSidecars(overwrite)
     if attention is not None and not _is_page(attention):
         yield AttentionFiles(attention, encoder, overwrite)
 

@@ -25,6 +25,16 @@ _ORIGINALS = re.compile(
     r"|ico|svg|eps|exr|hdr)"
 )
 """Suffixes of other image formats, such as raw files."""
+CONVERTED = {
+    "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg": frozenset((
+        ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".raf", ".orf", ".rw2", ".pef",
+        ".raw", ".3fr", ".iiq", ".x3f",
+    )),
+    "JPEG 2000 is not supported; convert it to PNG, for example with opj_decompress -i a.jp2 -o a.png": frozenset((
+        ".jp2", ".j2k", ".jpf", ".jpx",
+    )),
+}  # fmt: skip
+"""Suffixes of photographs that other programs can convert, by what to try."""
 
 MAX_SCANS = 100
 """As in libtiff. Encoders write about 10 scans; each is one more pass over all pixels."""

@@ -1,8 +1,11 @@
-"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt), attention weights in a folder."""
+"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt or photo.jpg.xmp), and attention
+weights in a folder.
+"""
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -13,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Protocol
+from xml.sax.saxutils import escape
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.images.structure import is_photo_suffix
@@ -41,6 +45,26 @@ _HEADER = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_pro
 _FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
 """A place in a cell where a spreadsheet may see a formula: its start, or after the separator of another language."""
 _UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
+_XMP = """<?xml version="1.0" encoding="UTF-8"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="captioner">
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">%s</rdf:li></rdf:Alt></dc:description>%s
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+"""
+_KEYWORDS, _KEYWORD = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
+_OF_CAPTIONER = re.compile(
+    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_KEYWORDS) % f'(?:{_KEYWORD})+'})?" % "[^<]*")).encode()
+)
+"""A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
+MAX_XMP = 1 << 16
+_NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Control characters, surrogates and characters that XML 1.0 excludes."""
+OF_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
+"""Errors that all files of a folder have."""
 KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
@@ -109,45 +133,106 @@ def _is_table(path: str | os.PathLike[str]) -> bool:
     return start == b"" or (start is not None and _HEADER.match(start) is not None)
 
 
+def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
+    """Return an XMP packet with a caption (dc:description) and keywords (dc:subject), without control characters.
+
+    Source: ISO 16684-1 (XMP), section 8.3.
+    """
+    items = "".join(_KEYWORD % _xml_text(keyword) for keyword in keywords)
+    return _XMP % (_xml_text(caption), items and _KEYWORDS % items)
+
+
+def _xml_text(text: str) -> str:
+    return escape(" ".join(_NOT_IN_XML.sub(" ", text).split()))
+
+
 class Sidecars:
     """Writes one text file per photograph. An existing file is kept unless `overwrite` is set.
 
-    Raises: UsageError for a suffix of photographs, which would be replaced, or none.
+    Raises: UsageError for a suffix of photographs or XMP, which would be replaced, or none.
     """
 
     def __init__(self, suffix: str, overwrite: bool = False) -> None:
-        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_photo_suffix(suffix):
+        is_other = is_photo_suffix(suffix) or suffix.lower() == ".xmp"
+        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_other:
             raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
         self.suffix = suffix
         self.overwrite = overwrite
         self.kept = 0
         """The number of existing files that were kept."""
+        self.foreign = 0
+        """The number of those that were kept because another program wrote or edited them."""
+        self._failed: set[Path] = set()
         self._owners: dict[str, str] = {}
         self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
 
+    def path(self, photo: Path) -> Path:
+        """Return the file of a photograph."""
+        return photo.with_suffix(self.suffix)
+
+    def content(self, caption: Caption) -> str:
+        """Return the content of the file."""
+        return f"{caption.text}\n"
+
+    def is_own(self, path: Path) -> bool:
+        """Return whether an existing file may be replaced."""
+        return True
+
     def write(self, caption: Caption) -> None:
-        """Write the caption of a photograph.
+        """Write the caption of a photograph; not in a folder where a file could not be written.
 
         Raises: CaptionerError when another photograph has the same sidecar, or the file cannot be written.
         """
         photo = Path(caption.image)
-        path = photo.with_suffix(self.suffix)
+        path = self.path(photo)
         if path == photo:
             raise CaptionerError(f"{path}: is the photograph itself; try another suffix")
         place = os.path.join(os.path.realpath(path.parent), path.name)
         owner = self._owners.setdefault(place, caption.image)
         if os.path.realpath(owner) != os.path.realpath(photo):
             raise CaptionerError(f"{path}: {owner} and {photo} have the same sidecar; rename one of the photographs")
-        _remove_stale(path, self._stale)
-        if os.path.lexists(path) and not self.overwrite:
-            self.kept += 1
+        if path.parent in self._failed:
             return
-        with writing(path):
-            write_atomically(path, f"{caption.text}\n".encode())
+        _remove_stale(path, self._stale)
+        if os.path.lexists(path):
+            foreign = not self.is_own(path)
+            if foreign or not self.overwrite:
+                self.kept, self.foreign = self.kept + (not foreign), self.foreign + foreign
+                return
+        try:
+            with writing(path):
+                write_atomically(path, self.content(caption).encode())
+        except CaptionerError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_FOLDER:
+                self._failed.add(path.parent)
+                raise CaptionerError(f"{error}; no further sidecars are written to this folder") from error
+            raise
 
     def finish(self) -> tuple[str, str]:
         """Return how many existing files were kept."""
-        return f"{self.kept:,} sidecar{'s exist' if self.kept > 1 else ' exists'} {KEPT}" if self.kept else "", ""
+        kept = [f"{self.kept:,} sidecar{'s exist' if self.kept > 1 else ' exists'} {KEPT}"] if self.kept else []
+        if self.foreign:
+            kept.append(f"XMP sidecars of other programs, not changed: {self.foreign:,}")
+        return "; ".join(kept), ""
+
+
+class XmpSidecars(Sidecars):
+    """Writes one XMP file per photograph, named photo.jpg.xmp as in darktable and digiKam.
+
+    Only a file that is as captioner wrote it is replaced.
+    """
+
+    def __init__(self, overwrite: bool = False) -> None:
+        super().__init__(".jpg.xmp", overwrite)
+
+    def path(self, photo: Path) -> Path:
+        return photo.with_name(f"{photo.name}.xmp")
+
+    def content(self, caption: Caption) -> str:
+        return to_xmp(caption.text)
+
+    def is_own(self, path: Path) -> bool:
+        return _OF_CAPTIONER.fullmatch(read_start(path, MAX_XMP) or b"") is not None
 
 
 class AttentionFiles:

@@ -11,7 +11,7 @@ from captioner.images import open_parts
 from captioner.images.encoders import Encoder
 from captioner.images.photo import can_read_heic, heic_remedy, list_photos
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
-from captioner.images.structure import HEIC_SUFFIXES
+from captioner.images.structure import CONVERTED, HEIC_SUFFIXES
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.preparation.find_photos import is_url
 
@@ -84,8 +84,16 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Data
         yield from photos
         for error in unread:
             yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
-        if not can_read_heic() and (unknown := list_photos(path, lambda error: None, HEIC_SUFFIXES)):
-            others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-            yield DataError(f"{unknown[0]}{others}: HEIC is not supported; {heic_remedy()}")
-        elif not photos and not unread:
+        unreadable = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
+        stems, skipped = {photo.with_suffix("") for photo in photos}, False
+        for problem, suffixes in (unreadable | CONVERTED).items():
+            # a camera stores a raw file beside its JPEG
+            others = [
+                each for each in list_photos(path, lambda error: None, suffixes) if each.with_suffix("") not in stems
+            ]
+            if others:
+                more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+                skipped = True
+                yield DataError(f"{others[0]}{more}: {problem}")
+        if not photos and not unread and not skipped:
             yield DataError(f"{path}: expected photographs in this folder, got none")

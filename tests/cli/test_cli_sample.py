@@ -216,15 +216,13 @@ def test_a_table_is_written_beside_the_text_and_scored(
     coco_run: Path,
     golden: Callable[[str, str], None],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    photo_run, coco_run = photo_run.absolute(), coco_run.absolute()
-    monkeypatch.chdir(tmp_path)
-    done = cli("sample", coco_run, "-n", 2, "--csv", "table.csv", *SHORT).succeeded()
+    table = tmp_path / "table.csv"
+    done = cli("sample", coco_run, "-n", 2, "--csv", table, *SHORT).succeeded()
     assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
-    golden("sample_csv.txt", Path("table.csv").read_text(encoding="utf-8"))
-    assert cli("sample", photo_run, "--split", "val", "--csv", "table.csv", "--overwrite").code == 0
-    scores = json.loads(cli("evaluate", photo_run, "--against", "table.csv", "--json").out)
+    golden("sample_csv.txt", table.read_text(encoding="utf-8"))
+    assert cli("sample", photo_run, "--split", "val", "--csv", table, "--overwrite").code == 0
+    scores = json.loads(cli("evaluate", photo_run, "--against", table, "--json").out)
     assert scores["others"]["table.csv"]["cider_d"] == scores["cider_d"]
 
 
@@ -272,6 +270,16 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     assert (clash.code, clash.err.count("\n")) == (1, 1)
     assert "new/071.jpg and new/071.png have the same sidecar" in clash.err
     assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
+
+
+def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
+    Path("new/072.png.xmp").write_text("<x:xmpmeta/>")
+    done = cli("sample", photo_run, "new", "--write-xmp", "--overwrite")
+    assert (done.code, done.err) == (0, "captioner: XMP sidecars of other programs, not changed: 1\n")
+    assert by_image(done.out) == new_captions
+    for path, text in new_captions.items():
+        content = Path(f"{path}.xmp").read_text(encoding="utf-8")
+        assert (content == "<x:xmpmeta/>") if "072" in path else (f">{text}<" in content)
 
 
 def test_a_run_with_reranking_needs_its_index_or_its_data_set(

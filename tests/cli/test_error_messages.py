@@ -56,8 +56,8 @@ CONFIG = {
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
-NEED_PHOTOGRAPHS = "--write-sidecar, --encoder and --encoder-option need photographs"
-OVERWRITE = "--overwrite needs --write-sidecar, --csv, --coco or --attention"
+NEED_PHOTOGRAPHS = "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"
+OVERWRITE = "--overwrite needs --write-sidecar, --write-xmp, --csv, --coco or --attention"
 IMAGES = "--images needs --attention FILE.html and the images of a split"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
@@ -79,6 +79,8 @@ USAGE = CONFIG | {
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
     "3, or scenes; to use caption files, prepare a data set from them",
     "sample run --write-sidecar .txt": NEED_PHOTOGRAPHS,
+    "sample run --write-xmp": NEED_PHOTOGRAPHS,
+    "sample run a.png --write-sidecar .xmp": "--write-sidecar .xmp: expected a suffix such as .txt",
     "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
     "sample run a.png --write-sidecar .PNG": "--write-sidecar .PNG: expected a suffix such as .txt",
     "sample run a.png --csv no/table.csv": "no/table.csv: folder not found: no",

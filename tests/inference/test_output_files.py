@@ -1,22 +1,32 @@
 """Files of captions: sidecars beside photographs, and attention weights in a folder; existing files are kept."""
 
 import csv
+import errno
 import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import CaptionerError, UsageError, printable
 from captioner.images import structure
 from captioner.inference.caption import Attention, Caption
-from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars, to_csv, unescape_cell
+from captioner.inference.output_files import (
+    AttentionFiles,
+    CsvFile,
+    Sidecars,
+    XmpSidecars,
+    to_csv,
+    to_xmp,
+    unescape_cell,
+)
 
 
 def caption_of(path: Path) -> Caption:
@@ -29,6 +39,7 @@ CELL = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(image=CELL, text=CELL)
 @example("=cmd|' /C calc'!A0.jpg", "'=1+1")
 @example("a.jpg;=1+1", "\t=1+1")
@@ -65,6 +76,81 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
         path.write_text(start)
         with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
             CsvFile(path, overwrite=True)
+
+
+XMP = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+}
+ANY = st.text(st.characters())
+
+
+@settings(deadline=None)
+@given(text=ANY, keywords=st.lists(ANY, max_size=3))
+@example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %s d', keywords=["%s", "</rdf:li>"])
+def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tmp_path_factory: Any) -> None:
+    content = to_xmp(text, keywords).encode()
+    root = ElementTree.fromstring(content)
+    assert root.find("rdf:RDF/rdf:Description", XMP).get("{http://ns.adobe.com/xap/1.0/}CreatorTool") == "captioner"
+
+    def shown(text: str) -> str:
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+    texts = [item.text or "" for item in root.iterfind(".//rdf:Alt/rdf:li", XMP)]
+    assert [shown(item) for item in texts] == [shown(text)]
+    assert [shown(item.text or "") for item in root.iterfind(".//dc:subject/rdf:Bag/rdf:li", XMP)] == [
+        *map(shown, keywords)
+    ]
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in texts[0])
+    path = tmp_path_factory.getbasetemp() / "own.xmp"
+    path.write_bytes(content)
+    assert XmpSidecars().is_own(path)
+
+
+def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> None:
+    edited = to_xmp("a dog").replace("</rdf:Description>", "<darktable:history/></rdf:Description>")
+    others = {"a.jpg": edited, "b.jpg": "", "c.jpg": to_xmp("a dog").replace("captioner", "digiKam-8")}
+    for name, content in others.items():
+        (tmp_path / f"{name}.xmp").write_text(content)
+    (tmp_path / "d.jpg.xmp").write_text(to_xmp("a dog", ["dog"]))
+    (tmp_path / "e.jpg.xmp").symlink_to("nowhere")
+    foreign = "XMP sidecars of other programs, not changed: 4"
+    for overwrite, reported, own in (
+        (
+            False,
+            f"1 sidecar exists already, not replaced; --overwrite replaces existing files; {foreign}",
+            ["a dog", ["dog"]],
+        ),
+        (True, foreign, ["a café 猫"]),
+    ):
+        sidecars = XmpSidecars(overwrite)
+        for name in (*others, "d.jpg", "e.jpg", "f.png" if overwrite else "f.jpg"):
+            sidecars.write(caption_of(tmp_path / name))
+        assert sidecars.finish() == (reported, "")
+        assert {name: (tmp_path / f"{name}.xmp").read_text() for name in others} == others
+        assert (tmp_path / "d.jpg.xmp").read_text() == to_xmp(*own)
+    assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
+
+
+@pytest.mark.parametrize("kind", [XmpSidecars, lambda: Sidecars(".txt")])
+def test_a_folder_without_permission_is_reported_once(
+    kind: Callable[[], Sidecars], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, content: bytes) -> None:
+        if path.parent == tmp_path / "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        path.write_bytes(content)
+
+    (tmp_path / "open").mkdir()
+    monkeypatch.setattr("captioner.inference.output_files.write_atomically", denied)  # root may write everywhere
+    sidecars = kind()
+    with pytest.raises(
+        CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "
+    ):
+        sidecars.write(caption_of(tmp_path / "locked/a.png"))
+    for name in ("locked/b.png", "open/c.png"):
+        sidecars.write(caption_of(tmp_path / name))
+    assert len(os.listdir(tmp_path / "open")) == 1
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
@@ -117,7 +203,10 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    with pytest.raises(CaptionerError, match=r"\.txt: cannot write: No such file or directory$"):
+    with pytest.raises(
+        CaptionerError,
+        match=r"\.txt: cannot write: No such file or directory; no further sidecars are written to this folder$",
+    ):
         Sidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
         Sidecars(".txt").write(caption_of(tmp_path / "a.png"))

@@ -63,6 +63,21 @@ def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+def test_raw_files_and_jpeg_2000_are_named_with_a_converter(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.NEF", "b.cr2", "c.DNG", "d.jp2", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.arw").touch()
+    raw = "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg"
+    assert list(map(str, photo_paths([tmp_path, tmp_path / "raw"]))) == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b.cr2 and 2 more: {raw}",
+        f"{tmp_path}/d.jp2: JPEG 2000 is not supported; convert it to PNG, for example with opj_decompress -i a.jp2 "
+        "-o a.png",
+        f"{tmp_path}/raw/a.arw: {raw}",
+    ]
+
+
 @pytest.mark.usefixtures("unreadable_shut")
 def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir()
