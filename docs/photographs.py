@@ -16,18 +16,23 @@ ROOT = Path(__file__).parents[1]
 README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k"
 PHOTOS = {"astronaut": "A woman in an orange space suit", "chelsea": "The face of a cat", "coffee": "A cup of espresso"}
 """The photographs, with descriptions for readers who do not see them."""
+KEYWORDS = 3
 ROW = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
 
 
 def captions() -> list[Caption]:
     """Caption the photographs."""
-    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS])
+    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS], keywords=KEYWORDS)
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:
-    """Return the page with a row of the photographs, with the captions below them."""
+    """Return the page with a row of the photographs, and the captions, marks and keywords below them."""
     cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
-    texts = [caption.text for caption in captions]
+    texts = [
+        f"{caption.text}{' (**a guess**: unlike the training photographs)' if caption.is_unfamiliar else ''}<br><br>"
+        f"keywords: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.keywords)}"
+        for caption in captions
+    ]
     lines = (cells, ["---"] * len(cells), texts)
     return ROW.sub(lambda _: "".join(f"| {' | '.join(line)} |\n" for line in lines), page)
 
