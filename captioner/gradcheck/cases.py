@@ -42,16 +42,16 @@ from captioner.model.parameters import Sizes, initial_params
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
 WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
-TABLE, SLOTS = np.array([[0, 2, 5, 6], [1, 3, -1, -1], [4, -1, -1, -1]]), np.array([[0, 1, 3], [0, 1, 2], [2, 3, 1]])
-"""The rows of three groups of different lengths, and the rows of memory that they attend to, some of them shared."""
+TABLE = np.array([[0, 2, 5, 6], [1, 3, -1, -1], [4, -1, -1, -1]])
+"""The rows of three groups of different lengths."""
 
 
 class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension; E width, J feed-forward size, B rows of
-    memory, W = 3 E of a transformer.
+    P rows, M images, L regions per image, R region dimension, A key dimension; E width, J feed-forward size, W = 3 E of
+    a transformer.
     """
 
     shapes: dict[str, str]
@@ -107,7 +107,8 @@ def _self_attention_forward(x: Array, *weights: Array) -> tuple[Array, Any]:
 
 def _memory_attention_forward(x: Array, memory: Array, *weights: Array) -> tuple[Array, Any]:
     W, b, Wo, bo = weights
-    return memory_attention_forward(x, memory, TABLE, SLOTS, W, b, Wo, bo, HEADS)
+    bias = np.where(fixed_ids((*TABLE.shape, memory.shape[1]), 4) > 0, 0, -np.inf).astype(x.dtype)
+    return memory_attention_forward(x, memory, TABLE, bias, W, b, Wo, bo, HEADS)
 
 
 QUERIES_KEYS_VALUES = "QKV"
@@ -174,7 +175,7 @@ LAYERS: dict[str, Layer] = {
     **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
     "self_attention": Layer({"x": "PE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
     "memory_attention": Layer(
-        {"x": "PE", "memory": "BE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
+        {"x": "PE", "memory": "MLE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
     ),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, LSTM),
@@ -192,7 +193,7 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
     letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.cell.gates * h, "V": v}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
-    letters |= {"E": WIDTH, "J": FEED_FORWARD, "B": SLOTS.max() + 1, "W": 3 * WIDTH}
+    letters |= {"E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]

@@ -5,9 +5,10 @@ q = x W_q + b_q,   k = m W_k + b_k,   v = m W_v + b_v                 m is x its
 out = [c_1, c_2, ...] W_o + b_o
 
 Projections run on packed rows. The products of q, k and v alone are padded, for a block of groups at a time: a table
-has the rows of each group, and -1 where a group has fewer rows. W is [W_q, W_k, W_v], as in PyTorch, and b likewise.
+has the rows of each group, and -1 where a group has fewer rows. A group is a caption, or all captions of an image in
+attention over memory. W is [W_q, W_k, W_v], as in PyTorch, and b likewise.
 
-Letters: P rows, G groups (captions), S rows of a group, B rows of memory, T rows of memory of a group, E width.
+Letters: P rows, G groups, S rows of a group, T rows of memory of a group, E width.
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 """
 
@@ -22,8 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from captioner.arrays import Array
-from captioner.layers.embedding import word_embedding_backward
-from captioner.layers.packing import Packing
+from captioner.layers.attention import group_rows
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 PADDED_GROUPS = 8
@@ -86,15 +86,14 @@ def split_heads(a: Array, heads: int) -> Array:
     return a.reshape(*a.shape[:2], heads, a.shape[2] // heads).swapaxes(1, 2)
 
 
-def caption_table(packing: Packing) -> Array:
-    """Return the packed rows of each caption in the order of the packing, by time, and -1 after its end.
+def group_table(group: Array, groups: int) -> Array:
+    """Return the rows of each group in their order, and -1 after its last.
 
-    Shapes: -> (N, T).
+    Shapes: group (P,) ids below G = `groups` -> (G, S).
     """
-    place = np.empty_like(packing.order)
-    place[packing.order] = np.arange(len(place))
-    table = np.full((len(place), int(packing.time.max(initial=-1)) + 1), -1)
-    table[place[packing.caption], packing.time] = np.arange(len(packing.time))
+    grouped = group_rows(group, groups)
+    table = np.full((groups, grouped.width), -1)
+    table.reshape(-1)[grouped.place] = grouped.rows
     return table
 
 
@@ -121,11 +120,10 @@ def blocks(table: Array) -> Iterator[tuple[slice, Array, Array]]:
 
 
 class MultiHeadCache(NamedTuple):
-    """`pairs` are the keys and values [k, v]: of the rows of x, or of those of the memory."""
+    """`pairs` are the keys and values [k, v]: of the rows of x (P, 2 E), or of those of the memory (G, T, 2 E)."""
 
     x: Array
     memory: Array | None
-    memory_table: Array
     queries: Array
     pairs: Array
     blocks: list[Block]
@@ -134,11 +132,11 @@ class MultiHeadCache(NamedTuple):
     Wo: Array
 
     def row_weights(self) -> Array:
-        """Return the weights of each row in the memory, as the mean of the heads.
+        """Return the weights of each row in the memory of its group, as the mean of the heads.
 
         Shapes: -> (P, T).
         """
-        out = np.zeros((len(self.x), self.memory_table.shape[1]), self.x.dtype)
+        out = np.zeros((len(self.x), self.pairs.shape[1]), self.x.dtype)
         for _, rows, is_row, weights in self.blocks:
             out[rows[is_row]] = weights.mean(axis=1)[is_row]
         return out
@@ -154,14 +152,14 @@ def self_attention_forward(
     projected = pool.matmul(x, W, np.empty((len(x), len(b)), x.dtype))
     projected += b
     queries, pairs = projected[:, : len(W)], projected[:, len(W) :]
-    return _groups_forward(x, None, table, table, queries, pairs, W, Wo, bo, heads, pool)
+    return _groups_forward(x, None, table, None, queries, pairs, W, Wo, bo, heads, pool)
 
 
 def memory_attention_forward(
     x: Array,
     memory: Array,
     table: Array,
-    memory_table: Array,
+    bias: Array | None,
     W: Array,
     b: Array,
     Wo: Array,
@@ -169,34 +167,34 @@ def memory_attention_forward(
     heads: int,
     pool: ThreadPool = SERIAL,
 ) -> tuple[Array, MultiHeadCache]:
-    """Let each row attend to the rows of memory of its group, which groups may share.
+    """Let each row attend to the rows of memory of its group; `bias` is added to the scores, -inf to masked ones.
 
-    Shapes: x (P, E), memory (B, E), table (G, S) of rows, memory_table (G, T) of rows of memory, W (E, 3 E), b (3 E,),
-    Wo (E, E), bo (E,) -> (P, E).
+    Shapes: x (P, E), memory (G, T, E), table (G, S) of rows, bias (G, S, T), W (E, 3 E), b (3 E,), Wo (E, E), bo (E,)
+    -> (P, E).
     """
     width = len(bo)
     queries = pool.matmul(x, W[:, :width], np.empty(x.shape, x.dtype))
     queries += b[:width]
     pairs = memory_projection(memory, W, b, pool)
-    return _groups_forward(x, memory, table, memory_table, queries, pairs, W, Wo, bo, heads, pool)
+    return _groups_forward(x, memory, table, bias, queries, pairs, W, Wo, bo, heads, pool)
 
 
 def memory_projection(memory: Array, W: Array, b: Array, pool: ThreadPool = SERIAL) -> Array:
     """Compute the keys and values [k, v] of the rows of memory.
 
-    Shapes: memory (B, E), W (E, 3 E), b (3 E,) -> (B, 2 E).
+    Shapes: memory (G, T, E), W (E, 3 E), b (3 E,) -> (G, T, 2 E).
     """
-    width = len(W)
-    out = pool.matmul(memory, W[:, width:], np.empty((len(memory), 2 * width), memory.dtype))
+    rows, width = memory.reshape(-1, memory.shape[2]), len(W)
+    out = pool.matmul(rows, W[:, width:], np.empty((len(rows), 2 * width), memory.dtype))
     out += b[width:]
-    return out
+    return out.reshape(*memory.shape[:2], 2 * width)
 
 
 def _groups_forward(
     x: Array,
     memory: Array | None,
     table: Array,
-    memory_table: Array,
+    bias: Array | None,
     queries: Array,
     pairs: Array,
     W: Array,
@@ -205,17 +203,19 @@ def _groups_forward(
     heads: int,
     pool: ThreadPool,
 ) -> tuple[Array, MultiHeadCache]:
-    """Attend with the queries (P, E) to the keys and values (B, 2 E), without memory up to the row itself."""
+    """Attend with the queries (P, E) to the memory of each group; without memory, to its rows up to the row itself."""
     width, context, planned = len(bo), np.empty(x.shape, x.dtype), list(blocks(table))
     causal = causal_bias(table.shape[1] if memory is None else 0, x.dtype)
 
     def work(worker: int) -> list[Block]:
         attended = []
         for groups, rows, is_row in planned[worker :: pool.size]:
-            kv, bias = pairs[memory_table[groups]], None
+            kv, longest, added = pairs[rows if memory is None else groups], rows.shape[1], None
             if memory is None:
-                kv, bias = pairs[rows], causal[: rows.shape[1], : rows.shape[1]]
-            c, weights = dot_product_attention(queries[rows], kv[..., :width], kv[..., width:], heads, bias)
+                added = causal[:longest, :longest]
+            elif bias is not None:
+                added = bias[groups, None, :longest]
+            c, weights = dot_product_attention(queries[rows], kv[..., :width], kv[..., width:], heads, added)
             context[rows[is_row]] = c[is_row]
             attended.append(Block(groups, rows, is_row, weights))
         return attended
@@ -223,31 +223,29 @@ def _groups_forward(
     attended = list(itertools.chain(*pool.map(work)))
     out = pool.matmul(context, Wo, np.empty(x.shape, x.dtype))
     out += bo
-    return out, MultiHeadCache(x, memory, memory_table, queries, pairs, attended, context, W, Wo)
+    return out, MultiHeadCache(x, memory, queries, pairs, attended, context, W, Wo)
 
 
 def _groups_backward(
     dout: Array, cache: MultiHeadCache, dqueries: Array, dpairs: Array, pool: ThreadPool
 ) -> tuple[Array, Array]:
-    """Write the gradients of queries and of keys and values; return those of Wo and bo.
+    """Write the gradients of queries, and of keys and values; return those of Wo and bo.
 
-    Those of keys and values are by row for self-attention, and by place in `memory_table` for memory.
-
-    Shapes: dout (P, E), dqueries (P, E), dpairs (P, 2 E) or (G, T, 2 E) -> dWo (E, E), dbo (E,).
+    Shapes: dout, dqueries (P, E), dpairs (P, 2 E) or (G, T, 2 E) like the cache's -> dWo (E, E), dbo (E,).
     """
-    pairs, memory, width = cache.pairs, cache.memory, dout.shape[1]
+    pairs, width = cache.pairs, dout.shape[1]
     dcontext = pool.matmul(dout, cache.Wo.T, np.empty_like(dout))
 
     def work(worker: int) -> None:
         for groups, rows, is_row, weights in cache.blocks[worker :: pool.size]:
-            kv = pairs[rows if memory is None else cache.memory_table[groups]]
+            kv = pairs[rows if cache.memory is None else groups]
             dc = dcontext[rows]
             dc[~is_row] = 0
             dq, dk, dv = dot_product_attention_backward(
                 dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights
             )
             dqueries[rows[is_row]] = dq[is_row]
-            if memory is None:
+            if cache.memory is None:
                 dpairs[rows[is_row], :width], dpairs[rows[is_row], width:] = dk[is_row], dv[is_row]
             else:
                 dpairs[groups, :, :width], dpairs[groups, :, width:] = dk, dv
@@ -288,21 +286,22 @@ def self_attention_backward(
 def memory_attention_backward(
     dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Compute the gradients of `memory_attention_forward`; dk and dv of a row of memory are sums over its groups:
+    """Compute the gradients of `memory_attention_forward`:
 
     dx = dq W_qᵀ,   dm = [dk, dv] [W_k, W_v]ᵀ,   dW = [xᵀ dq, mᵀ dk, mᵀ dv]; the others are as for self-attention
 
-    Shapes: dout (P, E) -> dx (P, E), dmemory (B, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
+    Shapes: dout (P, E) -> dx (P, E), dmemory (G, T, E), dW (E, 3 E), db (3 E,), dWo (E, E), dbo (E,).
     """
-    width, W, memory, memory_table = dout.shape[1], cache.W, cache.memory, cache.memory_table
+    width, W, memory = dout.shape[1], cache.W, cache.memory
     assert memory is not None
-    dqueries, dpairs = np.empty_like(dout), np.zeros((*memory_table.shape, 2 * width), dout.dtype)
+    dqueries, dpairs = np.empty_like(dout), np.zeros_like(cache.pairs)
     dWo, dbo = _groups_backward(dout, cache, dqueries, dpairs, pool)
-    dkv = word_embedding_backward(dpairs, (memory_table, (len(memory), 2 * width)))
+    dkv = dpairs.reshape(-1, 2 * width)
     dx = pool.matmul(dqueries, W[:, :width].T, np.empty_like(dout))
-    dmemory = pool.matmul(dkv, W[:, width:].T, np.empty_like(memory))
+    dmemory = np.empty_like(memory)
+    pool.matmul(dkv, W[:, width:].T, dmemory.reshape(-1, width))
     dW = np.empty(W.shape, dout.dtype)
     pool.matmul(cache.x.T, dqueries, dW[:, :width])
-    pool.matmul(memory.T, dkv, dW[:, width:])
+    pool.matmul(memory.reshape(-1, width).T, dkv, dW[:, width:])
     db = _bias_gradient(np.concatenate([dqueries.sum(axis=0), dkv.sum(axis=0)]))
     return dx, dmemory, dW, db, dWo, dbo

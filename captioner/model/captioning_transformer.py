@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.dropout import row_dropout_forward
-from captioner.layers.multi_head_attention import caption_table, memory_projection
+from captioner.layers.multi_head_attention import group_table, memory_projection
 from captioner.layers.positions import positions_backward, positions_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.inference_transformer import InferenceTransformer, KeyValueCache
@@ -41,13 +41,11 @@ class CaptioningTransformer(CaptioningModel):
 
         Shapes: features (N, F) -> a cache of N rows, and N rows with values (N, layers, T, 2 E).
         """
-        memory = memory_forward(self.params, self._image(features), self._regions(regions))
-        count, layers, width = len(features), self.sizes.layers, self.sizes.hidden
-        pairs = np.empty((count, layers, memory.table.shape[1], 2 * width), self.dtype)
-        for layer in range(layers):
-            w = layer_params(self.params, layer)
-            pairs[:, layer] = memory_projection(memory.rows, w["cross_W"], w["cross_b"])[memory.table]
-        return KeyValueCache.empty(layers, count, width, self.dtype), SharedRows.separate(pairs)
+        memory = memory_forward(self.params, self._image(features), self._regions(regions), np.zeros(len(features)))
+        cache = KeyValueCache.empty(self.sizes.layers, len(features), self.sizes.hidden, self.dtype)
+        weights = [layer_params(self.params, layer) for layer in range(self.sizes.layers)]
+        pairs = [memory.of_captions(memory_projection(memory.rows, w["cross_W"], w["cross_b"])) for w in weights]
+        return cache, SharedRows.separate(np.stack(pairs, axis=1))
 
     def for_inference(self) -> InferenceTransformer:
         return InferenceTransformer(self.sizes, self.params)
@@ -68,9 +66,11 @@ class CaptioningTransformer(CaptioningModel):
                 values.reshape(-1, values.shape[2]), self.dropout.regions, rng, noise_rows, pool
             )
             regions = SharedRows(rows.reshape(values.shape), regions.index)
-        packing, memory = words.packing, memory_forward(self.params, image, regions, pool)
+        packing, count = words.packing, len(image)
+        memory = memory_forward(self.params, image, regions, np.bincount(packing.caption, minlength=count), pool)
         x, scale = positions_forward(words.inputs, packing.time)
-        arguments = x, caption_table(packing), memory, memory.table[packing.order]
+        table = group_table(np.argsort(packing.order)[packing.caption], count)
+        arguments = x, table, memory, *memory.attention(packing.caption)
         noise = self.dropout.layers, rng, words.positions
         hidden, cache = decoder_forward(self.params, self.sizes, *arguments, *noise, save_for_backward, pool)
         return hidden, Cache(scale, cache)
@@ -84,5 +84,5 @@ class CaptioningTransformer(CaptioningModel):
 
         The weights of the image feature and the null row are added.
         """
-        weights = cache.decoder.attention.row_weights()
-        return np.concatenate([weights[:, :-2], weights[:, -2:].sum(axis=1, keepdims=True)], axis=1)
+        weights, first = cache.decoder.attention.row_weights(), cache.decoder.memory.columns.start
+        return np.concatenate([weights[:, :first], weights[:, first:].sum(axis=1, keepdims=True)], axis=1)

@@ -5,8 +5,9 @@ Each layer has three sublayers f: self-attention, attention over memory, and fee
 x + f(norm(x))  (pre-norm, with a last norm after all layers),    or    norm(x + f(x))  (post-norm)
 
 The memory of a caption is the rows of its regions, if any, of its projected image feature, and a learned null row.
+Captions of an image are a group, whose memory has its regions once, and the image feature of each caption.
 
-Letters: P packed words, E width, B rows of memory, T rows of memory of a caption.
+Letters: P packed words, E width, G groups of captions, T rows of memory of a group.
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3; Xiong et al. 2020, "On Layer Normalization in the
 Transformer Architecture", section 3 (pre-norm).
 """
@@ -19,11 +20,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
+from captioner.layers.attention import group_rows
 from captioner.layers.dropout import NoiseRows, row_dropout_backward, row_dropout_forward
+from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.feed_forward import ACTIVATIONS, FeedForwardCache, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import (
     MultiHeadCache,
+    group_table,
     memory_attention_backward,
     memory_attention_forward,
     self_attention_backward,
@@ -35,57 +39,126 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 LAYER = tuple(layer_shapes(1, 1))
 """The names of the parameters of a layer, without the prefix of the layer."""
 
+GROUPED = 8
+"""Captions of an image in a group: with more, most columns of its memory would be image features of other captions."""
+
 
 def layer_params(p: Params, layer: int) -> Params:
     """Return the parameters of a layer without the prefix of their names."""
     return {name: p[f"layer{layer}_{name}"] for name in LAYER}
 
 
-class Memory(NamedTuple):
-    """Rows of memory: M L of regions, N of image features, and the null row last; and those of each caption.
+class CaptionGroups(NamedTuple):
+    """Captions of the same image in groups of at most `GROUPED`, those with most words first.
 
-    Shapes: rows (B, E), table (N, T) of rows.
+    Shapes: group, place (N,) caption n is number place[n] < C of group[n]; image (G,) the image of each group.
+    """
+
+    group: Array
+    place: Array
+    image: Array
+
+    @property
+    def size(self) -> int:
+        """C, the number of captions of the largest group."""
+        return int(self.place.max(initial=-1)) + 1
+
+
+def group_captions(image: Array, lengths: Array) -> CaptionGroups:
+    """Group captions by image.
+
+    Shapes: image, lengths (N,) the image and the number of words of each caption.
+    """
+    images = int(image.max(initial=-1)) + 1
+    by_image, place = group_rows(image, images), np.empty_like(image)
+    place[by_image.rows] = by_image.place - by_image.width * image[by_image.rows]
+    ids, group = np.unique(place // GROUPED * images + image, return_inverse=True)
+    order = np.argsort(-np.bincount(group, lengths, len(ids)), kind="stable")
+    return CaptionGroups(np.argsort(order)[group], place % GROUPED, ids[order] % max(1, images))
+
+
+class Memory(NamedTuple):
+    """The memory of each group: L rows of regions, C of the image features of its captions, and the null row.
+
+    Shapes: rows (G, L + C + 1, E), image (N, F), regions (M, L, R).
     """
 
     rows: Array
-    table: Array
+    groups: CaptionGroups
     image: Array
     regions: Array | None
 
+    @property
+    def columns(self) -> slice:
+        """The columns of the image features."""
+        return slice(self.rows.shape[1] - 1 - self.groups.size, self.rows.shape[1] - 1)
 
-def memory_forward(p: Params, image: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL) -> Memory:
-    """Project image features and regions to memory rows; the null row is last.
+    def of_captions(self, x: Array) -> Array:
+        """Return the rows that each caption may attend to, of an array with rows like the memory.
 
-    Shapes: image (N, F), regions of N rows and values (M, L, R).
+        Shapes: x (G, L + C + 1, D) -> (N, L + 2, D).
+        """
+        group, first = self.groups.group, self.columns.start
+        own = x[group, first + self.groups.place]
+        return np.concatenate([x[group, :first], own[:, None], x[group, -1:]], axis=1)
+
+    def attention(self, caption: Array) -> tuple[Array, Array | None]:
+        """Return the table of the packed rows of each group, and the bias of their scores.
+
+        A caption may not attend to the image features of others, which differ by dropout.
+
+        Shapes: caption (P,) -> (G, S), (G, S, L + C + 1).
+        """
+        table = group_table(self.groups.group[caption], len(self.rows))
+        if self.groups.size < 2:
+            return table, None
+        bias = np.zeros((*table.shape, self.rows.shape[1]), self.rows.dtype)
+        is_other = self.groups.place[caption[table]][..., None] != np.arange(self.groups.size)
+        bias[..., self.columns][is_other] = -np.inf
+        return table, bias
+
+
+def memory_forward(
+    p: Params, image: Array, regions: SharedRows | None, lengths: Array, pool: ThreadPool = SERIAL
+) -> Memory:
+    """Project image features and regions to rows of memory; without regions, each caption is a group.
+
+    Shapes: image (N, F), regions of N rows and values (M, L, R), lengths (N,) the number of words of each caption.
     """
-    count, width = len(image), len(p["null"])
-    values = None if regions is None else regions.values.reshape(-1, regions.values.shape[2])
-    of_regions = 0 if values is None else len(values)
-    rows = np.empty((of_regions + count + 1, width), image.dtype)
-    if values is not None:
-        pool.matmul(values, p["W_region"], rows[:of_regions])
-        rows[:of_regions] += p["b_region"]
-    pool.matmul(image, p["W_proj"], rows[of_regions:-1])
-    rows[of_regions:-1] += p["b_proj"]
-    rows[-1] = p["null"]
-    table = np.stack([of_regions + np.arange(count), np.full(count, of_regions + count)], axis=1)
+    groups = group_captions(np.arange(len(image)) if regions is None else regions.index, lengths)
+    each, width = 0 if regions is None else regions.values.shape[1], len(p["null"])
+    rows = np.zeros((len(groups.image), each + groups.size + 1, width), image.dtype)
+
+    def project(x: Array, name: str) -> Array:
+        out = pool.matmul(x, p[f"W_{name}"], np.empty((len(x), width), x.dtype))
+        out += p[f"b_{name}"]
+        return out
+
+    rows[groups.group, each + groups.place] = project(image, "proj")
+    rows[:, -1] = p["null"]
     if regions is not None:
-        each = regions.values.shape[1]
-        table = np.concatenate([regions.index[:, None] * each + np.arange(each), table], axis=1)
-    return Memory(rows, table, image, values)
+        values = regions.values
+        projected = project(values.reshape(-1, values.shape[2]), "region")
+        rows[:, :each] = projected.reshape(*values.shape[:2], width)[groups.image]
+    return Memory(rows, groups, image, None if regions is None else regions.values)
 
 
 def memory_backward(drows: Array, memory: Memory, pool: ThreadPool = SERIAL) -> Params:
     """Compute the gradients of `memory_forward` for the parameters.
 
-    Shapes: drows (B, E).
+    Shapes: drows (G, L + C + 1, E).
     """
-    of_regions, grads = len(drows) - len(memory.image) - 1, {"null": drows[-1]}
-    parts = {"proj": (memory.image, drows[of_regions:-1]), "region": (memory.regions, drows[:of_regions])}
-    for name, (x, d) in parts.items():
-        if x is not None:
-            grads[f"W_{name}"] = pool.matmul(x.T, d, np.empty((x.shape[1], d.shape[1]), d.dtype))
-            grads[f"b_{name}"] = d.sum(axis=0)
+    groups, first, grads = memory.groups, memory.columns.start, {"null": drows[:, -1].sum(axis=0)}
+
+    def project_backward(x: Array, d: Array, name: str) -> None:
+        grads[f"W_{name}"] = pool.matmul(x.T, d, np.empty((x.shape[1], d.shape[1]), d.dtype))
+        grads[f"b_{name}"] = d.sum(axis=0)
+
+    project_backward(memory.image, drows[groups.group, first + groups.place], "proj")
+    if memory.regions is not None:
+        images, each, size = memory.regions.shape
+        d = word_embedding_backward(drows[:, :first], (groups.image, (images, each, drows.shape[2])))
+        project_backward(memory.regions.reshape(-1, size), d.reshape(-1, drows.shape[2]), "region")
     return grads
 
 
@@ -123,6 +196,7 @@ def decoder_forward(
     table: Array,
     memory: Memory,
     memory_table: Array,
+    memory_bias: Array | None,
     rate: float,
     rng: np.random.Generator | None,
     positions: NoiseRows,
@@ -131,8 +205,8 @@ def decoder_forward(
 ) -> tuple[Array, DecoderCache]:
     """Apply all layers to packed words; dropout applies to the output of each sublayer.
 
-    Shapes: x (P, E), table (N, S) of the rows of each caption, memory_table (N, T) of rows of memory in the same
-    order -> (P, E).
+    Shapes: x (P, E), table (N, S) of the rows of each caption, memory_table (G, S) of those of each group of
+    captions, memory_bias (G, S, T) -> (P, E).
     """
     is_pre, layers = sizes.norm == "pre", []
     # the functions use w, the parameters of the current layer
@@ -154,7 +228,7 @@ def decoder_forward(
 
     def attend_to_memory(x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["cross_W"], w["cross_b"], w["cross_Wo"], w["cross_bo"]
-        return memory_attention_forward(x, memory.rows, table, memory_table, *weights, sizes.heads, pool)
+        return memory_attention_forward(x, memory.rows, memory_table, memory_bias, *weights, sizes.heads, pool)
 
     def feed_forward(x: Array) -> tuple[Array, FeedForwardCache]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]

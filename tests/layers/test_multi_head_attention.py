@@ -8,7 +8,7 @@ from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, fe
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import (
     PADDED_GROUPS,
-    caption_table,
+    group_table,
     memory_attention_backward,
     memory_attention_forward,
     self_attention_backward,
@@ -19,7 +19,7 @@ from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
 POOLS = [ThreadPool(size) for size in (1, 2, 3)]
-E, HEADS, T, B = 6, 3, 4, 9
+E, HEADS, T = 6, 3, 4
 LENGTHS = {
     "one word": [1],
     "equal": [3, 3, 3],
@@ -37,7 +37,8 @@ PARAMS |= {f"b{x}": w for x, w in zip("qkv", np.split(b, 3), strict=True)} | {"W
 def packed(lengths: list[int], pool: ThreadPool) -> tuple[Packing, Array, Array, Array]:
     """A packing, its table, and random rows and gradients."""
     packing = pack(np.array(lengths), pool.size)
-    return packing, caption_table(packing), *RNG.standard_normal((2, sum(lengths), E))
+    table = group_table(np.argsort(packing.order)[packing.caption], len(lengths))
+    return packing, table, *RNG.standard_normal((2, sum(lengths), E))
 
 
 def joined(grads: dict[str, Array]) -> tuple[Array, Array, Array, Array]:
@@ -72,27 +73,23 @@ def test_packed_self_attention_equals_the_padded_one(lengths: list[int], pool: T
 @every_pool
 def test_packed_attention_over_memory_equals_the_padded_one(lengths: list[int], pool: ThreadPool) -> None:
     packing, table, x, dout = packed(lengths, pool)
-    memory, slots = RNG.standard_normal((B, E)), RNG.integers(0, B, (len(lengths), T))
+    memory = RNG.standard_normal((len(lengths), T, E))
     steps = max(lengths)
     padded, dpadded = packing.unpack(x, steps), packing.unpack(dout, steps)
-    own = memory[slots]
-    expected, cache = multi_head_attention_forward(padded, own, own, PARAMS, HEADS)
-    arguments = x, memory, table, slots[packing.order], W, b, Wo, bo, HEADS, pool
-    out, packed_cache = memory_attention_forward(*arguments)
+    expected, cache = multi_head_attention_forward(padded, memory, memory, PARAMS, HEADS)
+    out, packed_cache = memory_attention_forward(x, memory[packing.order], table, None, W, b, Wo, bo, HEADS, pool)
     close(out, expected[packing.caption, packing.time])
     dquery, dkey, dvalue, grads = multi_head_attention_backward(dpadded, cache)
     dx, dmemory, *dweights = memory_attention_backward(dout, packed_cache, pool)
     close(dx, dquery[packing.caption, packing.time])
-    theirs = np.zeros_like(memory)
-    np.add.at(theirs, slots, dkey + dvalue)
-    close(dmemory, theirs)
+    close(dmemory, (dkey + dvalue)[packing.order])
     for grad, other in zip(dweights, joined(grads), strict=True):
         close(grad, other)
     weights = packed_cache.row_weights()
     close(weights.sum(axis=1), np.ones(len(x)))
     # with equal values, the mean of the heads' weights is all that matters
     q = (x @ PARAMS["Wq"] + PARAMS["bq"]).reshape(-1, HEADS, E // HEADS)
-    k = (memory @ PARAMS["Wk"] + PARAMS["bk"]).reshape(-1, HEADS, E // HEADS)[slots[packing.caption]]
+    k = (memory @ PARAMS["Wk"] + PARAMS["bk"]).reshape(-1, T, HEADS, E // HEADS)[packing.caption]
     scores = np.exp(np.einsum("phd,pthd->pht", q, k) / np.sqrt(E // HEADS))
     close(weights, (scores / scores.sum(axis=2, keepdims=True)).mean(axis=1))
 

@@ -19,6 +19,7 @@ from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.ensemble import Ensemble
 from captioner.model.interface import take_rows
 from captioner.model.parameters import Sizes, initial_params, layer_shapes
+from captioner.model.transformer import GROUPED
 from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
@@ -161,6 +162,27 @@ def test_threads_change_rounding_only(size: int, norm: str) -> None:
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-12)
     assert_grads_equal(runs[1][1], runs[0][1], 1e-12)
     assert m.loss(FEATURES, CAPTIONS, regions=REGIONS)[0] != runs[0][0]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_captions_of_an_image_attend_as_if_each_had_its_own_regions(size: int) -> None:
+    """One image has more captions than a group, and no two features are equal, as with dropout."""
+    m, rng = transformer(), np.random.default_rng(0)
+    image = np.array([0] * (GROUPED + 2) + [2, 3, 2, 2])[rng.permutation(GROUPED + 6)]
+    captions = rng.integers(3, V, (len(image), 6)) * (np.arange(6) <= rng.integers(0, 6, (len(image), 1)))
+    captions[:, 0] = 1
+    features, pool = rng.standard_normal((len(image), F)), ThreadPool(size)
+    shared = SharedRows(rng.standard_normal((4, L, R)), image)
+    separate = SharedRows.separate(shared.values[image])
+    loss, grads = m.loss(features, captions, None, pool, regions=shared)
+    expected, separate_grads = m.loss(features, captions, regions=separate)
+    assert loss == pytest.approx(expected, abs=1e-12)
+    assert_grads_equal(grads, separate_grads, 1e-12)
+    np.testing.assert_allclose(
+        m.attention_weights(features, captions, shared), m.attention_weights(features, captions, separate), atol=1e-12
+    )
+    log_probs = [m.step(captions[:, 0], m.start(features, regions))[0] for regions in (shared, separate)]
+    np.testing.assert_allclose(*log_probs, atol=1e-12)
 
 
 def test_attention_weights_are_of_the_regions_and_of_the_rest() -> None:
