@@ -38,6 +38,8 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,
     "caption": lambda caption: caption.text,
     "log_prob": lambda caption: round(caption.log_prob, 4),
+    "familiarity": lambda caption: "" if caption.familiarity is None else caption.familiarity,
+    "keywords": lambda caption: ", ".join(keyword.name for keyword in caption.keywords),
 }
 """The columns of a table of captions."""
 _HEADER = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b')
@@ -229,7 +231,7 @@ class XmpSidecars(Sidecars):
         return photo.with_name(f"{photo.name}.xmp")
 
     def content(self, caption: Caption) -> str:
-        return to_xmp(caption.text)
+        return to_xmp(caption.text, (keyword.name for keyword in caption.keywords))
 
     def is_own(self, path: Path) -> bool:
         return _OF_CAPTIONER.fullmatch(read_start(path, MAX_XMP) or b"") is not None

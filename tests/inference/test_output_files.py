@@ -48,9 +48,9 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     written = to_csv([caption])
     assert written == to_csv([]) + to_csv([caption], header=False)
     header, row = csv.reader(io.StringIO(written, newline=""), strict=True)
-    assert header == ["image", "caption", "log_prob"]
+    assert header == ["image", "caption", "log_prob", "familiarity", "keywords"]
     assert row[2] == "-1.6346", "a number, without quotes"
-    assert written.endswith(",-1.6346\r\n")
+    assert written.endswith(',-1.6346,"",""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -64,8 +64,12 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     for name in ("é.png", "\udcff.png", "é.png"):
         table.write(Caption(name, "a café 猫", -1.0, [], None, []))
     assert table.finish() == ("", "")
-    assert path.read_bytes() == (
-        '\ufeff"image","caption","log_prob"\r\n"é.png","a café 猫",-1.0\r\n"\\udcff.png","a café 猫",-1.0\r\n'.encode()
+    assert (
+        path.read_bytes()
+        == (
+            '\ufeff"image","caption","log_prob","familiarity","keywords"\r\n'
+            '"é.png","a café 猫",-1.0,"",""\r\n"\\udcff.png","a café 猫",-1.0,"",""\r\n'
+        ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
         CsvFile(path)
