@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,11 @@ from starlette.routing import Route
 from captioner.data.vocabulary import SPECIAL
 from captioner.images.structure import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
+from captioner.inference.output_files import to_csv
 from captioner.report.pictures import word_maps
 from captioner.report.template import load_script, render
-from captioner.serve.limits import RequestError, stopping
+from captioner.serve.decoding_options import SHOWN, Field
+from captioner.serve.limits import OptionError, RequestError, stopping
 from captioner.serve.security import App, security_headers
 from captioner.serve.service import CaptionResult, Service, Workers
 from captioner.serve.upload import Body, Memory, receive
@@ -132,6 +135,7 @@ class Site:
     ) -> Response:
         """Return the page with the options of a request, and its captioned photograph or a problem."""
         service = self.service
+        fields = service.options.fields()
         page = render(
             "serve.html",
             title="Caption photographs",
@@ -140,16 +144,25 @@ class Site:
             model=service.name,
             words=len(service.captioner.loaded.vocab) - len(SPECIAL),
             limits=self.limits,
-            fields=service.options.fields(),
+            fields=fields,
+            shown=SHOWN,
+            csv_header=to_csv([]),
             has_attention=service.options.has_attention,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
             options=options or {},
             attention=service.options.has_attention and (options is None or "attention" in options),
             result=None if result is None else _values(result),
-            problem="" if refusal is None else refusal.reason,
+            problem="" if refusal is None else _reason(refusal, fields),
+            problem_of_options=isinstance(refusal, OptionError),
         )
         status, headers = (200, {}) if refusal is None else (refusal.status, refusal.headers)
         return Response(page, status, {**headers, **security_headers(POLICY)}, "text/html")
+
+
+def _reason(refusal: RequestError, fields: Iterable[Field]) -> str:
+    """Return the reason for a refusal; options and their values are named as in the form."""
+    words = {field.name: field.label for field in fields} | SHOWN if isinstance(refusal, OptionError) else {}
+    return re.sub(r"\w+", lambda match: words.get(match[0], match[0]), refusal.reason)
 
 
 def _values(result: CaptionResult) -> dict[str, Any]:
@@ -157,6 +170,7 @@ def _values(result: CaptionResult) -> dict[str, Any]:
     attention = result.caption.attention
     return {
         **result._asdict(),
+        "csv": to_csv([result.caption], header=False),
         "total": sum(result.seconds.values()),
         "steps": [(STEPS[step], seconds) for step, seconds in result.seconds.items()],
         "is_small": result.preview.startswith("data:image/png"),

@@ -15,7 +15,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError, printable
 from captioner.images.keywords import CLASSES, has_classes
 from captioner.inference.captioner import MAX_N_BEST, Captioner
-from captioner.serve.limits import RequestError
+from captioner.serve.limits import OptionError
 
 SECTION = "decode."
 MODEL = "the model"
@@ -50,10 +50,29 @@ class Decoding(NamedTuple):
     keywords: int
 
 
+LABELS = {
+    "n_best": "captions per photograph",
+    "keywords": "keywords per photograph",
+    "max_length": "maximum number of words",
+    "min_length": "minimum number of words",
+    "no_repeat_ngram": "length of phrases that may not repeat",
+    "suppress_words": "banned words",
+    "suppress_unk": "ban unknown words",
+    "consensus": "weight of similar photographs",
+    "guidance": "guidance by similar photographs",
+    "unfamiliar_below": "minimum familiarity",
+    "seed": "random seed",
+}
+"""Labels of the form; an option that is not listed has its name."""
+SHOWN = {"null": "none", "true": "yes", "false": "no"}
+"""Values as the form shows them."""
+
+
 class Field(NamedTuple):
     """An option of the form: the model's own value, and its choices or the kind of keyboard that its values need."""
 
     name: str
+    label: str
     doc: str
     default: str
     choices: tuple[str, ...]
@@ -91,9 +110,11 @@ class DecodingOptions:
     def decoding(self, texts: Mapping[str, str], for_page: bool = False) -> Decoding:
         """Return the options of a request, which may be that of the page; an empty text counts as not given.
 
-        Raises: RequestError for an option that is unknown, invalid or without effect.
+        Raises: OptionError for an option that is unknown, invalid or without effect.
         """
         texts = {name: text.strip() for name, text in sorted(texts.items()) if text.strip()}
+        if for_page:
+            texts = {name: "null" if text == SHOWN["null"] else text for name, text in texts.items()}
         values = {name: self._value(name, text) for name, text in texts.items()}
         overrides = (f"{SECTION}{name}={text}" for name, text in texts.items() if hasattr(self.defaults, name))
         try:
@@ -105,12 +126,12 @@ class DecodingOptions:
 
     def _value(self, name: str, text: str) -> Any:
         if name not in self.options:
-            raise RequestError(422, f"{printable(name, MAX_SHOWN)}: unknown option{closest(name, self.options)}")
+            raise OptionError(f"{printable(name, MAX_SHOWN)}: unknown option{closest(name, self.options)}")
         value, problem = read(self.options[name], Scalar(text))
         if name == "attention" and value and not self.has_attention:
             problem = "this model has no attention; leave this out"
         if problem is not None:
-            raise RequestError(422, f"{name}: {problem}")
+            raise OptionError(f"{name}: {problem}")
         return value
 
     def fields(self) -> list[Field]:
@@ -118,7 +139,8 @@ class DecodingOptions:
         return [
             Field(
                 name,
-                option.doc,
+                LABELS.get(name, name.replace("_", " ")),
+                option.doc.replace("null: ", "none: "),
                 write(option, getattr(self.defaults, name, option.default)),
                 ("true", "false") if option.kind is bool else option.choices,
                 KEYBOARDS.get(option.kind, "text"),
@@ -128,6 +150,6 @@ class DecodingOptions:
         ]
 
 
-def invalid(error: ConfigError) -> RequestError:
+def invalid(error: ConfigError) -> OptionError:
     """Return the refusal of options that do not fit together, in the words of a request."""
-    return RequestError(422, "; ".join(_PLACE.sub("", problem).replace(SECTION, "") for problem in error.problems))
+    return OptionError("; ".join(_PLACE.sub("", problem).replace(SECTION, "") for problem in error.problems))

@@ -48,6 +48,13 @@ class RequestError(Exception):
         self.status, self.reason, self.headers = status, reason, dict(headers or {})
 
 
+class OptionError(RequestError):
+    """A request that is refused for its options, whatever its photograph is."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(422, reason)
+
+
 def busy(reason: str) -> RequestError:
     """Return the refusal of a server without capacity for now, which closes the connection and parses no more of it."""
     return RequestError(503, f"{reason}; try again later", {"Retry-After": "5", "Connection": "close"})

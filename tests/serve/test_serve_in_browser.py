@@ -12,6 +12,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served
 
+from captioner.evaluation.caption_files import read_caption_file
+
 HAND_OVER = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
 const data = new DataTransfer();
@@ -59,7 +61,7 @@ def test_a_photograph_is_dropped_or_pasted(
     names = [line.text for line in browser.driver.find_elements(By.CSS_SELECTOR, "article h2 + p")]
     assert names == ["one.png", "two.png"], "in the order in which they were chosen"
     assert browser.driver.find_element(By.CSS_SELECTOR, "[role=status]").get_property("textContent") == (
-        f"two.png: {expected}"
+        f"2 of 2: two.png: {expected}"
     )
     assert set(browser.requests()) == {server.url}
     assert browser.console() == []
@@ -73,9 +75,58 @@ def test_a_photograph_is_chosen_and_captioned_again_with_other_options(
     assert captions(browser) == [expected]
     browser.driver.find_element(By.TAG_NAME, "summary").click()
     element(browser, "max_length").send_keys("2", Keys.ENTER)
-    (again, _) = captions(browser, 2)
-    assert again == server.caption(photograph.read_bytes(), max_length=2).json["caption"]
+    again = server.caption(photograph.read_bytes(), max_length=2).json["caption"]
+    assert again != expected
+    WebDriverWait(browser.driver, 60).until(lambda _: captions(browser) == [again])
     assert browser.console() == []
+
+
+def test_all_captions_are_downloaded_and_one_is_copied(
+    server: Served, photograph: Path, expected: str, browser: Browser, tmp_path: Path
+) -> None:
+    grant = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": server.url.rstrip("/")}
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
+    behavior = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
+    browser.open(server.url)
+    link = browser.driver.find_element(By.CSS_SELECTOR, "[data-download]")
+    assert not link.is_displayed()
+    hand_over(browser, photograph, "drop", "one.png", "=1+1.png")
+    captions(browser, 2)
+    link.click()
+    file = tmp_path / "captions.csv"
+    WebDriverWait(browser.driver, 60).until(lambda _: file.exists())
+    assert read_caption_file(file) == {"one.png": expected, "=1+1.png": expected}
+    assert file.read_bytes().startswith(
+        b'\xef\xbb\xbf"image","caption","log_prob","familiarity","keywords"\r\n"one.png",'
+    )
+    button = browser.driver.find_element(By.CSS_SELECTOR, "[data-copy]")
+    button.click()
+    WebDriverWait(browser.driver, 60).until(lambda _: button.text == "Copied")
+    assert browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == expected
+    assert browser.console() == []
+
+
+def test_a_wrong_option_has_one_message_and_the_captions_stay(
+    server: Served, photograph: Path, expected: str, browser: Browser
+) -> None:
+    browser.open(server.url)
+    hand_over(browser, photograph, "drop", "one.png", "two.png", "three.png")
+    assert captions(browser, 3) == [expected] * 3
+    browser.driver.find_element(By.TAG_NAME, "summary").click()
+    element(browser, "n_best").send_keys("x", Keys.ENTER)
+    problems = ".problem"
+    WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, problems))
+    (shown,) = browser.driver.find_elements(By.CSS_SELECTOR, problems)
+    assert shown.text == "captions per photograph: expected an integer >= 1 and <= 100, got x"
+    assert captions(browser, 3) == [expected] * 3
+    element(browser, "n_best").send_keys(Keys.BACKSPACE, Keys.ENTER)  # after the queue of the refused photographs
+    status = browser.driver.find_element(By.CSS_SELECTOR, "[role=status]")
+    WebDriverWait(browser.driver, 60).until(lambda _: status.text.startswith("3 of 3: three.png: "))
+    assert captions(browser, 3) == [expected] * 3
+    assert browser.driver.find_elements(By.CSS_SELECTOR, problems) == []
+    (refused,) = browser.console()  # by one request, not three
+    assert "422" in refused
 
 
 def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expected: str, browser: Browser) -> None:
@@ -94,9 +145,10 @@ def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expec
     field = browser.driver.switch_to.active_element
     assert field.get_attribute("id") == "n_best"
     field.send_keys("3", Keys.ENTER)
-    captions(browser, 2)
-    rows = browser.driver.find_elements(By.CSS_SELECTOR, "article:first-child td:first-child")
-    assert len(rows) == len(server.caption(photograph.read_bytes(), n_best=3).json["candidates"])
+    count = len(server.caption(photograph.read_bytes(), n_best=3).json["candidates"])
+    WebDriverWait(browser.driver, 60).until(
+        lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "article td:first-child")) == count
+    )
 
 
 def test_the_form_works_without_scripts(server: Served, photograph: Path, expected: str, browser: Browser) -> None:

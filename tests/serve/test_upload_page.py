@@ -77,8 +77,22 @@ def test_a_problem_is_a_page_too(server: Served) -> None:
     assert answer.status == 422
     assert answer.headers["content-type"].startswith("text/html")
     text = answer.body.decode()
-    assert "n_best: expected an integer &gt;= 1 and &lt;= 100, got &lt;i&gt;" in text
+    assert "captions per photograph: expected an integer &gt;= 1 and &lt;= 100, got &lt;i&gt;" in text
     assert "<i>" not in text
+    for option, value, problem in (
+        ("no_repeat_ngram", "0", "length of phrases that may not repeat: expected an integer &gt;= 1 or none, got 0"),
+        ("min_length", "31", "minimum number of words: expected at most maximum number of words"),
+    ):
+        assert f">{problem}</p>" in server.send_form("/", b"x", **{option: value}).body.decode()
+
+
+def test_the_model_s_value_can_be_none(photo_run: Path, photograph: Path) -> None:
+    with served(photo_run, "-o", "decode.suppress_unk=false", "-o", "decode.no_repeat_ngram=1") as server:
+        text = server.send_form("/", photograph.read_bytes(), no_repeat_ngram="none").body.decode()
+        expected = server.caption(photograph.read_bytes(), no_repeat_ngram="null").json["caption"]
+        assert f"<h2>{expected}</h2>" in text
+        assert expected != server.caption(photograph.read_bytes()).json["caption"]
+        assert '<option value="">no (default)</option>\n<option value="true">yes</option>' in text
 
 
 def test_attention_is_shown_unless_it_is_switched_off(attention_server: Served, photograph: Path) -> None:
