@@ -98,13 +98,13 @@ USAGE = CONFIG | {
     "sample run --attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
     "name another file",
     "sample run --attention no/a.html": "no/a.html: folder not found: no",
+    "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
 NO_CHECKPOINT = "not a captioner checkpoint; expected a file that `captioner train` wrote"
 DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another checkpoint"
 DEV = "split 'dev': not found; this data set has train, val, test, heldout"
 FAILURES = {
-    "train --run file": "file: cannot create the run folder: File exists",
     "train --run file/below": "file/below: cannot create the run folder: Not a directory",
     "train --run new -o validate.split=dev": "validate.split: expected a split of this data set (train, val, test, "
     "heldout), got dev; try -o validate.split=train, or prepare the data set with --val 0.1",
