@@ -22,6 +22,7 @@ CONFIGS = {
     "best": "LSTM, image at every step",
     "scst": "self-critical training",
     "richer": "richer features",
+    "transformer": "transformer, richer features",
     "distilled": "distilled from the ensemble, richer features",
 }
 """Row titles; all but `distilled` are names of configs, without `flickr8k-`."""
@@ -32,6 +33,7 @@ ENSEMBLES = {
     "best": "ensemble of 3, image at every step",
     "scst": "ensemble of 3, self-critical",
     "richer": "ensemble of 3, richer features",
+    "transformer": "ensemble of 3, transformer",
 }
 STUDENT_OPTIONS = ("-o", "distill.captions_per_image=5")
 TEACHER_OPTIONS = ("--teacher-set", "decode.beam_width=30")
@@ -55,7 +57,7 @@ def train(workspace: Workspace, name: str, seed: int) -> Path:
     """Train a model, unless its run is finished."""
     if name == "distilled":
         return distill(workspace, seed)
-    if name == "richer":
+    if name in ("richer", "transformer"):
         return workspace.train(name, seed, "--data", workspace.prepared("richer", "richer"))
     start = ("-o", f"train.init_from={workspace.run('best', seed)}") if name == "scst" else ()
     return workspace.train(name, seed, "-o", f"data.root={workspace.data / 'cs231n'}", *start)
