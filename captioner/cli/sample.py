@@ -85,8 +85,8 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 )  # fmt: skip
 @click.option(
     "--csv", "table", type=PATH, metavar="FILE",
-    help="Also write a table with the image, its first caption and the log-probability to FILE, as CSV for "
-    "spreadsheets and `captioner evaluate --captions`.",
+    help="Also write a table to FILE, as CSV for spreadsheets and `captioner evaluate --captions`: image, first "
+    "caption, log-probability, familiarity and keywords.",
 )  # fmt: skip
 @click.option(
     "--coco", type=PATH, metavar="FILE",
@@ -227,7 +227,7 @@ def _open_sinks(
     overwrite: bool, encoder: str,
 ) -> Iterator[CaptionSink]:  # fmt: skip
     """Check and yield the files that captions are written to, apart from a page."""
-    from captioner.inference.output_files import AttentionFiles, CsvFile, Sidecars, XmpSidecars
+    from captioner.inference.output_files import AttentionFiles, CsvFile, TextSidecars, XmpSidecars
 
     if table is not None:
         yield CsvFile(table, overwrite)
@@ -236,7 +236,7 @@ def _open_sinks(
 
         yield ResultsFile(coco, overwrite)
     if write_sidecar is not None:
-        yield Sidecars(write_sidecar, overwrite)
+        yield TextSidecars(write_sidecar, overwrite)
     if write_xmp:
         yield XmpSidecars(overwrite)
     if attention is not None and not _is_page(attention):
@@ -284,8 +284,10 @@ def _print(
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
     if unfamiliar:
-        those = f"{unfamiliar:,} of {captioned:,} images are" if captioned > 1 else "the image is"
-        output.note(f"{those} unlike the training images, so expect wrong captions more often")
+        those, their = f"{unfamiliar:,} of {captioned:,} images are", "their captions are"
+        if captioned == 1:
+            those, their = "the image is", "its caption is"
+        output.note(f"{those} unlike the training images; {their} probably wrong (decode.unfamiliar_below)")
     return code, captioned
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -38,7 +39,7 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,
     "caption": lambda caption: caption.text,
     "log_prob": lambda caption: round(caption.log_prob, 4),
-    "familiarity": lambda caption: "" if caption.familiarity is None else caption.familiarity,
+    "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
     "keywords": lambda caption: ", ".join(keyword.name for keyword in caption.keywords),
 }
 """The columns of a table of captions."""
@@ -65,7 +66,7 @@ _OF_CAPTIONER = re.compile(
 MAX_XMP = 1 << 16
 _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
-OF_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
+FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
 """Errors that all files of a folder have."""
 KEPT = "already, not replaced; --overwrite replaces existing files"
 
@@ -148,17 +149,10 @@ def _xml_text(text: str) -> str:
     return escape(" ".join(_NOT_IN_XML.sub(" ", text).split()))
 
 
-class Sidecars:
-    """Writes one text file per photograph. An existing file is kept unless `overwrite` is set.
+class Sidecars(ABC):
+    """Writes one file per photograph. An existing file is kept unless `overwrite` is set."""
 
-    Raises: UsageError for a suffix of photographs or XMP, which would be replaced, or none.
-    """
-
-    def __init__(self, suffix: str, overwrite: bool = False) -> None:
-        is_other = is_photo_suffix(suffix) or suffix.lower() == ".xmp"
-        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_other:
-            raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
-        self.suffix = suffix
+    def __init__(self, overwrite: bool = False) -> None:
         self.overwrite = overwrite
         self.kept = 0
         """The number of existing files that were kept."""
@@ -168,13 +162,13 @@ class Sidecars:
         self._owners: dict[str, str] = {}
         self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
 
+    @abstractmethod
     def path(self, photo: Path) -> Path:
         """Return the file of a photograph."""
-        return photo.with_suffix(self.suffix)
 
+    @abstractmethod
     def content(self, caption: Caption) -> str:
         """Return the content of the file."""
-        return f"{caption.text}\n"
 
     def is_own(self, path: Path) -> bool:
         """Return whether an existing file may be replaced."""
@@ -205,7 +199,7 @@ class Sidecars:
             with writing(path):
                 write_atomically(path, self.content(caption).encode())
         except CaptionerError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_FOLDER:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
                 raise CaptionerError(f"{error}; no further sidecars are written to this folder") from error
             raise
@@ -218,14 +212,31 @@ class Sidecars:
         return "; ".join(kept), ""
 
 
+class TextSidecars(Sidecars):
+    """Writes one text file per photograph.
+
+    Raises: UsageError for a suffix of photographs or XMP, which would be replaced, or none.
+    """
+
+    def __init__(self, suffix: str, overwrite: bool = False) -> None:
+        is_other = is_photo_suffix(suffix) or suffix.lower().endswith(".xmp")
+        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_other:
+            raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
+        super().__init__(overwrite)
+        self.suffix = suffix
+
+    def path(self, photo: Path) -> Path:
+        return photo.with_suffix(self.suffix)
+
+    def content(self, caption: Caption) -> str:
+        return f"{caption.text}\n"
+
+
 class XmpSidecars(Sidecars):
     """Writes one XMP file per photograph, named photo.jpg.xmp as in darktable and digiKam.
 
     Only a file that is as captioner wrote it is replaced.
     """
-
-    def __init__(self, overwrite: bool = False) -> None:
-        super().__init__(".jpg.xmp", overwrite)
 
     def path(self, photo: Path) -> Path:
         return photo.with_name(f"{photo.name}.xmp")

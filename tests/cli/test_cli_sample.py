@@ -72,10 +72,10 @@ def test_captions_of_unfamiliar_images_are_marked(
 ) -> None:
     done = cli("sample", familiar_run, "--split", "val", "--keywords", 2)
     golden("sample_unfamiliar.txt", done.out)
-    note = "3 of 8 images are unlike the training images, so expect wrong captions more often\n"
+    note = "3 of 8 images are unlike the training images; their captions are probably wrong (decode.unfamiliar_below)\n"
     assert (done.code, done.err) == (0, note)
     alone = cli("sample", familiar_run, "--split", "val", "-n", 1, "-o", "decode.unfamiliar_below=100").err
-    assert alone == "the image is unlike the training images, so expect wrong captions more often\n"
+    assert alone == "the image is unlike the training images; its caption is probably wrong (decode.unfamiliar_below)\n"
     files = []
     for threshold in (0, 10):  # the mark is in no file, and can be switched off
         files.append(tmp_path / f"{threshold}.json")

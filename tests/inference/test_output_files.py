@@ -22,6 +22,7 @@ from captioner.inference.output_files import (
     AttentionFiles,
     CsvFile,
     Sidecars,
+    TextSidecars,
     XmpSidecars,
     to_csv,
     to_xmp,
@@ -51,6 +52,7 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     assert header == ["image", "caption", "log_prob", "familiarity", "keywords"]
     assert row[2] == "-1.6346", "a number, without quotes"
     assert written.endswith(',-1.6346,"",""\r\n')
+    assert to_csv([caption._replace(familiarity=42.468)]).endswith(',42.5,""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -136,7 +138,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
     assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
 
 
-@pytest.mark.parametrize("kind", [XmpSidecars, lambda: Sidecars(".txt")])
+@pytest.mark.parametrize("kind", [XmpSidecars, lambda: TextSidecars(".txt")])
 def test_a_folder_without_permission_is_reported_once(
     kind: Callable[[], Sidecars], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +161,7 @@ def test_a_folder_without_permission_is_reported_once(
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
 def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    Sidecars(".txt").write(caption_of(tmp_path / name))
+    TextSidecars(".txt").write(caption_of(tmp_path / name))
     written = (tmp_path / name).with_suffix(".txt")
     assert os.listdir(tmp_path) == [written.name]
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
@@ -168,13 +170,13 @@ def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> 
 def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious")
     (tmp_path / "b.txt").symlink_to("not/yet/there")
-    sidecars = Sidecars(".txt")
+    sidecars = TextSidecars(".txt")
     for name in ("a.png", "b.png", "c.png"):
         sidecars.write(caption_of(tmp_path / name))
     assert sidecars.kept == 2
     assert (tmp_path / "a.txt").read_text() == "precious"
     assert not (tmp_path / "not").exists()
-    Sidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
+    TextSidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
 
 
@@ -183,7 +185,7 @@ def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
 def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
     if before:
         (tmp_path / "a.txt").write_text("precious")
-    sidecars = Sidecars(".txt", overwrite)
+    sidecars = TextSidecars(".txt", overwrite)
     sidecars.write(caption_of(tmp_path / "a.png"))
     sidecars.write(caption_of(tmp_path / "." / "a.png"))
     (tmp_path / "again").symlink_to(tmp_path)
@@ -201,7 +203,7 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"the photograph")
     with pytest.raises(CaptionerError) as caught:
-        Sidecars(".txt", overwrite=True).write(caption_of(path))
+        TextSidecars(".txt", overwrite=True).write(caption_of(path))
     assert str(caught.value) == f"{path}: is the photograph itself; try another suffix"
     assert path.read_bytes() == b"the photograph"
 
@@ -211,15 +213,15 @@ def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Cal
         CaptionerError,
         match=r"\.txt: cannot write: No such file or directory; no further sidecars are written to this folder$",
     ):
-        Sidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
+        TextSidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
-        Sidecars(".txt").write(caption_of(tmp_path / "a.png"))
+        TextSidecars(".txt").write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
 
 
 def test_the_suffix_of_sidecars_is_not_that_of_a_photograph() -> None:
     for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
-        Sidecars(suffix)
+        TextSidecars(suffix)
     originals = (".cr2", ".NEF", ".dng", ".jxl", ".raw")
     for suffix in (
         "",
@@ -231,10 +233,12 @@ def test_the_suffix_of_sidecars_is_not_that_of_a_photograph() -> None:
         *structure.HEIC_SUFFIXES,
         ".JPG",
         ".HEIF",
+        ".xmp",
+        ".jpg.XMP",
         *originals,
     ):
         with pytest.raises(UsageError) as caught:
-            Sidecars(suffix)
+            TextSidecars(suffix)
         assert str(caught.value) == f"--write-sidecar {suffix}: expected a suffix such as .txt"
 
 
@@ -244,14 +248,14 @@ def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_pa
     kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
     for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
         (tmp_path / name).touch()
-    Sidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
+    TextSidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
     assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
 
 
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    sidecars = Sidecars(".txt")
+    sidecars = TextSidecars(".txt")
     for name in ("a.png", "b.png", "sub/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(caption_of(tmp_path / name))
