@@ -12,14 +12,15 @@ from tqdm import tqdm
 
 from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
+from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
 from captioner.training.events import Captioned, Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
 STUDENT = (
-    "loss and perplexity below are those of the reference captions, but the student is trained on teacher captions, so "
-    "they may increase while its captions improve: compare BLEU-4 and CIDEr-D"
+    "note: loss and perplexity are those of the reference captions. The student is trained on teacher captions, so "
+    "they can increase while captions improve. Compare BLEU-4 and CIDEr-D."
 )
 
 METRICS = {
@@ -55,7 +56,8 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                 case Started():
                     bar.close()
                     output.note(*_started(event))
-                    images = "PHOTO" if event.config.data.source == "prepared" else "-n 10"
+                    is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
+                    images = "PHOTO" if is_known else "-n 10"
                     limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from captioner.cli import progress
 from captioner.config.yaml_io import load, parse
 from captioner.storage import checkpoint
+from captioner.training.events import Event, Started
 from captioner.training.solver import Step
 from captioner.training.train import train
 
@@ -49,6 +50,23 @@ def test_the_decoder_of_a_config_can_be_overridden(cli: Callable[..., Any], smal
     assert trained.code == resumed.code == cli("sample", "rnn", "-n", "1").code == 0
     assert trained.err.count("warning: model.forget_bias: ignored, no effect with model.decoder rnn\n") == 1
     assert "forget_bias" not in resumed.err
+
+
+@pytest.mark.parametrize(("encoder", "images"), [("efficientnet-lite0-1", "PHOTO"), ("features:a.h5", "-n 10")])
+def test_the_next_command_has_photographs_if_the_encoder_is_known(
+    encoder: str, images: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def events() -> Iterator[Event]:
+        for event in train(parse("", "", [*small, "train.epochs=1"]), "new"):
+            if isinstance(event, Started):
+                config = dataclasses.replace(
+                    event.config, data=dataclasses.replace(event.config.data, source="prepared")
+                )
+                event = event._replace(config=config, corpus=dataclasses.replace(event.corpus, encoder=encoder))
+            yield event
+
+    progress.show(events())
+    assert capsys.readouterr().err.endswith(f"next: captioner sample new {images}\n")
 
 
 class Terminal(io.StringIO):

@@ -153,7 +153,7 @@ def test_the_whole_command(teacher: Path, cli: Callable[..., Any], tmp_path: Pat
         "scenes: train 40 images 120 captions, val 10 images 50 captions, test 5 images 25 captions, heldout 5 images "
         "25 captions; 41 words",
     ]
-    assert done.err.count("perplexity below are those of the reference captions") == 1
+    assert done.err.count("perplexity are those of the reference captions") == 1
     resumed = cli("train", "--resume", run)
     assert resumed.code == 0
     assert "nothing left to do" in resumed.err
