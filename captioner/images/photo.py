@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError, install_command
-from captioner.images.structure import HEIC_SUFFIXES, SUFFIXES, CountedReader, StructureError, check_structure
+from captioner.images.structure import SUFFIXES, CountedReader, StructureError, check_structure
 from captioner.parallel.memory import Budget
 from captioner.storage.files import format_of, read_bytes
 
@@ -194,16 +194,12 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
-def list_photos(
-    folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] | None = None
-) -> list[Path]:
+def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
 
     `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
-    could lead to the whole disk. `suffixes` are by default those of the formats that can be read.
+    could lead to the whole disk. `suffixes` are by default those of the formats that Pillow reads.
     """
-    if suffixes is None:
-        suffixes = SUFFIXES | HEIC_SUFFIXES if can_read_heic() else SUFFIXES
     photos: list[Path] = []
     inside = os.path.join(os.path.realpath(folder), "")
     for where, folders, names in os.walk(folder, onerror=unread):

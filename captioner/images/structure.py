@@ -20,21 +20,21 @@ SUFFIXES = frozenset((
     ".ppm", ".pgm", ".pnm",
 ))  # fmt: skip
 HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
-_ORIGINALS = re.compile(
-    r"\.(avifs|jxl|jp2|j2k|jp[fx]|apng|dng|cr[23w]|nef|nrw|arw|sr[2fw]|raf|orf|rw2|pef|raw|3fr|iiq|x3f|psd|xcf|tga"
-    r"|ico|svg|eps|exr|hdr)"
-)
-"""Suffixes of other image formats, such as raw files."""
-CONVERTED = {
-    "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg": frozenset((
-        ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".raf", ".orf", ".rw2", ".pef",
-        ".raw", ".3fr", ".iiq", ".x3f",
-    )),
+RAW_SUFFIXES = frozenset((
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".raf", ".orf", ".rw2", ".pef",
+    ".raw", ".3fr", ".iiq", ".x3f",
+))  # fmt: skip
+CONVERTIBLE = {
+    "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg": RAW_SUFFIXES,
     "JPEG 2000 is not supported; convert it to PNG, for example with opj_decompress -i a.jp2 -o a.png": frozenset((
         ".jp2", ".j2k", ".jpf", ".jpx",
     )),
 }  # fmt: skip
 """Suffixes of photographs that other programs can convert, by what to try."""
+_IMAGE_SUFFIXES = SUFFIXES.union(
+    HEIC_SUFFIXES, *CONVERTIBLE.values(),
+    (".avifs", ".jxl", ".apng", ".psd", ".xcf", ".tga", ".ico", ".svg", ".eps", ".exr", ".hdr"),
+)  # fmt: skip
 
 MAX_SCANS = 100
 """As in libtiff. Encoders write about 10 scans; each is one more pass over all pixels."""
@@ -70,8 +70,7 @@ _INTEGERS = {3: "H", 4: "L", 16: "Q"}
 
 def is_photo_suffix(suffix: str) -> bool:
     """Return whether files with this suffix may be photographs, in a supported format or not."""
-    suffix = suffix.lower()
-    return suffix in SUFFIXES | HEIC_SUFFIXES or _ORIGINALS.fullmatch(suffix) is not None
+    return suffix.lower() in _IMAGE_SUFFIXES
 
 
 class CountedReader(io.BytesIO):

@@ -11,7 +11,7 @@ from captioner.images import open_parts
 from captioner.images.encoders import Encoder
 from captioner.images.photo import can_read_heic, heic_remedy, list_photos
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
-from captioner.images.structure import CONVERTED, HEIC_SUFFIXES
+from captioner.images.structure import CONVERTIBLE, HEIC_SUFFIXES, RAW_SUFFIXES, SUFFIXES
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.preparation.find_photos import is_url
 
@@ -80,20 +80,23 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Data
             yield path
             continue
         unread: list[OSError] = []
-        photos = list_photos(path, unread.append)
+        heic = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
+        unreadable = heic | CONVERTIBLE
+        problems = {suffix: problem for problem, suffixes in unreadable.items() for suffix in suffixes}
+        photos: list[Path] = []
+        others: dict[str, list[Path]] = {problem: [] for problem in unreadable}
+        for file in list_photos(path, unread.append, SUFFIXES | HEIC_SUFFIXES | problems.keys()):
+            problem = problems.get(file.suffix.lower())
+            (photos if problem is None else others[problem]).append(file)
         yield from photos
         for error in unread:
             yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
-        unreadable = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
-        stems, skipped = {photo.with_suffix("") for photo in photos}, False
-        for problem, suffixes in (unreadable | CONVERTED).items():
-            # a camera stores a raw file beside its JPEG
-            others = [
-                each for each in list_photos(path, lambda error: None, suffixes) if each.with_suffix("") not in stems
-            ]
-            if others:
-                more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-                skipped = True
-                yield DataError(f"{others[0]}{more}: {problem}")
-        if not photos and not unread and not skipped:
+        stems = {photo.with_suffix("") for photo in photos}
+        for problem, files in others.items():
+            if unreadable[problem] is RAW_SUFFIXES:  # a camera stores a raw file beside its JPEG
+                files = [file for file in files if file.with_suffix("") not in stems]
+            if files:
+                more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+                yield DataError(f"{files[0]}{more}: {problem}")
+        if not photos and not unread and not any(others.values()):
             yield DataError(f"{path}: expected photographs in this folder, got none")

@@ -81,7 +81,7 @@ def test_photographs_in_a_folder_are_listed_and_captioned(
         with Image.open(folder / f"{name}.png") as picture:
             (folder / f"{name}.HEIC").write_bytes(heic(picture))
         (folder / f"{name}.png").unlink()
-    assert list_photos(folder, pytest.fail) == [folder / "070.HEIC", folder / "071.HEIC"]
+    assert list_photos(folder, pytest.fail, HEIC_SUFFIXES) == [folder / "070.HEIC", folder / "071.HEIC"]
     done = cli("sample", photo_run, folder)
     assert (done.code, done.err) == (0, "")
     assert [line.split("\t")[0] for line in done.out.splitlines()] == [f"{folder}/070.HEIC", f"{folder}/071.HEIC"]

@@ -51,13 +51,13 @@ def test_photographs_of_a_folder_are_in_order(tmp_path: Path, album: Callable[..
 def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "can_read_heic", lambda: False)
     monkeypatch.setattr(photo_module, "can_read_heic", lambda: False)
-    for name in ("a.jpg", "b.HEIC", "c.heif"):
+    for name in ("a.jpg", "a.HEIC", "c.heif"):
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "d.heic").touch()
     assert list(map(str, photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")]))) == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/b/d.heic and 2 more: HEIC is not supported; {heic_remedy()}",
+        f"{tmp_path}/a.HEIC and 2 more: HEIC is not supported; {heic_remedy()}",
         f"{tmp_path}/b/d.heic: HEIC is not supported; {heic_remedy()}",
         "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
     ]
