@@ -146,7 +146,7 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     for key, title in SCORES.items():
         rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
     for part in ("familiar", "unfamiliar"):
-        scored = [column.get("familiarity", {}).get(part) for column in columns]
+        scored = [column.get("scores_by_familiarity", {}).get(part) for column in columns]
         if any(scored):
             cells = [
                 f"{_score(x['cider_d'], x['intervals']['cider_d'])}, {x['images']:,} images" if x else "-"

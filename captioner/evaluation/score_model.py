@@ -70,7 +70,8 @@ def score_model(
     if loaded.familiarity is not None:
         marks = np.array([decoded[row].is_unfamiliar for row in rows.tolist()])
         parts = {"familiar": scored.rows[~marks], "unfamiliar": scored.rows[marks]}
-        scored.scores["familiarity"] = {name: scores_of_part(part) for name, part in parts.items() if len(part)}
+        by_familiarity = {name: scores_of_part(part) for name, part in parts.items() if len(part)}
+        scored.scores["scores_by_familiarity"] = by_familiarity
     return scored
 
 

@@ -119,7 +119,11 @@ def to_dict(
     for other in others:
         name = next(name for name in distinct(other.name) if name not in (scored.name, *compared))
         compared[name] = {**other.scores, "intervals": intervals(other), "difference": intervals(scored, other)}
-    few = f"{count:,} images; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
+    sizes = {f"{count:,} images": count}
+    if count >= FEW_IMAGES:
+        for column in (scored, *others):
+            parts = column.scores.get("scores_by_familiarity", {})
+            sizes |= {f"{part['images']:,} {name} images": part["images"] for name, part in parts.items()}
     return {
         "name": scored.name,
         "images": count,
@@ -127,7 +131,11 @@ def to_dict(
         "intervals": intervals(scored),
         "others": compared,
         "warnings": [
-            *([few] if count < FEW_IMAGES else []),
+            *(
+                f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
+                for images, size in sizes.items()
+                if size < FEW_IMAGES
+            ),
             *filter(None, (_normalization_warning(evaluation_set, captions) for captions in (scored, *others))),
         ],
     }

@@ -33,17 +33,17 @@ def scored(model: LoadedModel, corpus: Corpus) -> ScoredCaptions:
 def test_familiar_and_unfamiliar_images_have_scores(familiar_run: Path) -> None:
     restored, corpus, _ = opened(familiar_run)
     scores = scored(restored, corpus).scores
-    parts = scores["familiarity"]
+    parts = scores["scores_by_familiarity"]
     assert {name: part["images"] for name, part in parts.items()} == {"familiar": 5, "unfamiliar": 3}
     mean = sum(part["images"] * part["cider_d"] for part in parts.values()) / 8  # the IDF is that of all images
     assert scores["cider_d"] == pytest.approx(mean)
     assert parts["familiar"]["cider_d"] > parts["unfamiliar"]["cider_d"] > 0
     everything = dataclasses.replace(restored.config.decode, unfamiliar_below=0.0)
     config = dataclasses.replace(restored.config, decode=everything)
-    alone = scored(dataclasses.replace(restored, config=config), corpus).scores["familiarity"]
+    alone = scored(dataclasses.replace(restored, config=config), corpus).scores["scores_by_familiarity"]
     assert alone.keys() == {"familiar"}
     assert alone["familiar"]["cider_d"] == scores["cider_d"]
-    assert "familiarity" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
+    assert "scores_by_familiarity" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
 
 
 def with_splits(corpus: Corpus, **splits: Split) -> Corpus:

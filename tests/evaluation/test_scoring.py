@@ -1,5 +1,7 @@
 """Scores of captions, and of other captions against the same references."""
 
+import dataclasses
+
 import pytest
 
 from captioner.evaluation import scoring
@@ -52,6 +54,14 @@ def test_few_images_come_with_a_warning(count: int) -> None:
     assert warnings == (
         ["29 images; confidence intervals from fewer than 30 images are unreliable"] if count < FEW_IMAGES else []
     )
+
+
+def test_few_unfamiliar_images_come_with_a_warning() -> None:
+    task = EvaluationSet([f"{number}.jpg" for number in range(FEW_IMAGES)], [["a dog"]] * FEW_IMAGES)
+    parts = {"scores_by_familiarity": {"familiar": {"images": 30}, "unfamiliar": {"images": 3}}}
+    scored = score_captions(task, "me", ["a cat"] * FEW_IMAGES)
+    warnings = to_dict(task, dataclasses.replace(scored, scores={**scored.scores, **parts}))["warnings"]
+    assert warnings == ["3 unfamiliar images; confidence intervals from fewer than 30 images are unreliable"]
 
 
 def test_worst_lists_the_lowest_cider_d_first() -> None:
