@@ -23,6 +23,11 @@ def cast(array: Array, dtype: DTypeLike) -> Array | None:
     return converted if np.isfinite(converted).all() else None
 
 
+def evenly_spaced(count: int, size: int) -> Array:
+    """Return all numbers below `count`, or `size` of them at even distances. Shapes: -> (at most `size`,)."""
+    return np.unique(np.linspace(0, count - 1, min(size, count)).astype(int))
+
+
 @dataclass(frozen=True)
 class SharedRows:
     """N rows that share M arrays: row n is values[index[n]].

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array, SharedRows, evenly_spaced
 from captioner.data.vocabulary import Vocab, join
 from captioner.errors import DataError
 
@@ -164,7 +164,7 @@ class Corpus:
 
 
 def _probe(features: Features) -> float:
-    rows = np.unique(np.linspace(0, features.shape[0] - 1, 64).astype(int))
+    rows = evenly_spaced(features.shape[0], 64)
     return float(features[rows].mean(dtype=np.float64))
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, evenly_spaced
 from captioner.model.image_input import Standardizer
 
 GAMMAS, RIDGES = (1.0, 2.0, 4.0), (0.1, 0.3, 1.0)
@@ -164,9 +164,9 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
     """
     from captioner.metrics import CiderD
 
-    rows = even_sample(len(directions), MAX_COMPARED)
+    rows = evenly_spaced(len(directions), MAX_COMPARED)
     directions, references = directions[rows], [references[row] for row in rows.tolist()]
-    cider, images = CiderD(references), even_sample(len(rows), JUDGED)
+    cider, images = CiderD(references), evenly_spaced(len(rows), JUDGED)
     image = np.arange(len(images))
     cosines = directions @ directions[images].T
     neighbours = np.argsort(-cosines, axis=0, kind="stable").T
@@ -192,11 +192,6 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
 def _centred(rows: Array) -> Array:
     """Subtract its mean from each row."""
     return np.asarray(rows - rows.sum(axis=1, keepdims=True) / max(1, rows.shape[1]))
-
-
-def even_sample(images: int, most: int) -> Array:
-    """Return all numbers below `images`, or `most` of them at even distances. Shapes: -> (at most `most`,)."""
-    return np.unique(np.linspace(0, images - 1, min(most, images)).astype(int))
 
 
 def inverse_kernel(directions: Array, kernel: Kernel) -> Array:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Params, evenly_spaced
 from captioner.data.corpus import Features, blocks
 from captioner.data.features import SelectedFeatures, standardization
 from captioner.decode.consensus import normalize_rows
@@ -44,7 +44,7 @@ class Familiarity(NamedTuple):
     energies: Array
 
     def percentile(self, features: Array) -> Array:
-        """Compute the familiarity of images, from 0 (none of the reference images is so unfamiliar) to 100.
+        """Compute the familiarity of images, from 0 (every reference image is more familiar) to 100.
 
         Shapes: (N, F) -> (N,).
         """
@@ -61,18 +61,14 @@ def summarize(features: Features) -> Params:
     count, width = features.shape
     if count < MIN_IMAGES or width < MIN_WIDTH:
         return {}
-    images = _even_sample(count, MAX_IMAGES)
-    references = _even_sample(len(images), min(REFERENCES, len(images) // 10))
+    images = evenly_spaced(count, MAX_IMAGES)
+    references = evenly_spaced(len(images), min(REFERENCES, len(images) // 10))
     fitted = SelectedFeatures(features, np.delete(images, references))
     mean = standardization(fitted)[0].astype(np.float32)
     units = np.concatenate([_unit_rows(rows, mean) for _, rows in blocks(fitted)])
     components = _principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
     energies = np.sort(_energy_outside(features[images[references]], mean, components))
     return Familiarity(mean, components, energies)._asdict()
-
-
-def _even_sample(count: int, size: int) -> Array:
-    return np.unique(np.linspace(0, count - 1, min(size, count)).astype(int))
 
 
 def _unit_rows(features: Array, mean: Array) -> Array:

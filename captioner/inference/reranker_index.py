@@ -11,14 +11,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, evenly_spaced
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import (
     Kernel,
     choose_kernel,
-    even_sample,
     inverse_kernel,
     normalize_rows,
     unit_features,
@@ -167,7 +166,7 @@ def build_index(corpus: Corpus) -> Index:
     """Build the index of a data set. Raises: DataError when the data set has no training split."""
     train = corpus.split("train")
     images, references = train.reference_ids(corpus.vocab)
-    indexed = even_sample(len(images), MAX_IMAGES)
+    indexed = evenly_spaced(len(images), MAX_IMAGES)
     features = train.features[images[indexed]]
     standardizer = Standardizer(*standardization(features))
     directions = unit_features(features, standardizer).astype(np.float16)
@@ -193,7 +192,7 @@ def index_rows(train: Split) -> Array:
     Shapes: -> (M,).
     """
     rows = np.full(train.features.shape[0], -1)
-    indexed = train.captioned_images[even_sample(len(train.captioned_images), MAX_IMAGES)]
+    indexed = train.captioned_images[evenly_spaced(len(train.captioned_images), MAX_IMAGES)]
     rows[indexed] = np.arange(len(indexed))
     return rows
 

@@ -19,7 +19,7 @@ from captioner.model.interface import State
 from captioner.model.parameters import Sizes
 from captioner.model.transformer import layer_params
 
-ROOM = 32
+SPARE_POSITIONS = 32
 """Positions per group for which a key/value cache has room when it is copied."""
 
 
@@ -92,7 +92,7 @@ class KeyValueCache:
         is_live: Array = groups.pad(self.is_own[groups.rows])[kept].any(axis=1)
         live = int(is_live.sum(axis=1).max(initial=0))
         order = np.argsort(~is_live, axis=1, kind="stable")[:, :live]
-        copy = np.empty((layers, len(kept), live + max(groups.width, ROOM), pair), values.dtype)
+        copy = np.empty((layers, len(kept), live + max(groups.width, SPARE_POSITIONS), pair), values.dtype)
         for before, after in zip(values, copy, strict=True):
             after[:, :live] = before[kept[:, None], order]
         return Positions(copy, live), group, np.take_along_axis(self.is_own, order[group], axis=1)

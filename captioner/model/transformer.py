@@ -39,7 +39,7 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 LAYER = tuple(layer_shapes(1, 1))
 """The names of the parameters of a layer, without the prefix of the layer."""
 
-GROUPED = 8
+MAX_CAPTIONS_PER_GROUP = 8
 """Captions of an image in a group: with more, most columns of its memory would be image features of other captions."""
 
 
@@ -49,7 +49,7 @@ def layer_params(p: Params, layer: int) -> Params:
 
 
 class CaptionGroups(NamedTuple):
-    """Captions of the same image in groups of at most `GROUPED`, those with most words first.
+    """Captions of the same image in groups of at most `MAX_CAPTIONS_PER_GROUP`, those with most words first.
 
     Shapes: group, place (N,) caption n is number place[n] < C of group[n]; image (G,) the image of each group.
     """
@@ -72,9 +72,9 @@ def group_captions(image: Array, lengths: Array) -> CaptionGroups:
     images = int(image.max(initial=-1)) + 1
     by_image, place = group_rows(image, images), np.empty_like(image)
     place[by_image.rows] = by_image.place - by_image.width * image[by_image.rows]
-    ids, group = np.unique(place // GROUPED * images + image, return_inverse=True)
+    ids, group = np.unique(place // MAX_CAPTIONS_PER_GROUP * images + image, return_inverse=True)
     order = np.argsort(-np.bincount(group, lengths, len(ids)), kind="stable")
-    return CaptionGroups(np.argsort(order)[group], place % GROUPED, ids[order] % max(1, images))
+    return CaptionGroups(np.argsort(order)[group], place % MAX_CAPTIONS_PER_GROUP, ids[order] % max(1, images))
 
 
 class Memory(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, evenly_spaced
 from captioner.config.checks import has_effect
 from captioner.config.option_table import either
 from captioner.config.options import Config
@@ -145,7 +145,7 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
     `known` are those of all images, if they have been decoded already.
     """
     config, vocab = captioner.loaded.config, captioner.loaded.vocab
-    images = np.unique(np.linspace(0, split.features.shape[0] - 1, COLLAPSE_IMAGES).astype(int))
+    images = evenly_spaced(split.features.shape[0], COLLAPSE_IMAGES)
     if known is None:
         texts = [caption.text for caption in captioner.decode(split.features, regions=split.regions, rows=images)]
     else:

@@ -19,7 +19,7 @@ from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.ensemble import Ensemble
 from captioner.model.interface import take_rows
 from captioner.model.parameters import Sizes, initial_params, layer_shapes
-from captioner.model.transformer import GROUPED
+from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
@@ -168,7 +168,7 @@ def test_threads_change_rounding_only(size: int, norm: str) -> None:
 def test_captions_of_an_image_attend_as_if_each_had_its_own_regions(size: int) -> None:
     """One image has more captions than a group, and no two features are equal, as with dropout."""
     m, rng = transformer(), np.random.default_rng(0)
-    image = np.array([0] * (GROUPED + 2) + [2, 3, 2, 2])[rng.permutation(GROUPED + 6)]
+    image = np.array([0] * (MAX_CAPTIONS_PER_GROUP + 2) + [2, 3, 2, 2])[rng.permutation(MAX_CAPTIONS_PER_GROUP + 6)]
     captions = rng.integers(3, V, (len(image), 6)) * (np.arange(6) <= rng.integers(0, 6, (len(image), 1)))
     captions[:, 0] = 1
     features, pool = rng.standard_normal((len(image), F)), ThreadPool(size)
