@@ -136,6 +136,19 @@ def test_links_exist_and_code_blocks_are_of_tested_languages_and_valid_configs(p
         yaml_io.parse(block, page.name)
 
 
+def test_functions_that_a_lesson_names_with_a_file_are_in_the_file() -> None:
+    named = re.compile(r"((?:`\w+`(?:,|\s+and)?\s+)+)in\s+\[[^\]]+\]\(([^)]+\.py)\)")
+    places = [(page.parent / file, names) for page in COURSE for names, file in named.findall(page.read_text())]
+    assert len(places) > 10
+    absent = [
+        (file.name, name)
+        for file, names in places
+        for name in re.findall(r"`(\w+)`", names)
+        if not re.search(rf"^ *(?:def|class) {name}\b|^{name}\b.* = ", file.read_text(), re.MULTILINE)
+    ]
+    assert absent == []
+
+
 def test_the_readme_or_a_page_that_it_links_shows_every_command() -> None:
     links = {ROOT / link for link in re.findall(r"\]\((docs/[\w-]+\.md)", README)}
     shown = {tuple(words[:2]) for page in (ROOT / "README.md", *links) for words in page_commands(page)}

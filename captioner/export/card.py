@@ -131,7 +131,7 @@ def _scores(facts: CardFacts) -> Iterator[str]:
         split = escaped(facts.model.config.validate.split, LINE)
         yield f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."
         if facts.is_distilled:
-            yield "The model was not trained on such captions but on those of its teachers, which raises this number."
+            yield "The model was trained on teacher captions instead, so this perplexity is higher."
     elif not facts.scores:
         yield "Not measured."
     if not facts.scores:
