@@ -213,4 +213,4 @@ def test_piped_output_has_no_control_sequences(shell: Callable[..., Any], small_
     done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", env=environment)
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(r"[\x20-\x7e\n]+", done.stderr)
-    assert len(done.stderr.splitlines()) == 4
+    assert len(done.stderr.splitlines()) == 5
