@@ -38,7 +38,8 @@ from captioner.model.decoders import DECODERS
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes, initial_params
 
-# Large enough to exercise every index and block, small enough for element-wise checks in seconds.
+# Large enough to exercise every index, small enough for element-wise checks in seconds. A layer that computes blocks of
+# rows has one block here; tests/layers compares several blocks with one.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
 WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
