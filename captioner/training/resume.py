@@ -61,6 +61,8 @@ def resume(
     recorder = Recorder(
         config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
     )
+    if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
+        recorder.familiarity = restored.familiarity._asdict()
     warnings = [*changes(restored.meta.environment, environment(config.threads, ranks.size))]
     warnings += ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
     training = Training(recorder, warnings)

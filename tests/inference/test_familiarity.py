@@ -1,6 +1,7 @@
 """Familiarity: percentiles among reference images, for all shapes; stored in checkpoints, ensembles and packages."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from captioner.errors import CheckpointError, UsageError
 from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
 from captioner.inference.load import ensemble_of, open_run
 from captioner.storage import checkpoint
+from captioner.training.resume import resume
 
 
 def images(seed: int, count: int, width: int, rank: int = 12) -> tuple[Array, Array]:
@@ -85,6 +87,18 @@ def test_a_run_stores_the_summary_of_its_training_images(familiar_run: Path) -> 
         assert saved.keys() == expected.keys()
         assert all(np.array_equal(saved[key], expected[key]) for key in expected)
     assert sum(array.nbytes for array in expected.values()) < 1_500_000
+
+
+def test_a_resumed_run_keeps_the_summary(familiar_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computed again, it may differ by rounding, and costs seconds."""
+    run = tmp_path / "run"
+    shutil.copytree(familiar_run, run)
+    monkeypatch.setattr("captioner.training.recorder.summarize", lambda _: pytest.fail("computed again"))
+    for _ in resume(run, [f"train.max_steps={checkpoint.load(run / 'last.h5').meta.step + 1}"]):
+        pass
+    expected, resumed = (checkpoint.load(folder / "last.h5") for folder in (familiar_run, run))
+    assert resumed.meta.step == expected.meta.step + 1
+    assert all(np.array_equal(resumed.familiarity[name], array) for name, array in expected.familiarity.items())
 
 
 def without_summary(run: Path, folder: Path) -> Path:
