@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class Reranker:
         from captioner.metrics import CiderD  # not needed to decode without a re-ranker
 
         self._cider, self._standardizer = CiderD(references), standardizer
-        self._words = Words.of(references)
+        self._references = references
         self._directions, self._inverse, self._gamma = directions, inverse, kernel.gamma
 
     def weights(self, features: Array, rows: Array | None = None) -> Array:
@@ -104,6 +105,11 @@ class Reranker:
         Shapes: weights (N, n), `vocabulary` V -> (N, V) float32.
         """
         return self._words.expected_tfidf(weights, vocabulary)
+
+    @cached_property
+    def _words(self) -> Words:
+        """The words of the references, which only guidance needs."""
+        return Words.of(self._references)
 
 
 class Words(NamedTuple):

@@ -91,6 +91,15 @@ def test_the_expected_tfidf_is_that_of_the_references_by_their_weights() -> None
     np.testing.assert_allclose(model.expected_tfidf(weights, 15), expected, atol=1e-6)
 
 
+def test_words_are_collected_only_for_guidance(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = images()
+    monkeypatch.setattr(consensus, "Words", None)
+    model = reranker(train)
+    assert model.expected_cider(model.weights(train), [REFERENCES[0]] * N)
+    with pytest.raises(AttributeError):
+        model.expected_tfidf(model.weights(train), 15)
+
+
 def test_constant_and_float16_features() -> None:
     same = np.ones((N, F), np.float16)
     model = reranker(same)
