@@ -127,7 +127,7 @@ def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ..
     from captioner.preparation.load_corpus import build_corpus
 
     selected = [] if source is None else inspect_data.source_overrides(source)
-    return build_corpus(load(config_file, [*selected, *overrides]), regions)
+    return build_corpus(load(config_file, [*selected, *overrides]), regions=regions)
 
 
 COUNTS = {

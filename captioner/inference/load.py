@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner.data.corpus import Corpus, with_vocabulary
+from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError
 from captioner.images.recipe import same_encoder
 from captioner.inference.arguments import override_list, run_list
@@ -23,6 +23,7 @@ from captioner.inference.restore import (
     check_encoder,
     check_regions,
     check_width,
+    encoded_as_trained,
     is_training_split,
     restore,
     vocabulary_difference,
@@ -116,6 +117,8 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
 def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
     """Load the data set that a model was trained on, or the data set `data`, whose vocabulary may differ.
 
+    If `data` has the training split of the model, it has the vocabulary of the model too (`encoded_as_trained`).
+
     Raises: CheckpointError when the data set has changed, or has features of another encoder; DataError when it is
     missing; UsageError when `data` is no data set.
     """
@@ -124,7 +127,7 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
     if data is not None:
         corpus = build_corpus_at(data, loaded.config)
         check_encoder(loaded, corpus)
-        return corpus
+        return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
     if root is not None and root.name in PLACEHOLDERS:
         raise DataError(
@@ -132,10 +135,7 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
             "name it with --data FILE, or give photographs"
         )
     check_root(loaded.config)
-    corpus = build_corpus(loaded.config)
-    is_union = loaded.config.train.init_from is not None and loaded.config.data.vocabulary == "union"
-    if is_union and {*corpus.vocab.words} <= {*loaded.vocab.words}:
-        corpus = with_vocabulary(corpus, loaded.vocab)
+    corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)
     return corpus
 

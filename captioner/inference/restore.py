@@ -14,7 +14,7 @@ from captioner.arrays import Params
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config, Model
 from captioner.config.yaml_io import parse_saved
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import parse_identity, same_encoder
@@ -285,6 +285,16 @@ def check_regions(
 def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:
     """Whether a data set has the training split of the model, with the same vocabulary."""
     return "train" in corpus.splits and corpus.fingerprint(["train"]) == loaded.meta.train_fingerprint
+
+
+def encoded_as_trained(loaded: LoadedModel, corpus: Corpus) -> Corpus:
+    """Encode a data set with the vocabulary of the model, if it then has the training split of the model.
+
+    The vocabulary of a fine-tuned model is larger than that of its data set. Other data sets are returned unchanged:
+    their `<UNK>` does not stand for the same words.
+    """
+    encoded = with_vocabulary(corpus, loaded.vocab)
+    return encoded if encoded is not corpus and is_training_split(loaded, encoded) else corpus
 
 
 def vocabulary_difference(expected: Vocab, got: Vocab) -> str:

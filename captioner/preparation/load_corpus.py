@@ -12,10 +12,11 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.config.options import Config, Data
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus, Split, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import DATA_SET_SEAL, prepared
 from captioner.data.scenes import scenes
+from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.model.region_attention import ATTENTIONS
 
@@ -31,8 +32,11 @@ REGIONS_REMEDIES: Mapping[str, str] = {
 Source = Literal["scenes", "cs231n", "prepared"]
 
 
-def build_corpus(config: Config, regions: bool = False) -> Corpus:
+def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = False) -> Corpus:
     """Load or generate the configured data set, with its regions if the model attends to them or `regions` is set.
+
+    With `train.init_from`, `vocab` is the vocabulary of the base model or that of the fine-tuned model, which give the
+    same result: `data.vocabulary` combines it with that of the data set, and the captions are encoded with the result.
 
     Raises: DataError for an invalid data set, or one without the regions that attention needs.
     """
@@ -47,6 +51,8 @@ def build_corpus(config: Config, regions: bool = False) -> Corpus:
             f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; "
             f"{REGIONS_REMEDIES[options.source]}"
         )
+    if vocab is not None and config.train.init_from is not None:
+        corpus = with_vocabulary(corpus, VOCABULARIES[options.vocabulary](vocab, corpus.vocab))
     if options.max_captions_per_image is None and options.max_train is None:
         return corpus
     train = corpus.split("train")

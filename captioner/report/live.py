@@ -60,7 +60,7 @@ class LiveReport:
         self._images, self._threads = images, threads
         self._corpus: Corpus | None = None
         self._span: Span | None = None
-        self._config: FileVersion | None = None
+        self._config: tuple[FileVersion | None, bool] | None = None
         self._checkpoint: FileVersion | None = None
         self._loaded: Restored | None = None
         self._gallery: Gallery | None = None
@@ -71,15 +71,19 @@ class LiveReport:
         self._corpus, self._span, self._checkpoint = corpus, span, None
 
     def load(self) -> None:
-        """Load the data set of the run, unless it is that of the same config: `resume` may write another one."""
-        version = file_version(self.run.config)
+        """Load the data set of the run, unless it is that of the same config: `resume` may write another one.
+
+        The first checkpoint has the vocabulary of a fine-tuned model, so the data set is loaded again with it.
+        """
+        version = file_version(self.run.config), self.run.last.exists()
         if version == self._config:
             return
         self._config = version
         self.use(None, None)
         try:
             config = parse_saved(read_text(self.run.config), str(self.run.config))
-            corpus = build_corpus(config)
+            is_tuned = config.train.init_from is not None and self.run.last.exists()
+            corpus = build_corpus(config, open_run(self.run.last).vocab if is_tuned else None)
             train = build_training_corpus(config, corpus, self.run.captions).split("train")
             self.use(corpus, build_plan(config, train).span)
         except CaptionerError as error:

@@ -131,7 +131,7 @@ def _open_teacher(
     Raises: CheckpointError for a data set that does not fit a model, DataError for a damaged re-ranking index.
     """
     if teacher.meta.region_dim and not corpus.region_dim:  # the student has no attention
-        corpus = build_corpus(config, regions=True)
+        corpus = build_corpus(config, corpus.vocab, regions=True)
     for model in models:
         check_corpus(model, corpus)
     teacher_config = dataclasses.replace(teacher.config, threads=config.threads)

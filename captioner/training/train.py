@@ -15,8 +15,7 @@ import captioner
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.data.corpus import Corpus, with_vocabulary
-from captioner.data.vocabulary import VOCABULARIES
+from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError, UsageError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
@@ -77,9 +76,7 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
-    corpus = build_corpus(config)
-    if restored:
-        corpus = with_vocabulary(corpus, VOCABULARIES[config.data.vocabulary](restored.vocab, corpus.vocab))
+    corpus = build_corpus(config, restored.vocab if restored else None)
     initial: dict[str, Any] = {}
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if restored:

@@ -17,12 +17,16 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CheckpointError, ConfigError
+from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import Restored, is_training_split
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
+from captioner.report.live import LiveReport
 from captioner.storage import checkpoint
 from captioner.training.build import build_model
+from captioner.training.distill import distill
+from captioner.training.events import Ended
 from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
 from captioner.training.resume import resume
 
@@ -144,11 +148,51 @@ def test_the_data_set_of_a_fine_tuned_run_has_its_vocabulary(
     assert is_training_split(open_run(run), open_corpus(open_run(run)))
     done = cli("evaluate", run, "--json")
     assert json.loads(done.out)["perplexity"] == pytest.approx(summary(run)["best"]["perplexity"], rel=1e-5)
+    of_file = cli("evaluate", run, "--data", albums.new, "--json")
+    assert json.loads(of_file.out)["perplexity"] == json.loads(done.out)["perplexity"]
+    report, last = LiveReport(run), (run / "last.h5").read_bytes()
+    (run / "last.h5").unlink()
+    report.load()  # before the first checkpoint
+    (run / "last.h5").write_bytes(last)
+    report.load()
+    assert b'class="caption"' in report.render(is_running=False)
+    assert report.problem == ""
     with pytest.raises(CheckpointError, match="vocabulary: expected the"):
         open_corpus(open_run(start, [f"data.root={albums.new}"]))
     again = train_on(albums.old, "train.max_steps=1", f"train.init_from={start}")
     with pytest.raises(CheckpointError, match="vocabulary: expected the"):
         open_corpus(open_run(again, [f"data.root={albums.new}"]))
+
+
+def test_models_of_different_vocabularies_are_scored_on_their_common_data_set(
+    train_on: TrainRun, albums: Albums, start: Path
+) -> None:
+    """In the vocabulary of the first; another data set keeps its vocabulary, even if the model has all its words."""
+    tuned = train_on(albums.new, "train.max_steps=1", f"train.init_from={start}")
+    fresh = train_on(albums.new, "train.max_steps=1")
+    for runs in ((tuned, fresh), (fresh, tuned)):
+        captioners, corpus = open_captioners(runs, [], ensemble=False, data=albums.new)
+        scores = [scored.scores for scored in evaluate_split(captioners, corpus, "val").scored]
+        assert [score["perplexity"] is None for score in scores] == [False, True]
+    assert open_corpus(open_run(tuned), albums.old).vocab.words == words_of(albums.old)
+
+
+def test_a_fine_tuned_model_with_attention_is_the_teacher_of_a_student_without(
+    train_on: TrainRun, albums: Albums, start: Path, tmp_path: Path
+) -> None:
+    base = train_on(albums.old, *ATTENTION, "train.max_steps=1")
+    teacher = train_on(albums.new, *ATTENTION, "train.max_steps=1", f"train.init_from={base}")
+    student = (
+        f"train.init_from={start}",
+        "model.attention=none",
+        "train.epochs=1",
+        "decode.beam_width=2",
+        "distill.captions_per_image=1",
+    )
+    beam = ("decode.method=beam", "decode.beam_width=2")
+    events = [*distill([teacher], tmp_path / "student", student, beam)]
+    assert isinstance(events[-1], Ended)
+    assert open_run(tmp_path / "student").vocab == open_run(teacher).vocab
 
 
 def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train_run: TrainRun, albums: Albums) -> None:
