@@ -46,7 +46,7 @@ $(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MOD
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
-test: $(VENV)/dev ## the fast tests (two to three minutes on two cores)
+test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`
