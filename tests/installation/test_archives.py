@@ -17,7 +17,7 @@ def test_the_wheel_contains_the_package_and_the_configs(archives: Archives) -> N
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "captioner").rglob("*.py")}
     expected |= {f"captioner/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     expected |= {f"captioner/report/templates/{path.name}" for path in (ROOT / "captioner/report/templates").iterdir()}
-    assert modules(archives.wheel) == expected | {"captioner/py.typed"}
+    assert modules(archives.wheel) == expected | {"captioner/py.typed", "captioner/images/imagenet_classes.txt"}
 
 
 def test_the_source_archive_contains_every_file_of_the_repository_but_no_model_package(archives: Archives) -> None:
