@@ -24,6 +24,7 @@ from captioner.layers.gru import GRU
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.lstm import LSTM, lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.multi_head_attention import (
+    group_table,
     memory_attention_backward,
     memory_attention_forward,
     self_attention_backward,
@@ -37,22 +38,23 @@ from captioner.layers.softmax import temporal_softmax_loss
 from captioner.model.decoders import DECODERS
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes, initial_params
+from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 
-# Large enough to exercise every index, small enough for element-wise checks in seconds. A layer that computes blocks of
-# rows has one block here; tests/layers compares several blocks with one.
+# Large enough to exercise every index and block, small enough for element-wise checks in seconds.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
 WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
-TABLE = np.array([[0, 2, 5, 6], [1, 3, -1, -1], [4, -1, -1, -1]])
-"""The rows of three groups of different lengths."""
+GROUPS, GROUPED = 12, 66
+TABLE = group_table(np.repeat(np.arange(GROUPS), np.arange(GROUPS))[5 * np.arange(GROUPED) % GROUPED], GROUPS)
+"""The rows of groups of 0 to 11 rows, in turn: more groups, and more rows, than a layer computes in one block."""
 
 
 class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension; E width, J feed-forward size, W = 3 E of
-    a transformer.
+    P rows, M images, L regions per image, R region dimension, A key dimension; Q rows in B groups, E width, J
+    feed-forward size, W = 3 E of a transformer.
     """
 
     shapes: dict[str, str]
@@ -98,7 +100,7 @@ def _feed_forward(name: str) -> Layer:
         x, W1, b1, W2, b2 = inputs
         return feed_forward_forward(x, W1, b1, W2, b2, ACTIVATIONS[name])
 
-    return Layer({"x": "PE", "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E"}, forward, feed_forward_backward)
+    return Layer({"x": "QE", "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E"}, forward, feed_forward_backward)
 
 
 def _self_attention_forward(x: Array, *weights: Array) -> tuple[Array, Any]:
@@ -174,9 +176,9 @@ LAYERS: dict[str, Layer] = {
     "layer_norm": Layer({"x": "PE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
     "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, fixed_ids((ROWS,), 4)), positions_backward),
     **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
-    "self_attention": Layer({"x": "PE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
+    "self_attention": Layer({"x": "QE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
     "memory_attention": Layer(
-        {"x": "PE", "memory": "MLE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
+        {"x": "QE", "memory": "BLE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
     ),
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, LSTM),
@@ -194,7 +196,7 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
     letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.cell.gates * h, "V": v}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
-    letters |= {"E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
+    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]
@@ -223,6 +225,7 @@ class Variant(NamedTuple):
     dropout: Dropout = NO_DROPOUT
     smoothing: float = 0.0
     weighted: bool = False
+    captions: int = CAPTIONS
 
 
 ATTENTION = {"attention": "adaptive", "region": REGION, "attention_dim": KEY}
@@ -247,6 +250,7 @@ TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, weights": VARIANTS["model, weights"],
     "model, 1 layer": Variant({"layers": 1}),
     "model, attention": Variant(ATTENTION, Dropout(regions=0.2, layers=0.3)),
+    "model, attention, many captions": Variant({**ATTENTION, "layers": 1}, captions=2 * MAX_CAPTIONS_PER_GROUP + 2),
     "model, attention, post-norm, relu": Variant(
         {**ATTENTION, "norm": "post", "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)
     ),
@@ -270,17 +274,17 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
         standardizers = [Standardizer(rng.standard_normal(n), 0.5 + rng.random(n)) for n in (sizes.feature, REGION)]
     options = variant.dropout, standardizers[0], variant.smoothing, standardizers[1]
     model = DECODERS[sizes.decoder](sizes, params, 0, *options)
-    features = rng.standard_normal((CAPTIONS, sizes.feature))
-    captions = rng.integers(1, sizes.vocab, (CAPTIONS, STEPS))
+    features = rng.standard_normal((variant.captions, sizes.feature))
+    captions = rng.integers(1, sizes.vocab, (variant.captions, STEPS))
     for n, caption in enumerate(captions):
         caption[2 + n % (STEPS - 1) :] = 0
     captions[-1, 2] = 0
-    weights = rng.standard_normal(CAPTIONS) if variant.weighted else None
+    weights = rng.standard_normal(variant.captions) if variant.weighted else None
     regions = None
     if sizes.attends:
         # Captions share images, and one image has no caption.
         values = rng.standard_normal((IMAGES, REGIONS, sizes.region))
-        regions = SharedRows(values, np.arange(CAPTIONS) % (IMAGES - 1))
+        regions = SharedRows(values, np.arange(variant.captions) % (IMAGES - 1))
 
     def run() -> tuple[float, Params]:
         return model.loss(features, captions, np.random.default_rng(0), weights=weights, regions=regions)

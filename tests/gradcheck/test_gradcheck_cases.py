@@ -21,8 +21,9 @@ from captioner.gradcheck.cases import (
     model_case,
 )
 from captioner.gradcheck.numeric import CheckResult, check
-from captioner.layers import CELLS
+from captioner.layers import CELLS, feed_forward, multi_head_attention
 from captioner.layers.dropout import Dropout
+from captioner.model import transformer
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
@@ -107,7 +108,7 @@ def plant_in_model(monkeypatch: pytest.MonkeyPatch, arrays: Collection[str], fau
 
 
 def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]:
-    rng = np.random.default_rng(1)  # no direction of it is nearly orthogonal to a gradient
+    rng = np.random.default_rng(5)  # no direction of it is nearly orthogonal to a gradient
     for case in gradient_cases(config, rng):
         yield from check(case, rng, full)
 
@@ -118,9 +119,9 @@ def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
 
 def test_the_checked_layers() -> None:
     single = "affine temporal_affine word_embedding temporal_softmax_loss dropout attention_keys attention"
-    transformer = "layer_norm positions feed_forward_relu feed_forward_gelu self_attention memory_attention"
+    of_transformer = "layer_norm positions feed_forward_relu feed_forward_gelu self_attention memory_attention"
     scans = "rnn_scan lstm_scan gru_scan rnn_scan_context lstm_scan_context gru_scan_context"
-    assert list(LAYERS) == f"{single} {transformer} rnn_step lstm_step gru_step {scans} rnn lstm".split()
+    assert list(LAYERS) == f"{single} {of_transformer} rnn_step lstm_step gru_step {scans} rnn lstm".split()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -148,6 +149,54 @@ def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> N
     assert failed(results) == []
     assert [(result.case, result.array) for result in results] == [*GRADIENTS, *model_gradients(cell)]
     assert {result.check for result in results} == ({"elements"} if full else {"direction"})
+
+
+def first_rows_activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    activate = feed_forward.activate
+
+    def faulty(a: Array, bias: Array, activation: Any, derivative: Array | None = None) -> None:
+        activate(a, bias, activation, derivative)
+        if derivative is not None:
+            derivative[feed_forward.ACTIVATED_ROWS :] = 0
+
+    monkeypatch.setattr(feed_forward, "activate", faulty)
+
+
+def first_groups_attended(monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = multi_head_attention._groups_backward
+
+    def faulty(dout: Array, cache: Any, dqueries: Array, *rest: Any) -> Any:
+        grads = backward(dout, cache, dqueries, *rest)
+        for block in cache.blocks[1:]:
+            dqueries[block.rows[block.is_row]] = 0
+        return grads
+
+    monkeypatch.setattr(multi_head_attention, "_groups_backward", faulty)
+
+
+def last_group_of_an_image_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(dout: Array, cache: Any) -> Array:
+        ids, shape = cache
+        grad = np.zeros(shape, dout.dtype)
+        grad[ids] = dout
+        return grad
+
+    monkeypatch.setattr(transformer, "word_embedding_backward", faulty)
+
+
+@pytest.mark.parametrize(
+    ("plant_fault", "case"),
+    [
+        (first_rows_activated, "feed_forward_relu"),
+        (first_groups_attended, "self_attention"),
+        (last_group_of_an_image_kept, "model, attention, many captions (transformer)"),
+    ],
+)
+def test_a_fault_after_the_first_block_is_detected(
+    plant_fault: Callable[[pytest.MonkeyPatch], None], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_fault(monkeypatch)
+    assert failed(check_gradients(config(decoder="transformer")))[0][0] == case
 
 
 @pytest.mark.parametrize("standardize", [False, True])
