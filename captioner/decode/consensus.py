@@ -14,9 +14,9 @@ from captioner.model.image_input import Standardizer
 
 GAMMAS, RIDGES = (1.0, 2.0, 4.0), (0.1, 0.3, 1.0)
 """Kernel coefficients γ and regularizations λ that `choose_kernel` compares."""
-MAX_COMPARED, JUDGED, NEIGHBOURS = 4096, 256, 60
-"""How kernels are compared: at most so many images are regressed, of which some are left out, one at a time, to rank
-the captions of their nearest neighbours. The time grows with the cube of the first number."""
+MAX_COMPARED, EVALUATED, NEIGHBOURS = 4096, 256, 60
+"""Maximum number of images in the regression that compares kernels, number of images that are left out of it, one at a
+time, and candidate captions of each. The time grows with the cube of the first."""
 DUPLICATE = 1 - 1e-4
 """Minimum cosine similarity of two copies of an image; float16 rounding of features stays above it."""
 
@@ -162,9 +162,10 @@ def normalize_rows(vectors: Array) -> Array:
 def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]]]) -> Kernel:
     """Choose γ and λ whose leave-one-out predictions rank captions best: those of similar images, for each image.
 
-    The candidates of an image are the first references of its nearest neighbours. The best kernel has the highest
-    correlation of predicted and actual CIDEr-D over the candidates of all images, both minus their mean over the
-    candidates of the image. The squared error of predicted TF-IDF vectors would prefer kernels that are too narrow.
+    The candidates of an image are the first references of its nearest neighbours. They are predicted from the other
+    references alone, because the candidates of a model equal no reference. The best kernel has the highest correlation
+    of predicted and actual CIDEr-D over the candidates of all images, both minus their mean over the candidates of the
+    image. The squared error of predicted TF-IDF vectors would prefer kernels that are too narrow.
 
     Shapes: directions (n, F), references n lists of captions.
     """
@@ -172,7 +173,8 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
 
     rows = evenly_spaced(len(directions), MAX_COMPARED)
     directions, references = directions[rows], [references[row] for row in rows.tolist()]
-    cider, images = CiderD(references), evenly_spaced(len(rows), JUDGED)
+    cider, images = CiderD(references), evenly_spaced(len(rows), EVALUATED)
+    others = CiderD([captions[1:] or captions for captions in references], weights=cider)
     image = np.arange(len(images))
     cosines = directions @ directions[images].T
     neighbours = np.argsort(-cosines, axis=0, kind="stable").T
@@ -189,7 +191,7 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
         weights = -np.linalg.solve(matrix, units).T  # rows of (K + λI)^-1, as in `Reranker`
         weights /= -weights[image, images][:, None]
         weights[image, images] = 0
-        expected = _centred(np.stack([cider.expected(*pair) for pair in zip(candidates, weights, strict=True)]))
+        expected = _centred(np.stack([others.expected(*pair) for pair in zip(candidates, weights, strict=True)]))
         return float(np.vdot(expected, actual) / (np.linalg.norm(expected) or 1))
 
     return max((Kernel(gamma, ridge) for gamma in GAMMAS for ridge in RIDGES), key=correlation)

@@ -155,7 +155,7 @@ def test_the_kernel_ranks_the_captions_of_neighbours_best(
     noise: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left out one by one, with the textbook formula for the others."""
-    monkeypatch.setattr(consensus, "JUDGED", 7)
+    monkeypatch.setattr(consensus, "EVALUATED", 7)
     monkeypatch.setattr(consensus, "NEIGHBOURS", 5)
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 3, count)
@@ -163,6 +163,7 @@ def test_the_kernel_ranks_the_captions_of_neighbours_best(
     directions = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
     captions = [[[4 + group, 7 + int(rng.integers(0, 3)), 2], [4 + group, 2]] for group in groups.tolist()]
     cider = CiderD(captions)
+    without_first = CiderD([references[1:] for references in captions], weights=cider)
 
     def correlation(kernel: Kernel) -> float:
         predicted, actual = [], []
@@ -173,7 +174,7 @@ def test_the_kernel_ranks_the_captions_of_neighbours_best(
             nearest = others[np.argsort(-(directions[others] @ directions[image]), kind="stable")][:5]
             candidates = [captions[row][0] for row in nearest.tolist()]
             (weights,) = ridge_regression(directions[others], directions[[image]], kernel)
-            every = np.stack([cider.score(others, [caption] * len(others)) for caption in candidates])
+            every = np.stack([without_first.score(others, [caption] * len(others)) for caption in candidates])
             scores = cider.score(np.full(len(candidates), image), candidates)
             predicted.extend(every @ weights - (every @ weights).mean())
             actual.extend(scores - scores.mean())
