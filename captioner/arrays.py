@@ -28,6 +28,15 @@ def evenly_spaced(count: int, size: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(size, count)).astype(int))
 
 
+def normalize_rows(vectors: Array) -> Array:
+    """Scale every non-zero row to unit length.
+
+    Shapes: (N, F) -> (N, F) float32.
+    """
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
+
+
 @dataclass(frozen=True)
 class SharedRows:
     """N rows that share M arrays: row n is values[index[n]].

@@ -18,7 +18,7 @@ from captioner.training.events import Captioned, Ended, Event, Started, Validate
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
-STUDENT = (
+DISTILLATION_NOTE = (
     "note: loss and perplexity are those of the reference captions. The student is trained on teacher captions, so "
     "they can increase while captions improve. Compare BLEU-4 and CIDEr-D."
 )
@@ -113,7 +113,7 @@ def _started(event: Started) -> list[str]:
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
-        *([STUDENT] if config.train.objective == "distillation" else []),
+        *([DISTILLATION_NOTE] if config.train.objective == "distillation" else []),
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 

@@ -199,14 +199,20 @@ def _alternative(path: str, command: str) -> str:
 
 def has_effect(config: Config, path: str) -> bool:
     """Return whether an option has an effect with the values of the other options."""
-    return all(attrgetter(other)(config) in values for option, other, values in USED_WITH if option == path)
+    return next(_obstacles(config, path), None) is None
 
 
 def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the options that differ from their defaults without effect, each with the other option and the problem."""
     for path in paths:
-        for other, values in ((other, values) for option, other, values in USED_WITH if option == path):
-            got = attrgetter(other)(config)
-            if got not in values and attrgetter(path)(config) != OPTIONS[path].default:
-                yield path, other, f"has no effect with {other} {got}, only with {either(values)}"
-                break
+        obstacle = next(_obstacles(config, path), None)
+        if obstacle and attrgetter(path)(config) != OPTIONS[path].default:
+            other, values = obstacle
+            yield path, other, f"has no effect with {other} {attrgetter(other)(config)}, only with {either(values)}"
+
+
+def _obstacles(config: Config, path: str) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield each option whose value takes the effect from another, with the values that would not."""
+    for option, other, values in USED_WITH:
+        if option == path and attrgetter(other)(config) not in values:
+            yield other, values

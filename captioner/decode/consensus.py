@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, evenly_spaced
+from captioner.arrays import Array, evenly_spaced, normalize_rows
 from captioner.model.image_input import Standardizer
 
 GAMMAS, RIDGES = (1.0, 2.0, 4.0), (0.1, 0.3, 1.0)
@@ -104,7 +104,9 @@ class Reranker:
 
         Shapes: weights (N, n), `vocabulary` V -> (N, V) float32.
         """
-        return self._words.expected_tfidf(weights, vocabulary)
+        words = self._words
+        sums = [np.bincount(words.words, words.tfidf * row[words.images], vocabulary) for row in weights]
+        return np.stack(sums).astype(np.float32)
 
     @cached_property
     def _words(self) -> Words:
@@ -135,11 +137,6 @@ class Words(NamedTuple):
         fractions = captions_with / np.bincount(image)[images]
         return cls(images, words, fractions * np.log(len(references) / np.bincount(words)[words]))
 
-    def expected_tfidf(self, weights: Array, vocabulary: int) -> Array:
-        """Sum the TF-IDF of each word with a weight for each image. Shapes: (N, images) -> (N, vocabulary) float32."""
-        sums = [np.bincount(self.words, self.tfidf * of_images[self.images], vocabulary) for of_images in weights]
-        return np.stack(sums).astype(np.float32)
-
 
 def unit_features(features: Array, standardizer: Standardizer) -> Array:
     """Standardize features and scale each row to unit length.
@@ -148,15 +145,6 @@ def unit_features(features: Array, standardizer: Standardizer) -> Array:
     """
     mean, std = standardizer
     return normalize_rows((features.astype(np.float64) - mean) / std)
-
-
-def normalize_rows(vectors: Array) -> Array:
-    """Scale every non-zero row to unit length.
-
-    Shapes: (N, F) -> (N, F) float32.
-    """
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
 
 
 def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]]]) -> Kernel:

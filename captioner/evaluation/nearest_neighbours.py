@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, normalize_rows
 from captioner.data.corpus import Corpus, Features
 from captioner.data.tokenizer import normalize
-from captioner.decode.consensus import normalize_rows
 from captioner.metrics import CiderD, ptb_tokenize
 
 NEIGHBOURS = 30

@@ -53,8 +53,8 @@ class Classifier(NamedTuple):
 
 def has_classes(identity: str) -> bool:
     """Return whether all networks of an encoder predict ImageNet classes."""
-    parts = parse_identity(identity)
-    return bool(parts) and all(part.name in NETWORKS for part in parts or ())
+    parts = parse_identity(identity) or ()
+    return bool(parts) and all(part.name in NETWORKS for part in parts)
 
 
 @cache

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, evenly_spaced
+from captioner.arrays import Array, Params, evenly_spaced, normalize_rows
 from captioner.data.corpus import Features, blocks
 from captioner.data.features import SelectedFeatures, standardization
-from captioner.decode.consensus import normalize_rows
 
 COMPONENTS = 64
 MAX_BYTES = 1_000_000

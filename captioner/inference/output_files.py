@@ -170,7 +170,7 @@ class Sidecars(ABC):
     def content(self, caption: Caption) -> str:
         """Return the content of the file."""
 
-    def is_own(self, path: Path) -> bool:
+    def is_replaceable(self, path: Path) -> bool:
         """Return whether an existing file may be replaced."""
         return True
 
@@ -191,7 +191,7 @@ class Sidecars(ABC):
             return
         _remove_stale(path, self._stale)
         if os.path.lexists(path):
-            foreign = not self.is_own(path)
+            foreign = not self.is_replaceable(path)
             if foreign or not self.overwrite:
                 self.kept, self.foreign = self.kept + (not foreign), self.foreign + foreign
                 return
@@ -244,7 +244,7 @@ class XmpSidecars(Sidecars):
     def content(self, caption: Caption) -> str:
         return to_xmp(caption.text, (keyword.name for keyword in caption.keywords))
 
-    def is_own(self, path: Path) -> bool:
+    def is_replaceable(self, path: Path) -> bool:
         return _OF_CAPTIONER.fullmatch(read_start(path, MAX_XMP) or b"") is not None
 
 

@@ -11,17 +11,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from captioner.arrays import Array, evenly_spaced
+from captioner.arrays import Array, evenly_spaced, normalize_rows
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import (
-    Kernel,
-    choose_kernel,
-    inverse_kernel,
-    normalize_rows,
-    unit_features,
-)
+from captioner.decode.consensus import Kernel, choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError
 from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel

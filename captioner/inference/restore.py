@@ -220,7 +220,7 @@ def _familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | Non
     """
     if not arrays:
         return None
-    (number,), (count,) = ((*arrays[name].shape, 0)[:1] if name in arrays else (0,) for name in Familiarity._fields[1:])
+    number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("components", "energies"))
     shapes = {"mean": (width,), "components": (number, width), "energies": (max(count, 1),)}
     check_arrays(path, "familiarity", arrays, shapes, "float32")
     if (np.diff(arrays["energies"]) < 0).any():
@@ -291,7 +291,7 @@ def encoded_as_trained(loaded: LoadedModel, corpus: Corpus) -> Corpus:
     """Encode a data set with the vocabulary of the model, if it then has the training split of the model.
 
     The vocabulary of a fine-tuned model is larger than that of its data set. Other data sets are returned unchanged:
-    their `<UNK>` does not stand for the same words.
+    `<UNK>` replaces other words in them.
     """
     encoded = with_vocabulary(corpus, loaded.vocab)
     return encoded if encoded is not corpus and is_training_split(loaded, encoded) else corpus

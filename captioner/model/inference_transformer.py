@@ -38,17 +38,17 @@ class Positions:
 class KeyValueCache:
     """The keys and values of the `steps` earlier words of N captions, in groups of captions with a common beginning.
 
-    The beams of an image are a group. Each step appends a position per beam, and a beam attends to the positions that
-    `is_own` lists: those of its own words. Selecting rows thus copies no keys and values. They are copied once the
-    positions are used up, without those that belong to no beam any more, or once a quarter of the groups is unused.
+    The beams of an image are a group. Each step appends a position per beam, and the mask of a beam has the positions
+    of its words. So selecting beams copies no keys and values. They are copied when no position is free, without those
+    that belong to no beam, or when a quarter of the groups has no caption left.
 
-    Shapes: group (N,) below G, is_own (N, S), the first S positions of the groups.
+    Shapes: group (N,) below G, mask (N, S), the first S positions of the groups.
     Source: Miao et al. 2023, "SpecInfer", section 4 (attention over a tree of words).
     """
 
     positions: Positions
     group: Array
-    is_own: Array
+    mask: Array
     steps: int
 
     @classmethod
@@ -62,7 +62,7 @@ class KeyValueCache:
 
     def __getitem__(self, rows: Array) -> KeyValueCache:
         if self.steps:
-            return KeyValueCache(self.positions, self.group[rows], self.is_own[rows], self.steps)
+            return KeyValueCache(self.positions, self.group[rows], self.mask[rows], self.steps)
         layers, _, _, pair = self.positions.values.shape
         return self.empty(layers, len(self.group[rows]), pair // 2, self.positions.values.dtype)
 
@@ -71,31 +71,31 @@ class KeyValueCache:
 
         The cache of the words before stays valid: only positions that belong to no state are written.
         """
-        positions, group, is_own, used = self.positions, self.group, self.is_own, self.is_own.shape[1]
+        positions, group, mask, used = self.positions, self.group, self.mask, self.mask.shape[1]
         _, count, capacity, _ = positions.values.shape
         groups = group_rows(group, count)
         in_use = np.count_nonzero(np.diff(groups.bounds))
         if positions.used != used or used + groups.width > capacity or 4 * in_use <= 3 * count:
-            positions, group, is_own = self._copied(groups)
+            positions, group, mask = self._copied(groups)
             groups, used = group_rows(group, positions.values.shape[1]), positions.used
         positions.used += groups.width
         extended = np.zeros((len(group), positions.used), bool)
-        extended[:, :used] = is_own
+        extended[:, :used] = mask
         extended[groups.rows, used + groups.place % groups.width] = True
         return KeyValueCache(positions, group, extended, self.steps + 1), groups
 
     def _copied(self, groups: RowGroups) -> tuple[Positions, Array, Array]:
-        """Copy the positions that belong to captions, with room for more; return also `group` and `is_own` for them."""
+        """Copy the positions that belong to captions, with room for more; return also `group` and `mask` for them."""
         values = self.positions.values
         layers, _, _, pair = values.shape
         kept, group = np.unique(self.group, return_inverse=True)
-        is_live: Array = groups.pad(self.is_own[groups.rows])[kept].any(axis=1)
+        is_live: Array = groups.pad(self.mask[groups.rows])[kept].any(axis=1)
         live = int(is_live.sum(axis=1).max(initial=0))
         order = np.argsort(~is_live, axis=1, kind="stable")[:, :live]
         copy = np.empty((layers, len(kept), live + max(groups.width, SPARE_POSITIONS), pair), values.dtype)
         for before, after in zip(values, copy, strict=True):
             after[:, :live] = before[kept[:, None], order]
-        return Positions(copy, live), group, np.take_along_axis(self.is_own, order[group], axis=1)
+        return Positions(copy, live), group, np.take_along_axis(self.mask, order[group], axis=1)
 
 
 class GroupAttention:
@@ -155,7 +155,7 @@ class InferenceTransformer:
         x, _ = positions_forward(self._W_embed[tokens], np.full(len(tokens), words.steps))
         words, groups = words.with_next_word()
         used = words.positions.used - groups.width
-        attention = GroupAttention(groups, x.dtype, words.is_own)
+        attention = GroupAttention(groups, x.dtype, words.mask)
         memory_attention = GroupAttention(group_rows(memory.index, len(memory.values)), x.dtype)
         for layer, weights in enumerate(self._layers):
             pairs = words.positions.values[layer, :, : words.positions.used]

@@ -185,7 +185,7 @@ class DecoderCache(NamedTuple):
     attention: MultiHeadCache
 
 
-Sublayer: TypeAlias = Callable[[Array], tuple[Array, Any]]
+Sublayer: TypeAlias = Callable[[Params, Array], tuple[Array, Any]]
 SublayerBackward: TypeAlias = Callable[[Array, Any, ThreadPool], tuple[Array, ...]]
 
 
@@ -209,36 +209,35 @@ def decoder_forward(
     captions, memory_bias (G, S, T) -> (P, E).
     """
     is_pre, layers = sizes.norm == "pre", []
-    # the functions use w, the parameters of the current layer
 
-    def residual(i: int, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:
+    def residual(i: int, w: Params, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:
         gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
         if is_pre:
             normed, norm = layer_norm_forward(x, gamma, beta, pool=pool)
-        out, cache = sublayer(normed)
+        out, cache = sublayer(w, normed)
         out, mask = row_dropout_forward(out, rate, rng, positions, pool)
         out += x
         if norm is None:
             out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
         return out, Residual(cache, norm, mask)
 
-    def attend_to_words(x: Array) -> tuple[Array, MultiHeadCache]:
+    def attend_to_words(w: Params, x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["self_W"], w["self_b"], w["self_Wo"], w["self_bo"]
         return self_attention_forward(x, table, *weights, sizes.heads, pool)
 
-    def attend_to_memory(x: Array) -> tuple[Array, MultiHeadCache]:
+    def attend_to_memory(w: Params, x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["cross_W"], w["cross_b"], w["cross_Wo"], w["cross_bo"]
         return memory_attention_forward(x, memory.rows, memory_table, memory_bias, *weights, sizes.heads, pool)
 
-    def feed_forward(x: Array) -> tuple[Array, FeedForwardCache]:
+    def feed_forward(w: Params, x: Array) -> tuple[Array, FeedForwardCache]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]
         return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], pool, save_for_backward)
 
     for layer in range(sizes.layers):
         w = layer_params(p, layer)
-        x, of_words = residual(1, x, attend_to_words)
-        x, of_memory = residual(2, x, attend_to_memory)
-        x, of_feed_forward = residual(3, x, feed_forward)
+        x, of_words = residual(1, w, x, attend_to_words)
+        x, of_memory = residual(2, w, x, attend_to_memory)
+        x, of_feed_forward = residual(3, w, x, feed_forward)
         if save_for_backward:
             layers.append(LayerCache(of_words, of_memory, of_feed_forward))
     final = None
@@ -256,30 +255,29 @@ def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) 
     """
     grads: Params = {}
     is_pre, dmemory = cache.final is not None, np.zeros_like(cache.memory.rows)
-    # the functions use `prefix`, that of the names of the current layer
 
-    def residual(i: int, dout: Array, inner: Residual, backward: SublayerBackward) -> tuple[Array, list[Array]]:
+    def residual(
+        prefix: str, i: int, dout: Array, inner: Residual, backward: SublayerBackward, names: str
+    ) -> tuple[Array, list[Array]]:
+        """Store the gradients of the norm, and of the parameters `names` of the sublayer; return dx and the others."""
         if not is_pre:
             dout, dgamma, dbeta = layer_norm_backward(dout, inner.norm, pool)
-        dx, *dweights = backward(row_dropout_backward(dout, inner.mask), inner.sublayer, pool)
+        dx, *others = backward(row_dropout_backward(dout, inner.mask), inner.sublayer, pool)
         if is_pre:
             dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm, pool)
         dx += dout
+        inputs = len(others) - len(names.split())
+        grads.update((prefix + name, grad) for name, grad in zip(names.split(), others[inputs:], strict=True))
         grads[f"{prefix}gamma{i}"], grads[f"{prefix}beta{i}"] = dgamma, dbeta
-        return dx, dweights
-
-    def keep(names: str, gradients: list[Array]) -> None:
-        grads.update((prefix + name, gradient) for name, gradient in zip(names.split(), gradients, strict=True))
+        return dx, others[:inputs]
 
     if cache.final is not None:
         dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final, pool)
     for layer, inner in reversed(list(enumerate(cache.layers))):
         prefix = f"layer{layer}_"
-        dx, dweights = residual(3, dx, inner.feed_forward, feed_forward_backward)
-        keep("W1 b1 W2 b2", dweights)
-        dx, (of_memory, *dweights) = residual(2, dx, inner.memory, memory_attention_backward)
+        dx, _ = residual(prefix, 3, dx, inner.feed_forward, feed_forward_backward, "W1 b1 W2 b2")
+        names = "cross_W cross_b cross_Wo cross_bo"
+        dx, (of_memory,) = residual(prefix, 2, dx, inner.memory, memory_attention_backward, names)
         dmemory += of_memory
-        keep("cross_W cross_b cross_Wo cross_bo", dweights)
-        dx, dweights = residual(1, dx, inner.words, self_attention_backward)
-        keep("self_W self_b self_Wo self_bo", dweights)
+        dx, _ = residual(prefix, 1, dx, inner.words, self_attention_backward, "self_W self_b self_Wo self_bo")
     return dx, grads | memory_backward(dmemory, cache.memory, pool)

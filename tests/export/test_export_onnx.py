@@ -62,8 +62,8 @@ def assert_equal_state(names: list[str], values: dict[str, np.ndarray], state: S
     """Compare the tensors of a graph with a state; those of a transformer are the keys and values of each layer."""
     if isinstance(state[0], KeyValueCache):
         words = state[0]
-        state = tuple(layer[words.group][words.is_own].reshape(len(words), words.steps, layer.shape[2])
-                      for layer in words.positions.values[:, :, : words.is_own.shape[1]])  # fmt: skip
+        state = tuple(layer[words.group][words.mask].reshape(len(words), words.steps, layer.shape[2])
+                      for layer in words.positions.values[:, :, : words.mask.shape[1]])  # fmt: skip
     for name, expected in zip(names, state, strict=False):
         np.testing.assert_allclose(values[name], expected, atol=1e-5)
 

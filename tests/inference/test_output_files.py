@@ -110,7 +110,7 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tm
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in texts[0])
     path = tmp_path_factory.getbasetemp() / "own.xmp"
     path.write_bytes(content)
-    assert XmpSidecars().is_own(path)
+    assert XmpSidecars().is_replaceable(path)
 
 
 def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> None:
