@@ -74,7 +74,7 @@ $(VENV)/bench: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
-bench: $(VENV)/bench ## compare with PyTorch; write the tables and the plot of docs/performance.md (20 minutes)
+bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (20 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.growth
 

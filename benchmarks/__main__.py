@@ -45,7 +45,7 @@ FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice([*BENCHMARKS]), help="Run only this benchmark (repeatable).")
 @click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing and are not saved.")
-@click.option("--page", is_flag=True, help="Measure nothing; write the tables of docs/performance.md again.")
+@click.option("--page", is_flag=True, help="Measure nothing; write the tables of docs/benchmarks.md again.")
 @click.option("--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results-CPU.json]")
 @click.option("--flickr8k", type=FOLDER, default=Session.flickr8k, help="Folder of Flickr8k, see docs/data.md.")
 @click.option("--patience", default=Timer.patience, show_default=True, help="Seconds to wait for an idle machine.")
@@ -53,7 +53,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
     """Compare captioner with PyTorch, and print the tables.
 
     Results are written into the file of this kind of CPU, where those of benchmarks that did not run are kept, and the
-    tables of all CPUs into docs/performance.md.
+    tables of all CPUs into docs/benchmarks.md.
     """
     if page and (only or quick or output):
         raise click.UsageError("--page measures nothing; use it alone")

@@ -1,4 +1,4 @@
-"""The results as Markdown tables, each with the command that prints it, and the block of docs/performance.md."""
+"""The results as Markdown tables, each with the command that prints it, and the block of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ TABLES = {
 """The tables of every benchmark, in the order of the page."""
 
 
-PAGE = "docs/performance.md"
+PAGE = "docs/benchmarks.md"
 """The page with the tables."""
 
 
