@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL = @echo "make: installing in $(VENV); the first time, this takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help install demo caption serve photo package test slow smoke newcomer lint types gradcheck bench faults docs build clean
 
@@ -10,13 +12,11 @@ help: ## list the targets
 
 install: $(VENV)/installed ## the captioner command, in .venv
 $(VENV)/installed: setup.cfg setup.py pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/dev: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (under two minutes)
@@ -25,8 +25,11 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
 export MODEL ?= models/flickr8k
+KEYWORDS := $(if $(filter models/flickr8k,$(MODEL)),--keywords 3)
 caption: photo package $(VENV)/model ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/flickr8k)
-	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO"
+	@echo "photograph, caption, log-probability (closer to 0: more probable), unfamiliar (a guess); below: keywords" >&2
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(KEYWORDS)
+	@echo "next: make caption PHOTO=FOLDER, make serve (a web page), or a model of your own (README.md)" >&2
 
 serve: package $(VENV)/model ## caption photographs on a local web page (MODEL=models/flickr8k)
 	$(BIN)/captioner serve "$$MODEL"
@@ -41,9 +44,8 @@ package:
 		"captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }
 
 $(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MODEL)/*/model.*)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[images,web]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
+	$(INSTALL) --editable '.[images,web]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)
@@ -70,8 +72,7 @@ gradcheck: install ## prove every gradient
 	$(BIN)/captioner gradcheck --full
 
 $(VENV)/bench: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
 bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (20 minutes)

@@ -56,8 +56,9 @@ MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 def doctor(as_json: bool) -> int:
     """Check the installation and describe the machine.
 
-    Each line contains a status, the name of the check and what was found. The status `missing` marks optional packages
-    that are not installed; `error` marks what makes commands fail, and the exit code is then 1.
+    Each line contains a status, the name of the check and what was found. The status `optional` marks packages that
+    only some commands need and that are not installed; `error` marks what makes commands fail, and the exit code is
+    then 1.
     """
     findings = dict(examine())
     failed = [name for name, finding in findings.items() if finding.status == "error"]
@@ -75,13 +76,13 @@ def doctor(as_json: bool) -> int:
 class Finding(NamedTuple):
     """The result of a check: `value` for people, `data` for programs, and what to try if it is not ok.
 
-    `missing` is an optional package that is not installed; an `error` makes commands fail; `unknown` is a check that
-    needs something that is missing itself.
+    `optional` is a package that only some commands need and that is not installed; an `error` makes commands fail;
+    `unknown` is a check that needs something that is missing itself.
     """
 
     value: str
     data: Any
-    status: Literal["ok", "missing", "error", "unknown"] = "ok"
+    status: Literal["ok", "optional", "error", "unknown"] = "ok"
     remedy: str = ""
 
 
@@ -178,7 +179,8 @@ def check_extra(name: str, needed: list[Requirement]) -> Finding:
     data = {"for": PURPOSES[name], "packages": installed}
     lacking = [str(need) for need in needed if not (has := installed[need.name]) or not need.admits(has)]
     if lacking:
-        return Finding(f"{PURPOSES[name]}; needs {', '.join(lacking)}", data, "missing", install_command(name))
+        found = f"not installed: {PURPOSES[name]}; needs {', '.join(lacking)}"
+        return Finding(found, data, "optional", install_command(name))
     for requirement in needed:
         used = LIBRARIES.get(requirement.module) == name
         if used and (problem := import_problem(requirement.module)):
@@ -198,7 +200,7 @@ def check_weights(name: str) -> Finding:
         read_weights(name, weights_file(name))
     except UsageError:
         data = {**data, "installed": False, "intact": False}
-        return Finding(f"{identity}: not installed", data, "missing", install_command("images"))
+        return Finding(f"{identity}: not installed", data, "optional", install_command("images"))
     except DataError as error:
         remedy = install_command("images", "--force-reinstall", "--no-deps")
         return Finding(str(error), {**data, "intact": False}, "error", remedy)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,6 +67,12 @@ def note(*lines: object) -> None:
             print(printable(line), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr.fileno())
+
+
+def next_command(*words: object) -> None:
+    """Name the next command on stderr, if it is a terminal."""
+    if sys.stderr and sys.stderr.isatty():
+        note(f"next: captioner {shlex.join(map(str, words))}")
 
 
 PROGRAM = ["captioner"]

@@ -37,6 +37,7 @@ Functions: TypeAlias = Mapping[str, Any]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 SMALLEST = 1e-2
 """Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
+ABOVE = f"(relative error above {TOLERANCE:.0e})"
 SIZES = Sizes(MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, hidden=3)
 _RECURRENT = {"Wx": "DG", "Wh": "HG", "b": "G"}
 _ATTENTION = {f"{kind}{name}": shape for name in "qkvo" for kind, shape in (("W", "EE"), ("b", "E"))}
@@ -271,8 +272,8 @@ def _check_forward(function: str, layer: Layer, inputs: Params, outs: Params) ->
     except WrongFunctionError as error:
         return FunctionResult(function, str(error), np.inf)
     errors = {k: relative_error(a, outs[k]) for k, a in zip(outs, returned, strict=True)}
-    wrong = [f"{k} {error:.1e}" for k, error in errors.items() if error > TOLERANCE]
-    problem = f"differs from captioner's: {', '.join(wrong)}" if wrong else ""
+    wrong = [f"{k} {outs[k].shape} {error:.1e}" for k, error in errors.items() if error > TOLERANCE]
+    problem = f"differs from captioner's {ABOVE}: {', '.join(wrong)}" if wrong else ""
     return FunctionResult(function, problem, max(errors.values()))
 
 
@@ -280,9 +281,11 @@ def _check_backward(function: str, name: str, layer: Layer) -> FunctionResult:
     """Compare the gradients of a backward function with numeric ones."""
     rng = np.random.default_rng(0)
     try:
-        rows = list(check(layer_case(name, layer, SIZES, rng), rng, smallest=SMALLEST))
+        case = layer_case(name, layer, SIZES, rng)
+        rows = list(check(case, rng, smallest=SMALLEST))
     except WrongFunctionError as error:
         return FunctionResult(function, str(error), np.inf)
-    wrong = [f"d{row.array} {row.error:.1e}{row.by_part()}" for row in rows if not row.passed]
-    problem = f"differs from numeric gradients: {', '.join(wrong)}" if wrong else ""
+    failed = [(row.array, case.arrays[row.array].shape, row) for row in rows if not row.passed]
+    wrong = [f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed]
+    problem = f"differs from numeric gradients {ABOVE}: {', '.join(wrong)}" if wrong else ""
     return FunctionResult(function, problem, max(row.error for row in rows))

@@ -33,7 +33,7 @@ def test_one_aligned_line_per_check(cli: Callable[..., Any]) -> None:
         for line in cli("doctor").succeeded().out.splitlines()
     ]
     assert [name.replace(" ", "_") for _, name, *_ in rows] == list(checks())
-    assert {status for status, *_ in rows} <= {"ok", "missing"}
+    assert {status for status, *_ in rows} <= {"ok", "optional"}
     assert all(gap == "  " and value.strip() == value != "" for *_, gap, value in rows)
 
 
@@ -112,7 +112,7 @@ def test_the_findings_on_this_machine(tmp_path: Path) -> None:
     assert findings["extra_images"].status == "ok"
     assert findings["extra_images"].data["packages"]["pillow"] == metadata.version("pillow")
     assert findings["folder"].value.startswith(f"{tmp_path}: writable")
-    assert {finding.status for finding in findings.values()} <= {"ok", "missing"}
+    assert {finding.status for finding in findings.values()} <= {"ok", "optional"}
     weights = [finding.value for name, finding in findings.items() if name.startswith("weights")]
     assert weights == [f"{network.identity}: SHA-256 verified" for network in NETWORKS.values()]
     assert list(tmp_path.iterdir()) == []
@@ -137,7 +137,8 @@ def test_a_core_package_that_cannot_be_imported(error: Exception, monkeypatch: p
 def test_an_extra_that_is_missing_or_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = [Requirement("numpy", ">=1.26", "heic"), Requirement("no-such-package", ">=1.2", "heic")]
     missing = doctor.check_extra("heic", needed)
-    assert (missing.value, missing.status) == (f"{PURPOSES['heic']}; needs no-such-package>=1.2", "missing")
+    assert missing.value == f"not installed: {PURPOSES['heic']}; needs no-such-package>=1.2"
+    assert missing.status == "optional"
     assert missing.remedy.endswith(" install 'captioner[heic]'")
     assert missing.data["packages"]["no-such-package"] is None
     monkeypatch.setattr(doctor, "import_problem", lambda module: "built for NumPy 1")
@@ -149,7 +150,7 @@ def test_an_extra_that_is_missing_or_cannot_be_imported(monkeypatch: pytest.Monk
 def test_damaged_and_missing_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(package="no_such_package"))
     missing = doctor.check_weights(name)
-    assert (missing.status, missing.data["installed"], missing.data["intact"]) == ("missing", False, False)
+    assert (missing.status, missing.data["installed"], missing.data["intact"]) == ("optional", False, False)
     assert missing.remedy.endswith(" install 'captioner[images]'")
     (tmp_path / "weights").write_bytes(b"damaged")
     monkeypatch.setattr(efficientnet_weights, "weights_file", lambda name: tmp_path / "weights")

@@ -128,7 +128,16 @@ def test_make_caption_installs_the_package_and_captions_the_photograph(bird_pack
     first, second = (line for line in lines if "pip install" in line)
     assert first.endswith("--editable '.[images,web]'")
     assert second.endswith('"$(realpath "$MODEL")"')
-    assert lines[-1].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO"')
+    assert lines[-2].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO" ')
+    assert any(line.startswith('echo "make: installing in ') for line in lines)
+    assert "log-probability" in lines[-3]
+    assert "next: make caption PHOTO=FOLDER" in lines[-1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_caption_prints_keywords_of_the_model_of_the_repository(tmp_path: Path) -> None:
+    lines = make("--dry-run", "PHOTO=my.jpg", f"VENV={tmp_path / 'venv'}").stdout.splitlines()
+    assert lines[-2].endswith(" --keywords 3")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -117,6 +117,16 @@ def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_r
     assert cli("sample", own_run, "-n", 3, "-o", "decode.min_length=5").err == ""
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_the_next_command(
+    terminal: bool, cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    last = f"next: captioner evaluate {tiny_run}\n" if terminal else ""
+    assert cli("sample", tiny_run, "-n", "1").err == last
+    assert "next: " not in cli("sample", tiny_run, "-n", "1", "--json").err
+
+
 def test_the_number_of_images(cli: Callable[..., Any], tiny_run: Path) -> None:
     for number, count in ((["-n", "3"], 3), (["--number", "1000"], 10), ([], 10)):
         assert len(cli("sample", tiny_run, "--json", *number).out.splitlines()) == count
