@@ -26,8 +26,7 @@ DISTILLATION_NOTE = (
 METRICS = {
     "word_loss": "loss {:.3f} per word",
     "reward": "reward {:.3f}",
-    "greedy_reward": "greedy {:.3f}",
-    "advantages": "{:.0%} with nonzero advantage",
+    "advantage": "advantage {:.3f}",
 }
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 

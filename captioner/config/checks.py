@@ -82,6 +82,7 @@ CONSTRAINTS = (
     Constraint("train.objective", "train.init_from",
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
                "self_critical needs a trained model (set train.init_from to its run)"),
+    _only_with("train.consensus", "train.objective", "self_critical"),
     Constraint("data.vocabulary", "train.init_from",
                lambda c: c.data.vocabulary == "union" or c.train.init_from is not None,
                "has no effect without train.init_from (set that, or leave this at union)"),

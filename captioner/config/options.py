@@ -85,6 +85,7 @@ class Train:
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
     captions_per_image: Annotated[int, "keep N captions of an image together in a batch", ">= 1"] = 1
+    consensus: Annotated[float, "share of the expected CIDEr-D in the reward (self_critical)", ">= 0", "<= 1"] = 0.0
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
     update_rule: Annotated[Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "optimizer"] = "adam"

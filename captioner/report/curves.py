@@ -43,14 +43,10 @@ def _loss(validated: str, trained: str) -> tuple[Curve, ...]:
     return Curve("validations", (validated,), "validation"), Curve("steps", (trained,), "training", False)
 
 
-REWARDS = (
-    Curve("steps", ("greedy_reward",), "greedy captions"),
-    Curve("steps", ("reward",), "sampled captions", False),
-)
 CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
     ("Loss", "nats per word", False, _loss("loss", "word_loss")),
     ("Perplexity", "log scale", True, _loss("perplexity", "perplexity")),
-    ("Reward", "CIDEr-D", False, REWARDS),
+    ("Reward", "mean of the sampled captions", False, (Curve("steps", ("reward",), is_main=False),)),
     ("CIDEr-D", "validation split", False, (_score("cider_d"),)),
     ("BLEU-4", "validation split", False, (_score("bleu4"),)),
     ("ROUGE-L", "validation split", False, (_score("rouge_l"),)),

@@ -81,12 +81,15 @@ def build_batches(
     They are prefetched in a thread if features or regions are read from disk, except for self-critical training, where
     a batch depends on the parameters at its step.
     """
-    options, split, vocab = config.train, corpus.split("train"), corpus.vocab
-    shuffled = ShuffledBatches(
-        split, options.batch_size, config.seed, options.captions_per_image, null=vocab.null, ranks=ranks
-    )
+    options, split = config.train, corpus.split("train")
     if OBJECTIVES[options.objective] is SelfCritical:
-        return nullcontext(SelfCritical(model, shuffled, vocab, config.seed, config.decode.max_length, pool))
+        max_length = config.decode.max_length
+        return nullcontext(
+            SelfCritical(model, corpus, options.batch_size, config.seed, max_length, options.consensus, pool, ranks)
+        )
+    shuffled = ShuffledBatches(
+        split, options.batch_size, config.seed, options.captions_per_image, null=corpus.vocab.null, ranks=ranks
+    )
     if in_memory(split.features) and in_memory(split.regions):
         return nullcontext(shuffled)
     return PrefetchedBatches(shuffled, total_steps)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning import best_captions
 from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.config.yaml_io import parse
@@ -16,13 +15,14 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.gradcheck.numeric import Case, check
 from captioner.inference.load import open_run
+from captioner.inference.reranker_index import build_index, index_rows
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
-from captioner.training.self_critical import SelfCritical
+from captioner.training.self_critical import SAMPLES, SelfCritical
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
@@ -44,52 +44,59 @@ def model(trained: Path) -> CaptioningRNN:
     return trained.with_params({name: w.astype(np.float64) for name, w in trained.params.items()})
 
 
-def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1) -> tuple[Any, ...]:
-    batches = ShuffledBatches(corpus.split("train"), 16, seed, null=0)
-    return SelfCritical(model, batches, corpus.vocab, seed, 20, ThreadPool(threads)).batch(step)[:4]
+def batch(
+    model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1, consensus: float = 0.0
+) -> tuple[Any, ...]:
+    return SelfCritical(model, corpus, 16, seed, 20, consensus, ThreadPool(threads)).batch(step)[:4]
 
 
-def test_weights_are_rewards_minus_those_of_the_greedy_captions(
-    model: CaptioningRNN, corpus: Corpus, trained: Path
-) -> None:
+def batch_images(corpus: Corpus, step: int = 3, seed: int = 7) -> np.ndarray:
+    """The image of each caption of `batch`."""
+    split = corpus.split("train")
+    return split.image_idxs[ShuffledBatches(split, 16, seed, SAMPLES, null=0).rows(step)]
+
+
+def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: CaptioningRNN, corpus: Corpus) -> None:
     features, captions, weights, figures = batch(model, corpus)
-    split, vocab = corpus.split("train"), corpus.vocab
-    rows = ShuffledBatches(split, 16, 7, null=0).rows(3)
-    np.testing.assert_array_equal(features, split.features[split.image_idxs[rows]])
+    split, vocab, images = corpus.split("train"), corpus.vocab, batch_images(corpus)
+    np.testing.assert_array_equal(features, split.features[images])
     assert set(captions[:, 0]) == {vocab.start}
-
-    def words(ids: Sequence[int]) -> list[str]:
-        return [vocab.words[i] for i in ids if i not in (vocab.null, vocab.start)]
-
-    references: list[list[list[str]]] = [[] for _ in split.image_ids]
+    references: list[list[list[int]]] = [[] for _ in split.image_ids]
     for image, caption in zip(split.image_idxs, split.captions.tolist(), strict=True):
-        references[image].append(words(caption))
-    reward = CiderD(references)
-    # All words are in the vocabulary, so <UNK> need not be suppressed.
-    restored = open_run(trained, ["decode.max_length=20", "decode.suppress_unk=false"])
-    greedy = [[*caption.split(), "<END>"] for caption, _ in best_captions(restored, features)]
-    sampled = list(map(words, captions.tolist()))
-    images = split.image_idxs[rows]
-    rewards, baseline = reward.score(images, sampled), reward.score(images, greedy)
-    np.testing.assert_allclose(weights, rewards - baseline, atol=1e-9)
-    assert figures == pytest.approx(
-        {"reward": rewards.mean(), "greedy_reward": baseline.mean(), "advantages": (rewards != baseline).mean()}
-    )
+        references[image].append([token for token in caption[1:] if token])
+    sampled = [[token for token in caption[1:] if token] for caption in captions.tolist()]
+    rewards = CiderD(references).score(images, sampled)
+    expected = [
+        reward - np.mean(others) if len(others := np.delete(rewards, row)[np.delete(images, row) == image]) else 0
+        for row, (reward, image) in enumerate(zip(rewards, images, strict=True))
+    ]
+    np.testing.assert_allclose(weights, expected, atol=1e-9)
+    assert figures == pytest.approx({"reward": rewards.mean(), "advantage": np.abs(weights).mean()})
     assert len(set(map(tuple, sampled))) > 8
     assert (weights > 0).any()
     assert (weights < 0).any()
 
 
-def test_sampled_captions_equal_to_the_greedy_ones_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
-    """Sharper distributions sample the greedy caption more often, and finally always."""
-    fractions = []
-    for factor in (1, 30, 3000):
-        sharp = {name: w * factor if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
-        _, _, weights, figures = batch(model.with_params(sharp), corpus)
-        assert figures["advantages"] == np.mean(weights != 0)
-        assert figures["reward"] - figures["greedy_reward"] == pytest.approx(weights.mean(), abs=1e-12)
-        fractions.append(figures["advantages"])
-    assert fractions[0] > fractions[1] > fractions[2] == 0
+def test_the_reward_contains_the_expected_cider_d_without_the_references_of_the_image(
+    model: CaptioningRNN, corpus: Corpus
+) -> None:
+    images, train = batch_images(corpus), corpus.split("train")
+    rewards = {share: batch(model, corpus, consensus=share)[3]["reward"] for share in (0.0, 0.25, 1.0)}
+    assert rewards[0.25] == pytest.approx(0.75 * rewards[0.0] + 0.25 * rewards[1.0])
+    assert rewards[1.0] != pytest.approx(rewards[0.0], rel=0.01)
+
+    reranker = build_index(corpus).reranker()
+    weights = reranker.weights(train.features[images], index_rows(train)[images])
+    assert (weights[np.arange(len(images)), index_rows(train)[images]] == 0).all()
+    words = [[[token for token in caption[1:].tolist() if token]] for caption in batch(model, corpus, consensus=1.0)[1]]
+    expected = np.concatenate(reranker.expected_cider(weights, words))
+    assert rewards[1.0] == pytest.approx(expected.mean())
+
+
+def test_equal_samples_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
+    sharp = {name: w * 3000 if name in ("W_vocab", "b_vocab") else w for name, w in model.params.items()}
+    assert np.abs(batch(model, corpus)[2]).mean() > 0.01
+    assert np.abs(batch(model.with_params(sharp), corpus)[2]).max() < 1e-12
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -139,9 +146,8 @@ def test_steps_record_rewards_instead_of_perplexity(reinforce: TrainRun) -> None
     assert len(steps) > 2
     for line in steps:
         assert not line.keys() & {"word_loss", "perplexity"}
-        assert 0 <= line["advantages"] <= 1
-        assert min(line["reward"], line["greedy_reward"]) >= 0
-    assert any(line["reward"] != line["greedy_reward"] for line in steps)
+        assert line["reward"] > 0
+        assert line["advantage"] > 0
     assert all(line["perplexity"] > 1 for line in history(run, "validation"))
 
 
@@ -158,11 +164,12 @@ def test_training_increases_the_mean_reward(reinforce: TrainRun, trained: Path, 
 
     def mean_reward(model: CaptioningRNN) -> float:
         """Average over some thousand sampled captions."""
-        batches, rewards = ShuffledBatches(split, len(split.captions), 0, null=0), []
+        size, rewards = len(split.captions), []
         for seed in range(20):
-            captions = SelfCritical(model, batches, corpus.vocab, seed, 20).batch(0).captions
+            captions = SelfCritical(model, corpus, size, seed, 20).batch(0).captions
             words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
-            rewards.append(reward.score(split.image_idxs[batches.rows(0)], words).mean())
+            rows = ShuffledBatches(split, size, seed, SAMPLES, null=0).rows(0)
+            rewards.append(reward.score(split.image_idxs[rows], words).mean())
         return float(np.mean(rewards))
 
     assert mean_reward(after) > 1.05 * mean_reward(before)
@@ -187,11 +194,16 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
         reinforce(f"train.init_from={tmp_path / 'large.h5'}")
 
 
-def test_a_single_image_is_rejected(model: CaptioningRNN, corpus: Corpus) -> None:
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([0, 1], "at least 2 images for a CIDEr-D reward"), ([0, -1], "images with 2 captions or more")],
+)
+def test_too_few_captions_are_rejected(model: CaptioningRNN, corpus: Corpus, rows: list[int], message: str) -> None:
     split = corpus.split("train")
-    single = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2] * 0)
-    with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
-        SelfCritical(model, ShuffledBatches(single, 2, 0, null=0), corpus.vocab, 0, 20)
+    few = dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows])
+    assert len(set(few.image_idxs.tolist())) == (1 if "2 images" in message else 2)
+    with pytest.raises(DataError, match=message):
+        SelfCritical(model, dataclasses.replace(corpus, splits={"train": few}), 2, 0, 20)
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
