@@ -62,15 +62,11 @@ def _build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
     "--encoder", metavar="RECIPE",
     help="Image encoder of the training images, if the data set of the run does not name it.",
 )  # fmt: skip
-@click.option(
-    "--data", type=PATH, metavar="FILE",
-    help="The data set that the model was trained on, to add the familiarity of images to a model of an older version.",
-)  # fmt: skip
 @card_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing package of the same model.")
 @example_override_option("decode.beam_width=5")
 def package(
-    run: Path, folder: Path, name: str | None, version: str, encoder: str | None, data: Path | None, overwrite: bool,
+    run: Path, folder: Path, name: str | None, version: str, encoder: str | None, overwrite: bool,
     overrides: tuple[str, ...], **options: str | Path | None,
 ) -> None:  # fmt: skip
     """Write a model as a Python package.
@@ -84,7 +80,7 @@ def package(
     from captioner.export.package import write_package
 
     of_card = _build_card_options(options)
-    written = write_package(run, folder, of_card, name, version, overrides, overwrite, encoder, data)
+    written = write_package(run, folder, of_card, name, version, overrides, overwrite, encoder)
     output.warnings(written.notes)
     info = written.info
     output.result(f"{folder}: {info.name} {info.version}, {info.parameters:,} parameters, {written.size / 1e6:.1f} MB")

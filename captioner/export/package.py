@@ -22,9 +22,8 @@ from captioner.errors import CheckpointError, UsageError, printable, quoted
 from captioner.export.card import model_card
 from captioner.export.card_facts import LINE, UNKNOWN, CardOptions, collect_facts, default_name
 from captioner.images.recipe import parse_identity
-from captioner.inference.familiarity import MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
 from captioner.inference.find_checkpoint import GROUP
-from captioner.inference.load import Run, open_corpus, open_run
+from captioner.inference.load import Run, open_run
 from captioner.inference.package_info import (
     CARD,
     INFO,
@@ -37,7 +36,7 @@ from captioner.inference.package_info import (
     read_info,
 )
 from captioner.inference.photographs import open_encoder_of
-from captioner.inference.restore import Restored, is_training_split
+from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
 from captioner.storage import checkpoint, sealed
 from captioner.storage.atomic import write_atomically, writing
@@ -98,18 +97,16 @@ def write_package(
     overrides: Sequence[str] = (),
     overwrite: bool = False,
     encoder: str | None = None,
-    data: Path | None = None,
 ) -> Package:
     """Write the model of a run, or of another package, as a Python package into the folder `output`.
 
     The weights are float16. Consensus re-ranking is switched off, because it needs the training captions. Paths of the
     machine are removed from the config. `encoder` is the recipe of the encoder of the training images, for a run that
-    does not identify it. `data` is the data set that the model was trained on: its training images are summarized, so
-    that the package knows the familiarity of images.
+    does not identify it.
 
-    Raises: CheckpointError for a model that cannot be stored, another encoder than that of the run, or another training
-    split; UsageError for a name, version, folder, data set or encoder that cannot be used; DataError for a file of
-    scores or commands, or a data set; CaptionerError when a file cannot be written.
+    Raises: CheckpointError for a model that cannot be stored, or another encoder than that of the run; UsageError for a
+    name, version, folder or encoder that cannot be used; DataError for a file of scores or commands; CaptionerError
+    when a file cannot be written.
     """
     if not VERSION.fullmatch(version):
         raise UsageError(f"--version {version}: expected a version such as 1.0.0")
@@ -126,8 +123,6 @@ def write_package(
     if encoder is not None:
         identity = open_encoder_of(restored, encoder).identity
         model = dataclasses.replace(model, meta=dataclasses.replace(model.meta, encoder=identity))
-    if data is not None:
-        model = dataclasses.replace(model, familiarity=_familiarity_from(data, restored))
     facts = collect_facts(model, name, options, version)
     for stale in output.glob(f"{TEMPORARY}*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -162,22 +157,6 @@ def write_package(
             note += f"; check that the license of this package, {options.license}, permits no more than they do"
         notes.append(note)
     return Package(info, (folder / WEIGHTS).stat().st_size, (*restored.warnings, *notes))
-
-
-def _familiarity_from(data: Path, model: Restored) -> Familiarity | None:
-    """Summarize the training images of a model, in the data set that it was trained on.
-
-    Raises: CheckpointError for another data set; UsageError for too few images or too short features.
-    """
-    corpus = open_corpus(model, data)
-    if not is_training_split(model, corpus):
-        raise CheckpointError(f"--data {data}: expected the training split of {model.path}, got another one")
-    arrays = summarize(corpus.split("train").features)
-    if not arrays:
-        raise UsageError(
-            f"--data {data}: familiarity needs {MIN_IMAGES} training images and features of {MIN_WIDTH} numbers"
-        )
-    return Familiarity(**arrays)
 
 
 def _portable(config: Config) -> tuple[Config, list[str]]:
