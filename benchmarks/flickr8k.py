@@ -64,9 +64,14 @@ class Workspace:
             captions = Path(folder, "captions.json")
             metrics = self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides)
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
-            scores = self.captioner("evaluate", *scored)
+            scores = json.loads(self.captioner("evaluate", *scored, "--worst", 1000000))
+        images = sorted(scores.pop("worst"), key=lambda image: image["image"])
         chosen = ("perplexity", "novel")
-        return {name: json.loads(metrics)[name] for name in chosen} | json.loads(scores)
+        return (
+            {name: json.loads(metrics)[name] for name in chosen}
+            | scores
+            | {"images": [round(i["cider_d"], 4) for i in images]}
+        )
 
 
 def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:

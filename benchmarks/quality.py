@@ -1,14 +1,18 @@
 """python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds and score them.
 
-Everything runs through the command line. Finished runs are not trained again.
+Everything runs through the command line. Finished runs are not trained again. A run is scored as it is after its last
+epoch, and all options were chosen without the validation images, on which it is scored, unless docs/results.md says so.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from benchmarks import machine, results
 from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command
@@ -20,36 +24,60 @@ CONFIGS = {
     "rnn": "plain RNN",
     "lstm": "plain LSTM",
     "best": "LSTM, image at every step",
-    "scst": "self-critical training",
-    "richer": "richer features",
+    "richer": "LSTM, richer features",
     "transformer": "transformer, richer features",
-    "distilled": "distilled from the ensemble, richer features",
+    "distilled": "distilled",
+    "scst": "distilled, then self-critical",
 }
 """Row titles; all but `distilled` are names of configs, without `flickr8k-`."""
-BASELINE = "lstm"
+RICHER = ("richer", "transformer", "distilled", "scst")
+"""Rows whose models have the features of `--encoder richer`."""
+BASELINE = "richer"
 """The row with whose data set the nearest-neighbour baseline is scored."""
 GRADIENTS = ("rnn", "lstm")
 ENSEMBLES = {
-    "best": "ensemble of 3, image at every step",
-    "scst": "ensemble of 3, self-critical",
-    "richer": "ensemble of 3, richer features",
-    "transformer": "ensemble of 3, transformer",
+    "richer": (("richer",), "ensemble of 3 LSTMs"),
+    "transformer": (("transformer",), "ensemble of 3 transformers"),
+    "mixed": (("transformer", "richer"), "ensemble of 3 transformers and 3 LSTMs"),
 }
+"""The rows of the members, and the title; `mixed` is measured with the transformers."""
+STUDENT = "transformer"
+"""The row whose models the students start from."""
+TEACHERS = ("transformer-0", "transformer-1", "richer-0", "richer-1")
+TEACHER_OPTIONS = ("--teacher-set", "decode.beam_width=30", "--teacher-set", "decode.guidance=2")
 STUDENT_OPTIONS = ("-o", "distill.captions_per_image=5")
-TEACHER_OPTIONS = ("--teacher-set", "decode.beam_width=30")
-"""Options of `captioner distill`; a wider beam of the teachers was not tried."""
+"""Options of `captioner distill`."""
+CONSENSUS, BEAM_3 = "beam, consensus", "beam of 3"
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+
+
+class Row(NamedTuple):
+    """A row of the table: a config and a way of decoding."""
+
+    name: str
+    way: str
+
+
+DIFFERENCES = (
+    (Row("transformer", CONSENSUS), Row("richer", CONSENSUS)),
+    (Row("transformer", "greedy"), Row("richer", "greedy")),
+    (Row("distilled", "greedy"), Row("transformer", "greedy")),
+    (Row("scst", "greedy"), Row("distilled", "greedy")),
+    (Row("scst", BEAM_3), Row("distilled", BEAM_3)),
+)
+"""Pairs of rows whose difference is tested."""
+RESAMPLES = 1000
 
 
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
     """Return greedy decoding, beam search without consensus, and the decoding of the current config file."""
-    if name == "distilled":  # a student is decoded without consensus
-        return {"greedy": GREEDY, "beam": BEAM}
+    if name in ("distilled", "scst"):  # students are decoded without consensus
+        return {"greedy": GREEDY, BEAM_3: ("decode.beam_width=3",)}
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus", "guidance")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
     if decode.consensus:
-        return {"greedy": GREEDY, "beam": BEAM, "beam, consensus": configured}
+        return {"greedy": GREEDY, "beam": BEAM, CONSENSUS: configured}
     return {"greedy": GREEDY, "beam": configured}
 
 
@@ -57,38 +85,50 @@ def train(workspace: Workspace, name: str, seed: int) -> Path:
     """Train a model, unless its run is finished."""
     if name == "distilled":
         return distill(workspace, seed)
-    if name in ("richer", "transformer"):
-        return workspace.train(name, seed, "--data", workspace.prepared("richer", "richer"))
-    start = ("-o", f"train.init_from={workspace.run('best', seed)}") if name == "scst" else ()
-    return workspace.train(name, seed, "-o", f"data.root={workspace.data / 'cs231n'}", *start)
+    data = (
+        ("--data", workspace.prepared("richer", "richer")) if name in RICHER else ("--data", workspace.data / "cs231n")
+    )
+    start = ("-o", f"train.init_from={last(distill(workspace, seed))}") if name == "scst" else ()
+    return workspace.train(name, seed, *data, *start)
+
+
+def last(run: Path) -> Path:
+    """Return the checkpoint after the last epoch, which no score chose."""
+    return run / "last.h5"
 
 
 def distill(workspace: Workspace, seed: int) -> Path:
-    """Train a student from the model with this seed on the captions of the ensemble, which are generated once."""
+    """Train a student from the transformer with this seed on the captions of the teachers, which are written once."""
     run = workspace.run("distilled", seed)
     if workspace.is_finished("distilled", seed):
         return run
-    seeds, options = SEEDS, TEACHER_OPTIONS
+    teachers = [last(train(workspace, *_named(teacher))) for teacher in TEACHERS]
+    options: tuple[str, ...] = TEACHER_OPTIONS
     if seed != SEEDS[0]:
-        seeds, options = (seed,), ("--captions", str(distill(workspace, SEEDS[0])))
-    teachers = [train(workspace, "richer", teacher_seed) for teacher_seed in seeds]
-    options = (*options, *STUDENT_OPTIONS, "-o", f"seed={seed}")
-    workspace.captioner("distill", *teachers, *options, "--run", run, "--overwrite")
+        options = ("--captions", str(distill(workspace, SEEDS[0])))
+    student = ("-o", f"train.init_from={last(train(workspace, STUDENT, seed))}", "-o", f"seed={seed}")
+    workspace.captioner("distill", *teachers, *options, *STUDENT_OPTIONS, *student, "--run", run, "--overwrite")
     return run
+
+
+def _named(teacher: str) -> tuple[str, int]:
+    name, _, seed = teacher.partition("-")
+    return name, int(seed)
 
 
 def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """Score all seeds, ensembles and the nearest-neighbour baseline; collect learning curves and gradient norms."""
     scored: dict[str, Any] = {"single": {}, "ensemble": {}, "curves": {}, "gradients": {}}
     for name in names:
-        runs = [train(workspace, name, seed) for seed in SEEDS]
-        ways = decodings(name)
+        runs, ways = models(workspace, name), decodings(name)
         scored["single"][name] = {way: [workspace.score([run], *opts) for run in runs] for way, opts in ways.items()}
-        lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
+        lines = map(json.loads, (runs[0].parent / "history.jsonl").read_text().splitlines())
         scored["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
-        if name in ENSEMBLES:
-            beams = {way: options for way, options in ways.items() if way != "greedy"}
-            scored["ensemble"][name] = {way: workspace.score(runs, *options) for way, options in beams.items()}
+        for ensemble, (members, _) in ENSEMBLES.items():
+            if members[0] == name:
+                checkpoints = [run for member in members for run in models(workspace, member)]
+                beams = {way: options for way, options in ways.items() if way != "greedy"}
+                scored["ensemble"][ensemble] = {way: workspace.score(checkpoints, *opts) for way, opts in beams.items()}
         if name in GRADIENTS:
             norms = workspace.captioner("inspect", "gradients", runs[0], "--word", 14, "--json")
             scored["gradients"][name] = json.loads(norms)["norms"]
@@ -98,12 +138,44 @@ def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     return scored | {"machine": dict.fromkeys(names, machine.describe())}
 
 
+def models(workspace: Workspace, name: str) -> list[Path]:
+    """Return the checkpoints of a row, one for each seed."""
+    return [last(train(workspace, name, seed)) for seed in SEEDS]
+
+
+def differences(images: dict[str, dict[str, list[list[float]]]]) -> dict[str, list[float]]:
+    """Return the difference of the mean CIDEr-D of each pair in `DIFFERENCES`, with its 95 % interval.
+
+    `images` are the CIDEr-D of each image, by config, way of decoding and seed. The paired bootstrap draws images, the
+    same for both rows, and seeds of each row.
+    """
+    tested = {}
+    for pair in DIFFERENCES:
+        if not all(row.way in images.get(row.name, {}) for row in pair):
+            continue
+        first, second = (np.array(images[row.name][row.way]) for row in pair)
+        drawn = np.random.default_rng(0).integers(first.shape[1], size=(RESAMPLES, first.shape[1]))
+        bounds = np.quantile(_resampled(first, drawn, 1) - _resampled(second, drawn, 2), (0.025, 0.975))
+        title = " minus ".join(f"{CONFIGS[row.name]}, {row.way}" for row in pair)
+        tested[title] = [float(first.mean() - second.mean()), *bounds.tolist()]
+    return tested
+
+
+def _resampled(scores: Any, images: Any, seed: int) -> Any:
+    """Return the mean score of each resample: its images, of as many runs as there are, drawn with replacement.
+
+    Shapes: scores (runs, M), images (B, M) -> (B,).
+    """
+    runs = np.random.default_rng(seed).integers(len(scores), size=(len(images), len(scores)))
+    return np.array([scores[np.ix_(drawn, places)].mean() for drawn, places in zip(runs, images, strict=True)])
+
+
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Merge new results of some configs with old results of the others, in the order of the table."""
     scored = old | new
     for part in ("single", "ensemble", "curves", "gradients", "machine"):
         both = old.get(part, {}) | new[part]
-        scored[part] = {name: both[name] for name in CONFIGS if name in both}
+        scored[part] = {name: both[name] for name in (*CONFIGS, "mixed") if name in both}
     return scored
 
 
@@ -117,11 +189,11 @@ def _rows(scored: dict[str, Any]) -> Iterator[results.Row]:
     for name, title in CONFIGS.items():
         for decoding, runs in scored["single"].get(name, {}).items():
             yield title, decoding, *_cells(runs)
-    for name, title in ENSEMBLES.items():
+    for name, (_, title) in ENSEMBLES.items():
         for decoding, ensemble in scored["ensemble"].get(name, {}).items():
             yield title, decoding, *_cells([ensemble])
     neighbours = [f"{100 * scored['neighbours'][score]:.1f}" for score in SCORES]
-    yield "30 nearest neighbours, references with `<UNK>`", "", "", *neighbours, ""
+    yield "30 nearest neighbours", "", "", *neighbours, ""
 
 
 def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -129,6 +201,12 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     for score in SCORES:
         yield mean_and_spread([100 * run[score] for run in runs], 1)
     yield mean_and_spread([run["distinct"] for run in runs], 0)
+
+
+def difference_table(scored: dict[str, Any]) -> str:
+    """Return a Markdown table of the tested differences of CIDEr-D, in percent."""
+    rows = ((title, *(f"{100 * value:+.1f}" for value in values)) for title, values in scored["differences"].items())
+    return results.table("rows | difference of CIDEr-D | from | to", rows)
 
 
 def draw(scored: dict[str, Any], file: Path) -> None:
@@ -157,10 +235,20 @@ def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     """Train and score; write the table and the plot of docs/results.md."""
     figures = ROOT / "benchmarks" / "quality.json"
     scored = measure(workspace, names or tuple(CONFIGS))
-    scored = merged(json.loads(figures.read_text()) if names else {}, scored)
+    images = {
+        name: {way: [run.pop("images") for run in runs] for way, runs in ways.items()}
+        for name, ways in scored["single"].items()
+    }
+    for ensemble in chain(*map(dict.values, scored["ensemble"].values())):
+        del ensemble["images"]
+    per_image = workspace.runs / "cider_d.json"
+    images = (json.loads(per_image.read_text()) if per_image.exists() else {}) | images
+    per_image.write_text(json.dumps(images))
+    scored = merged(json.loads(figures.read_text()) if names else {}, scored) | {"differences": differences(images)}
     figures.write_text(json.dumps(scored, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"
-    page.write_text(results.insert(page.read_text(), table(scored)))
+    text = results.insert(page.read_text(), table(scored))
+    page.write_text(results.insert(text, difference_table(scored), "differences"))
     draw(scored, ROOT / "docs" / "results.svg")
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import ablation, few_photos, quality
@@ -17,6 +18,7 @@ SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 8
 SCORED = {
     "single": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
     "ensemble": {name: {"beam": SCORES} for name in quality.ENSEMBLES},
+    "differences": {"a minus b": [0.012, -0.01, 0.034]},
     "curves": {"lstm": [[1, 30.0]]},
     "gradients": {},
     "machine": {"rnn": "old"},
@@ -35,7 +37,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def record(_: Workspace, *args: object) -> str:
         recorded.append([str(arg) for arg in args])
-        return json.dumps(SCORES)
+        return json.dumps(SCORES | {"worst": [{"image": "1.jpg", "cider_d": 0.2}]})
 
     monkeypatch.setattr(Workspace, "captioner", record)
     monkeypatch.setattr(
@@ -65,11 +67,11 @@ def test_the_table_of_quality_has_means_and_half_ranges() -> None:
 
 def test_new_results_replace_those_of_the_same_config_only() -> None:
     new = {part: {} for part in SCORED} | {"single": {"lstm": {"greedy": []}}, "machine": {"lstm": "new"}}
-    new["ensemble"] = {"best": {}}
+    new["ensemble"] = {"mixed": {}}
     scored = quality.merged(json.loads(json.dumps(SCORED)), new)
     assert list(scored["single"]) == list(quality.CONFIGS)
     assert scored["single"] == SCORED["single"] | new["single"]
-    assert scored["ensemble"] == SCORED["ensemble"] | {"best": {}}
+    assert scored["ensemble"] == SCORED["ensemble"] | {"mixed": {}}
     assert scored["curves"] == SCORED["curves"]
     assert scored["machine"] == {"rnn": "old", "lstm": "new"}
     assert scored["neighbours"] == {}
@@ -77,13 +79,35 @@ def test_new_results_replace_those_of_the_same_config_only() -> None:
 
 def test_the_teachers_write_their_captions_once(tmp_path: Path, commands: list[list[str]]) -> None:
     workspace = Workspace(tmp_path, tmp_path)
-    runs = [quality.train(workspace, "distilled", seed) for seed in SEEDS]
-    first, *others = of("distill", commands)
-    assert first[1:4] == [str(tmp_path / f"richer-{seed}") for seed in SEEDS]
-    assert "--captions" not in first
-    for seed, line in zip(SEEDS[1:], others, strict=True):
-        assert line[1:4] == [str(tmp_path / f"richer-{seed}"), "--captions", str(runs[0])]
-    assert len(of("train", commands)) == 3
+    runs = [quality.train(workspace, "scst", seed) for seed in SEEDS]
+    assert runs == [tmp_path / f"scst-{seed}" for seed in SEEDS]
+    lines = of("distill", commands)
+    assert len(lines) == 3
+    for seed, line in zip(SEEDS, lines, strict=True):
+        assert line[1:5] == [str(tmp_path / teacher / "last.h5") for teacher in quality.TEACHERS]
+        assert f"train.init_from={tmp_path / f'{quality.STUDENT}-{seed}' / 'last.h5'}" in line
+        assert ("--captions" in line) == (seed > 0)
+        assert "--captions" not in line or option(line, "--captions") == str(tmp_path / "distilled-0")
+    trained = [line for line in of("train", commands) if Path(option(line, "-c")).stem == "flickr8k-scst"]
+    for seed, line in zip(SEEDS, trained, strict=True):
+        assert f"train.init_from={tmp_path / f'distilled-{seed}' / 'last.h5'}" in line
+
+
+def test_a_difference_has_an_interval_over_images_and_seeds() -> None:
+    first, second = quality.DIFFERENCES[0]
+    rng = np.random.default_rng(0)
+    easy = rng.normal(size=200)  # the images differ more than the models do
+    images: dict[str, dict[str, list[list[float]]]] = {row.name: {} for row in (first, second)}
+    images[first.name][first.way] = [(0.7 + easy + rng.normal(size=200) / 10).tolist() for _ in SEEDS]
+    images[second.name][second.way] = [(0.5 + easy + rng.normal(size=200) / 10).tolist() for _ in SEEDS]
+    (row,) = quality.differences(images).items()
+    title, (difference, low, high) = row
+    assert title.count(" minus ") == 1
+    assert difference == pytest.approx(0.2, abs=0.01)
+    assert 0.17 < low < difference < high < 0.23
+    images[second.name][second.way][0] = [score - 0.6 for score in images[second.name][second.way][0]]
+    ((_, wide_low, wide_high),) = quality.differences(images).values()
+    assert wide_high - wide_low > 5 * (high - low), "seeds that differ widen the interval"
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)
@@ -114,12 +138,9 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
     assert option(evaluated, "--data") == option(prepared, "--output")
     assert ("--regions" in prepared) == recipe.regions
     parse_recipe(recipe.encoder)
-    if recipe.config is None:
-        assert evaluated[1] == str(few_photos.MODEL)
-    else:
-        (trained,) = of("train", commands)
-        assert evaluated[1] == option(trained, "--run")
-        assert (load(Path(option(trained, "-c"))).model.attention != "none") == recipe.regions
+    (trained,) = of("train", commands)
+    assert evaluated[1] == option(trained, "--run")
+    assert (load(Path(option(trained, "-c"))).model.attention != "none") == recipe.regions
 
 
 @pytest.mark.parametrize("name", few_photos.OTHERS)
@@ -155,10 +176,8 @@ def test_a_subset_has_training_images_and_is_tested_on_validation_images() -> No
 
 def test_the_table_of_few_photographs_has_means_and_half_ranges() -> None:
     runs = [dict.fromkeys(few_photos.SCORES, value) for value in (0.1, 0.2, 0.6)]
-    of_model = [{**run, "perplexity": None} for run in runs]
-    assert list(few_photos.rows({"attention": runs, "model": of_model})) == [
+    assert list(few_photos.rows({"attention": runs})) == [
         ("`efficientnet-lite0`, `--regions`", "`photos-attention`", "0.3 ±0.2", "30.0 ±25.0", "30.0 ±25.0"),
-        ("`richer`", "`models/flickr8k`", "-", "30.0 ±25.0", "30.0 ±25.0"),
     ]
 
 
