@@ -2,10 +2,14 @@
 
 import contextlib
 import io
+import json
 import math
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,6 +122,43 @@ def test_a_text_block_of_a_lesson_is_what_the_python_block_before_it_prints(page
         with contextlib.redirect_stdout(printed):
             exec(compile(code, page.name, "exec"), names)
         assert without_rounding(printed.getvalue().rstrip()) == without_rounding(expected.rstrip())
+
+
+LESSONS = [page for page in COURSE if page.name[0].isdigit()]
+
+
+def test_a_lesson_has_a_goal_a_short_reading_list_an_experiment_and_three_exercises() -> None:
+    index = (ROOT / "docs" / "course" / "README.md").read_text()
+    assert len(LESSONS) == 7
+    for number, page in enumerate(LESSONS, 1):
+        text = page.read_text()
+        assert f"# {number}. " in text.splitlines()[0]
+        assert re.search(rf"^\| \[{number}\. .*\]\({page.name}\)", index, re.MULTILINE)
+        assert "**Goal.**" in text
+        parts = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+        assert 3 <= len(re.findall(r"^\d\. ", parts["Read"], re.MULTILINE)) <= 5
+        assert re.findall(r"^(\d)\. ", parts["Exercises"], re.MULTILINE) == ["1", "2", "3"]
+        assert any(title.startswith("Experiment") for title in parts)
+        stubs = set(re.findall(r"\(exercises/(\w+\.py)\)", text))
+        assert stubs == set(re.findall(rf"^\| \[(\w+\.py)\].* {number} \|$", index, re.MULTILINE)) != set()
+    assert {stub.name for stub in (ROOT / "docs" / "course" / "exercises").glob("*.py")} == set(
+        re.findall(r"^\| \[(\w+\.py)\]", index, re.MULTILINE)
+    )
+
+
+@pytest.mark.slow
+def test_a_lesson_becomes_a_notebook_that_prints_what_the_page_says(tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"/(jupytext .*) docs/course/\[1-7\]\*\.md", (ROOT / "Makefile").read_text())
+    folder = shutil.copytree(ROOT / "docs" / "course", tmp_path / "course")
+    page = folder / LESSONS[0].name
+    for command in (f"{recipe} {page}", f"jupyter execute --inplace {page.with_suffix('.ipynb')}"):
+        subprocess.run([sys.executable, "-m", *command.split()], check=True, capture_output=True, timeout=300)
+    cells = json.loads(page.with_suffix(".ipynb").read_text())["cells"]
+    printed = [
+        "".join(line for out in cell["outputs"] for line in out["text"]) for cell in cells if cell.get("outputs")
+    ]
+    assert printed == blocks(page, "text")[-len(printed) :]
+    assert len(printed) > 2
 
 
 def without_rounding(text: str) -> str:

@@ -93,7 +93,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def test_the_tables_have_every_core_package_and_extra() -> None:
     assert {need.name for need in requirements() if not need.extra} == set(CORE)
-    development = {"torch", "eval", "bench", "test", "dev"}
+    development = {"torch", "eval", "bench", "notebooks", "test", "dev"}
     assert set(metadata.metadata("captioner").get_all("Provides-Extra") or ()) == {*PURPOSES, *development}
     assert not development & PURPOSES.keys(), "no command needs them"
     assert set(LIBRARIES.values()) <= PURPOSES.keys()
