@@ -216,8 +216,8 @@ def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None
     rows = {
         "`flickr8k-rnn`, beam": "| plain RNN | beam |",
         "`flickr8k-lstm`, beam": "| plain LSTM | beam |",
-        "`flickr8k-best`, re-ranked": "| LSTM, image at every step | beam, consensus |",
-        "`flickr8k-richer`, re-ranked": "| richer features | beam, consensus |",
+        "`flickr8k-best`, beam": "| LSTM, image at every step | beam |",
+        "`flickr8k-richer`, re-ranked": "| LSTM, richer features | beam, consensus |",
     }
     for name, label in rows.items():
         (row,) = (line.split("|")[1:-1] for line in results.splitlines() if line.startswith(label))
@@ -226,6 +226,17 @@ def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None
     card = (ROOT / "models" / "flickr8k" / "README.md").read_text()
     scores = [re.search(rf"\| {name} \| (\S+)", card)[1] for name in ("BLEU-4", "CIDEr-D")]
     assert re.search(rf"^\| `models/flickr8k`, .*\| {' . '.join(map(re.escape, scores))} \|$", README, re.MULTILINE)
+
+
+def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None:
+    text, tables = " ".join(README.split()), (ROOT / "docs" / "benchmarks.md").read_text()
+    one, two = re.search(r"takes ([\d.]+) of the time .* and ([\d.]+) with two", text).groups()
+    section = tables.partition("### amd-epyc-zen4\n")[2].partition("### ")[0]
+    assert re.search(rf"^\| geometric mean of the first ten [| ]+ {one} / {two} \|", section, re.MULTILINE)
+    table = (ROOT / "docs" / "course" / "architectures.md").read_text()
+    rnn, lstm = (re.search(rf"^\| {name} \|.*\| ([\d.]+) .*\|$", table, re.MULTILINE)[1] for name in ("RNN", "LSTM"))
+    assert f"an RNN describes {float(rnn):.0f} % of new combinations" in text
+    assert f"an LSTM {float(lstm):.0f} %" in text
 
 
 def test_the_table_of_options_is_up_to_date() -> None:
