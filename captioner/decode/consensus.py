@@ -75,9 +75,10 @@ class Reranker:
         """
         cosines = unit_features(features, self._standardizer) @ self._directions.T
         duplicates = cosines > DUPLICATE if rows is None else rows[:, None] == np.arange(len(self._directions))
-        weights = _kernel(cosines, self._gamma) @ self._inverse
+        is_indexed, weights = duplicates.any(axis=1), np.empty_like(cosines)
+        weights[~is_indexed] = _kernel(cosines[~is_indexed], self._gamma) @ self._inverse
         left_out: dict[bytes, Array] = {}
-        for row in np.flatnonzero(duplicates.any(axis=1)):
+        for row in np.flatnonzero(is_indexed):
             copies = np.flatnonzero(duplicates[row])
             if copies.tobytes() not in left_out:
                 left_out[copies.tobytes()] = self._leave_out(copies)
