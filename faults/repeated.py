@@ -1,4 +1,4 @@
-"""SIGKILL while a run is trained with pairs of features, or followed: repeating the command ends as without a kill."""
+"""SIGKILL while a run is trained with pairs of features: repeating the command ends as without a kill."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.storage import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults.event_files import scalars
 from faults.materials import make_run
-from faults.processes import MOST_SECONDS, Training, difference, uninterrupted
+from faults.processes import MOST_SECONDS
 from faults.resumed import TINY, compare
 from faults.session import Row, Session, captioner, settings
 from faults.signals import KILLED, KILLED_CODES
@@ -46,7 +45,6 @@ RUNS = 2
 NEVER = 1_000_000
 UNFINISHED = 'http-equiv="refresh"'
 """What a page contains that reloads itself, because the run is being trained."""
-FOLLOW_STEPS, FOLLOW_USES = 40, 60
 
 
 class Ended(NamedTuple):
@@ -153,25 +151,6 @@ def folder_difference(folder: Path, whole: Path) -> str:
     return compare(*runs)
 
 
-def kill_follower(folder: Path, expected: checkpoint.Checkpoint, rng: np.random.Generator) -> Outcome:
-    """Kill `captioner report --follow` while the run is trained, and repeat it; the training must not notice."""
-    training = Training(folder, FOLLOW_STEPS)
-    if not training.until_it_saves():
-        return Outcome("wrong", f"did not start: {training.stderr[-200:]}")
-    words = ["report", folder, "--follow"]
-    killed = run(words, folder, int(rng.integers(1, FOLLOW_USES)))
-    code, ended = training.end(), run(words, folder)
-    if killed.code not in (0, *KILLED_CODES) or ended.code or code:
-        return Outcome("wrong", f"{killed.code}, {ended.code}, {code}: {(killed.stderr + ended.stderr)[-300:]}")
-    problem = difference(checkpoint.load(folder / "last.h5"), expected)
-    if left := sorted(path.name for path in folder.glob(".*.tmp")):
-        problem = problem or f"left behind: {left}"
-    if UNFINISHED in (folder / "report.html").read_text():
-        problem = problem or "report.html: not that of a finished run"
-    shutil.rmtree(folder)
-    return Outcome("wrong", problem) if problem else Outcome("written, training bit-identical")
-
-
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("repeated")
     starts = Starts(folder / "starts")
@@ -185,11 +164,4 @@ def measure(session: Session) -> Iterator[Row]:
         "the same command again ends bit-identical, with the same files",
         trial,
         RUNS * len(PAIRS),
-    )
-    expected = uninterrupted(folder / "uninterrupted", FOLLOW_STEPS)
-    yield session.run_in_threads(
-        "SIGKILL of report --follow while the run is trained",
-        "training bit-identical; the same command again writes the page of the finished run",
-        lambda number, rng: kill_follower(folder / f"followed-{number}", expected, rng),
-        12,
     )

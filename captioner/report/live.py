@@ -1,24 +1,23 @@
 """The report of a run that is being trained: from the files of its folder, with a few fixed images.
 
-Nothing is scored again: the curves contain what validation has measured. `with_report` rewrites the page in the
-training process, `follow` in another one.
+Nothing is scored again: the curves contain what validation has measured.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
-from captioner.config.yaml_io import parse_saved
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.optim.schedules import Span
-from captioner.preparation.load_corpus import build_corpus
 from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, caption_fixed_images
 from captioner.report.history import History, points
@@ -26,73 +25,44 @@ from captioner.report.pictures import pictures_of_split
 from captioner.report.report_page import ReportPage, render_page
 from captioner.report.report_tables import Figure, figures_of_history
 from captioner.report.run_facts import facts_of_folder
-from captioner.report.run_watch import Kind, Pace, RunState, RunWatch, clock, duration
 from captioner.storage.atomic import write_file
-from captioner.storage.files import FileVersion, file_version, read_text
-from captioner.training.build import build_plan
+from captioner.storage.files import FileVersion, file_version
 from captioner.training.events import Ended, Event, SpeedMeter, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.teacher_captions import build_training_corpus
 
-POLL = 2.0
-"""Seconds between looks at a run folder."""
-SHARE = 0.03
-"""The share of the time of one core that writing the page of another process may take."""
 RELOAD = 10
 """Seconds between reloads of a page in the browser while training runs."""
-GRACE = 3.0
-"""Seconds until an ended run is looked at again: a process that resumes it takes the lock only after its start-up."""
 RECENT = 100
 """The number of last steps whose words are averaged."""
+WINDOW = 200
+"""Times that the remaining time is estimated from."""
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class LiveReport:
     """The report of a run folder; its fixed images are captioned again only if the last checkpoint was replaced.
 
-    Photographs are read only from the folder `images`. With `threads`, captioning uses that many instead of those of
-    the run. `problem` says why images are not captioned by the last checkpoint, if they are not.
+    Photographs are read only from the folder `images`. `problem` says why images are not captioned by the last
+    checkpoint, if they are not.
     """
 
-    def __init__(self, folder: Path, images: Path | None = None, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, images: Path | None = None) -> None:
         self.folder, self.run, self.pace = folder, RunFolder(folder), Pace()
         self.problem = ""
-        self._images, self._threads = images, threads
+        self._images = images
         self._corpus: Corpus | None = None
         self._span: Span | None = None
-        self._config: tuple[FileVersion | None, bool] | None = None
         self._checkpoint: FileVersion | None = None
         self._loaded: Restored | None = None
         self._gallery: Gallery | None = None
-        self._page: ReportPage | None = None
 
-    def use(self, corpus: Corpus | None, span: Span | None) -> None:
+    def use(self, corpus: Corpus, span: Span | None) -> None:
         """Set the data set of the run and the length of its training."""
         self._corpus, self._span, self._checkpoint = corpus, span, None
 
-    def load(self) -> None:
-        """Load the data set of the run, unless it is that of the same config: `resume` may write another one.
-
-        The first checkpoint has the vocabulary of a fine-tuned model, so the data set is loaded again with it.
-        """
-        version = file_version(self.run.config), self.run.last.exists()
-        if version == self._config:
-            return
-        self._config = version
-        self.use(None, None)
-        try:
-            config = parse_saved(read_text(self.run.config), str(self.run.config))
-            is_tuned = config.train.init_from is not None and self.run.last.exists()
-            corpus = build_corpus(config, open_run(self.run.last).vocab if is_tuned else None)
-            train = build_training_corpus(config, corpus, self.run.captions).split("train")
-            self.use(corpus, build_plan(config, train).span)
-        except CaptionerError as error:
-            self.problem = str(error)
-
-    def render(self, is_running: bool, ending: str = "", recorded: float = 0.0) -> bytes:
-        """Render the page; `ending` describes a run whose summary does not.
-
-        `recorded` is the time of the last record in seconds, if the history is the only source of the pace.
+    def render(self, is_running: bool) -> bytes:
+        """Render the page.
 
         Raises: CaptionerError if the folder has neither a config nor a checkpoint.
         """
@@ -105,41 +75,25 @@ class LiveReport:
                 self.problem = str(error)
         facts = facts_of_folder(self.folder, self._loaded)
         history = facts.history
-        if recorded:
-            self.pace.observe(recorded, history.last_step, file_version(self.run.config))
-        page = ReportPage(
-            facts.name,
-            [facts],
-            curves({facts.name: history}),
-            "" if facts.has_ended else ending,
-            figures=figures_of_history(history),
-            gallery=self._gallery,
-        )
+        figures = figures_of_history(history)
+        page = ReportPage(facts.name, [facts], curves({facts.name: history}), figures=figures, gallery=self._gallery)
         if is_running:
             page = replace(
                 page,
                 status=self._status(history),
                 progress=None if self._span is None else (history.last_step, self._span.total_steps),
                 reload=RELOAD,
-                figures=[*self._speed(history, time.time()), *page.figures],
+                figures=[*self._speed(history, time.time()), *figures],
             )
-        self._page = page
         return render_page(page)
-
-    def render_last(self, status: str) -> bytes | None:
-        """Render the last page again without reloads and with another status; None if there was none."""
-        page = self._page
-        return None if page is None else render_page(replace(page, status=status, progress=None, reload=0))
 
     def _caption(self) -> tuple[Restored, Gallery | None]:
         """Return the model of the last checkpoint, and the fixed images with its captions."""
         loaded = open_run(self.run.last)
         if self._corpus is None:
             return loaded, None
-        name, threads = loaded.config.validate.split, self._threads or loaded.config.threads
-        pictures = pictures_of_split(self._corpus, name, self._images)
-        light = replace(loaded, config=replace(loaded.config, threads=threads))
-        gallery = caption_fixed_images(light, self._corpus, name, pictures)
+        name = loaded.config.validate.split
+        gallery = caption_fixed_images(loaded, self._corpus, name, pictures_of_split(self._corpus, name, self._images))
         self.problem = ""
         return loaded, gallery
 
@@ -161,6 +115,45 @@ class LiveReport:
         if words and self.pace.steps_per_second is not None:
             speed = self.pace.steps_per_second * sum(words) / len(words)
             yield Figure("Speed", f"{speed:,.0f}", "words per second")
+
+
+class Pace:
+    """(time, step) pairs since training started or resumed.
+
+    `steps_per_second` is the last measurement, without the time of validation; None before it.
+    """
+
+    def __init__(self) -> None:
+        self.steps_per_second: float | None = None
+        self._observed: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+
+    def observe(self, seconds: float, step: int) -> None:
+        """Note the last step at a time in seconds. A later time of the same step ends its validation."""
+        if self._observed and step > self._observed[-1][1] and seconds > self._observed[-1][0]:
+            self.steps_per_second = (step - self._observed[-1][1]) / (seconds - self._observed[-1][0])
+        self._observed.append((seconds, step))
+
+    def remaining(self, total: int, now: float) -> float | None:
+        """Return the seconds until step `total`, with pauses for validation, or None if they are not known yet."""
+        if not self._observed or self._observed[-1][1] == self._observed[0][1]:
+            return None
+        (began, first), (last_time, last) = self._observed[0], self._observed[-1]
+        return max(0.0, last_time + (total - last) * (last_time - began) / (last - first) - now)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with its two largest units, such as `2 h 5 min` or `40 s`."""
+    whole = max(0, round(seconds))
+    for (size, unit), (smaller, name) in pairwise(UNITS):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller} {name}"
+    return f"{whole} s"
+
+
+def clock(seconds: float, now: float) -> str:
+    """Write a time since the epoch as local time, with its date if it is not today."""
+    then, today = time.localtime(seconds), time.localtime(now)
+    return time.strftime("%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def with_report(events: Iterator[Event], folder: Path, images: Path | None = None) -> Iterator[Event]:
@@ -209,57 +202,3 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
             with suppress(Exception):
                 write(is_running=False)
         raise
-
-
-def follow(folder: Path, path: Path, images: Path | None = None) -> Iterator[RunState | str]:
-    """Rewrite the report of a run folder at `path` while another process trains in it, and once more at the end.
-
-    Yield the problems of images that cannot be captioned, and the state at the end. However following ends, the page
-    does not reload itself afterwards.
-
-    Raises: CaptionerError if the run was deleted, or the page cannot be written.
-    """
-    live = LiveReport(folder, images, threads=1)
-    try:
-        yield from _follow(RunWatch(folder), live, path)
-    except (CaptionerError, KeyboardInterrupt):
-        with suppress(CaptionerError):  # the folder of the page may be gone
-            if (page := live.render_last("no longer followed")) is not None:
-                write_file(path, page)
-        raise
-
-
-def _follow(watch: RunWatch, live: LiveReport, path: Path) -> Iterator[RunState | str]:
-    run, problem, due, existed = live.run, "", 0.0, False
-    seen: tuple[FileVersion | None, ...] | None = None
-    if watch.look().kind is Kind.ENDED:
-        time.sleep(GRACE)
-    while True:
-        state = watch.look()
-        has_run = state.kind not in (Kind.MISSING, Kind.WAITING)
-        if existed and not has_run:
-            raise CaptionerError(f"{live.folder}: the run was moved or deleted")
-        existed = has_run
-        has_ended = state.kind in (Kind.ENDED, Kind.LOST)
-        versions = tuple(map(file_version, (run.config, run.history, run.last)))
-        if (versions[0] or versions[2]) and (has_ended or (versions != seen and time.perf_counter() >= due)):
-            try:
-                if seen is None and not has_ended:  # first without captions: to load the data set may take a while
-                    write_file(path, live.render(True, recorded=state.changed))
-                live.load()
-                start, seen = time.perf_counter(), versions
-                # without the command to resume, which has a path of this machine
-                write_file(path, live.render(not has_ended, state.text.partition(";")[0], state.changed))
-            except CaptionerError:
-                if watch.look().kind is Kind.MISSING:  # deleted after the look above
-                    continue
-                raise
-            due = start + (time.perf_counter() - start) / SHARE
-            if live.problem != problem:
-                problem = live.problem
-                if problem:
-                    yield problem
-        if has_ended:
-            yield state
-            return
-        time.sleep(POLL)

@@ -33,7 +33,6 @@ class RunFacts:
     differences: str
     model: dict[str, str] = field(default_factory=dict)
     training: dict[str, str] = field(default_factory=dict)
-    has_ended: bool = False
 
     @property
     def warnings(self) -> list[str]:
@@ -71,8 +70,8 @@ def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str =
     config = loaded.config if loaded is not None else parse_saved(read_text(run.config), str(run.config))
     summary, history = read_json_object(run.summary), read_history(folder)
     steps = summary.get("steps")
-    has_ended = isinstance(steps, int) and steps >= history.last_step  # the last step may not be a logged one
-    if not has_ended:  # a resumed run is being trained: its summary is that of the training before
+    if not isinstance(steps, int) or steps < history.last_step:
+        # a resumed run is being trained: its summary is that of the training before
         summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
     properties = {} if loaded is None else model_properties(loaded, in_package(loaded.path))
     return RunFacts(
@@ -81,7 +80,6 @@ def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str =
         "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
         {title: printable(value, MAX_LINE) for title, value in properties.items()},
         dict(_training(history, summary, loaded)),
-        has_ended,
     )
 
 

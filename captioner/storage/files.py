@@ -258,11 +258,6 @@ class FileVersion(NamedTuple):
     size: int
     mtime_ns: int
 
-    @property
-    def changed(self) -> float:
-        """The time of the last modification in seconds."""
-        return self.mtime_ns / 1e9
-
 
 def version_of(status: os.stat_result) -> FileVersion:
     """Return the version of a file with this status."""

@@ -4,12 +4,7 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +104,7 @@ def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: 
 
 
 MISTAKES = {
-    "run": "--output: missing; name the file of the page",
+    "run": "Missing option '--output'",
     "run --output new.html -o train.epochs=3": "-o train.epochs=3: train.epochs has no effect on report",
     "run --output new.html --split nowhere": "split 'nowhere': not found; this data set has train, val, test, heldout",
     "run --output new.html -n 0": "Invalid value for '-n' / '--number'",
@@ -117,14 +112,6 @@ MISTAKES = {
     "run --output mine.html": "mine.html: exists already; name another file, or replace it with --overwrite",
     "run --output run/best.h5 --overwrite": "run/best.h5: expected an HTML page to replace, got",
     "run run run run run run run --output new.html": "expected at most 6 runs in a report, got 7; name fewer",
-    "no/gone --follow": "no/gone: folder not found; expected a run folder",
-    "run/last.h5 --follow": "run/last.h5: expected a run folder, got a file; try captioner report run --follow",
-    "photos --follow": "photos: expected a run folder from `captioner train`, got one with other files",
-    "run --follow --images x": "x: folder not found; name the folder of the photographs with --images",
-    "run run --follow": "--follow: expected one run folder, got 2",
-    "run --follow -n 3 --split val": "--follow shows what validation measures; remove --split, -n",
-    "run --follow --output mine.html": "mine.html: exists already; name another file, or replace it with",
-    "run --follow --output photos/a.png --overwrite": "photos/a.png: expected an HTML page to replace, got",
 }
 
 
@@ -181,105 +168,3 @@ def test_runs_and_packages_have_the_names_that_evaluate_prints(
     assert re.search(r"\brun +birds\b", evaluated)
     assert "<title>run and birds</title>" in page.read_text()
     assert "captioner_birds" not in page.read_text()
-
-
-# --- report --follow
-
-
-def test_an_imported_model_has_no_training_to_follow(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    imported = tmp_path / "an import"
-    imported.mkdir()
-    shutil.copy(tiny_run / "best.h5", imported)
-    done = cli("report", imported, "--follow")
-    problem = "an imported model has no training to follow; try captioner report"
-    assert (done.code, done.err) == (2, f"captioner: {imported}: {problem} '{imported}' --output report.html\n")
-
-
-def test_a_run_killed_between_its_config_and_its_checkpoint_can_be_followed(
-    own_run: Path, cli: Callable[..., Any]
-) -> None:
-    """`train --resume` with other options deletes config.yaml first, and writes it last."""
-    (own_run / "config.yaml").unlink()
-    done = cli("report", own_run, "--follow")
-    assert (done.code, "report.html: written" in done.err) == (0, True), done.err
-    assert "<h3>Loss</h3>" in (own_run / "report.html").read_text()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until a condition holds; a hang is a failure."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
-@contextmanager
-def process(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a command; end it at the end, if it still runs."""
-    command = [sys.executable, "-m", "captioner", *map(str, words)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
-
-
-def end(started: subprocess.Popen[str], number: int | None = None) -> tuple[int, str]:
-    """Send a signal, if any, and return the exit code and what was printed to stderr."""
-    if number is not None:
-        started.send_signal(number)
-    _, err = started.communicate(timeout=120)
-    return started.returncode, err
-
-
-ENDLESS = ("-o", "train.epochs=1000000", "-o", "train.log_every=1")
-
-
-def test_a_training_is_followed_from_its_start_to_its_end(
-    small_options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # the first line names the runs of the current folder
-    run = tmp_path / "my run"
-    page = run / "report.html"
-
-    def shows(*texts: str) -> bool:
-        return page.exists() and all(text in page.read_text() for text in texts)
-
-    with process("report", run, "--follow") as following:
-        assert following.stderr is not None
-        assert following.stderr.readline() == f"{run}: not found yet; waiting for a training run (Ctrl-C to end)\n"
-        with process("train", *small_options, *ENDLESS, "--run", run) as trained:
-            wait_for(lambda: shows("training: step", 'http-equiv="refresh"', "Time left", "Speed", '<li class="entry"'))
-            assert end(trained, signal.SIGINT)[0] == 130
-        code, err = end(following)
-        resume = f"training was stopped; continue with captioner train --resume '{run}'"
-        assert (code, err) == (0, f"{run}: {resume}\n{page}: written\n")
-    assert shows("Training curves", '<li class="entry"', "stopped")
-    assert not shows('http-equiv="refresh"')
-
-
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="elsewhere, a killed run is detected only after a while")
-def test_a_killed_training_ends_it_and_ctrl_c_leaves_the_page(small_options: tuple[str, ...], tmp_path: Path) -> None:
-    run, page = tmp_path / "run", tmp_path / "page.html"
-    with process("train", *small_options, *ENDLESS, "--run", run) as trained:
-        wait_for(lambda: (run / "last.h5").exists())
-        with process("report", run, "--follow", "--output", page) as interrupted:
-            wait_for(page.exists)
-            assert end(interrupted, signal.SIGINT) == (130, f"{page} (Ctrl-C to end)\n\ncaptioner: interrupted\n")
-        assert page.read_text().endswith("</html>")
-        assert not list(tmp_path.glob(".*"))
-        page.write_text("<!doctype html>")  # so that an entry means that the command below has seen the lock
-        with process("report", run, "--follow", "--output", page, "--overwrite") as following:
-            wait_for(lambda: '<li class="entry"' in page.read_text())
-            trained.kill()
-            code, err = end(following)
-    assert code == 0
-    assert f"{run}: training was killed, or its process is not visible; continue with captioner train" in err
-
-
-def test_a_finished_run_is_written_at_once(own_run: Path, cli: Callable[..., Any]) -> None:
-    page = own_run / "report.html"
-    for _ in range(2):  # the page in the run folder is replaced, as by `train --report`
-        done = cli("report", own_run, "--follow")
-        assert (done.code, done.out) == (0, "")
-        assert done.err == f"{page} (Ctrl-C to end)\n{own_run}: training is done\n{page}: written\n"

@@ -1,4 +1,4 @@
-"""Killed trainings with pairs of features, and killed followers: planted faults are detected."""
+"""Killed trainings with pairs of features: planted faults are detected."""
 
 import shutil
 from pathlib import Path
@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from faults import repeated, signals
-from faults.processes import uninterrupted
-from faults.watch import ESCAPED
 
 
 class Early(np.random.Generator):
@@ -59,15 +57,6 @@ def test_a_command_that_cannot_be_repeated_is_detected(
     assert outcome.kind == "wrong"
     assert "exit code 2: " in outcome.note
     assert "it has no last.h5 to resume from" in outcome.note
-
-
-@pytest.mark.slow
-def test_a_killed_follower_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = uninterrupted(tmp_path / "uninterrupted", repeated.FOLLOW_STEPS)
-    outcome = repeated.kill_follower(tmp_path / "run", expected, np.random.default_rng(0))
-    assert outcome.kind not in ESCAPED, outcome
-    monkeypatch.setattr(repeated, "UNFINISHED", "<title>")
-    assert repeated.kill_follower(tmp_path / "again", expected, np.random.default_rng(0)).kind == "wrong"
 
 
 def test_differences_of_files_are_detected(tiny_run: Path, own_run: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Features
 from captioner.errors import CaptionerError, DivergenceError
 from captioner.inference.load import load, open_corpus, open_run
-from captioner.report import live, run_watch
+from captioner.optim.schedules import Span
+from captioner.report import live
 from captioner.report.chart import evenly_spaced
 from captioner.report.gallery import FIXED
-from captioner.report.live import LiveReport, follow, with_report
-from captioner.report.run_watch import Kind, RunState
+from captioner.report.live import WINDOW, LiveReport, Pace, clock, duration, with_report
 from captioner.training.events import Event, Validated, Warned
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
@@ -114,21 +115,13 @@ def test_the_next_validation_tries_again(config: Config, tmp_path: Path) -> None
     assert page.is_file()
 
 
-def test_a_full_disk_keeps_the_last_report(own_run: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    page = own_run / "report.html"
-    page.write_text("the last one")
-    with files_of_at_most(10_000), pytest.raises(CaptionerError, match=r"report.html: cannot write: File too"):
-        list(follow(own_run, page))
-    assert page.read_text() == "the last one"
-    assert not list(own_run.glob(".report*"))
-
-
 def test_a_run_without_a_checkpoint_has_a_page(tiny_run: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "history.jsonl"):
         (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
     page = LiveReport(tmp_path).render(is_running=True).decode()
     assert "Training curves" in page
     assert 'class="entry"' not in page
+    assert "training: step 8, epoch 2" in page
     with pytest.raises(CaptionerError, match=r"config.yaml: not found"):
         LiveReport(tmp_path / "none").render(is_running=True)
 
@@ -165,12 +158,9 @@ def test_only_the_shown_images_are_captioned(tiny_run: Path) -> None:
     assert features.read == set(evenly_spaced(range(10), FIXED))
 
 
-# --- following a run from another process
-
-
 def captioned(run: Path, images: Path | None = None) -> LiveReport:
-    report = LiveReport(run, images, threads=1)
-    report.load()
+    report = LiveReport(run, images)
+    report.use(open_corpus(open_run(run)), Span(8, 4))
     report.render(is_running=True)
     return report
 
@@ -202,9 +192,7 @@ def test_images_are_captioned_again_only_for_another_checkpoint(own_run: Path, m
     first = report.render(is_running=False)
     with monkeypatch.context() as counted:
         counted.setattr(live, "caption_fixed_images", lambda *_: pytest.fail("captioned again"))
-        counted.setattr(live, "build_corpus", lambda *_: pytest.fail("loaded again"))
         RunFolder(own_run).log({"kind": "step", "step": 99, "epoch": 9})
-        report.load()
         assert entries(report.render(is_running=False)) == entries(first)
     calls: list[object] = []
     monkeypatch.setattr(live, "caption_fixed_images", lambda *_: calls.append(1))
@@ -225,82 +213,48 @@ def test_a_damaged_checkpoint_keeps_the_captions_of_the_last_one(own_run: Path) 
     assert report.problem == ""
 
 
-def test_without_its_data_set_a_run_has_a_page(own_run: Path) -> None:
-    config = (own_run / "config.yaml").read_text()
-    moved = re.sub("source: scenes(.*)root: [^\n]*", r"source: prepared\1root: gone.h5", config, flags=re.DOTALL)
-    (own_run / "config.yaml").write_text(moved)
-    report = captioned(own_run)
-    assert "gone.h5" in report.problem
-    page = report.render(is_running=True)
-    assert entries(page) == []
-    assert "training: step 8, epoch 2" in page.decode()
-
-
 def test_photographs_are_read_from_the_given_folder_only(photo_run: Path) -> None:
     for images, count in ((None, 0), (photo_run.parent / "photos", 2)):
         assert captioned(photo_run, images).render(is_running=True).count(b"data:image/jpeg") == count
 
 
-def test_an_ended_run_is_written_once(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def state() -> list[object]:
-        files = sorted(own_run.rglob("*"))
-        return [os.stat(own_run).st_mtime_ns, *((file, file.stat().st_mtime_ns, file.read_bytes()) for file in files)]
-
-    monkeypatch.setattr(live, "GRACE", 0)
-    before, path = state(), tmp_path / "page.html"
-    recorded = (own_run / "history.jsonl").stat().st_mtime_ns / 1e9
-    assert list(follow(own_run, path)) == [(Kind.ENDED, "training is done", recorded)]
-    assert state() == before, "the folder is only read"
-    page = path.read_text()
-    assert 'http-equiv="refresh"' not in page
-    assert page.count('<li class="entry"') == FIXED
-
-
-def test_a_killed_run_has_no_path_of_the_machine_on_its_page(
-    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (own_run / "summary.json").unlink()
-    monkeypatch.setattr(run_watch, "QUIET", -1)
-    path = tmp_path / "page.html"
-    (state,) = follow(own_run, path)
-    assert isinstance(state, RunState)
-    assert state.text.endswith(f"continue with captioner train --resume {own_run}")
-    page = path.read_text()
-    assert "training was killed, or its process is not visible</p>" in page
-    assert str(own_run) not in page
+def test_the_remaining_time_follows_the_recorded_steps() -> None:
+    pace = Pace()
+    assert pace.remaining(100, 1000.0) is None
+    pace.observe(1000.0, 10)
+    assert (pace.remaining(100, 1000.0), pace.steps_per_second) == (None, None)
+    pace.observe(1005.0, 20)
+    assert (pace.remaining(100, 1005.0), pace.steps_per_second) == (40.0, 2.0)
+    assert pace.remaining(100, 1015.0) == 30.0, "it passes between records"
+    assert pace.remaining(100, 9999.0) == 0.0
+    pace.observe(1010.0, 20)  # a validation
+    assert pace.remaining(100, 1010.0) == 80.0, "with the pause"
+    pace.observe(1012.0, 24)
+    assert pace.steps_per_second == 2.0, "without the pause"
 
 
-@pytest.mark.parametrize("is_emptied", [False, True])
-def test_a_deleted_run_is_an_error(
-    is_emptied: bool, own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def delete(seconds: float) -> None:
-        shutil.rmtree(own_run)
-        if is_emptied:
-            own_run.mkdir()
-
-    (own_run / "summary.json").unlink()
-    for file in own_run.iterdir():
-        os.utime(file)
-    monkeypatch.setattr("time.sleep", delete)
-    with pytest.raises(CaptionerError, match="run: the run was moved or deleted"):
-        next(follow(own_run, tmp_path / "page.html"))
-    page = (tmp_path / "page.html").read_text()
-    assert "no longer followed" in page
-    assert 'http-equiv="refresh"' not in page
+def test_the_pace_of_long_ago_is_forgotten() -> None:
+    pace = Pace()
+    for step in range(WINDOW):
+        pace.observe(100.0 * step, step)
+    start = 100.0 * WINDOW
+    for step in range(WINDOW):
+        pace.observe(start + step, WINDOW + step)
+    assert pace.remaining(2 * WINDOW, start + WINDOW - 1) == 1.0
 
 
-def test_a_run_that_is_resumed_now_is_followed(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def resume(seconds: float) -> None:
-        if seconds == live.GRACE:
-            os.utime(own_run / "history.jsonl")
-            os.utime(own_run / "summary.json", (0, 0))
-        else:
-            raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"),
+        (86399, "23 h 59 min"), (90000, "1 d 1 h"), (8640000, "100 d 0 h"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
-    monkeypatch.setattr("time.sleep", resume)
-    with pytest.raises(KeyboardInterrupt):
-        next(follow(own_run, tmp_path / "page.html"))
-    page = (tmp_path / "page.html").read_text()
-    assert "no longer followed" in page
-    assert 'http-equiv="refresh"' not in page
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    noon = time.mktime((2026, 3, 5, 12, 7, 0, 0, 0, -1))
+    assert clock(noon, noon + 60) == "12:07"
+    assert clock(noon, noon + 86400) == "2026-03-05 12:07"
