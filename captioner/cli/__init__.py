@@ -24,8 +24,6 @@ from captioner.cli import output, processes
 from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError, library_of
 
 DEBUG = "--debug"
-COMPLETION = "_CAPTIONER_COMPLETE"
-"""The environment variable with which a shell asks for completions."""
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Train and caption": {
         "train": "Train a captioning model.",
@@ -119,8 +117,6 @@ def main(args: list[str] | None = None) -> None:
         # A character that the terminal's encoding lacks must not end the program.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if COMPLETION in os.environ:
-        importlib.import_module("captioner.cli.completion")  # registers the shells
     words, debug = _without_debug(sys.argv[1:] if args is None else args)
     with contextlib.nullcontext() if args is None else _restored():
         code = _run(words, debug)

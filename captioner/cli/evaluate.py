@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
-from captioner.cli.shared_options import PATH, data_option, ensemble_option, example_override_option, examples
+from captioner.cli.shared_options import (
+    PATH,
+    complete_run,
+    data_option,
+    ensemble_option,
+    example_override_option,
+    examples,
+)
 from captioner.errors import UsageError, printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
 from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.cli.shared_options import (
     PATH,
+    complete_run,
     data_option,
     ensemble_option,
     example_override_option,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 PAGES = (".html", ".htm")
 """Suffixes with which --attention writes a page."""
+WEIGHTS = ".jsonl"
+"""The suffix with which it writes the weights."""
 TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
@@ -89,26 +91,22 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
     "caption, log-probability, familiarity and keywords.",
 )  # fmt: skip
 @click.option(
-    "--coco", type=PATH, metavar="FILE",
-    help="Also write the first caption of each image to FILE in COCO's results format.",
-)  # fmt: skip
-@click.option(
-    "--attention", type=PATH, metavar="FILE|FOLDER",
-    help="Also write the attention maps of each image's first caption: with the pictures to one page FILE.html, or to "
-    "FOLDER, one JSON file per image. The model must have attention.",
+    "--attention", type=PATH, metavar="FILE",
+    help="Also write the attention maps of each image's first caption: with the pictures to a page FILE.html, or as "
+    "JSON lines to FILE.jsonl. The model must have attention.",
 )  # fmt: skip
 @images_option("--attention FILE.html with --split")
 @click.option(
     "--overwrite", is_flag=True,
-    help="Replace existing files of --write-sidecar, --write-xmp, --csv, --coco and --attention.",
+    help="Replace existing files of --write-sidecar, --write-xmp, --csv and --attention.",
 )  # fmt: skip
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
     number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, write_sidecar: str | None,
-    write_xmp: bool, table: Path | None, coco: Path | None, attention: Path | None, images: Path | None,
-    overwrite: bool, encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+    write_xmp: bool, table: Path | None, attention: Path | None, images: Path | None, overwrite: bool,
+    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -143,8 +141,10 @@ def sample(
              "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
             ((write_sidecar or write_xmp or encoder or encoder_option) and not photos,
              "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"),
-            (overwrite and not any((write_sidecar, write_xmp, table, coco, attention)),
-             "--overwrite needs --write-sidecar, --write-xmp, --csv, --coco or --attention"),
+            (overwrite and not any((write_sidecar, write_xmp, table, attention)),
+             "--overwrite needs --write-sidecar, --write-xmp, --csv or --attention"),
+            (attention is not None and attention.suffix.lower() not in (*PAGES, WEIGHTS),
+             f"--attention {attention}: expected a name that ends in {PAGES[0]} or {WEIGHTS}"),
             (images is not None and (not _is_page(attention) or photos or features is not None),
              "--images needs --attention FILE.html and the images of a split"),
             (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
@@ -158,7 +158,7 @@ def sample(
         sinks: list[CaptionSink] = []
         ranks.on_rank_0(
             lambda: sinks.extend(
-                _open_sinks(table, coco, write_sidecar, write_xmp, attention, overwrite, loaded.meta.encoder)
+                _open_sinks(table, write_sidecar, write_xmp, attention, overwrite, loaded.meta.encoder)
             )
         )
         page = _open_page(attention, overwrite)
@@ -196,7 +196,7 @@ def sample(
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
         output.warnings(captioner.warnings)
-        code, captioned = _print(captions, as_json, sinks, attention is not None and page is None)
+        code, captioned = _print(captions, as_json, sinks)
         if sinks and not captioned:
             raise DataError("no image was captioned; no file was written")
         for sink in sinks:
@@ -225,24 +225,20 @@ def _open_page(attention: Path | None, overwrite: bool) -> AttentionPage | None:
 
 
 def _open_sinks(
-    table: Path | None, coco: Path | None, write_sidecar: str | None, write_xmp: bool, attention: Path | None,
-    overwrite: bool, encoder: str,
+    table: Path | None, write_sidecar: str | None, write_xmp: bool, attention: Path | None, overwrite: bool,
+    encoder: str,
 ) -> Iterator[CaptionSink]:  # fmt: skip
     """Check and yield the files that captions are written to, apart from a page."""
-    from captioner.inference.output_files import AttentionFiles, CsvFile, TextSidecars, XmpSidecars
+    from captioner.inference.output_files import AttentionFile, CsvFile, TextSidecars, XmpSidecars
 
     if table is not None:
         yield CsvFile(table, overwrite)
-    if coco is not None:
-        from captioner.evaluation.caption_files import ResultsFile
-
-        yield ResultsFile(coco, overwrite)
     if write_sidecar is not None:
         yield TextSidecars(write_sidecar, overwrite)
     if write_xmp:
         yield XmpSidecars(overwrite)
     if attention is not None and not _is_page(attention):
-        yield AttentionFiles(attention, encoder, overwrite)
+        yield AttentionFile(attention, encoder, overwrite)
 
 
 def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) -> Iterator[Caption | DataError]:
@@ -254,10 +250,8 @@ def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) 
         yield caption
 
 
-def _print(
-    captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink], names_files: bool
-) -> tuple[int, int]:
-    """Write captions to the sinks and print them, with `names_files` also the files of their attention.
+def _print(captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink]) -> tuple[int, int]:
+    """Write captions to the sinks and print them.
 
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
@@ -270,16 +264,14 @@ def _print(
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
         unfamiliar += caption.is_unfamiliar
-        file: Path | None = None
         for sink in sinks:
             try:
-                file = sink.write(caption)
+                sink.write(caption)
             except CaptionerError as error:
                 output.problem(error)
                 code = 1
-        more = {"attention": file and {"weights": str(file)}} if names_files else {}
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
-            _print_caption(caption, as_json, more)
+            _print_caption(caption, as_json)
     if empty:
         from captioner.inference.decoder import ENDS_EARLY
 
@@ -293,11 +285,11 @@ def _print(
     return code, captioned
 
 
-def _print_caption(caption: Caption, as_json: bool, more: dict[str, Any]) -> None:
+def _print_caption(caption: Caption, as_json: bool) -> None:
     if as_json:
         from captioner.inference.caption import to_record
 
-        output.record(to_record(caption) | more)
+        output.record(to_record(caption))
         return
     mark = ("unfamiliar",) if caption.is_unfamiliar else ()
     output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true], *mark)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from captioner.cli import output
-from captioner.cli.completion import complete_override, complete_run
 from captioner.config.option_table import PREPARE_OPTIONS, Option, build
 from captioner.config.options import Prepare
 from captioner.errors import UsageError
@@ -33,6 +33,16 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  captioner {command}" for command in commands)
 
 
+def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete run folders and installed models in a shell; if there are none, let the shell complete files."""
+    from captioner.inference.find_checkpoint import RUNS, installed_names, runs_in
+
+    folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
+    runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]
+    names = [name for name in (*runs, *installed_names()) if name.startswith(incomplete)]
+    return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
+
+
 # An unreadable file is reported when it is read, so that the other photographs are captioned.
 PATH = PathType(path_type=Path, readable=False)
 run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
@@ -51,9 +61,7 @@ def _overrides(*names: str, used_by: str = "", help: str) -> Callable[[Command],
             check_used(overrides, used_by or context.command_path.partition(" ")[2])
         return overrides
 
-    return click.option(
-        *names, multiple=True, metavar="KEY=VALUE", callback=check, shell_complete=complete_override, help=help
-    )
+    return click.option(*names, multiple=True, metavar="KEY=VALUE", callback=check, help=help)
 
 
 def example_override_option(example: str) -> Callable[[Command], Command]:

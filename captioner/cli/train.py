@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.completion import complete_run
 from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.cli.shared_options import (
     PATH,
+    complete_run,
     config_options,
     examples,
     images_option,

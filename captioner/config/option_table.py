@@ -1,4 +1,4 @@
-"""The table of options, derived from the dataclasses in `config.options`, and as JSON Schema."""
+"""The table of options, derived from the dataclasses in `config.options`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,11 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from captioner.config.options import Config, Prepare
 
-BOUNDS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
-    ">": (operator.gt, "exclusiveMinimum"),
-    ">=": (operator.ge, "minimum"),
-    "<": (operator.lt, "exclusiveMaximum"),
-    "<=": (operator.le, "maximum"),
-}
-"""The comparison of each sign, and its name in JSON Schema."""
+BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le
+}  # fmt: skip
+"""The comparison of each sign."""
 NOUNS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a name", Path: "a path"}
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
-TYPES: Mapping[type, Mapping[str, Any]] = {
-    bool: {"type": "boolean"},
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    str: {"type": "string", "minLength": 1},
-    Path: {"type": "string", "minLength": 1},
-}
-"""Types as JSON Schema."""
 
 
 class Bound(NamedTuple):
@@ -56,7 +44,7 @@ class Option:
         """Return whether a value of the right type is within the bounds and one of the choices."""
         if value is None:
             return self.nullable
-        in_bounds = all(BOUNDS[bound.sign][0](value, bound.limit) for bound in self.bounds)
+        in_bounds = all(BOUNDS[bound.sign](value, bound.limit) for bound in self.bounds)
         return in_bounds and (not self.choices or value in self.choices)
 
     def expected(self) -> str:
@@ -115,30 +103,3 @@ OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 """The options of a config by path."""
 PREPARE_OPTIONS: dict[str, Option] = {option.path: option for option in options(Prepare)}
 """The options of `captioner prepare` by name."""
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a config file.
-
-    It contains the types, choices and bounds of the options; only the loader checks constraints between options.
-    """
-    # null: every option below the section is commented out
-    schemas: dict[str, dict[str, Any]] = {
-        path: {"description": doc, "type": ["object", "null"], "additionalProperties": False, "properties": {}}
-        for path, doc in {"": str(Config.__doc__), **sections()}.items()
-    }
-    root = schemas[""]
-    for path, schema in [*schemas.items(), *((path, _option(option)) for path, option in OPTIONS.items())]:
-        section, _, name = path.rpartition(".")
-        if path:
-            schemas[section]["properties"][name] = schema
-    return {"$schema": DRAFT, "title": "Config file of captioner", **root}
-
-
-def _option(option: Option) -> dict[str, Any]:
-    """Return the schema of one option: type or choices, bounds, description and default."""
-    values = {"enum": list(option.choices)} if option.choices else dict(TYPES[option.kind])
-    if option.nullable:
-        values = {"enum": [*values["enum"], None]} if option.choices else {**values, "type": [values["type"], "null"]}
-    limits = {BOUNDS[bound.sign][1]: option.kind(bound.limit) for bound in option.bounds}
-    return {"description": f"{option.doc}; {option.expected()}", **values, **limits, "default": option.default}

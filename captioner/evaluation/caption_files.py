@@ -18,7 +18,6 @@ from captioner.data.readers.tables import table_rows
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
-from captioner.inference.caption import Caption
 from captioner.inference.output_files import unescape_cell
 from captioner.storage.atomic import write_file
 from captioner.storage.files import check_output, format_of, read_bytes, read_start
@@ -52,27 +51,6 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 def check_results_output(path: Path, overwrite: bool) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
     check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["))
-
-
-class ResultsFile:
-    """A results file of captions, one per image; a photograph may be given twice.
-
-    Raises: as `check_results_output`.
-    """
-
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        check_results_output(path, overwrite)
-        self.path, self.overwrite = path, overwrite
-        self._captions: dict[str, str] = {}
-
-    def write(self, caption: Caption) -> None:
-        """Add a caption."""
-        self._captions[caption.image] = caption.text
-
-    def finish(self) -> tuple[str, str]:
-        """Write the file; nothing is to be reported. Raises: as `write_results`."""
-        write_results(self.path, [*self._captions], [*self._captions.values()], self.overwrite)
-        return "", ""
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:

@@ -1,21 +1,17 @@
-"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt or photo.jpg.xmp), and attention
-weights in a folder.
-"""
+"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt, photo.jpg.xmp), and attention."""
 
 from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import io
-import json
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol
 from xml.sax.saxutils import escape
 
@@ -23,18 +19,11 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.images.structure import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.storage.files import caseless, check_output, read_start, read_text
+from captioner.storage.files import check_output, read_start
 from captioner.storage.strict_json import to_json
 
 SEPARATORS = frozenset("/\\:")
 """Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""
-MAX_STEM = 150
-"""The longest name of an image that names its file, in bytes: file systems allow 255, with a digest and a suffix."""
-ATTENTION_SUFFIX = ".attention.json"
-UNSAFE = frozenset('/\\:*?"<>|')
-RESERVED = frozenset(("con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(10))))
-"""Names of devices on Windows, with any suffix."""
-
 COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,
     "caption": lambda caption: caption.text,
@@ -64,6 +53,8 @@ _OF_CAPTIONER = re.compile(
 )
 """A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_XMP = 1 << 16
+_RECORD = b'{"image": '
+"""The start of a file of attention weights."""
 _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
 FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
@@ -74,11 +65,8 @@ KEPT = "already, not replaced; --overwrite replaces existing files"
 class CaptionSink(Protocol):
     """Files that captions are written to."""
 
-    def write(self, caption: Caption) -> Path | None:
-        """Write a caption; return the file with its attention, if there is one.
-
-        Raises: CaptionerError when it cannot be written; others may follow.
-        """
+    def write(self, caption: Caption) -> None:
+        """Write a caption. Raises: CaptionerError when it cannot be written; others may follow."""
 
     def finish(self) -> tuple[str, str]:
         """Complete the files; return which existing files were kept, and what was written, if that is to be reported.
@@ -136,6 +124,10 @@ def _is_table(path: str | os.PathLike[str]) -> bool:
     return start == b"" or (start is not None and _HEADER.match(start) is not None)
 
 
+def _has_weights(path: str | os.PathLike[str]) -> bool:
+    return read_start(path, len(_RECORD)) in (b"", _RECORD)
+
+
 def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
     """Return an XMP packet with a caption (dc:description) and keywords (dc:subject), without control characters.
 
@@ -189,7 +181,9 @@ class Sidecars(ABC):
             raise CaptionerError(f"{path}: {owner} and {photo} have the same sidecar; rename one of the photographs")
         if path.parent in self._failed:
             return
-        _remove_stale(path, self._stale)
+        for stale in self._stale(path.parent).pop(temporary_stem(path), ()):
+            with suppress(OSError):
+                stale.unlink()
         if os.path.lexists(path):
             foreign = not self.is_replaceable(path)
             if foreign or not self.overwrite:
@@ -248,86 +242,28 @@ class XmpSidecars(Sidecars):
         return _OF_CAPTIONER.fullmatch(read_start(path, MAX_XMP) or b"") is not None
 
 
-class AttentionFiles:
-    """Writes the attention maps of captions to a folder, which is created; existing files are kept unless `overwrite`.
+class AttentionFile:
+    """The attention weights of captions as JSON lines, one per image; a photograph may be given twice.
 
     `encoder` is the identity of the encoder whose regions they are.
 
-    Raises: UsageError if the folder is a file.
+    Raises: UsageError when the file cannot be written, or the one to replace contains something else.
     """
 
-    def __init__(self, folder: Path, encoder: str, overwrite: bool = False) -> None:
-        if os.path.lexists(folder) and not os.path.isdir(folder):
-            raise UsageError(f"{folder}: expected a folder for attention maps, got a file; name another folder")
-        self.folder, self.encoder, self.overwrite = folder, encoder, overwrite
-        self.kept = 0
-        """The number of captions whose files existed and were kept."""
-        self._failed = False
-        self.files: dict[str, Path] = {}
-        """The files that were written, by image."""
-        self._names: dict[str, str] = {}
-        self._stale = cache(stale_temporary_files)
+    def __init__(self, path: Path, encoder: str, overwrite: bool = False) -> None:
+        check_output(path, overwrite, "attention weights", _has_weights)
+        self.path, self.encoder = path, encoder
+        self._lines: dict[str, str] = {}
 
-    def write(self, caption: Caption) -> Path | None:
-        """Write the file of a caption with attention; None if it was kept, or after a failure.
-
-        Raises: CaptionerError for the first file that cannot be written; later files are not tried.
-        """
+    def write(self, caption: Caption) -> None:
+        """Add a caption with attention."""
         assert caption.attention is not None
-        if self._failed:
-            return None
-        if caption.image in self.files:  # a photograph may be given twice
-            return self.files[caption.image]
-        file = self.folder / f"{self._stem(caption.image)}{ATTENTION_SUFFIX}"
-        _remove_stale(file, self._stale)
-        if not self.overwrite and os.path.lexists(file):
-            self.kept += 1
-            return None
-        try:
-            with writing(file):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                weights = caption.attention.record()
-                record = {"image": caption.image, "caption": caption.text, "words": weights.pop("words")}
-                write_atomically(file, f"{to_json(record | {'encoder': self.encoder} | weights)}\n".encode())
-        except CaptionerError as error:
-            self._failed = True
-            raise CaptionerError(f"{error}; no further attention maps are written") from error
-        self.files[caption.image] = file
-        return file
+        weights = caption.attention.record()
+        record = {"image": caption.image, "caption": caption.text, "words": weights.pop("words")}
+        self._lines[caption.image] = f"{to_json(record | {'encoder': self.encoder} | weights)}\n"
 
     def finish(self) -> tuple[str, str]:
-        """Return how many existing files were kept, and how many were written."""
-        kept = f"attention maps of {self.kept:,} image{'s' * (self.kept > 1)} exist {KEPT}" if self.kept else ""
-        number = len(self.files)
-        written = f"{self.folder}: attention maps of {number:,} image{'s' * (number > 1)} written" if number else ""
-        return kept, written
-
-    def _stem(self, image: str) -> str:
-        """Return a file name for an image: its name, with a digest if that is unsafe or belongs to another image."""
-        name = PurePath(image).name
-        if is_photo_suffix(PurePath(name).suffix):
-            name = PurePath(name).stem
-        stem = "".join("_" if c in UNSAFE or not c.isprintable() else c for c in name).strip(". ")
-        stem = stem.encode()[:MAX_STEM].decode(errors="ignore")
-        is_safe = stem == name and stem.partition(".")[0].casefold() not in RESERVED
-        digest = hashlib.sha256(image.encode("utf-8", "surrogateescape")).hexdigest()
-        for candidate in (*([stem] if is_safe else []), *(f"{stem}-{digest[:length]}" for length in (8, 64))):
-            key = caseless(candidate)
-            if self._names.setdefault(key, self._image_of(candidate) or image) == image:
-                break
-        return candidate
-
-    def _image_of(self, stem: str) -> str | None:
-        """Return the image that existing files of this name belong to; None if unknown."""
-        try:
-            record = json.loads(read_text(self.folder / f"{stem}{ATTENTION_SUFFIX}"))
-        except (CaptionerError, ValueError, RecursionError):
-            return None
-        return record["image"] if isinstance(record, dict) and isinstance(record.get("image"), str) else None
-
-
-def _remove_stale(file: Path, list_stale: Callable[[Path], dict[str, list[Path]]]) -> None:
-    """Remove the temporary files of a file that killed processes left behind, with a list of those of its folder."""
-    for stale in list_stale(file.parent).pop(temporary_stem(file), ()):
-        with suppress(OSError):
-            stale.unlink()
+        """Write the file; return the number of images. Raises: CaptionerError."""
+        write_file(self.path, "".join(self._lines.values()).encode())
+        number = len(self._lines)
+        return "", f"{self.path}: attention maps of {number:,} image{'s' * (number != 1)} written"

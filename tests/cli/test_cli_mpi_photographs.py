@@ -1,6 +1,5 @@
 """captioner prepare --mpi and sample --mpi: ranks share photographs, and the output is that of one process."""
 
-import json
 import re
 import shutil
 import signal
@@ -243,9 +242,9 @@ def test_captions_are_those_of_one_process(what: str, photo_run: Path) -> None:
 
 def test_files_are_those_of_one_process(attention_run: Path) -> None:
     """The warning for a model of generated scenes is printed once."""
-    words = "sample", attention_run, "photos", "--json", "-o", "threads=1", "--attention", "maps", "--coco", "all.json"
-    words = *words, "--write-sidecar", ".txt"
-    expected, files = alone(*words), ("maps", "all.json", "photos")
+    words = "sample", attention_run, "photos", "--json", "-o", "threads=1", "--write-sidecar", ".txt"
+    words = *words, "--attention", "maps.jsonl", "--csv", "all.csv"
+    expected, files = alone(*words), ("maps.jsonl", "all.csv", "photos")
     for name in files:
         Path(name).rename(f"alone-{name}")
     shutil.copytree("alone-photos", "photos", ignore=shutil.ignore_patterns("*.txt"))
@@ -257,7 +256,7 @@ def test_files_are_those_of_one_process(attention_run: Path) -> None:
         assert [path.name for path in made] == [path.name for path in others]
         pairs = zip([Path(name), *made], [Path(f"alone-{name}"), *others], strict=True)
         assert all(made.is_dir() or made.read_bytes() == other.read_bytes() for made, other in pairs)
-    assert len(json.loads(Path("all.json").read_text())) == COUNT
+    assert len(Path("maps.jsonl").read_text().splitlines()) == COUNT
 
 
 @pytest.mark.parametrize(("words", "difference"), [("-o threads=2", "threads"), ("--n-best 3", "decoding options")])

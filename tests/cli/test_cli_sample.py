@@ -1,5 +1,6 @@
 """captioner sample: captions of splits and features, as text, JSON lines and files, and by several runs."""
 
+import csv
 import json
 import os
 import shutil
@@ -78,9 +79,9 @@ def test_captions_of_unfamiliar_images_are_marked(
     assert alone == "the image is unlike the training images; its caption is probably wrong (decode.unfamiliar_below)\n"
     files = []
     for threshold in (0, 10):  # the mark is in no file, and can be switched off
-        files.append(tmp_path / f"{threshold}.json")
+        files.append(tmp_path / f"{threshold}.csv")
         below = f"decode.unfamiliar_below={threshold}"
-        done = cli("sample", familiar_run, "--split", "val", "--coco", files[-1], "-o", below)
+        done = cli("sample", familiar_run, "--split", "val", "--csv", files[-1], "-o", below)
         assert [line.endswith("\tunfamiliar") for line in done.out.splitlines() if line[0] != "\t"] == (
             [False] * 5 + [threshold > 0] * 3
         )
@@ -197,27 +198,20 @@ def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, t
     assert all(reference.encode() in texts for record in records for reference in record["references"])
 
 
-def test_coco_results(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    shutil.move("new/071.png", "new/COCO_val2014_000000000071.png")
+def test_a_table_has_each_readable_photograph_once(
+    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
+) -> None:
     Path("new/072.png").write_bytes(b"no photograph")
-    done = cli("sample", photo_run, "new", "--coco", "results.json", "--write-sidecar", ".txt")
-    assert done.code == 1, "results are written for the readable photographs"
-    expected = [
-        (image if "071" not in image else 71, text) for image, text in new_captions.items() if "072" not in image
-    ]
-    results = json.loads(Path("results.json").read_text())
-    assert sorted(((entry["image_id"], entry["caption"]) for entry in results), key=str) == sorted(expected, key=str)
-    kept = cli("sample", photo_run, "new", "--coco", "results.json")
-    assert kept == (
-        2, "", "captioner: results.json: exists already; name another file, or replace it with --overwrite\n"
+    names = ("new", "./new/070.png", "--csv", "table.csv", "--write-sidecar", ".txt")
+    done = cli("sample", photo_run, *names)
+    assert done.code == 1, "the table is written for the readable photographs"
+    with open("table.csv", encoding="utf-8-sig", newline="") as file:
+        rows = {row["image"]: row["caption"] for row in csv.DictReader(file)}
+    assert rows == {image: text for image, text in new_captions.items() if "072" not in image}
+    assert cli("sample", photo_run, *names) == (
+        2, "", "captioner: table.csv: exists already; name another file, or replace it with --overwrite\n"
     )  # fmt: skip
-    twice = cli(
-        "sample", photo_run, "new/070.png", "./new/070.png", "--coco", "results.json", "--overwrite"
-    ).succeeded()
-    assert len(twice.out.splitlines()) == 2
-    assert json.loads(Path("results.json").read_text()) == [
-        {"image_id": "new/070.png", "caption": new_captions["new/070.png"]}
-    ]
+    assert cli("sample", photo_run, *names, "--overwrite").code == 1
 
 
 def test_a_table_is_written_beside_the_text_and_scored(
@@ -236,18 +230,6 @@ def test_a_table_is_written_beside_the_text_and_scored(
     assert scores["others"]["table.csv"]["cider_d"] == scores["cider_d"]
 
 
-def test_coco_results_need_unique_image_ids(
-    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
-) -> None:
-    names = [f"new/{number}_000000000007.png" for number in (1, 2)]
-    for name in names:
-        shutil.copy("new/070.png", name)
-    done = cli("sample", photo_run, *names, "--coco", "results.json")
-    assert (done.code, len(done.out.splitlines())) == (1, 2)
-    assert done.err == "captioner: results.json: expected unique image ids, got 7 twice\n"
-    assert not Path("results.json").exists()
-
-
 def test_an_interruption_leaves_no_partial_results(
     cli: Callable[..., Any], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +238,7 @@ def test_an_interruption_leaves_no_partial_results(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", interrupted)
-    assert cli("sample", tiny_run, "--coco", tmp_path / "results.json", "--csv", tmp_path / "table.csv").code == 130
+    assert cli("sample", tiny_run, "--csv", tmp_path / "table.csv").code == 130
     assert os.listdir(tmp_path) == []
 
 

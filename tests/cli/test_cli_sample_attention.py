@@ -1,4 +1,4 @@
-"""captioner sample --attention: JSON files or one page, of splits, photographs and ensembles."""
+"""captioner sample --attention: JSON lines or a page, of splits, photographs and ensembles."""
 
 import base64
 import dataclasses
@@ -27,18 +27,16 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def records(folder: str = "maps") -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+def records(file: str = "maps.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(file).read_text().splitlines()]
 
 
 @pytest.mark.smoke
 def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run: Path) -> None:
     plain = cli("sample", attention_run, "-n", 3, *SHORT)
-    done = cli("sample", attention_run, "-n", 3, "--attention", "new/maps", *SHORT)
-    assert done == (0, plain.out, "new/maps: attention maps of 3 images written\n")
-    names = [f"val-{number:05}" for number in range(3)]
-    assert sorted(os.listdir("new/maps")) == [f"{name}.attention.json" for name in names]
-    for name, record in zip(names, records("new/maps"), strict=True):
+    done = cli("sample", attention_run, "-n", 3, "--attention", "maps.jsonl", *SHORT)
+    assert done == (0, plain.out, "maps.jsonl: attention maps of 3 images written\n")
+    for name, record in zip([f"val-{number:05}" for number in range(3)], records(), strict=True):
         assert (record["image"], record["encoder"], record["grid"]) == (name, "scenes-1", [3, 3])
         assert record["caption"].split() == record["words"]
         weights = np.array(record["weights"])
@@ -46,69 +44,43 @@ def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run:
         np.testing.assert_allclose(weights.sum(axis=(1, 2)) + record["sentinel"], 1, atol=1e-5)
 
 
-def test_json_lines_name_the_files_of_the_first_candidates(cli: Callable[..., Any], attention_run: Path) -> None:
+def test_the_maps_are_those_of_the_first_candidates(cli: Callable[..., Any], attention_run: Path) -> None:
     command = ("sample", attention_run, "-n", 2, "--n-best", 3, "--json", *SHORT)
-    plain = [json.loads(line) for line in cli(*command).out.splitlines()]
-    lines = [json.loads(line) for line in cli(*command, "--attention", "maps").out.splitlines()]
-    for number, (before, line) in enumerate(zip(plain, lines, strict=True)):
-        assert line.pop("attention") == {"weights": f"maps/val-{number:05}.attention.json"}
-        assert line == before
-    assert [record["caption"] for record in records()] == [line["candidates"][0]["caption"] for line in lines]
-
-
-def test_existing_files_are_replaced_with_overwrite(cli: Callable[..., Any], attention_run: Path) -> None:
-    Path("maps").mkdir()
-    Path("maps/val-00001.attention.json").write_text("precious")
-    command = ("sample", attention_run, "-n", 2, "--json", "--attention", "maps", *SHORT)
-    kept = "exist already, not replaced; --overwrite replaces existing files\n"
-    for count, more in ((1, "maps: attention maps of 1 image written\n"), (2, "")):
-        done = cli(*command)
-        message = f"captioner: attention maps of {count} image{'s' * (count > 1)} {kept}{more}"
-        assert (done.code, done.err) == (0, message)
-        assert Path("maps/val-00001.attention.json").read_text() == "precious"
-    assert [json.loads(line)["attention"] for line in done.out.splitlines()] == [None, None]
-    again = cli(*command, "--overwrite")
-    assert (again.code, again.err) == (0, "maps: attention maps of 2 images written\n")
-    assert len(records()) == 2
+    plain = cli(*command).out
+    assert cli(*command, "--attention", "maps.jsonl").out == plain
+    first = [json.loads(line)["candidates"][0]["caption"] for line in plain.splitlines()]
+    assert [record["caption"] for record in records()] == first
 
 
 def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny_run: Path) -> None:
-    for folder, runs in (("one", [attention_run]), ("two", ["--ensemble", attention_run, attention_run])):
-        assert cli("sample", *runs, "-n", 1, "--attention", folder, *SHORT).code == 0
-    (alone,), (both,) = records("one"), records("two")
+    for file, runs in (("one.jsonl", [attention_run]), ("two.jsonl", ["--ensemble", attention_run, attention_run])):
+        assert cli("sample", *runs, "-n", 1, "--attention", file, *SHORT).code == 0
+    (alone,), (both,) = records("one.jsonl"), records("two.jsonl")
     for key in ("weights", "sentinel"):
         np.testing.assert_allclose(alone.pop(key), both.pop(key), atol=1e-6)
     assert alone == both
-    cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed").failed(
+    cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed.html").failed(
         1, "attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
     )
-    assert not Path("mixed").exists()
+    assert not Path("mixed.html").exists()
 
 
-def test_a_failed_write_is_reported_once(
-    cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]
+@pytest.mark.parametrize("file", ["a.html", "a.jsonl"])
+def test_a_failed_write_is_an_error_after_the_captions(
+    file: str, cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]
 ) -> None:
-    """All captions are printed, and the exit code is 1."""
     plain = cli("sample", attention_run, *SHORT)
-    failed = "maps/val-00000.attention.json: cannot write: {}; no further attention maps are written\n"
-    with files_of_at_most(2000):
-        done = cli("sample", attention_run, "--attention", "a.html", *SHORT)
-        assert done == (1, plain.out, "captioner: a.html: cannot write: File too large\n")
     with files_of_at_most(100):
-        done = cli("sample", attention_run, "--attention", "maps", *SHORT)
-        assert done == (1, plain.out, f"captioner: {failed.format('File too large')}")
-    Path("file").touch()
-    inside = cli("sample", attention_run, "--json", "--attention", "file/maps", *SHORT)
-    assert (inside.code, inside.err) == (1, f"captioner: file/{failed.format('Not a directory')}")
-    assert {json.loads(line)["attention"] for line in inside.out.splitlines()} == {None}
+        done = cli("sample", attention_run, "--attention", file, *SHORT)
+    assert done == (1, plain.out, f"captioner: {file}: cannot write: File too large\n")
 
 
 def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..., Any], attention_run: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = shell("sample", attention_run, "--attention", "maps", *SHORT, stdout=write)
+    done = shell("sample", attention_run, "--attention", "maps.jsonl", *SHORT, stdout=write)
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, "maps: attention maps of 10 images written\n")
+    assert (done.returncode, done.stderr) == (0, "maps.jsonl: attention maps of 10 images written\n")
     assert len(records()) == 10
 
 
@@ -162,18 +134,18 @@ def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeyp
         assert ("2 of 4 images. log p is" in Path("a.html").read_text()) == (number == 4)
 
 
-def test_photographs_have_a_page_or_files(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
+def test_photographs_have_a_page_or_lines(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
     names = ("cats", "dogs", "cats/a.png")
     done = cli("sample", attention_run, *names, "no.png", "--attention", "a.html", *SHORT)
     assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
     assert done.err.endswith("a.html: attention maps of 3 images written\n")
     assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
-    done = cli("sample", attention_run, *names, "--attention", "maps", *SHORT)
-    assert (done.code, done.err.splitlines()[-1]) == (0, "maps: attention maps of 2 images written")
+    done = cli("sample", attention_run, *names, "--attention", "maps.jsonl", *SHORT)
+    assert (done.code, done.err.splitlines()[-1]) == (0, "maps.jsonl: attention maps of 2 images written")
     assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
 
 
-@pytest.mark.parametrize("option", ["--attention=a.html", "--attention=maps", "--coco=captions.json"])
+@pytest.mark.parametrize("option", ["--attention=a.html", "--attention=maps.jsonl", "--csv=captions.csv"])
 def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., Any], attention_run: Path) -> None:
     done = cli("sample", attention_run, "no.png", option)
     assert (done.code, done.err.splitlines()[1:]) == (1, ["captioner: no image was captioned; no file was written"])
@@ -225,5 +197,5 @@ def test_a_page_of_generated_scenes_needs_no_encoder(shell: Callable[..., Any], 
 
 def test_attention_of_generated_scenes_as_json_needs_no_pillow(shell: Callable[..., Any], attention_run: Path) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    done = shell("sample", attention_run, "-n", 2, "--attention", "maps", code=code)
-    assert (done.returncode, done.stderr) == (0, "maps: attention maps of 2 images written\n")
+    done = shell("sample", attention_run, "-n", 2, "--attention", "maps.jsonl", code=code)
+    assert (done.returncode, done.stderr) == (0, "maps.jsonl: attention maps of 2 images written\n")

@@ -57,7 +57,7 @@ CONFIG = {
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
 NEED_PHOTOGRAPHS = "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"
-OVERWRITE = "--overwrite needs --write-sidecar, --write-xmp, --csv, --coco or --attention"
+OVERWRITE = "--overwrite needs --write-sidecar, --write-xmp, --csv or --attention"
 IMAGES = "--images needs --attention FILE.html and the images of a split"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
@@ -85,13 +85,13 @@ USAGE = CONFIG | {
     "sample run a.png --write-sidecar .PNG": "--write-sidecar .PNG: expected a suffix such as .txt",
     "sample run a.png --csv no/table.csv": "no/table.csv: folder not found: no",
     "sample run a.png --csv empty": "empty: expected the name of a file, got a folder",
-    "sample run a.png --coco no/results.json": "no/results.json: folder not found: no",
+    "sample run --attention maps": "--attention maps: expected a name that ends in .html or .jsonl",
     "sample run a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner "
     "sample --help",
     "sample run --overwrite": OVERWRITE,
     "sample run new/070.png --overwrite": OVERWRITE,
     "sample run --images .": IMAGES,
-    "sample run --attention maps --images .": IMAGES,
+    "sample run --attention maps.jsonl --images .": IMAGES,
     "sample run a.png --attention a.html --images .": IMAGES,
     "sample run --attention file": "file: expected a folder for attention maps, got a file; name another folder",
     "sample run --attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",

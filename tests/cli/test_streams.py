@@ -126,11 +126,11 @@ def test_all_captions_are_saved_after_the_pipe_was_closed(shell: Callable[..., A
         "from captioner.cli import main, output\n"
         "def closed(*cells): raise BrokenPipeError\n"  # as if the output were larger than the buffer
         "output.result = closed\n"
-        "main(['sample', 'run', '--coco', 'captions.json'])"
+        "main(['sample', 'run', '--csv', 'captions.csv'])"
     )
     done = shell(code=code, stdout=closed_pipe)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(json.loads(Path("captions.json").read_text())) == 10
+    assert len(Path("captions.csv").read_text().splitlines()) == 11
 
 
 def test_a_failed_check_has_exit_code_1_after_the_pipe_was_closed(

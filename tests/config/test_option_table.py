@@ -1,25 +1,15 @@
-"""The table of options is complete, and its JSON Schema accepts what the loader accepts for each option."""
+"""The table of options is complete."""
 
 import dataclasses
-import json
-import re
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import jsonschema
 import pytest
-import yaml
-from config_texts import configs
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
-from captioner.config.option_table import DRAFT, NOUNS, OPTIONS, Option, build, json_schema, options, sections
+from captioner.config.option_table import NOUNS, OPTIONS, Option, build, options, sections
 from captioner.config.options import Config, Prepare
-from captioner.config.yaml_io import dump, parse
-from captioner.errors import ConfigError
-from captioner.storage.strict_json import to_json
 
 
 @pytest.mark.parametrize("option", [*options(), *options(Prepare)], ids=lambda option: option.path)
@@ -97,97 +87,3 @@ def test_constraints_name_options_and_hold_for_the_defaults() -> None:
 def test_a_config_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
-
-
-SCHEMA = json.loads(to_json(json_schema()))
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert values by path to nested sections, as in a file."""
-    root: dict[str, Any] = {}
-    for path, value in values.items():
-        *parents, name = path.split(".")
-        section = root
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[name] = str(value) if isinstance(value, Path) else value
-    return root
-
-
-def loads(document: Any) -> bool:
-    """Return whether the loader accepts a document; JSON is YAML."""
-    try:
-        parse(json.dumps(document), "file")
-    except ConfigError:
-        return False
-    return True
-
-
-def test_the_schema_is_valid_and_has_every_option() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert SCHEMA["$schema"] == DRAFT
-    for path, option in OPTIONS.items():
-        schema = SCHEMA
-        for name in path.split("."):
-            assert schema["additionalProperties"] is False
-            schema = schema["properties"][name]
-        assert schema["description"].startswith(option.doc)
-        assert schema["default"] == option.default
-    assert {path.partition(".")[0] for path in sections()} < SCHEMA["properties"].keys()
-
-
-@settings(max_examples=100, deadline=None)
-@given(configs())
-def test_what_the_loader_accepts_is_valid(config: Config) -> None:
-    VALIDATOR.validate(yaml.safe_load(dump(config)))
-
-
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_shipped_configs_validate(file: Path) -> None:
-    text = re.sub(r"(?<=\d)e-", ".0e-", file.read_text())  # PyYAML reads YAML 1.1
-    VALIDATOR.validate(yaml.safe_load(text))
-
-
-def mistakes(option: Option) -> st.SearchStrategy[Any]:
-    """Values that are wrong for an option."""
-    wrong: list[Any] = [[1], {"a": 1}]
-    wrong += {bool: [1, "true"], int: [True, "many", 2.5], float: [True, "many"]}.get(option.kind, [""])
-    wrong += [bound.limit - 1 if bound.sign[0] == ">" else bound.limit + 1 for bound in option.bounds]
-    wrong += [bound.limit for bound in option.bounds if not bound.sign.endswith("=")]
-    wrong += ["gru2"] if option.choices else []
-    wrong += [] if option.nullable else [None]
-    return st.sampled_from(wrong)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_a_mistake_is_refused_by_both(data: st.DataObject) -> None:
-    path = data.draw(st.sampled_from(sorted(OPTIONS)))
-    document = nested({path: data.draw(mistakes(OPTIONS[path]))})
-    assert not loads(document)
-    assert not VALIDATOR.is_valid(document)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.sampled_from(["", *sections()]), st.sampled_from(["hidden", "lr", "cell2"]), st.sampled_from([1, None, {}]))
-def test_an_unknown_name_is_refused_by_both(section: str, name: str, value: Any) -> None:
-    document = nested({f"{section}.{name}" if section else name: value})
-    assert not loads(document)
-    assert not VALIDATOR.is_valid(document)
-
-
-def test_documents_that_both_accept_or_refuse() -> None:
-    for document in (None, {}, {"train": None}, {"data": {"scenes": None}}, nested({"model.decoder": "rnn"})):
-        assert loads(document)
-        VALIDATOR.validate(document)
-    for document in ([], "lstm", {"train": []}, {"model": "lstm"}):
-        assert not loads(document)
-        assert not VALIDATOR.is_valid(document)
-
-
-def test_only_the_loader_checks_constraints_between_options() -> None:
-    document = nested({"train.lr_decay": 0.5, "decode.min_length": 40})
-    VALIDATOR.validate(document)
-    assert not loads(document)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.errors import CaptionerError, UsageError, printable
+from captioner.errors import CaptionerError, UsageError
 from captioner.images import structure
 from captioner.inference.caption import Attention, Caption
 from captioner.inference.output_files import (
-    AttentionFiles,
+    AttentionFile,
     CsvFile,
     Sidecars,
     TextSidecars,
@@ -267,106 +267,31 @@ def attended_caption(image: object, words: str = "a red cross") -> Caption:
     return Caption(str(image), words, -1.0, [], None, [], Attention(words.split(), weights, (2, 3)))
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-def test_the_json_file_has_the_weights_as_grids(tmp_path: Path) -> None:
-    caption = attended_caption("val-00000")
-    file = AttentionFiles(tmp_path / "new" / "maps", "scenes-1").write(caption)
-    assert file == tmp_path / "new/maps/val-00000.attention.json"
-    record = json.loads(file.read_text())
+def test_the_lines_have_the_weights_as_grids(tmp_path: Path) -> None:
+    caption, path = attended_caption("val-00000"), tmp_path / "weights.jsonl"
+    file = AttentionFile(path, "scenes-1")
+    for image in (caption, attended_caption("b", ""), caption):  # a photograph may be given twice
+        file.write(image)
+    assert file.finish() == ("", f"{path}: attention maps of 2 images written")
+    record, empty = map(json.loads, path.read_text().splitlines())
     weights, sentinel = np.array(record.pop("weights")), np.array(record.pop("sentinel"))
     text = {"image": "val-00000", "caption": "a red cross", "words": ["a", "red", "cross"]}
     assert record == {**text, "encoder": "scenes-1", "grid": [2, 3]}
     np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
     np.testing.assert_allclose(sentinel, caption.attention.sentinel, atol=1e-6)
     np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
+    assert (empty["image"], empty["weights"]) == ("b", [])
 
 
-def test_existing_files_are_kept(tmp_path: Path) -> None:
-    (tmp_path / "a.attention.json").write_text("precious")
-    (tmp_path / "b.attention.json").symlink_to("not/yet/there")
-    maps = AttentionFiles(tmp_path, "e")
-    assert [maps.write(attended_caption(name)) is None for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, True, False]
-    assert (maps.kept, len(maps.files)) == (2, 1)
-    assert (tmp_path / "a.attention.json").read_text() == "precious"
-    assert names(tmp_path) == ["a.attention.json", "b.attention.json", "c.attention.json"]
-    again = AttentionFiles(tmp_path, "e", overwrite=True)
-    again.write(attended_caption("a.jpg"))
-    assert json.loads((tmp_path / "a.attention.json").read_text())["image"] == "a.jpg"
-
-
-def test_images_of_one_name_have_different_files(tmp_path: Path) -> None:
-    maps, images = AttentionFiles(tmp_path, "e"), ["cats/a.jpg", "dogs/a.jpg", "a.png", "A.JPG", "dogs/a"]
-    files = [maps.write(attended_caption(image)) for image in images]
-    assert [json.loads(file.read_text())["image"] for file in files] == images
-    assert len({str(file).casefold() for file in files}) == 5
-    assert files[0].name == "a.attention.json"
-    assert maps.write(attended_caption("dogs/a.jpg")) == files[1], "a photograph may be given twice"
-    assert len(maps.files) == 5
-
-
-UNSAFE = ["..", "", "../../etc/passwd", "a\nb.png", "\x1b[2J.png", "con.png", "nul", " a ", ".hidden.png", "a:b.jpg",
-          "\udcff.png", "猫" * 80, "a" * 300, "x/" * 90 + "y.png", 'q"?.png']  # fmt: skip
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_files_of_an_earlier_command_are_not_those_of_another_image(tmp_path: Path, overwrite: bool) -> None:
-    first = AttentionFiles(tmp_path, "e").write(attended_caption("one/a.jpg"))
-    assert first is not None
-    content = first.read_bytes()
-    second = AttentionFiles(tmp_path, "e", overwrite).write(attended_caption("two/a.jpg"))
-    assert second is not None
-    assert first.read_bytes() == content
-    assert json.loads(second.read_text())["image"] == "two/a.jpg"
-    again = AttentionFiles(tmp_path, "e", overwrite)
-    assert again.write(attended_caption("two/a.jpg")) == (second if overwrite else None)
-    assert len(names(tmp_path)) == 2
-
-
-def test_unsafe_names_are_replaced(tmp_path: Path) -> None:
-    folder = tmp_path / "maps"
-    maps = AttentionFiles(folder, "e")
-    for image in UNSAFE:
-        file = maps.write(attended_caption(image))
-        assert file.parent == folder
-        assert printable(file.name) == file.name
-        assert json.loads(file.read_text())["image"] == image
-    assert len(names(folder)) == len(UNSAFE)
-    assert names(tmp_path) == ["maps"]
-
-
-def test_the_first_failure_is_reported_and_written_files_are_kept(
-    tmp_path: Path, files_of_at_most: Callable[[int], Any]
-) -> None:
-    maps = AttentionFiles(tmp_path, "e")
-    maps.write(attended_caption("a"))
-    with files_of_at_most(100):
-        with pytest.raises(CaptionerError) as caught:
-            maps.write(attended_caption("b"))
-        assert maps.write(attended_caption("c")) is None
-    reason = "cannot write: File too large; no further attention maps are written"
-    assert str(caught.value) == f"{tmp_path}/b.attention.json: {reason}"
-    assert names(tmp_path) == ["a.attention.json"]
-    assert len(maps.files) == 1
-
-
-def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(CaptionerError, match=r"file/maps/a\.attention\.json: cannot write: Not a directory; no"):
-        AttentionFiles(tmp_path / "file" / "maps", "e").write(attended_caption("a"))
-    (tmp_path / "link").symlink_to("nowhere")
-    for name in ("file", "link"):
-        with pytest.raises(UsageError, match=rf"{name}: expected a folder for attention maps, got a file; name"):
-            AttentionFiles(tmp_path / name, "e")
-    AttentionFiles(tmp_path, "e")
-    AttentionFiles(tmp_path / "new" / "folder", "e")
-    assert names(tmp_path) == ["file", "link"]
-
-
-def test_a_caption_without_words_replaces_the_temporary_file_of_a_killed_process(tmp_path: Path) -> None:
-    (tmp_path / ".a.attention.json.999999999.tmp").touch()
-    file = AttentionFiles(tmp_path, "e").write(attended_caption("a", ""))
-    assert names(tmp_path) == ["a.attention.json"]
-    assert json.loads(file.read_text())["weights"] == []
+def test_only_weights_are_replaced_by_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.jsonl"
+    AttentionFile(path, "e").finish()
+    for overwrite in (True, True):
+        file = AttentionFile(path, "e", overwrite)
+        file.write(attended_caption("a"))
+        file.finish()
+    with pytest.raises(UsageError, match="exists already"):
+        AttentionFile(path, "e")
+    path.write_text("[]")
+    with pytest.raises(UsageError, match="expected attention weights to replace"):
+        AttentionFile(path, "e", overwrite=True)
