@@ -35,7 +35,6 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "resealed": sealed.measure_resealed,
     "users": users.measure,
     "texts": texts.measure,
-    "tensors": users.measure_tensors,
     "models": models.measure,
     "photographs": photographs.measure,
     "bombs": photographs.measure_bombs,

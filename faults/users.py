@@ -17,9 +17,7 @@ import numpy as np
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.features import open_features
 from captioner.errors import CaptionerError, DataError
-from captioner.export.safetensors_file import export_safetensors, read_model
-from captioner.inference.load import open_run
-from faults import hostile, materials
+from faults import hostile
 from faults.hostile import Change
 from faults.materials import mutated
 from faults.session import Figure, Row, Session
@@ -150,22 +148,3 @@ def measure(session: Session) -> Iterator[Row | Figure]:
     few, many = (min(seconds_for_groups(folder, count) for _ in range(3)) for count in (1_000, 4_000))
     what = "time to check a users' HDF5 file with 4,000 groups / with 1,000"
     yield {"what": what, "got": round(many / few, 2), "most": 8.0, "unit": "times"}
-
-
-def read_tensors(whole: Path, seed: int, number: int) -> Outcome:
-    """Trial k damages a tensor file and reads the model; its arrays must be finite and have the same shapes."""
-    rng = np.random.default_rng((seed, number))
-    path = whole.with_name(f"damaged-{os.getpid()}")
-    path.write_bytes(mutated(whole.read_bytes(), rng))
-    return classify(
-        lambda: read_model(path),
-        lambda model: all(np.isfinite(array).all() for group in model.groups().values() for array in group.values()),
-        DataError,
-    )
-
-
-def measure_tensors(session: Session) -> Iterator[Row]:
-    folder = session.folder("tensors")
-    export_safetensors(open_run(materials.make_run(folder / "run")), whole := folder / "safetensors")
-    trial = partial(read_tensors, whole, session.seed)
-    yield session.run("safetensors files damaged, for import", "no crash, hang or traceback", trial, 4_000)

@@ -98,8 +98,6 @@ class Sandbox:
         if words[1] == "gradcheck" and params["functions"]:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
-        if words[1] == "import":
-            self.provide_tensors(params["file"])
         ineffective = set()
         if words[1] in ("train", "gradcheck"):
             config = yaml_io.load(params["config_file"], params["overrides"])
@@ -110,9 +108,7 @@ class Sandbox:
             self.serve(words[2:])
             return
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
-        has_config = "overrides" in params and not any(
-            params.get(name) for name in ("references", "follow", "functions")
-        )
+        has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
         used = [text for text, path in options.items() if is_used(path, command) and path not in ineffective]
@@ -178,11 +174,6 @@ class Sandbox:
         folder = run.parent if run.suffix == ".h5" else run
         if not folder.exists():
             shutil.copytree(self.attention_run if "attention" in folder.name else self.run_folder, folder)
-
-    def provide_tensors(self, path: Path) -> None:
-        """Provide an exported model, whose suffix is its format."""
-        if not path.exists():
-            assert self.cli("export", self.run_folder, "--format", path.suffix[1:], "--output", path).code == 0
 
     def provide_features(self, path: Path, run: Path) -> None:
         width = checkpoint.load(find_checkpoint(run)).meta.feature_dim

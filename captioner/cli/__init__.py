@@ -14,7 +14,6 @@ import sys
 import warnings
 from collections import UserDict
 from collections.abc import Iterator, Mapping
-from keyword import iskeyword
 from typing import Any
 
 import click
@@ -41,7 +40,6 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "models": "List the installed models.",
         "card": "Print a model card.",
         "export": "Write a model for other libraries.",
-        "import": "Make a checkpoint of exported parameters.",
         "distill": "Train a model on the captions of teachers.",
     },
     "Look inside": {"report": "Write an HTML report of runs.", "inspect": "Analyze a trained model."},
@@ -51,20 +49,17 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "package", "distill": "train", "gradcheck": "inspect", "import": "export", "models": "package"}
+MODULES = {"card": "package", "distill": "train", "gradcheck": "inspect", "models": "package"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 
 class LazyCommands(UserDict[str, Any]):
-    """Commands by name, each imported on first use from its module in `captioner.cli`.
-
-    The function of a command has its name, with a `_` if that is a keyword of Python.
-    """
+    """Commands by name, each imported on first use from its module in `captioner.cli`."""
 
     def __getitem__(self, name: str) -> click.Command:
         if self.data[name] is None:
             module = importlib.import_module(f"captioner.cli.{MODULES.get(name, name)}")
-            self.data[name] = getattr(module, f"{name}_" if iskeyword(name) else name)
+            self.data[name] = getattr(module, name)
         command: click.Command = self.data[name]
         return command
 

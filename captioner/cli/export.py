@@ -1,4 +1,4 @@
-"""captioner export and captioner import: models for other libraries, and back."""
+"""captioner export: models for other libraries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
     and next state) and greedy.onnx (image features to word ids). Standardization of the features is part of the graphs.
     """
     from captioner.export.export_onnx import export_onnx
-    from captioner.export.safetensors_file import export_safetensors
+    from captioner.export.tensors import export_safetensors
     from captioner.inference.load import open_run
 
     restored = open_run(run, overrides)
@@ -55,27 +55,3 @@ def export(run: Path, name: str, output: Path, dtype: str | None, overwrite: boo
             "the model has attention: it needs `features` and `regions` of the encoder; for examples see "
             "https://github.com/captioner-developers/captioner/blob/main/docs/export.md"
         )
-
-
-@click.command(
-    "import",
-    epilog=examples(
-        "import scenes.safetensors --output runs/imported", "import scenes.safetensors --output imported.h5"
-    ),
-)
-@click.argument("file", type=PATH, metavar="FILE")
-@click.option(
-    "--output", type=PATH, required=True, metavar="RUN_OR_CHECKPOINT",
-    help="Write the checkpoint to this file, whose name ends in .h5, or into this new run folder.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
-def import_(file: Path, output: Path, overwrite: bool) -> None:
-    """Make a checkpoint of exported parameters.
-
-    FILE is a safetensors file from `captioner export`, or one of another program with the same names, shapes and
-    metadata. `sample` and `evaluate` use the checkpoint, and train.init_from trains it further. It contains no
-    optimizer state, so it cannot be resumed.
-    """
-    from captioner.export.safetensors_file import import_safetensors
-
-    out.result(import_safetensors(file, output, overwrite))

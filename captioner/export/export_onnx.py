@@ -15,7 +15,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.export.metadata import KEY, write_metadata
 from captioner.export.onnx_graphs import DOMAIN, GRAPHS, IR_VERSION, OPSET, RECURRENT, Decoding, Parts, Shape
 from captioner.export.onnx_transformer import TRANSFORMER
-from captioner.export.tensor_names import STATISTICS, check_cell, convert, to_tensors
+from captioner.export.tensors import STATISTICS, check_cell, convert, to_tensors
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel

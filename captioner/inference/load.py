@@ -15,7 +15,7 @@ from captioner.images.recipe import same_encoder
 from captioner.inference.arguments import override_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.package_info import PLACEHOLDERS
+from captioner.inference.package_info import NOT_PACKAGED
 from captioner.inference.restore import (
     LoadedModel,
     Restored,
@@ -129,11 +129,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         check_encoder(loaded, corpus)
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
-    if root is not None and root.name in PLACEHOLDERS:
-        raise DataError(
-            f"{loaded.path}: packaged and imported models have no data set; "
-            "name it with --data FILE, or give photographs"
-        )
+    if root is not None and root.name == NOT_PACKAGED.name:
+        raise DataError(f"{loaded.path}: has no data set, as packaged models; name it with --data, or give photographs")
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)
@@ -165,7 +162,7 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
         return Captioner(loaded, index.reranker())
-    data = "its data set" if root is None or root.name in PLACEHOLDERS else f"the data set {root}"
+    data = "its data set" if root is None or root.name == NOT_PACKAGED.name else f"the data set {root}"
     missing = (
         f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
         f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from captioner.errors import CheckpointError, printable, quoted
 from captioner.storage.base_models import BASE_MODELS, FIELDS, BaseModel, parse_base_models
-from captioner.storage.files import read_bytes, read_first_json_object
+from captioner.storage.files import read_bytes
 from captioner.storage.sealed import digest
 from captioner.storage.strict_json import to_json
 
@@ -26,12 +26,6 @@ INFO_LIMIT, CARD_LIMIT = 1 << 19, 1 << 20
 MAX_ENTRIES = 100
 NOT_PACKAGED = Path("not-in-the-package")
 """What paths of the training machine are replaced with in the config of a packaged model."""
-DATA_SET = Path("DATA_SET")
-"""Placeholder for `data.root` in exported files; `-o data.root=FILE` sets the path."""
-PLACEHOLDERS = (NOT_PACKAGED.name, DATA_SET.name)
-"""Placeholder paths for a data set that was removed."""
-HISTORY = "history.jsonl"
-"""The file of a run whose first line has the base models, if an older version trained it."""
 AGAIN = "install the package again"
 
 
@@ -89,8 +83,10 @@ def read_info(folder: Path) -> PackageInfo:
             f"{file}: expected model package format {FORMAT}, got {quoted(values.get('format'), 20)}; "
             "use the version of captioner that wrote it"
         )
-    # packages without these may omit them
-    base_models = _base_models_in(values, file, AGAIN)
+    try:
+        base_models = parse_base_models(values.get(BASE_MODELS, []))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}; {AGAIN}") from None
     values.setdefault("terms", "")
     names = [field.name for field in fields(PackageInfo) if field.name != BASE_MODELS]
     for name in names:
@@ -144,22 +140,3 @@ def package_of(checkpoint: Path) -> BaseModel | None:
         return None
     info = read_info(checkpoint.parent)
     return BaseModel(info.name, info.license, info.terms)
-
-
-def base_models_beside(checkpoint: Path) -> tuple[BaseModel, ...]:
-    """Return the base models in the description of a package, or in the history of a run that an older version trained.
-
-    Raises: CheckpointError for damaged base models.
-    """
-    if in_package(checkpoint):
-        return read_info(checkpoint.parent).base_models
-    history = checkpoint.parent / HISTORY
-    return _base_models_in(read_first_json_object(history), history, "restore the file from a copy")
-
-
-def _base_models_in(values: Mapping[str, Any], file: Path, remedy: str) -> tuple[BaseModel, ...]:
-    """Return the base models of an object in a file; an object without any may omit them. Raises: CheckpointError."""
-    try:
-        return parse_base_models(values.get(BASE_MODELS, []))
-    except ValueError as error:
-        raise CheckpointError(f"{file}: {error}; {remedy}") from None

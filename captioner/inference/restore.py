@@ -19,7 +19,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.familiarity import Familiarity
-from captioner.inference.package_info import base_models_beside, check_seal, in_package, package_of, read_info
+from captioner.inference.package_info import check_seal, in_package, package_of, read_info
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_model import CaptioningModel
@@ -81,7 +81,8 @@ class Restored(LoadedModel):
     @property
     def base_models(self) -> tuple[BaseModel, ...]:
         """The model packages that this model was made from, nearest first. Raises: CheckpointError."""
-        return merge_base_models(self.meta.base_models, base_models_beside(self.path))
+        described = read_info(self.path.parent).base_models if in_package(self.path) else ()
+        return merge_base_models(self.meta.base_models, described)
 
     @property
     def lineage(self) -> tuple[BaseModel, ...]:

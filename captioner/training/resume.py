@@ -189,21 +189,13 @@ def recover_last(run: RunFolder) -> None:
     The files of a run that was being overwritten are moved back. best.h5 is copied to a missing last.h5: the first
     best.h5 is written before the first last.h5.
 
-    Raises: CheckpointError for an imported model, which has no optimizer state, or a damaged best.h5; UsageError when
-    another process trains in the folder.
+    Raises: UsageError when another process trains in the folder.
     """
     if run.half_moved():
         with locked(run.path):
             run.move_back()
     if run.last.exists() or not run.best.exists():
         return
-    best = restore(run.best)
-    # An update rule without slots leaves none in any checkpoint, but an imported model has no history either.
-    if not best.slots and (expected_slots(best.config) or not run.history.exists()):
-        raise CheckpointError(
-            f"{run.path}: {run.last.name} not found: an imported model cannot be resumed; "
-            "start a new run from it with -o train.init_from"
-        )
     with locked(run.path), run.writing(run.last):
         write_atomically(run.last, run.best.read_bytes())
 

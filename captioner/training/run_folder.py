@@ -19,7 +19,6 @@ from typing import Any, Concatenate, ParamSpec
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
-from captioner.inference.package_info import HISTORY
 from captioner.parallel.fork import renew_in_child
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
@@ -43,8 +42,6 @@ BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 LOCK = ".lock"
 """The locked file in a run folder, on platforms that cannot lock folders."""
-REPORT = b'<p class="kicker">Report'
-"""What a page of `captioner report` contains."""
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
 """The kinds of records in the history."""
@@ -76,7 +73,7 @@ class RunFolder:
         self.best = path / BEST
         self.last = path / LAST
         self.config = path / "config.yaml"
-        self.history = path / HISTORY
+        self.history = path / "history.jsonl"
         self.reranker = path / RERANKER
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
@@ -158,15 +155,7 @@ class RunFolder:
         known = {LOCK, EVENT_FILES, *(file.name for file in (self.config, self.history, *kept))}
         known |= {file.name for file in temporary_files(*self.files())}
         known |= {self.speed.name} if next(records(self.speed), None) else set()
-        known |= {self.report.name} if self._has_report() else set()
         return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
-
-    def _has_report(self) -> bool:
-        """Return whether the page in the folder is one of `captioner report`, which may follow a run from its start."""
-        try:
-            return REPORT in read_bytes(self.report, HISTORY_LIMIT)
-        except CaptionerError:
-            return False
 
     def holds_run(self) -> bool:
         """Return whether a file in the folder is one of a run, finished or not, or of one that it overwrites.

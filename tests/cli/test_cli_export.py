@@ -1,4 +1,4 @@
-"""captioner export and captioner import."""
+"""captioner export."""
 
 import sys
 from collections.abc import Callable
@@ -8,27 +8,6 @@ from typing import Any
 import pytest
 
 from captioner.errors import LIBRARIES
-
-
-def test_an_imported_run_writes_the_same_captions(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    pytest.importorskip("safetensors")
-    file, imported = tmp_path / "tensors", tmp_path / "imported"
-    assert cli("export", tiny_run, "--format", "safetensors", "--output", file) == (0, f"{file}\n", "")
-    assert cli("import", file, "--output", imported) == (0, f"{imported / 'best.h5'}\n", "")
-    for command in (["sample", "-n", "5"], ["evaluate"]):
-        before, after = (cli(command[0], run, *command[1:]) for run in (tiny_run, imported))
-        assert (after.code, after.out) == (before.code, before.out)
-        assert before.out
-
-
-def test_an_imported_model_can_be_trained_further(
-    tiny_run: Path, cli: Callable[..., Any], small_options: tuple[str, ...], tmp_path: Path
-) -> None:
-    pytest.importorskip("safetensors")
-    cli("export", tiny_run, "--format", "safetensors", "--output", tmp_path / "a")
-    cli("import", tmp_path / "a", "--output", tmp_path / "a.h5")
-    more = f"--set=train.init_from={tmp_path / 'a.h5'}", "--set=train.max_steps=1"
-    assert cli("train", "--run", tmp_path / "more", *small_options, *more).code == 0
 
 
 def test_a_model_with_attention_names_its_inputs(attention_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -58,12 +37,6 @@ def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path
 )
 def test_wrong_exports(words: str, expected: str, tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     cli("export", tiny_run, *words.split(), "--output", tmp_path / "o").failed(2, expected)
-    assert not (tmp_path / "o").exists()
-
-
-def test_wrong_imports(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    for file, expected in ((tmp_path / "no.safetensors", "not found"), (tiny_run / "best.h5", "got another file")):
-        cli("import", file, "--output", tmp_path / "o").failed(1, expected)
     assert not (tmp_path / "o").exists()
 
 

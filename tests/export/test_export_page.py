@@ -10,7 +10,7 @@ from random_models import every_kind, images, random_model, shared
 
 from captioner.data.vocabulary import join
 from captioner.export.export_onnx import export_onnx
-from captioner.export.safetensors_file import export_safetensors
+from captioner.export.tensors import export_safetensors
 from captioner.inference.load import captioner_of, load, open_run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()

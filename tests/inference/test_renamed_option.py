@@ -1,7 +1,6 @@
 """Configs of older versions, with model.cell for model.decoder: runs, checkpoints, packages and tensor files."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
-from captioner.export.metadata import read_metadata, write_metadata
 from captioner.inference.load import load, open_run
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
@@ -48,16 +46,6 @@ def test_an_old_run_is_opened_captioned_resumed_and_reported(
     assert "  decoder: lstm\n" in checkpoint.load(old_run / "last.h5").meta.config
     done = cli("report", old_run, "--output", tmp_path / "report.html")
     assert done.code == 0, done.err
-
-
-def test_an_old_tensor_file_is_read(tiny_run: Path) -> None:
-    restored = open_run(tiny_run)
-    values = json.loads(write_metadata(restored))
-    values["config"]["model"]["cell"] = values["config"]["model"].pop("decoder")
-    for name in ADDED:
-        del values["config"]["model"][name]
-    config, _ = read_metadata(json.dumps(values), "old")
-    assert config.model == restored.config.model
 
 
 @pytest.mark.parametrize(

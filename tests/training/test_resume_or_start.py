@@ -96,24 +96,6 @@ def test_a_run_whose_checkpoints_were_moved_is_not_replaced(
     assert modified(run) == before
 
 
-@pytest.mark.parametrize("rule", ["adam", "sgd"])
-def test_an_imported_model_is_not_resumed(
-    rule: str, repeat: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    run, exported = tmp_path / "run", tmp_path / "model.safetensors"
-    assert repeat("-o", f"train.update_rule={rule}", "-o", "train.ema_decay=null").code == 0
-    assert cli("export", run, "--format", "safetensors", "--output", exported).code == 0
-    shutil.rmtree(run)
-    assert cli("import", exported, "--output", run).code == 0
-    for done in (repeat(), cli("train", "--resume", run)):
-        assert done.code == 1
-        assert done.err == (
-            f"captioner: {run}: last.h5 not found: an imported model cannot be resumed; "
-            "start a new run from it with -o train.init_from\n"
-        )
-        assert [file.name for file in run.iterdir()] == ["best.h5"]
-
-
 def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any], tmp_path: Path) -> None:
     assert repeat().code == 0
     done = repeat("-o", "train.epochs=3")

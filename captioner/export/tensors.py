@@ -1,4 +1,4 @@
-"""Names, shapes and layout of the tensors of exported files: those of PyTorch's layers.
+"""Tensors of exported files, with the names, shapes and layout of PyTorch's layers, and safetensors files of them.
 
 | tensor | shape | of |
 |---|---|---|
@@ -18,19 +18,27 @@
 
 Gates are in PyTorch's order: i, f, g, o for the LSTM (captioner's own is i, f, o, g), and r, z, n for the GRU. With the
 image input `every`, `weight_ih_l0` is (G H, 2 D): columns of the word, then columns of the image.
+
+Source: https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from captioner.arrays import Array, Params, cast
+from captioner.arrays import Array, cast
 from captioner.errors import DataError, UsageError
+from captioner.export.metadata import KEY, write_metadata
+from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
+from captioner.storage.atomic import write_file
+from captioner.storage.files import check_output, read_start
 
 RECURRENT: Mapping[str, str] = {
     "W_embed": "embed.weight",
@@ -81,8 +89,6 @@ GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), 
 """The index in captioner's order of each gate in PyTorch's."""
 NAMES: Mapping[str, Mapping[str, str]] = {**dict.fromkeys(GATE_ORDER, RECURRENT), "transformer": TRANSFORMER}
 """The tensors of parameters by decoder, without those of the layers of a transformer."""
-SECOND_BIAS_INSIDE: Mapping[str, int] = {"gru": 1}
-"""The number of last gates whose second bias is not added to the first: the GRU multiplies it by the reset gate."""
 
 
 def check_cell(cell: str, cells: Collection[str]) -> None:
@@ -98,16 +104,6 @@ def tensor_names(sizes: Sizes) -> dict[str, str]:
     for i in range(sizes.layers):
         names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
     return {name: names[name] for name in sizes.shapes()}
-
-
-def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of the tensors of a model."""
-    names = tensor_names(sizes)
-    shapes = {names[name]: shape if name == "W_embed" else shape[::-1] for name, shape in sizes.shapes().items()}
-    widths = {"feature": sizes.feature} | ({"region": sizes.region} if sizes.attends else {})
-    statistics = {f"{part}_{name}": (width,) for part, width in widths.items() for name in Standardizer._fields}
-    second = {SECOND_BIAS: shapes[BIAS]} if BIAS in shapes else {}
-    return {**shapes, **second, **statistics}
 
 
 def to_tensors(model: CaptioningModel) -> dict[str, Array]:
@@ -131,31 +127,6 @@ def to_tensors(model: CaptioningModel) -> dict[str, Array]:
             statistics = standardizer or Standardizer(np.zeros(width), np.ones(width))
             tensors |= {f"{part}_{name}": array for name, array in statistics._asdict().items()}
     return tensors
-
-
-def to_params(tensors: Mapping[str, Array], sizes: Sizes) -> Params:
-    """Return the parameters of a model from its tensors, which have the shapes of `tensor_shapes`.
-
-    The two biases of the recurrent layer are summed, as the cell has one.
-
-    Raises: DataError if the second bias cannot be added to the first; UsageError, as `check_cell`.
-    """
-    names = tensor_names(sizes)
-    if BIAS not in names.values():
-        return {name: np.ascontiguousarray(_turned(name, tensors[tensor])) for name, tensor in names.items()}
-    order = np.argsort(GATE_ORDER[sizes.decoder])
-    second, inside = tensors[SECOND_BIAS], SECOND_BIAS_INSIDE.get(sizes.decoder, 0) * sizes.hidden
-    if inside and second[-inside:].any():
-        raise DataError(
-            f"{SECOND_BIAS}: expected 0 for the gate n of the GRU (the last {inside:,} numbers), since captioner's GRU "
-            "has no bias inside the reset gate"
-        )
-    with np.errstate(over="ignore"):
-        sums = {**tensors, BIAS: tensors[BIAS] + second}
-    if not np.isfinite(sums[BIAS]).all():
-        raise DataError(f"{BIAS}: expected a finite sum with {SECOND_BIAS}, got NaN or infinity")
-    params = {name: _turned(name, sums[tensor]) for name, tensor in names.items()}
-    return {name: np.ascontiguousarray(_reorder(w, tuple(order)) if name in GATED else w) for name, w in params.items()}
 
 
 def _turned(name: str, w: Array) -> Array:
@@ -182,3 +153,28 @@ def _reorder(w: Array, order: tuple[int, ...]) -> Array:
     """
     gates: Array = w.reshape(*w.shape[:-1], len(order), -1)[..., list(order), :]
     return gates.reshape(w.shape)
+
+
+def export_safetensors(
+    restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Write the tensors of a model to a file, as `dtype` or the type of the parameters.
+
+    Raises: UsageError when the file exists and `overwrite` is not set; DataError when a parameter is too large for the
+    type; CaptionerError when the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    check_output(output, overwrite, "a file from `captioner export`", _is_exported)
+    tensors = to_tensors(restored.model)
+    for tensor, array in tensors.items():
+        if dtype is not None and not tensor.endswith(STATISTICS):
+            tensors[tensor] = convert(tensor, array, dtype)
+    write_file(output, save(tensors, {KEY: write_metadata(restored)}))
+    return [output]
+
+
+def _is_exported(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like a safetensors file with the metadata of captioner alone."""
+    start = b'{"__metadata__":{"%s":' % KEY.encode()
+    return (read_start(path, 8 + len(start)) or b"")[8:] == start
