@@ -79,7 +79,7 @@ def test_every_command_works(
         "sample run --split val -n 2",
         "sample photo-run photos --write-sidecar .txt",
         "evaluate run --split val",
-        "data summary data.h5",
+        "data check data.h5",
         "gradcheck",
     )
     assert [code for code, _ in done] == [0, 2, *[0] * 10], "\n".join(map(str, done))

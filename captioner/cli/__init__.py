@@ -49,7 +49,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "package", "distill": "train", "gradcheck": "inspect", "models": "package"}
+MODULES = {"card": "package", "distill": "train", "export": "package", "gradcheck": "inspect", "models": "package"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 

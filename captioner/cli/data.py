@@ -1,4 +1,4 @@
-"""captioner data: check, summarize and show data sets."""
+"""captioner data: check and show data sets."""
 
 from __future__ import annotations
 
@@ -25,20 +25,16 @@ if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
 
 
-SOURCE = click.argument("source", required=False, metavar="[SOURCE]")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-
-
 @click.group(epilog=examples("data check photos/captions.csv", "data show birds.h5"))
 def data() -> None:
-    """Check, summarize and show data sets."""
+    """Check and show data sets."""
 
 
 @data.command(epilog=examples("data check photos/captions.csv", "data check birds.h5"))
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @prepare_options
 @list_option
-@JSON
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **values: Any) -> int:
     """Check a data set, report all problems, and print a summary.
 
@@ -57,26 +53,8 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     return 1 if issues else 0
 
 
-@data.command(epilog=examples("data summary birds.h5", "data summary scenes --json"))
-@SOURCE
-@config_options
-@JSON
-def summary(source: str | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print a summary of a data set.
-
-    The summary contains the size of each split, the caption lengths, the vocabulary, the features and the duplicates.
-
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
-    [default: the data set of the config]
-    """
-    from captioner.preparation import inspect_data
-
-    contents = inspect_data.summarize_corpus(_open(source, config_file, overrides, regions=True))
-    print_summary(contents, source or "data set of the config", as_json)
-
-
 @data.command(epilog=examples("data show birds.h5 --split val -n 3", "data show scenes --html scenes.html"))
-@SOURCE
+@click.argument("source", required=False, metavar="[SOURCE]")
 @click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, help="Seed for choosing the images.")
@@ -121,13 +99,13 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.result(line)
 
 
-def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...], regions: bool = False) -> Corpus:
+def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation import inspect_data
     from captioner.preparation.load_corpus import build_corpus
 
     selected = [] if source is None else inspect_data.source_overrides(source)
-    return build_corpus(load(config_file, [*selected, *overrides]), regions=regions)
+    return build_corpus(load(config_file, [*selected, *overrides]))
 
 
 COUNTS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import takewhile
@@ -113,8 +112,8 @@ def sample(
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
     (`captioner models`). With --ensemble, the word probabilities of several runs are averaged, and the options of the
     first are used. All models of an ensemble must have the same vocabulary and encoder. PHOTO_OR_FOLDER is a
-    photograph, a folder of photographs, or -, which reads names of photographs and folders from stdin, one per line.
-    Photographs must follow all runs. Without photographs, the images of a split are captioned.
+    photograph or a folder of photographs. Photographs must follow all runs. Without photographs, the images of a split
+    are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
     generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that
@@ -174,7 +173,7 @@ def sample(
             from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
 
             opened = open_encoder_of(loaded, encoder, encoder_option)
-            captioner, paths = captioner_of(loaded), photo_paths(_photo_names(photos))
+            captioner, paths = captioner_of(loaded), photo_paths(photos)
             more = number, attention is not None, keywords, ranks
             captions = captioner.caption_photos(paths, opened, n_best, *more)
             captions = _with_warning(captions, photo_warning(loaded))
@@ -299,34 +298,3 @@ def _print_caption(caption: Caption, as_json: bool) -> None:
         output.result("", name, f"{probability:.0%}")
     for reference in caption.references:
         output.result("", f"  {' '.join(reference.split())}")
-
-
-def _photo_names(photos: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the names of photographs and folders; `-` yields those on stdin, one per line.
-
-    Raises: UsageError if stdin has no names or is closed, DataError if it cannot be read.
-    """
-    expected = "-: expected names of photographs on stdin, one per line"
-    for photo in photos:
-        if os.fspath(photo) != "-":
-            yield photo
-            continue
-        if sys.stdin is None:
-            raise UsageError(f"{expected}, but stdin is closed")
-        is_empty = True
-        try:
-            for line in sys.stdin.buffer:
-                if name := line.rstrip(b"\r\n"):
-                    is_empty = False
-                    yield Path(_decode(name))
-        except OSError as error:
-            raise DataError(f"-: cannot read stdin: {error.strerror}") from error
-        if is_empty:
-            raise UsageError(f"{expected}, got none")
-
-
-def _decode(name: bytes) -> str:
-    try:
-        return os.fsdecode(name)
-    except UnicodeDecodeError:  # on Windows, if another program writes names in the code page of the console
-        return name.decode(sys.stdin.encoding, "backslashreplace")

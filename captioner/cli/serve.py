@@ -11,7 +11,7 @@ from captioner.cli import output
 from captioner.cli.processes import stop_signals
 from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
 from captioner.errors import UsageError, install_command
-from captioner.serve.limits import MAX_PIXELS, Limits
+from captioner.serve.security import MAX_PIXELS, Limits
 
 NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"}
 """Libraries without which there is no server, and their extras."""

@@ -130,7 +130,6 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "export": ("decode",),
     "package": ("decode",),
     "inspect gradients": ("data",),
-    "data summary": ("seed", "data"),
     "data show": ("seed", "data"),
     "gradcheck": (
         "seed",

@@ -12,10 +12,9 @@ import numpy as np
 import captioner
 from captioner.arrays import Params
 from captioner.errors import CaptionerError, UsageError
-from captioner.export.metadata import KEY, write_metadata
 from captioner.export.onnx_graphs import DOMAIN, GRAPHS, IR_VERSION, OPSET, RECURRENT, Decoding, Parts, Shape
 from captioner.export.onnx_transformer import TRANSFORMER
-from captioner.export.tensors import STATISTICS, check_cell, convert, to_tensors
+from captioner.export.tensors import KEY, STATISTICS, check_cell, convert, to_tensors, write_metadata
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel

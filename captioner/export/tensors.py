@@ -1,4 +1,4 @@
-"""Tensors of exported files, with the names, shapes and layout of PyTorch's layers, and safetensors files of them.
+"""Tensors of exported files, with the names, shapes and layout of PyTorch's layers; metadata; safetensors files.
 
 | tensor | shape | of |
 |---|---|---|
@@ -24,6 +24,8 @@ Source: https://huggingface.co/docs/safetensors
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -32,12 +34,12 @@ import numpy as np
 
 from captioner.arrays import Array, cast
 from captioner.errors import DataError, UsageError
-from captioner.export.metadata import KEY, write_metadata
 from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 from captioner.storage.atomic import write_file
+from captioner.storage.base_models import BASE_MODELS
 from captioner.storage.files import check_output, read_start
 
 RECURRENT: Mapping[str, str] = {
@@ -153,6 +155,28 @@ def _reorder(w: Array, order: tuple[int, ...]) -> Array:
     """
     gates: Array = w.reshape(*w.shape[:-1], len(order), -1)[..., list(order), :]
     return gates.reshape(w.shape)
+
+
+KEY = "captioner"
+"""The name of the JSON text in the metadata of a file."""
+VERSION = 1
+SECTIONS = ("data", "model", "decode")
+"""The sections of the config that a file contains: those that captioning uses."""
+FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_fingerprint")
+"""The fields that a file has in common with the metadata of a checkpoint."""
+DATA_SET = "DATA_SET"
+"""Placeholder for the path of the data set."""
+
+
+def write_metadata(restored: Restored) -> str:
+    """Describe a model as JSON, without paths: config, vocabulary and the identity of the image encoder."""
+    config = dataclasses.asdict(restored.config)
+    if restored.config.data.root is not None:
+        config["data"]["root"] = DATA_SET
+    fields = {name: getattr(restored.meta, name) for name in FIELDS}
+    values = {"format_version": VERSION, "config": {name: config[name] for name in SECTIONS}, **fields}
+    values[BASE_MODELS] = list(map(dataclasses.asdict, restored.lineage))
+    return json.dumps(values, allow_nan=False)
 
 
 def export_safetensors(

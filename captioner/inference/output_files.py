@@ -19,8 +19,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.images.structure import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.storage.files import check_output, read_start
-from captioner.storage.strict_json import to_json
+from captioner.storage.files import check_output, read_start, to_json
 
 SEPARATORS = frozenset("/\\:")
 """Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""

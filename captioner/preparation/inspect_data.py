@@ -1,4 +1,4 @@
-"""Inspect data sets: `captioner data` check, summary and show."""
+"""Inspect data sets: `captioner data` check and show."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from captioner.report.history import Points
+from captioner.report.run_facts import Points
 
 T = TypeVar("T")
 

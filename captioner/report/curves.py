@@ -13,7 +13,7 @@ from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_model import CaptioningModel
 from captioner.report.chart import Drawing, Series, draw
-from captioner.report.history import History, points
+from captioner.report.run_facts import History, points
 
 
 class Curve(NamedTuple):

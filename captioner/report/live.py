@@ -20,11 +20,10 @@ from captioner.inference.restore import Restored
 from captioner.optim.schedules import Span
 from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, caption_fixed_images
-from captioner.report.history import History, points
 from captioner.report.pictures import pictures_of_split
 from captioner.report.report_page import ReportPage, render_page
 from captioner.report.report_tables import Figure, figures_of_history
-from captioner.report.run_facts import facts_of_folder
+from captioner.report.run_facts import History, facts_of_folder, points
 from captioner.storage.atomic import write_file
 from captioner.storage.files import FileVersion, file_version
 from captioner.training.events import Ended, Event, SpeedMeter, Started, Validated, Warned

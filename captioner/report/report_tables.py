@@ -15,7 +15,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import printable
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.report.history import History
+from captioner.report.run_facts import History
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
 """The scores in the header of the page, where there is one run."""

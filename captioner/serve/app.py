@@ -23,11 +23,10 @@ from captioner.inference.output_files import to_csv
 from captioner.report.pictures import word_maps
 from captioner.report.template import load_script, render
 from captioner.serve.decoding_options import SHOWN, Field
-from captioner.serve.limits import OptionError, RequestError, stopping
-from captioner.serve.security import App, security_headers
+from captioner.serve.security import App, OptionError, RequestError, security_headers, stopping
 from captioner.serve.service import CaptionResult, Service, Workers
 from captioner.serve.upload import Body, Memory, receive
-from captioner.storage.strict_json import to_json
+from captioner.storage.files import to_json
 
 FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
 SCRIPT = load_script("serve.js")

@@ -15,7 +15,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError, printable
 from captioner.images.keywords import CLASSES, has_classes
 from captioner.inference.captioner import MAX_N_BEST, Captioner
-from captioner.serve.limits import OptionError
+from captioner.serve.security import OptionError
 
 SECTION = "decode."
 MODEL = "the model"

@@ -18,8 +18,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.serve.app import Site, answer_error
-from captioner.serve.limits import Limits, busy
-from captioner.serve.security import LOOPBACK, MAX_HEADERS, App, Guard, host_name, is_loopback, security_headers
+from captioner.serve.security import (
+    LOOPBACK,
+    MAX_HEADERS,
+    App,
+    Guard,
+    Limits,
+    busy,
+    host_name,
+    is_loopback,
+    security_headers,
+)
 
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""

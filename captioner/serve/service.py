@@ -20,7 +20,7 @@ from captioner.parallel.blas import limit_worker
 from captioner.parallel.memory import Budget
 from captioner.report.pictures import image_to_data_uri
 from captioner.serve.decoding_options import Decoding, DecodingOptions, invalid
-from captioner.serve.limits import Limits, RequestError, busy, stopping
+from captioner.serve.security import Limits, RequestError, busy, stopping
 from captioner.serve.upload import Upload
 
 T = TypeVar("T")

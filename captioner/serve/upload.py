@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from captioner.errors import printable
-from captioner.serve.limits import Limits, RequestError, busy
+from captioner.serve.security import Limits, RequestError, busy
 
 PHOTO, NAME = "photo", "image"
 """The form field of the photograph, and the option that names a photograph that is the body itself."""

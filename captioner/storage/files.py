@@ -1,8 +1,12 @@
-"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones, file versions."""
+"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones, file versions.
+
+Also strict JSON: no NaN and no infinity.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -270,3 +274,16 @@ def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
         return version_of(os.stat(path))
     except (OSError, ValueError):
         return None
+
+
+def to_json(record: dict[str, Any], indent: int | None = None) -> str:
+    """Encode a record as strict ASCII JSON without control characters; NaN and infinity become null."""
+    return json.dumps(_finite(record), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

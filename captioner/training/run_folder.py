@@ -24,10 +24,9 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file
+from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
 from captioner.storage.lock import lock, locks_folders
 from captioner.storage.sealed import CHECKPOINT_SEAL
-from captioner.storage.strict_json import to_json
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""

@@ -26,11 +26,18 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage.base_models import BaseModel
-from captioner.storage.strict_json import to_json
+from captioner.storage.files import to_json
 from captioner.training import tensorboard
-from captioner.training.build import build_batches, build_model, build_plan, ignored_options, long_warmup
+from captioner.training.build import (
+    build_batches,
+    build_model,
+    build_plan,
+    ignored_options,
+    initialize_from,
+    long_warmup,
+    open_initial,
+)
 from captioner.training.events import Ended, Event, Started, Validated, Warned
-from captioner.training.initialize import initialize_from, open_initial
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import INIT_FROM, RunFolder
 from captioner.training.solver import Batches, Plan, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps

@@ -64,25 +64,19 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
     assert "missing photographs: 8" in absent.out
 
 
-@pytest.mark.parametrize("source", ["birds.h5", "coco"])
-def test_check_of_a_data_set_prints_its_summary(source: str, cli: Callable[..., Any]) -> None:
-    done = cli("data", "check", source).succeeded()
-    assert done.out == cli("data", "summary", source).out
-
-
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
     cli("data", "check", "photos").failed(
         1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"
     )
-    cli("data", "summary", "photos").failed(2, "; to check caption files, use `captioner data check`")
+    cli("data", "show", "photos").failed(2, "; to check caption files, use `captioner data check`")
 
 
 def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
     content = bytearray(Path("birds.h5").read_bytes())
     content[len(content) // 2] ^= 1
     Path("birds.h5").write_bytes(content)
-    for command in (("check",), ("summary",), ("show",)):
-        done = cli("data", *command, "birds.h5")
+    for command in ("check", "show"):
+        done = cli("data", command, "birds.h5")
         assert (done.code, done.out) == (1, "")
         assert re.fullmatch(r"captioner: \S*birds.h5: damaged: its content does not match its seal; .*\n", done.err)
 
@@ -92,29 +86,16 @@ def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
 
 @pytest.mark.smoke
 def test_summary_of_a_prepared_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("data", "summary", "birds.h5").succeeded()
+    done = cli("data", "check", "birds.h5").succeeded()
     golden("data_summary.txt", masked(done.out))
-    counts = json.loads(cli("data", "summary", "birds.h5", "--json").out)
+    counts = json.loads(cli("data", "check", "birds.h5", "--json").out)
     assert counts.pop("counts")["min_count"] == 1
     assert counts == summarize(prepared("birds.h5"))
 
 
-def test_summary_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:
-    coco = cli("data", "summary", "coco", "--json").succeeded()
+def test_summary_of_a_folder_of_cs231n(cli: Callable[..., Any]) -> None:
+    coco = cli("data", "check", "coco", "--json").succeeded()
     assert {name: split["images"] for name, split in json.loads(coco.out)["splits"].items()} == {"train": 4, "val": 2}
-    for source in (["scenes"], []):
-        done = cli("data", "summary", *source, "-c", small_config).succeeded()
-        assert re.search(r"\n  images +40 +10 +5 +5\n", done.out)
-    assert done.out.startswith("data set of the config\n")
-
-
-def test_summary_of_a_file_that_is_not_a_data_set(cli: Callable[..., Any]) -> None:
-    cli("data", "summary", "photos/captions.csv").failed(
-        2, "photos/captions.csv: expected a file written by `captioner prepare`, a folder of CS231n's "
-    )
-    cli("data", "summary", "absent.h5").failed(
-        1, f"{Path.cwd() / 'absent.h5'}: not found; expected a data set from `captioner prepare`; check the name"
-    )
 
 
 def test_a_summary_reports_possible_problems() -> None:

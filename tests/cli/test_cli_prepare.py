@@ -52,7 +52,7 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     assert (done.code, done.err) == (0, WARNING)
     summary = json.loads(done.out)
     assert summary.pop("problems") == []
-    assert summary == json.loads(cli("data", "summary", "birds.h5", "--json").out)
+    assert summary == json.loads(cli("data", "check", "birds.h5", "--json").out)
     assert summary["splits"]["train"]["images"] == 6
 
 
@@ -102,7 +102,7 @@ def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_
     command = done.err.splitlines()[-1].removeprefix("next: captioner ").split()
     assert command == ["train", "-c", "photos-attention", "--data", "birds.h5"]
     assert cli(*command, *small_options, "-o", "train.max_steps=1").code == 0
-    assert json.loads(cli("data", "summary", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
+    assert json.loads(cli("data", "check", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
 
 
 @pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
@@ -306,7 +306,7 @@ def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
     name: str, cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
     assert cli("prepare", "photos/captions.csv", "--output", name, *SCENES).code == 0
-    for command in (("train", "--data", name, *small_options, "-o", "train.max_steps=1"), ("data", "summary", name)):
+    for command in (("train", "--data", name, *small_options, "-o", "train.max_steps=1"), ("data", "check", name)):
         done = cli(*command)
         assert done.code == 0, done.err
 

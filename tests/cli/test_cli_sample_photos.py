@@ -1,10 +1,7 @@
-"""captioner sample of photographs: folders, names on stdin, unreadable files and encoders."""
+"""captioner sample of photographs: folders, unreadable files and encoders."""
 
-import io
 import json
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,34 +51,8 @@ def test_an_unreadable_photograph_is_skipped(
     ]
 
 
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
-    def give(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-
-    return give
-
-
-def test_names_from_stdin(
-    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str], stdin: Callable[[bytes], None]
-) -> None:
-    unusual = os.fsencode("new/ a b ") + b"\xff.png"
-    shutil.copy("new/070.png", unusual)
-    stdin(b"new/073.png\n\n" + unusual + b"\r\nnew/071.png")
-    done = cli("sample", photo_run, "-", "new/074.png").succeeded()
-    assert list(by_image(done.out).items()) == [
-        ("new/073.png", new_captions["new/073.png"]),
-        (r"new/ a b \udcff.png", new_captions["new/070.png"]),
-        ("new/071.png", new_captions["new/071.png"]),
-        ("new/074.png", new_captions["new/074.png"]),
-    ]
-    stdin(b"\n")
-    nothing = "captioner: -: expected names of photographs on stdin, one per line, got none\n"
-    assert cli("sample", photo_run, "-") == (2, "", nothing)
-
-
 def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png", "new/#.png"]
+    names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png", "new/ a.png"]
     for name in names:
         shutil.copy("new/070.png", name)
     done = cli("sample", photo_run, *names).succeeded()

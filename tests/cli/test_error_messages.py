@@ -30,7 +30,7 @@ CONFIG = {
     "train -o model.hidden_dim=-2": "-o model.hidden_dim=-2: expected an integer >= 1, got -2",
     "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.decoder=rnn",
     "evaluate run -o decode.length=0": "-o decode.length=0: unknown option (did you mean decode.max_length?)",
-    "data summary scenes -o data.scenes.train=1000000000000": "-o data.scenes.train=1000000000000: expected an integer "
+    "data show scenes -o data.scenes.train=1000000000000": "-o data.scenes.train=1000000000000: expected an integer "
     ">= 1 and <= 100000, got 1000000000000",
     "train -o data.source=cs231n": "-o data.source=cs231n: data.root: required by data.source cs231n (the folder with "
     "coco2014_captions.h5)",
@@ -49,7 +49,7 @@ CONFIG = {
     "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
     "inspect gradients run -o decode.beam_width=2": "-o decode.beam_width=2: decode.beam_width has no effect on "
     "inspect gradients; it uses data.*",
-    "data summary scenes -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on data summary; it uses "
+    "data show scenes -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on data show; it uses "
     "seed, data.*",
     "train -o data.root=birds.h5": "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with "
     "cs231n or prepared",
@@ -93,7 +93,6 @@ USAGE = CONFIG | {
     "sample run --images .": IMAGES,
     "sample run --attention maps.jsonl --images .": IMAGES,
     "sample run a.png --attention a.html --images .": IMAGES,
-    "sample run --attention file": "file: expected a folder for attention maps, got a file; name another folder",
     "sample run --attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",
     "sample run --attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
     "name another file",

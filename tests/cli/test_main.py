@@ -96,4 +96,4 @@ def test_commands_need_no_extra(shell: Callable[..., Any]) -> None:
     )
     done = shell(code=code)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "rror" in line]) == (0, [])
-    assert Path("captions.json").exists()
+    assert Path("captions.csv").exists()

@@ -58,9 +58,9 @@ MISSING = (
     "prepare {} --output new.h5", "prepare a.csv --output {}/x.h5", "prepare a.csv --output new.h5 --list {}",
     "prepare a.csv --output new.h5 --val {}",
     "prepare a.csv --output new.h5 --encoder {}", "prepare {}=a.csv --output new.h5",
-    "data check {}", "data check a.csv --list train={}", "data summary {}", "data show {}",
+    "data check {}", "data check a.csv --list train={}", "data show {}",
     f"data show scenes --split {{}} {SCENES}",
-    "data summary -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
+    "data show -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
     "--debug sample {}", "{}", "config {}", "train {}",
 )  # fmt: skip
 
@@ -92,8 +92,7 @@ def hostile_set(path: Path, name: str) -> None:
 TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o seed=1"
 PRINTING = (
     "data check {}/set.h5",
-    "data summary {}/set.h5",
-    "data summary {}/set.h5 --json",
+    "data check {}/set.h5 --json",
     "data show {}/set.h5",
     "data show {}/set.h5 --html {}/page.html",
     "config init {}/my.yaml",
@@ -147,7 +146,7 @@ def test_hostile_cells_of_a_table_are_escaped(
 
 def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:
     hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
-    done = cli("data", "summary", tmp_path / "set.h5", "--json")
+    done = cli("data", "check", tmp_path / "set.h5", "--json")
     check(done, json_lines=True)
     assert json.loads(done.out)["encoder"] == "encoder\x7f\x1b\x9b\u202e\n"
 

@@ -89,19 +89,6 @@ def test_prepare_writes_the_data_set(stream: int, closed: Callable[..., Any], ex
         assert (done.returncode, done.stdout.partition("\n")[0]) == (0, "set.h5")
 
 
-def test_names_from_a_closed_or_unreadable_stdin_are_an_error(
-    closed: Callable[..., Any], shell: Callable[..., Any]
-) -> None:
-    words = ("sample", "run", "-", "--encoder", "scenes")
-    done = closed([0], *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "captioner: -: expected names of photographs on stdin, one per line, but stdin is closed\n"
-    with open("/proc/self/mem", "rb") as broken:
-        done = shell(*words, stdin=broken)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "captioner: -: cannot read stdin: Input/output error\n"
-
-
 @pytest.fixture
 def closed_pipe() -> Iterator[int]:
     read, write = os.pipe()

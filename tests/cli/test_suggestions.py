@@ -68,7 +68,7 @@ ERRORS = {
             "run/last.h5": "did you mean --resume run?",
         }.items()
     },
-    "data summary scenes data.scenes.train=5": "Got unexpected extra argument (data.scenes.train=5); did you mean -o "
+    "data show scenes data.scenes.train=5": "Got unexpected extra argument (data.scenes.train=5); did you mean -o "
     "data.scenes.train=5?",
     "train more": "Got unexpected extra argument (more)",
     # an option without effect is not suggested

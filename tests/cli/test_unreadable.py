@@ -54,7 +54,7 @@ INPUTS = (
     "prepare photos/captions.csv --output new.h5 --features broken.h5",
     "prepare photos/captions.csv --output new.h5 --encoder onnx:broken.h5",
     "data check broken.csv",
-    "data summary -o data.source=prepared -o data.root=broken.h5",
+    "data show -o data.source=prepared -o data.root=broken.h5",
     "data show -o data.source=prepared -o data.root=broken.h5",
     "config check broken.yaml",
 )

@@ -25,7 +25,7 @@ from captioner.report.chart import (
     tight,
 )
 from captioner.report.curves import CHARTS, curves
-from captioner.report.history import History
+from captioner.report.run_facts import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
 POSITIVE = st.floats(1e-30, 1e30, allow_nan=False)

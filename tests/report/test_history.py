@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.report.history import points, read_history
+from captioner.report.run_facts import points, read_history
 
 STEP = {"kind": "step", "step": 1, "epoch": 1, "word_loss": 2.5}
 VALIDATION = {"kind": "validation", "step": 4, "epoch": 2, "loss": 1.5, "scores": {"cider_d": 0.5}}

@@ -20,12 +20,11 @@ from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, draw
 from captioner.report.curves import curves
 from captioner.report.gallery import Gallery, GalleryEntry, Scored
-from captioner.report.history import History
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
 from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
 from captioner.report.report_tables import Figure, ScoreTables, Table, WordUse, figures_of_history, word_use
-from captioner.report.run_facts import RunFacts
+from captioner.report.run_facts import History, RunFacts
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)

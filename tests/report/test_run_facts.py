@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from captioner.inference.load import open_run
-from captioner.report.history import History
-from captioner.report.run_facts import MAX_WARNINGS, RunFacts, facts_of_folder, run_names
+from captioner.report.run_facts import MAX_WARNINGS, History, RunFacts, facts_of_folder, run_names
 
 
 def test_equal_names_are_numbered() -> None:

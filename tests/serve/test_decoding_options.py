@@ -7,7 +7,7 @@ import pytest
 
 from captioner.inference.load import captioner_of, open_run
 from captioner.serve.decoding_options import CAPS, DecodingOptions
-from captioner.serve.limits import RequestError
+from captioner.serve.security import RequestError
 
 
 def options_of(run: Path, *overrides: str) -> DecodingOptions:

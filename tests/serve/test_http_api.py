@@ -11,7 +11,7 @@ from serving import WAYS, Served, encoded, form, picture, served
 
 from captioner.images.photo import FORMATS, PIXELS
 from captioner.serve.app import FAILURE
-from captioner.serve.limits import MAX_PIXELS
+from captioner.serve.security import MAX_PIXELS
 
 GIF_BOMB = encoded(picture(), "GIF")[:6] + b"\x60\xea\x60\xea" + encoded(picture(), "GIF")[10:]
 """A small file that declares 60,000 x 60,000 pixels."""

@@ -6,8 +6,7 @@ import pytest
 from serving import Served, received
 
 from captioner.errors import UsageError
-from captioner.serve.limits import RequestError
-from captioner.serve.security import LOOPBACK, Guard, host_name, is_loopback, security_headers
+from captioner.serve.security import LOOPBACK, Guard, RequestError, host_name, is_loopback, security_headers
 from captioner.serve.server import check_names
 
 OWN = "127.0.0.1:8000"

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from captioner.serve.limits import RequestError
+from captioner.serve.security import RequestError
 from captioner.serve.service import Workers
 
 

@@ -24,10 +24,9 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.report.live import LiveReport
 from captioner.storage import checkpoint
-from captioner.training.build import build_model
+from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from
 from captioner.training.distill import distill
 from captioner.training.events import Ended
-from captioner.training.initialize import SHAPING, WORD_AXES, initialize_from
 from captioner.training.resume import resume
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")

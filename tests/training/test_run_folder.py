@@ -17,7 +17,6 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import is_run
-from captioner.report.live import follow
 from captioner.storage import lock
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.resume import find_run
@@ -71,15 +70,6 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
         with pytest.raises(UsageError, match="already contains a run"):
             RunFolder(tmp_path).create(overwrite=False, config=config)
         (folder / "best.h5").unlink()
-
-
-def test_the_page_of_a_run_that_was_followed_from_its_start_is_replaced(own_run: Path) -> None:
-    list(follow(own_run, own_run / "report.html"))
-    config = (own_run / "config.yaml").read_text()
-    for file in set(own_run.iterdir()) - {own_run / "config.yaml", own_run / "report.html"}:
-        file.unlink()
-    RunFolder(own_run).create(overwrite=False, config=config)
-    assert os.listdir(own_run) == []
 
 
 AFTER_A_CHECKPOINT = {

@@ -10,9 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from captioner.data.readers.annotations import coco, karpathy
+from captioner.data.readers.formats import TOKEN, coco, json_entry, json_lines, karpathy, table, token_txt
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
-from captioner.data.readers.tables import TOKEN, json_entry, json_lines, table, token_txt
 from captioner.errors import DataError, quoted
 from captioner.storage.files import format_of, read_bytes, read_text
 

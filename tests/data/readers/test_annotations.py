@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioner.data.readers.annotations import coco, karpathy
+from captioner.data.readers.formats import coco, karpathy
 from captioner.data.readers.records import CaptionRecord
 
 DEEP = 1 << 70

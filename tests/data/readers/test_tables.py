@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from captioner.data.readers import tables
+from captioner.data.readers import formats
+from captioner.data.readers.formats import MAX_FIELD, MAX_RECORD_LINES, json_lines, table, token_txt
 from captioner.data.readers.records import CaptionRecord, Columns, Issue
-from captioner.data.readers.tables import MAX_FIELD, MAX_RECORD_LINES, json_lines, table, token_txt
 from captioner.errors import DataError
 
 
@@ -133,12 +133,12 @@ def test_a_record_of_wrong_width_does_not_hide_its_lines():
 def test_unclosed_quotes_take_linear_time(monkeypatch):
     """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
     read = []
-    reader = tables.csv.reader
+    reader = formats.csv.reader
 
     def counting(lines, **options):
         return reader((read.append(line) or line for line in lines), **options)
 
-    monkeypatch.setattr(tables.csv, "reader", counting)
+    monkeypatch.setattr(formats.csv, "reader", counting)
     assert len(rows("image,caption\n" + 'a","\n' * 1000)) == 1000
     assert len(read) < 1000 * (MAX_RECORD_LINES + 1)
 
