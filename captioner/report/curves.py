@@ -52,7 +52,6 @@ CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
     ("ROUGE-L", "validation split", False, (_score("rouge_l"),)),
     ("Learning rate", "after schedule and warm-up", False, (Curve("steps", ("learning_rate",)),)),
     ("Gradient norm", "global norm, log scale", True, (Curve("steps", ("grad_norm",), is_main=False),)),
-    ("Speed", "words per second", False, (Curve("speeds", ("words_per_second",)),)),
 )
 """The charts, in the order of the page: title, vertical axis, whether it is a log axis, and curves."""
 

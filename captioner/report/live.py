@@ -6,12 +6,12 @@ Nothing is scored again: the curves contain what validation has measured.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
+
+from tqdm import tqdm
 
 from captioner.data.corpus import Corpus
 from captioner.errors import CaptionerError
@@ -23,20 +23,14 @@ from captioner.report.gallery import Gallery, caption_fixed_images
 from captioner.report.pictures import pictures_of_split
 from captioner.report.report_page import ReportPage, render_page
 from captioner.report.report_tables import Figure, figures_of_history
-from captioner.report.run_facts import History, facts_of_folder, points
+from captioner.report.run_facts import History, facts_of_folder
 from captioner.storage.atomic import write_file
 from captioner.storage.files import FileVersion, file_version
-from captioner.training.events import Ended, Event, SpeedMeter, Started, Validated, Warned
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
-from captioner.training.solver import Step
 
 RELOAD = 10
 """Seconds between reloads of a page in the browser while training runs."""
-RECENT = 100
-"""The number of last steps whose words are averaged."""
-WINDOW = 200
-"""Times that the remaining time is estimated from."""
-UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class LiveReport:
@@ -47,18 +41,20 @@ class LiveReport:
     """
 
     def __init__(self, folder: Path, images: Path | None = None) -> None:
-        self.folder, self.run, self.pace = folder, RunFolder(folder), Pace()
+        self.folder, self.run = folder, RunFolder(folder)
         self.problem = ""
         self._images = images
         self._corpus: Corpus | None = None
         self._span: Span | None = None
+        self._began, self._first = time.time(), 0
         self._checkpoint: FileVersion | None = None
         self._loaded: Restored | None = None
         self._gallery: Gallery | None = None
 
-    def use(self, corpus: Corpus, span: Span | None) -> None:
-        """Set the data set of the run and the length of its training."""
+    def use(self, corpus: Corpus, span: Span, first: int = 0) -> None:
+        """Set the data set of the run, the length of its training, and the step from which it continues now."""
         self._corpus, self._span, self._checkpoint = corpus, span, None
+        self._began, self._first = time.time(), first
 
     def render(self, is_running: bool) -> bytes:
         """Render the page.
@@ -82,7 +78,7 @@ class LiveReport:
                 status=self._status(history),
                 progress=None if self._span is None else (history.last_step, self._span.total_steps),
                 reload=RELOAD,
-                figures=[*self._speed(history, time.time()), *figures],
+                figures=[*self._time_left(history), *figures],
             )
         return render_page(page)
 
@@ -105,63 +101,19 @@ class LiveReport:
         total, epochs = span.total_steps, -(-span.total_steps // span.steps_per_epoch)
         return f"training: step {step:,} of {total:,} ({100 * step / total:.0f} %), epoch {epoch:,} of {epochs:,}"
 
-    def _speed(self, history: History, now: float) -> Iterator[Figure]:
-        """Yield the remaining time and the speed, once they are measured."""
-        left = None if self._span is None else self.pace.remaining(self._span.total_steps, now)
-        if left is not None:
-            yield Figure("Time left", duration(left), f"until {clock(now + left, now)}")
-        words = [value for _, value in points(history.steps[-RECENT:], "words")]
-        if words and self.pace.steps_per_second is not None:
-            speed = self.pace.steps_per_second * sum(words) / len(words)
-            yield Figure("Speed", f"{speed:,.0f}", "words per second")
-
-
-class Pace:
-    """(time, step) pairs since training started or resumed.
-
-    `steps_per_second` is the last measurement, without the time of validation; None before it.
-    """
-
-    def __init__(self) -> None:
-        self.steps_per_second: float | None = None
-        self._observed: deque[tuple[float, int]] = deque(maxlen=WINDOW)
-
-    def observe(self, seconds: float, step: int) -> None:
-        """Note the last step at a time in seconds. A later time of the same step ends its validation."""
-        if self._observed and step > self._observed[-1][1] and seconds > self._observed[-1][0]:
-            self.steps_per_second = (step - self._observed[-1][1]) / (seconds - self._observed[-1][0])
-        self._observed.append((seconds, step))
-
-    def remaining(self, total: int, now: float) -> float | None:
-        """Return the seconds until step `total`, with pauses for validation, or None if they are not known yet."""
-        if not self._observed or self._observed[-1][1] == self._observed[0][1]:
-            return None
-        (began, first), (last_time, last) = self._observed[0], self._observed[-1]
-        return max(0.0, last_time + (total - last) * (last_time - began) / (last - first) - now)
-
-
-def duration(seconds: float) -> str:
-    """Write a duration with its two largest units, such as `2 h 5 min` or `40 s`."""
-    whole = max(0, round(seconds))
-    for (size, unit), (smaller, name) in pairwise(UNITS):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {name}"
-    return f"{whole} s"
-
-
-def clock(seconds: float, now: float) -> str:
-    """Write a time since the epoch as local time, with its date if it is not today."""
-    then, today = time.localtime(seconds), time.localtime(now)
-    return time.strftime("%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
+    def _time_left(self, history: History) -> Iterator[Figure]:
+        """Yield the remaining time, with pauses for validation, once a step is recorded."""
+        if self._span is not None and (done := history.last_step - self._first) > 0:
+            left = (time.time() - self._began) * (self._span.total_steps - history.last_step) / done
+            yield Figure("Time left", tqdm.format_interval(left), "hours, minutes and seconds")
 
 
 def with_report(events: Iterator[Event], folder: Path, images: Path | None = None) -> Iterator[Event]:
     """Pass on the events of a training run, and rewrite its report after every validation and at the end.
 
-    A failure is one warning, and training continues; the next validation tries again. The speed of training is written
-    to speed.jsonl, because the history has no times: it equals that of an uninterrupted run.
+    A failure is one warning, and training continues; the next validation tries again.
     """
-    live, speed, warned, log_every = LiveReport(folder, images), SpeedMeter(), False, 0
+    live, warned, has_started = LiveReport(folder, images), False, False
 
     def write(is_running: bool) -> None:
         write_file(live.run.report, live.render(is_running))
@@ -174,21 +126,11 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
             try:
                 match event:
                     case Started():
-                        log_every = event.config.train.log_every
-                        live.use(event.corpus, Span(event.total_steps, event.steps_per_epoch))
-                        live.pace.observe(time.time(), event.step)
-                        speed.restart()
-                    case Step():
-                        speed.add(event.words)
-                        if event.step % log_every == 0:
-                            live.pace.observe(time.time(), event.step)
-                            record = {"step": event.step, "words_per_second": round(speed.restart(), 1)}
-                            live.run.append(live.run.speed, record)
+                        has_started = True
+                        live.use(event.corpus, Span(event.total_steps, event.steps_per_epoch), event.step)
                     case Validated():
                         write(is_running=True)
-                        live.pace.observe(time.time(), event.step)
-                        speed.restart()
-                    case Ended() if log_every:  # otherwise, there was nothing left to train
+                    case Ended() if has_started:  # otherwise, there was nothing left to train
                         write(is_running=False)
             except Exception as error:  # training is worth more than any error of the report
                 if not warned:

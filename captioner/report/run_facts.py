@@ -27,7 +27,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class History:
-    """The records of a run by kind, in file order: logged steps, validations, warnings and speeds.
+    """The records of a run by kind, in file order: logged steps, validations and warnings.
 
     `problem` names the damaged lines of the history, if there are any.
     """
@@ -35,13 +35,12 @@ class History:
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
-    speeds: list[dict[str, Any]]
     problem: str = ""
 
     @property
     def last_step(self) -> int:
         """The last step of any record, 0 without records."""
-        kinds = self.steps, self.validations, self.warnings, self.speeds
+        kinds = self.steps, self.validations, self.warnings
         return max((int(record["step"]) for records in kinds for record in records), default=0)
 
     @property
@@ -61,8 +60,8 @@ def read_history(folder: Path) -> History:
     lines = list(records(run.history))
     for record in filter(None, lines):
         kinds.get(str(record.get("kind")), []).append(record)
-    problem, speeds = "".join(damaged_lines(run.history.name, lines)), list(filter(None, records(run.speed)))
-    return History(kinds["step"], kinds["validation"], kinds["warning"], speeds, problem)
+    problem = "".join(damaged_lines(run.history.name, lines))
+    return History(kinds["step"], kinds["validation"], kinds["warning"], problem)
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:

@@ -77,7 +77,6 @@ class RunFolder:
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
         self.report = path / "report.html"
-        self.speed = path / "speed.jsonl"
         self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
@@ -94,7 +93,7 @@ class RunFolder:
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end
-        others = self.reranker, self.captions, self.summary, self.report, self.speed
+        others = self.reranker, self.captions, self.summary, self.report
         return self.config, self.history, *checkpoints, *others
 
     @rank_0_only
@@ -153,7 +152,6 @@ class RunFolder:
         validated = {record["step"] for record in lines if record.get("kind") == "validation"}
         known = {LOCK, EVENT_FILES, *(file.name for file in (self.config, self.history, *kept))}
         known |= {file.name for file in temporary_files(*self.files())}
-        known |= {self.speed.name} if next(records(self.speed), None) else set()
         return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
 
     def holds_run(self) -> bool:
@@ -251,10 +249,10 @@ class RunFolder:
                 os.replace(self.before_end, self.best)
             elif not has_best:
                 self.best.unlink(missing_ok=True)
-        for file in filter(Path.exists, (self.history, self.speed)):
-            lines = read_bytes(file, HISTORY_LIMIT).decode("utf-8", errors="replace")
+        if self.history.exists():
+            lines = read_bytes(self.history, HISTORY_LIMIT).decode("utf-8", errors="replace")
             kept = (line for line in lines.splitlines(keepends=True) if is_kept(line, step))
-            self.write(file, "".join(kept))
+            self.write(self.history, "".join(kept))
 
     @rank_0_only
     def remove_config(self) -> None:
@@ -307,13 +305,9 @@ class RunFolder:
     @rank_0_only
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to the history."""
-        self.append(self.history, record)
-
-    def append(self, path: Path, record: dict[str, Any]) -> None:
-        """Append a record to a file of JSON lines."""
-        with self.writing(path) as check:
+        with self.writing(self.history) as check:
             check()  # before opening, which may create a file in another run
-            with open(path, "a", encoding="utf-8", newline="\n") as file:
+            with open(self.history, "a", encoding="utf-8", newline="\n") as file:
                 check()  # again: now the open file is known to be in this folder
                 file.write(to_json(record) + "\n")
 
@@ -325,7 +319,7 @@ def is_kept(line: str, step: int) -> bool:
 
 
 def record_of(line: str | bytes) -> dict[str, Any] | None:
-    """Return the record in a line of a history or of speed.jsonl: an object with a step; None for a damaged line."""
+    """Return the record in a line of a history: an object with a step; None for a damaged line."""
     try:
         record = json.loads(line)
         return record if 0 <= record["step"] < LARGEST_STEP and not isinstance(record["step"], bool) else None
@@ -334,7 +328,7 @@ def record_of(line: str | bytes) -> dict[str, Any] | None:
 
 
 def records(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Yield the record in each line of a history or of speed.jsonl, None for a damaged line.
+    """Yield the record in each line of a history, None for a damaged line.
 
     Half a line at the end, as a kill leaves it, is left out. A file that is missing or not a regular one has no lines.
     """

@@ -149,7 +149,7 @@ def history(step: int, loss: float) -> History:
     scores = {"bleu4": 0.25, "rouge_l": 0.5, "cider_d": 1.0}
     validation = {"step": step, "loss": loss, "perplexity": 2.0, "scores": scores}
     logged = {"word_loss": 3.0, "perplexity": 20.0, "learning_rate": 1e-3, "grad_norm": 5.0, "reward": 1.0}
-    return History([{"step": 1, **logged}], [validation], [], [{"step": 1, "words_per_second": 9.0}])
+    return History([{"step": 1, **logged}], [validation], [])
 
 
 def test_runs_are_overlaid() -> None:
@@ -163,6 +163,6 @@ def test_runs_are_overlaid() -> None:
 
 
 def test_a_chart_without_points_is_omitted() -> None:
-    assert curves({"a": History([], [], [], [])}) == []
-    (drawing,) = curves({"a": History([{"step": 1, "learning_rate": 0.1}], [], [], [])})
+    assert curves({"a": History([], [], [])}) == []
+    (drawing,) = curves({"a": History([{"step": 1, "learning_rate": 0.1}], [], [])})
     assert drawing.title == "Learning rate"

@@ -11,18 +11,16 @@ STEP = {"kind": "step", "step": 1, "epoch": 1, "word_loss": 2.5}
 VALIDATION = {"kind": "validation", "step": 4, "epoch": 2, "loss": 1.5, "scores": {"cider_d": 0.5}}
 
 
-def write(folder: Path, *lines: str, name: str = "history.jsonl") -> None:
-    (folder / name).write_text("\n".join(lines))
+def write(folder: Path, *lines: str) -> None:
+    (folder / "history.jsonl").write_text("\n".join(lines))
 
 
 def test_records_are_read_by_kind(tmp_path: Path) -> None:
     warning = {"kind": "warning", "step": 4, "problem": "all captions are identical"}
     write(tmp_path, *map(json.dumps, (STEP, VALIDATION, warning, {"kind": "init_from", "step": 0})))
-    write(tmp_path, '{"step": 7, "words_per_second": 50}', name="speed.jsonl")
     history = read_history(tmp_path)
     assert (history.steps, history.validations, history.warnings) == ([STEP], [VALIDATION], [warning])
-    assert points(history.speeds, "words_per_second") == [(7, 50)]
-    assert (history.last_step, history.last_epoch) == (7, 2)
+    assert (history.last_step, history.last_epoch) == (4, 2)
 
 
 def test_a_missing_history_is_empty(tmp_path: Path) -> None:

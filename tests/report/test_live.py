@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from captioner.optim.schedules import Span
 from captioner.report import live
 from captioner.report.chart import evenly_spaced
 from captioner.report.gallery import FIXED
-from captioner.report.live import WINDOW, LiveReport, Pace, clock, duration, with_report
+from captioner.report.live import LiveReport, with_report
 from captioner.training.events import Event, Validated, Warned
-from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.train import train
 
@@ -49,17 +47,13 @@ def test_the_report_is_written_after_every_validation(config: Config, tmp_path: 
     assert "training: step 4 of 8 (50 %), epoch 1 of 2" in second
     assert '<progress max="8" value="4"' in second
     assert '<meta http-equiv="refresh" content="10">' in second
-    assert re.search(r"<dt>Time left</dt><dd>\d+ s<small>until \d\d:\d\d</small>", second)
-    assert re.search(r"<dt>Speed</dt><dd>[\d,]+<small>words per second</small>", second)
+    assert re.search(r"<dt>Time left</dt><dd>\d\d:\d\d<small>hours, minutes and seconds</small>", second)
     page = (run / "report.html").read_text()
     assert page.count('<li class="entry"') == FIXED
     assert "Training curves" in page
     assert not re.search('training: step|http-equiv="refresh"|<progress', page), "the training has ended"
-    speeds = [json.loads(line) for line in (run / "speed.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in speeds] == [2, 4, 6, 8]
-    assert all(record["words_per_second"] > 0 for record in speeds)
     assert sorted(os.listdir(run)) == [
-        "best.h5", "config.yaml", "history.jsonl", "last.h5", "report.html", "speed.jsonl", "summary.json",
+        "best.h5", "config.yaml", "history.jsonl", "last.h5", "report.html", "summary.json",
     ]  # fmt: skip
     without = tmp_path / "without"
     for _ in train(config, without):
@@ -126,16 +120,6 @@ def test_a_run_without_a_checkpoint_has_a_page(tiny_run: Path, tmp_path: Path) -
         LiveReport(tmp_path / "none").render(is_running=True)
 
 
-def test_a_resumed_run_has_the_speeds_of_its_steps_once(config: Config, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for event in with_report(train(config, run), run):
-        if getattr(event, "step", 0) == 7:
-            break  # after the checkpoint of step 4
-    for _ in with_report(resume(run), run):
-        pass
-    assert [json.loads(line)["step"] for line in (run / "speed.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
-
-
 class Recorded:
     """Features that record the rows that are read."""
 
@@ -153,7 +137,7 @@ def test_only_the_shown_images_are_captioned(tiny_run: Path) -> None:
     features = Recorded(corpus.split("val").features)
     val = dataclasses.replace(corpus.split("val"), features=features)
     report = LiveReport(tiny_run)
-    report.use(dataclasses.replace(corpus, splits={**corpus.splits, "val": val}), None)
+    report.use(dataclasses.replace(corpus, splits={**corpus.splits, "val": val}), Span(8, 4))
     report.render(is_running=False)
     assert features.read == set(evenly_spaced(range(10), FIXED))
 
@@ -216,45 +200,3 @@ def test_a_damaged_checkpoint_keeps_the_captions_of_the_last_one(own_run: Path) 
 def test_photographs_are_read_from_the_given_folder_only(photo_run: Path) -> None:
     for images, count in ((None, 0), (photo_run.parent / "photos", 2)):
         assert captioned(photo_run, images).render(is_running=True).count(b"data:image/jpeg") == count
-
-
-def test_the_remaining_time_follows_the_recorded_steps() -> None:
-    pace = Pace()
-    assert pace.remaining(100, 1000.0) is None
-    pace.observe(1000.0, 10)
-    assert (pace.remaining(100, 1000.0), pace.steps_per_second) == (None, None)
-    pace.observe(1005.0, 20)
-    assert (pace.remaining(100, 1005.0), pace.steps_per_second) == (40.0, 2.0)
-    assert pace.remaining(100, 1015.0) == 30.0, "it passes between records"
-    assert pace.remaining(100, 9999.0) == 0.0
-    pace.observe(1010.0, 20)  # a validation
-    assert pace.remaining(100, 1010.0) == 80.0, "with the pause"
-    pace.observe(1012.0, 24)
-    assert pace.steps_per_second == 2.0, "without the pause"
-
-
-def test_the_pace_of_long_ago_is_forgotten() -> None:
-    pace = Pace()
-    for step in range(WINDOW):
-        pace.observe(100.0 * step, step)
-    start = 100.0 * WINDOW
-    for step in range(WINDOW):
-        pace.observe(start + step, WINDOW + step)
-    assert pace.remaining(2 * WINDOW, start + WINDOW - 1) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-3, "0 s"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"),
-        (86399, "23 h 59 min"), (90000, "1 d 1 h"), (8640000, "100 d 0 h"),
-    ],
-)  # fmt: skip
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_a_time_of_another_day_has_its_date() -> None:
-    noon = time.mktime((2026, 3, 5, 12, 7, 0, 0, 0, -1))
-    assert clock(noon, noon + 60) == "12:07"
-    assert clock(noon, noon + 86400) == "2026-03-05 12:07"

@@ -58,7 +58,7 @@ class Elements(HTMLParser):
 def report_of(text: str) -> bytes:
     """Render a report with this text wherever a run or a data set has text."""
     warning = {"step": 1, "problem": text}
-    facts = RunFacts(text, History([], [], [warning], []), text, {"decoder": text}, {"steps": text})
+    facts = RunFacts(text, History([], [], [warning]), text, {"decoder": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
     word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
     attention = Attention([text], np.ones((1, 2)), (1, 1))
@@ -88,7 +88,7 @@ def test_a_warning_about_captions_is_beside_the_curve_that_shows_it() -> None:
     validation = {"step": 4, "loss": 2.0, "perplexity": 7.4}
     warning = {"step": 4, "collapse": "identical", "problem": "the same caption"}
     for records, chart in (([validation], "Loss"), ([{**validation, "scores": {"cider_d": 0.1}}], "CIDEr-D")):
-        facts = RunFacts("a", History([], records, [warning], []), "", training={"steps": "4"})
+        facts = RunFacts("a", History([], records, [warning]), "", training={"steps": "4"})
         page = ReportPage("a", [facts], curves({"a": facts.history}))
         (figure,) = [figure for figure in render_page(page).decode().split("<figure") if "same caption" in figure]
         assert f"<h3>{chart}</h3>" in figure
@@ -152,7 +152,7 @@ def test_nothing_is_loaded(tmp_path: Path) -> None:
 
 
 def test_sections_without_content_are_omitted() -> None:
-    facts = RunFacts("a", History([], [], [], []), "", {}, {"steps": "0"})
+    facts = RunFacts("a", History([], [], []), "", {}, {"steps": "0"})
     page = Elements(render_page(ReportPage("a", [facts], [])))
     assert [attributes["id"] for tag, attributes in page.elements if tag == "h2"] == ["setup"]
     assert "All options have their defaults." in page.text
@@ -183,10 +183,10 @@ def test_words_are_counted() -> None:
 
 def test_the_last_values_of_a_history_are_figures() -> None:
     records = [{"loss": 2.0, "scores": {"cider_d": 0.5, "bleu4": "x"}, "epoch": 1}, {"perplexity": 3.0, "scores": []}]
-    assert figures_of_history(History([], records, [], [])) == [
+    assert figures_of_history(History([], records, [])) == [
         Figure("Perplexity", "3.00"), Figure("CIDEr-D", "50.0", "epoch 1"),
     ]  # fmt: skip
-    assert figures_of_history(History([], [], [], [])) == []
+    assert figures_of_history(History([], [], [])) == []
 
 
 # --- pages of images

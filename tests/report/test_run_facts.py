@@ -57,14 +57,14 @@ def test_a_kind_of_caption_collapse_is_one_warning_with_its_last_figures() -> No
         {"step": step, "collapse": kind, "problem": f"{kind} {share}%"}
         for step, kind, share in ((3, "unk", 50), (3, "identical", 90), (5, "unk", 40), (9, "unk", 20))
     ]
-    facts = RunFacts("a", History([], [], records, []), "")
+    facts = RunFacts("a", History([], [], records), "")
     assert facts.warnings == ["unk 20% (steps 3 to 9)", "identical 90% (step 3)"]
 
 
 def test_warnings_are_listed_once_and_few() -> None:
     records = [{"step": step, "problem": "the same"} for step in (3, 5, 9)]
     many = [{"step": number, "problem": f"{number} " + "x" * 1_000_000} for number in range(2 * MAX_WARNINGS)]
-    facts = RunFacts("a", History([], [], [*records, *many], []), "")
+    facts = RunFacts("a", History([], [], [*records, *many]), "")
     assert facts.warnings[0] == "the same (steps 3 to 9)"
     assert len(facts.warnings) == MAX_WARNINGS
     assert max(map(len, facts.warnings)) < 400

@@ -55,7 +55,6 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
     lines = (tiny_run / "history.jsonl").read_text().splitlines(keepends=True)
     first = next(number for number, line in enumerate(lines) if '"validation"' in line)
     (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before best.h5 is written
-    (tmp_path / "speed.jsonl").write_text('{"step": 1, "words_per_second": 2.5}\n')
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events.out.tfevents.1").touch()
     config = (tmp_path / "config.yaml").read_text()
@@ -75,7 +74,7 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
 AFTER_A_CHECKPOINT = {
     "summary.json": '{"ended": "done"}',
     "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
-    **dict.fromkeys(("captions.h5", "report.html", "speed.jsonl", "reranker.h5", "best.h5", "notes.txt"), "mine"),
+    **dict.fromkeys(("captions.h5", "report.html", "reranker.h5", "best.h5", "notes.txt"), "mine"),
 }
 """Files that a run which was killed before its first checkpoint does not have."""
 
