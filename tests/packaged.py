@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.export.card_facts import CardOptions
+from captioner.export.card import CardOptions
 from captioner.export.package import write_package
 from captioner.inference.package_info import module_name
 

@@ -13,7 +13,7 @@ from captioner.cli.shared_options import PATH, Command, example_override_option,
 from captioner.errors import CheckpointError, UsageError, pip_command
 
 if TYPE_CHECKING:
-    from captioner.export.card_facts import CardOptions
+    from captioner.export.card import CardOptions
 
 CARD_OPTIONS = (
     click.option(
@@ -40,7 +40,7 @@ def card_options(command: Command) -> Command:
 
 def _build_card_options(values: dict[str, str | Path | None]) -> CardOptions:
     """Build the options of a card; blank texts count as not given."""
-    from captioner.export.card_facts import CardOptions
+    from captioner.export.card import CardOptions
 
     stated: dict[str, Any] = {name: value for name, value in values.items() if str(value or "").strip()}
     return CardOptions(**stated)
@@ -97,7 +97,7 @@ def card(run: Path, **options: str | Path | None) -> None:
     model package, whose card is printed as it was packaged.
 
     The card is Markdown with the front matter of Hugging Face. It describes the model, its training data, scores,
-    limits and options, and how to train it again. It contains no paths of this machine.
+    limits and options. It contains no paths of this machine.
     """
     from captioner.inference.find_checkpoint import find_checkpoint
     from captioner.inference.package_info import in_package, read_card, read_info
@@ -109,8 +109,7 @@ def card(run: Path, **options: str | Path | None) -> None:
         read_info(file.parent)  # a package of another format is refused
         output.text(read_card(file.parent))
         return
-    from captioner.export.card import model_card
-    from captioner.export.card_facts import collect_facts, default_name
+    from captioner.export.card import collect_facts, default_name, model_card
     from captioner.inference.load import open_run
 
     model = open_run(run)

@@ -19,8 +19,7 @@ from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError, printable, quoted
-from captioner.export.card import model_card
-from captioner.export.card_facts import LINE, UNKNOWN, CardOptions, collect_facts, default_name
+from captioner.export.card import LINE, UNKNOWN, CardOptions, collect_facts, default_name, model_card
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run

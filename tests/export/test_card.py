@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 import captioner
 from captioner.config import yaml_io
 from captioner.errors import DataError, printable
-from captioner.export.card import escaped, model_card, table
-from captioner.export.card_facts import CardOptions, collect_facts
+from captioner.export.card import CardOptions, collect_facts, escaped, model_card, table
 from captioner.inference.load import open_run
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
@@ -59,12 +58,7 @@ def test_the_front_matter_and_the_scores(tiny_run: Path, attention_run: Path, sc
     card = card_of(tiny_run, license="mit", language="de", dataset="flickr8k", scores=scores)
     values = front_matter(card)
     assert (values["license"], values["language"], values["datasets"]) == ("mit", ["de"], ["flickr8k"])
-    assert values["metrics"] == ["bleu", "rouge", "cider"]
-    (model,) = values["model-index"]
-    assert [result["dataset"]["split"] for result in model["results"]] == ["val", "heldout"]
     measured = json.loads(scores.read_text().splitlines()[0])
-    bleu4 = {"type": "bleu", "name": "BLEU-4", "value": round(100 * measured["bleu4"], 1)}
-    assert model["results"][0]["metrics"][3] == bleu4
     assert "attention" in front_matter(card_of(attention_run))["tags"]
     value, (low, high) = measured["cider_d"], measured["intervals"]["cider_d"]
     assert f"| CIDEr-D | {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f}) |" in card
@@ -82,7 +76,6 @@ def test_the_card_describes_model_and_training(tiny_run: Path) -> None:
         "| image encoder | scenes-1 (231 dimensions) |",
         f"Trained for {run.meta.step} steps with captioner {captioner.__version__}, Python {platform.python_version()}",
         "Terms: not stated.",
-        "captioner train -c config.yaml --run runs/birds\n",
     ):
         assert text in card
     assert "captioner sample runs/birds photo.jpg" in card
@@ -98,7 +91,7 @@ def test_the_options_of_the_card_are_a_config(tiny_run: Path, attention_run: Pat
         assert yaml_io.parse(text, "card") == open_run(run).config
 
 
-def test_the_card_of_a_student_names_its_teachers_and_no_command(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_card_of_a_student_names_its_teachers(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "birds"))
     summary = json.loads((run / "summary.json").read_text())
     teachers = [{"name": "one|two", "checkpoint": "0"}, 3, {"name": 4}]
@@ -107,7 +100,6 @@ def test_the_card_of_a_student_names_its_teachers_and_no_command(tiny_run: Path,
     card = model_card(collect_facts(dataclasses.replace(open_run(run), config=config), "birds", CardOptions(), None))
     assert "The model is distilled: it was trained on captions that other models, its teachers, wrote." in card
     assert "The training captions were written by teachers: one\\|two." in card
-    assert card.partition("## Reproduce")[2].count("\n") == 3
 
 
 COMMANDS = """# two steps
@@ -121,9 +113,9 @@ captioner distill runs/a --run runs/birds \\
 def test_the_commands_that_made_the_model_are_one_code_block(fence: str, tiny_run: Path, tmp_path: Path) -> None:
     file = tmp_path / "commands.txt"
     file.write_bytes(f"\ufeff\r\n{COMMANDS}  \r\n{fence}\n# <b>猫</b>\n\n".encode())
-    section = card_of(tiny_run, made_with=file).partition("## Reproduce\n\n")[2]
-    title, _, start, *lines, end, last = section.split("\n")
-    assert (title, last) == ("The commands that made the model:", "")
+    section = card_of(tiny_run, made_with=file).partition("The commands that made the model:\n\n")[2]
+    start, *lines, end, last = section.split("\n")
+    assert last == ""
     assert (start, "\n".join(lines)) == (f"{end}console", f"{COMMANDS}\n{fence}\n# <b>猫</b>")
     assert set(end) == {"`"}
     assert len(end) == (5 if "````" in fence else 4 if "`" in fence else 3)
@@ -176,7 +168,7 @@ def test_texts_are_escaped(tiny_run: Path, scores: Path) -> None:
     assert not re.search(r"(?<!\\)\]\(", body)
     assert not {"\x1b", "\u202e"} & set(card)
     assert re.findall(r"^# .*$", body, re.MULTILINE) == ["# birds"]
-    assert values["datasets"] == values["model-index"][0]["results"][0]["dataset"]["name"].splitlines()
+    assert len(values["datasets"][0].splitlines()) == 1
     columns = {line.replace("\\|", "").count("|") for line in body.splitlines() if line.startswith("|")}
     assert columns == {3}
 
@@ -189,7 +181,7 @@ def test_a_hostile_checkpoint_adds_no_lines(tiny_run: Path) -> None:
     hostile = dataclasses.replace(restored, config=config, meta=meta)
     card = model_card(collect_facts(hostile, "birds", CardOptions()))
     assert re.findall(r"^# .*$", card, re.MULTILINE) == ["# birds"]
-    assert re.findall(r"^```(\w*)$", card, re.MULTILINE) == ["console", "", "yaml", "", "console", ""]
+    assert re.findall(r"^```(\w*)$", card, re.MULTILINE) == ["console", "", "yaml", ""]
     assert "captioner cannot compute these image features" in card
 
 
@@ -211,8 +203,8 @@ def test_other_scores_are_refused(tiny_run: Path, scores: Path) -> None:
         ([other], "1: measured with decode.beam_width 3, but the model has 1; try captioner evaluate -o decode.beam_"),
         ([line, line], "2: split val: given twice"),
         *(
-            ([{**line, "bleu4": value}], "1: bleu4: expected a number from 0 to 10")
-            for value in (None, "x", True, float("nan"), -1, 1e9, [1], 10**400)
+            ([{**line, "bleu4": value}], "1: expected a line of `captioner evaluate --json`, got ")
+            for value in (None, "x", float("nan"), -1, [1], 10**400)
         ),
     ]
     for lines, problem in cases:

@@ -17,7 +17,7 @@ from random_models import images, random_run
 
 import captioner
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.export.card_facts import CardOptions
+from captioner.export.card import CardOptions
 from captioner.export.export_onnx import export_onnx
 from captioner.export.package import write_package
 from captioner.inference.find_checkpoint import find_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archives import ROOT, Archives, modules, run, user_environment
 
-from captioner.export.card_facts import CardOptions
+from captioner.export.card import CardOptions
 from captioner.export.package import write_package
 
 pytestmark = pytest.mark.environments
