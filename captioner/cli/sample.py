@@ -150,6 +150,7 @@ def sample(
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
+        from captioner.inference.caption import Wanted, check_attention
         from captioner.inference.load import captioner_of, open_corpus, open_runs
 
         loaded = open_runs(runs, overrides)
@@ -164,9 +165,8 @@ def sample(
         if page is not None:
             sinks.append(page)
         if attention is not None:
-            from captioner.inference.caption import check_attention
-
             check_attention(loaded)
+        wanted = Wanted(n_best, attention is not None, keywords)
         corpus: Corpus | None = None
         captions: Iterable[Caption | DataError]
         if photos:
@@ -174,19 +174,18 @@ def sample(
 
             opened = open_encoder_of(loaded, encoder, encoder_option)
             captioner, paths = captioner_of(loaded), photo_paths(photos)
-            more = number, attention is not None, keywords, ranks
-            captions = captioner.caption_photos(paths, opened, n_best, *more)
+            captions = captioner.caption_photos(paths, opened, wanted, number, ranks)
             captions = _with_warning(captions, photo_warning(loaded))
             if page is not None:
                 page.find = lambda caption: Path(caption.image)
         elif features is not None:
             captioner = captioner_of(loaded)
-            captions = captioner.caption_features(features, number, n_best, attention is not None, keywords)
+            captions = captioner.caption_features(features, number, wanted)
         else:
             corpus = open_corpus(loaded, data)
             of_split = corpus.split(split or "val")
             captioner = captioner_of(loaded, corpus if data is None else None)
-            captions = captioner.caption_split(of_split, number, n_best, corpus.vocab, attention is not None, keywords)
+            captions = captioner.caption_split(of_split, number, wanted, corpus.vocab)
             if page is not None:
                 from captioner.report.image_pages import pictures_by_name
 

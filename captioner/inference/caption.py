@@ -81,6 +81,18 @@ class Caption(NamedTuple):
     keywords: Sequence[Keyword] = ()
 
 
+class Wanted(NamedTuple):
+    """What a caption has besides its text: `n_best` candidates, attention weights, and a number of keywords."""
+
+    n_best: int = 1
+    attention: bool = False
+    keywords: int = 0
+
+
+BEST_CAPTION = Wanted()
+"""The best caption alone."""
+
+
 class NextWord(NamedTuple):
     """A word that may come next, and its probability."""
 

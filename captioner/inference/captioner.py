@@ -23,7 +23,16 @@ from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.keywords import CLASSES, Keyword, open_classifier
 from captioner.inference.arguments import argument, described, path_list
-from captioner.inference.caption import Attention, Candidate, Caption, NextWord, NextWords, check_attention
+from captioner.inference.caption import (
+    BEST_CAPTION,
+    Attention,
+    Candidate,
+    Caption,
+    NextWord,
+    NextWords,
+    Wanted,
+    check_attention,
+)
 from captioner.inference.decoder import build_decoder, word_ids
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.model.interface import State, StepFunction
@@ -145,7 +154,7 @@ class Captioner:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = self._checked(features, regions, "caption")
-            return list(self.decode(rows, n_best, regions=grids, attention=attention, keywords=keywords))
+            return list(self.decode(rows, Wanted(n_best, attention, keywords), regions=grids))
         paths = path_list(images, "caption: images")
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         from captioner.inference.photographs import photo_paths, photo_warning
@@ -153,9 +162,8 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        for caption in self.caption_photos(
-            photo_paths(paths), self.encoder, n_best, attention=attention, keywords=keywords
-        ):
+        wanted = Wanted(n_best, attention, keywords)
+        for caption in self.caption_photos(photo_paths(paths), self.encoder, wanted):
             if isinstance(caption, DataError):
                 raise caption
             captions.append(caption)
@@ -223,10 +231,8 @@ class Captioner:
         self,
         photos: Iterable[Path | DataError],
         encoder: Encoder,
-        n_best: int = 1,
+        wanted: Wanted = BEST_CAPTION,
         limit: int | None = None,
-        attention: bool = False,
-        keywords: int = 0,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> Iterator[Caption | DataError]:
         """Caption photographs, or the first `limit` of them, in order, as `decode`.
@@ -254,7 +260,7 @@ class Captioner:
             encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
-                decoded = self.decode_photos(readable, encoder.identity, n_best, attention, keywords)
+                decoded = self.decode_photos(readable, encoder.identity, wanted)
                 for photo in batch:
                     yield photo if isinstance(photo, DataError) else next(decoded)._replace(image=os.fspath(photo.path))
 
@@ -263,7 +269,7 @@ class Captioner:
             {
                 "checkpoint": self.loaded.meta,
                 "encoder": encoder.identity,
-                "decoding options": (self.loaded.config.decode, n_best, attention, keywords),
+                "decoding options": (self.loaded.config.decode, wanted),
                 "threads": threads,  # they determine the batches, and so the rounding
                 "version": __version__,
             },
@@ -273,30 +279,21 @@ class Captioner:
         yield from failed
 
     def caption_split(
-        self,
-        split: Split,
-        limit: int | None = None,
-        n_best: int = 1,
-        vocab: Vocab | None = None,
-        attention: bool = False,
-        keywords: int = 0,
+        self, split: Split, limit: int | None = None, wanted: Wanted = BEST_CAPTION, vocab: Vocab | None = None
     ) -> Iterator[Caption]:
         """Caption the images of a split, or the first `limit` of them, in file order.
 
-        `vocab` is the vocabulary of the data set, by default that of the model. With `attention`, each caption has its
-        attention weights.
+        `vocab` is the vocabulary of the data set, by default that of the model.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(
-            split.features, n_best, regions=split.regions, attention=attention, keywords=keywords, rows=rows
-        )
+        captions = self.decode(split.features, wanted, regions=split.regions, rows=rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             true = None if split.is_true is None else split.is_true(row, caption.text.split())
             yield caption._replace(image=split.image_ids[row], references=references, true=true)
 
     def caption_features(
-        self, path: Path, limit: int | None = None, n_best: int = 1, attention: bool = False, keywords: int = 0
+        self, path: Path, limit: int | None = None, wanted: Wanted = BEST_CAPTION
     ) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
@@ -308,7 +305,7 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
         rows = np.arange(features.shape[0])[:limit]
-        yield from self.decode(features, n_best, regions=regions, attention=attention, keywords=keywords, rows=rows)
+        yield from self.decode(features, wanted, regions=regions, rows=rows)
 
     @property
     def encoder(self) -> Encoder:
@@ -360,26 +357,24 @@ class Captioner:
     def decode(
         self,
         features: Features,
-        n_best: int = 1,
+        wanted: Wanted = BEST_CAPTION,
         noise_keys: Array | None = None,
         regions: Features | None = None,
-        attention: bool = False,
-        keywords: int = 0,
         rows: Array | None = None,
     ) -> Iterator[Caption]:
-        """Decode rows of features, a batch at a time: the best caption of each, with its `n_best` candidates.
+        """Decode rows of features, a batch at a time: the best caption of each, with what is wanted of it.
 
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
-        widened to `n_best` if needed. Log-probabilities are the model's own, whatever ranks the captions. `noise_keys`
-        seed the random numbers of sampling per image, by default the row numbers. With `attention`, the attention
-        weights of each best caption are computed too, and with `keywords` the most probable classes of each image.
-        The features are not checked here.
+        widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks the
+        captions. `noise_keys` seed the random numbers of sampling per image, by default the row numbers. The features
+        are not checked here.
 
         Shapes: features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
         not finite, or a model with attention without regions; UsageError for `keywords` of an encoder without classes.
         """
         vocab, familiarity = self.loaded.vocab, self.loaded.familiarity
+        n_best, attention, keywords = wanted
         threshold = self.loaded.config.decode.unfamiliar_below
         classifier = open_classifier(self.loaded.meta.encoder) if keywords else None
         rows = np.arange(features.shape[0]) if rows is None else rows
@@ -411,7 +406,7 @@ class Captioner:
         return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
 
     def decode_photos(
-        self, photos: Sequence[Encoded], encoder: str, n_best: int = 1, attention: bool = False, keywords: int = 0
+        self, photos: Sequence[Encoded], encoder: str, wanted: Wanted = BEST_CAPTION
     ) -> Iterator[Caption]:
         """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
@@ -426,7 +421,7 @@ class Captioner:
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
-        yield from self.decode(features, n_best, noise_keys, regions, attention, keywords)
+        yield from self.decode(features, wanted, noise_keys, regions)
 
     def batch_size(self, width: int) -> int:
         """Return how many images are decoded at a time, with `width` captions of each."""

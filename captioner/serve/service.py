@@ -124,7 +124,7 @@ class Service:
         seconds = {"queue": time.perf_counter() - submitted}
         decoding = self.options.decoding(upload.options, with_pictures)
         with _timed(seconds, "photograph"):
-            prepared, preview, square = self._decode(upload, with_pictures, decoding.attention)
+            prepared, preview, square = self._decode(upload, with_pictures, decoding.wanted.attention)
         with _timed(seconds, "encoder"):
             features, regions = self.encoder.encode(prepared)
         with _timed(seconds, "caption"):
@@ -151,9 +151,7 @@ class Service:
     def _search(self, photo: Encoded, name: str, decoding: Decoding) -> Caption:
         captioner = self.captioner.with_decoding(decoding.decode)
         try:
-            _, n_best, attention, keywords = decoding
-            captions = captioner.decode_photos([photo], self.encoder.identity, n_best, attention, keywords)
-            return next(captions)._replace(image=name)
+            return next(captioner.decode_photos([photo], self.encoder.identity, decoding.wanted))._replace(image=name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None
 
