@@ -21,9 +21,9 @@ def options(tiny_run: Path) -> DecodingOptions:
 
 def test_options_override_those_of_the_model(options: DecodingOptions) -> None:
     assert options.defaults.beam_width == 5
-    assert options.decoding({"beam_width": " ", "seed": ""}) == (options.defaults, 1, False, 0)
+    assert options.decoding({"beam_width": " ", "seed": ""}) == (options.defaults, (1, False, 0))
     decoding = options.decoding({"n_best": "3", "beam_width": "9", "no_repeat_ngram": "2"})
-    assert decoding == (replace(options.defaults, beam_width=9, no_repeat_ngram=2), 3, False, 0)
+    assert decoding == (replace(options.defaults, beam_width=9, no_repeat_ngram=2), (3, False, 0))
 
 
 def test_an_option_that_becomes_ineffective_is_reset_as_on_the_command_line(options: DecodingOptions) -> None:
