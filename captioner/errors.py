@@ -128,7 +128,6 @@ LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
     "onnxruntime": "images",
     "pillow_heif": "heic",
-    "tensorboardX": "tensorboard",
     "onnx": "export",
     "safetensors": "export",
     "mpi4py": "mpi",

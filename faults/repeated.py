@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.training.run_folder import RunFolder
-from faults.event_files import scalars
 from faults.materials import make_run
 from faults.processes import MOST_SECONDS
 from faults.resumed import TINY, compare
@@ -28,7 +27,6 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "EMA": ("train.ema_decay=0.9",),
     "distillation": (),
     "report": (),
-    "tensorboard": ("train.tensorboard=true",),
     "mpi": (),
 }
 """Features of a training, and the options of some."""
@@ -134,7 +132,7 @@ def kill_and_repeat(pair: Sequence[str], folder: Path, starts: Starts, rng: np.r
 def folder_difference(folder: Path, whole: Path) -> str:
     """Compare two run folders; return the first difference or "".
 
-    Times in reports and event files may differ.
+    Times in reports may differ.
     """
     names, expected = ({path.name for path in run.iterdir()} for run in (folder, whole))
     if names != expected:
@@ -144,10 +142,6 @@ def folder_difference(folder: Path, whole: Path) -> str:
         return "captions.h5 differs"
     if runs[0].report.exists() and UNFINISHED in runs[0].report.read_text():
         return "report.html: not that of a finished run"
-    if runs[0].event_files.exists():
-        shown = [{tag: [step for step, _ in rows] for tag, rows in scalars(run.path).items()} for run in runs]
-        if shown[0] != shown[1]:
-            return f"event files: steps by tag: {shown[0]}, not {shown[1]}"
     return compare(*runs)
 
 
@@ -160,7 +154,7 @@ def measure(session: Session) -> Iterator[Row]:
         return kill_and_repeat(PAIRS[number % len(PAIRS)], folder / f"{number}", starts, rng)
 
     yield session.run_in_threads(
-        "SIGKILL of train or distill with each pair of attention, SCST, EMA, distillation, report, TensorBoard, MPI",
+        "SIGKILL of train or distill with each pair of attention, SCST, EMA, distillation, report, MPI",
         "the same command again ends bit-identical, with the same files",
         trial,
         RUNS * len(PAIRS),

@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Own photographs": {
         "prepare": "Build a data set from photographs and captions.",
-        "data": "Check, summarize and show data sets.",
+        "data": "Check and show data sets.",
         "serve": "Caption photographs on a local web page.",
     },
     "Share": {

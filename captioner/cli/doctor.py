@@ -36,7 +36,6 @@ PURPOSES: Mapping[str, str] = {
     "report": "writes HTML pages (report, train --report, data show --html, sample --attention)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes ONNX and safetensors files (captioner export)",
-    "tensorboard": "writes TensorBoard event files (train.tensorboard)",
     "mpi": "trains in several processes (captioner train --mpi)",
 }
 """What each extra is for. Those for the development of captioner are left out: no command needs them."""

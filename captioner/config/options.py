@@ -103,7 +103,6 @@ class Train:
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: only after each epoch", ">= 1"] = None
     patience: Annotated[int | None, "stop after N validations without improvement; null: never", ">= 1"] = None
-    tensorboard: Annotated[bool, "write TensorBoard event files into the run folder (extra tensorboard)"] = False
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECTIONS: Mapping[str, str] = sections()
-RENAMED: Mapping[str, str] = {"model.cell": "model.decoder"}
-"""The present names of the options of saved configs."""
+RENAMED: Mapping[str, str] = {"model.cell": "model.decoder", "train.tensorboard": ""}
+"""The present names of the options of saved configs; an option without one is ignored."""
 NONE: Mapping[str, str] = {}
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
 # Unsupported YAML features: a test of a parse event, and the name of the feature.
@@ -226,6 +226,8 @@ def _section(
             continue
         path = f"{section}.{name}" if section else name
         path = renamed.get(path, path)
+        if not path:
+            continue
         if path in first:
             yield line, path, f"given twice, first in line {first[path]}; keep one"
         elif "." in name or not (path in OPTIONS or path in SECTIONS):

@@ -130,7 +130,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
     if root is not None and root.name == NOT_PACKAGED.name:
-        raise DataError(f"{loaded.path}: has no data set, as packaged models; name it with --data, or give photographs")
+        problem = "packaged models have no data set; name it with --data FILE, or give photographs"
+        raise DataError(f"{loaded.path}: {problem}")
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)

@@ -1,9 +1,8 @@
-"""Events that `train` and `resume` yield, and the speed of training from them."""
+"""Events that `train` and `resume` yield."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NamedTuple
 
 from captioner.config.options import Config
@@ -67,20 +66,3 @@ class Ended(NamedTuple):
 
 
 Event = Captioned | Started | Step | Validated | Warned | Ended
-
-
-class SpeedMeter:
-    """Words per second of wall-clock time since the last restart."""
-
-    def __init__(self) -> None:
-        self._words, self._since = 0, perf_counter()
-
-    def add(self, words: int) -> None:
-        """Count words."""
-        self._words += words
-
-    def restart(self) -> float:
-        """Return the words per second, and restart the count."""
-        rate = self._words / max(perf_counter() - self._since, 1e-9)
-        self._words, self._since = 0, perf_counter()
-        return rate

@@ -30,8 +30,6 @@ from captioner.storage.sealed import CHECKPOINT_SEAL
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
-EVENT_FILES, EVENT_FILE = "tensorboard", "events.out.tfevents.*"
-"""The folder of the TensorBoard event files, and the pattern of their names."""
 HISTORY_LIMIT = 1 << 32
 LARGEST_STEP = 1 << 53
 """Steps are smaller, so that floats represent them."""
@@ -77,7 +75,6 @@ class RunFolder:
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
         self.report = path / "report.html"
-        self.event_files = path / EVENT_FILES
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
         self.reused: tuple[Path, ...] = ()
@@ -150,7 +147,7 @@ class RunFolder:
         """
         lines = filter(None, records(self.history))
         validated = {record["step"] for record in lines if record.get("kind") == "validation"}
-        known = {LOCK, EVENT_FILES, *(file.name for file in (self.config, self.history, *kept))}
+        known = {LOCK, *(file.name for file in (self.config, self.history, *kept))}
         known |= {file.name for file in temporary_files(*self.files())}
         return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
 
@@ -201,14 +198,12 @@ class RunFolder:
     def move_back(self) -> None:
         """Undo the moves of a killed `create`. Raises: CaptionerError, as `create`."""
         _move_all(self.half_moved(), self.path)
-        for folder in (self.previous / EVENT_FILES, self.previous):
-            with contextlib.suppress(OSError):  # it has none, or others
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # it has others
+            self.previous.rmdir()
 
     def _existing(self, folder: Path) -> list[Path]:
         """Return the existing files of the run in its folder or in the subfolder of an overwritten run."""
-        files = [folder / file.name for file in self.files()]
-        return [*filter(os.path.lexists, files), *sorted((folder / EVENT_FILES).glob(EVENT_FILE))]
+        return [path for file in self.files() if os.path.lexists(path := folder / file.name)]
 
     def previous_run_note(self) -> str:
         """Return a note with the path of the overwritten run, if it still exists."""
@@ -224,8 +219,6 @@ class RunFolder:
             self._check_not_moved(self.previous)
             for file in self._existing(self.previous):
                 file.unlink()
-            with contextlib.suppress(FileNotFoundError):
-                (self.previous / EVENT_FILES).rmdir()
             self.previous.rmdir()
 
     @rank_0_only

@@ -27,7 +27,6 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage.base_models import BaseModel
 from captioner.storage.files import to_json
-from captioner.training import tensorboard
 from captioner.training.build import (
     build_batches,
     build_model,
@@ -109,11 +108,8 @@ class Training:
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
         self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.local_size)]
-        if self.config.train.tensorboard:
-            tensorboard.check_installed()
         set_threads(1)
         self.warned: set[str] = set()
-        self.event_file: tensorboard.EventFile | None = None
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
 
@@ -135,13 +131,6 @@ class Training:
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train, and yield the events; `stop()` is called after every step."""
-        events = self._events(stop)
-        if not self.config.train.tensorboard or self.ranks.rank != 0:
-            return events
-        self.event_file = tensorboard.EventFile(self.run.event_files, self.state.step)
-        return tensorboard.with_event_file(events, self.event_file, self.config.train.log_every)
-
-    def _events(self, stop: Callable[[], bool]) -> Iterator[Event]:
         began, first = time.perf_counter(), self.state.step
         counts = self.model.parameter_count, first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
         yield Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
@@ -203,10 +192,7 @@ class Training:
         check_loss(self.model, step.step, loss)
         events = [self._record(step, loss, scored, at_end=False)] if due else []
         events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
-        validated = events[-1]._replace(best=any(event.best for event in events))
-        if self.event_file is not None:
-            self.event_file.write_validation(validated)
-        yield validated
+        yield events[-1]._replace(best=any(event.best for event in events))
         with self.watch("validation"):
             collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.restored(), step)))
         for kind, problem in collapse:

@@ -62,7 +62,7 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main;
     [
         (
             "numpy",
-            {"numpy", "h5py", "extra_images", "extra_tensorboard", "extra_export"},
+            {"numpy", "h5py", "extra_images", "extra_export"},
             {"blas", "numpy_simd", "weights", "weights_lite2"},
         ),
         ("yaml", {"pyyaml"}, set()),
@@ -235,7 +235,7 @@ def test_modules() -> None:
 
 
 def test_the_installed_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"images", "test", "tensorboard"} <= {need.extra for need in requirements()}
+    assert {"images", "test", "export"} <= {need.extra for need in requirements()}
     assert version("numpy") == metadata.version("numpy")
     assert version("no-such-package") is None
     monkeypatch.setattr(metadata, "requires", raising(metadata.PackageNotFoundError("captioner")))

@@ -82,7 +82,7 @@ ERRORS = {
 @pytest.mark.parametrize("command", ERRORS)
 def test_a_usage_error_suggests_what_was_meant(command: str, cli: Callable[..., Any]) -> None:
     words = command.split(" ")
-    name = " ".join(words[: 2 if words[:2] in (["config", "show"], ["data", "summary"]) else 1])
+    name = " ".join(words[: 2 if words[:2] in (["config", "show"], ["data", "show"]) else 1])
     message = ERRORS[command]
     end = "" if message.endswith("?") else ";"
     assert cli(*words) == (2, "", f"captioner: {message}{end} see captioner {name} --help\n")

@@ -55,8 +55,6 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
     lines = (tiny_run / "history.jsonl").read_text().splitlines(keepends=True)
     first = next(number for number, line in enumerate(lines) if '"validation"' in line)
     (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before best.h5 is written
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "events.out.tfevents.1").touch()
     config = (tmp_path / "config.yaml").read_text()
     with pytest.raises(UsageError, match="already contains a run"):
         RunFolder(tmp_path).create(overwrite=False, config=config.replace("seed: 0", "seed: 1"))
@@ -154,8 +152,6 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_moved_leaves_the_run_unchanged(
     number: int, own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (own_run / "tensorboard").mkdir()
-    (own_run / "tensorboard" / "events.out.tfevents.7").write_text("events")
     before = {file: file.read_bytes() for file in own_run.rglob("*") if file.is_file()}
     replace, calls, failed = os.replace, [], []
 
