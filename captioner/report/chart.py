@@ -156,7 +156,6 @@ class Drawing:
     """
 
     title: str
-    x: str
     y: str
     lines: list[Line]
     across: list[tuple[float, str]]
@@ -173,8 +172,8 @@ class Drawing:
     bottom: int = HEIGHT - BOTTOM
 
 
-def draw(title: str, y: str, lines: Sequence[Series], is_log: bool = False, x: str = "step") -> Drawing | None:
-    """Compute the places of a chart of lines over `x`; None if it has no points."""
+def draw(title: str, y: str, lines: Sequence[Series], is_log: bool = False) -> Drawing | None:
+    """Compute the places of a chart of lines over the steps; None if it has no points."""
     if is_log:
         lines = [line._replace(points=[point for point in line.points if point[1] > SMALLEST]) for line in lines]
     lines = [line for line in lines if line.points]
@@ -199,13 +198,12 @@ def draw(title: str, y: str, lines: Sequence[Series], is_log: bool = False, x: s
 
     return Drawing(
         title,
-        x,
         y,
         [drawn(line) for line in lines],
         [(x_of(tick), short(tick)) for tick in across.ticks],
         [(y_of(tick), short(tick)) for tick in up.ticks],
         "; ".join(map(_describe, lines)),
-        [x, *(line.label for line in lines)],
+        ["step", *(line.label for line in lines)],
         _rows(lines),
         left,
     )

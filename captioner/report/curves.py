@@ -1,17 +1,10 @@
-"""The curves of runs as charts with all runs overlaid: measurements of the training, gradient norms through time."""
+"""The curves of runs as charts with all runs overlaid: measurements of the training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
-from captioner.data.corpus import Split
-from captioner.errors import CaptionerError
-from captioner.gradcheck.gradient_norms import gradient_norms
-from captioner.inference.restore import LoadedModel
-from captioner.model.captioning_model import CaptioningModel
 from captioner.report.chart import Drawing, Series, draw
 from captioner.report.run_facts import History, points
 
@@ -63,36 +56,3 @@ def curves(histories: Mapping[str, History]) -> list[Drawing]:
         for title, y, is_log, lines in CHARTS
     )
     return [drawing for drawing in drawings if drawing is not None]
-
-
-WORD = 12
-"""The word whose loss is differentiated, if captions are that long."""
-ENOUGH = 20
-"""Captions to average over: an earlier word is used if fewer are that long."""
-
-
-def gradient_chart(models: Mapping[str, LoadedModel], split: Split) -> Drawing | None:
-    """Draw the gradient norms of models by name; None if they cannot be computed.
-
-    They are those of hidden states, or those of words for all models if one of them has no hidden states.
-    """
-    reaches, word = {}, 0
-    for run, (name, loaded) in enumerate(models.items()):
-        if not isinstance(loaded.model, CaptioningModel):
-            continue
-        lengths = np.sort((split.captions[:, 1:] != loaded.model.null).sum(axis=1))
-        word = int(min(WORD, lengths[-min(ENOUGH, len(lengths))]))
-        try:
-            reaches[run, name] = gradient_norms(loaded.model, split, word)
-        except CaptionerError:  # not finite: nothing to draw
-            continue
-    norms = [reach.norms for reach in reaches.values()]
-    quantity = "hidden states"
-    if None in norms:
-        quantity, norms = "words", [reach.inputs for reach in reaches.values()]
-    series = [
-        Series(name, run, [(float(back), norm) for back, norm in enumerate(line or ())])
-        for (run, name), line in zip(reaches, norms, strict=True)
-    ]
-    y = f"norm, log scale; word {WORD}, or the last that {ENOUGH} captions have"
-    return draw(f"Gradient of the loss of word {word} with respect to {quantity}", y, series, True, "steps back")

@@ -18,7 +18,7 @@ from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.report.chart import Drawing
-from captioner.report.curves import curves, gradient_chart
+from captioner.report.curves import curves
 from captioner.report.gallery import (
     MAX_REFERENCES,
     MAX_TEXT,
@@ -52,7 +52,6 @@ SECTIONS = {
     "curves": ("curves", "Training curves"),
     "captions": ("gallery", "Captions"),
     "words": ("words", "Vocabulary"),
-    "gradients": ("gradients", "Gradient norms through time"),
     "setup": ("runs", "Model, data and environment"),
 }
 """The sections by their anchors, in the order of the page: the attribute with their content, and their titles."""
@@ -84,7 +83,6 @@ class ReportPage:
     scores: ScoreTables | None = None
     gallery: Gallery | None = None
     words: Sequence[WordUse] = ()
-    gradients: Drawing | None = None
     comparison: Comparison | None = None
 
     @property
@@ -179,10 +177,9 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
     rows = split.captioned_images.tolist()
     chosen = {rows[number]: image for number, image in choose(_cider(scored[0]), selection.shown).items()}
     captions_by_row = dict(zip(rows, scored[0].captions, strict=True))
-    words, gradients = [], None
+    words = []
     if all(model.vocab == corpus.vocab for model in models):
         words = [word_use(captions.captions, captions.scores, split, corpus.vocab) for captions in scored]
-        gradients = gradient_chart(dict(zip(names, models, strict=True)), split)
     comparison = None
     if len(runs) > 1:
         differences = caption_differences(scored, split, corpus.vocab, pictures)
@@ -199,7 +196,6 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
             captioners[0], corpus, selection.split, pictures, selection.n_best, chosen, captions_by_row
         ),
         words=words,
-        gradients=gradients,
         comparison=comparison,
     )
     warnings = [*(warning for captioner in captioners for warning in captioner.warnings), *record["warnings"]]

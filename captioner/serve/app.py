@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -35,7 +34,6 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'"
 )
 """The page runs its own script alone, and loads nothing but what the server returns to it."""
-STEPS = {"queue": "waiting", "photograph": "photograph", "encoder": "encoder", "caption": "caption"}
 
 
 class Site:
@@ -80,8 +78,7 @@ class Site:
         record, attention = to_record(result.caption), result.caption.attention
         if attention is not None:
             record["attention"] = attention.record()
-        timing = ", ".join(f"{step};dur={1e3 * seconds:.1f}" for step, seconds in result.seconds.items())
-        return _json(record, headers={"Server-Timing": timing})
+        return _json(record)
 
     async def health(self, request: Request) -> Response:
         """Return whether the server works, and what it does."""
@@ -100,8 +97,7 @@ class Site:
             try:
                 upload = await receive(request, body, self.limits)
                 options.update(upload.options)
-                submitted = time.perf_counter()
-                return await self._wait(request, partial(self.service.caption, upload, with_pictures, submitted))
+                return await self._wait(request, partial(self.service.caption, upload, with_pictures))
             except RequestError:
                 raise
             except asyncio.CancelledError:  # by uvicorn, at the end of the time for graceful shutdown
@@ -170,8 +166,6 @@ def _values(result: CaptionResult) -> dict[str, Any]:
     return {
         **result._asdict(),
         "csv": to_csv([result.caption], header=False),
-        "total": sum(result.seconds.values()),
-        "steps": [(STEPS[step], seconds) for step, seconds in result.seconds.items()],
         "is_small": result.preview.startswith("data:image/png"),
         "attention": None if attention is None else word_maps(attention),
         "grid": None if attention is None else attention.grid,

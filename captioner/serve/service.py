@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,10 +95,9 @@ class Workers:
 
 
 class CaptionResult(NamedTuple):
-    """The caption of a photograph, the seconds of each step, and for a page the photograph and its square centre."""
+    """The caption of a photograph, and for a page the photograph and its square centre."""
 
     caption: Caption
-    seconds: dict[str, float]
     preview: str
     square: str
 
@@ -115,22 +112,17 @@ class Service:
         # block others that wait for its pixels.
         self._budget = Budget(limits.workers * limits.max_pixels)
 
-    def caption(self, upload: Upload, with_pictures: bool, submitted: float) -> CaptionResult:
-        """Caption a photograph that was `submitted` at a time of `time.perf_counter`, with pictures for a page.
+    def caption(self, upload: Upload, with_pictures: bool) -> CaptionResult:
+        """Caption a photograph, with pictures for a page.
 
         Raises: RequestError for a photograph that cannot be read, or for its options; CaptionerError for a failure of
         the model, whose message may contain paths.
         """
-        seconds = {"queue": time.perf_counter() - submitted}
         decoding = self.options.decoding(upload.options, with_pictures)
-        with _timed(seconds, "photograph"):
-            prepared, preview, square = self._decode(upload, with_pictures, decoding.wanted.attention)
-        with _timed(seconds, "encoder"):
-            features, regions = self.encoder.encode(prepared)
-        with _timed(seconds, "caption"):
-            digest = hashlib.sha256(upload.content).digest()
-            caption = self._search(Encoded(Path(), digest, features, regions), upload.name, decoding)
-        return CaptionResult(caption, seconds, preview, square)
+        prepared, preview, square = self._decode(upload, with_pictures, decoding.wanted.attention)
+        digest = hashlib.sha256(upload.content).digest()
+        photo = Encoded(Path(), digest, *self.encoder.encode(prepared))
+        return CaptionResult(self._search(photo, upload.name, decoding), preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:
         """Decode a photograph; return the input of the encoder, and data URIs of the photograph and of its centre."""
@@ -154,10 +146,3 @@ class Service:
             return next(captioner.decode_photos([photo], self.encoder.identity, decoding.wanted))._replace(image=name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[step] = time.perf_counter() - began

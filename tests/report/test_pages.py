@@ -65,7 +65,7 @@ def report_of(text: str) -> bytes:
     caption = Caption(text, text, -1.0, [text] * 5, True, [Candidate(text, -1.0)] * 2, attention)
     entry = GalleryEntry(0, caption, picture, [word], Scored(0.5, "best"))
     table = Table(text, [text], [[text, text]])
-    chart = draw(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])], x=text)
+    chart = draw(text, text, [Series(text, 0, [(1, 1)]), Series(text, 1, [(1, 1)])])
     assert chart is not None
     return render_page(
         ReportPage(
@@ -78,7 +78,6 @@ def report_of(text: str) -> bytes:
             scores=ScoreTables(text, table, table),
             gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
             words=[WordUse(text, [(text, 1.0, 1.0)], table, table)],
-            gradients=chart,
             comparison=Comparison(text, table, [CaptionDifference(text, None, [(text, text, 1.0)], [text])]),
         )
     )
