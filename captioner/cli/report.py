@@ -46,8 +46,8 @@ def report(
 
     RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
     (`captioner models`). The page is one HTML file without references to other files. It contains the scores with 95 %
-    confidence intervals, the curves of the training, images with the captions and their attention, the words of the
-    captions, and the options that differ from the defaults.
+    confidence intervals, the curves of the training, images with the captions and their attention, and the
+    options that differ from the defaults.
 
     Several runs are compared: their curves are overlaid, the scores of the first run are compared with those of the
     others by the paired bootstrap, and the page shows the captions that differ most in CIDEr-D. The image gallery shows

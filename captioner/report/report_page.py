@@ -34,12 +34,10 @@ from captioner.report.report_tables import (
     Figure,
     ScoreTables,
     Table,
-    WordUse,
     data_table,
     difference_table,
     figures_of_scores,
     score_tables,
-    word_use,
 )
 from captioner.report.run_facts import LONGEST, RunFacts, facts_of_folder, run_names
 from captioner.report.template import is_page, load_script, render
@@ -51,7 +49,6 @@ SECTIONS = {
     "comparison": ("comparison", "Differences"),
     "curves": ("curves", "Training curves"),
     "captions": ("gallery", "Captions"),
-    "words": ("words", "Vocabulary"),
     "setup": ("runs", "Model, data and environment"),
 }
 """The sections by their anchors, in the order of the page: the attribute with their content, and their titles."""
@@ -82,7 +79,6 @@ class ReportPage:
     data: Table | None = None
     scores: ScoreTables | None = None
     gallery: Gallery | None = None
-    words: Sequence[WordUse] = ()
     comparison: Comparison | None = None
 
     @property
@@ -177,9 +173,6 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
     rows = split.captioned_images.tolist()
     chosen = {rows[number]: image for number, image in choose(_cider(scored[0]), selection.shown).items()}
     captions_by_row = dict(zip(rows, scored[0].captions, strict=True))
-    words = []
-    if all(model.vocab == corpus.vocab for model in models):
-        words = [word_use(captions.captions, captions.scores, split, corpus.vocab) for captions in scored]
     comparison = None
     if len(runs) > 1:
         differences = caption_differences(scored, split, corpus.vocab, pictures)
@@ -195,7 +188,6 @@ def collect(runs: Sequence[Path], selection: Selection) -> Report:
         gallery=build_gallery(
             captioners[0], corpus, selection.split, pictures, selection.n_best, chosen, captions_by_row
         ),
-        words=words,
         comparison=comparison,
     )
     warnings = [*(warning for captioner in captioners for warning in captioner.warnings), *record["warnings"]]

@@ -1,17 +1,12 @@
-"""The tables of a report: scores with 95 % intervals, the data set, and the words that a model writes."""
+"""The tables of a report: scores with 95 % intervals, and the data set."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
-from captioner.data.tokenizer import tokenize
-from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import printable
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
@@ -21,9 +16,7 @@ HEADLINES = ("cider_d", "bleu4", "rouge_l")
 """The scores in the header of the page, where there is one run."""
 MINUS = "\N{MINUS SIGN}"
 MAX_TEXT = 80
-"""Maximum characters of a name, a word and a repeated caption."""
-MAX_WORDS, MAX_CAPTIONS = 25, 10
-"""Maximum rows of the tables of words and of captions."""
+"""Maximum characters of a name."""
 
 
 class Figure(NamedTuple):
@@ -35,7 +28,7 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: its title, its head, and a row of cells for each score, split, word or caption."""
+    """A table: its title, its head, and a row of cells for each score or split."""
 
     title: str
     head: Sequence[str]
@@ -136,54 +129,3 @@ def data_table(corpus: Corpus, name: str) -> Table:
     encoder = printable(corpus.encoder, MAX_TEXT)
     title = f"Data set: {name}; image features of {encoder} ({corpus.feature_dim:,} dimensions)"
     return Table(title, ["split", *(title for title, _ in ROWS.values())], rows)
-
-
-class WordUse(NamedTuple):
-    """The words of the captions of a run: a summary, and tables of words and captions.
-
-    `rows` are words with the shares of captions and of references that contain them; `never` are words of the
-    vocabulary that the run does not use, with their number in the references.
-    """
-
-    summary: str
-    rows: list[tuple[str, float, float]]
-    never: Table
-    repeated: Table
-
-
-def word_use(captions: Sequence[str], scores: dict[str, Any], split: Split, vocab: Vocab) -> WordUse:
-    """Count the words of one caption per image; `vocab` is that of the split and of the model."""
-    used = Counter(word for caption in captions for word in dict.fromkeys(tokenize(caption)))
-    in_references = _references_with(split, vocab)
-    total = max(len(split.captions), 1)
-    rows = [
-        (printable(word, MAX_TEXT), count / max(len(captions), 1), in_references.get(word, 0) / total)
-        for word, count in used.most_common(MAX_WORDS)
-    ]
-    unused = [word for word in sorted(in_references, key=lambda word: -in_references[word]) if word not in used]
-    never = [[printable(word, MAX_TEXT), f"{in_references[word]:,}"] for word in unused if in_references[word]]
-    repeated = [
-        [printable(caption or "(no words)", MAX_TEXT), f"{count:,}"]
-        for caption, count in Counter(captions).most_common(MAX_CAPTIONS)
-        if count > 1
-    ]
-    summary = (
-        f"{len(in_references) - len(unused):,} of {len(in_references):,} words of the vocabulary are used, "
-        f"{len(never):,} words of the references are not. {scores['unk']:.1%} of the words are <UNK>, and "
-        f"{scores['distinct']:,} of {len(captions):,} captions are distinct."
-    )
-    return WordUse(
-        summary,
-        rows,
-        Table("Words of the references that are never used", ("word", "references"), never[:MAX_WORDS]),
-        Table("Captions written for more than one image", ("caption", "images"), repeated),
-    )
-
-
-def _references_with(split: Split, vocab: Vocab) -> dict[str, int]:
-    """Count the references that contain each word of the vocabulary, in its order, without special words."""
-    ids = np.sort(split.captions, axis=1)
-    first = np.ones(ids.shape, bool)
-    first[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    counts = np.bincount(ids[first], minlength=len(vocab)).tolist()
-    return {word: count for word, count in zip(vocab.words, counts, strict=True) if word not in SPECIAL}

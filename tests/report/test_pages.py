@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.data.corpus import Split
-from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, draw
@@ -23,7 +21,7 @@ from captioner.report.gallery import Gallery, GalleryEntry, Scored
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
 from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
-from captioner.report.report_tables import Figure, ScoreTables, Table, WordUse, figures_of_history, word_use
+from captioner.report.report_tables import Figure, ScoreTables, Table, figures_of_history
 from captioner.report.run_facts import History, RunFacts
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
@@ -77,7 +75,6 @@ def report_of(text: str) -> bytes:
             data=table,
             scores=ScoreTables(text, table, table),
             gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
-            words=[WordUse(text, [(text, 1.0, 1.0)], table, table)],
             comparison=Comparison(text, table, [CaptionDifference(text, None, [(text, text, 1.0)], [text])]),
         )
     )
@@ -158,26 +155,6 @@ def test_sections_without_content_are_omitted() -> None:
 
 
 # --- tables and figures
-
-
-VOCAB = Vocab(["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "cat", "runs", "sleeps"])
-CAPTIONS = [["a", "dog", "runs"], ["a", "dog"], ["a", "cat", "a", "cat"], ["dog"]]
-SPLIT = Split(
-    VOCAB.encode(CAPTIONS), np.array([0, 0, 1, 1], np.int32), np.zeros((3, 2), np.float32), ["one", "two", "three"]
-)
-
-
-def test_words_are_counted() -> None:
-    use = word_use(["a cat", "a cat", "a a dog"], {"unk": 0.25, "distinct": 2}, SPLIT, VOCAB)
-    assert use.rows == [("a", 1.0, 0.75), ("cat", 2 / 3, 0.25), ("dog", 1 / 3, 0.75)]
-    assert (use.never.rows, use.repeated.rows) == ([["runs", "1"]], [["a cat", "2"]])
-    assert use.summary == (
-        "3 of 5 words of the vocabulary are used, 1 words of the references are not. "
-        "25.0% of the words are <UNK>, and 2 of 3 captions are distinct."
-    )
-    empty = word_use(["", ""], {"unk": 0.0, "distinct": 1}, SPLIT, VOCAB)
-    assert (empty.rows, empty.repeated.rows) == ([], [["(no words)", "2"]])
-    assert empty.never.rows == [["a", "3"], ["dog", "3"], ["cat", "1"], ["runs", "1"]]
 
 
 def test_the_last_values_of_a_history_are_figures() -> None:
