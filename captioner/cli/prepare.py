@@ -43,12 +43,11 @@ SCENES = "warning: encoder scenes is for generated scenes; for photographs, try 
 @list_option
 @encoder_options
 @photographs_option
-@click.option("--strict", is_flag=True, help="Stop at the first problem instead of skipping it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 def prepare(
     sources: tuple[str, ...], file: Path, lists: tuple[str, ...], encoder_option: dict[str, str], mpi: bool,
-    strict: bool, as_json: bool, overwrite: bool, **values: Any,
+    as_json: bool, overwrite: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
@@ -68,7 +67,7 @@ def prepare(
     with sharing_photographs(mpi) as ranks:
         warn_of_oversubscription(ranks, options.threads, "--threads ")
         events = preparation.prepare(
-            sources, file, options, lists=lists, encoder_options=encoder_option, strict=strict, overwrite=overwrite,
+            sources, file, options, lists=lists, encoder_options=encoder_option, overwrite=overwrite,
             ranks=ranks,
         )  # fmt: skip
         code = 0

@@ -104,13 +104,10 @@ class Captioner:
     ) -> Caption | Any: ...
     @overload
     def caption(
-        self, images: Photos, *, n_best: int = 1, attention: bool = False, keywords: int = 0
-    ) -> list[Caption]: ...
-    @overload
-    def caption(
         self,
+        images: Photos | None = None,
         *,
-        features: Array,
+        features: Array | None = None,
         regions: Array | None = None,
         n_best: int = 1,
         attention: bool = False,

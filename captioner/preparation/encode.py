@@ -65,13 +65,10 @@ class EncodingJob(NamedTuple):
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path
-    strict: bool
     problems: list[DataError]
 
     def leave_out(self, error: DataError) -> DataError:
-        """Record the error of a photograph without features, and return it; raise it if `strict`."""
-        if self.strict:
-            raise DataError(f"{error}; without --strict, it is left out and counted") from error
+        """Record the error of a photograph without features, and return it."""
         self.problems.append(error)
         return error
 

@@ -39,17 +39,16 @@ class SplitRecords:
         return list(chain(*self.splits.values()))
 
 
-def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool = False) -> SplitRecords:
+def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> SplitRecords:
     """Read captions, and split their images by lists, by the splits of the files, or at random.
 
     A source is FILE, or SPLIT=FILE to put all its images into one split; a list is SPLIT=FILE.
 
-    Raises: DataError for an unreadable file, content that a data set cannot store, or, with `strict`, the first
-    issue; UsageError.
+    Raises: DataError for an unreadable file, or content that a data set cannot store; UsageError.
     """
     issues: list[Issue] = []
     with reporting_issues(issues):
-        return _read_records(sources, lists, options, strict, issues)
+        return _read_records(sources, lists, options, issues)
 
 
 @contextmanager
@@ -84,28 +83,20 @@ def _fractions(options: Prepare) -> dict[str, float]:
     return {"val": options.val, "test": options.test}
 
 
-def _read_records(
-    sources: Sequence[str], lists: Sequence[str], options: Prepare, strict: bool, issues: list[Issue]
-) -> SplitRecords:
+def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     unsplit: list[ImageRecord] = []
-
-    def report(issue: Issue) -> None:
-        if strict:
-            raise DataError(f"{issue}; without --strict, it is skipped and counted")
-        issues.append(issue)
 
     def valid(records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
         for record in map(_validate, records):
             if isinstance(record, Issue):
-                report(record)
+                issues.append(record)
             else:
                 yield record
 
     records = chain.from_iterable(read_captions(path, columns, split) for split, path in map(parse_source, sources))
     images, conflicts = group_by_image(valid(records))
-    for issue in conflicts:
-        report(issue)
+    issues += conflicts
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if lists:
@@ -113,8 +104,7 @@ def _read_records(
         for split, path in map(_parse_list, lists):
             names.setdefault(split, []).extend(read_list(path))
         images, conflicts = split_by_lists(images, names)
-        for issue in conflicts:
-            report(issue)
+        issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
     elif not any(record.split for record in images):

@@ -56,7 +56,6 @@ def prepare(
     *,
     lists: Sequence[str] = (),
     encoder_options: Mapping[str, str] | None = None,
-    strict: bool = False,
     overwrite: bool = False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
@@ -65,7 +64,7 @@ def prepare(
     Features are stored next to the output until it is written, so that an interrupted run continues. Several ranks
     share the photographs; rank 0 does all else, and yields all events.
 
-    Raises: UsageError, DataError; with `strict` also for the first issue or unreadable photograph.
+    Raises: UsageError, DataError.
     """
     options = options or Prepare()
     if ranks.size > 1 and options.features is not None:
@@ -82,11 +81,11 @@ def prepare(
             f"{store.name}, which is removed now; use this data set, or replace it with --overwrite"
         )
     check_output(output, overwrite, "a data set", DATA_SET_SEAL.matches)
-    records = read_records(sources, lists, options, strict)
+    records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
     folder = photo_folder(sources, options)
-    job = EncodingJob(images, options, encoder_options or {}, folder, strict, [])
+    job = EncodingJob(images, options, encoder_options or {}, folder, [])
     encoding = read_features(job, options.features) if options.features else encode_images(job, store, ranks)
     features = yield from encoding
     corpus, counts = assemble_corpus(records, features, options)

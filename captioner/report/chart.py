@@ -1,4 +1,4 @@
-"""Charts as geometry for an inline SVG: axes with ticks at round numbers, lines, marks, and a table of the numbers.
+"""The curves of runs as charts, with all runs overlaid: geometry for an inline SVG, and a table of the numbers.
 
 Widths and colours of lines are in templates/report.css.
 """
@@ -6,11 +6,11 @@ Widths and colours of lines are in templates/report.css.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from captioner.report.run_facts import Points
+from captioner.report.run_facts import History, Points, points
 
 T = TypeVar("T")
 
@@ -229,3 +229,52 @@ def _rows(lines: Sequence[Series]) -> list[list[str]]:
         [label(step), *(label(column[step]) if step in column else "" for column in columns)]
         for step in evenly_spaced(steps, MAX_ROWS)
     ]
+
+
+class Curve(NamedTuple):
+    """A line of a chart for each run: the kind of records, the keys of the value, its factor, and what it is called."""
+
+    records: str
+    path: tuple[str, ...]
+    label: str = ""
+    is_main: bool = True
+    factor: float = 1.0
+
+    def series(self, histories: Mapping[str, History]) -> list[Series]:
+        """Return the line of each run; some may have no points."""
+        lines = []
+        for run, (name, history) in enumerate(histories.items()):
+            values = [(step, self.factor * value) for step, value in points(getattr(history, self.records), *self.path)]
+            label = ", ".join(filter(None, (name, self.label))) if len(histories) > 1 else self.label or name
+            lines.append(Series(label, run, values, self.is_main, self.records == "validations"))
+        return lines
+
+
+def _score(name: str) -> Curve:
+    return Curve("validations", ("scores", name), factor=100)
+
+
+def _loss(validated: str, trained: str) -> tuple[Curve, ...]:
+    return Curve("validations", (validated,), "validation"), Curve("steps", (trained,), "training", False)
+
+
+CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
+    ("Loss", "nats per word", False, _loss("loss", "word_loss")),
+    ("Perplexity", "log scale", True, _loss("perplexity", "perplexity")),
+    ("Reward", "mean of the sampled captions", False, (Curve("steps", ("reward",), is_main=False),)),
+    ("CIDEr-D", "validation split", False, (_score("cider_d"),)),
+    ("BLEU-4", "validation split", False, (_score("bleu4"),)),
+    ("ROUGE-L", "validation split", False, (_score("rouge_l"),)),
+    ("Learning rate", "after schedule and warm-up", False, (Curve("steps", ("learning_rate",)),)),
+    ("Gradient norm", "global norm, log scale", True, (Curve("steps", ("grad_norm",), is_main=False),)),
+)
+"""The charts, in the order of the page: title, vertical axis, whether it is a log axis, and curves."""
+
+
+def curves(histories: Mapping[str, History]) -> list[Drawing]:
+    """Draw the curves of runs, by the names of the runs; a chart without points is omitted."""
+    drawings = (
+        draw(title, y, [line for curve in lines for line in curve.series(histories)], is_log)
+        for title, y, is_log, lines in CHARTS
+    )
+    return [drawing for drawing in drawings if drawing is not None]

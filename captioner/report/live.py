@@ -18,7 +18,7 @@ from captioner.errors import CaptionerError
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.optim.schedules import Span
-from captioner.report.curves import curves
+from captioner.report.chart import curves
 from captioner.report.gallery import Gallery, caption_fixed_images
 from captioner.report.pictures import pictures_of_split
 from captioner.report.report_page import ReportPage, render_page

@@ -17,8 +17,7 @@ from captioner.errors import UsageError, printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.metrics import NAMES, scores_from_sums
-from captioner.report.chart import Drawing
-from captioner.report.curves import curves
+from captioner.report.chart import Drawing, curves
 from captioner.report.gallery import (
     MAX_REFERENCES,
     MAX_TEXT,

@@ -164,9 +164,6 @@ FAILURES = {
         ("", 0, 0), (*PREPARE, "--images", "none"), 1,
         "captioner: none: folder not found; name the folder of the photographs with --images",
     ),
-    "strict": (
-        ("", 0, 0), (*PREPARE, "--strict"), 1, "captioner: photos/020.png: expected a photograph",
-    ),
     "no encoder": (
         ("", 0, 0), (*PREPARE, "--encoder", "onnx:none.onnx"), 1, "captioner: none.onnx: not found",
     ),
@@ -180,8 +177,6 @@ FAILURES = {
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_failure_is_one_line(what: str) -> None:
     fault, words, code, message = FAILURES[what]
-    if what == "strict":
-        Path("photos/020.png").write_bytes(b"no photograph")
     done = mpiexec(2, *fault, *words, "--output", "out.h5", "--mpi", start=("-c", AT_PHOTOGRAPH), timeout=SECONDS)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert (done.stderr.startswith(message), done.stderr.count("\n")) == (True, 1), done.stderr

@@ -39,11 +39,11 @@ class Counted:
         return number
 
 
-def events_of(photos: Path, output: Path | None = None, *, strict: bool = False, **options: Any) -> Iterator[Event]:
+def events_of(photos: Path, output: Path | None = None, **options: Any) -> Iterator[Event]:
     values = {name: options.pop(name) for name in ("lists", "encoder_options", "overwrite", "ranks") if name in options}
     chosen = Prepare(**{**SCENES, **options})
     source = photos if photos.is_file() else photos / "captions.csv"
-    return prepare([str(source)], output or photos.parent / "out.h5", chosen, strict=strict, **values)
+    return prepare([str(source)], output or photos.parent / "out.h5", chosen, **values)
 
 
 def made(photos: Path, **options: Any) -> tuple[Corpus, list[Event]]:

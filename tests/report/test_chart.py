@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.report.chart import (
+    CHARTS,
     MAX_MARKS,
     MAX_POINTS,
     MAX_ROWS,
     Drawing,
     Scale,
     Series,
+    curves,
     downsample,
     draw,
     evenly_spaced,
@@ -24,7 +26,6 @@ from captioner.report.chart import (
     short,
     tight,
 )
-from captioner.report.curves import CHARTS, curves
 from captioner.report.run_facts import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)

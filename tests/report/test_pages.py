@@ -15,8 +15,7 @@ from PIL import Image
 
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
-from captioner.report.chart import Series, draw
-from captioner.report.curves import curves
+from captioner.report.chart import Series, curves, draw
 from captioner.report.gallery import Gallery, GalleryEntry, Scored
 from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
 from captioner.report.pictures import Embedded, Overlay, WordMap
