@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
     from captioner.inference.output_files import CaptionSink
-    from captioner.report.image_pages import AttentionPage
 
 PAGES = (".html", ".htm")
 """Suffixes with which --attention writes a page."""
@@ -161,21 +160,23 @@ def sample(
                 _open_sinks(table, write_sidecar, write_xmp, attention, overwrite, loaded.meta.encoder)
             )
         )
-        page = _open_page(attention, overwrite)
-        if page is not None:
-            sinks.append(page)
+        page: AttentionPage | None = None
         if attention is not None:
             check_attention(loaded)
+        if attention is not None and _is_page(attention):
+            from captioner.report.image_pages import AttentionPage
+
+            sinks.append(page := AttentionPage(attention, overwrite))
         wanted = Wanted(n_best, attention is not None, keywords)
         corpus: Corpus | None = None
+        warning: str | None = None
         captions: Iterable[Caption | DataError]
         if photos:
             from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
 
-            opened = open_encoder_of(loaded, encoder, encoder_option)
+            opened, warning = open_encoder_of(loaded, encoder, encoder_option), photo_warning(loaded)
             captioner, paths = captioner_of(loaded), photo_paths(photos)
             captions = captioner.caption_photos(paths, opened, wanted, number, ranks)
-            captions = _with_warning(captions, photo_warning(loaded))
             if page is not None:
                 page.find = lambda caption: Path(caption.image)
         elif features is not None:
@@ -193,7 +194,7 @@ def sample(
         if ranks.rank != 0:
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
-        output.warnings(captioner.warnings)
+        output.warnings(filter(None, (*captioner.warnings, warning)))
         code, captioned = _print(captions, as_json, sinks)
         if sinks and not captioned:
             raise DataError("no image was captioned; no file was written")
@@ -214,14 +215,6 @@ def _is_page(attention: Path | None) -> bool:
     return attention is not None and attention.suffix.lower() in PAGES
 
 
-def _open_page(attention: Path | None, overwrite: bool) -> AttentionPage | None:
-    if attention is None or not _is_page(attention):
-        return None
-    from captioner.report.image_pages import AttentionPage
-
-    return AttentionPage(attention, overwrite)
-
-
 def _open_sinks(
     table: Path | None, write_sidecar: str | None, write_xmp: bool, attention: Path | None, overwrite: bool,
     encoder: str,
@@ -237,15 +230,6 @@ def _open_sinks(
         yield XmpSidecars(overwrite)
     if attention is not None and not _is_page(attention):
         yield AttentionFile(attention, encoder, overwrite)
-
-
-def _with_warning(captions: Iterable[Caption | DataError], warning: str | None) -> Iterator[Caption | DataError]:
-    """Print a warning before the first caption of a photograph."""
-    for caption in captions:
-        if warning is not None and not isinstance(caption, DataError):
-            output.warnings([warning])
-            warning = None
-        yield caption
 
 
 def _print(captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink]) -> tuple[int, int]:

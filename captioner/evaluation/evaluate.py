@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, UsageError
+from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 from captioner.evaluation.score_model import build_evaluation_set, score_model
@@ -100,16 +99,7 @@ def open_captioners(
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
     corpus = open_corpus(models[0], data)
     for model in models[1:]:
-        try:
-            check_encoder(model, corpus)
-        except CheckpointError as error:
-            if data is not None:
-                raise
-            first, other = (shlex.quote(os.fspath(run)) for run in (models[0].path, model.path))
-            raise CheckpointError(
-                f"{error}; or compare the captions, if their data sets have the same photographs: captioner evaluate "
-                f"{other} --coco other.json, then captioner evaluate {first} --against other.json"
-            ) from error
+        check_encoder(model, corpus)
     opened = [
         captioner or captioner_of(model, corpus if is_training_split(model, corpus) else None)
         for captioner, model in zip(captioners, models, strict=True)

@@ -178,9 +178,7 @@ def test_a_data_set_may_be_a_folder_of_cs231n(coco_run: Path) -> None:
 
 def test_a_run_with_another_encoder_or_feature_width_is_rejected(tiny_run: Path, coco_run: Path, own_run: Path) -> None:
     expected = f"^{coco_run}/best.h5: features: expected encoder cs231n:vgg16_fc7_pca, got scenes-"
-    with pytest.raises(
-        CheckpointError, match=rf"{expected}.*captioner evaluate {coco_run}/best.h5 --coco other.json, "
-    ):
+    with pytest.raises(CheckpointError, match=expected):
         opened(tiny_run, coco_run)
     with pytest.raises(CheckpointError, match=expected):
         opened(coco_run, data=Path("scenes"))
