@@ -148,7 +148,7 @@ def test_photographs_have_a_page_or_lines(cli: Callable[..., Any], attention_run
 @pytest.mark.parametrize("option", ["--attention=a.html", "--attention=maps.jsonl", "--csv=captions.csv"])
 def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., Any], attention_run: Path) -> None:
     done = cli("sample", attention_run, "no.png", option)
-    assert (done.code, done.err.splitlines()[1:]) == (1, ["captioner: no image was captioned; no file was written"])
+    assert (done.code, done.err.splitlines()[-1:]) == (1, ["captioner: no image was captioned; no file was written"])
     assert os.listdir(".") == []
 
 
