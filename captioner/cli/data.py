@@ -78,7 +78,7 @@ def show(
     corpus = _open(source, config_file, overrides)
     rows = inspect_data.examples(corpus, split, number, seed)
     if html is not None:
-        from captioner.report.image_pages import write_examples
+        from captioner.report.gallery import write_examples
 
         missing = write_examples(html, corpus, split, rows, images, overwrite)
         report_missing(missing, len(rows), corpus.about, images, "not found")

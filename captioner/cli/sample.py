@@ -164,7 +164,7 @@ def sample(
         if attention is not None:
             check_attention(loaded)
         if attention is not None and _is_page(attention):
-            from captioner.report.image_pages import AttentionPage
+            from captioner.report.gallery import AttentionPage
 
             sinks.append(page := AttentionPage(attention, overwrite))
         wanted = Wanted(n_best, attention is not None, keywords)
@@ -188,7 +188,7 @@ def sample(
             captioner = captioner_of(loaded, corpus if data is None else None)
             captions = captioner.caption_split(of_split, number, wanted, corpus.vocab)
             if page is not None:
-                from captioner.report.image_pages import pictures_by_name
+                from captioner.report.gallery import pictures_by_name
 
                 page.find = pictures_by_name(corpus, split or "val", images)
         if ranks.rank != 0:

@@ -85,7 +85,7 @@ def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..
 
 
 def test_a_page_needs_jinja2(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "captioner.report.image_pages", raising=False)
+    monkeypatch.delitem(sys.modules, "captioner.report.gallery", raising=False)
     monkeypatch.delitem(sys.modules, "captioner.report.template", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = cli("sample", attention_run, "--attention", "maps.html")
@@ -127,7 +127,7 @@ def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any],
 
 
 def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.report.image_pages.MAX_CAPTIONS", 2)
+    monkeypatch.setattr("captioner.report.gallery.MAX_CAPTIONS", 2)
     for number, images in ((4, "the first 2 of 4 images"), (1, "1 image")):
         done = cli("sample", attention_run, "-n", number, "--attention", "a.html", "--overwrite", *SHORT)
         assert (done.code, done.err) == (0, f"a.html: attention maps of {images} written\n")

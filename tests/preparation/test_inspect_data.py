@@ -22,7 +22,7 @@ from captioner.preparation import inspect_data
 from captioner.preparation.find_photos import REMEDY
 from captioner.preparation.inspect_data import check, examples, source_overrides, summarize_corpus
 from captioner.preparation.load_corpus import build_corpus
-from captioner.report.image_pages import write_examples
+from captioner.report.gallery import write_examples
 
 SCENES = Prepare(encoder="scenes", val=0.25, min_count=1)
 

@@ -16,8 +16,7 @@ from PIL import Image
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, curves, draw
-from captioner.report.gallery import Gallery, GalleryEntry, Scored
-from captioner.report.image_pages import LARGE_SIDE, ImageEntry, write_entries
+from captioner.report.gallery import LARGE_SIDE, Gallery, GalleryEntry, ImageEntry, Scored, write_entries
 from captioner.report.pictures import Embedded, Overlay, WordMap
 from captioner.report.report_page import CaptionDifference, Comparison, ReportPage, render_page
 from captioner.report.report_tables import Figure, ScoreTables, Table, figures_of_history

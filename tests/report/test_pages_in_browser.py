@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from captioner.report.image_pages import ImageEntry, write_entries
+from captioner.report.gallery import ImageEntry, write_entries
 from captioner.report.report_page import Selection, write_report
 
 
