@@ -1,6 +1,7 @@
 """A model package is built, installed and used by name; `make caption` sets everything up."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -45,4 +46,6 @@ def test_make_caption_sets_everything_up(model: Path, photo_run: Path, tmp_path:
     words = (f"MODEL={model}", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}")
     for name in (photo, tmp_path):  # tmp_path: a folder with this photograph
         out = run("make", "--silent", "caption", f"PHOTO={name}", *words, cwd=ROOT, env=user_environment())
-        assert out.splitlines()[-1].startswith(f"{photo}\t")
+        lines = rf"^photograph, caption, log-probability .*\n{re.escape(str(photo))}\t"
+        assert re.search(lines, out, re.MULTILINE), out
+        assert out.splitlines()[-1].startswith("next: make caption PHOTO=FOLDER")
