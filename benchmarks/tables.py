@@ -324,16 +324,18 @@ TABLES = {
 """The tables of every benchmark, in the order of the page."""
 
 
+ON_EVERY_CPU = {"steps", "decoding", "roofline"}
+"""Benchmarks whose tables the page has for each CPU; it has the others once, for the CPU that was measured last."""
 PAGE = "docs/benchmarks.md"
 """The page with the tables."""
 
 
 def render_page(every: Sequence[Results]) -> str:
-    """Return the tables of every benchmark on the CPU that was measured last with it, and all training steps."""
+    """Return the tables of all CPUs, and the table of the files of results."""
     parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
     tabled: set[str] = set()
     for results in every:
-        names = {name for name in results["measured"] if name == "steps" or name not in tabled}
+        names = results["measured"].keys() - (tabled - ON_EVERY_CPU)
         parts.append(f"### {results['kind']}\n\n{render(results, names)}")
         tabled |= names
     return "\n\n".join(parts)
