@@ -12,6 +12,9 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 EPSILON = 1e-5
 """The default of PyTorch's `nn.LayerNorm`."""
 
+BLOCK_ROWS = 64
+"""Rows whose gradients are computed at a time, so that they stay in the CPU cache over all passes."""
+
 
 class LayerNormCache(NamedTuple):
     """Shapes: normalized x̂ (P, E), scale 1 / σ (P, 1), gamma (E,)."""
@@ -77,21 +80,22 @@ def layer_norm_backward(dout: Array, cache: LayerNormCache, pool: ThreadPool = S
     """
     normalized, scale, gamma = cache
     rows, width = dout.reshape(normalized.shape), len(gamma)
-    mean = np.full((width, 1), 1 / width, dout.dtype)
+    weights = (gamma / width)[:, None]  # v @ weights is mean(γ v)
     dx, shards = np.empty_like(rows), pool.shards(len(rows))
 
-    def work(worker: int) -> tuple[Array, Array]:
-        shard = shards[worker]
-        d, x = rows[shard], normalized[shard]
-        product, g = d * x, dx[shard]
-        dgamma = product.sum(axis=0)
-        product *= gamma
-        shares = product @ mean
-        np.multiply(d, gamma, out=g)
-        g -= g @ mean
-        g -= np.multiply(x, shares, out=product)
-        g *= scale[shard]
-        return dgamma, d.sum(axis=0)
+    def work(worker: int) -> Array:
+        dparams, shard = np.zeros((2, width), dout.dtype), shards[worker]
+        for first in range(shard.start, shard.stop, BLOCK_ROWS):
+            block = slice(first, min(first + BLOCK_ROWS, shard.stop))
+            d, x, g = rows[block], normalized[block], dx[block]
+            product = d * x
+            dparams += product.sum(axis=0), d.sum(axis=0)
+            np.multiply(x, product @ weights, out=product)
+            product += d @ weights
+            np.multiply(d, gamma, out=g)
+            g -= product
+            g *= scale[block]
+        return dparams
 
-    dgamma, dbeta = (np.add.reduce(parts) for parts in zip(*pool.map(work), strict=True))
+    dgamma, dbeta = np.add.reduce(pool.map(work))
     return dx.reshape(dout.shape), dgamma, dbeta
