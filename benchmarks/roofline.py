@@ -182,6 +182,6 @@ def parts(shape: Shape, pool: ThreadPool) -> list[Part]:
         part("dx and dWx", 4 * U * D * G * H, 2 * (U * D + D * G * H + U * G * H),
              partial(matmul, dprojected, p["Wx"].T, out["x"]), partial(matmul, scan.inputs.T, dprojected, out["Wx"])),
         part("norms of gradients and parameters", 0, 2 * size,
-             partial(global_norm, grads), partial(global_norm, weights)),
+             partial(global_norm, grads, pool), partial(global_norm, weights, pool)),
         part("Adam", 0, 7 * size, partial(pool.map, adam)),
     ]  # fmt: skip
