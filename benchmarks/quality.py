@@ -34,13 +34,15 @@ RICHER = ("richer", "transformer", "distilled", "scst")
 """Rows whose models have the features of `--encoder richer`."""
 BASELINE = "richer"
 """The row with whose data set the nearest-neighbour baseline is scored."""
+STUDENTS = ("distilled", "scst")
 GRADIENTS = ("rnn", "lstm")
 ENSEMBLES = {
     "richer": (("richer",), "ensemble of 3 LSTMs"),
     "transformer": (("transformer",), "ensemble of 3 transformers"),
     "mixed": (("transformer", "richer"), "ensemble of 3 transformers and 3 LSTMs"),
+    "scst": (("scst",), "ensemble of 3, distilled, then self-critical"),
 }
-"""The rows of the members, and the title; `mixed` is measured with the transformers."""
+"""The rows of the members, and the title; an ensemble is measured with the row of its first members."""
 STUDENT = "transformer"
 """The row whose models the students start from."""
 TEACHERS = ("transformer-0", "transformer-1", "richer-0", "richer-1")
@@ -64,6 +66,7 @@ DIFFERENCES = (
     (Row("distilled", "greedy"), Row("transformer", "greedy")),
     (Row("scst", "greedy"), Row("distilled", "greedy")),
     (Row("scst", BEAM_3), Row("distilled", BEAM_3)),
+    (Row("scst", CONSENSUS), Row("transformer", CONSENSUS)),
 )
 """Pairs of rows whose difference is tested."""
 RESAMPLES = 1000
@@ -71,8 +74,9 @@ RESAMPLES = 1000
 
 def decodings(name: str) -> dict[str, tuple[str, ...]]:
     """Return greedy decoding, beam search without consensus, and the decoding of the current config file."""
-    if name in ("distilled", "scst"):  # students are decoded without consensus
-        return {"greedy": GREEDY, BEAM_3: ("decode.beam_width=3",)}
+    if name in STUDENTS:
+        ways = {"greedy": GREEDY, BEAM_3: ("decode.beam_width=3", "decode.consensus=0", "decode.guidance=0")}
+        return ways | {CONSENSUS: decodings("transformer")[CONSENSUS]} if name == "scst" else ways
     decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus", "guidance")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
