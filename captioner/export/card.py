@@ -46,6 +46,12 @@ SOURCES: Mapping[str, str] = {
     "prepared": "Photographs with captions, prepared with `captioner prepare`",
 }
 """What is known of the training data by `data.source`."""
+DECODER_NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "transformer": "Transformer"}
+OBJECTIVES = {
+    "distillation": "The model is distilled: it was trained on captions that other models, its teachers, wrote.",
+    "self_critical": "The model was trained with rewards for captions that it sampled (self-critical training).",
+}
+"""What the card says of models that were not trained on the captions of people."""
 STATISTICS = ("perplexity", "true", "pointing", "distinct", "novel", "repeats")
 """Statistics that a card shows if they are known."""
 
@@ -111,9 +117,9 @@ class CardFacts:
     version: str | None = None
 
     @property
-    def is_distilled(self) -> bool:
-        """Whether the model was trained on the captions of teachers."""
-        return self.model.config.train.objective == "distillation"
+    def objective(self) -> str | None:
+        """What to say of the training objective, if it is not the cross-entropy of reference captions."""
+        return OBJECTIVES.get(self.model.config.train.objective)
 
     @property
     def teachers(self) -> list[str]:
@@ -126,7 +132,7 @@ class CardFacts:
     @property
     def description(self) -> str:
         """One line about the model, as plain text."""
-        decoder, words = self.model.config.model.decoder.upper(), len(self.model.vocab) - len(SPECIAL)
+        decoder, words = DECODER_NAMES[self.model.config.model.decoder], len(self.model.vocab) - len(SPECIAL)
         on = f", trained on {one_line(self.options.dataset)}" if self.options.dataset else ""
         return printable(
             f"{decoder} image captioner{on}; {words:,} words, {self.model.model.parameter_count:,} parameters", LINE
@@ -275,8 +281,8 @@ def front_matter(facts: CardFacts) -> str:
 def _summary(facts: CardFacts) -> Iterator[str]:
     images = "a generated scene" if facts.model.config.data.source == "scenes" else "a photograph"
     yield f"This model writes a one-sentence caption for {images}. {escaped(facts.description)}."
-    if facts.is_distilled:
-        yield "The model is distilled: it was trained on captions that other models, its teachers, wrote."
+    if facts.objective:
+        yield facts.objective
 
 
 def _use(facts: CardFacts) -> Iterator[str]:
@@ -318,8 +324,8 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if best is not None:
         split = escaped(facts.model.config.validate.split, LINE)
         yield f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."
-        if facts.is_distilled:
-            yield "The model was trained on teacher captions instead, so this perplexity is higher."
+        if facts.objective:
+            yield "The model was not trained to predict these captions, so this perplexity is higher."
     elif not facts.scores:
         yield "Not measured."
     if not facts.scores:
