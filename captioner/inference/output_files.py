@@ -52,8 +52,8 @@ _OF_CAPTIONER = re.compile(
 )
 """A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_XMP = 1 << 16
-_RECORD = b'{"image": '
-"""The start of a file of attention weights."""
+_RECORD = b'{"encoder": '
+"""The start of a file of attention weights; files of captions in JSON lines may start with "image"."""
 _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
 FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
@@ -258,8 +258,8 @@ class AttentionFile:
         """Add a caption with attention."""
         assert caption.attention is not None
         weights = caption.attention.record()
-        record = {"image": caption.image, "caption": caption.text, "words": weights.pop("words")}
-        self._lines[caption.image] = f"{to_json(record | {'encoder': self.encoder} | weights)}\n"
+        record = {"encoder": self.encoder, "image": caption.image, "caption": caption.text} | weights
+        self._lines[caption.image] = f"{to_json(record)}\n"
 
     def finish(self) -> tuple[str, str]:
         """Write the file; return the number of images. Raises: CaptionerError."""

@@ -292,6 +292,7 @@ def test_only_weights_are_replaced_by_weights(tmp_path: Path) -> None:
         file.finish()
     with pytest.raises(UsageError, match="exists already"):
         AttentionFile(path, "e")
-    path.write_text("[]")
-    with pytest.raises(UsageError, match="expected attention weights to replace"):
-        AttentionFile(path, "e", overwrite=True)
+    for other in ("[]", '{"image": "a.jpg", "caption": "a dog"}\n'):
+        path.write_text(other)
+        with pytest.raises(UsageError, match="expected attention weights to replace"):
+            AttentionFile(path, "e", overwrite=True)
