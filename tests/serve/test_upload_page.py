@@ -90,6 +90,7 @@ def test_the_model_s_value_can_be_none(photo_run: Path, photograph: Path) -> Non
         text = server.send_form("/", photograph.read_bytes(), no_repeat_ngram="none").body.decode()
         expected = server.caption(photograph.read_bytes(), no_repeat_ngram="null").json["caption"]
         assert f"<h2>{expected}</h2>" in text
+        assert "<details" not in text.partition("<article")[2].partition("</article>")[0]
         assert expected != server.caption(photograph.read_bytes()).json["caption"]
         assert '<option value="">no (default)</option>\n<option value="true">yes</option>' in text
 
