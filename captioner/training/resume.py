@@ -189,13 +189,15 @@ def recover_last(run: RunFolder) -> None:
     The files of a run that was being overwritten are moved back. best.h5 is copied to a missing last.h5: the first
     best.h5 is written before the first last.h5.
 
-    Raises: UsageError when another process trains in the folder.
+    Raises: CheckpointError when best.h5 is not a whole checkpoint; UsageError when another process trains in the
+    folder.
     """
     if run.half_moved():
         with locked(run.path):
             run.move_back()
     if run.last.exists() or not run.best.exists():
         return
+    restore(run.best)
     with locked(run.path), run.writing(run.last):
         write_atomically(run.last, run.best.read_bytes())
 

@@ -263,6 +263,13 @@ def test_resuming_a_run_without_a_checkpoint_says_what_to_repeat(tiny_run: Path,
         next(resume(tmp_path))
 
 
+def test_a_best_checkpoint_that_is_none_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "best.h5").write_bytes(b"notes")
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/best.h5: not a captioner checkpoint"):
+        next(resume(tmp_path))
+    assert not (tmp_path / "last.h5").exists()
+
+
 def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
     saved = checkpoint.load(own_run / "last.h5")
     checkpoint.save(own_run / "last.h5", dataclasses.replace(saved, slots={"m": saved.slots["m"]}))
