@@ -105,7 +105,7 @@ class LiveReport:
         """Yield the remaining time, with pauses for validation, once a step is recorded."""
         if self._span is not None and (done := history.last_step - self._first) > 0:
             left = (time.time() - self._began) * (self._span.total_steps - history.last_step) / done
-            yield Figure("Time left", tqdm.format_interval(left), "hours, minutes and seconds")
+            yield Figure("Time left", tqdm.format_interval(left), "estimated")
 
 
 def with_report(events: Iterator[Event], folder: Path, images: Path | None = None) -> Iterator[Event]:
@@ -139,7 +139,7 @@ def with_report(events: Iterator[Event], folder: Path, images: Path | None = Non
                     reason = str(error) or type(error).__name__
                     yield Warned(step, f"--report: {reason}; training continues")
     except CaptionerError:  # such as a divergence: the page must not reload itself any more
-        if live.run.report.exists():
+        if has_started and live.run.report.exists():  # otherwise, the page is that of another run
             with suppress(Exception):
                 write(is_running=False)
         raise

@@ -47,7 +47,7 @@ def test_the_report_is_written_after_every_validation(config: Config, tmp_path: 
     assert "training: step 4 of 8 (50 %), epoch 1 of 2" in second
     assert '<progress max="8" value="4"' in second
     assert '<meta http-equiv="refresh" content="10">' in second
-    assert re.search(r"<dt>Time left</dt><dd>\d\d:\d\d<small>hours, minutes and seconds</small>", second)
+    assert re.search(r"<dt>Time left</dt><dd>\d\d:\d\d<small>estimated</small>", second)
     page = (run / "report.html").read_text()
     assert page.count('<li class="entry"') == FIXED
     assert "Training curves" in page
@@ -78,6 +78,14 @@ def test_a_diverged_run_does_not_reload_its_page(config: Config, tmp_path: Path)
     page = (run / "report.html").read_text()
     assert "Training curves" in page
     assert 'http-equiv="refresh"' not in page
+
+
+def test_a_refused_run_keeps_the_page_of_the_existing_one(config: Config, own_run: Path) -> None:
+    page = own_run / "report.html"
+    page.write_text("the page of the existing run")
+    with pytest.raises(CaptionerError, match="already contains a run"):
+        list(with_report(train(config, own_run), own_run))
+    assert page.read_text() == "the page of the existing run"
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
@@ -156,8 +164,10 @@ def entries(page: bytes) -> list[tuple[str, str]]:
     return [*zip(re.findall(r'data-name="([^"]*)"', text), captions, strict=True)]
 
 
-@pytest.mark.parametrize("kind", ["tiny_run", "attention_run"])
-def test_captions_are_those_of_the_last_checkpoint(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("kind", "progress"), [("tiny_run", b"step 8 of 8 (100 %)"), ("attention_run", b"2 of 8 (25 %)")]
+)
+def test_captions_are_those_of_the_last_checkpoint(kind: str, progress: bytes, request: pytest.FixtureRequest) -> None:
     run = request.getfixturevalue(kind)
     report = captioned(run)
     assert report.problem == ""
@@ -168,7 +178,7 @@ def test_captions_are_those_of_the_last_checkpoint(kind: str, request: pytest.Fi
     assert shown == {name: expected[name] for name in shown}
     assert len(shown) == FIXED
     assert (b"strongest region" in page) is (kind == "attention_run")
-    assert b" (100 %)" in page
+    assert progress in page
 
 
 def test_images_are_captioned_again_only_for_another_checkpoint(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
