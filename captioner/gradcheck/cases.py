@@ -173,7 +173,7 @@ LAYERS: dict[str, Layer] = {
         _attention_forward,
         attention_backward,
     ),
-    "layer_norm": Layer({"x": "PE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
+    "layer_norm": Layer({"x": "QE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
     "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, fixed_ids((ROWS,), 4)), positions_backward),
     **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
     "self_attention": Layer({"x": "QE", **_ATTENTION}, _self_attention_forward, self_attention_backward),

@@ -21,7 +21,7 @@ from captioner.gradcheck.cases import (
     model_case,
 )
 from captioner.gradcheck.numeric import CheckResult, check
-from captioner.layers import CELLS, feed_forward, multi_head_attention
+from captioner.layers import CELLS, feed_forward, layer_norm, multi_head_attention
 from captioner.layers.dropout import Dropout
 from captioner.model import transformer
 from captioner.model.captioning_model import CaptioningModel
@@ -162,6 +162,17 @@ def first_rows_activated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_forward, "activate", faulty)
 
 
+def first_rows_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = layer_norm.layer_norm_backward
+
+    def faulty(dout: Array, cache: Any) -> tuple[Array, Array, Array]:
+        dx, dgamma, dbeta = backward(dout, cache)
+        dx[layer_norm.BLOCK_ROWS :] = 0
+        return dx, dgamma, dbeta
+
+    monkeypatch.setitem(LAYERS, "layer_norm", LAYERS["layer_norm"]._replace(backward=faulty))
+
+
 def first_groups_attended(monkeypatch: pytest.MonkeyPatch) -> None:
     backward = multi_head_attention._groups_backward
 
@@ -188,6 +199,7 @@ def last_group_of_an_image_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     ("plant_fault", "case"),
     [
         (first_rows_activated, "feed_forward_relu"),
+        (first_rows_normalized, "layer_norm"),
         (first_groups_attended, "self_attention"),
         (last_group_of_an_image_kept, "model, attention, many captions (transformer)"),
     ],
