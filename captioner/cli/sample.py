@@ -162,11 +162,11 @@ def sample(
         )
         page: AttentionPage | None = None
         if attention is not None:
-            check_attention(loaded)
-        if attention is not None and _is_page(attention):
-            from captioner.report.gallery import AttentionPage
+            if _is_page(attention):
+                from captioner.report.gallery import AttentionPage
 
-            sinks.append(page := AttentionPage(attention, overwrite))
+                sinks.append(page := AttentionPage(attention, overwrite))
+            check_attention(loaded)
         wanted = Wanted(n_best, attention is not None, keywords)
         corpus: Corpus | None = None
         warning: str | None = None
