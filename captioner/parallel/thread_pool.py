@@ -149,8 +149,8 @@ def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[
             done.put((None, error))
 
     with _calls.reserve(1):
-        Thread(target=run, name="captioner-deadline", daemon=True).start()
         try:
+            Thread(target=run, name="captioner-deadline", daemon=True).start()
             result, error = done.get(timeout=seconds)
         except Empty:
             cancel()

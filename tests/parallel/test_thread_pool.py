@@ -1,6 +1,5 @@
 """The thread pool: concurrency, exceptions, shards and matrix products; calls with a deadline."""
 
-import os
 import signal
 import threading
 import weakref
@@ -158,8 +157,10 @@ def test_work_that_ignores_its_cancellation_is_left_alone(
 
 
 def test_a_signal_ends_the_wait_and_cancels_the_work(stopped: threading.Event) -> None:
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    def work() -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        stopped.wait()
+
     with pytest.raises(KeyboardInterrupt):
-        call_with_deadline(stopped.wait, 60, stopped.set)
+        call_with_deadline(work, 60, stopped.set)
     assert stopped.is_set()
