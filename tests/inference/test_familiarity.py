@@ -12,7 +12,6 @@ from packaged import packaged
 
 from captioner.arrays import Array
 from captioner.data.prepared import prepared
-from captioner.errors import CheckpointError, UsageError
 from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
 from captioner.inference.load import ensemble_of, open_run
 from captioner.storage import checkpoint
@@ -120,28 +119,11 @@ def test_an_ensemble_has_that_of_its_models_if_their_training_split_is_the_same(
     assert ensemble_of([model, other]).familiarity is None
 
 
-def test_a_package_keeps_the_summary_or_gets_it_from_the_data_set(familiar_run: Path, tmp_path: Path) -> None:
-    expected, data = open_run(familiar_run).familiarity, familiar_run.parent / "data.h5"
-    old = packaged(without_summary(familiar_run, tmp_path / "old"), tmp_path / "first")
+def test_a_package_keeps_the_summary(familiar_run: Path, tmp_path: Path) -> None:
+    old = packaged(without_summary(familiar_run, tmp_path / "old"), tmp_path / "without")
     assert open_run(old).familiarity is None
-    for folder in (
-        packaged(familiar_run, tmp_path / "kept"),
-        packaged(old, tmp_path / "second", data=data),
-        packaged(old, tmp_path / "first", data=data, overwrite=True),
-    ):
-        packed = open_run(folder).familiarity
-        assert expected is not None
-        assert packed is not None
-        assert all(map(np.array_equal, packed, expected))
-
-
-def test_the_data_set_of_a_package_is_that_of_its_training(familiar_run: Path, tiny_run: Path, tmp_path: Path) -> None:
-    saved = checkpoint.load(familiar_run / "best.h5")
-    (tmp_path / "other").mkdir()
-    meta = dataclasses.replace(saved.meta, train_fingerprint="other")
-    checkpoint.save(tmp_path / "other" / "best.h5", dataclasses.replace(saved, meta=meta))
-    with pytest.raises(CheckpointError, match=r"^--data .*data.h5: expected the training split of .*best.h5"):
-        packaged(tmp_path / "other", tmp_path / "package", data=familiar_run.parent / "data.h5")
-    with pytest.raises(UsageError, match=r"^--data scenes: familiarity needs 100 training images"):
-        packaged(tiny_run, tmp_path / "scenes", data=Path("scenes"))
-    assert not (tmp_path / "package").exists()
+    expected = open_run(familiar_run).familiarity
+    packed = open_run(packaged(familiar_run, tmp_path / "package")).familiarity
+    assert expected is not None
+    assert packed is not None
+    assert all(map(np.array_equal, packed, expected))
