@@ -212,7 +212,7 @@ def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str
 
 
 def _obstacles(config: Config, path: str) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield each option whose value takes the effect from another, with the values that would not."""
+    """Yield each option whose value disables `path`, with the values that enable it."""
     for option, other, values in USED_WITH:
         if option == path and attrgetter(other)(config) not in values:
             yield other, values
