@@ -214,10 +214,12 @@ def test_captions_and_keywords_of_the_readme_are_those_of_the_model() -> None:
 def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None:
     results = (ROOT / "docs" / "results.md").read_text()
     rows = {
-        "`flickr8k-rnn`, beam": "| plain RNN | beam |",
-        "`flickr8k-lstm`, beam": "| plain LSTM | beam |",
-        "`flickr8k-best`, beam": "| LSTM, image at every step | beam |",
-        "`flickr8k-richer`, re-ranked": "| LSTM, richer features | beam, consensus |",
+        "`flickr8k-rnn`, beam of 5": "| plain RNN | beam |",
+        "`flickr8k-lstm`, beam of 5": "| plain LSTM | beam |",
+        "`flickr8k-best`, beam of 10": "| LSTM, image at every step | beam |",
+        "`flickr8k-richer`, guided beam of 30, re-ranked": "| LSTM, richer features | beam, consensus |",
+        "`flickr8k-transformer`, guided beam of 30, re-ranked": "| transformer, richer features | beam, consensus |",
+        "`flickr8k-scst`, guided beam of 30, re-ranked": "| distilled, then self-critical | beam, consensus |",
     }
     for name, label in rows.items():
         (row,) = (line.split("|")[1:-1] for line in results.splitlines() if line.startswith(label))
@@ -230,9 +232,13 @@ def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None
 
 def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None:
     text, tables = " ".join(README.split()), (ROOT / "docs" / "benchmarks.md").read_text()
-    one, two = re.search(r"takes ([\d.]+) of the time .* and ([\d.]+) with two", text).groups()
-    section = tables.partition("### amd-epyc-zen4\n")[2].partition("### ")[0]
-    assert re.search(rf"^\| geometric mean of the first ten [| ]+ {one} / {two} \|", section, re.MULTILINE)
+    stated = re.search(
+        r"takes ([\d.]+) \(one thread\) and ([\d.]+) \(two threads\) .* and ([\d.]+) and ([\d.]+) on an Intel Xeon",
+        text,
+    ).groups()
+    for cpu, (one, two) in {"amd-epyc-zen4": stated[:2], "intel-xeon-6-167-amx": stated[2:]}.items():
+        section = tables.partition(f"### {cpu}\n")[2].partition("### ")[0]
+        assert re.search(rf"^\| geometric mean of the first ten [| ]+ {one} / {two} \|", section, re.MULTILINE), cpu
     table = (ROOT / "docs" / "course" / "architectures.md").read_text()
     rnn, lstm = (re.search(rf"^\| {name} \|.*\| ([\d.]+) .*\|$", table, re.MULTILINE)[1] for name in ("RNN", "LSTM"))
     assert f"an RNN describes {float(rnn):.0f} % of new combinations" in text

@@ -184,6 +184,10 @@ def test_the_table_of_few_photographs_has_means_and_half_ranges() -> None:
 def test_the_pages_have_the_tables() -> None:
     scored = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
     assert quality.table(scored) in (ROOT / "docs" / "results.md").read_text()
+    assert (
+        "\n".join((marks("differences")[0], quality.difference_table(scored)))
+        in (ROOT / "docs" / "results.md").read_text()
+    )
     begin, end = marks(ablation.PART)
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
