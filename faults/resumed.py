@@ -309,6 +309,7 @@ def sample_config(rng: np.random.Generator, fixed: Mapping[str, Any], start: Pat
         del values["model.attention"]  # it has no regions
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start
+        values["data.max_captions_per_image"] = None  # it compares the samples of images with several references
     while broken := [rule for rule in CONSTRAINTS if not rule.holds(build(values))]:
         del values[broken[0].option]
     return parse(dump(build(values)), "a sampled config")

@@ -321,15 +321,15 @@ def _data(facts: CardFacts) -> Iterator[str]:
 
 def _scores(facts: CardFacts) -> Iterator[str]:
     best = facts.model.meta.best
-    if best is not None:
+    if best is not None and not facts.scores:
         split = escaped(facts.model.config.validate.split, LINE)
         yield f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."
-        if facts.objective:
-            yield "The model was not trained to predict these captions, so this perplexity is higher."
     elif not facts.scores:
         yield "Not measured."
     if not facts.scores:
         return
+    if facts.objective:
+        yield "The model was not trained to predict the references, so the perplexity is higher."
     columns = [f"{escaped(split.split, LINE)} ({split.images:,} images)" for split in facts.scores]
     rows = [(title, *(_score(split, key) for split in facts.scores)) for key, title in SCORES.items()]
     statistics = statistic_rows([split.statistics for split in facts.scores])

@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array, Batch
 from captioner.data.batches import ShuffledBatches, part_of_rank, take
-from captioner.data.corpus import Corpus, read_regions
+from captioner.data.corpus import Corpus, Split, read_regions
 from captioner.decode import Constraints, sample
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import DataError
@@ -21,6 +21,22 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 SAMPLES = 5
 """Captions that are sampled for an image in a batch, at most as many as it has references."""
+
+
+def check_references(split: Split) -> None:
+    """Check that a training split can be used for self-critical training.
+
+    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency, and if no image has
+    two references.
+    """
+    images = len(split.captioned_images)
+    if images < 2:
+        raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
+    if len(split.captions) == images:
+        raise DataError(
+            "train: expected images with 2 captions or more for self-critical training, which compares the samples of "
+            "an image, got 1 of each; use train.objective=cross_entropy"
+        )
 
 
 class SelfCritical:
@@ -38,8 +54,6 @@ class SelfCritical:
     as a word in r, so that truncated captions score lower. The noise is a function of (seed, step), so a batch is a
     function of (seed, step, parameters).
 
-    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency, and if no image has
-    two references.
     Source: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", equations 6 to 8; Luo 2020, "A
     Better Variant of Self-Critical Sequence Training" (the baseline).
     """
@@ -60,13 +74,6 @@ class SelfCritical:
         self._model, self._vocab, self._pool = model, vocab, pool
         self._seed, self._max_length, self._consensus = seed, max_length, consensus
         self._images, references = split.reference_ids(vocab)
-        if len(references) < 2:
-            raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
-        if len(split.captions) == len(self._images):
-            raise DataError(
-                "train: expected images with 2 captions or more for self-critical training, which compares the samples "
-                "of an image, got 1 of each; use train.objective=cross_entropy"
-            )
         self._reward = CiderD(references)
         self._reranker = build_index(corpus).reranker() if consensus else None
         self._index_rows = index_rows(split)

@@ -39,6 +39,7 @@ from captioner.training.build import (
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import INIT_FROM, RunFolder
+from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Plan, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps
 from captioner.training.teacher_captions import TEACHERS, build_training_corpus
 from captioner.training.validation import Validation
@@ -83,6 +84,8 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config, restored.vocab if restored else None)
+    if config.train.objective == "self_critical":
+        check_references(corpus.split("train"))
     initial: dict[str, Any] = {}
     model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
     if restored:

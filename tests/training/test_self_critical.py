@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
-from captioner.config.yaml_io import parse
+from captioner.config.yaml_io import dump, parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
@@ -22,7 +22,8 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.training.resume import resume
-from captioner.training.self_critical import SAMPLES, SelfCritical
+from captioner.training.self_critical import SAMPLES, SelfCritical, check_references
+from captioner.training.train import train
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
@@ -198,12 +199,21 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
     ("rows", "message"),
     [([0, 1], "at least 2 images for a CIDEr-D reward"), ([0, -1], "images with 2 captions or more")],
 )
-def test_too_few_captions_are_rejected(model: CaptioningRNN, corpus: Corpus, rows: list[int], message: str) -> None:
+def test_too_few_captions_are_rejected(corpus: Corpus, rows: list[int], message: str) -> None:
     split = corpus.split("train")
     few = dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows])
     assert len(set(few.image_idxs.tolist())) == (1 if "2 images" in message else 2)
     with pytest.raises(DataError, match=message):
-        SelfCritical(model, dataclasses.replace(corpus, splits={"train": few}), 2, 0, 20)
+        check_references(few)
+
+
+def test_a_run_is_kept_when_its_replacement_has_too_few_captions(reinforce: TrainRun) -> None:
+    run = reinforce("train.max_steps=1")
+    config = parse(dump(open_run(run / "last.h5").config), "", ["data.max_captions_per_image=1"])
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(DataError, match="images with 2 captions or more"):
+        list(train(config, run, overwrite=True))
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
