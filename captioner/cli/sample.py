@@ -149,7 +149,7 @@ def sample(
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
-        from captioner.inference.caption import Wanted, check_attention
+        from captioner.inference.caption import CaptionOptions, check_attention
         from captioner.inference.load import captioner_of, open_corpus, open_runs
 
         loaded = open_runs(runs, overrides)
@@ -167,7 +167,7 @@ def sample(
 
                 sinks.append(page := AttentionPage(attention, overwrite))
             check_attention(loaded)
-        wanted = Wanted(n_best, attention is not None, keywords)
+        options = CaptionOptions(n_best, attention is not None, keywords)
         corpus: Corpus | None = None
         warning: str | None = None
         captions: Iterable[Caption | DataError]
@@ -176,17 +176,17 @@ def sample(
 
             opened, warning = open_encoder_of(loaded, encoder, encoder_option), photo_warning(loaded)
             captioner, paths = captioner_of(loaded), photo_paths(photos)
-            captions = captioner.caption_photos(paths, opened, wanted, number, ranks)
+            captions = captioner.caption_photos(paths, opened, options, number, ranks)
             if page is not None:
                 page.find = lambda caption: Path(caption.image)
         elif features is not None:
             captioner = captioner_of(loaded)
-            captions = captioner.caption_features(features, number, wanted)
+            captions = captioner.caption_features(features, number, options)
         else:
             corpus = open_corpus(loaded, data)
             of_split = corpus.split(split or "val")
             captioner = captioner_of(loaded, corpus if data is None else None)
-            captions = captioner.caption_split(of_split, number, wanted, corpus.vocab)
+            captions = captioner.caption_split(of_split, number, options, corpus.vocab)
             if page is not None:
                 from captioner.report.gallery import pictures_by_name
 

@@ -11,7 +11,7 @@ from captioner.arrays import Array
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part
-from captioner.inference.caption import Attention, Wanted
+from captioner.inference.caption import Attention, CaptionOptions
 from captioner.inference.captioner import BATCH, Captioner
 from captioner.inference.restore import is_training_split
 from captioner.metrics import fraction
@@ -50,7 +50,7 @@ def score_model(
     if corpus.vocab == loaded.vocab:
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
-    decoded = list(captioner.decode(split.features, Wanted(attention=with_attention), regions=split.regions))
+    decoded = list(captioner.decode(split.features, CaptionOptions(attention=with_attention), regions=split.regions))
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     true = None

@@ -81,15 +81,15 @@ class Caption(NamedTuple):
     keywords: Sequence[Keyword] = ()
 
 
-class Wanted(NamedTuple):
-    """What a caption has besides its text: `n_best` candidates, attention weights, and a number of keywords."""
+class CaptionOptions(NamedTuple):
+    """The number of candidates, attention weights, and the number of keywords of a caption."""
 
     n_best: int = 1
     attention: bool = False
     keywords: int = 0
 
 
-BEST_CAPTION = Wanted()
+BEST_CAPTION = CaptionOptions()
 """The best caption alone."""
 
 

@@ -28,9 +28,9 @@ from captioner.inference.caption import (
     Attention,
     Candidate,
     Caption,
+    CaptionOptions,
     NextWord,
     NextWords,
-    Wanted,
     check_attention,
 )
 from captioner.inference.decoder import build_decoder, word_ids
@@ -151,7 +151,7 @@ class Captioner:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = self._checked(features, regions, "caption")
-            return list(self.decode(rows, Wanted(n_best, attention, keywords), regions=grids))
+            return list(self.decode(rows, CaptionOptions(n_best, attention, keywords), regions=grids))
         paths = path_list(images, "caption: images")
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         from captioner.inference.photographs import photo_paths, photo_warning
@@ -159,8 +159,8 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        wanted = Wanted(n_best, attention, keywords)
-        for caption in self.caption_photos(photo_paths(paths), self.encoder, wanted):
+        options = CaptionOptions(n_best, attention, keywords)
+        for caption in self.caption_photos(photo_paths(paths), self.encoder, options):
             if isinstance(caption, DataError):
                 raise caption
             captions.append(caption)
@@ -228,7 +228,7 @@ class Captioner:
         self,
         photos: Iterable[Path | DataError],
         encoder: Encoder,
-        wanted: Wanted = BEST_CAPTION,
+        options: CaptionOptions = BEST_CAPTION,
         limit: int | None = None,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> Iterator[Caption | DataError]:
@@ -257,7 +257,7 @@ class Captioner:
             encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
-                decoded = self.decode_photos(readable, encoder.identity, wanted)
+                decoded = self.decode_photos(readable, encoder.identity, options)
                 for photo in batch:
                     yield photo if isinstance(photo, DataError) else next(decoded)._replace(image=os.fspath(photo.path))
 
@@ -266,7 +266,7 @@ class Captioner:
             {
                 "checkpoint": self.loaded.meta,
                 "encoder": encoder.identity,
-                "decoding options": (self.loaded.config.decode, wanted),
+                "decoding options": (self.loaded.config.decode, options),
                 "threads": threads,  # they determine the batches, and so the rounding
                 "version": __version__,
             },
@@ -276,21 +276,21 @@ class Captioner:
         yield from failed
 
     def caption_split(
-        self, split: Split, limit: int | None = None, wanted: Wanted = BEST_CAPTION, vocab: Vocab | None = None
+        self, split: Split, limit: int | None = None, options: CaptionOptions = BEST_CAPTION, vocab: Vocab | None = None
     ) -> Iterator[Caption]:
         """Caption the images of a split, or the first `limit` of them, in file order.
 
         `vocab` is the vocabulary of the data set, by default that of the model.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(split.features, wanted, regions=split.regions, rows=rows)
+        captions = self.decode(split.features, options, regions=split.regions, rows=rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             true = None if split.is_true is None else split.is_true(row, caption.text.split())
             yield caption._replace(image=split.image_ids[row], references=references, true=true)
 
     def caption_features(
-        self, path: Path, limit: int | None = None, wanted: Wanted = BEST_CAPTION
+        self, path: Path, limit: int | None = None, options: CaptionOptions = BEST_CAPTION
     ) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
@@ -302,7 +302,7 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
         rows = np.arange(features.shape[0])[:limit]
-        yield from self.decode(features, wanted, regions=regions, rows=rows)
+        yield from self.decode(features, options, regions=regions, rows=rows)
 
     @property
     def encoder(self) -> Encoder:
@@ -354,12 +354,12 @@ class Captioner:
     def decode(
         self,
         features: Features,
-        wanted: Wanted = BEST_CAPTION,
+        options: CaptionOptions = BEST_CAPTION,
         noise_keys: Array | None = None,
         regions: Features | None = None,
         rows: Array | None = None,
     ) -> Iterator[Caption]:
-        """Decode rows of features, a batch at a time: the best caption of each, with what is wanted of it.
+        """Decode rows of features, a batch at a time: the best caption of each, with what `options` add.
 
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
         widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks the
@@ -371,7 +371,7 @@ class Captioner:
         not finite, or a model with attention without regions; UsageError for `keywords` of an encoder without classes.
         """
         vocab, familiarity = self.loaded.vocab, self.loaded.familiarity
-        n_best, attention, keywords = wanted
+        n_best, attention, keywords = options
         threshold = self.loaded.config.decode.unfamiliar_below
         classifier = open_classifier(self.loaded.meta.encoder) if keywords else None
         rows = np.arange(features.shape[0]) if rows is None else rows
@@ -403,7 +403,7 @@ class Captioner:
         return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
 
     def decode_photos(
-        self, photos: Sequence[Encoded], encoder: str, wanted: Wanted = BEST_CAPTION
+        self, photos: Sequence[Encoded], encoder: str, options: CaptionOptions = BEST_CAPTION
     ) -> Iterator[Caption]:
         """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
@@ -418,7 +418,7 @@ class Captioner:
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
-        yield from self.decode(features, wanted, noise_keys, regions)
+        yield from self.decode(features, options, noise_keys, regions)
 
     def batch_size(self, width: int) -> int:
         """Return how many images are decoded at a time, with `width` captions of each."""

@@ -12,7 +12,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
-from captioner.inference.caption import Candidate, Caption, Wanted
+from captioner.inference.caption import Candidate, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.inference.restore import Restored, check_corpus
 from captioner.preparation.inspect_data import Example
@@ -118,8 +118,8 @@ def build_gallery(
     """
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
-    first = captioner.decode(split.features, Wanted(attention=attends), regions=split.regions, rows=ordered)
-    more = captioner.decode(split.features, Wanted(n_best), regions=split.regions, rows=ordered)
+    first = captioner.decode(split.features, CaptionOptions(attention=attends), regions=split.regions, rows=ordered)
+    more = captioner.decode(split.features, CaptionOptions(n_best), regions=split.regions, rows=ordered)
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))

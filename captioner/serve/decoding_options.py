@@ -14,7 +14,7 @@ from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import ConfigError, printable
 from captioner.images.keywords import CLASSES, has_classes
-from captioner.inference.caption import Wanted
+from captioner.inference.caption import CaptionOptions
 from captioner.inference.captioner import MAX_N_BEST, Captioner
 from captioner.serve.security import OptionError
 
@@ -46,7 +46,7 @@ class Decoding(NamedTuple):
     """How to caption one photograph."""
 
     decode: Decode
-    wanted: Wanted
+    options: CaptionOptions
 
 
 LABELS = {
@@ -121,7 +121,7 @@ class DecodingOptions:
         except ConfigError as error:
             raise invalid(error) from None
         keywords = values.get("keywords", KEYWORDS.default if for_page and "keywords" in self.options else 0)
-        return Decoding(decode, Wanted(values.get("n_best", 1), values.get("attention", False), keywords))
+        return Decoding(decode, CaptionOptions(values.get("n_best", 1), values.get("attention", False), keywords))
 
     def _value(self, name: str, text: str) -> Any:
         if name not in self.options:

@@ -119,7 +119,7 @@ class Service:
         the model, whose message may contain paths.
         """
         decoding = self.options.decoding(upload.options, with_pictures)
-        prepared, preview, square = self._decode(upload, with_pictures, decoding.wanted.attention)
+        prepared, preview, square = self._decode(upload, with_pictures, decoding.options.attention)
         digest = hashlib.sha256(upload.content).digest()
         photo = Encoded(Path(), digest, *self.encoder.encode(prepared))
         return CaptionResult(self._search(photo, upload.name, decoding), preview, square)
@@ -143,6 +143,6 @@ class Service:
     def _search(self, photo: Encoded, name: str, decoding: Decoding) -> Caption:
         captioner = self.captioner.with_decoding(decoding.decode)
         try:
-            return next(captioner.decode_photos([photo], self.encoder.identity, decoding.wanted))._replace(image=name)
+            return next(captioner.decode_photos([photo], self.encoder.identity, decoding.options))._replace(image=name)
         except ConfigError as error:  # words that the vocabulary lacks
             raise invalid(error) from None

@@ -12,7 +12,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
 from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
-from captioner.inference.caption import Attention, Caption, Wanted
+from captioner.inference.caption import Attention, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
@@ -124,7 +124,8 @@ def test_pointing_accuracy_uses_the_attention_maps(attention_run: Path) -> None:
     for model in (loaded, ensemble_of([loaded, loaded])):
         captioner = captioner_of(model, corpus)
         maps = [
-            decoded.attention for decoded in captioner.decode(val.features, Wanted(attention=True), regions=val.regions)
+            decoded.attention
+            for decoded in captioner.decode(val.features, CaptionOptions(attention=True), regions=val.regions)
         ]
         assert scored(model, corpus).scores["pointing"] == pointing_accuracy(val, maps) is not None
 

@@ -15,7 +15,7 @@ from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import captioner
-from captioner.inference.caption import Candidate, Wanted, to_record
+from captioner.inference.caption import Candidate, CaptionOptions, to_record
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -288,7 +288,10 @@ def test_another_data_set_is_rejected(coco_run: Path, write_coco: Callable[..., 
 def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
     captioner = captioner_of(varied_model)
-    for caption in (*captioner.caption_split(val_split, 3, Wanted(2)), *captioner.caption_features(path, 3, Wanted(2))):
+    for caption in (
+        *captioner.caption_split(val_split, 3, CaptionOptions(2)),
+        *captioner.caption_features(path, 3, CaptionOptions(2)),
+    ):
         assert (caption.text, caption.log_prob) == caption.candidates[0]
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates

@@ -23,7 +23,7 @@ from captioner.images.photo import heic_remedy, read_photo
 from captioner.images.recipe import same_encoder
 from captioner.inference import captioner as captioner_module
 from captioner.inference import photographs
-from captioner.inference.caption import Caption, Wanted
+from captioner.inference.caption import Caption, CaptionOptions
 from captioner.inference.load import captioner_of
 from captioner.inference.photographs import open_encoder_of, photo_paths
 from captioner.inference.restore import Restored
@@ -139,7 +139,7 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     sampling_run = with_decoding(photo_model, method="sampling", max_length=6)
 
     def sampled(photos: list[Path]) -> dict[str, list[str]]:
-        captions = caption_photos(sampling_run, photos, wanted=Wanted(3))
+        captions = caption_photos(sampling_run, photos, options=CaptionOptions(3))
         return {Path(caption.image).name: [text for text, _ in caption.candidates] for caption in captions}
 
     whole = sampled(new_photos)
@@ -158,7 +158,7 @@ def test_the_reranker_is_built_once_for_all_batches(
         return [[text for text, _ in captions] for captions in several]
 
     captioner = captioner_of(with_decoding(photo_model, beam_width=5, consensus=300.0))
-    captions: Any = captioner.caption_photos(new_photos, SCENES, Wanted(5))
+    captions: Any = captioner.caption_photos(new_photos, SCENES, CaptionOptions(5))
     reranked = texts(caption.candidates for caption in captions)
     assert len(inversions) == 1
     features = encode(np.stack([read_photo(photo, 64) for photo in new_photos]))

@@ -51,9 +51,9 @@ def test_keywords_need_classes_and_are_shown_on_the_page(options: DecodingOption
     with_classes = options_of(familiar_run)
     assert {"keywords", "unfamiliar_below"} <= with_classes.options.keys()
     texts = ({}, {"keywords": " "}, {"keywords": "0"}, {"keywords": "7"})
-    assert [with_classes.decoding(text, for_page=True).wanted.keywords for text in texts] == [5, 5, 0, 7]
-    assert [with_classes.decoding(text).wanted.keywords for text in texts] == [0, 0, 0, 7]
-    assert options.decoding({}, for_page=True).wanted.keywords == 0
+    assert [with_classes.decoding(text, for_page=True).options.keywords for text in texts] == [5, 5, 0, 7]
+    assert [with_classes.decoding(text).options.keywords for text in texts] == [0, 0, 0, 7]
+    assert options.decoding({}, for_page=True).options.keywords == 0
     with pytest.raises(RequestError, match=r"^keywords: unknown option"):
         options.decoding({"keywords": "3"})
 

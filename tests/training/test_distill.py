@@ -16,7 +16,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
-from captioner.inference.caption import Wanted
+from captioner.inference.caption import CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
@@ -183,7 +183,7 @@ def test_the_captions_are_the_distinct_candidates_of_the_beam(student: Callable[
     captions = captions_of(run, data.vocab)
     assert len(captions) == 40
     assert all(len(set(texts)) == len(texts) > 0 and "" not in texts for texts in captions)
-    decoded = Captioner(loaded).decode(data.split("train").features, Wanted(6))
+    decoded = Captioner(loaded).decode(data.split("train").features, CaptionOptions(6))
     assert captions == [list(dict.fromkeys(text for text, _ in image.candidates if text)) for image in decoded]
 
 
