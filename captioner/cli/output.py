@@ -69,10 +69,14 @@ def note(*lines: object) -> None:
         discard(sys.stderr.fileno())
 
 
+def is_terminal() -> bool:
+    """Return whether stderr is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def next_command(*words: object) -> None:
-    """Name the next command on stderr, if it is a terminal."""
-    if sys.stderr and sys.stderr.isatty():
-        note(f"next: captioner {shlex.join(map(str, words))}")
+    """Name the next command on stderr."""
+    note(f"next: captioner {shlex.join(map(str, words))}")
 
 
 PROGRAM = ["captioner"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
 SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
+EMPTY_VAL = (
+    "warning: the split val is empty, so training has no validation images; add some with --val, --list or a split "
+    "column"
+)
 
 
 @click.command(
@@ -86,22 +89,19 @@ def _report(prepared: Prepared, options: Prepare, as_json: bool) -> int:
     if options.encoder == "scenes":
         output.problem(SCENES)
     if not as_json:
-        output.note(*_next_command(prepared))
+        _suggest_training(prepared)
     counts = prepared.summary["counts"]
     return 1 if counts["missing"] or counts["unreadable"] else 0
 
 
-def _next_command(prepared: Prepared) -> list[str]:
-    """Return the command that trains on the data set, after a warning if there is no validation split."""
+def _suggest_training(prepared: Prepared) -> None:
+    """Name the command that trains on the data set, after a warning if there is no validation split."""
     config = "photos-attention" if "regions" in prepared.summary else "photos"
-    command = f"next: captioner train -c {config} --data {shlex.quote(str(prepared.path))}"
-    if "val" in prepared.summary["splits"]:
-        return [command]
-    return [
-        "captioner: warning: the split val is empty, so training has no validation images; add some with --val, --list "
-        "or a split column",
-        f"{command} -o validate.split=train",
-    ]
+    command = ["train", "-c", config, "--data", prepared.path]
+    if "val" not in prepared.summary["splits"]:
+        output.problem(EMPTY_VAL)
+        command += ["-o", "validate.split=train"]
+    output.next_command(*command)
 
 
 def show(events: Iterator[Event]) -> Prepared:

@@ -41,7 +41,8 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
     With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.
     """
     bar: tqdm[Any] = tqdm(disable=True)
-    words, limit, images = 0, "train.epochs", ""
+    words, limit = 0, "train.epochs"
+    images: list[str] = []
     summary: dict[str, Any] = {}
     try:
         for event in events:
@@ -56,7 +57,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                     bar.close()
                     output.note(*_started(event))
                     is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
-                    images = "PHOTO" if is_known else "-n 10"
+                    images = ["PHOTO"] if is_known else ["-n", "10"]
                     limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
@@ -72,7 +73,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                     bar.close()
                     output.note(_ended(event, limit))
                     if images and summary["ended"] != "stopped" and "overfit" not in summary:
-                        output.note(f"next: captioner sample {shlex.quote(os.fspath(event.folder))} {images}")
+                        output.next_command("sample", event.folder, *images)
                     if profile:
                         output.note(*_profile(summary))
     finally:

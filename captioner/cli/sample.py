@@ -206,7 +206,7 @@ def sample(
                 output.note(written)
         if page is not None and corpus is not None:
             report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, images)
-        if not (features or as_json or ensemble or data):
+        if output.is_terminal() and not (features or as_json or ensemble or data):
             output.next_command("serve" if photos else "evaluate", run)
         return ranks.from_rank_0(code)
 
