@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = @echo "make: installing in $(VENV); the first time, this takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
+INSTALL = @echo "make: installing in $(VENV); the first time, this downloads 100 MB and takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help install demo caption serve photo package test slow smoke newcomer lint types gradcheck bench faults docs notebooks build clean

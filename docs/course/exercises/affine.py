@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/affine.py
 """
 
+import numpy as np
+
 
 def affine_forward(x, w, b):
     """out = x w + b, with each x[n] flattened to D numbers.

@@ -3,7 +3,9 @@
 Check your work: captioner gradcheck --file docs/course/exercises/decoder_layer.py
 """
 
-from captioner.cs231n import (  # noqa: F401
+import numpy as np
+
+from captioner.cs231n import (
     layernorm_backward,
     layernorm_forward,
     multi_head_attention_backward,

@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/layernorm.py
 """
 
+import numpy as np
+
 
 def layernorm_forward(x, gamma, beta, ln_param):
     """x̂ = (x - μ) / sqrt(σ² + eps);   out = gamma x̂ + beta, with mean μ and variance σ² of each row.

@@ -3,7 +3,9 @@
 Check your work: captioner gradcheck --file docs/course/exercises/lstm.py
 """
 
-from captioner.cs231n import lstm_step_backward, lstm_step_forward  # noqa: F401
+import numpy as np
+
+from captioner.cs231n import lstm_step_backward, lstm_step_forward
 
 
 def lstm_forward(x, h0, Wx, Wh, b):

@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/lstm_step.py
 """
 
+import numpy as np
+
 
 def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
     """a = x Wx + h_prev Wh + b, whose four quarters are a_i, a_f, a_o and a_g;

@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/multi_head_attention.py
 """
 
+import numpy as np
+
 
 def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
     """q = query Wq + bq,  k = key Wk + bk,  v = value Wv + bv, split into heads of d = E / num_heads columns;

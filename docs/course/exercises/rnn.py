@@ -3,7 +3,9 @@
 Check your work: captioner gradcheck --file docs/course/exercises/rnn.py
 """
 
-from captioner.cs231n import rnn_step_backward, rnn_step_forward  # noqa: F401
+import numpy as np
+
+from captioner.cs231n import rnn_step_backward, rnn_step_forward
 
 
 def rnn_forward(x, h0, Wx, Wh, b):

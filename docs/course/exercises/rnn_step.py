@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/rnn_step.py
 """
 
+import numpy as np
+
 
 def rnn_step_forward(x, prev_h, Wx, Wh, b):
     """a = x Wx + h_prev Wh + b;   h = tanh(a)

@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/temporal_softmax_loss.py
 """
 
+import numpy as np
+
 
 def temporal_softmax_loss(x, y, mask, verbose=False):
     """p_nt = softmax(x_nt);   loss = 1/N Σ_nt mask_nt (-log p_nt[y_nt])

@@ -3,6 +3,8 @@
 Check your work: captioner gradcheck --file docs/course/exercises/word_embedding.py
 """
 
+import numpy as np
+
 
 def word_embedding_forward(x, W):
     """out[n, t] = W[x[n, t]]
