@@ -254,6 +254,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.max_steps": choice(None, None, 7, 11, 18),
     "train.batch_size": choice(7, 16, 16, 300),
     "train.captions_per_image": choice(1, 2, 5),
+    "train.consensus": choice(0.0, 0.5, 1.0),
     "train.label_smoothing": choice(0.0, 0.1, 0.6),
     "train.ema_decay": choice(None, 0.5, 0.99),
     "train.update_rule": choice("sgd", "sgd_momentum", "rmsprop", "adam", "adam", "adamw"),

@@ -23,6 +23,7 @@ from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.inference.restore import Restored
 from captioner.storage import checkpoint, sealed
+from captioner.storage.base_models import BaseModel
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
@@ -481,9 +482,10 @@ def test_too_many_base_models_are_an_error_before_the_captioning(
 ) -> None:
     initial = Path(shutil.copytree(teacher, tmp_path / "initial"))
     for run in (teacher, initial):
-        names = [f"{run.name}-{number}" for number in range(15)]
-        record = {"kind": "init_from", "step": 0, "base_models": [{"name": name, "license": "mit"} for name in names]}
-        (run / "history.jsonl").write_text(json.dumps(record) + "\n")
+        saved = checkpoint.load(run / "best.h5")
+        base_models = tuple(BaseModel(f"{run.name}-{number}", "mit") for number in range(15))
+        meta = dataclasses.replace(saved.meta, base_models=base_models)
+        checkpoint.save(run / "best.h5", dataclasses.replace(saved, meta=meta))
     with pytest.raises(CheckpointError, match="expected a model made from at most 20 model packages, got 30"):
         student("student", f"train.init_from={initial}")
     assert not (tmp_path / "student").exists()
