@@ -152,9 +152,10 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
     """Choose γ and λ whose leave-one-out predictions rank captions best: those of similar images, for each image.
 
     The candidates of an image are the first references of its nearest neighbours. They are predicted from the other
-    references alone, because the candidates of a model equal no reference. The best kernel has the highest correlation
-    of predicted and actual CIDEr-D over the candidates of all images, both minus their mean over the candidates of the
-    image. The squared error of predicted TF-IDF vectors would prefer kernels that are too narrow.
+    references alone, because the candidates of a model equal no reference; from other images alone, if a neighbour
+    has a single reference. The best kernel has the highest correlation of predicted and actual CIDEr-D over the
+    candidates of all images, both minus their mean over the candidates of the image. The squared error of predicted
+    TF-IDF vectors would prefer kernels that are too narrow.
 
     Shapes: directions (n, F), references n lists of captions.
     """
@@ -169,8 +170,10 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
     neighbours = np.argsort(-cosines, axis=0, kind="stable").T
     neighbours = neighbours[neighbours != images[:, None]].reshape(len(images), -1)[:, :NEIGHBOURS]
     candidates = [[references[row][0] for row in near] for near in neighbours.tolist()]
-    targets = cider.score(np.repeat(images, neighbours.shape[1]), list(chain.from_iterable(candidates)))
-    actual = _centred(targets.reshape(neighbours.shape))
+    flat = list(chain.from_iterable(candidates))
+    actual = _centred(cider.score(np.repeat(images, neighbours.shape[1]), flat).reshape(neighbours.shape))
+    is_single = np.array([len(captions) == 1 for captions in references])
+    matches = others.score(neighbours.ravel(), flat).reshape(neighbours.shape) * is_single[neighbours]
     units = np.zeros_like(cosines)
     units[images, image] = 1
     cosines = directions @ directions.T
@@ -180,7 +183,8 @@ def choose_kernel(directions: Array, references: Sequence[Sequence[Sequence[int]
         weights = -np.linalg.solve(matrix, units).T  # rows of (K + λI)^-1, as in `Reranker`
         weights /= -weights[image, images][:, None]
         weights[image, images] = 0
-        expected = _centred(np.stack([others.expected(*pair) for pair in zip(candidates, weights, strict=True)]))
+        expected = np.stack([others.expected(*pair) for pair in zip(candidates, weights, strict=True)])
+        expected = _centred(expected - np.take_along_axis(weights, neighbours, axis=1) * matches)
         return float(np.vdot(expected, actual) / (np.linalg.norm(expected) or 1))
 
     return max((Kernel(gamma, ridge) for gamma in GAMMAS for ridge in RIDGES), key=correlation)

@@ -151,8 +151,9 @@ def test_the_inverse_kernel(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 30])
 @pytest.mark.parametrize("noise", [0.2, 2.0])
+@pytest.mark.parametrize("references_per_image", [1, 2])
 def test_the_kernel_ranks_the_captions_of_neighbours_best(
-    noise: float, count: int, monkeypatch: pytest.MonkeyPatch
+    references_per_image: int, noise: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left out one by one, with the textbook formula for the others."""
     monkeypatch.setattr(consensus, "EVALUATED", 7)
@@ -162,8 +163,9 @@ def test_the_kernel_ranks_the_captions_of_neighbours_best(
     features = np.eye(3)[groups] + noise * rng.standard_normal((count, 3))
     directions = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
     captions = [[[4 + group, 7 + int(rng.integers(0, 3)), 2], [4 + group, 2]] for group in groups.tolist()]
+    captions = [references[:references_per_image] for references in captions]
     cider = CiderD(captions)
-    without_first = CiderD([references[1:] for references in captions], weights=cider)
+    without_first = CiderD([references[1:] or references for references in captions], weights=cider)
 
     def correlation(kernel: Kernel) -> float:
         predicted, actual = [], []
@@ -175,6 +177,8 @@ def test_the_kernel_ranks_the_captions_of_neighbours_best(
             candidates = [captions[row][0] for row in nearest.tolist()]
             (weights,) = ridge_regression(directions[others], directions[[image]], kernel)
             every = np.stack([without_first.score(others, [caption] * len(others)) for caption in candidates])
+            if references_per_image == 1:  # a candidate is no reference of its own
+                every[nearest[:, None] == others] = 0
             scores = cider.score(np.full(len(candidates), image), candidates)
             predicted.extend(every @ weights - (every @ weights).mean())
             actual.extend(scores - scores.mean())
