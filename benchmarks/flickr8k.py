@@ -65,13 +65,10 @@ class Workspace:
             metrics = self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides)
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
             scores = json.loads(self.captioner("evaluate", *scored, "--worst", 1000000))
-        images = sorted(scores.pop("worst"), key=lambda image: image["image"])
+        worst = sorted(scores.pop("worst"), key=lambda image: image["image"])
         chosen = ("perplexity", "novel")
-        return (
-            {name: json.loads(metrics)[name] for name in chosen}
-            | scores
-            | {"images": [round(i["cider_d"], 4) for i in images]}
-        )
+        scores["images"] = [round(image["cider_d"], 4) for image in worst]
+        return {name: json.loads(metrics)[name] for name in chosen} | scores
 
 
 def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:

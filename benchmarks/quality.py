@@ -1,7 +1,7 @@
 """python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds and score them.
 
-Everything runs through the command line. Finished runs are not trained again. A run is scored as it is after its last
-epoch, and all options were chosen without the validation images, on which it is scored, unless docs/results.md says so.
+Everything runs through the command line. Finished runs are not trained again. A run is scored with the checkpoint of
+its last epoch. docs/results.md states which options were chosen on the validation images.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def models(workspace: Workspace, name: str) -> list[Path]:
 def differences(images: dict[str, dict[str, list[list[float]]]]) -> dict[str, list[float]]:
     """Return the difference of the mean CIDEr-D of each pair in `DIFFERENCES`, with its 95 % interval.
 
-    `images` are the CIDEr-D of each image, by config, way of decoding and seed. The paired bootstrap draws images, the
-    same for both rows, and seeds of each row.
+    `images` are the CIDEr-D of each image, by config, way of decoding and seed. The paired bootstrap samples
+    images, the same for both rows, and seeds of each row.
     """
     tested = {}
     for pair in DIFFERENCES:
@@ -166,7 +166,7 @@ def differences(images: dict[str, dict[str, list[list[float]]]]) -> dict[str, li
 
 
 def _resampled(scores: Any, images: Any, seed: int) -> Any:
-    """Return the mean score of each resample: its images, of as many runs as there are, drawn with replacement.
+    """Return the mean score of each resample: its images, of as many runs as there are, with replacement.
 
     Shapes: scores (runs, M), images (B, M) -> (B,).
     """
@@ -179,7 +179,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     scored = old | new
     for part in ("single", "ensemble", "curves", "gradients", "machine"):
         both = old.get(part, {}) | new[part]
-        scored[part] = {name: both[name] for name in (*CONFIGS, "mixed") if name in both}
+        scored[part] = {name: both[name] for name in (*CONFIGS, *ENSEMBLES) if name in both}
     return scored
 
 

@@ -58,11 +58,13 @@ def marks(part: str = "benchmark") -> tuple[str, str]:
 
 
 def insert(page: str, text: str, part: str = "benchmark") -> str:
-    """Return the page with `text` between the marks of a part; a page without these marks is unchanged."""
+    """Return the page with `text` between the marks of a part. Raises: ValueError for a page without these marks."""
     begins, ends = marks(part)
     before, begin, rest = page.partition(begins)
     _, end, after = rest.partition(ends)
-    return f"{before}{begin}\n{text}\n{end}{after}" if end else page
+    if not end:
+        raise ValueError(f"page: expected {begins} and {ends}, which enclose a table")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 Row: TypeAlias = tuple[str, ...]

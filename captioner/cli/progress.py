@@ -18,10 +18,15 @@ from captioner.training.events import Captioned, Ended, Event, Started, Validate
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
-DISTILLATION_NOTE = (
-    "note: loss and perplexity are those of the reference captions. The student is trained on teacher captions, so "
+PERPLEXITY_NOTE = (
+    "note: loss and perplexity are those of the reference captions. The {model} is trained on {captions}, so "
     "they can increase while captions improve. Compare BLEU-4 and CIDEr-D."
 )
+NOTES = {
+    "distillation": PERPLEXITY_NOTE.format(model="student", captions="teacher captions"),
+    "self_critical": PERPLEXITY_NOTE.format(model="model", captions="captions that it samples"),
+}
+"""Notes at the start of training, by objective."""
 
 METRICS = {
     "word_loss": "loss {:.3f} per word",
@@ -113,7 +118,7 @@ def _started(event: Started) -> list[str]:
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
-        *([DISTILLATION_NOTE] if config.train.objective == "distillation" else []),
+        *([NOTES[config.train.objective]] if config.train.objective in NOTES else []),
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 

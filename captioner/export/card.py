@@ -326,10 +326,10 @@ def _scores(facts: CardFacts) -> Iterator[str]:
         yield f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."
     elif not facts.scores:
         yield "Not measured."
-    if not facts.scores:
-        return
     if facts.objective:
         yield "The model was not trained to predict the references, so the perplexity is higher."
+    if not facts.scores:
+        return
     columns = [f"{escaped(split.split, LINE)} ({split.images:,} images)" for split in facts.scores]
     rows = [(title, *(_score(split, key) for split in facts.scores)) for key, title in SCORES.items()]
     statistics = statistic_rows([split.statistics for split in facts.scores])

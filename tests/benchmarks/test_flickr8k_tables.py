@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import ablation, few_photos, quality
 from benchmarks.flickr8k import SEEDS, Workspace
-from benchmarks.results import marks
+from benchmarks.results import insert, marks
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 from captioner.images.recipe import parse_recipe
@@ -179,6 +179,15 @@ def test_the_table_of_few_photographs_has_means_and_half_ranges() -> None:
     assert list(few_photos.rows({"attention": runs})) == [
         ("`efficientnet-lite0`, `--regions`", "`photos-attention`", "0.3 ±0.2", "30.0 ±25.0", "30.0 ±25.0"),
     ]
+
+
+def test_a_page_without_marks_is_rejected() -> None:
+    assert (
+        insert("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb", "new", "x")
+        == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb"
+    )
+    with pytest.raises(ValueError, match="expected <!-- y:begin --> and <!-- y:end -->"):
+        insert("<!-- x:begin -->\n<!-- x:end -->", "new", "y")
 
 
 def test_the_pages_have_the_tables() -> None:
