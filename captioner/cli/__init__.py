@@ -98,6 +98,9 @@ Examples:
 )
 def cli() -> None:
     """Train image captioners in pure NumPy and caption images."""
+    from captioner.parallel.memory import tune_malloc  # here, so that the list of commands does not import ctypes
+
+    tune_malloc()
 
 
 def main(args: list[str] | None = None) -> None:

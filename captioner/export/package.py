@@ -99,9 +99,9 @@ def write_package(
 ) -> Package:
     """Write the model of a run, or of another package, as a Python package into the folder `output`.
 
-    The weights are float16. Consensus re-ranking is switched off, because it needs the training captions. Paths of the
-    machine are removed from the config. `encoder` is the recipe of the encoder of the training images, for a run that
-    does not identify it.
+    The weights are float16. Consensus re-ranking is switched off, because it needs the training captions. Paths and
+    the number of threads of the machine are removed from the config. `encoder` is the recipe of the encoder of the
+    training images, for a run that does not identify it.
 
     Raises: CheckpointError for a model that cannot be stored, or another encoder than that of the run; UsageError for a
     name, version, folder or encoder that cannot be used; DataError for a file of scores or commands; CaptionerError
@@ -159,7 +159,7 @@ def write_package(
 
 
 def _portable(config: Config) -> tuple[Config, list[str]]:
-    """Return a config without paths of the machine and without consensus re-ranking, and notes about the changes."""
+    """Return a config without paths and threads of the machine and without consensus re-ranking, and notes about it."""
     data, train, decode, notes = config.data, config.train, config.decode, []
     if data.root is not None:
         data = dataclasses.replace(data, root=NOT_PACKAGED)
@@ -177,7 +177,7 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
             )
         width = min(decode.beam_width, MAX_BEAM)
         decode = dataclasses.replace(decode, consensus=0.0, guidance=0.0, beam_width=width)
-    return dataclasses.replace(config, data=data, train=train, decode=decode), notes
+    return dataclasses.replace(config, threads=Config.threads, data=data, train=train, decode=decode), notes
 
 
 def _half(model: Restored, base_models: tuple[BaseModel, ...]) -> Checkpoint:

@@ -14,7 +14,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.errors import UsageError
 from captioner.images.efficientnet_weights import NETWORKS, read_weights, weights_file
-from captioner.images.onnx import OnnxEncoder
+from captioner.images.onnx import REGIONS, OnnxEncoder
 from captioner.images.protobuf import model, node, value_info
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -45,7 +45,7 @@ def open_efficientnet(name: str, file: str, options: Mapping[str, str]) -> OnnxE
     side = int(size)
     identity = network.identity if side == network.side else f"{network.identity}:size={side}"
     content = graph(read_weights(name, weights_file(name)), network.blocks, side)
-    return OnnxEncoder(content, name, {}, identity, "regions")
+    return OnnxEncoder(content, name, {}, identity)
 
 
 def graph(weights: Params, blocks: Sequence[int], side: int) -> bytes:
@@ -84,10 +84,10 @@ def graph(weights: Params, blocks: Sequence[int], side: int) -> bytes:
                 nodes.append(node("Add", [before, x], f"{block}.sum"))
                 x, channels[f"{block}.sum"] = f"{block}.sum", channels[x]
             number += 1
-    nodes.append(node("Identity", [x], "regions"))
+    nodes.append(node("Identity", [x], REGIONS))
     last = convolve(x, "_conv_head", "_bn1")
     nodes.append(node("GlobalAveragePool", [last], "pooled"))
     nodes.append(node("Flatten", ["pooled"], "features"))
     image, features = value_info("image", ("N", 3, side, side)), value_info("features", ("N", channels[last]))
-    regions = value_info("regions", ("N", channels[x], "rows", "columns"))
+    regions = value_info(REGIONS, ("N", channels[x], "rows", "columns"))
     return model(nodes, arrays, [image], [features, regions], SETTINGS)

@@ -45,8 +45,8 @@ class Encoder(Protocol):
     def prepare(self, photo: Image) -> Any:
         """Resize, crop and scale one photograph to the model's input."""
 
-    def encode(self, prepared: Any) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the features of one prepared photograph, and its regions from the same pass, if the encoder has any.
+    def encode(self, prepared: Any, regions: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features of one prepared photograph, and with `regions` its regions, if the encoder has any.
 
         Shapes: features (F,), regions (rows, columns, R).
         """
@@ -63,9 +63,11 @@ class ScenesEncoder:
     def prepare(self, photo: Image) -> NDArray[np.uint8]:
         return np.asarray(square(photo, SIDE))
 
-    def encode(self, prepared: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def encode(
+        self, prepared: NDArray[np.uint8], regions: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         codes = encode_regions(prepared[None])
-        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION)
+        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION) if regions else None
 
 
 def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
@@ -87,9 +89,13 @@ class MirroredEncoder:
         pixels = square(photo, self.side)
         return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
 
-    def encode(self, prepared: tuple[Any, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        (features, regions), (mirrored, _) = map(self._encoder.encode, prepared)
-        return HALF * features + HALF * mirrored, regions
+    def encode(
+        self, prepared: tuple[Any, Any], regions: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        image, mirror_image = prepared
+        features, grid = self._encoder.encode(image, regions)
+        mirrored, _ = self._encoder.encode(mirror_image, regions=False)
+        return HALF * features + HALF * mirrored, grid
 
 
 class ConcatenatedEncoder:
@@ -105,10 +111,13 @@ class ConcatenatedEncoder:
     def prepare(self, photo: Image) -> Any:
         return [part.prepare(photo) for part in self._parts]
 
-    def encode(self, prepared: Sequence[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        encoded = [part.encode(image) for part, image in zip(self._parts, prepared, strict=True)]
-        regions = next((regions for _, regions in encoded if regions is not None), None)
-        return np.concatenate([features for features, _ in encoded]), regions
+    def encode(
+        self, prepared: Sequence[Any], regions: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        with_grid = next((part for part in self._parts if part.regions), None) if regions else None
+        encoded = [part.encode(image, part is with_grid) for part, image in zip(self._parts, prepared, strict=True)]
+        grid = next((grid for _, grid in encoded if grid is not None), None)
+        return np.concatenate([features for features, _ in encoded]), grid
 
 
 class Encoded(NamedTuple):
@@ -143,10 +152,10 @@ def encode_photos(
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         try:
-            features, grid = encoder.encode(prepared)
+            features, grid = encoder.encode(prepared, regions)
         except DataError as error:  # of the encoder, which does not know the photograph
             return DataError(f"{path}: {error}")
-        return Encoded(path, digest, features, grid if regions else None)
+        return Encoded(path, digest, features, grid)
 
     waiting: deque[Future[Encoded | DataError]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", limit_worker)

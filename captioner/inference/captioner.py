@@ -254,7 +254,7 @@ class Captioner:
         size = PHOTO_BATCH * threads
 
         def captions(paths: Iterable[Path]) -> Iterator[Caption | DataError]:
-            encoded = encode_photos(encoder, paths, threads, regions=True)
+            encoded = encode_photos(encoder, paths, threads, regions=bool(self.loaded.meta.region_dim))
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
                 decoded = self.decode_photos(readable, encoder.identity, options)

@@ -132,8 +132,10 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork; a child cannot renew
     os.register_at_fork(before=partial(_calls.acquire, MAX_CALLS), after_in_parent=partial(_calls.release, MAX_CALLS))
 
 
-def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[], object]) -> T:
+def call_with_deadline(work: Callable[[], T], seconds: float | None, cancel: Callable[[], object]) -> T:
     """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
+
+    If `seconds` is None, there is no deadline, and the calling thread runs the work.
 
     Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for all calls, at most until
     their deadline and `GRACE`.
@@ -149,6 +151,8 @@ def call_with_deadline(work: Callable[[], T], seconds: float, cancel: Callable[[
             done.put((None, error))
 
     with _calls.reserve(1):
+        if seconds is None:
+            return work()
         try:
             Thread(target=run, name="captioner-deadline", daemon=True).start()
             result, error = done.get(timeout=seconds)

@@ -121,7 +121,8 @@ class Service:
         decoding = self.options.decoding(upload.options, with_pictures)
         prepared, preview, square = self._decode(upload, with_pictures, decoding.options.attention)
         digest = hashlib.sha256(upload.content).digest()
-        photo = Encoded(Path(), digest, *self.encoder.encode(prepared))
+        regions = bool(self.captioner.loaded.meta.region_dim)
+        photo = Encoded(Path(), digest, *self.encoder.encode(prepared, regions))
         return CaptionResult(self._search(photo, upload.name, decoding), preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:

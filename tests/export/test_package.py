@@ -16,6 +16,7 @@ from packaged import packaged
 from random_models import images, random_run
 
 import captioner
+from captioner.config.options import Config
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.card import CardOptions
 from captioner.export.export_onnx import export_onnx
@@ -87,6 +88,11 @@ def test_no_file_contains_a_path_of_the_machine(photo_run: Path, tmp_path: Path)
     root = open_run(folder).config.data.root
     assert root is not None
     assert root.name == NOT_PACKAGED.name
+
+
+def test_the_number_of_threads_of_the_machine_is_not_packaged(own_run: Path, tmp_path: Path) -> None:
+    write_package(own_run, tmp_path / "model", CardOptions(), "birds", overrides=["threads=1"])
+    assert open_run(tmp_path / "model").config.threads == Config.threads != 1
 
 
 @pytest.mark.parametrize(("width", "packaged_width"), [(3, 3), (10, 10), (60, 10)])

@@ -90,7 +90,8 @@ def test_a_child_has_the_whole_budget() -> None:
     assert works()
 
 
-def test_a_fork_waits_for_calls_of_native_code() -> None:
+@pytest.mark.parametrize("seconds", [SECONDS, None])
+def test_a_fork_waits_for_calls_of_native_code(seconds: float | None) -> None:
     calls: list[str] = []
 
     def native() -> None:
@@ -99,7 +100,7 @@ def test_a_fork_waits_for_calls_of_native_code() -> None:
         calls.append("ended")
 
     began = threading.Event()
-    thread = threading.Thread(target=call_with_deadline, args=(native, SECONDS, lambda: None))
+    thread = threading.Thread(target=call_with_deadline, args=(native, seconds, lambda: None))
     thread.start()
     assert began.wait(SECONDS)
     assert forked(lambda: calls == ["ended"])

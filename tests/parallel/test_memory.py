@@ -1,30 +1,62 @@
-"""Keeping freed memory; reservations never exceed a budget, and are granted in order."""
+"""Options of malloc; reservations never exceed a budget, and are granted in order."""
 
 import ctypes
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from captioner.parallel.memory import Budget, keep_freed_memory
+from captioner.parallel.memory import Budget, tune_malloc
 
 
-def test_glibc_accepts_both_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glibc_accepts_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         pytest.skip("needs glibc")
     accepted = []
-    spy = mock.Mock(mallopt=lambda *args: accepted.append(library.mallopt(*args)))
+    functions = {name: getattr(library, name) for name in ("malloc", "free", "sbrk", "madvise")}
+    spy = mock.Mock(mallopt=lambda *args: accepted.append(library.mallopt(*args)), **functions)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: spy)
-    keep_freed_memory()
-    assert accepted == [1, 1]
+    tune_malloc()
+    assert accepted == [1] * 5
+
+
+ALLOCATE = """
+import sys
+import numpy as np
+from captioner.parallel.memory import tune_malloc
+
+def huge_kib():
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages"))
+
+if sys.argv[1] == "tuned":
+    tune_malloc()
+    tune_malloc()
+before = huge_kib()
+arrays = [np.ones(1 << 18, np.float32) for _ in range(64)]
+print(huge_kib() - before)
+"""
+
+
+def test_arrays_of_a_mebibyte_are_in_huge_pages() -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not hasattr(ctypes.CDLL(None), "mallopt") or not setting.exists() or "[madvise]" not in setting.read_text():
+        pytest.skip("needs glibc, and a kernel that gives huge pages to those that ask for them")
+    kib = {
+        name: int(subprocess.run([sys.executable, "-c", ALLOCATE, name], check=True, capture_output=True).stdout)
+        for name in ("tuned", "default")
+    }
+    assert kib["tuned"] >= 32 << 10 > kib["default"]
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    keep_freed_memory()
+    tune_malloc()
 
 
 def test_reservations_of_many_threads_never_exceed_the_total() -> None:

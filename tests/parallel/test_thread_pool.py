@@ -131,9 +131,15 @@ def test_the_result_is_returned(stopped: threading.Event) -> None:
     assert not stopped.is_set()
 
 
-def test_an_exception_is_raised() -> None:
+def test_without_a_deadline_the_calling_thread_does_the_work(stopped: threading.Event) -> None:
+    assert call_with_deadline(threading.get_ident, None, stopped.set) == threading.get_ident()
+    assert call_with_deadline(threading.get_ident, 60, stopped.set) != threading.get_ident()
+
+
+@pytest.mark.parametrize("seconds", [60, None])
+def test_an_exception_is_raised(seconds: float | None) -> None:
     with pytest.raises(ZeroDivisionError):
-        call_with_deadline(lambda: 1 / 0, 60, lambda: None)
+        call_with_deadline(lambda: 1 / 0, seconds, lambda: None)
 
 
 def test_late_work_is_cancelled(stopped: threading.Event) -> None:

@@ -26,9 +26,9 @@ def photos(photo_album: Path, tmp_path: Path) -> Path:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted, original = Counted(), ScenesEncoder.encode
 
-    def encode(self: ScenesEncoder, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self: ScenesEncoder, prepared: np.ndarray, regions: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         counted.number += 1
-        return original(self, prepared)
+        return original(self, prepared, regions)
 
     monkeypatch.setattr(ScenesEncoder, "encode", encode)
     return counted
