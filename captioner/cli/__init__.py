@@ -96,11 +96,13 @@ Examples:
 @click.option(
     DEBUG, is_flag=True, expose_value=False, help="Print the traceback of an error; also accepted after the command."
 )
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train image captioners in pure NumPy and caption images."""
-    from captioner.parallel.memory import tune_malloc  # here, so that the list of commands does not import ctypes
+    if context.invoked_subcommand != "serve":  # it returns the memory of large photographs to the kernel
+        from captioner.parallel.memory import use_huge_pages  # here, so that the list of commands imports no ctypes
 
-    tune_malloc()
+        use_huge_pages()
 
 
 def main(args: list[str] | None = None) -> None:

@@ -45,8 +45,10 @@ class Encoder(Protocol):
     def prepare(self, photo: Image) -> Any:
         """Resize, crop and scale one photograph to the model's input."""
 
-    def encode(self, prepared: Any, regions: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the features of one prepared photograph, and with `regions` its regions, if the encoder has any.
+    def encode(
+        self, prepared: Any, with_regions: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features of one prepared photograph, and with `with_regions` its regions, if it has any.
 
         Shapes: features (F,), regions (rows, columns, R).
         """
@@ -64,10 +66,10 @@ class ScenesEncoder:
         return np.asarray(square(photo, SIDE))
 
     def encode(
-        self, prepared: NDArray[np.uint8], regions: bool = True
+        self, prepared: NDArray[np.uint8], with_regions: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         codes = encode_regions(prepared[None])
-        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION) if regions else None
+        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION) if with_regions else None
 
 
 def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
@@ -90,11 +92,11 @@ class MirroredEncoder:
         return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
 
     def encode(
-        self, prepared: tuple[Any, Any], regions: bool = True
+        self, prepared: tuple[Any, Any], with_regions: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         image, mirror_image = prepared
-        features, grid = self._encoder.encode(image, regions)
-        mirrored, _ = self._encoder.encode(mirror_image, regions=False)
+        features, grid = self._encoder.encode(image, with_regions)
+        mirrored, _ = self._encoder.encode(mirror_image, with_regions=False)
         return HALF * features + HALF * mirrored, grid
 
 
@@ -112,12 +114,14 @@ class ConcatenatedEncoder:
         return [part.prepare(photo) for part in self._parts]
 
     def encode(
-        self, prepared: Sequence[Any], regions: bool = True
+        self, prepared: Sequence[Any], with_regions: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        with_grid = next((part for part in self._parts if part.regions), None) if regions else None
-        encoded = [part.encode(image, part is with_grid) for part, image in zip(self._parts, prepared, strict=True)]
-        grid = next((grid for _, grid in encoded if grid is not None), None)
-        return np.concatenate([features for features, _ in encoded]), grid
+        features, grid = [], None
+        for part, image in zip(self._parts, prepared, strict=True):
+            of_part, grid_of_part = part.encode(image, with_regions and grid is None)
+            features.append(of_part)
+            grid = grid_of_part if grid is None else grid
+        return np.concatenate(features), grid
 
 
 class Encoded(NamedTuple):

@@ -201,10 +201,10 @@ class Captioner:
             path = argument(image, Path, "next_words: image", "a photograph")
             if (warning := photo_warning(self.loaded)) is not None:
                 warnings.warn(warning, stacklevel=2)
-            (photo,) = encode_photos(self.encoder, [path], regions=True)
+            (photo,) = encode_photos(self.encoder, [path], regions=bool(self.loaded.meta.region_dim))
             if isinstance(photo, DataError):
                 raise photo
-            features, regions = photo.features, photo.regions if self.loaded.meta.region_dim else None
+            features, regions = photo.features, photo.regions
         rows, grids = self._checked(features, regions, "next_words")
         if len(rows) != 1:
             raise UsageError(f"next_words: expected the features of one image, got {len(rows)} rows")

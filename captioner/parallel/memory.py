@@ -1,49 +1,73 @@
-"""Memory: options of malloc, and budgets that threads share."""
+"""Memory: freed memory, huge pages, and budgets that threads share."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Condition, Lock
 
 from captioner.parallel.fork import renew_in_child
 
-MALLOPT = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 1 << 30), "M_ARENA_MAX": (-8, 1)}
-"""Options of glibc's `mallopt` (malloc.h) and their values: arrays are allocated in one heap, which does not shrink."""
-M_TOP_PAD, TOP_PAD = -2, 128 << 10
-"""The number of bytes by which the heap grows at least, and its default."""
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
+"""Options of glibc's `mallopt`, malloc.h."""
+MMAP_THRESHOLD = 32 << 20
+"""The maximum of M_MMAP_THRESHOLD; larger arrays have a mapping of their own."""
+TOP_PAD = 128 << 10
+"""The default of M_TOP_PAD."""
 HEAP = 256 << 20
-"""Bytes of the heap that may be huge pages; until they are used, they are only addresses.
+"""Bytes of the heap that may be huge pages.
 
-glibc's `calloc` writes zeros to memory from the heap, so larger arrays of zeros than this should not fit in it.
+`np.zeros` writes zeros to memory from the heap at once, so the heap should be too small for much larger arrays.
 """
 MADV_HUGEPAGE = 14
 HUGE_PAGE = 2 << 20
 
 
-def tune_malloc() -> None:
-    """Make glibc keep freed memory for later allocations, in huge pages; has no effect with other C libraries.
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for later allocations; has no effect with other C libraries.
 
-    By default it returns the arrays of a training step to the kernel after every step, and the next step pays a page
-    fault for every 4 KiB. With huge pages, the CPU seldom has to look up the address of a page, which takes long in
-    virtual machines. Only memory that is allocated later is in huge pages, so each command calls this first.
+    By default, glibc returns the arrays of a training step to the kernel after every step, and the next step pays a
+    page fault for every 4 KiB.
     """
+    if (libc := _glibc()) is not None:
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+
+
+@cache
+def use_huge_pages(size: int = HEAP) -> None:
+    """Ask the kernel for transparent huge pages for the next `size` bytes of the heap, which all threads then share.
+
+    Huge pages save TLB misses, whose page walks are slow in virtual machines. Only later allocations have them, so
+    commands call this first. It has no effect with other C libraries, or if the user has set options of glibc.
+    """
+    libc = _glibc()
+    if libc is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+    libc.sbrk.argtypes = [ctypes.c_ssize_t]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.mallopt(M_ARENA_MAX, 1)
+    libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+    libc.mallopt(M_TRIM_THRESHOLD, 2 * size)  # the free heap is not returned to the kernel before it is used
+    start = -(-libc.sbrk(0) // HUGE_PAGE) * HUGE_PAGE
+    libc.mallopt(M_TOP_PAD, size)
+    libc.free(libc.malloc(MMAP_THRESHOLD // 2))  # the heap grows by this and M_TOP_PAD
+    libc.mallopt(M_TOP_PAD, TOP_PAD)
+    libc.madvise(start, max(0, libc.sbrk(0) - start), MADV_HUGEPAGE)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc: macOS and musl have no mallopt, and Windows has no such handle."""
     try:
         libc = ctypes.CDLL(None)
-        mallopt, malloc, free, sbrk, madvise = libc.mallopt, libc.malloc, libc.free, libc.sbrk, libc.madvise
-    except (AttributeError, OSError, TypeError):  # Windows has no such handle
-        return
-    malloc.restype = sbrk.restype = ctypes.c_void_p
-    malloc.argtypes, free.argtypes, sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_void_p], [ctypes.c_ssize_t]
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for option, value in MALLOPT.values():
-        mallopt(option, value)
-    start = -(-sbrk(0) // HUGE_PAGE) * HUGE_PAGE
-    mallopt(M_TOP_PAD, HEAP)
-    free(malloc(HEAP // 16))  # the heap grows, unless it did so before
-    mallopt(M_TOP_PAD, TOP_PAD)
-    madvise(start, max(0, sbrk(0) - start), MADV_HUGEPAGE)
+    except (OSError, TypeError):
+        return None
+    return libc if hasattr(libc, "mallopt") else None
 
 
 class Budget:

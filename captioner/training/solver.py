@@ -33,7 +33,7 @@ from captioner.optim.update_rules import (
     update,
     update_ema,
 )
-from captioner.parallel.memory import tune_malloc
+from captioner.parallel.memory import keep_freed_memory
 from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -139,7 +139,7 @@ def steps(
     Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
     """
-    tune_malloc()
+    keep_freed_memory()
     watch = watch or Stopwatch()
     limit = _divergence_limit(model)
     while state.step < plan.span.total_steps:

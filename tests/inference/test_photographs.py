@@ -168,8 +168,8 @@ def test_the_reranker_is_built_once_for_all_batches(
 
 def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
     class Broken(ScenesEncoder):
-        def encode(self, prepared: np.ndarray, regions: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
-            features, grid = super().encode(prepared, regions)
+        def encode(self, prepared: np.ndarray, with_regions: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+            features, grid = super().encode(prepared, with_regions)
             return features * np.float32(np.nan), grid
 
     with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):

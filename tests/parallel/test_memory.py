@@ -1,62 +1,93 @@
-"""Options of malloc; reservations never exceed a budget, and are granted in order."""
+"""Freed memory and huge pages; reservations never exceed a budget, and are granted in order."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
-from captioner.parallel.memory import Budget, tune_malloc
+from captioner.parallel import memory
+from captioner.parallel.memory import Budget, keep_freed_memory, use_huge_pages
 
-
-def test_glibc_accepts_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        pytest.skip("needs glibc")
-    accepted = []
-    functions = {name: getattr(library, name) for name in ("malloc", "free", "sbrk", "madvise")}
-    spy = mock.Mock(mallopt=lambda *args: accepted.append(library.mallopt(*args)), **functions)
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: spy)
-    tune_malloc()
-    assert accepted == [1] * 5
-
-
+needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 ALLOCATE = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-from captioner.parallel.memory import tune_malloc
 
-def huge_kib():
-    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages"))
+from captioner.parallel.memory import keep_freed_memory, use_huge_pages
 
-if sys.argv[1] == "tuned":
-    tune_malloc()
-    tune_malloc()
-before = huge_kib()
-arrays = [np.ones(1 << 18, np.float32) for _ in range(64)]
-print(huge_kib() - before)
+
+def advised():
+    text = open("/proc/self/smaps").read()
+    found, current = [], None
+    for line in text.splitlines():
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            current = tuple(int(part, 16) for part in first.split("-"))
+        elif first == "VmFlags:" and "hg" in line.split():
+            found.append(current)
+    return found
+
+
+if sys.argv[1] == "huge":
+    use_huge_pages()
+    use_huge_pages()
+keep_freed_memory()
+with ThreadPoolExecutor(2) as pool:
+    arrays = list(pool.map(lambda _: np.ones(1 << 18, np.float32), range(64)))
+inside = [any(start <= a.ctypes.data < end for start, end in advised()) for a in arrays]
+print(sum(inside))
 """
 
 
-def test_arrays_of_a_mebibyte_are_in_huge_pages() -> None:
-    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not hasattr(ctypes.CDLL(None), "mallopt") or not setting.exists() or "[madvise]" not in setting.read_text():
-        pytest.skip("needs glibc, and a kernel that gives huge pages to those that ask for them")
-    kib = {
-        name: int(subprocess.run([sys.executable, "-c", ALLOCATE, name], check=True, capture_output=True).stdout)
-        for name in ("tuned", "default")
-    }
-    assert kib["tuned"] >= 32 << 10 > kib["default"]
+def arrays_in_huge_pages(mode: str, **environment: str) -> int:
+    """How many of 64 arrays of a mebibyte are in memory that may have huge pages; two threads allocate them."""
+    command = [sys.executable, "-c", ALLOCATE, mode]
+    return int(subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=-1).stdout)
+
+
+@needs_glibc
+def test_arrays_of_all_threads_are_in_huge_pages() -> None:
+    if not Path("/sys/kernel/mm/transparent_hugepage").is_dir():
+        pytest.skip("needs a kernel with transparent huge pages")
+    assert arrays_in_huge_pages("huge") >= 60
+    assert arrays_in_huge_pages("small") == 0
+
+
+@needs_glibc
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_options_of_the_user_take_precedence(name: str) -> None:
+    assert arrays_in_huge_pages("huge", **{name: "glibc.malloc.arena_max=8" if name == "GLIBC_TUNABLES" else "8"}) == 0
+
+
+@needs_glibc
+def test_glibc_accepts_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    library, accepted = ctypes.CDLL(None), []
+
+    class Spy:
+        malloc, free, sbrk, madvise = library.malloc, library.free, library.sbrk, library.madvise
+
+        def mallopt(self, option: int, value: int) -> None:
+            accepted.append(library.mallopt(option, value))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Spy())
+    monkeypatch.setattr(memory.os, "environ", {})
+    keep_freed_memory()
+    use_huge_pages.__wrapped__()
+    assert accepted == [1] * 7
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    tune_malloc()
+    keep_freed_memory()
+    use_huge_pages.__wrapped__()
 
 
 def test_reservations_of_many_threads_never_exceed_the_total() -> None:
