@@ -159,7 +159,7 @@ def write_package(
 
 
 def _portable(config: Config) -> tuple[Config, list[str]]:
-    """Return a config without paths and threads of the machine and without consensus re-ranking, and notes about it."""
+    """Return a config without paths and threads of the machine and without consensus re-ranking, and notes."""
     data, train, decode, notes = config.data, config.train, config.decode, []
     if data.root is not None:
         data = dataclasses.replace(data, root=NOT_PACKAGED)

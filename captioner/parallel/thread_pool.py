@@ -137,8 +137,8 @@ def call_with_deadline(work: Callable[[], T], seconds: float | None, cancel: Cal
 
     If `seconds` is None, there is no deadline, and the calling thread runs the work.
 
-    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for all calls, at most until
-    their deadline and `GRACE`.
+    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for all calls: at most until
+    their deadline and `GRACE`, or without a deadline until they end.
 
     Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
     """
