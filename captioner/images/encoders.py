@@ -45,10 +45,8 @@ class Encoder(Protocol):
     def prepare(self, photo: Image) -> Any:
         """Resize, crop and scale one photograph to the model's input."""
 
-    def encode(
-        self, prepared: Any, with_regions: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the features of one prepared photograph, and with `with_regions` its regions, if it has any.
+    def encode(self, prepared: Any) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features of one prepared photograph, and its regions from the same pass, if the encoder has any.
 
         Shapes: features (F,), regions (rows, columns, R).
         """
@@ -65,11 +63,9 @@ class ScenesEncoder:
     def prepare(self, photo: Image) -> NDArray[np.uint8]:
         return np.asarray(square(photo, SIDE))
 
-    def encode(
-        self, prepared: NDArray[np.uint8], with_regions: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def encode(self, prepared: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         codes = encode_regions(prepared[None])
-        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION) if with_regions else None
+        return first_objects(codes)[0], codes.reshape(GRID, GRID, REGION)
 
 
 def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
@@ -91,13 +87,9 @@ class MirroredEncoder:
         pixels = square(photo, self.side)
         return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
 
-    def encode(
-        self, prepared: tuple[Any, Any], with_regions: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        image, mirror_image = prepared
-        features, grid = self._encoder.encode(image, with_regions)
-        mirrored, _ = self._encoder.encode(mirror_image, with_regions=False)
-        return HALF * features + HALF * mirrored, grid
+    def encode(self, prepared: tuple[Any, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        (features, regions), (mirrored, _) = map(self._encoder.encode, prepared)
+        return HALF * features + HALF * mirrored, regions
 
 
 class ConcatenatedEncoder:
@@ -113,15 +105,10 @@ class ConcatenatedEncoder:
     def prepare(self, photo: Image) -> Any:
         return [part.prepare(photo) for part in self._parts]
 
-    def encode(
-        self, prepared: Sequence[Any], with_regions: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        features, grid = [], None
-        for part, image in zip(self._parts, prepared, strict=True):
-            of_part, grid_of_part = part.encode(image, with_regions and grid is None)
-            features.append(of_part)
-            grid = grid_of_part if grid is None else grid
-        return np.concatenate(features), grid
+    def encode(self, prepared: Sequence[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        encoded = [part.encode(image) for part, image in zip(self._parts, prepared, strict=True)]
+        regions = next((regions for _, regions in encoded if regions is not None), None)
+        return np.concatenate([features for features, _ in encoded]), regions
 
 
 class Encoded(NamedTuple):
@@ -156,10 +143,10 @@ def encode_photos(
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         try:
-            features, grid = encoder.encode(prepared, regions)
+            features, grid = encoder.encode(prepared)
         except DataError as error:  # of the encoder, which does not know the photograph
             return DataError(f"{path}: {error}")
-        return Encoded(path, digest, features, grid)
+        return Encoded(path, digest, features, grid if regions else None)
 
     waiting: deque[Future[Encoded | DataError]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", limit_worker)

@@ -123,9 +123,7 @@ class OnnxEncoder:
             floats /= self._scale
             return floats.astype(self._kind, copy=False)
 
-    def encode(
-        self, prepared: NDArray[Any], with_regions: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def encode(self, prepared: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Encode one image: it fits in the cache, which is three times as fast as a batch.
 
         Raises: DataError if the model fails or does not return one finite vector.
@@ -134,9 +132,7 @@ class OnnxEncoder:
         options.log_severity_level = SILENT
         try:
             out, *maps = call_with_deadline(
-                lambda: self._session.run(
-                    self._outputs if with_regions else self._outputs[:1], {self._input: prepared[None]}, options
-                ),
+                lambda: self._session.run(self._outputs, {self._input: prepared[None]}, options),
                 self._deadline,
                 lambda: setattr(options, "terminate", True),  # between two operators, also inside a Loop
             )

@@ -201,10 +201,10 @@ class Captioner:
             path = argument(image, Path, "next_words: image", "a photograph")
             if (warning := photo_warning(self.loaded)) is not None:
                 warnings.warn(warning, stacklevel=2)
-            (photo,) = encode_photos(self.encoder, [path], regions=bool(self.loaded.meta.region_dim))
+            (photo,) = encode_photos(self.encoder, [path], regions=True)
             if isinstance(photo, DataError):
                 raise photo
-            features, regions = photo.features, photo.regions
+            features, regions = photo.features, photo.regions if self.loaded.meta.region_dim else None
         rows, grids = self._checked(features, regions, "next_words")
         if len(rows) != 1:
             raise UsageError(f"next_words: expected the features of one image, got {len(rows)} rows")
@@ -254,7 +254,7 @@ class Captioner:
         size = PHOTO_BATCH * threads
 
         def captions(paths: Iterable[Path]) -> Iterator[Caption | DataError]:
-            encoded = encode_photos(encoder, paths, threads, regions=bool(self.loaded.meta.region_dim))
+            encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
                 decoded = self.decode_photos(readable, encoder.identity, options)

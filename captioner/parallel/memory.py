@@ -42,10 +42,16 @@ def use_huge_pages(size: int = HEAP) -> None:
     """Ask the kernel for transparent huge pages for the next `size` bytes of the heap, which all threads then share.
 
     Huge pages save TLB misses, whose page walks are slow in virtual machines. Only later allocations have them, so
-    commands call this first. It has no effect with other C libraries, or if the user has set options of glibc.
+    commands call this first. It has no effect with other C libraries, if the user has set options of glibc, or if the
+    address space is limited, which the heap would use up.
     """
     libc = _glibc()
     if libc is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    import resource  # Windows has no such module
+
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    if any(limit != resource.RLIM_INFINITY for limit in limits):
         return
     libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
     libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]

@@ -121,7 +121,7 @@ class Service:
         decoding = self.options.decoding(upload.options, with_pictures)
         prepared, preview, square = self._decode(upload, with_pictures, decoding.options.attention)
         digest = hashlib.sha256(upload.content).digest()
-        photo = Encoded(Path(), digest, *self.encoder.encode(prepared, self.options.has_attention))
+        photo = Encoded(Path(), digest, *self.encoder.encode(prepared))
         return CaptionResult(self._search(photo, upload.name, decoding), preview, square)
 
     def _decode(self, upload: Upload, with_pictures: bool, attention: bool) -> tuple[Any, str, str]:

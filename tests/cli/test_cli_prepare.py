@@ -213,12 +213,12 @@ import os, sys, time
 from captioner.images.encoders import ScenesEncoder
 encode = ScenesEncoder.encode
 
-def waiting(self, prepared, with_regions=True):
+def waiting(self, prepared):
     with open("encoded", "ab") as log:
         log.write(b".")
     while os.path.getsize("encoded") > 3 and not os.path.exists("go"):
         time.sleep(0.005)
-    return encode(self, prepared, with_regions)
+    return encode(self, prepared)
 
 ScenesEncoder.encode = waiting
 from captioner.cli import main

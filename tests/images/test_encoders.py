@@ -137,15 +137,6 @@ def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> 
     assert encoded(open_encoder(f"{channels}+{channels}:mirror"))[1] is None
 
 
-@pytest.mark.parametrize("name", ["scenes", "efficientnet-lite2:size=64:mirror", "efficientnet-lite0:size=64+scenes"])
-def test_features_without_regions_are_the_same(name: str) -> None:
-    encoder = open_encoder(name)
-    prepared = encoder.prepare(PHOTOS[0])
-    features, regions = encoder.encode(prepared, with_regions=False)
-    np.testing.assert_array_equal(features, encoder.encode(prepared)[0])
-    assert regions is None
-
-
 def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, original = [], encoder_module.decoded
     monkeypatch.setattr(encoder_module, "decoded", lambda *args: calls.append(args[2]) or original(*args))
@@ -181,7 +172,7 @@ class Colours:
         self.gate(photo)
         return np.asarray(photo, np.float32)
 
-    def encode(self, prepared: Any, with_regions: bool = True) -> Any:
+    def encode(self, prepared: Any) -> Any:
         self.calls += 1
         return prepared.mean(axis=(0, 1)), None
 
@@ -233,7 +224,7 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
 
 def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
     class Failing(Colours):
-        def encode(self, prepared: Any, with_regions: bool = True) -> Any:
+        def encode(self, prepared: Any) -> Any:
             raise DataError("m.onnx: output f: a number is not finite")
 
     (path,) = write(tmp_path, 1)

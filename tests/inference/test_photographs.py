@@ -168,9 +168,9 @@ def test_the_reranker_is_built_once_for_all_batches(
 
 def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
     class Broken(ScenesEncoder):
-        def encode(self, prepared: np.ndarray, with_regions: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
-            features, grid = super().encode(prepared, with_regions)
-            return features * np.float32(np.nan), grid
+        def encode(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            features, regions = super().encode(prepared)
+            return features * np.float32(np.nan), regions
 
     with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
         list(captioner_of(photo_model).caption_photos(new_photos, Broken()))

@@ -50,7 +50,7 @@ print(sum(inside))
 def arrays_in_huge_pages(mode: str, **environment: str) -> int:
     """How many of 64 arrays of a mebibyte are in memory that may have huge pages; two threads allocate them."""
     command = [sys.executable, "-c", ALLOCATE, mode]
-    return int(subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=-1).stdout)
+    return int(subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE).stdout)
 
 
 @needs_glibc
@@ -65,6 +65,13 @@ def test_arrays_of_all_threads_are_in_huge_pages() -> None:
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_options_of_the_user_take_precedence(name: str) -> None:
     assert arrays_in_huge_pages("huge", **{name: "glibc.malloc.arena_max=8" if name == "GLIBC_TUNABLES" else "8"}) == 0
+
+
+@needs_glibc
+@pytest.mark.parametrize("limit", ["-v", "-d"])
+def test_a_limited_address_space_is_left_to_others(limit: str) -> None:
+    command = ["sh", "-c", f'ulimit {limit} 2000000; exec "$@"', "sh", sys.executable, "-c", ALLOCATE, "huge"]
+    assert subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout == b"0\n"
 
 
 @needs_glibc

@@ -26,11 +26,9 @@ def photos(photo_album: Path, tmp_path: Path) -> Path:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted, original = Counted(), ScenesEncoder.encode
 
-    def encode(
-        self: ScenesEncoder, prepared: np.ndarray, with_regions: bool = True
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def encode(self: ScenesEncoder, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         counted.number += 1
-        return original(self, prepared, with_regions)
+        return original(self, prepared)
 
     monkeypatch.setattr(ScenesEncoder, "encode", encode)
     return counted

@@ -243,8 +243,8 @@ def test_the_regions_of_a_photograph_matter(
     before = captioner.load(region_run).caption(photo)
     assert before.image == str(photo)
 
-    def reversed_regions(self: ScenesEncoder, prepared: Any, with_regions: bool) -> Any:
-        features, regions = encode(self, prepared, with_regions)
+    def reversed_regions(self: ScenesEncoder, prepared: Any) -> Any:
+        features, regions = encode(self, prepared)
         return features, 10 * regions
 
     monkeypatch.setattr(ScenesEncoder, "encode", reversed_regions)
