@@ -48,8 +48,10 @@ def use_huge_pages(size: int = HEAP) -> None:
     libc = _glibc()
     if libc is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
-    import resource  # Windows has no such module
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
     limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
     if any(limit != resource.RLIM_INFINITY for limit in limits):
         return
