@@ -23,7 +23,6 @@ from benchmarks import (
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 from captioner.config.yaml_io import load
-from captioner.parallel.memory import use_huge_pages
 from captioner.preparation.load_corpus import build_corpus
 
 BENCHMARKS = {
@@ -78,7 +77,6 @@ def measure(session: Session, names: list[str]) -> results.Results:
     if "epochs" in names:
         _, config, options = commands.configured(session)
         build_corpus(load(config, options))  # a wrong folder ends the run now, not after 15 minutes
-    use_huge_pages(4 << 30)  # like commands; the memory of all contenders
     new: results.Results = {"kind": machine.kind(machine.this_cpu()), "measured": {}}
     for name in names:
         before, disturbed = len(session.notes), session.timer.disturbed

@@ -18,7 +18,7 @@ MMAP_THRESHOLD = 32 << 20
 TOP_PAD = 128 << 10
 """The default of M_TOP_PAD."""
 HEAP = 256 << 20
-"""Bytes of the heap that may be huge pages.
+"""Bytes of the heap that may be huge pages; twice as many must be below 2 GiB for `mallopt`.
 
 `np.zeros` writes zeros to memory from the heap at once, so the heap should be too small for much larger arrays.
 """
@@ -38,8 +38,8 @@ def keep_freed_memory() -> None:
 
 
 @cache
-def use_huge_pages(size: int = HEAP) -> None:
-    """Ask the kernel for transparent huge pages for the next `size` bytes of the heap, which all threads then share.
+def use_huge_pages() -> None:
+    """Ask the kernel for transparent huge pages for the next `HEAP` bytes of the heap, which all threads then share.
 
     Huge pages save TLB misses, whose page walks are slow in virtual machines. Only later allocations have them, so
     commands call this first. It has no effect with other C libraries, if the user has set options of glibc, or if the
@@ -61,9 +61,9 @@ def use_huge_pages(size: int = HEAP) -> None:
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     libc.mallopt(M_ARENA_MAX, 1)
     libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
-    libc.mallopt(M_TRIM_THRESHOLD, 2 * size)  # the free heap is not returned to the kernel before it is used
+    libc.mallopt(M_TRIM_THRESHOLD, 2 * HEAP)  # the free heap is not returned to the kernel before it is used
     start = -(-libc.sbrk(0) // HUGE_PAGE) * HUGE_PAGE
-    libc.mallopt(M_TOP_PAD, size)
+    libc.mallopt(M_TOP_PAD, HEAP)
     libc.free(libc.malloc(MMAP_THRESHOLD // 2))  # the heap grows by this and M_TOP_PAD
     libc.mallopt(M_TOP_PAD, TOP_PAD)
     libc.madvise(start, max(0, libc.sbrk(0) - start), MADV_HUGEPAGE)
