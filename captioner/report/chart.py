@@ -43,6 +43,8 @@ DECADES = 1.5
 """A log axis that spans fewer powers of ten also has ticks at 2 and 5 times a power of ten."""
 NARROW = 1e-9
 """Values whose relative difference is smaller are drawn as one value."""
+TINY = 1e-300
+"""Ranges below this have no ticks in floating point."""
 
 
 class Scale(NamedTuple):
@@ -61,10 +63,15 @@ class Scale(NamedTuple):
         return (value - low) / (high - low)
 
 
+def _is_narrow(low: float, high: float) -> bool:
+    return not high - low > max(NARROW * max(abs(low), abs(high)), TINY)
+
+
 def linear(low: float, high: float, count: int = 5) -> Scale:
     """Make a linear axis that contains `low` and `high`, with about `count` intervals of 1, 2 or 5 times 10^k."""
-    if not high - low > NARROW * max(abs(low), abs(high)):
-        pad = max(abs(low), abs(high)) * 0.1 or 1.0
+    if _is_narrow(low, high):
+        size = max(abs(low), abs(high))
+        pad = 0.1 * size if size > TINY else 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
@@ -76,7 +83,7 @@ def linear(low: float, high: float, count: int = 5) -> Scale:
 
 def tight(low: float, high: float) -> Scale:
     """Make a linear axis that ends at `high`, and begins at 0 or `low`; the ticks are inside."""
-    if not high - low > NARROW * max(abs(low), abs(high)):
+    if _is_narrow(low, high):
         return linear(low, high, 2)
     low = 0.0 if 0 <= low < high / 2 else low
     ticks = [tick for tick in linear(low, high).ticks if low <= tick <= high]
