@@ -44,7 +44,7 @@ DECADES = 1.5
 NARROW = 1e-9
 """Values whose relative difference is smaller are drawn as one value."""
 TINY = 1e-300
-"""Ranges below this have no ticks in floating point."""
+"""Smaller ranges are drawn as one value: the distance of their ticks would be a subnormal number."""
 
 
 class Scale(NamedTuple):

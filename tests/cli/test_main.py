@@ -11,6 +11,7 @@ import pytest
 import captioner
 from captioner.errors import LIBRARIES
 from captioner.inference.captioner import Captioner
+from captioner.parallel import memory
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,15 @@ def test_without_a_command_the_help_is_printed(cli: Callable[..., Any]) -> None:
     group = cli("config")
     assert (group.code, group.out) == (2, "")
     assert "captioner config" in group.err
+
+
+def test_every_command_but_serve_asks_for_huge_pages(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for words, expected in ((["--help"], 0), (["serve", "--help"], 0), (["models"], 1), (["train", "--help"], 1)):
+        asked.clear()
+        monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append("huge"))
+        assert cli(*words).code == 0
+        assert len(asked) == expected, words
 
 
 def test_the_version(cli: Callable[..., Any]) -> None:
