@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +22,6 @@ from hypothesis import settings
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = "captioner.models"
 """The group of entry points of model packages."""
-POSIX_ONLY = ["benchmarks", "faults", "images/test_protobuf.py"]
-collect_ignore = [] if find_spec("resource") else POSIX_ONLY
 
 SLOW = (
     "benchmarks",
@@ -35,13 +32,11 @@ SLOW = (
     "cli/test_streams.py",
     "cs231n/test_captioning_solver.py",
     "faults",
-    "inference/test_processes.py",
     "parallel/test_mpi.py",
     "report/test_live.py",
     "report/test_pages_in_browser.py",
     "serve",
     "test_docs.py",
-    "test_platforms.py",
     "training/test_distill.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
@@ -58,11 +53,7 @@ SETTINGS = re.compile(
     r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX)"
 )
 """The environment variables of a user that would change what the processes of tests do."""
-HANDLERS = {
-    getattr(signal, name): handler
-    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", lambda *_: None))
-    if hasattr(signal, name)
-}
+HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,10 +9,6 @@ import pytest
 import yaml
 
 import captioner
-from captioner.data.prepared import DATA_SET_SEAL
-from captioner.inference.reranker_index import RERANKER_SEAL
-from captioner.storage.sealed import CHECKPOINT_SEAL, MODEL_SEAL
-from captioner.training.teacher_captions import TEACHER_SEAL
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -47,13 +43,6 @@ def test_the_citation_is_that_of_the_version_and_every_link_has_the_same_address
     assert citation["repository-code"] == repository()
     for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
         assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
-
-
-def test_the_compatibility_page_lists_the_format_versions() -> None:
-    page = (ROOT / "docs" / "compatibility.md").read_text()
-    stated = re.findall(r"^\| (\w[\w -]*?)(?: \(.*\))? \| `captioner \w+` \| (\d+) \|$", page, re.MULTILINE)
-    seals = CHECKPOINT_SEAL, RERANKER_SEAL, TEACHER_SEAL, DATA_SET_SEAL, MODEL_SEAL
-    assert stated == [(seal.kind, str(seal.version)) for seal in seals]
 
 
 @pytest.mark.parametrize("path", [path for path in FORMS if path.stem != "config"], ids=lambda path: path.stem)

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import warnings
-from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from captioner.parallel.ranks import Ranks
 
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-"""Windows has SIGBREAK (Ctrl-Break) instead of SIGHUP."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN = 0.05
 """Seconds until an ignored interrupt is raised again."""
 BEFORE_EXIT: list[Callable[[int], None]] = []
@@ -45,10 +43,8 @@ def raise_again(ignored: UnraisableHookArgs) -> None:
 
 def _interrupt() -> None:
     main = threading.main_thread().ident
-    if hasattr(signal, "pthread_kill") and main is not None:
-        signal.pthread_kill(main, signal.SIGINT)  # this also interrupts a system call
-    else:
-        interrupt_main()
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # unlike `interrupt_main`, this also interrupts a system call
 
 
 def exit_at_once(code: int) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Features, blocks
 from captioner.errors import DataError
-from captioner.storage.files import read_at
 from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset
 
 DENSE = 16
@@ -76,7 +75,7 @@ class ContiguousFeatures:
     def _read(self, row: int, into: memoryview) -> None:
         start = self._offset + row * self._size
         while into:  # Linux reads at most 2 GiB per call
-            count = read_at(self._descriptor, into, start)
+            count = os.preadv(self._descriptor, [into], start)
             if not count:
                 raise DataError(f"{self._stored.where}: row {row}: the file was truncated; try a fresh copy")
             into, start = into[count:], start + count

@@ -23,8 +23,7 @@ OPENBLAS = "OpenBLAS"
 NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
 """Names of the libraries that threadpoolctl knows."""
 MODULE = "*core/_multiarray_umath.*.so"
-"""NumPy's module that is linked with the library: on Linux and macOS, it gives access to the library's functions."""
-ON_WINDOWS = "../numpy.libs/*openblas*.dll"
+"""NumPy's module that is linked with the library and gives access to the library's functions."""
 THREADED = ("MKL_Set_Num_Threads", "bli_thread_set_num_threads", "omp_set_num_threads")
 """Functions of libraries with threads."""
 ACCELERATE = "accelerate"
@@ -126,7 +125,7 @@ def _find_with_threadpoolctl() -> Any | None:
 
 
 def _find_with_ctypes() -> Any | None:
-    for file in (*_files(MODULE), *_files(ON_WINDOWS)):
+    for file in _files(MODULE):
         with contextlib.suppress(LookupError, OSError):
             return OpenBlas(file)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -48,10 +49,6 @@ def use_huge_pages() -> None:
     libc = _glibc()
     if libc is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
     limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
     if any(limit != resource.RLIM_INFINITY for limit in limits):
         return
@@ -70,11 +67,8 @@ def use_huge_pages() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """Return the C library if it is glibc: macOS and musl have no mallopt, and Windows has no such handle."""
-    try:
-        libc = ctypes.CDLL(None)
-    except (OSError, TypeError):
-        return None
+    """Return the C library if it is glibc: macOS and musl have no mallopt."""
+    libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "mallopt") else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -160,8 +160,8 @@ def gallery_entry(
 
 def shown_name(name: str) -> str:
     """Return the name of an image without an absolute path, which is that of a machine, and of limited length."""
-    absolute = next((kind(name) for kind in (PurePath, PureWindowsPath) if kind(name).is_absolute()), None)
-    return printable(name if absolute is None else absolute.name, MAX_NAME)
+    path = PurePath(name)
+    return printable(path.name if path.is_absolute() else name, MAX_NAME)
 
 
 def shown_text(text: str) -> str:

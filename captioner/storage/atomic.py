@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,10 +16,8 @@ MAX_NAME = 240
 """The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
 TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
 """The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
-CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""Errors of file systems that cannot sync a folder, such as some network file systems."""
-WAITS = (0.01, 0.1, 1.0) if os.name == "nt" else ()
-"""Seconds to wait for programs that have the file open, such as virus scanners: on Windows, they block renaming."""
+CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
 
 
 def write_atomically(path: Path, content: bytes, check: Callable[[], None] = lambda: None) -> None:
@@ -59,7 +56,7 @@ def writing(
 def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
-    The folder is synced too, if the platform can, so that the rename survives a power loss. If the block raises, the
+    The folder is synced too, if the file system can, so that the rename survives a power loss. If the block raises, the
     old file is kept and the temporary file is removed. `check` runs before the block and before the rename; it stops
     the write by raising.
 
@@ -72,38 +69,26 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
     check()
     try:
         yield temporary
-        with open(temporary, "r+b") as file:  # Windows syncs only files that are open for writing
-            os.fsync(file.fileno())
+        _sync(temporary)
         check()
-        _rename(temporary, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
-
-
-def _rename(source: Path, target: Path) -> None:
-    for seconds in WAITS:
-        with contextlib.suppress(PermissionError):
-            os.replace(source, target)
-            return
-        time.sleep(seconds)
-    os.replace(source, target)
-
-
-def _sync_folder(path: Path) -> None:
     try:
-        folder = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(folder)
+        _sync(path.parent)
     except OSError as error:
         if error.errno not in CANNOT_SYNC:
             raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def temporary_stem(path: Path) -> str:
@@ -137,8 +122,6 @@ def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_running(process: int) -> bool:
-    if os.name == "nt":  # where `os.kill` ends the process; but an open file cannot be deleted
-        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +26,7 @@ MAX_ENTRIES = 1000
 NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
-FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+FLAGS = os.O_RDONLY | os.O_NONBLOCK
 FORMATS = (
     (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"), (b"PK\3\4", "a ZIP archive or an Office document"),
     (b"\xd0\xcf\x11\xe0", "an Office document"), (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"),
@@ -38,7 +37,6 @@ FORMATS = (
     (b"<!DOCTYPE", "an HTML page"), (b"<!doctype", "an HTML page"), (b"<html", "an HTML page"),
 )  # fmt: skip
 """First bytes of common formats."""
-_positioning = threading.Lock()
 
 
 def caseless(name: str) -> str:
@@ -182,17 +180,6 @@ def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
             return os.read(descriptor, length)
     except DataError:
         return None
-
-
-def read_at(descriptor: int, into: memoryview, offset: int) -> int:
-    """Read bytes at an offset of an open file, from any thread; return their number, 0 at the end of the file."""
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [into], offset)
-    with _positioning:  # Windows has one position per open file
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        content = os.read(descriptor, len(into))
-    into[: len(content)] = content
-    return len(content)
 
 
 def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:

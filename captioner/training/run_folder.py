@@ -19,13 +19,12 @@ from typing import Any, Concatenate, ParamSpec
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
-from captioner.parallel.fork import renew_in_child
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
-from captioner.storage.lock import lock, locks_folders
+from captioner.storage.lock import lock
 from captioner.storage.sealed import CHECKPOINT_SEAL
 
 PREVIOUS = "before"
@@ -37,8 +36,6 @@ CAPTIONS = "captions.h5"
 """The captions of the teachers that a run is distilled from."""
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
-LOCK = ".lock"
-"""The locked file in a run folder, on platforms that cannot lock folders."""
 INIT_FROM = "init_from"
 KINDS = (INIT_FROM, "step", "validation", "warning")
 """The kinds of records in the history."""
@@ -135,7 +132,7 @@ class RunFolder:
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"
             )
-        known = {LOCK, *(file.name for file in (*self.reused, *temporary_files(*self.files())))}
+        known = {file.name for file in (*self.reused, *temporary_files(*self.files()))}
         if not has_run and any(file.name not in known for file in self.path.iterdir()):
             expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
             raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
@@ -147,7 +144,7 @@ class RunFolder:
         """
         lines = filter(None, records(self.history))
         validated = {record["step"] for record in lines if record.get("kind") == "validation"}
-        known = {LOCK, *(file.name for file in (self.config, self.history, *kept))}
+        known = {file.name for file in (self.config, self.history, *kept)}
         known |= {file.name for file in temporary_files(*self.files())}
         return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
 
@@ -387,9 +384,8 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        file = None if locks_folders() else path / LOCK
-        self._path, self._flags = (path, os.O_RDONLY) if file is None else (file, os.O_RDWR)
-        self._descriptor = os.open(self._path, self._flags | (0 if file is None else os.O_CREAT))
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
         try:
             lock(self._descriptor, path)
         except BaseException as error:
@@ -399,9 +395,7 @@ class FolderLock:
                     f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
                 ) from None
             raise
-        self._finalize = weakref.finalize(self, _release, self._descriptor, file)
-        if file is None:  # a lock of a folder ends when all processes have closed it
-            renew_in_child(self, FolderLock.release)
+        self._finalize = weakref.finalize(self, os.close, self._descriptor)
 
     def release(self) -> None:
         """End the lock."""
@@ -410,7 +404,7 @@ class FolderLock:
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            descriptor = os.open(self._path, self._flags)
+            descriptor = os.open(self._path, os.O_RDONLY)
             try:
                 if os.path.sameopenfile(descriptor, self._descriptor):
                     return
@@ -427,13 +421,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _release(descriptor: int, file: Path | None) -> None:
-    os.close(descriptor)
-    if file is not None:
-        with contextlib.suppress(OSError):  # Windows keeps a file that another process has opened
-            file.unlink()
 
 
 def _moved_message(descriptor: int) -> str:

@@ -149,10 +149,7 @@ def test_a_system_error_is_one_line(tmp_path, monkeypatch):
         features[:]
 
 
-@pytest.mark.parametrize("positioned", [True, False])
-def test_concurrent_threads_read_their_requested_rows(positioned, tmp_path, monkeypatch):
-    if not positioned:
-        monkeypatch.delattr(os, "preadv")
+def test_concurrent_threads_read_their_requested_rows(tmp_path):
     values = np.arange(400, dtype=np.float32).repeat(64).reshape(400, 64)
     features = open_features(write(tmp_path / "a.h5", values), memory_mib=0)
     orders = [np.random.default_rng(seed).permutation(400) for seed in range(40)]

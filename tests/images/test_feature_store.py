@@ -1,6 +1,7 @@
 """The store of features survives interruptions, and rejects what it cannot store."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import pytest
 
 from captioner.errors import DataError, UsageError
 from captioner.images.feature_store import FeatureStore
-from captioner.storage import lock
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((4, 5)).astype(np.float32)
@@ -138,7 +138,7 @@ def test_a_failed_lock_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match="Input/output error"):
         FeatureStore(path, "colours", 5, F4)

@@ -50,7 +50,11 @@ def test_a_system_without_the_files_of_the_kernel(kernel: Path, monkeypatch: pyt
     total, available = hardware.memory()
     assert available is None
     assert total is None or total > 0
-    monkeypatch.delattr(os, "sysconf")
+
+    def sysconf(name: str) -> int:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", sysconf)
     assert hardware.memory() == (None, None)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from captioner.storage import atomic
 from captioner.storage.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
 
 
@@ -162,26 +161,6 @@ def test_a_file_that_cannot_be_synced_is_a_failure(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="Invalid argument"):
         write_atomically(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == []
-
-
-def test_renaming_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace, calls = os.replace, []
-
-    def busy(source: Path, target: Path) -> None:
-        calls.append(target)
-        if len(calls) < 3:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", busy)
-    monkeypatch.setattr(atomic, "WAITS", (0.0, 0.0))
-    write_atomically(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_bytes() == b"new"
-    calls[:] = []
-    monkeypatch.setattr(atomic, "WAITS", (0.0,))
-    with pytest.raises(PermissionError):
-        write_atomically(tmp_path / "a", b"newer")
-    assert (tmp_path / "a").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])

@@ -1,5 +1,6 @@
 """Numbers and strings of HDF5 files are read; damaged files are refused; open files are closed."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -193,7 +194,6 @@ def test_a_file_on_a_file_system_without_locks_is_read(tmp_path):
 
 
 def test_a_file_that_another_program_writes_is_refused(tmp_path):
-    fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = MATRIX

@@ -1,6 +1,7 @@
 """Run folders are created, overwritten, locked, and reopened to resume."""
 
 import errno
+import fcntl
 import gc
 import os
 import shutil
@@ -10,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from platforms import Msvcrt
 from small_runs import contents
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import is_run
-from captioner.storage import lock
 from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.resume import find_run
-from captioner.training.run_folder import LOCK, FolderLock, RunFolder
+from captioner.training.run_folder import RunFolder
 
 
 def test_create_makes_parent_folders(tmp_path: Path) -> None:
@@ -316,44 +315,13 @@ def test_reopening_removes_lines_of_the_history(name: str, tmp_path: Path) -> No
     assert run.history.read_bytes() == KEPT
 
 
-posix = pytest.mark.skipif(lock.fcntl is None, reason="needs POSIX")
-
-
 def no_locks(*_: object) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
-def use_lock_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "fcntl", None)
-    monkeypatch.setattr(lock, "msvcrt", lock.msvcrt or Msvcrt())
-
-
-def test_a_lock_file_is_used_if_folders_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_lock_file(monkeypatch)
-    held = FolderLock(tmp_path)
-    for _ in range(2):
-        with pytest.raises(UsageError, match="another process trains in this folder; wait for it, or"):
-            FolderLock(tmp_path)
-        assert os.listdir(tmp_path) == [LOCK], "the lock file of the other process is kept"
-    del held
-    gc.collect()
-    assert os.listdir(tmp_path) == []
-    FolderLock(tmp_path).release()
-    (tmp_path / LOCK).touch()  # of a killed process: it is no other file
-    RunFolder(tmp_path).create(overwrite=False)
-
-
-SIMULATIONS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "lock file": use_lock_file,
-    "no locks": lambda monkeypatch: monkeypatch.setattr(lock.fcntl, "flock", no_locks),
-}
-
-
-@posix
 @pytest.mark.filterwarnings("ignore:.*cannot be locked")
-@pytest.mark.parametrize("simulation", SIMULATIONS)
-def test_a_replaced_folder_is_detected(simulation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    SIMULATIONS[simulation](monkeypatch)
+def test_a_replaced_folder_is_detected_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     run = RunFolder(tmp_path / "run")
     run.create(overwrite=False)
     run.write(run.config, "seed: 1\n")
