@@ -16,7 +16,6 @@ from faults import (
     constructed,
     costs,
     disks,
-    forks,
     models,
     photographs,
     repeated,
@@ -47,7 +46,6 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "repeated": repeated.measure,
     "disks": disks.measure,
     "replaced": disks.measure_replaced,
-    "forks": forks.measure,
     "versions": versions.measure,
     "costs": costs.measure,
 }

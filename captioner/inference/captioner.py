@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -36,7 +37,6 @@ from captioner.inference.caption import (
 from captioner.inference.decoder import build_decoder, word_ids
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.model.interface import State, StepFunction
-from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -78,7 +78,6 @@ class Captioner:
         self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoder(loaded.model, self._pool)
-        self._encoder: Encoder | None = None  # not a `cached_property`: in Python 3.11, its lock can be held at a fork
 
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
@@ -94,9 +93,6 @@ class Captioner:
         other.loaded = replace(self.loaded, config=replace(self.loaded.config, decode=options))
         other.reranker = self.reranker if options.consensus else None
         return other
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.loaded, self.reranker, self.warnings)
 
     @overload
     def caption(
@@ -304,14 +300,12 @@ class Captioner:
         rows = np.arange(features.shape[0])[:limit]
         yield from self.decode(features, options, regions=regions, rows=rows)
 
-    @property
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder of the training images. Raises: UsageError when it is not found."""
-        if self._encoder is None:
-            from captioner.inference.photographs import open_encoder_of
+        from captioner.inference.photographs import open_encoder_of
 
-            self._encoder = open_encoder_of(self.loaded)
-        return self._encoder
+        return open_encoder_of(self.loaded)
 
     def check_features(
         self, features: Features, where: str, limit: int | None = None, regions: Features | None = None
@@ -461,13 +455,6 @@ class Captioner:
                 weight, penalty = options.consensus, options.length_penalty
                 tokens, log_probs = rerank(tokens, log_probs, expected, vocab.null, weight, penalty)
             yield Candidates(chosen, batch, grids, tokens, log_probs)
-
-
-def _unpickled(loaded: LoadedModel, reranker: Reranker | None, warnings: Sequence[str]) -> Captioner:
-    """Rebuild a pickled Captioner, and limit BLAS to one thread, as `load` does."""
-    set_threads(1)
-    others = warnings[len(loaded.warnings) :]
-    return Captioner(loaded, reranker, others)
 
 
 AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from functools import cache
 from threading import Condition, Lock
 
-from captioner.parallel.fork import renew_in_child
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 """Options of glibc's `mallopt`, malloc.h."""
 MMAP_THRESHOLD = 32 << 20
@@ -73,15 +71,11 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 class Budget:
-    """A total amount that concurrent threads reserve parts of, in order of their requests; a child has all of it."""
+    """A total amount that concurrent threads reserve parts of, in order of their requests."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._renew()
-        renew_in_child(self, Budget._renew)
-
-    def _renew(self) -> None:
-        self._free = self.total
+        self._free = total
         self._freed = Condition()
         self._turn = Lock()
 
@@ -89,20 +83,12 @@ class Budget:
     def reserve(self, amount: int) -> Iterator[None]:
         """Wait until `amount` is free, and reserve it for the `with` block; more than the total counts as the total."""
         amount = min(amount, self.total)
-        self.acquire(amount)
-        try:
-            yield
-        finally:
-            self.release(amount)
-
-    def acquire(self, amount: int) -> None:
-        """Wait until `amount` is free, and take it."""
         with self._turn, self._freed:  # one thread waits at a time, so that small requests do not overtake a large one
             self._freed.wait_for(lambda: self._free >= amount)
             self._free -= amount
-
-    def release(self, amount: int) -> None:
-        """Give back what was taken."""
-        with self._freed:
-            self._free += amount
-            self._freed.notify()
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._free += amount
+                self._freed.notify()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
@@ -16,14 +14,10 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.parallel.blas import limit_worker
-from captioner.parallel.fork import renew_in_child
-from captioner.parallel.memory import Budget
 
 T = TypeVar("T")
 MIN_PARALLEL = 10**7
 """Minimum multiplications of a matrix product to be sharded: 0.1 to 0.2 ms of work."""
-MAX_CALLS = 1 << 20
-"""Maximum calls of native code at one time: no limit in practice."""
 GRACE = 5.0
 """Seconds to wait for a cancelled call, so that it does not use a core for the rest of the process."""
 
@@ -39,17 +33,13 @@ class Outcome(NamedTuple):
 class ThreadPool:
     """A pool of `size` workers that run the same function on different shards; the calling thread is worker 0.
 
-    The threads start at the first call, and again in a forked child. `lock` is for callers whose `work` uses buffers.
+    The threads start at the first call. `lock` is for callers whose `work` uses buffers.
     BLAS should use one thread (`blas.set_threads`). Dispatch by one queue per worker takes a fifth of the time of
     `concurrent.futures`, which matters for training steps of a few milliseconds.
     """
 
     def __init__(self, size: int = 1) -> None:
         self.size = size
-        self._renew()
-        renew_in_child(self, ThreadPool._renew)
-
-    def _renew(self) -> None:
         self.lock = Lock()
         self._queues: list[SimpleQueue[Any]] = []
 
@@ -127,21 +117,17 @@ SERIAL = ThreadPool()
 """The calling thread alone."""
 
 
-_calls = Budget(MAX_CALLS)
-if hasattr(os, "register_at_fork"):  # Windows has no fork; a child cannot renew the locks of native code
-    os.register_at_fork(before=partial(_calls.acquire, MAX_CALLS), after_in_parent=partial(_calls.release, MAX_CALLS))
-
-
 def call_with_deadline(work: Callable[[], T], seconds: float | None, cancel: Callable[[], object]) -> T:
     """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
 
     If `seconds` is None, there is no deadline, and the calling thread runs the work.
 
-    Python handles signals, such as SIGINT, while the calling thread waits. `os.fork` waits for all calls: at most until
-    their deadline and `GRACE`, or without a deadline until they end.
+    Python handles signals, such as SIGINT, while the calling thread waits.
 
     Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
     """
+    if seconds is None:
+        return work()
     done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def run() -> None:
@@ -150,20 +136,17 @@ def call_with_deadline(work: Callable[[], T], seconds: float | None, cancel: Cal
         except BaseException as error:
             done.put((None, error))
 
-    with _calls.reserve(1):
-        if seconds is None:
-            return work()
-        try:
-            Thread(target=run, name="captioner-deadline", daemon=True).start()
-            result, error = done.get(timeout=seconds)
-        except Empty:
-            cancel()
-            with suppress(Empty):
-                done.get(timeout=GRACE)
-            raise TimeoutError(f"not finished after {seconds:g} s") from None
-        except BaseException:  # from a signal handler
-            cancel()
-            raise
+    try:
+        Thread(target=run, name="captioner-deadline", daemon=True).start()
+        result, error = done.get(timeout=seconds)
+    except Empty:
+        cancel()
+        with suppress(Empty):
+            done.get(timeout=GRACE)
+        raise TimeoutError(f"not finished after {seconds:g} s") from None
+    except BaseException:  # from a signal handler
+        cancel()
+        raise
     if error is not None:
         raise error
     return result  # type: ignore[return-value]

@@ -10,7 +10,7 @@ from faults import disks, signals, uploads
 from faults.session import Session
 from faults.watch import ESCAPED, Outcome
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "models", "photographs", "forks", "constructed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "models", "photographs", "constructed")
 """Parts that start no command-line subprocess."""
 
 

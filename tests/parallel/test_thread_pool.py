@@ -1,6 +1,8 @@
 """The thread pool: concurrency, exceptions, shards and matrix products; calls with a deadline."""
 
 import signal
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -40,7 +42,7 @@ def test_results_are_not_retained() -> None:
 def test_threads_end_with_their_pool() -> None:
     before = set(threading.enumerate())
     pool = ThreadPool(3)
-    assert set(threading.enumerate()) == before, "a process that forks workers before the first call has no threads"
+    assert set(threading.enumerate()) == before, "threads start at the first call"
     pool.map(lambda worker: None)
     threads = set(threading.enumerate()) - before
     assert len(threads) == 2
@@ -170,3 +172,9 @@ def test_a_signal_ends_the_wait_and_cancels_the_work(stopped: threading.Event) -
     with pytest.raises(KeyboardInterrupt):
         call_with_deadline(work, 60, stopped.set)
     assert stopped.is_set()
+
+
+def test_a_process_ends_without_messages_while_a_pool_exists() -> None:
+    program = "from captioner.parallel.thread_pool import ThreadPool; ThreadPool(2).map(print)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
