@@ -15,10 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.parallel import blas, hardware
+from captioner.parallel import blas
 
 BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """CPU features with products of bfloat16 numbers."""
+CPUINFO = Path("/proc/cpuinfo")
+"""Description of the CPU by the Linux kernel."""
+FEATURES = re.compile(
+    r"sse4_2|avx2?|fma|f16c|avx_\w+|avx512\w*|amx_\w+|asimd\w*|sve\w*|sme\d*|bf16|i8mm", re.ASCII | re.IGNORECASE
+)
+"""CPU features that matter for matrix products and element-wise functions, by their names in /proc/cpuinfo."""
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 """Description of the caches by the Linux kernel."""
 EXTENSIONS = {"amx_tile": "amx", "avx512f": "avx512", "avx2": "avx2"}
@@ -39,8 +45,28 @@ class Cpu(NamedTuple):
 def this_cpu() -> Cpu:
     """Return the CPU of this machine; vendor and numbers are empty if the system does not list them."""
     keys = "vendor_id", "cpu family", "model"
-    vendor, family, model = (hardware.value_of(hardware.CPUINFO, key) or "" for key in keys)
-    return Cpu(vendor, hardware.cpu_model(), int(family or 0), int(model or 0), hardware.cpu_features())
+    vendor, family, model = (value_of(CPUINFO, key) or "" for key in keys)
+    return Cpu(vendor, cpu_model(), int(family or 0), int(model or 0), cpu_features())
+
+
+def cpu_model() -> str:
+    """Return the name of the CPU, or else its architecture."""
+    return value_of(CPUINFO, "model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_features() -> list[str]:
+    """Return the vector and matrix extensions of the CPU, sorted; an empty list if the system does not list them."""
+    flags = value_of(CPUINFO, "flags|Features") or ""
+    return sorted(flag for flag in set(flags.split()) if FEATURES.fullmatch(flag))
+
+
+def value_of(file: Path, name: str) -> str | None:
+    """Return the first value of a name in a kernel file of `name: value` lines."""
+    try:
+        match = re.search(rf"^(?:{name})\s*:\s*(.+)", file.read_text(errors="replace"), re.MULTILINE)
+    except OSError:
+        return None
+    return match[1].strip() if match else None
 
 
 def kind(cpu: Cpu) -> str:
@@ -83,13 +109,13 @@ def caches() -> dict[str, int]:
 
 def has_bfloat16() -> bool:
     """Whether the CPU computes products of bfloat16 numbers."""
-    return not set(BFLOAT16).isdisjoint(hardware.cpu_features())
+    return not set(BFLOAT16).isdisjoint(cpu_features())
 
 
 def describe() -> dict[str, str]:
     """Return the CPU, the library versions and the date."""
     return {
-        "CPU": f"{hardware.cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
+        "CPU": f"{cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
         "Python": platform.python_version(),
         "NumPy": f"{np.__version__} with {blas.describe()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",

@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Look inside": {"report": "Write an HTML report of runs.", "inspect": "Analyze a trained model."},
     "Set up": {
         "config": "List, write, print and check config files.",
-        "doctor": "Check the installation and describe the machine.",
+        "doctor": "Print versions, BLAS, cores and missing extras.",
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
