@@ -3,8 +3,7 @@
 Those of docs/report.md and docs/attention.md:
 
 $ captioner train -c scenes-attention -o validate.score_every=1
-$ captioner train -c scenes-lstm -o validate.score_every=1
-$ python docs/screenshots.py report runs/scenes-attention runs/scenes-lstm
+$ python docs/screenshots.py report runs/scenes-attention
 
 Those of docs/course/architectures.md, which has the commands that train these runs:
 
@@ -51,7 +50,6 @@ class Shot(NamedTuple):
     page: str
     shown: list[str]
     hidden: str = ".none"
-    dark: bool = False
     width: int = WIDTH
     focus: tuple[int, str] | None = None
 
@@ -60,14 +58,6 @@ SHOTS = (
     Shot("report", "run", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
     Shot("report-attention", "run", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "diamond")),
     Shot("report-captions", "run", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
-    Shot(
-        "report-comparison",
-        "comparison",
-        ["header", "[aria-labelledby=comparison]"],
-        ".differences > li:nth-child(n+3), nav",
-        True,
-    ),
-    Shot("report-curves", "comparison", ["[aria-labelledby=curves]"], ".chart:nth-child(n+7)"),
 )
 COURSE = (
     Shot("course/attention-lstm", "first", [".entries > li"], "summary", width=NARROW),
@@ -75,12 +65,11 @@ COURSE = (
 )
 
 
-def report(folder: Path, attention: Path, other: Path) -> dict[str, Path]:
-    """Write the report of a run, and that of two runs."""
-    pages = {"run": folder / "run.html", "comparison": folder / "comparison.html"}
-    write_report(pages["run"], [attention], Selection(split="heldout"))
-    write_report(pages["comparison"], [attention, other], Selection(split="heldout"))
-    return pages
+def report(folder: Path, run: Path) -> dict[str, Path]:
+    """Write the report of a run."""
+    page = folder / "run.html"
+    write_report(page, run, Selection(split="heldout"))
+    return {"run": page}
 
 
 def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
@@ -98,11 +87,11 @@ PICTURES = {"report": (report, SHOTS), "course": (course, COURSE)}
 """How the pages of a part of the documentation are written, and their pictures."""
 
 
-def main(part: str, first: str, second: str) -> None:
-    """Write the pages of two runs, and the pictures of their parts."""
+def main(part: str, *runs: str) -> None:
+    """Write the pages of runs, and the pictures of their parts."""
     write_pages, shots = PICTURES[part]
     with tempfile.TemporaryDirectory() as folder:
-        pages = write_pages(Path(folder), Path(first), Path(second))
+        pages = write_pages(Path(folder), *map(Path, runs))
         with started(Path(folder, "profile")) as browser:
             for shot in shots:
                 write(browser, pages[shot.page], shot)
@@ -110,13 +99,13 @@ def main(part: str, first: str, second: str) -> None:
 
 def write(browser: Browser, page: Path, shot: Shot) -> None:
     """Write one picture."""
-    browser.view(width=shot.width, height=900, dark=shot.dark)
+    browser.view(width=shot.width, height=900)
     browser.open(page)
     browser.driver.execute_script(HIDE, shot.hidden)
     if shot.focus is not None:
         browser.driver.execute_script(FOCUS, *shot.focus)
     height = browser.driver.execute_script("return document.documentElement.scrollHeight")
-    browser.view(width=shot.width, height=height, dark=shot.dark)
+    browser.view(width=shot.width, height=height)
     left, top, right, bottom = (round(edge) for edge in browser.driver.execute_script(BOX, shot.shown))
     box = (max(0, left - GAP), max(0, top - GAP), min(shot.width, right + GAP), bottom + GAP)
     picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB").crop(box)

@@ -26,7 +26,6 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "SCST": ("train.objective=self_critical",),
     "EMA": ("train.ema_decay=0.9",),
     "distillation": (),
-    "report": (),
     "mpi": (),
 }
 """Features of a training, and the options of some."""
@@ -41,8 +40,6 @@ TEACHING = "--teacher-set=decode.beam_width=3"
 RUNS = 2
 """Killed runs of each pair; each of their commands is killed once."""
 NEVER = 1_000_000
-UNFINISHED = 'http-equiv="refresh"'
-"""What a page contains that reloads itself, because the run is being trained."""
 
 
 class Ended(NamedTuple):
@@ -84,7 +81,7 @@ def commands(pair: Sequence[str], folder: Path, starts: Starts) -> list[list[obj
     attention = "attention" in pair
     start = starts.folder / ("attention" if attention else "plain")
     options = settings((*LENGTH, *FEATURES[pair[0]], *FEATURES[pair[1]]))
-    words = [*["--report"] * ("report" in pair), *["--mpi"] * ("mpi" in pair)]
+    words = ["--mpi"] * ("mpi" in pair)
     resumed = ["train", "--resume", folder, "--set=train.epochs=3", *words]
     if "distillation" in pair and "SCST" not in pair:
         distill = ["distill", start, "--run", folder, TEACHING, *options, *["--mpi"] * ("mpi" in pair)]
@@ -130,18 +127,13 @@ def kill_and_repeat(pair: Sequence[str], folder: Path, starts: Starts, rng: np.r
 
 
 def folder_difference(folder: Path, whole: Path) -> str:
-    """Compare two run folders; return the first difference or "".
-
-    Times in reports may differ.
-    """
+    """Compare two run folders; return the first difference or ""."""
     names, expected = ({path.name for path in run.iterdir()} for run in (folder, whole))
     if names != expected:
         return f"files: {sorted(names ^ expected)}"
     runs = RunFolder(folder), RunFolder(whole)
     if runs[0].captions.exists() and runs[0].captions.read_bytes() != runs[1].captions.read_bytes():
         return "captions.h5 differs"
-    if runs[0].report.exists() and UNFINISHED in runs[0].report.read_text():
-        return "report.html: not that of a finished run"
     return compare(*runs)
 
 
@@ -154,7 +146,7 @@ def measure(session: Session) -> Iterator[Row]:
         return kill_and_repeat(PAIRS[number % len(PAIRS)], folder / f"{number}", starts, rng)
 
     yield session.run_in_threads(
-        "SIGKILL of train or distill with each pair of attention, SCST, EMA, distillation, report, MPI",
+        "SIGKILL of train or distill with each pair of attention, SCST, EMA, distillation, MPI",
         "the same command again ends bit-identical, with the same files",
         trial,
         RUNS * len(PAIRS),

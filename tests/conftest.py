@@ -33,7 +33,6 @@ SLOW = (
     "cs231n/test_captioning_solver.py",
     "faults",
     "parallel/test_mpi.py",
-    "report/test_live.py",
     "report/test_pages_in_browser.py",
     "serve",
     "test_docs.py",

@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "export": "Write a model for other libraries.",
         "distill": "Train a model on the captions of teachers.",
     },
-    "Look inside": {"report": "Write an HTML report of runs.", "inspect": "Analyze a trained model."},
+    "Look inside": {"report": "Write an HTML report of a run.", "inspect": "Analyze a trained model."},
     "Set up": {
         "config": "List, write, print and check config files.",
         "doctor": "Print versions, BLAS, cores and missing extras.",

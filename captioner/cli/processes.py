@@ -170,7 +170,7 @@ class SharedStop:
         self.signal = 0
 
     def __call__(self) -> bool:
-        # always collective, also if the signal is known: no rank exits while rank 0 still writes a report
+        # always collective, also if the signal is known: no rank exits while another still validates
         now = max(self._ranks.all_gather(self._caught[0] if self._caught else 0))
         self.signal = self.signal or now
         return self.signal != 0

@@ -16,7 +16,6 @@ from captioner.cli.shared_options import (
     complete_run,
     config_options,
     examples,
-    images_option,
     mpi_option,
     override_option,
     teacher_override_option,
@@ -72,15 +71,9 @@ training_option = mpi_option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
 )  # fmt: skip
-@click.option(
-    "--report", is_flag=True,
-    help="Write an HTML report to report.html in the run folder, and update it after every validation.",
-)  # fmt: skip
-@images_option("--report")
 def train(
     config_file: Path | None, overrides: tuple[str, ...], data: Path | None, run: Path | None, resume: Path | None,
-    resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool, profile: bool, report: bool,
-    images: Path | None,
+    resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool, profile: bool,
 ) -> int:  # fmt: skip
     """Train a captioning model.
 
@@ -106,20 +99,18 @@ def train(
         stop = SharedStop(ranks, caught)
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         for wrong, message in (
-            (images is not None and not report, "--images needs --report"),
             (resume_or_start is not None and (resume or run or overfit or overwrite),
              "--resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite"),
             (resume is not None and (config_file or data or run or overfit or overwrite),
-             "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
-             f"--images{hint}"),
+             f"--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile{hint}"),
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
         if resume is not None:
-            events, folder = resuming.resume(resume, overrides, stop, ranks), resume
+            events = resuming.resume(resume, overrides, stop, ranks)
         elif resume_or_start is not None:
-            config, folder = load(config_file, overrides), resume_or_start
-            events = resuming.resume_or_start(config, folder, overrides, stop, ranks)
+            config = load(config_file, overrides)
+            events = resuming.resume_or_start(config, resume_or_start, overrides, stop, ranks)
         else:
             preset = () if overfit is None else overfitting.overfit_settings(overfit)
             config = load(config_file, (*preset, *overrides))
@@ -127,10 +118,6 @@ def train(
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
-        if report:
-            from captioner.report.live import with_report  # of all ranks: one that lacks a library would stop alone
-
-            events = with_report(events, folder, images) if ranks.rank == 0 else events
         summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
     if stop.signal:

@@ -1,4 +1,4 @@
-"""The curves of runs as charts, with all runs overlaid: geometry for an inline SVG, and a table of the numbers.
+"""The curves of a run as charts: geometry for an inline SVG, and a table of the numbers.
 
 Widths and colours of lines are in templates/report.css.
 """
@@ -6,7 +6,7 @@ Widths and colours of lines are in templates/report.css.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -135,13 +135,9 @@ MAX_ROWS = 25
 
 
 class Series(NamedTuple):
-    """A line: its points, and the number of its run, which determines colour and dashes.
-
-    `is_main` lines are thick. Those with marks show each point, unless there are many.
-    """
+    """A line and its points. `is_main` lines are thick; those with marks show each point, unless there are many."""
 
     label: str
-    run: int
     points: Points
     is_main: bool = True
     has_marks: bool = True
@@ -239,7 +235,7 @@ def _rows(lines: Sequence[Series]) -> list[list[str]]:
 
 
 class Curve(NamedTuple):
-    """A line of a chart for each run: the kind of records, the keys of the value, its factor, and what it is called."""
+    """A line of a chart: the kind of records, the keys of the value, its factor, and its label."""
 
     records: str
     path: tuple[str, ...]
@@ -247,14 +243,10 @@ class Curve(NamedTuple):
     is_main: bool = True
     factor: float = 1.0
 
-    def series(self, histories: Mapping[str, History]) -> list[Series]:
-        """Return the line of each run; some may have no points."""
-        lines = []
-        for run, (name, history) in enumerate(histories.items()):
-            values = [(step, self.factor * value) for step, value in points(getattr(history, self.records), *self.path)]
-            label = ", ".join(filter(None, (name, self.label))) if len(histories) > 1 else self.label or name
-            lines.append(Series(label, run, values, self.is_main, self.records == "validations"))
-        return lines
+    def series(self, history: History, title: str) -> Series:
+        """Return the line of a run, which may have no points; without a label, it has the title of the chart."""
+        values = [(step, self.factor * value) for step, value in points(getattr(history, self.records), *self.path)]
+        return Series(self.label or title, values, self.is_main, self.records == "validations")
 
 
 def _score(name: str) -> Curve:
@@ -278,10 +270,9 @@ CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
 """The charts, in the order of the page: title, vertical axis, whether it is a log axis, and curves."""
 
 
-def curves(histories: Mapping[str, History]) -> list[Drawing]:
-    """Draw the curves of runs, by the names of the runs; a chart without points is omitted."""
+def curves(history: History) -> list[Drawing]:
+    """Draw the curves of a run; a chart without points is omitted."""
     drawings = (
-        draw(title, y, [line for curve in lines for line in curve.series(histories)], is_log)
-        for title, y, is_log, lines in CHARTS
+        draw(title, y, [curve.series(history, title) for curve in lines], is_log) for title, y, is_log, lines in CHARTS
     )
     return [drawing for drawing in drawings if drawing is not None]

@@ -14,7 +14,6 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
 from captioner.inference.caption import Candidate, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
-from captioner.inference.restore import Restored, check_corpus
 from captioner.preparation.inspect_data import Example
 from captioner.report.chart import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
@@ -27,9 +26,6 @@ SIDE = 320
 MAX_NAME, MAX_TEXT = 80, 400
 """Maximum characters of a name, and of a caption or reference: longer ones are shortened in the middle."""
 MAX_REFERENCES = 10
-FIXED = 8
-"""Images whose captions are shown during training, always the same ones."""
-FIXED_N_BEST = 3
 
 
 class Scored(NamedTuple):
@@ -108,8 +104,8 @@ def build_gallery(
     name: str,
     pictures: Callable[[int], Picture],
     n_best: int,
-    rows: Mapping[int, Scored | None],
-    captions: Mapping[int, str] | None = None,
+    rows: Mapping[int, Scored],
+    captions: Mapping[int, str],
 ) -> Gallery:
     """Caption images of a split, in the order of `rows`, with `n_best` candidates and the attention.
 
@@ -123,25 +119,13 @@ def build_gallery(
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
-        if captions is not None and captions[row] != caption.text:
+        if captions[row] != caption.text:
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
         true = None if split.is_true is None else split.is_true(row, caption.text.split())
         caption = caption._replace(true=true, candidates=several.candidates)
         picture = embed_or_none(pictures(row), SIDE, attends)
         entries[row] = gallery_entry(row, caption, picture, rows[row])
     return Gallery(name, [entries[row] for row in rows], len(split.captioned_images))
-
-
-def caption_fixed_images(restored: Restored, corpus: Corpus, name: str, pictures: Callable[[int], Picture]) -> Gallery:
-    """Caption `FIXED` evenly spaced images of a split, of those that have references.
-
-    Consensus re-ranking is left out: its index is expensive, and written after training.
-
-    Raises: CheckpointError if the data set does not fit to the model.
-    """
-    check_corpus(restored, corpus)
-    rows = evenly_spaced(corpus.split(name).captioned_images.tolist(), FIXED)
-    return build_gallery(Captioner(restored), corpus, name, pictures, FIXED_N_BEST, dict.fromkeys(rows))
 
 
 def gallery_entry(

@@ -10,10 +10,9 @@ from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.report.run_facts import History
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
-"""The scores in the header of the page, where there is one run."""
+"""The scores in the header of the page."""
 MINUS = "\N{MINUS SIGN}"
 MAX_TEXT = 80
 """Maximum characters of a name."""
@@ -36,7 +35,7 @@ class Table(NamedTuple):
 
 
 class ScoreTables(NamedTuple):
-    """Scores and statistics of the captions of a split, with a column per run."""
+    """Scores and statistics of the captions of a split."""
 
     note: str
     scores: Table
@@ -52,36 +51,11 @@ def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
     return figures
 
 
-def figures_of_history(history: History) -> list[Figure]:
-    """Return the last validation of a run that is being trained."""
-    if not history.validations:
-        return []
-    last = history.validations[-1]
-    figures = []
-    if isinstance(last.get("loss"), float):
-        figures.append(Figure("Validation loss", f"{last['loss']:.3f}", _epoch(last)))
-    if isinstance(last.get("perplexity"), float):
-        figures.append(Figure("Perplexity", f"{last['perplexity']:.2f}"))
-    scored = [record for record in history.validations if isinstance(record.get("scores"), dict) and record["scores"]]
-    for last in scored[-1:]:
-        scores = last["scores"]
-        headlines = [key for key in HEADLINES if isinstance(scores.get(key), float)]
-        figures += [Figure(SCORES[key], score(scores[key]), _epoch(last)) for key in headlines]
-    return figures
-
-
-def _epoch(record: Mapping[str, Any]) -> str:
-    return f"epoch {record['epoch']:,}" if isinstance(record.get("epoch"), int) else ""
-
-
-def score_tables(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTables:
-    """Tabulate the record of an evaluation; `names` are those of the runs."""
-    columns, head = [record, *record["others"].values()], ["", *names]
-    scores = [
-        [title, *(f"{score(column[key])}  ({interval(column['intervals'][key])})" for column in columns)]
-        for key, title in SCORES.items()
-    ]
-    statistics = [[title, *cells] for title, cells in statistic_rows(columns).values()]
+def score_tables(record: Mapping[str, Any], name: str) -> ScoreTables:
+    """Tabulate the record of an evaluation; `name` is that of the run."""
+    scores = [[title, f"{score(record[key])}  ({interval(record['intervals'][key])})"] for key, title in SCORES.items()]
+    statistics = [[title, *cells] for title, cells in statistic_rows([record]).values()]
+    head = ["", name]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     note = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
@@ -92,31 +66,14 @@ def score_tables(record: Mapping[str, Any], names: Sequence[str]) -> ScoreTables
     )
 
 
-def difference_table(record: Mapping[str, Any], names: Sequence[str]) -> Table:
-    """Tabulate the differences of the first run from the others, by the record of their evaluation."""
-    first, *others = names
-    rows = [
-        [
-            title,
-            *(
-                f"{score(record[key] - other[key], '+')}  ({interval(other['difference'][key], '+')})"
-                for other in record["others"].values()
-            ),
-        ]
-        for key, title in SCORES.items()
-    ]
-    title = "Differences with 95 % intervals of the paired bootstrap"
-    return Table(title, ["", *(f"{first} minus {other}" for other in others)], rows)
+def score(value: float) -> str:
+    """Write a score times 100."""
+    return format_score(value).replace("-", MINUS)
 
 
-def score(value: float, sign: str = "") -> str:
-    """Write a score times 100; with the sign `+`, a difference."""
-    return format_score(value, sign).replace("-", MINUS)
-
-
-def interval(bounds: Sequence[float], sign: str = "") -> str:
+def interval(bounds: Sequence[float]) -> str:
     """Write an interval of a score."""
-    return format_interval(bounds, sign).replace("-", MINUS)
+    return format_interval(bounds).replace("-", MINUS)
 
 
 def data_table(corpus: Corpus, name: str) -> Table:

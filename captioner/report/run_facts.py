@@ -4,18 +4,18 @@ the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from captioner.config.yaml_io import config_differences, parse_saved
+from captioner.config.yaml_io import config_differences
 from captioner.errors import printable
-from captioner.evaluation.scoring import distinct
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
-from captioner.storage.files import read_json_object, read_text
+from captioner.storage.checkpoint import Meta
+from captioner.storage.files import read_json_object
 from captioner.training.run_folder import RunFolder, damaged_lines, records
 from captioner.training.train import PARTS
 
@@ -112,48 +112,32 @@ def _warning(first: int, record: dict[str, Any]) -> str:
     return f"{problem} (step {last:,})" if first == last else f"{problem} (steps {first:,} to {last:,})"
 
 
-def run_names(names: Iterable[str]) -> list[str]:
-    """Return printable names of runs; equal names are numbered."""
-    distinct_names: list[str] = []
-    for name in names:
-        variants = distinct(printable(name, LONGEST))
-        distinct_names.append(next(variant for variant in variants if variant not in distinct_names))
-    return distinct_names
-
-
-def facts_of_folder(folder: Path, loaded: LoadedModel | None = None, name: str = "") -> RunFacts:
-    """Read the facts of a run folder; files that are missing or damaged are left out. `loaded` is a model of the run.
-
-    `name` is by default that of the folder.
-
-    Raises: CaptionerError if there is neither a config nor a model.
+def facts_of_run(name: str, loaded: LoadedModel) -> RunFacts:
+    """Return the facts of a run: of its model, and of the files of its folder, of which missing or damaged ones are
+    left out.
     """
-    run = RunFolder(folder)
-    config = loaded.config if loaded is not None else parse_saved(read_text(run.config), str(run.config))
-    summary, history = read_json_object(run.summary), read_history(folder)
+    run = RunFolder(loaded.path.parent)
+    summary, history = read_json_object(run.summary), read_history(run.path)
     steps = summary.get("steps")
     if not isinstance(steps, int) or steps < history.last_step:
         # a resumed run is being trained: its summary is that of the training before
         summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
-    properties = {} if loaded is None else model_properties(loaded, in_package(loaded.path))
+    properties = model_properties(loaded, in_package(loaded.path))
     return RunFacts(
-        name or printable(folder.name or folder.absolute().name, LONGEST),
+        name,
         history,
-        "\n".join(printable(line, MAX_LINE) for line in config_differences(config).splitlines()),
+        "\n".join(printable(line, MAX_LINE) for line in config_differences(loaded.config).splitlines()),
         {title: printable(value, MAX_LINE) for title, value in properties.items()},
-        dict(_training(history, summary, loaded)),
+        dict(_training(history, summary, loaded.meta)),
     )
 
 
-def _training(history: History, summary: dict[str, Any], loaded: LoadedModel | None) -> Iterator[tuple[str, str]]:
-    environment = {} if loaded is None else loaded.meta.environment
-    step = max(history.last_step, 0 if loaded is None else loaded.meta.step)
-    epoch = history.last_epoch
+def _training(history: History, summary: dict[str, Any], meta: Meta) -> Iterator[tuple[str, str]]:
+    step, epoch, environment = max(history.last_step, meta.step), history.last_epoch, meta.environment
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
     if history.problem:
         yield "history", history.problem
-    if loaded is not None:
-        yield "checkpoint", f"step {loaded.meta.step:,}"
+    yield "checkpoint", f"step {meta.step:,}"
     if isinstance(summary.get("ended"), str):
         yield "ended", printable(summary["ended"], LONGEST)
     if _is_time(summary.get("seconds")):

@@ -71,7 +71,6 @@ class RunFolder:
         self.reranker = path / RERANKER
         self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
-        self.report = path / "report.html"
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
         self.reused: tuple[Path, ...] = ()
@@ -87,7 +86,7 @@ class RunFolder:
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end
-        others = self.reranker, self.captions, self.summary, self.report
+        others = self.reranker, self.captions, self.summary
         return self.config, self.history, *checkpoints, *others
 
     @rank_0_only

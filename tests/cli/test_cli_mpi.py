@@ -19,17 +19,6 @@ FAULTS = {
     "data": (1, 1, ["captioner: rank 1: data.h5: cannot be read"]),
     "disk": (0, 1, ["captioner: {run}/last.h5: cannot write the checkpoint: File too large; the previous one is kept"]),
 }
-SLOW_REPORT = """
-import time
-from captioner.report import live
-
-def write(*args):
-    time.sleep(3)
-    return real_write(*args)
-
-real_write, live.write_file = live.write_file, write
-"""
-"""Writing a report takes longer than a rank waits for the others to exit."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -59,21 +48,6 @@ def test_a_failure_of_all_ranks_is_one_line(words: str, own_run: Path) -> None:
     done = mpiexec(3, "train", *words.split(), "--mpi", cwd=own_run.parent)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(FAILURES[words])
-
-
-def test_after_a_signal_all_ranks_wait_for_the_last_report(small_options: Sequence[str], tmp_path: Path) -> None:
-    pytest.importorskip("jinja2")
-    run, options = tmp_path / "run", ["threads=1", "train.epochs=10000", "validate.every=10000"]
-    words = "train", *small_options, *(f"--set={option}" for option in options), "--run", run, "--report", "--mpi"
-    start = command(2, "slow", 3, 0, *words, start=("-c", SLOW_REPORT + AT_STEP))
-    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "slow\n"
-        process.send_signal(signal.SIGTERM)
-        _, messages = process.communicate(timeout=SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert messages.splitlines()[-1].startswith("stopped after ")
-    assert (run / "report.html").exists()
 
 
 IN_PROCESS = """

@@ -170,7 +170,7 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
         assert cli(*command) == (1, "", message)
     failed = cli("train", "--resume", run, "--data", data)
     assert failed.code == 2
-    assert failed.err.endswith(f"--report and --images; if the data set has moved: -o data.root='{data}'\n")
+    assert failed.err.endswith(f"--mpi and --profile; if the data set has moved: -o data.root='{data}'\n")
     assert cli("train", "--resume", run, "-o", f"data.root={data}").code == 0
 
 

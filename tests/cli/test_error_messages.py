@@ -54,7 +54,7 @@ CONFIG = {
     "train -o data.root=birds.h5": "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with "
     "cs231n or prepared",
 }
-RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi, --profile, --report and "
+RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
 NEED_PHOTOGRAPHS = "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"
 OVERWRITE = "--overwrite needs --write-sidecar, --write-xmp, --csv or --attention"
@@ -62,11 +62,10 @@ IMAGES = "--images needs --attention FILE.html and the images of a split"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
     "or replace the run with --overwrite",
-    "train --resume run --overwrite": f"{RESUME}--images",
-    "train --resume run -c wrong.yaml": f"{RESUME}--images",
-    "train --resume run --overfit 3": f"{RESUME}--images",
+    "train --resume run --overwrite": RESUME,
+    "train --resume run -c wrong.yaml": RESUME,
+    "train --resume run --overfit 3": RESUME,
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
-    "train --images empty": "--images needs --report",
     "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",

@@ -42,7 +42,7 @@ ERRORS = {
         command: f"No such option '{next(word for word in command.split() if word[0] == '-').split('=')[0]}'; {hint}"
         for command, hint in UNKNOWN.items()
     },
-    "train --repot": "No such option '--repot'. (Did you mean one of: '--help', '--report', '--set'?)",
+    "train --profil": "No such option '--profil'. (Did you mean one of: '--config', '--mpi', '--profile'?)",
     "prepare a.csv -o birds.h5": "No such option '-o'; did you mean --output birds.h5?",
     "prepare a.csv -obirds.h5": "No such option '-o'; did you mean --output birds.h5?",
     "prepare a.csv -o": "No such option '-o'; did you mean --output FILE?",

@@ -98,7 +98,7 @@ def places(drawing: Drawing) -> list[tuple[float, float]]:
 @given(st.dictionaries(st.integers(0, 10**9), VALUES, max_size=30), st.booleans())
 def test_every_point_is_inside_the_box(values: dict[int, float], is_log: bool) -> None:
     points = sorted((float(step), value) for step, value in values.items())
-    drawing = draw("a", "b", [Series("c", 0, points)], is_log)
+    drawing = draw("a", "b", [Series("c", points)], is_log)
     if drawing is None:
         assert all(is_log and value <= 1e-30 for value in values.values())
         return
@@ -110,7 +110,7 @@ def test_every_point_is_inside_the_box(values: dict[int, float], is_log: bool) -
 
 
 def test_the_picture_is_true() -> None:
-    drawing = draw("a", "b", [Series("c", 0, [(0, 0), (50, 5), (100, 10)])])
+    drawing = draw("a", "b", [Series("c", [(0, 0), (50, 5), (100, 10)])])
     assert drawing is not None
     (x0, y0), (x1, y1), (x2, y2) = places(drawing)
     assert (x0, y0, x2, y2) == (drawing.left, drawing.bottom, drawing.right, drawing.top)
@@ -124,7 +124,7 @@ def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
     assert len(kept) <= MAX_POINTS + 2
     assert {points[0], points[12_345], points[-1]} <= set(kept)
     assert kept == sorted(kept)
-    drawing = draw("a", "b", [Series("c", 0, points)])
+    drawing = draw("a", "b", [Series("c", points)])
     assert drawing is not None
     assert len(drawing.lines[0].path) < 20 * MAX_POINTS
     assert (len(drawing.lines[0].marks), len(drawing.rows)) == (0, MAX_ROWS)
@@ -140,7 +140,7 @@ def test_few_points_are_unchanged() -> None:
 
 
 def test_the_table_has_the_values() -> None:
-    lines = [Series("one", 0, [(1, 0.5), (2, 0.25)]), Series("two", 1, [(2, 3000.0)])]
+    lines = [Series("one", [(1, 0.5), (2, 0.25)]), Series("two", [(2, 3000.0)])]
     drawing = draw("a", "b", lines)
     assert drawing is not None
     assert drawing.head == ["step", "one", "two"]
@@ -155,17 +155,16 @@ def history(step: int, loss: float) -> History:
     return History([{"step": 1, **logged}], [validation], [])
 
 
-def test_runs_are_overlaid() -> None:
-    drawn = {drawing.title: drawing for drawing in curves({"a": history(5, 2.0), "b": history(7, 1.0)})}
+def test_the_curves_of_a_run() -> None:
+    drawn = {drawing.title: drawing for drawing in curves(history(5, 2.0))}
     assert list(drawn) == [title for title, *_ in CHARTS]
-    lines = [(line.series.label, line.series.run, line.series.is_main) for line in drawn["Loss"].lines]
-    assert lines == [
-        ("a, validation", 0, True), ("b, validation", 1, True), ("a, training", 0, False), ("b, training", 1, False),
+    assert [(line.series.label, line.series.is_main) for line in drawn["Loss"].lines] == [
+        ("validation", True), ("training", False),
     ]  # fmt: skip
-    assert drawn["CIDEr-D"].rows == [["5", "100", ""], ["7", "", "100"]]
+    assert (drawn["CIDEr-D"].head, drawn["CIDEr-D"].rows) == (["step", "CIDEr-D"], [["5", "100"]])
 
 
 def test_a_chart_without_points_is_omitted() -> None:
-    assert curves({"a": History([], [], [])}) == []
-    (drawing,) = curves({"a": History([{"step": 1, "learning_rate": 0.1}], [], [])})
+    assert curves(History([], [], [])) == []
+    (drawing,) = curves(History([{"step": 1, "learning_rate": 0.1}], [], []))
     assert drawing.title == "Learning rate"

@@ -67,7 +67,11 @@ def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | No
     captioner = captioner_of(open_run(run))
     corpus = open_corpus(captioner.loaded)
     pictures = pictures_of_split(corpus, "val", images)
-    return build_gallery(captioner, corpus, "val", pictures, 3, {1: None, 0: None}, captions)
+    if captions is None:
+        decoded = captioner.decode(corpus.split("val").features, regions=corpus.split("val").regions)
+        captions = {row: caption.text for row, caption in enumerate(decoded)}
+    chosen = {1: Scored(0.5, "best"), 0: Scored(0.25, "worst")}
+    return build_gallery(captioner, corpus, "val", pictures, 3, chosen, captions)
 
 
 def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
@@ -83,8 +87,8 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
         assert caption.references == split.references(row, corpus.vocab)
         assert len(caption.candidates) == 3
         assert entry.picture is not None
-        assert (entry.picture.width, entry.words, entry.scored) == (64, [], None)
-    assert (shown.total, shown.missing, shown.is_scored) == (10, 0, False)
+        assert (entry.picture.width, entry.words) == (64, [])
+    assert (shown.total, shown.missing, shown.is_scored) == (10, 0, True)
 
 
 def test_attention_has_a_map_for_every_word(attention_run: Path) -> None:

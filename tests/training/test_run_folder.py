@@ -71,7 +71,7 @@ def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_
 AFTER_A_CHECKPOINT = {
     "summary.json": '{"ended": "done"}',
     "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
-    **dict.fromkeys(("captions.h5", "report.html", "reranker.h5", "best.h5", "notes.txt"), "mine"),
+    **dict.fromkeys(("captions.h5", "reranker.h5", "best.h5", "notes.txt"), "mine"),
 }
 """Files that a run which was killed before its first checkpoint does not have."""
 
@@ -114,7 +114,7 @@ def test_a_command_killed_while_it_moves_the_previous_run_keeps_it(
 
 
 def test_create_accepts_a_folder_with_temporary_files_of_a_killed_run(tmp_path: Path) -> None:
-    for name in ("config.yaml", "report.html"):
+    for name in ("config.yaml", "summary.json"):
         (tmp_path / f".{name}.999999999.tmp").touch()
     RunFolder(tmp_path).create(overwrite=False)
     assert os.listdir(tmp_path) == []
