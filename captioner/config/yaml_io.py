@@ -30,9 +30,6 @@ FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECTIONS: Mapping[str, str] = sections()
-RENAMED: Mapping[str, str] = {"model.cell": "model.decoder", "train.tensorboard": ""}
-"""The present names of the options of saved configs; an option without one is ignored."""
-NONE: Mapping[str, str] = {}
 MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
 # Unsupported YAML features: a test of a parse event, and the name of the feature.
 UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
@@ -67,12 +64,8 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     return parse(_read_file(file), str(path), overrides, None if is_shipped else file.parent)
 
 
-def parse(
-    text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None, renamed: Mapping[str, str] = NONE
-) -> Config:
+def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """Read the Config of a YAML text, called `name` in messages, with `key=value` overrides.
-
-    `renamed` maps former names of options, which are accepted in the text, to present ones.
 
     Decoding options can be overridden for any run: one that becomes ineffective is reset to its default. Any other
     override without effect is a problem. Relative paths in the text start at `folder`, or at the current folder if
@@ -85,7 +78,7 @@ def parse(
     problems: list[str] = []
     invalid: set[str] = set()
     of_overrides = [*map(_of_override, overrides)]
-    for place, label, path, content in chain(_of_text(text, printable(name), folder, renamed), of_overrides):
+    for place, label, path, content in chain(_of_text(text, printable(name), folder), of_overrides):
         value, problem = (None, content) if isinstance(content, str) else read(OPTIONS[path], content)
         if problem is None:
             values[path], places[path] = value, place
@@ -111,16 +104,6 @@ def parse(
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def parse_saved(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
-    """Read the Config that any version of captioner has saved: as `parse`, with the present names of options."""
-    return parse(text, name, overrides, folder, RENAMED)
-
-
-def load_saved(path: Path) -> Config:
-    """Read the config.yaml of a run, as `parse_saved`."""
-    return parse_saved(_read_file(path), str(path), (), path.parent)
 
 
 def dump(config: Config, *, comments: bool = False) -> str:
@@ -169,11 +152,11 @@ def _read_file(path: Path) -> str:
         raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
 
 
-def _of_text(text: str, name: str, folder: Path | None, renamed: Mapping[str, str]) -> Iterator[Setting]:
+def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Setting]:
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     entries: Iterable[tuple[int, str, Scalar | str]] = [*_syntax_problems(text)]
     if not entries and (root := yaml.compose(text, LOADER)) is not None:
-        entries = _section(root, "", 1, renamed)
+        entries = _section(root, "", 1)
     for line, path, content in entries:
         place = f"{name}:{line}"
         label = f"{place}: {printable(path, MAX_SHOWN)}" if path else place
@@ -210,9 +193,7 @@ def _syntax_problems(text: str) -> Iterator[tuple[int, str, str]]:
         yield mark.line + 1 if mark else 1, "", f"not YAML: {reason}"
 
 
-def _section(
-    node: yaml.Node, section: str, line: int, renamed: Mapping[str, str]
-) -> Iterator[tuple[int, str, Scalar | str]]:
+def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
     if not isinstance(node, yaml.MappingNode):
         content = _content(node)
         if not (isinstance(content, Scalar) and content.is_null):  # null: every option is commented out
@@ -225,15 +206,12 @@ def _section(
             yield line, section, f"expected an option name, got {_content(key)}"
             continue
         path = f"{section}.{name}" if section else name
-        path = renamed.get(path, path)
-        if not path:
-            continue
         if path in first:
             yield line, path, f"given twice, first in line {first[path]}; keep one"
         elif "." in name or not (path in OPTIONS or path in SECTIONS):
             yield line, path, _unknown(path, isinstance(value, yaml.MappingNode))
         elif path in SECTIONS:
-            yield from _section(value, path, line, renamed)
+            yield from _section(value, path, line)
         elif isinstance(content, Scalar):
             yield line, path, content
         else:

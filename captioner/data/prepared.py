@@ -1,7 +1,7 @@
 """Prepared data sets: a `Corpus` in one sealed HDF5 file, written by `captioner prepare`.
 
     meta                 JSON: encoder, splits, `about`, `regions`: true if there are any, and `digests`: the SHA-256 of
-                         SPLIT/features and SPLIT/regions, which files of older versions do not have
+                         SPLIT/features and SPLIT/regions
     vocabulary  (V,)     words by id
     SPLIT/features       (M, F) float16 or float32, contiguous
     SPLIT/regions        (M, rows, columns, R), as features; optional
@@ -86,7 +86,7 @@ def _meta(file: _Verified) -> dict[str, Any]:
     match meta:
         case {"encoder": str(), "splits": [*splits], "about": dict()} if meta.get("regions", False) in (False, True):
             check_names(splits, f"{path}: meta")
-            digests = meta.setdefault("digests", {})
+            digests = meta.get("digests")
             if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
                 raise DataError(f"{path}: meta: expected digests as texts, got {digests!r:.80}")
             return dict(meta)

@@ -48,8 +48,6 @@ ARRAYS = {
     "std": ("float64", 1e-100, 2 * MAX_FEATURE),
 }
 """The type and the bounds of each array."""
-FORMER_KERNEL = Kernel(2.0, 0.3)
-"""The kernel of files without one, which earlier versions wrote."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,6 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
     origin = json.loads(meta)
     if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
         raise ValueError("meta: expected texts")
-    arrays.setdefault("kernel", np.array(FORMER_KERNEL))
     if arrays.keys() != ARRAYS.keys():
         raise ValueError(f"expected the arrays {', '.join(ARRAYS)}, got {', '.join(arrays)}")
     n, width = arrays["directions"].shape

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config, Model
-from captioner.config.yaml_io import parse_saved
+from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
@@ -53,8 +53,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint. `familiarity` is None for checkpoints of older versions, and with few training
-    images or short features.
+    about the choice of the checkpoint. `familiarity` is None with few training images or short
+    features.
     """
 
     path: Path
@@ -104,10 +104,10 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     meta = saved.meta
     where = f"the config in {path}"
     try:
-        as_saved, vocab = parse_saved(meta.config, where), Vocab(meta.words)
+        as_saved, vocab = parse(meta.config, where), Vocab(meta.words)
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
-    config = parse_saved(meta.config, where, overrides) if overrides else as_saved
+    config = parse(meta.config, where, overrides) if overrides else as_saved
     values = ((option, attrgetter(option)(as_saved), attrgetter(option)(config)) for option in FIXED)
     settled = [
         f"-o {option}: expected {saved} as in {path}, got {value}; start a new run to change it"

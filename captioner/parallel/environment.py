@@ -14,8 +14,6 @@ from captioner.errors import printable
 from captioner.parallel import blas
 
 LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
-EARLIER = {"ranks": "1"}
-"""Defaults for fields missing from old checkpoints."""
 
 VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
 """What summary.json records the versions of."""
@@ -40,8 +38,7 @@ def environment(threads: int, ranks: int = 1) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning if they differ; keys missing from an older checkpoint are ignored."""
-    before = {**EARLIER, **before}
+    """Yield a warning if they differ."""
     changed = [
         f"{label} {before[key]} to {now[key]}" for key, label in LABELS.items() if before.get(key, now[key]) != now[key]
     ]

@@ -30,9 +30,8 @@ class Meta:
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, and in files written before these fields existed, they are 0 and empty. `base_models` are the model
-    packages that the model was made from. `content` is the digest of features,
-    regions and raw captions, empty in files of older versions.
+    without, they are 0 and empty. `base_models` are the model packages that the model was made from. `content` is the
+    digest of features, regions and raw captions.
     """
 
     config: str
@@ -68,17 +67,14 @@ class Meta:
             "environment": dict,
         }
         names = {column.name for column in fields(cls)}
-        optional = {
-            column.name for column in fields(cls) if column.default_factory is list or column.default in (0, "", ())
-        }
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {', '.join(sorted(names))}")
-        if other := sorted((optional | values.keys()) ^ names):
+        if other := sorted(values.keys() ^ names):
             raise ValueError(f"expected the fields of this version; missing or unknown: {', '.join(other)}")
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
-        meta = cls(**{**values, "base_models": parse_base_models(values.get("base_models", []))})
+        meta = cls(**{**values, "base_models": parse_base_models(values["base_models"])})
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected strings")
         if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.values import write
-from captioner.config.yaml_io import dump, load_saved, parse_saved
+from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
@@ -141,7 +141,7 @@ def check_config(run: RunFolder, restored: Restored) -> None:
     """
     if not run.config.exists():
         return
-    edited, saved = load_saved(run.config), parse_saved(restored.meta.config, f"the config in {restored.path}")
+    edited, saved = load(run.config), parse(restored.meta.config, f"the config in {restored.path}")
     problems = []
     for path, option in OPTIONS.items():
         expected, now, got = (attrgetter(path)(config) for config in (saved, restored.config, edited))
@@ -209,18 +209,13 @@ def expected_slots(config: Config) -> list[str]:
 
 
 def check_same_data(where: Path, meta: Meta, fingerprint: str, content: str, probe: Sequence[float]) -> None:
-    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe.
-
-    Checkpoints of older versions have no digest of the content, so for them the probes alone are compared.
-    """
+    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
     changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
-    if meta.region_dim and not meta.grid:  # written before the probe included regions
-        probe = probe[: len(probe) // 2]
     if not changed and len(probe) != len(meta.probe):
         raise CheckpointError(f"{where}: meta: probe: expected {len(probe)} numbers, got {len(meta.probe)}")
     if not changed and not same_probe(probe, meta.probe):
         changed = "features or regions" if meta.region_dim else "features"
-    if not changed and meta.content not in ("", content):
+    if not changed and meta.content != content:
         changed = "features, regions or raw captions" if meta.region_dim else "features or raw captions"
     if changed:
         raise UsageError(

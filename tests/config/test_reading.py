@@ -12,7 +12,7 @@ from captioner.config import yaml_io as configio
 from captioner.config.option_table import Option, build, options
 from captioner.config.options import Config
 from captioner.config.values import SYNONYMS, write
-from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse, parse_saved
+from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError
 
 
@@ -237,26 +237,3 @@ def test_every_bound_is_checked(option: Option, bound: Any) -> None:
     outside = int(bound.limit) + (-1 if bound.sign.startswith(">") else 1)
     got = f"expected {option.expected()}, got {outside}"
     assert problems("", f"{option.path}={outside}") == [f"-o {option.path}={outside}: {got}"]
-
-
-@pytest.mark.parametrize(
-    "text", ["model:\n  cell: rnn", "model: {cell: rnn}", "model:\n  cell : rnn", "model:\n  'cell': rnn",
-             '{"model": {"cell": "rnn"}}']
-)  # fmt: skip
-def test_the_former_name_of_an_option_is_read_in_saved_configs(text: str) -> None:
-    assert parse_saved(text, "saved").model.decoder == "rnn"
-    with pytest.raises(ConfigError, match=r"model\.cell: unknown option"):
-        parse(text, "new")
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("seed: 1\ndata:\n  cell: rnn", "saved:3: data.cell: unknown option (did you mean model.decoder?)"),
-        ("model:\n  cell: rnn\n  decoder: gru", "saved:3: model.decoder: given twice, first in line 2; keep one"),
-    ],
-)
-def test_only_the_option_itself_has_a_former_name(text: str, problem: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_saved(text, "saved")
-    assert str(caught.value) == problem

@@ -82,7 +82,7 @@ def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
 
 
 def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path: Path) -> None:
-    """Files of older versions, and other sources, have none: it is computed from the rows."""
+    """Other sources have none: it is computed from the rows."""
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
     read = prepared(tmp_path / "a.h5", memory_mib=0)
     assert all(len(split.digests["features"]) == 64 for split in read.splits.values())

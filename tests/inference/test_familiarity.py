@@ -101,14 +101,14 @@ def test_a_resumed_run_keeps_the_summary(familiar_run: Path, tmp_path: Path, mon
 
 
 def without_summary(run: Path, folder: Path) -> Path:
-    """Save a checkpoint like older versions."""
+    """Save a checkpoint like one of a small data set."""
     folder.mkdir()
     checkpoint.save(folder / "best.h5", dataclasses.replace(checkpoint.load(run / "best.h5"), familiarity={}))
     assert b"familiarity" not in (folder / "best.h5").read_bytes().replace(b"unfamiliar", b"")
     return folder
 
 
-def test_checkpoints_of_older_versions_have_none(familiar_run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_may_have_none(familiar_run: Path, tmp_path: Path) -> None:
     assert open_run(without_summary(familiar_run, tmp_path / "old")).familiarity is None
 
 

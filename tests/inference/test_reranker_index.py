@@ -11,7 +11,7 @@ import pytest
 from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
 from captioner.decode import Reranker
-from captioner.decode.consensus import Kernel, choose_kernel, inverse_kernel, unit_features
+from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index
 from captioner.inference.reranker_index import RERANKER_SEAL, Index, build_index, fold, load, save, unfold
@@ -58,12 +58,6 @@ def test_a_saved_index_loads_unchanged(index: Index, tmp_path: Path) -> None:
     for name, array in index.arrays.items():
         assert loaded.arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded.arrays[name], array)
-
-
-def test_an_index_of_an_earlier_version_has_its_kernel(index: Index, tmp_path: Path) -> None:
-    arrays = {name: array for name, array in index.arrays.items() if name != "kernel"}
-    write(RERANKER_SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
-    assert Kernel(*load(tmp_path / "x.h5").arrays["kernel"]) == (2.0, 0.3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 128, 129, 400])

@@ -104,12 +104,6 @@ def test_a_parameter_that_is_not_finite_is_not_saved(whole: bytes, tmp_path: Pat
     assert path.read_bytes() == whole
 
 
-def test_a_file_from_before_attention_and_base_models_has_none() -> None:
-    values = dataclasses.asdict(META)
-    assert (values.pop("region_dim"), values.pop("grid"), values.pop("base_models")) == (0, [], ())
-    assert Meta.from_json(json.dumps(values)) == META
-
-
 GOOD = vars(META)
 WRONG_META: dict[str, tuple[object, str]] = {
     "list": ([], "expected the fields base_models, best, config"),
