@@ -13,11 +13,10 @@ from captioner.config.option_table import PREPARE_OPTIONS
 from captioner.config.options import Config, Prepare
 from captioner.config.yaml_io import dump, parse
 from captioner.config.yaml_io import load as load_config
-from captioner.errors import UsageError
+from captioner.errors import UsageError, quoted
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.inference.arguments import argument, option_value, optional, override_list, path_list, run_list
 from captioner.inference.captioner import Captioner
-from captioner.inference.load import Run, load
+from captioner.inference.load import Run, load, run_list
 from captioner.preparation import prepare as preparation
 from captioner.training import distill as distillation
 from captioner.training import resume as resuming
@@ -39,16 +38,13 @@ def train(
     such as `train.epochs=3`. For the events of training, such as the loss of each step, use
     `captioner.training.train.train`.
 
-    Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError; TypeError for arguments of another
-    type.
+    Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError.
     """
-    folder, overrides = argument(folder, Path, "train: folder"), override_list(overrides, "train")
     if isinstance(config, Config):
         options = parse(dump(config), "config", overrides)
     else:
-        options = load_config(optional(config, Path, "train: config"), overrides)
-    replace = argument(overwrite, bool, "train: overwrite")
-    return _finish(training.train(options, folder, replace), folder)
+        options = load_config(None if config is None else Path(config), overrides)
+    return _finish(training.train(options, Path(folder), overwrite), folder)
 
 
 def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Captioner:
@@ -56,8 +52,7 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
 
     Raises: as `train`.
     """
-    folder, overrides = argument(folder, Path, "resume: folder"), override_list(overrides, "resume")
-    return _finish(resuming.resume(folder, overrides), folder)
+    return _finish(resuming.resume(Path(folder), overrides), folder)
 
 
 def distill(
@@ -75,13 +70,12 @@ def distill(
 
     Raises: as `train`.
     """
-    folder, overrides = argument(folder, Path, "distill: folder"), override_list(overrides, "distill")
-    teacher_overrides = override_list(teacher_overrides, "distill")
     check_used(overrides, "distill")
     check_used(teacher_overrides, "the teachers")
-    file = optional(captions, Path, "distill: captions")
-    runs, replace = run_list(teachers, "distill: teachers"), argument(overwrite, bool, "distill: overwrite")
-    return _finish(distillation.distill(runs, folder, overrides, teacher_overrides, file, replace), folder)
+    file = None if captions is None else Path(captions)
+    runs = run_list(teachers, "distill: teachers")
+    events = distillation.distill(runs, Path(folder), overrides, teacher_overrides, file, overwrite)
+    return _finish(events, folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
@@ -111,19 +105,17 @@ def evaluate(
     intervals of the differences; `warnings` is a list of texts. `overrides` need runs, not Captioners.
 
     Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed or has
-    features of another encoder, UsageError for overrides of a Captioner, TypeError for arguments of another type.
+    features of another encoder, UsageError for overrides of a Captioner.
     """
-    overrides = override_list(overrides, "evaluate")
-    models = run_list(models, "evaluate: models", Captioner)
-    if overrides and any(isinstance(model, Captioner) for model in models):
+    named = run_list(models, "evaluate: models")
+    if overrides and any(isinstance(model, Captioner) for model in named):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
     check_used(overrides, "captioner.evaluate")
-    split, ensemble = argument(split, str, "evaluate: split"), argument(ensemble, bool, "evaluate: ensemble")
-    check_baseline(optional(baseline, str, "evaluate: baseline"), [split])
-    folder, file = optional(data, Path, "evaluate: data"), optional(against, Path, "evaluate: against")
-    captioners, corpus = open_captioners(models, overrides, ensemble, folder)
-    for warning in (warning for _, model in captioners if model not in models for warning in model.warnings):
+    check_baseline(baseline, [split])
+    captioners, corpus = open_captioners(named, overrides, ensemble, None if data is None else Path(data))
+    for warning in (warning for _, model in captioners if model not in named for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
+    file = None if against is None else Path(against)
     return evaluate_split(captioners, corpus, split, baseline, file).record()
 
 
@@ -137,26 +129,24 @@ def prepare(
 
     `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`.
 
-    Raises: DataError for captions or photographs that cannot be used, UsageError for options, TypeError for arguments
-    of another type.
+    Raises: DataError for captions or photographs that cannot be used, UsageError for options.
     """
-    names = [*map(os.fspath, path_list(sources, "prepare: sources"))]
+    names = [os.fspath(name) for name in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
     if not names:
         raise UsageError("prepare: sources: expected at least one caption file, got an empty list")
-    chosen = _prepare_options(options)
-    file, replace = argument(output, Path, "prepare: output"), argument(overwrite, bool, "prepare: overwrite")
-    *_, prepared = preparation.prepare(names, file, chosen, overwrite=replace)
+    *_, prepared = preparation.prepare(names, Path(output), _prepare_options(options), overwrite=overwrite)
     assert isinstance(prepared, preparation.Prepared)
     return prepared.summary
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:
-    """Check the types and bounds of the options of `prepare`.
-
-    Raises: UsageError for an unknown option or a value out of bounds, TypeError for a value of another type.
-    """
-    if unknown := sorted(values.keys() - PREPARE_OPTIONS.keys()):
-        expected = ", ".join(sorted(PREPARE_OPTIONS))
-        raise UsageError(f"prepare: {unknown[0]}: unknown option; expected one of {expected}")
-    options = ((name, PREPARE_OPTIONS[name], value) for name, value in values.items())
-    return Prepare(**{name: option_value(option, value, f"prepare: {name}") for name, option, value in options})
+    """Raises: UsageError for an unknown option, or a value out of bounds or not among the choices."""
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in PREPARE_OPTIONS:
+            raise UsageError(f"prepare: {name}: unknown option; expected one of {', '.join(sorted(PREPARE_OPTIONS))}")
+        option = PREPARE_OPTIONS[name]
+        if not option.admits(value):
+            raise UsageError(f"prepare: {name}: expected {option.expected()}, got {quoted(str(value))}")
+        chosen[name] = None if value is None else option.kind(value)
+    return Prepare(**chosen)

@@ -10,7 +10,7 @@ import pytest
 
 import captioner
 from captioner.config.options import Config
-from captioner.errors import DataError, UsageError
+from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.images.photo import read_photo
 
 
@@ -92,29 +92,59 @@ def test_features_are_captioned_like_their_photographs(model: captioner.Captione
         model.next_words("nowhere.png")
 
 
-INVALID = {
-    "^caption: expected photographs or features": ({}, {"images": "a.png", "features": np.zeros((1, 4))}),
-    r"^caption: n_best: expected 1 to 100, got 0$": ({"images": "a.png", "n_best": 0},),
-    r"^caption: n_best: expected 1 to 100, got 101$": ({"images": "a.png", "n_best": 101},),
-}
+ROWS = np.zeros((2, 3))
+INVALID: dict[str, tuple[type[Exception], list[dict[str, Any]]]] = {
+    "caption: expected photographs or features": (UsageError, [{}, {"images": "a.png", "features": ROWS}]),
+    r"caption: n_best: expected 1 to 100, got 0$": (UsageError, [{"images": "a.png", "n_best": 0}]),
+    r"caption: n_best: expected 1 to 100, got 101$": (UsageError, [{"images": "a.png", "n_best": 101}]),
+    r"caption: features: expected floats \(images, feature\), got float64 \(1, 2, 3\)": (
+        DataError, [{"features": ROWS[None]}]),
+    r"caption: features: expected floats \(images, feature\), got int64 \(2, 3\)": (
+        DataError, [{"features": ROWS.astype(int)}]),
+    r"caption: features: expected \d+ numbers per image, got 3": (CheckpointError, [{"features": ROWS}]),
+    r"caption: regions= has no effect on a model without attention; leave it out": (
+        UsageError, [{"features": ROWS[0], "regions": np.zeros((2, 2, 3))}]),
+    r"nowhere\.png: ": (DataError, [{"images": "nowhere.png"}, {"images": ["nowhere.png"]}]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("message", INVALID)
 def test_invalid_arguments_of_caption(message: str, model: captioner.Captioner) -> None:
-    for arguments in INVALID[message]:
-        with pytest.raises(UsageError, match=message):
+    error, calls = INVALID[message]
+    for arguments in calls:
+        with pytest.raises(error, match=f"^{message}"):
             model.caption(**arguments)
-    with pytest.raises(DataError, match=r"nowhere\.png: "):
-        model.caption("nowhere.png")
 
 
 def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
         captioner.evaluate([])
+    with pytest.raises(UsageError, match=r"^load: runs: expected at least one run, got an empty list$"):
+        captioner.load([])
+    for call in captioner.load, captioner.evaluate:
+        with pytest.raises(ConfigError, match=f"train.epochs has no effect on captioner.{call.__name__}; it uses "):
+            call(tiny_run, overrides=["train.epochs=2"])
+    with pytest.raises(UsageError, match=r"^prepare: sources: expected at least one caption file, got an empty list$"):
+        captioner.prepare([], tmp_path / "x.h5")
+    with pytest.raises(UsageError, match=r"^prepare: val: expected a number >= 0 and < 1, got '1'$"):
+        captioner.prepare(photographs, tmp_path / "x.h5", val=1)
+    with pytest.raises(UsageError, match=r"^prepare: dtype: expected float16 or float32, got 'float64'$"):
+        captioner.prepare(photographs, tmp_path / "x.h5", dtype="float64")
     with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
         captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])
     with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
         captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)
+
+
+def test_options_of_prepare_may_be_numpy_numbers_and_texts(photographs: Path, tmp_path: Path) -> None:
+    options = {"min_count": np.int64(1), "val": np.float32(0.25), "images": str(photographs.parent), "max_words": None}
+    summary = captioner.prepare([photographs], tmp_path / "x.h5", encoder="scenes", **options)
+    assert set(summary["splits"]) == {"train", "val"}
+
+
+def test_a_model_of_scenes_warns_about_photographs(tiny_run: Path, photographs: Path) -> None:
+    with pytest.warns(UserWarning, match="was trained on generated scenes"):
+        captioner.load(tiny_run).caption(photos(photographs, 1))
 
 
 def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.Captioner) -> None:

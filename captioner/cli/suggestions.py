@@ -53,7 +53,7 @@ def _for_command(text: str, group: click.Group, words: Sequence[str]) -> str:
 
 
 def _for_option(error: click.NoSuchOption, command: click.Command, name: str, words: Sequence[str]) -> str:
-    """Suggest `-o` for an unknown option that has the name, a synonym or a similar name of a config option."""
+    """Suggest `-o` for an unknown option that has the name of a config option, or a similar one."""
     flag = error.option_name
     place = next((place for place, word in enumerate(words) if _is_flag(word, flag)), None)
     if place is None:
@@ -77,7 +77,7 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
 
 
 def _is_flag(word: str, flag: str) -> bool:
-    """Return whether a word is an option, alone or with its value: --lr, --lr=1, or -lr, which click reads as -l."""
+    """Return whether a word is an option, alone or with its value: --epochs, --epochs=1, or -ob, which click reads as -o."""
     return word == flag or word.startswith(f"{flag}=") or (len(flag) == 2 and word.startswith(flag))
 
 

@@ -62,20 +62,17 @@ def write(option: Option, value: Any) -> str:
 
 
 def closest(path: str, valid: Collection[str]) -> str:
-    """Return the hint ` (did you mean x?)` for a synonym or a similar name among `valid`, or an empty text."""
+    """Return the hint ` (did you mean x?)` for a similar name among `valid`, or an empty text."""
     nearest = nearest_option(path, valid)
     return f" (did you mean {nearest}?)" if nearest else ""
 
 
 def nearest_option(path: str, valid: Collection[str], similarity: float = 0.6) -> str | None:
-    """Return the synonym of a path among `valid`, or else the path whose last name is most similar to its own.
+    """Return the path among `valid` whose last name is most similar to that of a path.
 
     Of paths with the same last name, the most similar one is returned; None if no name has this similarity.
     """
     name = path.rpartition(".")[2]
-    synonym = SYNONYMS.get(name.lower().replace("-", "_"))
-    if synonym in valid:
-        return synonym
     for last in similar(name, dict.fromkeys(candidate.rpartition(".")[2] for candidate in valid), similarity):
         return similar(path, (candidate for candidate in valid if candidate.rpartition(".")[2] == last), 0)[0]
     return None
@@ -182,72 +179,3 @@ KINDS: Mapping[type, Kind] = {
     str: Kind(_read_name, _hint_text, _write_text),
     Path: Kind(_read_path, _hint_text, _write_text),
 }
-
-OTHER_NAMES: Mapping[str, str] = {
-    "seed": "random_seed manual_seed",
-    "threads": "n_threads num_threads num_workers",
-    "data.max_train": "max_train_samples",
-    "model.attention": "attention_type attn use_attention",
-    "model.attention_dim": "att_dim att_hid_size attention_size attn_dim",
-    "model.activation": "activation_fn ffn_activation",
-    "model.decoder": "architecture cell cell_type decoder_type rnn_type",
-    "model.dropout_embedding": "dropout_words embedding_dropout embed_dropout",
-    "model.dropout_features": "dropout_image image_dropout feature_dropout",
-    "model.dropout_layers": "residual_dropout resid_pdrop",
-    "model.dropout_hidden": "dropout dropout_rate dropout_output drop_prob drop_prob_lm dropout_p",
-    "model.dtype": "precision",
-    "model.feed_forward_dim": "d_ff dim_feedforward ff_dim ffn_dim",
-    "model.heads": "n_head n_heads nhead num_attention_heads num_heads",
-    "model.hidden_dim": "d_model hidden hidden_size hidden_units rnn_size lstm_size units",
-    "model.image_input": "image inject",
-    "model.layers": "depth n_layer n_layers num_layers",
-    "model.norm": "norm_first normalization",
-    "model.wordvec_dim": "embed embed_dim embed_size embedding_dim embedding_size emb_dim emb_size word_dim input_size "
-    "input_encoding_size",
-    "train.batch_size": "batch bs minibatch_size",
-    "train.captions_per_image": "captions_per_img cpi seq_per_img",
-    "train.clip_norm": "clip clip_grad clip_grad_norm clip_gradients grad_clip gradient_clip gradient_clip_val "
-    "gradient_clipping max_grad_norm",
-    "train.ema_decay": "average ema ema_rate model_ema moving_average polyak",
-    "train.epochs": "max_epochs n_epochs nb_epoch num_epochs num_train_epochs",
-    "train.epsilon": "adam_eps adam_epsilon eps",
-    "train.init_from": "checkpoint finetune finetune_from init_checkpoint load_from pretrained start start_from "
-    "warm_start",
-    "train.learning_rate": "alpha base_lr initial_lr lr step_size",
-    "train.lr_decay": "gamma learning_rate_decay",
-    "train.max_steps": "iterations max_iter max_iters num_steps num_train_steps",
-    "train.objective": "criterion loss loss_fn loss_function",
-    "train.patience": "early_stop early_stopping early_stopping_patience",
-    "train.save_every": "checkpoint_every save_interval save_steps",
-    "train.schedule": "lr_schedule lr_scheduler lr_scheduler_type scheduler",
-    "train.update_rule": "optim optimiser optimizer solver",
-    "train.warmup_steps": "lr_warmup num_warmup_steps warmup",
-    "train.weight_decay": "l2 l2_reg wd",
-    "validate.best_metric": "best metric metric_for_best_model monitor",
-    "validate.every": "eval_every val_every val_interval",
-    "validate.score_every": "metrics",
-    "decode.beam_width": "beam beam_size beams n_beams num_beams",
-    "decode.consensus": "rerank reranking",
-    "decode.guidance": "guidance_scale guidance_weight",
-    "decode.length_penalty": "alpha_length len_norm len_penalty length_norm length_normalisation length_normalization "
-    "length_power lenpen lp_alpha",
-    "decode.max_length": "max_len max_new_tokens max_tokens",
-    "decode.method": "decoding_strategy do_sample sampler strategy",
-    "decode.min_length": "min_len min_new_tokens min_tokens",
-    "decode.no_repeat_ngram": "block_ngram_repeat block_trigrams ngram_blocking no_repeat no_repeat_ngram_size",
-    "decode.suppress_words": "bad_words bad_words_ids ban banned_words suppress suppress_tokens",
-    "decode.top_p": "nucleus nucleus_p",
-    # choices
-    "beam": "beam_search greedy",
-    "cosine": "cosine_annealing",
-    "cross_entropy": "ce crossentropy likelihood mle nll xe xent",
-    "distillation": "distil kd knowledge_distillation seq_kd teacher",
-    "float32": "float fp32 single",
-    "float64": "double fp64",
-    "log_frequency": "frequency log_freq",
-    "self_critical": "cider reinforce rl scst",
-    "sgd_momentum": "momentum",
-    "sampling": "multinomial nucleus_sampling random sample",
-}
-"""Names of other projects for options and choices: an unknown name is answered with the one used here."""
-SYNONYMS: Mapping[str, str] = {name: target for target, names in OTHER_NAMES.items() for name in names.split()}

@@ -23,7 +23,6 @@ from captioner.decode import Reranker, rerank
 from captioner.decode.parallel import parallel_decoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.keywords import CLASSES, Keyword, open_classifier
-from captioner.inference.arguments import argument, described, path_list
 from captioner.inference.caption import (
     BEST_CAPTION,
     Attention,
@@ -131,25 +130,23 @@ class Captioner:
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
         for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
         that is not found or, with `keywords`, has no classes, for `n_best` outside 1 to 100, or `keywords` outside 0 to
-        1,000; TypeError for arguments of another type.
+        1,000.
         """
-        n_best = argument(n_best, int, "caption: n_best")
         if not 1 <= n_best <= MAX_N_BEST:
             raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
-        keywords = argument(keywords, int, "caption: keywords")
         if not 0 <= keywords <= CLASSES:
             raise UsageError(f"caption: keywords: expected 0 to {CLASSES:,}, got {keywords}")
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
             raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
-        if argument(attention, bool, "caption: attention"):
+        if attention:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = self._checked(features, regions, "caption")
             return list(self.decode(rows, CaptionOptions(n_best, attention, keywords), regions=grids))
-        paths = path_list(images, "caption: images")
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
+        paths = [Path(image) for image in ([images] if isinstance(images, str | os.PathLike) else images or ())]
         from captioner.inference.photographs import photo_paths, photo_warning
 
         if paths and (warning := photo_warning(self.loaded)) is not None:
@@ -180,7 +177,7 @@ class Captioner:
         Shapes: features (F,) or (1, F), regions (rows, columns, R) or (1, rows, columns, R).
         Raises: as `caption`; UsageError for a word that the vocabulary lacks, n below 1, or several images.
         """
-        n, vocab = argument(n, int, "next_words: n"), self.loaded.vocab
+        vocab = self.loaded.vocab
         if n < 1:
             raise UsageError(f"next_words: n: expected at least 1, got {n}")
         if (image is None) == (features is None):
@@ -194,10 +191,9 @@ class Captioner:
             from captioner.images.encoders import encode_photos  # needs Pillow
             from captioner.inference.photographs import photo_warning
 
-            path = argument(image, Path, "next_words: image", "a photograph")
             if (warning := photo_warning(self.loaded)) is not None:
                 warnings.warn(warning, stacklevel=2)
-            (photo,) = encode_photos(self.encoder, [path], regions=True)
+            (photo,) = encode_photos(self.encoder, [Path(image)], regions=True)
             if isinstance(photo, DataError):
                 raise photo
             features, regions = photo.features, photo.regions if self.loaded.meta.region_dim else None
@@ -322,8 +318,8 @@ class Captioner:
 
     def _checked(self, features: Any, regions: Any, where: str) -> tuple[Array, Array | None]:
         """Convert features and regions of one image or of several to those of several, and check them."""
-        rows = _batch(features, "features", where)
-        grids = None if regions is None else _batch(regions, "regions", where)
+        rows = _batch(features, "features")
+        grids = None if regions is None else _batch(regions, "regions")
         if grids is not None and not self.loaded.meta.region_dim:
             raise UsageError(f"{where}: regions= has no effect on a model without attention; leave it out")
         self.check_features(rows, where, regions=grids)
@@ -457,15 +453,11 @@ class Captioner:
             yield Candidates(chosen, batch, grids, tokens, log_probs)
 
 
-AXES = {"features": "images, feature", "regions": "images, rows, columns, numbers"}
+AXES = {"features": 2, "regions": 4}
+"""The axes of several images."""
 
 
-def _batch(values: Any, name: str, where: str) -> Array:
-    """Convert features or regions of one image, or of several, to those of several. Raises: TypeError."""
-    if any(map(np.ma.isMaskedArray, [values, *(values if isinstance(values, list | tuple) else ())])):
-        raise TypeError(f"{where}: {name}: expected an array without a mask, got a masked array; try {name}.filled(0)")
-    try:
-        array = np.asarray(values)
-    except ValueError:  # a ragged list
-        raise TypeError(f"{where}: {name}: expected an array ({AXES[name]}), got {described(values)}") from None
-    return array[None] if array.ndim == AXES[name].count(",") else array
+def _batch(values: Any, name: str) -> Array:
+    """Convert features or regions of one image, or of several, to those of several."""
+    array = np.asarray(values)
+    return array[None] if array.ndim == AXES[name] - 1 else array

@@ -7,12 +7,11 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DataError
+from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
-from captioner.inference.arguments import override_list, run_list
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
 from captioner.inference.package_info import NOT_PACKAGED
@@ -46,16 +45,23 @@ def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
     `overrides` set options, such as `decode.beam_width=5`.
 
     Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
-    for those without effect, DataError for a damaged re-ranking index, TypeError for arguments of another type.
+    for those without effect, DataError for a damaged re-ranking index.
     """
     from captioner.config.checks import check_used
 
-    overrides = override_list(overrides, "load")
     check_used(overrides, "captioner.load")
     captioner = captioner_of(open_runs(run_list(runs, "load: runs"), overrides))
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner
+
+
+def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> list[Any]:
+    """Return a run, or several, as a list. Raises: UsageError for an empty list."""
+    named = [runs] if isinstance(runs, str | os.PathLike | Captioner) else list(runs)
+    if not named:
+        raise UsageError(f"{where}: expected at least one run, got an empty list")
+    return named
 
 
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:

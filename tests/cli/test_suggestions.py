@@ -22,18 +22,15 @@ UNKNOWN = {
     "train --train.epochs 3": "try -o train.epochs=3",
     "train --epoch 3": "try -o train.epochs=3",
     "train --hidden-dim 64": "try -o model.hidden_dim=64",
-    "train --hidden_size 64": "try -o model.hidden_dim=64",
-    "train --lr 1e-3": "try -o train.learning_rate=1e-3",
-    "train -lr 1e-3": "try -o train.learning_rate=1e-3",
-    "train --lr": "try -o train.learning_rate=VALUE",
+    "train --learning_rate 1e-3": "try -o train.learning_rate=1e-3",
+    "train --learning-rate": "try -o train.learning_rate=VALUE",
     "train --standardize --run x": "try -o data.standardize=true",
     "train --seed 3": "try -o seed=3",
     "train --root a~b": "try -o 'data.root=a~b'",
-    "sample run --num-beams 3": "try -o decode.beam_width=3",
     "sample run --seed 3": "try -o decode.seed=3",
     "evaluate run --beam_width 3": "try -o decode.beam_width=3",
-    "gradcheck --cell rnn": "try -o model.decoder=rnn",
-    "config show --lr 3": "try -o train.learning_rate=3",
+    "gradcheck --decoder rnn": "try -o model.decoder=rnn",
+    "config show --epochs 3": "try -o train.epochs=3",
 }
 """What is suggested for the first option of a command that is unknown."""
 PREPARE = "prepare a data set first: captioner prepare"

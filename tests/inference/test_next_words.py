@@ -93,14 +93,12 @@ def test_probabilities_of_an_ensemble_are_means(tiny_run: Path, val_split: Split
         ({"image": "a.png", "features": np.zeros(4)}, UsageError, "^next_words: expected a photograph or features="),
         ({"features": 2}, UsageError, r"^next_words: expected the features of one image, got 2 rows$"),
         ({"features": 1, "n": 0}, UsageError, "^next_words: n: expected at least 1, got 0$"),
-        ({"features": 1, "n": 2.5}, TypeError, "^next_words: n: "),
         ({"features": 1, "words": ["circl"]}, UsageError, r"got circl \(did you mean circle\?\)$"),
         ({"features": 1, "words": "<END>"}, UsageError, "^next_words: words: expected words of the vocabulary, got "),
         ({"features": 1, "words": ["<NULL>"]}, UsageError, "got <NULL>"),
         ({"features": 1, "words": [3]}, UsageError, "got 3"),
         ({"features": 1, "regions": np.zeros((2, 2, 3))}, UsageError, "^next_words: regions= has no effect"),
         ({"features": "abc"}, CaptionerError, "^next_words: features: "),
-        ({"image": 3}, TypeError, "^next_words: image: expected a photograph, got "),
     ],
 )
 def test_invalid_arguments(
