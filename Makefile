@@ -68,7 +68,7 @@ lint: $(VENV)/dev ## style, and who may import whom
 types: $(VENV)/dev ## mypy, strict
 	$(BIN)/mypy
 
-gradcheck: install ## prove every gradient
+gradcheck: install ## check every gradient numerically
 	$(BIN)/captioner gradcheck --full
 
 $(VENV)/bench: setup.cfg pyproject.toml

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from captioner.model.captioning_rnn import CaptioningRNN
     from captioner.model.captioning_transformer import CaptioningTransformer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "Caption",
     "Captioner",

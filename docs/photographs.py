@@ -26,11 +26,11 @@ def captions() -> list[Caption]:
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:
-    """Return the page with a row of the photographs, and the captions, marks and keywords below them."""
+    """Return the page with a row of the photographs, and the captions, marks and ImageNet labels below them."""
     cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
     texts = [
-        f"{caption.text}{' (**a guess**: unlike the training photographs)' if caption.is_unfamiliar else ''}<br><br>"
-        f"keywords: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.keywords)}"
+        f"{caption.text}{' (**outside the training domain**)' if caption.is_unfamiliar else ''}<br><br>"
+        f"ImageNet labels: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.keywords)}"
         for caption in captions
     ]
     lines = (cells, ["---"] * len(cells), texts)

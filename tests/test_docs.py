@@ -177,6 +177,14 @@ def test_links_exist_and_code_blocks_are_of_tested_languages_and_valid_configs(p
         yaml_io.parse(block, page.name)
 
 
+@every_page
+def test_an_anchor_of_a_link_is_a_heading(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.*)$", ((page.parent / link) if link else page).read_text(), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{link}#{anchor}"
+
+
 def test_functions_that_a_lesson_names_with_a_file_are_in_the_file() -> None:
     named = re.compile(r"((?:`\w+`(?:,|\s+and)?\s+)+)in\s+\[[^\]]+\]\(([^)]+\.py)\)")
     places = [(page.parent / file, names) for page in COURSE for names, file in named.findall(page.read_text())]

@@ -12,6 +12,7 @@ import captioner
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+DATE = r"\d{4}-\d\d-\d\d"
 GROUPS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -27,19 +28,19 @@ def repository() -> str:
     return parser["metadata"]["url"]
 
 
-def test_the_changelog_starts_with_unreleased_and_the_version_in_the_groups_of_keep_a_changelog() -> None:
-    first, second, *_ = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
-    assert first == "Unreleased"
-    assert re.fullmatch(rf"{re.escape(captioner.__version__)} - \d{{4}}-\d\d-\d\d", second)
+def test_the_changelog_starts_with_the_version_in_the_groups_of_keep_a_changelog() -> None:
+    release, development, _ = captioner.__version__.partition(".dev0")
+    first, *_ = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(release)} - {'unreleased' if development else DATE}", first)
     for section in re.split(r"^## .*$", CHANGELOG, flags=re.MULTILINE)[1:]:
         groups = re.findall(r"^### (.*)$", section, re.MULTILINE)
         assert groups == [group for group in GROUPS if group in groups]
 
 
-def test_the_citation_is_that_of_the_version_and_every_link_has_the_same_address() -> None:
+def test_the_citation_is_that_of_the_last_release_and_every_link_has_the_same_address() -> None:
     citation = read("CITATION.cff")
-    (date,) = re.findall(rf"^## {re.escape(captioner.__version__)} - (.*)$", CHANGELOG, re.MULTILINE)
-    assert (citation["version"], str(citation["date-released"])) == (captioner.__version__, date)
+    released, *_ = re.findall(rf"^## (\S+) - ({DATE})$", CHANGELOG, re.MULTILINE)
+    assert (citation["version"], str(citation["date-released"])) == released
     assert citation["repository-code"] == repository()
     for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
         assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
@@ -60,6 +61,12 @@ def test_a_workflow_calls_existing_targets(path: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in re.findall(r"\bmake ((?:[a-z]+ ?)+)$", path.read_text(), re.MULTILINE):
         assert set(words.split()) <= targets
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_test_files_of_a_workflow_exist(path: Path) -> None:
+    for name in re.findall(r"\btests/[\w/]+\.py\b", path.read_text()):
+        assert (ROOT / name).is_file(), name
 
 
 def test_only_the_publishing_job_gets_a_token() -> None:
