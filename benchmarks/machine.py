@@ -9,6 +9,7 @@ from collections.abc import Collection
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
