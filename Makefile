@@ -75,12 +75,12 @@ $(VENV)/bench: setup.cfg pyproject.toml
 	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
-bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (20 minutes)
+bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (15 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.growth
 
 FAULTS ?= 1
-faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (30 minutes; FAULTS=0.01: one)
+faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (20 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
 docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README

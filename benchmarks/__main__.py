@@ -6,40 +6,17 @@ from pathlib import Path
 
 import click
 
-from benchmarks import (
-    commands,
-    decoding,
-    growth,
-    ideas,
-    machine,
-    memory,
-    results,
-    roofline,
-    scaling,
-    steps,
-    tables,
-    transformer,
-)
+from benchmarks import decoding, growth, ideas, machine, results, steps, tables
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
-from captioner.config.yaml_io import load
-from captioner.preparation.load_corpus import build_corpus
 
 BENCHMARKS = {
     "steps": steps.measure,
     "decoding": decoding.measure,
-    "transformer": transformer.measure,
-    "epochs": commands.measure_epochs,
-    "features": memory.measure_features,
-    "streaming": memory.measure_streaming,
-    "memory": memory.measure_memory,
-    "startup": commands.measure_startup,
-    "roofline": roofline.measure,
+    "transformer": steps.measure_transformers,
     "ideas": ideas.measure,
     "growth": growth.measure,
-    "scaling": scaling.measure,
 }
-FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
@@ -47,9 +24,8 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--quick", is_flag=True, help="Smoke test with tiny sizes; the times mean nothing and are not saved.")
 @click.option("--page", is_flag=True, help="Measure nothing; write the tables of docs/benchmarks.md again.")
 @click.option("--output", type=click.Path(path_type=Path), help="Results file. [default: benchmarks/results-CPU.json]")
-@click.option("--flickr8k", type=FOLDER, default=Session.flickr8k, help="Folder of Flickr8k, see docs/data.md.")
 @click.option("--patience", default=Timer.patience, show_default=True, help="Seconds to wait for an idle machine.")
-def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, flickr8k: Path, patience: float) -> None:
+def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, patience: float) -> None:
     """Compare captioner with PyTorch, and print the tables.
 
     Results are written into the file of this kind of CPU, where those of benchmarks that did not run are kept, and the
@@ -60,7 +36,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
     if output and not output.parent.is_dir():
         raise click.BadParameter(f"{output.parent}: folder not found", param_hint="--output")
     if not page:
-        session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick, flickr8k.absolute())
+        session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick)
         new = measure(session, [name for name in BENCHMARKS if name in (only or BENCHMARKS)])
         print(tables.render(new))
         if output:
@@ -74,9 +50,6 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, fl
 
 def measure(session: Session, names: list[str]) -> results.Results:
     """Run benchmarks; each result has the description of the machine and the notes about its measurement."""
-    if "epochs" in names:
-        _, config, options = commands.configured(session)
-        build_corpus(load(config, options))  # a wrong folder ends the run now, not after 15 minutes
     new: results.Results = {"kind": machine.kind(machine.this_cpu()), "measured": {}}
     for name in names:
         before, disturbed = len(session.notes), session.timer.disturbed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import click
 
 from benchmarks import machine, results
-from benchmarks.flickr8k import SEEDS, Workspace
+from benchmarks.flickr8k import SEEDS, Workspace, set_options
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
 from captioner.training.events import Started
@@ -55,14 +55,13 @@ ROWS = {
 
 def train_row(workspace: Workspace, name: str, seed: int, *more: str, run: str | None = None) -> Path:
     """Train a model, unless its run is finished."""
-    options = (*ROWS[name].options, "threads=1", *more)
-    return workspace.train(run or name, seed, *(word for option in options for word in ("-o", option)), config=CONFIG)
+    return workspace.train(run or name, seed, *set_options((*ROWS[name].options, "threads=1", *more)), config=CONFIG)
 
 
-def measure(workspace: Workspace, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+def measure(workspace: Workspace, name: str) -> dict[str, Any]:
     """Train and score the models of a row, and compute gradient norms after one step and after training."""
-    runs = [train_row(workspace, name, seed) for seed in seeds]
-    first = train_row(workspace, name, seeds[0], "train.max_steps=1", run=f"{name}-start")
+    runs = [train_row(workspace, name, seed) for seed in SEEDS]
+    first = train_row(workspace, name, SEEDS[0], "train.max_steps=1", run=f"{name}-start")
     return {
         "parameters": json.loads((runs[0] / "summary.json").read_text())["parameters"],
         "seeds": [score(workspace, run) for run in runs],
@@ -105,7 +104,7 @@ def scores_table(measured: dict[str, Any]) -> str:
 
 
 def _scores(measured: dict[str, Any]) -> Iterator[results.Row]:
-    for name, row in measured["rows"].items():
+    for name, row in ordered(measured["rows"]):
         perplexity = results.mean_and_spread([seed["val"]["perplexity"] for seed in row["seeds"]], 3)
         true = (
             results.mean_and_spread([100 * seed[split]["true"] for seed in row["seeds"]], 1) + " %" for split in SPLITS
@@ -121,9 +120,14 @@ def gradients_table(measured: dict[str, Any]) -> str:
 
 
 def _gradients(measured: dict[str, Any]) -> Iterator[results.Row]:
-    for name, row in measured["rows"].items():
+    for name, row in ordered(measured["rows"]):
         norms = (row["gradients"][when]["inputs"] for when in ("start", "end"))
         yield ROWS[name].title, *(f"{of[distance] / of[0]:.2g}" for of in norms for distance in DISTANCES)
+
+
+def ordered(rows: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the measured rows in the order of the table."""
+    return ((name, rows[name]) for name in ROWS if name in rows)
 
 
 TABLES = {"scores": scores_table, "gradients": gradients_table}
@@ -140,25 +144,17 @@ def rendered(page: str, measured: dict[str, Any]) -> str:
 @click.command()
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--only", type=click.Choice(list(ROWS)), multiple=True, help="Measure this row (repeatable).")
-@click.option("--seeds", type=click.IntRange(1, len(SEEDS)), default=len(SEEDS), help="Seeds per row.")
-@click.option("--time", "only_time", is_flag=True, help="Measure only the seconds per epoch, on an idle machine.")
-def main(runs: Path, only: tuple[str, ...], seeds: int, only_time: bool) -> None:
+def main(runs: Path, only: tuple[str, ...]) -> None:
     """Train and score the decoders in the folder RUNS; write the tables of docs/course/architectures.md."""
     runs.mkdir(parents=True, exist_ok=True)
     measured: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     rows, seconds = measured.get("rows", {}), measured.get("seconds", {})
     for name in only or ROWS:
         seconds[name] = seconds_per_epoch(name)
-        if not only_time:
-            rows[name] = measure(Workspace(ROOT, runs), name, SEEDS[:seeds])
-        measured = {"rows": ordered(rows), "seconds": ordered(seconds), "machine": machine.describe()}
+        rows[name] = measure(Workspace(ROOT, runs), name)
+        measured = {"rows": rows, "seconds": seconds, "machine": machine.describe()}
         FIGURES.write_text(json.dumps(measured, indent=1) + "\n")
         PAGE.write_text(rendered(PAGE.read_text(), measured))
-
-
-def ordered(part: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a part of the results in the order of the rows."""
-    return {name: part[name] for name in ROWS if name in part}
 
 
 if __name__ == "__main__":

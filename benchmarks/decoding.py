@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from captioner.parallel.thread_pool import ThreadPool
 
 MAX_LENGTH, MEAN = 16, 11.5
 """Maximum and mean number of words per caption, END included, as in COCO."""
-STEEPNESS = {"lstm": 3.0, "rnn": 10.0, "transformer": 6.0}
+STEEPNESS = {"lstm": 3.0, "rnn": 10.0}
 """How fast the score of END grows per step, so that the standard deviation of lengths is about 2, as in COCO."""
 CHECKED = 100
 """Images whose beams PyTorch scores; it holds the logits of all their words in memory at once."""
@@ -54,22 +54,15 @@ def caption_parameters(shape: Shape, features: Array) -> Params:
     One hidden unit has no word or image input and counts the steps. The score of END grows with it; its bias is chosen
     so that captions have `MEAN` words.
     """
-    p, hidden, unit = shapes.parameters(shape), shape.hidden, 0
-    if shape.decoder == "transformer":
-        unit = hidden // 6 * 2  # its position is about sin(t / 21)
-        for name in p:
-            if name.endswith(("W_embed", "Wo", "bo", "W2", "b2")):
-                p[name][..., unit] = 0
-        p["W_vocab"][:, END] = 0
+    p, hidden = shapes.parameters(shape), shape.hidden
+    p["W_embed"] *= 100
+    p["W_proj"][:, 0] = 0
+    p["Wx"][:, ::hidden] = p["Wh"][:, ::hidden] = 0
+    if shape.decoder == "lstm":
+        p["b"][::hidden] = 10, 10, 10, 0.05  # gates open: c = 0.05 t
     else:
-        p["W_embed"] *= 100
-        p["W_proj"][:, 0] = 0
-        p["Wx"][:, ::hidden] = p["Wh"][:, ::hidden] = 0
-        if shape.decoder == "lstm":
-            p["b"][::hidden] = 10, 10, 10, 0.05  # gates open: c = 0.05 t
-        else:
-            p["Wh"][0, 0], p["b"][0] = 1, 0.05
-    p["W_vocab"][unit, END] = STEEPNESS[shape.decoder]
+        p["Wh"][0, 0], p["b"][0] = 1, 0.05
+    p["W_vocab"][0, END] = STEEPNESS[shape.decoder]
     p["b_vocab"][[NULL, START]] = -20
     low, high = -50.0, 50.0
     for _ in range(16):
@@ -86,21 +79,18 @@ def mean_length(tokens: Array) -> float:
 def measure(session: Session) -> dict[str, Any]:
     """Time every decoder for both cells, 1,000 images and one image, and every number of threads."""
     many = shapes.QUICK if session.quick else tuple(Shape(cell, 1000, 1004) for cell in shapes.CELLS)
-    return {shape.decoder: measure_shape(session, shape, {"threads": shape.captions, "image": 1}) for shape in many}
+    return {shape.decoder: measure_shape(session, shape) for shape in many}
 
 
-def measure_shape(
-    session: Session, shape: Shape, counts: Mapping[str, int], beside: Mapping[str, Shape] | None = None
-) -> dict[str, Any]:
-    """Time the decoders of a shape for each number of images, and captioner's with the shapes `beside` it.
+def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
+    """Time the decoders of a shape for all images (`threads`) and for one.
 
     Raises: WrongResultError if captions or their log-probabilities differ from PyTorch's.
     """
     images = shapes.batch(shape).features
     params = caption_parameters(shape, images[:200])
-    others = {name: (other, caption_parameters(other, images[:200])) for name, other in (beside or {}).items()}
     ours, theirs = decoders(shape, params), {}
-    results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), **{key: {} for key in counts}}
+    results: dict[str, Any] = {"words": mean_length(ours["ours"](images)[0]), "threads": {}, "image": {}}
     if session.has_torch:
         from benchmarks import torch_peer
 
@@ -111,9 +101,7 @@ def measure_shape(
     for count in session.threads:
         table = {name: ("pool", decode) for name, decode in decoders(shape, params, count).items()}
         table |= {name: ("torch", decode) for name, decode in theirs.items()}
-        for other, its in others.items():
-            table |= {name.replace("ours", other): ("pool", f) for name, f in decoders(*its, count).items()}
-        for key, number in counts.items():
+        for key, number in (("threads", len(images)), ("image", 1)):
             rows = images[:number]
             contenders = {
                 name: Contender(partial(decode, rows), partial(set_library_threads, library, count))

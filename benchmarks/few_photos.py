@@ -12,7 +12,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,45 +22,38 @@ from benchmarks.session import ROOT
 
 PAGE = ROOT / "docs" / "fine-tuning.md"
 PHOTOS, VAL = 290, 29
-HEAD = "encoder | config | perplexity | BLEU-4 | CIDEr-D"
-SCORES = {"perplexity": (1, 1), "bleu4": (100, 1), "cider_d": (100, 1)}
-"""Scores of the table, each with the factor and the digits to print it."""
-
-
 MODEL = ROOT / "models" / "flickr8k"
-"""The packaged model. It was trained on all training photographs of Flickr8k, so it is fine-tuned on others alone."""
+"""The trained model. It was trained on all training photographs of Flickr8k, so it is fine-tuned on others alone."""
 
 
 class Recipe(NamedTuple):
-    """A row of the table: the encoder, whether it stores regions, the config, and options of its training.
+    """A row of a table: the encoder, the config, and further options of its data set and of its training.
 
     Without a config, `MODEL` is scored as it is.
     """
 
     encoder: str
-    regions: bool
     config: str | None
-    options: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
 
 
 RECIPES = {
-    "lite0": Recipe("efficientnet-lite0", False, "photos"),
-    "attention": Recipe("efficientnet-lite0", True, "photos-attention"),
-    "richer": Recipe("richer", True, "photos-attention"),
+    "lite0": Recipe("efficientnet-lite0", "photos"),
+    "attention": Recipe("efficientnet-lite0", "photos-attention", ("--regions",)),
+    "richer": Recipe("richer", "photos-attention", ("--regions",)),
 }
-
 OTHERS = {
-    "coco-model": Recipe("richer", False, None),
-    "coco-scratch": Recipe("richer", False, "photos", ("-o", "train.warmup_steps=10", "-o", "train.epochs=60")),
+    "coco-model": Recipe("richer", None),
+    "coco-scratch": Recipe("richer", "photos", (), ("-o", "train.warmup_steps=10", "-o", "train.epochs=60")),
     "coco-finetuned": Recipe(
-        "richer", False, "photos-finetune", ("-o", f"train.init_from={MODEL}", "-o", "train.warmup_steps=5")
+        "richer", "photos-finetune", (), ("-o", f"train.init_from={MODEL}", "-o", "train.warmup_steps=5")
     ),
 }
 """Rows of the table of photographs of another kind than Flickr8k's."""
-OTHERS_HEAD = "config | BLEU-4 | CIDEr-D | CIDEr-D on Flickr8k"
-OTHERS_SCORES = {"bleu4": (100, 1), "cider_d": (100, 1), "flickr8k": (100, 1)}
-OTHERS_PART = "others"
 OTHERS_SPLITS = ("train",) * 60 + ("val",) * 20 + ("test",) * 50
+SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100, "flickr8k": 100}
+"""Scores of the tables, each with the factor to print it."""
 
 
 def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -71,18 +64,17 @@ def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any
     return [{**image, "split": split} for split, part in parts.items() for image in part]
 
 
-def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float | None]:
+def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
     """Train a recipe on the subset of a seed, unless the run is finished, and score the captions of `test`."""
     recipe, source = RECIPES[name], workspace.runs / f"captions-{seed}.json"
     source.write_text(json.dumps({"images": subset(json.loads(workspace.references.read_text())["images"], seed)}))
-    regions = ("--regions",) * recipe.regions
-    features = f"{recipe.encoder}{''.join(regions)}-{seed}"
-    data = workspace.prepared(features, recipe.encoder, "--min-count", "2", *regions, captions=source)
+    features = f"{recipe.encoder}{''.join(recipe.prepare)}-{seed}"
+    data = workspace.prepared(features, recipe.encoder, "--min-count", "2", *recipe.prepare, captions=source)
     scores = _scores(workspace, _trained(workspace, recipe, f"{recipe.encoder}-{recipe.config}", seed, data), data)
-    return {score: scores[score] for score in SCORES}
+    return {score: scores[score] for score in ("perplexity", "bleu4", "cider_d")}
 
 
-def measure_others(workspace: Workspace, name: str, seed: int) -> dict[str, float | None]:
+def measure_others(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
     """Train a recipe on photographs of another kind, and score its captions of these and of Flickr8k."""
     recipe, others = OTHERS[name], Workspace(_others(workspace), workspace.runs)
     source = workspace.runs / f"coco-{seed}.csv"
@@ -109,8 +101,7 @@ def _trained(workspace: Workspace, recipe: Recipe, name: str, seed: int, data: P
     """Return the run of a recipe, or the model that is scored as it is."""
     if recipe.config is None:
         return MODEL
-    options = "--data", data, "-o", "threads=1", *recipe.options
-    return workspace.train(name, seed, *options, config=recipe.config)
+    return workspace.train(name, seed, "--data", data, "-o", "threads=1", *recipe.train, config=recipe.config)
 
 
 def _scores(workspace: Workspace, run: Path, data: Path, split: str = "test") -> dict[str, Any]:
@@ -120,26 +111,26 @@ def _scores(workspace: Workspace, run: Path, data: Path, split: str = "test") ->
     return scores
 
 
-def rows_of_others(scored: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Iterator[Row]:
-    """Yield the rows of the table of other photographs: means over seeds ± half the range."""
-    for name, runs in scored.items():
-        config = OTHERS[name].config
-        cells = (_mean([run[score] for run in runs], *form) for score, form in OTHERS_SCORES.items())
-        yield f"`{config or 'models/flickr8k'}`", *cells
+Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
+"""The scores of each seed, by row."""
 
 
-def rows(scored: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Iterator[Row]:
+def rows(scored: Scored) -> Iterator[Row]:
     """Yield the rows of the table: means over seeds ± half the range."""
     for name, runs in scored.items():
-        recipe = RECIPES[name]
-        features = f"`{recipe.encoder}`{', `--regions`' * recipe.regions}"
-        cells = (_mean([run[score] for run in runs], *form) for score, form in SCORES.items())
-        yield features, f"`{recipe.config}`", *cells
+        features = ", ".join(f"`{word}`" for word in (RECIPES[name].encoder, *RECIPES[name].prepare))
+        yield features, f"`{RECIPES[name].config}`", *_cells(runs)
 
 
-def _mean(values: Sequence[float | None], factor: int, digits: int) -> str:
-    numbers = [factor * value for value in values if value is not None]
-    return mean_and_spread(numbers, digits) if numbers else "-"  # perplexities of another vocabulary are not comparable
+def rows_of_others(scored: Scored) -> Iterator[Row]:
+    """Yield the rows of the table of other photographs."""
+    for name, runs in scored.items():
+        yield f"`{OTHERS[name].config or 'models/flickr8k'}`", *_cells(runs)
+
+
+def _cells(runs: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    for score in runs[0]:
+        yield mean_and_spread([SCORES[score] * run[score] for run in runs])
 
 
 @command((*RECIPES, *OTHERS))
@@ -149,8 +140,8 @@ def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in chosen if name in RECIPES}
     others = {name: [measure_others(workspace, name, seed) for seed in SEEDS] for name in chosen if name in OTHERS}
     for text, part in (
-        (table(HEAD, rows(scored)), "benchmark"),
-        (table(OTHERS_HEAD, rows_of_others(others)), OTHERS_PART),
+        (table("encoder | config | perplexity | BLEU-4 | CIDEr-D", rows(scored)), "benchmark"),
+        (table("config | BLEU-4 | CIDEr-D | CIDEr-D on Flickr8k", rows_of_others(others)), "others"),
     ):
         if names:
             print(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,7 +59,7 @@ class Workspace:
 
     def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
         """Score against the raw references, not the truncated captions of the assignment's layout."""
-        overrides = [word for option in options for word in ("-o", option)]
+        overrides = set_options(options)
         with TemporaryDirectory() as folder:
             captions = Path(folder, "captions.json")
             metrics = self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides)
@@ -69,6 +69,11 @@ class Workspace:
         chosen = ("perplexity", "novel")
         scores["images"] = [round(image["cider_d"], 4) for image in worst]
         return {name: json.loads(metrics)[name] for name in chosen} | scores
+
+
+def set_options(options: Iterable[str]) -> list[str]:
+    """Return options of a config as words of a command."""
+    return [word for option in options for word in ("-o", option)]
 
 
 def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:

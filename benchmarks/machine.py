@@ -6,7 +6,6 @@ import os
 import platform
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,8 +24,6 @@ FEATURES = re.compile(
     r"sse4_2|avx2?|fma|f16c|avx_\w+|avx512\w*|amx_\w+|asimd\w*|sve\w*|sme\d*|bf16|i8mm", re.ASCII | re.IGNORECASE
 )
 """CPU features that matter for matrix products and element-wise functions, by their names in /proc/cpuinfo."""
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-"""Description of the caches by the Linux kernel."""
 EXTENSIONS = {"amx_tile": "amx", "avx512f": "avx512", "avx2": "avx2"}
 """Features of vector extensions that change which kernels the libraries choose, and their names, widest first."""
 BRANDS = ("epyc", "ryzen", "xeon", "core")
@@ -94,17 +91,6 @@ def _zen(cpu: Cpu) -> str:
         case 26:
             return "zen5"
     return f"{cpu.family}-{cpu.model}"
-
-
-def caches() -> dict[str, int]:
-    """Return the bytes of the data caches of the first core, such as L2, smallest first; empty if unknown."""
-    sizes = {}
-    for folder in sorted(CACHES.glob("index*")):
-        with suppress(OSError):  # the kernel does not know the size of some caches
-            level, type_, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
-            if type_ != "Instruction":
-                sizes[f"L{level}"] = int(size.removesuffix("K")) << 10
-    return sizes
 
 
 def has_bfloat16() -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import machine, results
-from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command
+from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command, set_options
 from benchmarks.results import mean_and_spread
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
@@ -43,12 +43,11 @@ ENSEMBLES = {
     "scst": (("scst",), "ensemble of 3, distilled, then self-critical"),
 }
 """The rows of the members, and the title; an ensemble is measured with the row of its first members."""
-STUDENT = "transformer"
-"""The row whose models the students start from."""
+STARTS = {"distilled": "transformer", "scst": "distilled"}
+"""The rows whose models start from those of another row, with the same seeds."""
 TEACHERS = ("transformer-0", "transformer-1", "richer-0", "richer-1")
-TEACHER_OPTIONS = ("--teacher-set", "decode.beam_width=30", "--teacher-set", "decode.guidance=2")
-STUDENT_OPTIONS = ("-o", "distill.captions_per_image=5")
-"""Options of `captioner distill`."""
+TEACHER_OPTIONS = ("--n-best", "5", "-o", "decode.beam_width=30", "-o", "decode.guidance=2")
+"""How the captions of the teachers are decoded; students learn all of them."""
 CONSENSUS, BEAM_3 = "beam, consensus", "beam of 3"
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
 
@@ -87,13 +86,12 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
 
 def train(workspace: Workspace, name: str, seed: int) -> Path:
     """Train a model, unless its run is finished."""
+    data = workspace.prepared("richer", "richer") if name in RICHER else workspace.data / "cs231n"
+    options = [f"train.init_from={last(train(workspace, STARTS[name], seed))}"] if name in STARTS else []
     if name == "distilled":
-        return distill(workspace, seed)
-    data = (
-        ("--data", workspace.prepared("richer", "richer")) if name in RICHER else ("--data", workspace.data / "cs231n")
-    )
-    start = ("-o", f"train.init_from={last(distill(workspace, seed))}") if name == "scst" else ()
-    return workspace.train(name, seed, *data, *start)
+        options += [f"data.captions={teacher_captions(workspace)}", "data.captions_per_image=5"]
+    config = "flickr8k-student" if name == "distilled" else None
+    return workspace.train(name, seed, "--data", data, *set_options(options), config=config)
 
 
 def last(run: Path) -> Path:
@@ -101,18 +99,14 @@ def last(run: Path) -> Path:
     return run / "last.h5"
 
 
-def distill(workspace: Workspace, seed: int) -> Path:
-    """Train a student from the transformer with this seed on the captions of the teachers, which are written once."""
-    run = workspace.run("distilled", seed)
-    if workspace.is_finished("distilled", seed):
-        return run
-    teachers = [last(train(workspace, *_named(teacher))) for teacher in TEACHERS]
-    options: tuple[str, ...] = TEACHER_OPTIONS
-    if seed != SEEDS[0]:
-        options = ("--captions", str(distill(workspace, SEEDS[0])))
-    student = ("-o", f"train.init_from={last(train(workspace, STUDENT, seed))}", "-o", f"seed={seed}")
-    workspace.captioner("distill", *teachers, *options, *STUDENT_OPTIONS, *student, "--run", run, "--overwrite")
-    return run
+def teacher_captions(workspace: Workspace) -> Path:
+    """Return the file of the captions of the teachers, which are written once."""
+    file = workspace.runs / "teacher.jsonl"
+    if not file.exists():
+        teachers = [last(train(workspace, *_named(teacher))) for teacher in TEACHERS]
+        words = ("--ensemble", "--split", "train", *TEACHER_OPTIONS, "--write", file)
+        workspace.captioner("sample", *teachers, *words)
+    return file
 
 
 def _named(teacher: str) -> tuple[str, int]:

@@ -46,12 +46,6 @@ def write(path: Path, results: Results) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def efficiency(scaling: Results, case: str = "weak") -> float:
-    """Return how much of two ranks' time is used: 1 is a step of twice the captions, or half the time, of one rank."""
-    speed_up = scaling["one"]["step"] / scaling[case]["step"]
-    return float(speed_up if case == "weak" else speed_up / scaling["ranks"])
-
-
 def marks(part: str = "benchmark") -> tuple[str, str]:
     """Return the comments that begin and end a part of a page."""
     return f"<!-- {part}:begin -->", f"<!-- {part}:end -->"

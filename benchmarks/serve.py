@@ -24,10 +24,9 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.commands import SMALL
 from benchmarks.machine import describe
 from benchmarks.results import Row, insert, table
-from benchmarks.session import ROOT, run
+from benchmarks.session import ROOT, SMALL, run
 from captioner.arrays import Array
 
 PAGE = ROOT / "docs" / "serve.md"

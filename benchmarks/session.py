@@ -14,9 +14,11 @@ from benchmarks.timing import Contender, Result, Timer
 from captioner.parallel.blas import set_threads
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = Path(sys.executable).with_name("captioner")
-CAPTIONER = (SCRIPT,) if SCRIPT.exists() else ("-m", "captioner")
-"""The command, as arguments of `run`."""
+SMALL = (
+    *(f"data.scenes.{split}={count}" for split, count in {"train": 40, "val": 10, "test": 5, "heldout": 5}.items()),
+    *("model.wordvec_dim=256", "model.hidden_dim=512", "train.max_steps=1"),
+)
+"""Options of a quick training of a model of the default size."""
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -26,7 +28,6 @@ class Session:
 
     timer: Timer
     quick: bool = False
-    flickr8k: Path = ROOT / "data" / "flickr8k"
     notes: list[str] = field(default_factory=list)
     threads: tuple[int, ...] = (1, 2)[:CPUS]
     has_torch: bool = find_spec("torch") is not None
@@ -47,13 +48,9 @@ class Session:
 
 
 def run(*words: object) -> str:
-    """Run a Python command in the project folder and return its stdout; it must succeed.
-
-    It may write bytecode, as for any user: without, each start would compile captioner again.
-    """
+    """Run a Python command in the project folder and return its stdout; it must succeed."""
     command = [sys.executable, *map(str, words)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=environment).stdout
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def set_library_threads(library: str, count: int) -> None:
@@ -62,5 +59,5 @@ def set_library_threads(library: str, count: int) -> None:
     For `pool`, captioner's thread pool, both get one thread.
     """
     set_threads(count if library == "numpy" else 1)
-    if "torch" in sys.modules:  # importing it here would distort memory measurements
+    if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count if library == "torch" else 1)

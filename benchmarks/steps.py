@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -51,8 +51,14 @@ def measure(session: Session) -> dict[str, Any]:
     return {shape.key: measure_shape(session, shape) for shape in measured}
 
 
-def measure_shape(session: Session, shape: Shape, beside: Mapping[str, Shape] | None = None) -> dict[str, Any]:
-    """Time the contenders of a shape, and steps of captioner with the shapes `beside` it.
+def measure_transformers(session: Session) -> dict[str, Any]:
+    """Time the step of each contender for every transformer."""
+    measured = (shapes.QUICK_TRANSFORMER,) if session.quick else shapes.TRANSFORMERS
+    return {"steps": {shape.key: measure_shape(session, shape) for shape in measured}}
+
+
+def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
+    """Time the contenders of a shape.
 
     Raises: WrongResultError if a loss or gradients differ from those of the loops, or of captioner for a transformer,
     or the loss does not decrease.
@@ -72,8 +78,6 @@ def measure_shape(session: Session, shape: Shape, beside: Mapping[str, Shape] | 
                 checks.same_loss(f"{name}, in training", loss, first[0], learner.tolerance)
         calls = {name: (learner.step, learner.library) for name, learner in trained.items()}
         calls["floor"] = floor.step, "numpy"
-        for name, other in (beside or {}).items():
-            calls[name] = Ours(other, shapes.parameters(other), shapes.batch(other), count).step, Ours.library
         contenders = {
             name: Contender(call, partial(set_library_threads, library, count))
             for name, (call, library) in calls.items()

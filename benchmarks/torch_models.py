@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, linear
+from torch.nn.functional import dropout, gelu
 
 from benchmarks.shapes import Shape
 from captioner.arrays import Array, Params
 from captioner.layers.positions import sinusoids
 
 State: TypeAlias = Any
-"""What a model keeps of the words before."""
+"""What a recurrent model keeps of the words before."""
 
 
 class Images(NamedTuple):
@@ -74,21 +74,6 @@ class Model(nn.Module, ABC):
         Shapes: ids (N, T) -> (N, T, H).
         """
 
-    @abstractmethod
-    def start(self, images: Images, width: int = 1) -> State:
-        """Return the state before the first word, with `width` rows for each image."""
-
-    @abstractmethod
-    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
-        """Feed one word per row.
-
-        Shapes: words (R,) -> (R, H).
-        """
-
-    @abstractmethod
-    def take(self, state: State, rows: Tensor) -> State:
-        """Select rows of a state, each of the same image as the row in its place."""
-
 
 def _turn(name: str, array: Array) -> Array:
     return array if name == "W_embed" else array.T
@@ -131,13 +116,19 @@ class Recurrent(Model):
         return torch.as_tensor(self.rnn(self.words(ids), self.first(images.features))[0])
 
     def start(self, images: Images, width: int = 1) -> State:
+        """Return the state before the first word, with `width` rows for each image."""
         return self.first(images.features.repeat_interleave(width, dim=0))
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        """Feed one word per row.
+
+        Shapes: words (R,) -> (R, H).
+        """
         hidden, state = self.rnn(self.words(words[:, None]), state)
         return hidden[:, 0], state
 
     def take(self, state: State, rows: Tensor) -> State:
+        """Select rows of a state."""
         return tuple(s[:, rows] for s in state) if isinstance(state, tuple) else state[:, rows]
 
 
@@ -158,22 +149,10 @@ LAYER = {
 """PyTorch's name of each parameter of a transformer's layer."""
 
 
-class Cache(NamedTuple):
-    """The number of words read, the keys and values of words, and those of each image's memory, by layer.
-
-    Shapes: words (layers, 2, R, heads, T, d), memory of each layer k, v (N, heads, M, d).
-    """
-
-    count: int
-    words: Tensor
-    memory: list[tuple[Tensor, Tensor]]
-
-
 class Transformer(Model):
     """Words -> embedding and sinusoidal positions -> nn.TransformerDecoder; pre-norm, with GELU in its tanh form.
 
-    The memory is the projected regions, if any, the projected feature, and a null row. Decoding is written from the
-    modules, because nn.TransformerDecoder has no cache of keys and values.
+    The memory is the projected regions, if any, the projected feature, and a null row.
     """
 
     positions: Tensor
@@ -220,62 +199,11 @@ class Transformer(Model):
             rows.insert(0, self.region(self.drop(images.regions, self.shape.dropout.regions)))
         return torch.cat(rows, dim=1)
 
-    def inputs(self, ids: Tensor, positions: Tensor) -> Tensor:
-        return self.words(ids) * math.sqrt(self.shape.hidden) + positions
-
     def hidden(self, images: Images, ids: Tensor) -> Tensor:
         count = ids.shape[1]
-        x = self.inputs(ids, self.positions[:count])
+        x = self.words(ids) * math.sqrt(self.shape.hidden) + self.positions[:count]
         mask = self.mask[:count, :count]
         return torch.as_tensor(self.decoder(x, self.memory(images), tgt_mask=mask, tgt_is_causal=True))
-
-    def start(self, images: Images, width: int = 1) -> State:
-        memory, size = self.memory(images), self.shape.hidden
-        pairs = []
-        for layer in self.decoder.layers:
-            attention = layer.multihead_attn
-            projected = linear(memory, attention.in_proj_weight[size:], attention.in_proj_bias[size:])
-            k, v = (self._heads(a).contiguous() for a in projected.chunk(2, dim=2))
-            pairs.append((k, v))
-        rows, heads = len(images.features) * width, self.shape.heads
-        words = torch.empty(self.shape.layers, 2, rows, heads, len(self.positions), size // heads)
-        return Cache(0, words, pairs)
-
-    def _heads(self, a: Tensor) -> Tensor:
-        """Shapes: (N, T, E) -> (N, heads, T, d)."""
-        return a.unflatten(2, (self.shape.heads, -1)).transpose(1, 2)
-
-    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
-        count, cache, memory = state
-        x, size = self.inputs(words, self.positions[count]), self.shape.hidden
-        for layer, (keys, values), pair in zip(self.decoder.layers, cache, memory, strict=True):
-            attention = layer.self_attn
-            projected = linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
-            q, k, v = (self._heads(a) for a in projected[:, None].chunk(3, dim=2))
-            keys[:, :, count : count + 1], values[:, :, count : count + 1] = k, v
-            context = attend(q, keys[:, :, : count + 1], values[:, :, : count + 1])
-            x = x + attention.out_proj(context.reshape(x.shape))
-            attention = layer.multihead_attn
-            projected = linear(layer.norm2(x), attention.in_proj_weight[:size], attention.in_proj_bias[:size])
-            # the beams of an image attend together
-            context = attend(self._heads(projected.unflatten(0, (len(pair[0]), -1))), *pair)
-            x = x + attention.out_proj(context.transpose(1, 2).reshape(x.shape))
-            x = x + layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))
-        return torch.as_tensor(self.decoder.norm(x)), Cache(count + 1, cache, memory)
-
-    def take(self, state: State, rows: Tensor) -> State:
-        count, cache, memory = state
-        words = torch.empty_like(cache)
-        words[..., :count, :] = cache[..., :count, :].index_select(2, rows)
-        return Cache(count, words, memory)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend to the rows of a cache; `scaled_dot_product_attention` takes longer for few queries.
-
-    Shapes: q (N, heads, S, d), k, v (N, heads, T, d) -> (N, heads, S, d).
-    """
-    return torch.softmax(q @ k.transpose(2, 3) * q.shape[3] ** -0.5, dim=3) @ v
 
 
 MODELS: Mapping[str, type[Recurrent | Transformer]] = {

@@ -98,7 +98,7 @@ class Peer:
 
 
 @torch.inference_mode()
-def greedy(model: Model, features: Array, max_length: int) -> Array:
+def greedy(model: Recurrent, features: Array, max_length: int) -> Array:
     """Decode all images greedily for `max_length` steps.
 
     Shapes: features (N, F) -> tokens (N, max_length).
@@ -115,7 +115,7 @@ def greedy(model: Model, features: Array, max_length: int) -> Array:
 
 
 @torch.inference_mode()
-def beam(model: Model, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
+def beam(model: Recurrent, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
     """Beam search over N K rows at once; finished captions stay in the beam.
 
     Shapes: features (N, F) -> tokens (N, K, max_length), scores (N, K).

@@ -12,42 +12,18 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from faults import (
-    constructed,
-    costs,
-    disks,
-    models,
-    photographs,
-    repeated,
-    resumed,
-    sealed,
-    signals,
-    texts,
-    uploads,
-    users,
-    versions,
-)
-from faults.session import ROOT, Figure, Results, Row, Session, has_escaped, insert, render, table_line
+from faults import damaged, disks, repeated, resumed, signals, versions
+from faults.session import ROOT, Results, Row, Session, has_escaped, insert, render, table_line
 
-PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
-    "sealed": sealed.measure,
-    "resealed": sealed.measure_resealed,
-    "users": users.measure,
-    "texts": texts.measure,
-    "models": models.measure,
-    "photographs": photographs.measure,
-    "bombs": photographs.measure_bombs,
-    "constructed": constructed.measure,
-    "uploads": uploads.measure,
+PARTS: Mapping[str, Callable[[Session], Iterator[Row]]] = {
+    "damaged": damaged.measure,
     "killed": signals.measure_killed,
-    "leftovers": signals.measure_leftovers,
     "stopped": signals.measure_stopped,
-    "resumed": resumed.measure,
+    "leftovers": repeated.measure_leftovers,
     "repeated": repeated.measure,
+    "resumed": resumed.measure,
     "disks": disks.measure,
-    "replaced": disks.measure_replaced,
     "versions": versions.measure,
-    "costs": costs.measure,
 }
 
 
@@ -63,14 +39,14 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
     whole = share == 1 and not only
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         session = Session(Path(scratch), share, seed)
-        rows: list[Row | Figure] = []
+        rows: list[Row] = []
         seconds: dict[str, float] = {}
         for name, measure in PARTS.items():
             if name in (only or PARTS):
                 started = time.perf_counter()
                 for result in measure(session):
                     rows.append(result)
-                    session.log("\n".join((table_line(result), *result.get("notes", ()))))
+                    session.log("\n".join((table_line(result), *result["notes"])))
                 seconds[name] = round(time.perf_counter() - started, 1)
     results: Results = {
         "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),

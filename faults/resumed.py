@@ -44,7 +44,6 @@ WIDE = 25_000
 SMALL = np.float32(0.03)
 """Scale of the random wide features; larger values make training diverge."""
 MOST_STOPS = 3
-PATIENCE = 60.0
 
 
 class Stop(NamedTuple):
@@ -210,7 +209,7 @@ class Resumed:
 def measure(session: Session) -> Iterator[Row]:
     trial = Resumed(session.folder("resumed"), session.seed)
     must = "parameters, optimizer state and history equal those of an uninterrupted run"
-    yield session.run("random configs, stopped and resumed", must, trial, 200, patience=PATIENCE)
+    yield session.run("random configs, stopped and resumed", must, trial, 200)
 
 
 Sampler = Callable[[np.random.Generator], Any]

@@ -6,7 +6,6 @@ import configparser
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -21,28 +20,12 @@ from faults.watch import Outcome, Tally
 LOWEST_PYTHON = (3, 11)
 """Minimum of python_requires: the lowest library versions may lack wheels for later Python versions."""
 SECONDS = 300.0
-PREPARE = ("--val", "0.25", "--min-count", "1")
 CONTENT = """
 import sys
 from pathlib import Path
-from faults.sealed import READERS
-read, content, _ = READERS[sys.argv[1]]
-print(content(read(Path(sys.argv[2]))))
-"""
-INTERRUPTED = """
-import os, sys
-from captioner.preparation import prepare
-prepare.write_prepared = lambda *_: os._exit(9)
-from captioner.cli import main
-main(sys.argv[1:])
-"""
-"""`captioner prepare`, killed after all photographs are encoded."""
-NOTHING_ENCODED = """
-import os, sys
-from captioner.images.feature_store import FeatureStore
-FeatureStore.add = lambda *_: os._exit(os.write(2, b"a photograph was encoded again"))
-from captioner.cli import main
-main(sys.argv[1:])
+from faults.damaged import KINDS
+kind = KINDS[sys.argv[1]]
+print(kind.content(kind.read(Path(sys.argv[2]))))
 """
 VERSIONS = """
 import sys
@@ -56,14 +39,13 @@ class CommandError(Exception):
 
 
 class Written(NamedTuple):
-    """A file, its content digest in the environment that wrote it, and the source album."""
+    """A file, and its content digest in the environment that wrote it."""
 
     path: Path
     content: str
-    album: Path
 
 
-def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str:
+def run(python: Path, *words: object, code: str = "") -> str:
     """Run a command in an environment and return its stdout. Raises: CommandError."""
     start = ("-c", code) if code else ("-m", "captioner")
     command = [str(python), *start, *map(str, words)]
@@ -73,7 +55,7 @@ def run(python: Path, *words: object, code: str = "", exit_code: int = 0) -> str
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandError(f"{' '.join(command[1:4])}: {error}") from error
-    if done.returncode != exit_code:
+    if done.returncode:
         last_line = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
         raise CommandError(f"{' '.join(map(str, words))}: exit code {done.returncode}: {last_line}")
     return done.stdout.strip()
@@ -83,15 +65,10 @@ def content(python: Path, kind: str, path: Path) -> str:
     return run(python, kind, path, code=CONTENT)
 
 
-def prepare_args(album: Path, encoder: str, output: Path) -> list[object]:
-    chosen = encoder.format(album=album)
-    return ["prepare", album / "captions.csv", *PREPARE, "--encoder", chosen, "--output", output]
-
-
-def write_checkpoint(python: Path, album: Path, folder: Path) -> Written:
+def write_checkpoint(python: Path, folder: Path) -> Written:
     run(python, "train", "--run", folder, *settings([*SMALL, "train.max_steps=3", "train.update_rule=adam"]))
     path = folder / "last.h5"
-    return Written(path, content(python, "checkpoint", path), album)
+    return Written(path, content(python, "checkpoint", path))
 
 
 def read_checkpoint(python: Path, written: Written) -> None:
@@ -104,29 +81,16 @@ def read_checkpoint(python: Path, written: Written) -> None:
     content(python, "checkpoint", written.path)
 
 
-def write_prepared(encoder: str, python: Path, album: Path, folder: Path) -> Written:
-    folder.mkdir()
-    path = folder / "data.h5"
-    run(python, *prepare_args(album, encoder, path))
-    return Written(path, content(python, "data set", path), album)
+def write_prepared(python: Path, folder: Path) -> Written:
+    album, path = make_album(folder), folder / "data.h5"
+    options = ("--val", "0.25", "--min-count", "1", "--encoder", "scenes", "--output", path)
+    run(python, "prepare", album / "captions.csv", *options)
+    return Written(path, content(python, "data set", path))
 
 
-def read_prepared(encoder: str, python: Path, written: Written) -> None:
+def read_prepared(python: Path, written: Written) -> None:
     _compare(content(python, "data set", written.path), written)
     run(python, "data", "check", written.path)
-
-
-def write_encodings(encoder: str, python: Path, album: Path, folder: Path) -> Written:
-    """Interrupt `prepare`; return its output path with the content that an uninterrupted run writes."""
-    whole = write_prepared(encoder, python, album, folder)
-    output = folder / "interrupted.h5"
-    run(python, *prepare_args(album, encoder, output), code=INTERRUPTED, exit_code=9)
-    return Written(output, whole.content, album)
-
-
-def read_encodings(encoder: str, python: Path, written: Written) -> None:
-    run(python, *prepare_args(written.album, encoder, written.path), code=NOTHING_ENCODED)
-    _compare(content(python, "data set", written.path), written)
 
 
 def _compare(got: str, written: Written) -> None:
@@ -134,28 +98,18 @@ def _compare(got: str, written: Written) -> None:
         raise CommandError(f"{written.path.name}: other content than its writer reads")
 
 
-Write = Callable[[Path, Path, Path], Written]
-Read = Callable[[Path, Written], None]
-ENCODERS = {"scenes": "scenes", "onnx": "onnx:{album}/mean.onnx"}
-FILES: Mapping[str, tuple[Write, Read]] = {
+FILES: Mapping[str, tuple[Callable[[Path, Path], Written], Callable[[Path, Written], None]]] = {
     "checkpoints": (write_checkpoint, read_checkpoint),
-    **{
-        f"{what}, encoder {name}": (partial(write, encoder), partial(read, encoder))
-        for what, write, read in (
-            ("data sets", write_prepared, read_prepared),
-            ("interrupted prepare", write_encodings, read_encodings),
-        )
-        for name, encoder in ENCODERS.items()
-    },
+    "data sets": (write_prepared, read_prepared),
 }
 """Writer and reader of each kind of file; a reader raises `CommandError` on failure."""
 
 
-def trial(files: str, writer: Path, reader: Path, album: Path, folder: Path) -> Outcome:
+def trial(files: str, writer: Path, reader: Path, folder: Path) -> Outcome:
     """Write one kind of file in one environment and read it in another."""
     write, read = FILES[files]
     try:
-        read(reader, write(writer, album, folder))
+        read(reader, write(writer, folder))
     except CommandError as failure:
         return Outcome("wrong", f"{writer} to {reader}: {failure}")
     return Outcome("read by the other")
@@ -206,12 +160,12 @@ def measure(session: Session) -> Iterator[Row]:
         yield row("the lowest declared versions", "pip installs them together", tally)
         return
     for name, python in pythons.items():
-        session.note(f"versions: {name}: {run(python, *floors, code=VERSIONS)}")
-    album = make_album(folder / "album")
+        libraries = run(python, "numpy", "h5py", code=VERSIONS)
+        session.note(f"versions: {name}: {libraries}")
     for files in FILES:
         tally = Tally()
         for number, (writer, reader) in enumerate(product(pythons, repeat=2)):
             where = folder / f"{files}-{number}".replace(" ", "-")
-            tally.add(number, trial(files, pythons[writer], pythons[reader], album, where))
+            tally.add(number, trial(files, pythons[writer], pythons[reader], where))
         must = "each version reads or continues the files of the other"
         yield row(f"{files}: lowest and newest libraries", must, tally)

@@ -1,38 +1,31 @@
-"""Run trials in supervised worker processes: a crash or hang is counted, and the worker restarts with the next trial.
+"""Run trials in worker processes or in threads, and count their outcomes.
 
-A trial is a picklable function of its number. Each worker runs thousands of trials, which avoids a process start per
-trial. Results arrive in order, so the first trial without a result is the one that crashed or hung.
+A trial is a function of its number. A crash or a hang of a worker is an outcome too; the other trials run.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import re
-import resource
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from captioner.errors import CaptionerError
 
-PATIENCE = 8.0
-STARTUP = 60.0
-GREEDY_KIB = 512 << 10
+PATIENCE = 60.0
+"""Maximum seconds of a trial in a worker process, with the start of the process."""
 WORKERS = min(2, os.cpu_count() or 1)
-ESCAPED = ("silent", "traceback", "crashed", "hung", "greedy", "messy", "wrong")
+ESCAPED = ("silent", "traceback", "hung", "messy", "wrong")
 """Outcomes that count as failures: changed content accepted (silent), an exception other than the expected error
-(traceback), a dead process (crashed), a timeout (hung), 512 MiB for a small file (greedy), an error message that is not
-one printable line (messy), and any other violation (wrong)."""
+(traceback), no result in time, also after a crash (hung), an error message that is not one printable line (messy), and
+any other violation (wrong)."""
 MOST_NOTES = 8
-STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Outcome(NamedTuple):
@@ -81,19 +74,26 @@ def classify(
     return Outcome("harmless") if same(value) else Outcome("silent", "taken with another content")
 
 
-def run(
-    trial: Callable[[int], Outcome], count: int, workers: int = WORKERS, patience: float = PATIENCE, first: int = 0
-) -> Tally:
-    """Distribute `count` trials, numbered from `first`, over worker processes."""
+def run(trial: Callable[[int], Outcome], count: int, patience: float = PATIENCE) -> Tally:
+    """Distribute `count` trials over worker processes; after a trial without a result, new ones start with the next."""
     tally, context = Tally(), multiprocessing.get_context("spawn")
-    pool = [_Worker(context, trial, range(first + k, first + count, workers)) for k in range(min(workers, count))]
-    while alive := [worker for worker in pool if worker.pending]:
-        ready = wait([worker.pipe for worker in alive], timeout=0.5)
-        for worker in alive:
-            worker.listen(tally, worker.pipe in ready, patience)
-    for worker in pool:
-        worker.end()
+    while (first := tally.counts.total()) < count:
+        with context.Pool(min(WORKERS, count)) as pool:
+            results = pool.imap(partial(_attempt, trial), range(first, count))
+            for number in range(first, count):
+                try:
+                    tally.add(number, results.next(patience))
+                except multiprocessing.TimeoutError:
+                    tally.add(number, Outcome("hung", "no result"))
+                    break
     return tally
+
+
+def _attempt(trial: Callable[[int], Outcome], number: int) -> Outcome:
+    try:
+        return trial(number)
+    except BaseException as error:  # a bug in the suite itself also counts as a failure
+        return Outcome("traceback", f"in the trial itself: {type(error).__name__}: {error}")
 
 
 def run_in_threads(trial: SeededTrial, count: int, seed: int) -> Tally:
@@ -108,73 +108,3 @@ def run_in_threads(trial: SeededTrial, count: int, seed: int) -> Tally:
                     tally.add(first, outcome)
             first += WORKERS
     return tally
-
-
-class _Worker:
-    """A worker process and its pending trials."""
-
-    def __init__(self, context: Any, trial: Callable[[int], Outcome], numbers: range) -> None:
-        self._context, self._trial = context, trial
-        self.pending = numbers
-        self._start()
-
-    def _start(self) -> None:
-        self.pipe, theirs = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(target=_work, args=(self._trial, self.pending, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._deadline = time.monotonic() + STARTUP
-
-    def listen(self, tally: Tally, ready: bool, patience: float) -> None:
-        dead = ""
-        try:
-            while ready and self.pending and self.pipe.poll():
-                answer = self.pipe.recv()
-                self._deadline = time.monotonic() + patience
-                if answer is not None:  # None: the process has started
-                    tally.add(self.pending[0], answer)
-                    self.pending = self.pending[1:]
-        except EOFError:
-            self._process.join()
-            dead = "crashed"
-        if not dead and self.pending and time.monotonic() > self._deadline:
-            dead = "hung"
-        if dead:
-            self.end()
-            tally.add(self.pending[0], Outcome(dead, f"exit code {self._process.exitcode}"))
-            self.pending = self.pending[1:]
-            if self.pending:
-                self._start()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.pipe.close()
-
-
-def _work(trial: Callable[[int], Outcome], numbers: range, pipe: Connection) -> None:
-    pipe.send(None)
-    peak = peak_kib()
-    for number in numbers:
-        try:
-            outcome = trial(number)
-        except BaseException as error:  # a bug in the suite itself also counts as a failure
-            outcome = Outcome("traceback", f"in the trial itself: {type(error).__name__}: {error}")
-        before, peak = peak, peak_kib()
-        if peak > before + GREEDY_KIB and outcome.kind not in ESCAPED:
-            outcome = Outcome("greedy", f"{(peak - before) >> 10} MiB more; {outcome.kind}")
-        pipe.send(outcome)
-    pipe.close()
-
-
-def peak_kib() -> int:
-    """Return the peak memory in KiB: VmHWM if available, because ru_maxrss of a child starts at its parent's value."""
-    if STATUS.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())):
-        return int(peak[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def resident_kib() -> int:
-    """Return the memory in KiB that the process has now, on Linux."""
-    resident = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text())
-    return int(resident[1]) if resident else 0

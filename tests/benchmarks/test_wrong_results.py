@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import checks, decoding, loops, shapes, steps
-from benchmarks.ours import Floor, TransformerFloor
+from benchmarks.ours import Floor
 from benchmarks.session import Session
 from benchmarks.timing import Timer
 from captioner.arrays import Params
@@ -71,15 +71,12 @@ def test_a_wrong_gradient_of_a_transformer_is_not_timed(
         steps.measure_shape(session, TRANSFORMER)
 
 
-@pytest.mark.parametrize("fault", ["norms", "activation", "heads"])
+@pytest.mark.parametrize("fault", ["activation", "heads"])
 def test_another_transformer_is_not_timed(fault: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     models = pytest.importorskip("benchmarks.torch_models")
     monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
-    if fault == "norms":
-        for name, other in (("gamma1", "gamma2"), ("gamma2", "gamma1")):
-            monkeypatch.setitem(models.LAYER, name, {**models.LAYER}[other])
-    elif fault == "activation":
+    if fault == "activation":
         true = models.gelu
         monkeypatch.setattr(models, "gelu", lambda x, approximate: true(x))
     else:
@@ -88,21 +85,6 @@ def test_another_transformer_is_not_timed(fault: str, session: Session, monkeypa
         monkeypatch.setitem(models.MODELS, "transformer", wrong)
     with pytest.raises(checks.WrongResultError, match="torch"):
         steps.measure_shape(session, TRANSFORMER)
-
-
-@pytest.mark.parametrize("fault", [*FAULTS][1:], ids=str)
-def test_a_wrong_bfloat16_gradient_is_not_timed(fault: str, session: Session, plant: Callable[..., None]) -> None:
-    if "bfloat16" not in steps.learners(Session.has_torch):
-        pytest.skip("needs PyTorch and a CPU with products of bfloat16 numbers")
-
-    def far(loss: float, true: Params) -> tuple[float, Params]:
-        """Scale the planted error, of 0.1 %, to one above the tolerance of bfloat16."""
-        planted = FAULTS[fault](loss, true)[1]
-        return loss, {name: true[name] + 200 * (grad - true[name]) for name, grad in planted.items()}
-
-    plant("bfloat16", "gradients", lambda true: far(*true))
-    with pytest.raises(checks.WrongResultError, match="bfloat16"):
-        steps.measure_shape(session, SHAPE)
 
 
 @every_contender
@@ -152,11 +134,8 @@ def test_scores_of_missing_captions_are_not_compared() -> None:
             checks.same_scores("beam", scores, np.array([[wrong, 0.0]]))
 
 
-@pytest.mark.parametrize("shape", [SHAPE, shapes.QUICK_TRANSFORMER], ids=lambda shape: shape.decoder)
 @pytest.mark.parametrize("decoder", ["ours", "ours beam 3", "ours beam 5"])
-def test_a_wrong_decoder_is_not_timed(
-    decoder: str, shape: shapes.Shape, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     true = decoding.decoders
 
@@ -168,36 +147,26 @@ def test_a_wrong_decoder_is_not_timed(
     monkeypatch.setattr(decoding, "decoders", wrong)
     monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
     with pytest.raises(checks.WrongResultError, match=decoder):
-        decoding.measure_shape(session, shape, {"image": 1})
+        decoding.measure_shape(session, SHAPE)
 
 
-def test_beams_with_the_cache_of_others_are_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beams_with_the_states_of_others_are_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     models = pytest.importorskip("benchmarks.torch_models")
-    monkeypatch.setattr(models.Transformer, "take", lambda self, state, rows: state)
+    monkeypatch.setattr(models.Recurrent, "take", lambda self, state, rows: state)
     with pytest.raises(checks.WrongResultError, match="torch beam 5"):
-        decoding.measure_shape(session, shapes.QUICK_TRANSFORMER, {"image": 1})
+        decoding.measure_shape(session, SHAPE)
 
 
-@pytest.mark.parametrize("decoder", [*shapes.CELLS, "transformer"])
+@pytest.mark.parametrize("decoder", shapes.CELLS)
 def test_decoded_captions_have_the_lengths_of_coco(decoder: str) -> None:
-    shape = shapes.Shape(decoder, 200, 300, 64, 64, 128, heads=4)
+    shape = shapes.Shape(decoder, 200, 300, 64, 64, 128)
     images = shapes.batch(shape).features
     tokens, _ = decoding.decoders(shape, decoding.caption_parameters(shape, images))["ours"](images)
     lengths = (tokens != shapes.NULL).sum(axis=2)
     assert lengths.mean() == pytest.approx(decoding.MEAN, abs=0.5)
     assert 1 < lengths.std() < 4
     assert len(np.unique(tokens, axis=0)) > 100
-
-
-def test_training_captions_have_the_lengths_of_coco() -> None:
-    batch = shapes.batch(shapes.COCO[3])
-    lengths = (batch.captions != shapes.NULL).sum(axis=1)
-    assert batch.captions.shape == (256, 17)
-    assert batch.words == (lengths - 1).sum()
-    assert pytest.approx(batch.words / 256, abs=0.3) == 11.5
-    assert (batch.captions[:, 0] == shapes.START).all()
-    assert (batch.captions[np.arange(256), lengths - 1] == shapes.END).all()
 
 
 @pytest.mark.parametrize(
@@ -228,24 +197,3 @@ def test_the_gemm_floor_computes_the_products_of_a_step_and_stays_finite() -> No
         assert np.isfinite(array).all()
     np.testing.assert_allclose(results[0]["ah"], floor.h @ params["Wh"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(results[0]["dh_prev"], floor.da @ params["Wh"].T, rtol=1e-4, atol=1e-5)
-    shapes_out = {name.removeprefix("d"): a.shape for name, a in results[0].items() if name.startswith("dW")}
-    assert shapes_out == {name: params[name].shape for name in ("W_proj", "Wx", "Wh", "W_vocab")}
-
-
-def test_the_floor_of_a_transformer_has_the_products_of_each_matrix() -> None:
-    params, batch = shapes.parameters(TRANSFORMER), shapes.batch(TRANSFORMER)
-    floor = TransformerFloor(TRANSFORMER, params, batch)
-    floor.step()
-    matrices = {name: w for name, w in params.items() if w.ndim == 2 and name != "W_embed"}
-    assert sum(W.size for _, W, *_ in floor.products) == sum(w.size for w in matrices.values())
-    rows = [len(x) for x, *_ in floor.products]
-    assert rows.count(5) == 1, "one of the image features"
-    assert rows.count(5 * 3) == 1, "one of the regions"
-    assert rows.count(5 * 4 + 1) == TRANSFORMER.layers, "keys and values of the memory"
-    assert rows.count(batch.words) == len(rows) - 2 - TRANSFORMER.layers
-    for x, W, dy, y, dW, *dx in floor.products:
-        np.testing.assert_allclose(y, x @ W, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(dW, x.T @ dy, rtol=1e-4, atol=1e-5)
-        assert bool(dx) == (len(x) not in (5, 5 * 3))
-        for out in dx:
-            np.testing.assert_allclose(out, dy @ W.T, rtol=1e-4, atol=1e-5)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx_faults import endless_model
 
 from captioner.cli.processes import STOPPING, stop_signals
-from faults.models import endless_model
 
 IN_A_CALLBACK = """
 import signal, time, weakref

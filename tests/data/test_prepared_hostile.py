@@ -22,7 +22,7 @@ from captioner.storage.sealed import SIZE
 
 
 def test_every_byte_of_the_seal_and_a_sample_of_the_content_are_verified(whole: bytes, tmp_path: Path) -> None:
-    """The faults `sealed` damage files in other ways."""
+    """`faults/damaged.py` damages files in other ways."""
     path = tmp_path / "a.h5"
     for at in [*range(SIZE), *range(SIZE, len(whole), 97)]:
         path.write_bytes(whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :])

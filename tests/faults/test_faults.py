@@ -5,22 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import faults.__main__ as program
-from faults import disks, signals, uploads
+from faults import damaged, disks, repeated, signals
 from faults.session import Session
-from faults.watch import ESCAPED, Outcome
-
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "models", "photographs", "constructed")
-"""Parts that start no command-line subprocess."""
+from faults.watch import ESCAPED
 
 
-@pytest.mark.parametrize("part", IN_PROCESS)
-def test_no_fault_escapes(part: str, session: Session) -> None:
-    rows = [row for row in program.PARTS[part](session) if "fault" in row]
-    assert rows
-    for row in rows:
-        assert row["trials"] > 0
-        assert row["escaped"] == 0, row["notes"]
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    rows = list(damaged.measure(Session(tmp_path, share=0.005)))
+    assert [row["trials"] for row in rows] == [50, 25]
+    assert [row["escaped"] for row in rows] == [0, 0], rows
 
 
 def test_killed_and_stopped_runs_resume_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,47 +39,20 @@ def test_disk_failure_is_reported_in_one_line(name: str, tmp_path: Path) -> None
     assert outcome.kind == "reported, checkpoint valid", outcome
 
 
-def test_a_backwards_clock_and_missing_locks_do_not_change_the_result(tmp_path: Path) -> None:
-    expected = disks.uninterrupted(tmp_path / "uninterrupted", 12)
-    assert disks.backwards(tmp_path / "back", expected) == Outcome("bit-identical")
-    assert disks.without_locks(tmp_path / "unlocked", expected) == Outcome("one warning, bit-identical")
-
-
-@pytest.mark.parametrize("how", disks.REPLACEMENTS)
-def test_replaced_run_folder_stops_training(how: str, tmp_path: Path) -> None:
-    expected = disks.uninterrupted(tmp_path / "uninterrupted", disks.SECOND_STEPS, (*disks.OPTIONS, disks.SECOND))
-    outcome = disks.replaced(how, tmp_path / "run", expected, 1, np.random.default_rng(0))
-    assert outcome.kind == "stopped, files not mixed", outcome
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> signals.Inputs:
-    return signals.make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.mark.parametrize(
-    ("name", "use"), [("prepare", 7), ("prepare --features", 5)], ids=["before features are removed", "before renaming"]
-)
-def test_a_killed_command_completes_when_repeated(name: str, use: int, inputs: signals.Inputs, tmp_path: Path) -> None:
-    expected = signals.files_of_completed(name, tmp_path / "expected", inputs)
-    assert list(expected) == ["out.h5"]
-    outcome = signals.kill_and_repeat(name, use, tmp_path / "killed", inputs, expected)
+@pytest.mark.parametrize("name", ["prepare", "prepare --features"])
+def test_a_command_killed_before_its_last_use_of_a_file_completes(name: str, tmp_path: Path) -> None:
+    inputs = repeated.make_inputs(tmp_path)
+    completed = repeated.complete(name, tmp_path / "completed", inputs)
+    assert list(completed.files) == ["out.h5"]
+    outcome = repeated.kill_and_complete(name, completed.uses, tmp_path / "killed", inputs, completed)
     assert outcome.kind == "completed", outcome
 
 
-def test_a_file_that_is_left_is_detected(
-    inputs: signals.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pair", [("attention", "mpi"), ("SCST", "EMA")], ids=" and ".join)
+def test_a_killed_training_ends_bit_identical_when_repeated(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = {"out.h5": b"another data set"}
-    outcome = signals.kill_and_repeat("prepare --features", 1, tmp_path / "killed", inputs, expected)
-    assert (outcome.kind, "differs: ['out.h5']" in outcome.note) == ("wrong", True)
-    monkeypatch.setattr(signals, "KILLED", "import sys; sys.exit(1)")
-    assert signals.kill_and_repeat("prepare", 1, tmp_path / "ended", inputs, expected).kind == "wrong"
-
-
-def test_no_hostile_request_escapes(tmp_path: Path) -> None:
-    results = [*uploads.measure(Session(tmp_path, share=0.001))]
-    rows = [row for row in results if "fault" in row]
-    assert [row["escaped"] for row in rows] == [0] * 5, [row["notes"] for row in rows]
-    assert rows[0]["trials"] == len(uploads.ATTACKS)
-    assert all(figure["got"] > 0 for figure in results if "got" in figure)
+    monkeypatch.setattr(repeated, "RUNS", 1)
+    starts = repeated.make_starts(tmp_path / "starts")
+    outcomes = repeated.kill_and_repeat(pair, tmp_path, starts, np.random.default_rng(3))
+    assert [outcome.kind for outcome in outcomes] == ["bit-identical"], outcomes

@@ -11,7 +11,6 @@ import pytest
 
 from captioner.config.option_table import build, options
 from captioner.storage import checkpoint
-from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder
 from faults import resumed
 from faults.session import SEED
@@ -34,19 +33,6 @@ def test_every_option_is_sampled() -> None:
     names = {option.path for option in options()}
     assert resumed.SAMPLERS.keys() | GIVEN == names
     assert not resumed.SAMPLERS.keys() & GIVEN
-
-
-def test_every_value_is_sampled() -> None:
-    """Values that violate a constraint are dropped, but every value occurs in some valid config."""
-    rng, seen = np.random.default_rng(0), {name: set() for name in resumed.SAMPLERS}
-    for _ in range(150):
-        config = resumed.sample_config(rng, resumed.TINY, Path("start"))
-        for name in seen:
-            section, _, leaf = name.rpartition(".")
-            seen[name].add(getattr(getattr(config, section) if section else config, leaf))
-    for name, choose in resumed.SAMPLERS.items():
-        values = {choose(rng) for _ in range(100)}
-        assert seen[name] >= values, name
 
 
 @pytest.mark.parametrize("trial", range(8))
@@ -80,22 +66,9 @@ def change_last_bit(run: RunFolder) -> None:
     checkpoint.save(run.last, saved)
 
 
-def change_best(run: RunFolder) -> None:
-    saved = checkpoint.load(run.best)
-    saved.params["Wh"].flat[0] *= -1
-    checkpoint.save(run.best, saved)
-
-
 def change_since_best(run: RunFolder) -> None:
     saved = checkpoint.load(run.last)
     checkpoint.save(run.last, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, since_best=5)))
-
-
-def change_history_value(run: RunFolder) -> None:
-    lines = run.history.read_text().splitlines()
-    record = json.loads(lines[2])
-    record["grad_norm"] = float(np.nextafter(record["grad_norm"], np.inf))
-    run.history.write_text("\n".join([*lines[:2], json.dumps(record), *lines[3:]]) + "\n")
 
 
 def remove_history_line(run: RunFolder) -> None:
@@ -104,9 +77,7 @@ def remove_history_line(run: RunFolder) -> None:
 
 DIFFERENCES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "last bit of a slot": (change_last_bit, "last.h5: slots/v/b_vocab differs"),
-    "sign of a best parameter": (change_best, "best.h5: params/Wh differs"),
     "validations without improvement": (change_since_best, "last.h5: since_best: 5, not "),
-    "last bit of a history value": (change_history_value, "history.jsonl: line 3: grad_norm "),
     "history line missing": (remove_history_line, "history.jsonl: line "),
     "best checkpoint missing": (lambda run: run.best.unlink(), "best.h5: missing"),
     "extra best checkpoint": (
@@ -129,14 +100,3 @@ def test_stale_history_lines_at_the_end_are_detected(tmp_path: Path, monkeypatch
     monkeypatch.setattr("captioner.training.run_folder.is_kept", lambda line, step: json.loads(line)["step"] <= step)
     outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
     assert any(outcome.kind == "wrong" and "history.jsonl: line" in outcome.note for outcome in outcomes)
-
-
-def test_counted_validation_at_the_end_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Recorder.record_validation
-    monkeypatch.setattr(
-        Recorder,
-        "record_validation",
-        lambda self, step, loss, scores, at_end: real(self, step, loss, scores, at_end=False),
-    )
-    outcomes = (resumed.Resumed(tmp_path, SEED)(trial) for trial in range(20))
-    assert any(outcome.kind == "wrong" for outcome in outcomes)

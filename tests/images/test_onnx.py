@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx_faults import endless_model
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
 
 from captioner.errors import DataError, UsageError
@@ -18,7 +19,6 @@ from captioner.images import onnx, open_encoder, open_parts
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import node
 from captioner.images.recipe import parse_identity
-from faults.models import endless_model
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])

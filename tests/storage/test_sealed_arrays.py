@@ -1,4 +1,4 @@
-"""Hostile files with a valid seal are refused with a one-line error; `faults/hostile.py` has more of them."""
+"""Hostile files with a valid seal are refused with a one-line error."""
 
 import dataclasses
 import json

@@ -1,25 +1,16 @@
-"""ONNX models with external data references in every field that can contain a tensor, or that never end."""
+"""ONNX models for tests: external data in every field that can contain a tensor, and models that never end."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import numpy as np
-
-from captioner.errors import DataError
-from captioner.images import onnx
 from captioner.images.protobuf import message, node, value_info
-from faults.session import Row, Session
-from faults.watch import Outcome, classify
 
 SHAPE = ("N", 3, 4, 4)
 POOL = [node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"], "f")]
-VICTIM = b"\x00\x00\x80\x3f" * 65_536
 
 
 def model(fields: list[tuple[int, Any]], beside: list[tuple[int, Any]] | None = None, output: str = "f") -> bytes:
@@ -95,20 +86,7 @@ TRICKS: Mapping[str, Callable[[str], bytes]] = {
 """Encodings of an external data reference, including ones that parsers may read differently."""
 
 
-def open_external(folder: Path, number: int) -> Outcome:
-    """Trial k opens a model with one trick in one place; it must be refused before onnxruntime opens it."""
-    place, trick = list(PLACES)[number % len(PLACES)], list(TRICKS)[number // len(PLACES) % len(TRICKS)]
-    victim = folder / "victim.bin"
-    content = PLACES[place](TRICKS[trick](str(victim)))
-    with mock.patch.object(onnx.onnxruntime, "InferenceSession") as opened:
-        outcome = classify(lambda: onnx.OnnxEncoder(content, "m.onnx", {}), lambda encoder: False, DataError)
-    if opened.called:
-        return Outcome("wrong", f"{place}, {trick}: onnxruntime opened it")
-    return outcome._replace(note=f"{place}, {trick}: {outcome.note}")
-
-
 INT64, BOOL = 7, 9
-INT_MAX = (1 << 63) - 1
 
 
 def scalar(name: str, kind: int) -> bytes:
@@ -121,13 +99,13 @@ def constant(name: str, kind: int, raw: bytes) -> bytes:
     return message([(2, kind), (8, name), (9, raw)])
 
 
-def loop(count: str, start: str, body: bytes) -> bytes:
+def loop(start: str, body: bytes) -> bytes:
     """Encode a Loop node from f to g."""
-    return message([(1, [count, start, "f"]), (2, "g"), (4, "Loop"), (5, message([(1, "body"), (6, body), (20, 5)]))])
+    return message([(1, ["", start, "f"]), (2, "g"), (4, "Loop"), (5, message([(1, "body"), (6, body), (20, 5)]))])
 
 
-def endless_model(above: float | None = None, turns: int | None = None) -> bytes:
-    """Build a model that averages the pixels, and then repeats the identity for ever, or `turns` times.
+def endless_model(above: float | None = None) -> bytes:
+    """Build a model that averages the pixels, and then repeats the identity for ever.
 
     It ends at once if the largest average is not above `above`.
     """
@@ -139,41 +117,12 @@ def endless_model(above: float | None = None, turns: int | None = None) -> bytes
             (12, [scalar("go_on", BOOL), value_info("same", ("N", 3))]),
         ]
     )
-    tensors = [constant("turns", INT64, struct.pack("<q", turns or 0))]
+    tensors: list[bytes] = []
     first: list[bytes] = []
     if above is None:
         tensors.append(constant("start", BOOL, b"\1"))
     else:
         tensors.append(constant("limit", 1, struct.pack("<f", above)))
         first = [node("ReduceMax", ["f"], "most", keepdims=0), node("Greater", ["most", "limit"], "start")]
-    nodes = [*first, loop("turns" if turns else "", "start", body)]
+    nodes = [*first, loop("start", body)]
     return model([(1, nodes), (5, tensors)], output="g")
-
-
-ENDLESS: Mapping[str, Callable[[], bytes]] = {
-    "no condition": endless_model,
-    "for some images": lambda: endless_model(above=-1.0),
-    "a number of turns": lambda: endless_model(turns=INT_MAX),
-}
-IMAGE = np.ones((1, 3, 4, 4), np.float32)
-
-
-def run_endless(number: int) -> Outcome:
-    """Trial k opens and runs a model, which must be stopped."""
-    name = list(ENDLESS)[number % len(ENDLESS)]
-
-    def run() -> object:
-        return onnx.OnnxEncoder(ENDLESS[name](), "m.onnx", {}).encode(IMAGE)
-
-    with mock.patch.object(onnx, "SECONDS", 0.5):
-        return classify(run, lambda features: False, DataError)._replace(note=name)
-
-
-def measure(session: Session) -> Iterator[Row]:
-    folder = session.folder("models")
-    (folder / "victim.bin").write_bytes(VICTIM)
-    must = "refused with a one-line error, before onnxruntime opens them"
-    every = len(PLACES) * len(TRICKS)
-    yield session.run(
-        "ONNX models with data outside of their file", must, partial(open_external, folder), every, least=every
-    )
