@@ -13,17 +13,14 @@ import click
 
 from benchmarks import machine
 from faults import (
-    constructed,
     costs,
     disks,
     models,
-    photographs,
     repeated,
     resumed,
     sealed,
     signals,
     texts,
-    uploads,
     users,
     versions,
 )
@@ -35,10 +32,6 @@ PARTS: Mapping[str, Callable[[Session], Iterator[Row | Figure]]] = {
     "users": users.measure,
     "texts": texts.measure,
     "models": models.measure,
-    "photographs": photographs.measure,
-    "bombs": photographs.measure_bombs,
-    "constructed": constructed.measure,
-    "uploads": uploads.measure,
     "killed": signals.measure_killed,
     "leftovers": signals.measure_leftovers,
     "stopped": signals.measure_stopped,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import faults.__main__ as program
-from faults import disks, signals, uploads
+from faults import disks, signals
 from faults.session import Session
 from faults.watch import ESCAPED, Outcome
 
-IN_PROCESS = ("sealed", "resealed", "users", "texts", "models", "photographs", "constructed")
+IN_PROCESS = ("sealed", "resealed", "users", "texts", "models")
 """Parts that start no command-line subprocess."""
 
 
@@ -82,11 +82,3 @@ def test_a_file_that_is_left_is_detected(
     assert (outcome.kind, "differs: ['out.h5']" in outcome.note) == ("wrong", True)
     monkeypatch.setattr(signals, "KILLED", "import sys; sys.exit(1)")
     assert signals.kill_and_repeat("prepare", 1, tmp_path / "ended", inputs, expected).kind == "wrong"
-
-
-def test_no_hostile_request_escapes(tmp_path: Path) -> None:
-    results = [*uploads.measure(Session(tmp_path, share=0.001))]
-    rows = [row for row in results if "fault" in row]
-    assert [row["escaped"] for row in rows] == [0] * 5, [row["notes"] for row in rows]
-    assert rows[0]["trials"] == len(uploads.ATTACKS)
-    assert all(figure["got"] > 0 for figure in results if "got" in figure)
