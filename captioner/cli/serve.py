@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from captioner.cli import output
 from captioner.cli.processes import stop_signals
 from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
 from captioner.errors import UsageError, install_command
-from captioner.serve.security import MAX_PIXELS, Limits
 
 NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"}
 """Libraries without which there is no server, and their extras."""
@@ -32,30 +32,21 @@ NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"
     help="Accept requests to the host NAME, such as that of a reverse proxy; may be repeated.",
 )  # fmt: skip
 @click.option(
-    "--max-bytes", type=click.IntRange(1, 1 << 30), default=Limits.max_bytes, metavar="N",
+    "--max-bytes", type=click.IntRange(1, 1 << 30), default=20_000_000, metavar="N",
     help="Maximum bytes of a photograph.",
 )  # fmt: skip
 @click.option(
-    "--max-pixels", type=click.IntRange(1, MAX_PIXELS), default=Limits.max_pixels, metavar="N",
-    help="Maximum pixels of a photograph.",
-)  # fmt: skip
+    "--workers", type=click.IntRange(1, 64), default=2, metavar="N", help="Caption N photographs at the same time."
+)
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=Limits.workers, metavar="N",
-    help="Caption N photographs at the same time.",
-)  # fmt: skip
-@click.option(
-    "--queue", type=click.IntRange(1, 10_000), default=Limits.queue, metavar="N",
-    help="Maximum number of photographs that wait.",
-)  # fmt: skip
-@click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=Limits.seconds, metavar="SECONDS",
-    help="Maximum time from a photograph to its caption.",
+    "--queue", type=click.IntRange(1, 10_000), default=32, metavar="N",
+    help="Maximum number of photographs that are received, wait or are captioned at the same time.",
 )  # fmt: skip
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def serve(
-    run: Path, host: str, port: int, allow_host: tuple[str, ...], max_bytes: int, max_pixels: int, workers: int,
-    queue: int, timeout: float, encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+    run: Path, host: str, port: int, allow_host: tuple[str, ...], max_bytes: int, workers: int, queue: int,
+    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Caption photographs on a local web page.
 
@@ -74,12 +65,10 @@ def serve(
     from captioner.inference.load import captioner_of, open_runs
     from captioner.inference.photographs import open_encoder_of, photo_warning
     from captioner.serve import server
-    from captioner.serve.app import Site
-    from captioner.serve.security import is_loopback
-    from captioner.serve.service import Service
+    from captioner.serve.app import Limits, Site
+    from captioner.serve.guard import Guard, check_host_names, is_loopback
 
-    limits = Limits(max_bytes, max_pixels, workers, queue, timeout)
-    server.check_names(allow_host)
+    check_host_names(allow_host)
     with server.bind(host, port) as sock, stop_signals() as caught:
         loaded = open_runs([run], overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
@@ -87,10 +76,10 @@ def serve(
         output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])
-        service = Service(captioner, opened, run.resolve().name, limits)
-        site = Site(service, output.failure)
-        output.result(server.page_url(host, sock.getsockname()[1]))
-        output.flush()
-        output.note("Ctrl-C stops the server")
-        server.run(site, sock, host, allow_host, lambda: bool(caught))
+        limits = Limits(max_bytes, workers, queue)
+        with closing(Site(captioner, opened, run.resolve().name, limits, output.failure)) as site:
+            output.result(server.page_url(host, sock.getsockname()[1]))
+            output.flush()
+            output.note("Ctrl-C stops the server")
+            server.run(Guard(site.app(), (host, *allow_host), not is_loopback(host)), sock, lambda: bool(caught))
     return 128 + caught[0] if caught else 0

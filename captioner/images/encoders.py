@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from captioner.data.scenes.encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
-from captioner.images.photo import BYTES, decoded, square
+from captioner.images.photo import BYTES, decode_photo, square
 from captioner.parallel.blas import limit_worker
 from captioner.storage.files import read_bytes
 
@@ -139,7 +139,7 @@ def encode_photos(
             digest = hashlib.sha256(content).digest()
             if digest in done:
                 return Encoded(path, digest, None)
-            prepared = _decode_and_prepare(encoder, content, path)
+            prepared = encoder.prepare(decode_photo(content, str(path), encoder.side))
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         try:
@@ -159,9 +159,3 @@ def encode_photos(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _decode_and_prepare(encoder: Encoder, content: bytes, path: Path) -> Any:
-    # a function, so that the decoded photograph is deleted when it no longer counts against the budget of pixels
-    with decoded(content, str(path), encoder.side) as photo:
-        return encoder.prepare(photo)

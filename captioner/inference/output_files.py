@@ -16,7 +16,7 @@ from typing import Protocol
 from xml.sax.saxutils import escape
 
 from captioner.errors import CaptionerError, UsageError
-from captioner.images.structure import is_photo_suffix
+from captioner.images.photo_files import is_photo_suffix
 from captioner.inference.caption import Caption
 from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
 from captioner.storage.files import check_output, read_start, to_json

@@ -9,9 +9,16 @@ from pathlib import Path
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
 from captioner.images.encoders import Encoder
-from captioner.images.photo import can_read_heic, heic_remedy, list_photos
+from captioner.images.photo_files import (
+    CONVERTIBLE,
+    HEIC_SUFFIXES,
+    RAW_SUFFIXES,
+    SUFFIXES,
+    can_read_heic,
+    heic_remedy,
+    list_photos,
+)
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
-from captioner.images.structure import CONVERTIBLE, HEIC_SUFFIXES, RAW_SUFFIXES, SUFFIXES
 from captioner.inference.restore import LoadedModel, check_regions, check_width
 from captioner.preparation.find_photos import is_url
 

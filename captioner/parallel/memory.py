@@ -1,14 +1,11 @@
-"""Memory: freed memory, huge pages, and budgets that threads share."""
+"""Memory: freed memory and huge pages."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from threading import Condition, Lock
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 """Options of glibc's `mallopt`, malloc.h."""
@@ -68,27 +65,3 @@ def _glibc() -> ctypes.CDLL | None:
     """Return the C library if it is glibc: macOS and musl have no mallopt."""
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "mallopt") else None
-
-
-class Budget:
-    """A total amount that concurrent threads reserve parts of, in order of their requests."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._free = total
-        self._freed = Condition()
-        self._turn = Lock()
-
-    @contextmanager
-    def reserve(self, amount: int) -> Iterator[None]:
-        """Wait until `amount` is free, and reserve it for the `with` block; more than the total counts as the total."""
-        amount = min(amount, self.total)
-        with self._turn, self._freed:  # one thread waits at a time, so that small requests do not overtake a large one
-            self._freed.wait_for(lambda: self._free >= amount)
-            self._free -= amount
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._free += amount
-                self._freed.notify()

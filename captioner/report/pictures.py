@@ -19,7 +19,7 @@ from captioner.preparation.find_photos import find_all
 from captioner.storage.files import check_images_folder
 
 try:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     from captioner.images.photo import read_photo, square
 except ImportError as error:
@@ -27,8 +27,6 @@ except ImportError as error:
 
 Picture: TypeAlias = NDArray[np.uint8] | Path | None
 """The pixels of an image, the path of a photograph, or None if neither is known."""
-SMALL = 128
-"""The longest side of a picture that is encoded without loss, such as a generated scene."""
 FAINT = 0.14
 """The opacity of a region without weight: low, but its content can be recognized."""
 LEVELS = 20
@@ -67,19 +65,6 @@ def embed_or_none(picture: Picture, side: int, is_square: bool) -> Embedded | No
         return None if picture is None else embed(picture, side, is_square)
     except DataError:
         return None
-
-
-def image_to_data_uri(image: Image.Image, side: int, is_square: bool = False) -> str:
-    """Return a decoded photograph, or with `is_square` its centre, as a data URI with sides of at most `side` pixels.
-
-    A small one keeps its pixels.
-    """
-    kind = "png" if max(image.size) <= SMALL else "jpeg"
-    if is_square:
-        image = square(image, min(side, *image.size))
-    elif max(image.size) > side:
-        image = ImageOps.contain(image, (side, side))
-    return _encode(image, kind).uri
 
 
 def _encode(image: Image.Image, kind: str) -> Embedded:

@@ -1,1 +1,1 @@
-"""A web page and an HTTP API that caption photographs; the only code that needs Starlette and uvicorn."""
+"""A web page and an endpoint that caption photographs; the only code that needs Starlette and uvicorn."""

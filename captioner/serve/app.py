@@ -1,12 +1,13 @@
-"""The routes of the server: the page and its form, `POST /caption` and `GET /healthz`."""
+"""The application: the page, and `POST /caption`, which captions one photograph."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,179 +16,155 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL
-from captioner.images.structure import HEIC_SUFFIXES
-from captioner.inference.caption import to_record
-from captioner.inference.output_files import to_csv
-from captioner.report.pictures import word_maps
+from captioner.errors import ConfigError, DataError, printable
+from captioner.images.decode import DecodingProcess
+from captioner.images.encoders import Encoded, Encoder
+from captioner.images.photo_files import HEIC_SUFFIXES
+from captioner.inference.caption import CaptionOptions, to_record
+from captioner.inference.captioner import Captioner
+from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
-from captioner.serve.decoding_options import SHOWN, Field
-from captioner.serve.security import App, OptionError, RequestError, security_headers, stopping
-from captioner.serve.service import CaptionResult, Service, Workers
-from captioner.serve.upload import Body, Memory, receive
-from captioner.storage.files import to_json
+from captioner.serve.options import DecodingOptions, in_words_of_request
+from captioner.serve.responses import error_response, json_response, page_response
 
+NAME = "image"
+"""The option of a request that names its photograph."""
+UNNAMED, MAX_NAME = "photograph", 255
 FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
+LATER = {"Retry-After": "5"}
 SCRIPT = load_script("serve.js")
 POLICY = (
     f"default-src 'none'; script-src {SCRIPT.source}; style-src 'unsafe-inline'; img-src data: blob:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'"
+    "connect-src 'self'; form-action 'none'; base-uri 'none'"
 )
 """The page runs its own script alone, and loads nothing but what the server returns to it."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all requests together, may use."""
+
+    max_bytes: int = 20_000_000
+    """Bytes of a photograph."""
+    workers: int = 2
+    """Photographs that are captioned at the same time."""
+    queue: int = 32
+    """Photographs that are received, wait or are captioned at the same time."""
+    seconds: float = 60.0
+    """Seconds from the headers of a request to the last byte of its photograph."""
+
+
 class Site:
-    """The endpoints. `report` is called with the error, for the operator, if the model or the program fails."""
+    """A captioner with its encoder, as requests use it.
 
-    def __init__(self, service: Service, report: Callable[[Exception], object]) -> None:
-        self.service, self.limits, self.report = service, service.limits, report
-        self.workers = Workers(self.limits.workers, self.limits.queue)
-        self.memory = Memory(max(self.limits.held_bytes, self.limits.max_request))
+    `report` is called with the error, for the operator, if the model or the program fails.
+    """
 
-    def app(self) -> App:
+    def __init__(
+        self, captioner: Captioner, encoder: Encoder, name: str, limits: Limits, report: Callable[[Exception], object]
+    ) -> None:
+        self.captioner, self.encoder, self.name, self.limits, self.report = captioner, encoder, name, limits, report
+        self.options = DecodingOptions(captioner)
+        self.photographs = 0
+        """Photographs that are received, wait or are captioned."""
+        self._decoder = DecodingProcess()
+        self._workers = ThreadPoolExecutor(limits.workers, "captioner-serve", limit_worker)
+
+    def app(self) -> Starlette:
         """Return the application."""
-        routes = [
-            Route("/", self.show, methods=["GET"]),
-            Route("/", self.submit, methods=["POST"]),
-            Route("/caption", self.caption, methods=["POST"]),
-            Route("/healthz", self.health, methods=["GET"]),
-        ]
-        handlers: dict[Any, Any] = {HTTPException: _of_starlette, Exception: self._of_bug}
+        routes = [Route("/", self.page, methods=["GET"]), Route("/caption", self.caption, methods=["POST"])]
+        handlers: dict[Any, Any] = {HTTPException: _refused, Exception: self._failed}
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False  # the redirection would have an absolute URL with the scheme http
         return app
 
-    async def show(self, request: Request) -> Response:
+    def close(self) -> None:
+        """Drop the photographs that wait."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()
+
+    async def page(self, request: Request) -> Response:
         """Return the page."""
-        return self._page()
-
-    async def submit(self, request: Request) -> Response:
-        """Caption the photograph of the form, and return the page with it."""
-        options: dict[str, str] = {}
-        try:
-            return self._page(options, await self._captioned(request, True, options))
-        except RequestError as refusal:
-            return self._page(options, refusal=refusal)
-
-    async def caption(self, request: Request) -> Response:
-        """Caption a photograph, and return the JSON object of `captioner sample --json`."""
-        try:
-            result = await self._captioned(request, False, {})
-        except RequestError as refusal:
-            return answer_error(refusal)
-        record, attention = to_record(result.caption), result.caption.attention
-        if attention is not None:
-            record["attention"] = attention.record()
-        return _json(record)
-
-    async def health(self, request: Request) -> Response:
-        """Return whether the server works, and what it does."""
-        return _json({"status": "ok", "model": self.service.name, **self.workers.counts()})
-
-    async def _of_bug(self, request: Request, error: Exception) -> Response:
-        self.report(error)
-        return answer_error(RequestError(500, FAILURE))
-
-    async def _captioned(self, request: Request, with_pictures: bool, options: dict[str, str]) -> CaptionResult:
-        """Receive and caption a photograph, and put the options of the request into `options`.
-
-        Raises: RequestError.
-        """
-        with Body(self.memory) as body:
-            try:
-                upload = await receive(request, body, self.limits)
-                options.update(upload.options)
-                return await self._wait(request, partial(self.service.caption, upload, with_pictures))
-            except RequestError:
-                raise
-            except asyncio.CancelledError:  # by uvicorn, at the end of the time for graceful shutdown
-                raise stopping() from None
-            except ClientDisconnect:
-                raise RequestError(400, "the connection was closed") from None  # nobody reads this
-            except Exception as error:
-                self.report(error)
-                raise RequestError(500, FAILURE) from error
-
-    async def _wait(self, request: Request, work: Callable[[], CaptionResult]) -> CaptionResult:
-        job = asyncio.ensure_future(self.workers.run(work))
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait({job, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if job.done():
-                return job.result()
-            if gone.done():
-                raise ClientDisconnect
-            raise RequestError(504, f"no caption within {self.limits.seconds:g} s; try a smaller photograph, or later")
-        finally:
-            gone.cancel()
-            job.cancel()
-
-    def _page(
-        self,
-        options: Mapping[str, str] | None = None,
-        result: CaptionResult | None = None,
-        refusal: RequestError | None = None,
-    ) -> Response:
-        """Return the page with the options of a request, and its captioned photograph or a problem."""
-        service = self.service
-        fields = service.options.fields()
+        loaded = self.captioner.loaded
         page = render(
             "serve.html",
             title="Caption photographs",
             policy=POLICY,
             script=SCRIPT.text,
-            model=service.name,
-            words=len(service.captioner.loaded.vocab) - len(SPECIAL),
-            limits=self.limits,
-            fields=fields,
-            shown=SHOWN,
-            csv_header=to_csv([]),
-            has_attention=service.options.has_attention,
+            model=self.name,
+            words=len(loaded.vocab) - len(SPECIAL),
+            max_bytes=self.limits.max_bytes,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
-            options=options or {},
-            attention=service.options.has_attention and (options is None or "attention" in options),
-            result=None if result is None else _values(result),
-            problem="" if refusal is None else _reason(refusal, fields),
-            problem_of_options=isinstance(refusal, OptionError),
+            fields=self.options.fields(),
+            unfamiliar_below=self.options.own.unfamiliar_below,
         )
-        status, headers = (200, {}) if refusal is None else (refusal.status, refusal.headers)
-        return Response(page, status, {**headers, **security_headers(POLICY)}, "text/html")
+        return page_response(page, POLICY)
+
+    async def caption(self, request: Request) -> Response:
+        """Caption a photograph, and return the JSON object of `captioner sample --json`, with attention if asked."""
+        if self.photographs >= self.limits.queue:
+            reason = f"{self.limits.queue} photographs are received or captioned already; try again later"
+            raise HTTPException(503, reason, LATER)
+        self.photographs += 1
+        try:
+            texts = dict(request.query_params)
+            name = printable(texts.pop(NAME, "").replace("\\", "/").rpartition("/")[2], MAX_NAME) or UNNAMED
+            decode, options = self.options.read(texts)
+            content = await self._receive(request)
+            work = asyncio.get_running_loop().run_in_executor
+            return json_response(await work(self._workers, self._caption, content, name, decode, options))
+        except ConfigError as error:
+            raise HTTPException(400, in_words_of_request(error)) from None
+        except DataError as error:
+            raise HTTPException(422, str(error)) from None
+        except asyncio.CancelledError:  # by uvicorn, at the end of the time for requests that run
+            raise HTTPException(503, "the server is stopping; try again later", LATER) from None
+        finally:
+            self.photographs -= 1
+
+    async def _receive(self, request: Request) -> bytes:
+        """Receive a photograph, which is never written to disk. Raises: HTTPException."""
+        content, most, seconds = bytearray(), self.limits.max_bytes, self.limits.seconds
+        too_large = HTTPException(
+            413, f"expected a photograph of at most {most / 1e6:.3g} MB, got more; make it smaller"
+        )
+        if int(request.headers.get("content-length", "0")) > most:
+            raise too_large
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    if len(content) + len(chunk) > most:
+                        raise too_large
+                    content += chunk
+        except TimeoutError:
+            reason = f"the photograph did not arrive within {seconds:g} s; try a smaller one"
+            raise HTTPException(408, reason, {"Connection": "close"}) from None
+        except ClientDisconnect:
+            raise HTTPException(400, "the connection was closed") from None  # nobody reads this
+        if not content:
+            raise HTTPException(422, "expected a photograph as the body of the request, got nothing")
+        return bytes(content)
+
+    def _caption(self, content: bytes, name: str, decode: Decode, options: CaptionOptions) -> dict[str, Any]:
+        """Caption a photograph in a worker. Raises: DataError, ConfigError."""
+        prepared = self.encoder.prepare(self._decoder.decode(content, name, self.encoder.side))
+        photo = Encoded(Path(name), hashlib.sha256(content).digest(), *self.encoder.encode(prepared))
+        captioner = self.captioner.with_decoding(decode)
+        (caption,) = captioner.decode_photos([photo], self.encoder.identity, options)
+        record = to_record(caption._replace(image=name))
+        return record if caption.attention is None else {**record, "attention": caption.attention.record()}
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        self.report(error)
+        return json_response({"error": FAILURE}, 500)
 
 
-def _reason(refusal: RequestError, fields: Iterable[Field]) -> str:
-    """Return the reason for a refusal; options and their values are named as in the form."""
-    words = {field.name: field.label for field in fields} | SHOWN if isinstance(refusal, OptionError) else {}
-    return re.sub(r"\w+", lambda match: words.get(match[0], match[0]), refusal.reason)
-
-
-def _values(result: CaptionResult) -> dict[str, Any]:
-    """Return the values of the template for a captioned photograph."""
-    attention = result.caption.attention
-    return {
-        **result._asdict(),
-        "csv": to_csv([result.caption], header=False),
-        "is_small": result.preview.startswith("data:image/png"),
-        "attention": None if attention is None else word_maps(attention),
-        "grid": None if attention is None else attention.grid,
-        "id": f"square-{secrets.token_hex(4)}",  # a page shows several photographs
+async def _refused(request: Request, error: HTTPException) -> Response:
+    """Return the error of a request; Starlette raises those for an unknown path or method."""
+    path: Mapping[int, str] = {
+        404: "not found; expected / or /caption",
+        405: f"{request.method}: not for {request.url.path}",
     }
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def answer_error(refusal: RequestError) -> Response:
-    """Return a refusal as JSON."""
-    return _json({"error": refusal.reason}, refusal.status, refusal.headers)
-
-
-async def _of_starlette(request: Request, error: HTTPException) -> Response:
-    """Return the error for an unknown path, or a method that is not allowed."""
-    reasons = {404: "not found; expected /, /caption or /healthz", 405: f"{request.method}: not for {request.url.path}"}
-    return answer_error(RequestError(error.status_code, reasons.get(error.status_code, error.detail), error.headers))
-
-
-def _json(record: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(f"{to_json(record)}\n", status, headers, "application/json")
+    return error_response(HTTPException(error.status_code, path.get(error.status_code, error.detail), error.headers))

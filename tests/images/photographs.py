@@ -10,17 +10,12 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import decoded
+from captioner.images.photo import decode_photo
 
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (128, 128, 128)
 CORNERS = (RED, GREEN, BLUE, GREY)
 """Upper left, upper right, lower left, lower right."""
 NEW = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}, "AVIF": {"quality": 95}}
-
-
-def decode(content: bytes, name: str, min_side: int) -> Image.Image:
-    with decoded(content, name, min_side) as photo:
-        return photo
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -51,7 +46,7 @@ def alike(got: Any, expected: Any) -> bool:
 
 def error_of(content: bytes) -> str:
     with pytest.raises(DataError) as caught:
-        decode(content, "a.jpg", 8)
+        decode_photo(content, "a.jpg", 8)
     message = str(caught.value)
     assert message.isprintable()
     assert message.startswith("a.jpg: ")

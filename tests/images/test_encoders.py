@@ -10,7 +10,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ from PIL import Image, ImageOps
 
 from captioner.data.scenes.encoding import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
-from captioner.images import ENCODERS, MAX_PARTS, open_encoder, photo
+from captioner.images import ENCODERS, MAX_PARTS, open_encoder
 from captioner.images import encoders as encoder_module
 from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
 from captioner.images.photo import square
 from captioner.images.recipe import SHORT_NAMES
-from captioner.parallel.memory import Budget
 
 
 def test_the_number_of_encoders_is_bounded() -> None:
@@ -138,8 +136,8 @@ def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> 
 
 
 def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, original = [], encoder_module.decoded
-    monkeypatch.setattr(encoder_module, "decoded", lambda *args: calls.append(args[2]) or original(*args))
+    calls, original = [], encoder_module.decode_photo
+    monkeypatch.setattr(encoder_module, "decode_photo", lambda *args: calls.append(args[2]) or original(*args))
     PHOTOS[0].save(tmp_path / "a.png")
     recipe = open_encoder("scenes+scenes:mirror+efficientnet-lite0:size=32")
     (only,) = encode_photos(recipe, [tmp_path / "a.png"])
@@ -286,48 +284,6 @@ def test_read_ahead_is_bounded(tmp_path: Path) -> None:
     next(photos)
     assert len(requested) == AHEAD * 2 + 1
     photos.close()
-
-
-class Largest:
-    """The largest number of photographs that are decoded and prepared at one time."""
-
-    def __init__(self) -> None:
-        self.number, self.now, self.lock = 0, 0, threading.Lock()
-
-    def __call__(self, photo: Any) -> None:
-        with self.lock:
-            self.now += 1
-            self.number = max(self.number, self.now)
-        time.sleep(0.01)
-        with self.lock:
-            self.now -= 1
-
-
-@pytest.mark.parametrize(("pixels", "expected"), [(6, 1), (17, 2), (1000, 4)])
-def test_threads_share_a_budget_of_pixels(
-    pixels: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The photographs have 6 pixels, one of them has 24."""
-    paths, encoder, largest = write(tmp_path, 12), Colours(), Largest()
-    Image.new("RGB", (6, 4)).save(paths[5])
-    encoder.gate = largest
-    monkeypatch.setattr(photo, "_budget", Budget(pixels))
-    assert all(isinstance(photo, Encoded) for photo in encode_photos(encoder, paths, 4))
-    assert largest.number <= expected
-    assert largest.number == expected or expected > 2  # more depend on the scheduling of threads
-
-
-@pytest.mark.parametrize("options", [{"progressive": True}, {}])
-def test_a_progressive_jpeg_counts_at_full_size(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reserved: list[int] = []
-    budget = Budget(1 << 30)
-    monkeypatch.setattr(photo, "_budget", budget)
-    monkeypatch.setattr(budget, "reserve", lambda pixels: reserved.append(pixels) or nullcontext())
-    Image.new("RGB", (800, 400)).save(tmp_path / "a.jpg", **options)
-    list(encode_photos(Colours(), [tmp_path / "a.jpg"]))
-    assert reserved == [800 * 400 if options else 100 * 50]
 
 
 def test_an_error_does_not_keep_the_content_of_the_photograph(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Files that are no photographs, too large, damaged or unreadable; folders are listed; threads share Pillow's state."""
 
 import os
-import pickle
 import subprocess
 import threading
 import tracemalloc
@@ -13,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from photographs import CORNERS, bomb, corners, decode, encoded, error_of, quarters
+from photographs import CORNERS, bomb, corners, encoded, error_of, quarters
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, LINK, PIXELS, PixelLimitError, decoded, list_photos, read_photo
+from captioner.images.photo import FORMATS, PIXELS, decode_photo, read_photo
+from captioner.images.photo_files import LINK, list_photos
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -123,7 +123,7 @@ SEEDS = {
 @pytest.mark.parametrize("kind", SEEDS)
 def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
     content, rng = SEEDS[kind], np.random.default_rng(zlib.crc32(kind.encode()))
-    assert decode(content, "a", 8).mode == "RGB"
+    assert decode_photo(content, "a", 8).mode == "RGB"
     outcomes = {"read": 0, "rejected": 0}
     for turn in range(120):
         damaged = bytearray(content)
@@ -133,30 +133,13 @@ def test_a_damaged_file_gives_an_image_or_a_one_line_error(kind: str) -> None:
         if turn % 4 == 0:
             del damaged[rng.integers(len(content)) :]
         try:
-            photo = decode(bytes(damaged), "a", 8)
+            photo = decode_photo(bytes(damaged), "a", 8)
             assert photo.mode == "RGB"
             outcomes["read"] += 1
         except DataError as problem:
             outcomes["rejected"] += str(problem).isprintable()
     assert sum(outcomes.values()) == 120
     assert outcomes["rejected"] > 0
-
-
-def test_a_lower_limit_of_pixels() -> None:
-    content = encoded(corners(48, 32))
-    with decoded(content, "a.png", 8, 48 * 32) as photo:
-        assert photo.size == (48, 32)
-    with pytest.raises(PixelLimitError) as caught, decoded(content, "a.png", 8, 48 * 32 - 1):
-        pass
-    assert str(caught.value) == "a.png: expected at most 1,535 pixels; make the photograph smaller"
-    again = pickle.loads(pickle.dumps(caught.value))  # ranks over MPI send it to rank 0
-    assert (type(again), str(again)) == (PixelLimitError, str(caught.value))
-
-
-@pytest.mark.parametrize("side", [9460, 60000])
-def test_pillow_s_own_limit_names_the_lower_one(side: int) -> None:
-    with pytest.raises(PixelLimitError, match="at most 1,000 pixels"), decoded(bomb("PNG", side), "a", 8, 1000):
-        pass
 
 
 def test_a_slow_photograph_does_not_delay_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +152,7 @@ def test_a_slow_photograph_does_not_delay_others(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Image, "open", open_together)
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda _: decode(content, "a", 8).mode, range(4))) == ["RGB"] * 4
+        assert list(pool.map(lambda _: decode_photo(content, "a", 8).mode, range(4))) == ["RGB"] * 4
     assert list(warnings.filters) == before
 
 

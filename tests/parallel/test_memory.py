@@ -1,18 +1,15 @@
-"""Freed memory and huge pages; reservations never exceed a budget, and are granted in order."""
+"""Freed memory and huge pages."""
 
 import ctypes
 import os
 import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from captioner.parallel import memory
-from captioner.parallel.memory import Budget, keep_freed_memory, use_huge_pages
+from captioner.parallel.memory import keep_freed_memory, use_huge_pages
 
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 ALLOCATE = """
@@ -96,60 +93,3 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     keep_freed_memory()
     use_huge_pages.__wrapped__()
-
-
-def test_reservations_of_many_threads_never_exceed_the_total() -> None:
-    budget, lock, reserved, peak = Budget(10), threading.Lock(), 0, 0
-
-    def work(amount: int) -> None:
-        nonlocal reserved, peak
-        with budget.reserve(amount):
-            with lock:
-                reserved += amount
-                peak = max(peak, reserved)
-            time.sleep(0.001)
-            with lock:
-                reserved -= amount
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, [1, 4, 7, 10, 2, 3] * 10))
-    assert reserved == 0
-    assert 7 < peak <= 10
-
-
-def test_more_than_the_total_is_granted_alone() -> None:
-    budget = Budget(10)
-    with budget.reserve(11):
-        waiting = threading.Thread(target=lambda: budget.reserve(1).__enter__(), daemon=True)
-        waiting.start()
-        waiting.join(0.05)
-        assert waiting.is_alive()
-    waiting.join(10)
-    assert not waiting.is_alive()
-
-
-def test_a_small_request_does_not_overtake_a_large_one() -> None:
-    budget, order = Budget(10), []
-
-    def work(amount: int) -> None:
-        with budget.reserve(amount):
-            order.append(amount)
-
-    with budget.reserve(6):
-        threads = [threading.Thread(target=work, args=(amount,)) for amount in (8, 1)]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.05)
-        assert order == []
-    for thread in threads:
-        thread.join(10)
-    assert order == [8, 1]
-
-
-def test_an_exception_releases_the_reservation() -> None:
-    budget = Budget(10)
-    for _ in range(3):
-        with pytest.raises(ZeroDivisionError), budget.reserve(10):
-            raise ZeroDivisionError
-    with budget.reserve(10):
-        pass

@@ -18,7 +18,7 @@ def photograph(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def server(photo_run: Path) -> Iterator[Served]:
     """A server of a model without attention."""
-    with served(photo_run, "--max-bytes", 9_000_000, "--max-pixels", 5_000_000) as running:
+    with served(photo_run, "--max-bytes", 9_000_000) as running:
         yield running
 
 

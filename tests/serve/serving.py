@@ -5,26 +5,19 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from PIL import Image
 
-from captioner.images.structure import MAX_SCANS
-
-BOUNDARY = "a-boundary"
-WAYS = ("body", "form")
-"""How a photograph is sent."""
+HEAD = b"POST /caption HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class Answer(NamedTuple):
@@ -37,6 +30,7 @@ class Answer(NamedTuple):
     @property
     def json(self) -> Any:
         assert self.headers["content-type"] == "application/json"
+        assert self.body.count(b"\n") == 1
         return json.loads(self.body)
 
     @property
@@ -68,27 +62,11 @@ class Served(NamedTuple):
         finally:
             connection.close()
 
-    def caption(self, photo: bytes, name: str = "", way: str = "body", **options: object) -> Answer:
-        """Send a photograph as the body, with options in the query, or in a form."""
-        if way == "form":
-            return self.send_form("/caption", photo, name, **options)
+    def caption(self, photo: bytes, name: str = "", **options: object) -> Answer:
         return self.request("POST", f"/caption?{urlencode({**options, 'image': name})}", photo)
-
-    def send_form(self, path: str, photo: bytes | None, name: str = "photo.png", **options: object) -> Answer:
-        """Send the form of the page."""
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        return self.request("POST", path, form(photo, name, **options), headers)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait until the answer of /healthz is as expected."""
-        deadline = time.monotonic() + 60
-        while not holds(health := self.request("GET", "/healthz").json):
-            assert time.monotonic() < deadline, health
-            time.sleep(0.01)
-        return health
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit code, and what was printed to stderr."""
@@ -96,27 +74,6 @@ class Served(NamedTuple):
         out, err = self.process.communicate(timeout=60)
         assert not out
         return self.process.returncode, err
-
-
-def received(client: socket.socket) -> bytes:
-    """Everything until the server closes the connection."""
-    parts = []
-    with suppress(ConnectionResetError):
-        while part := client.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
-
-
-def form(photo: bytes | None, name: str = "photo.png", **options: object) -> bytes:
-    """Encode a form as a browser does."""
-    parts = [(f'name="{key}"', str(value).encode()) for key, value in options.items()]
-    if photo is not None:
-        parts.append((f'name="photo"; filename="{name}"', photo))
-    texts = [
-        f"--{BOUNDARY}\r\nContent-Disposition: form-data; {names}\r\n\r\n".encode() + content + b"\r\n"
-        for names, content in parts
-    ]
-    return b"".join((*texts, f"--{BOUNDARY}--\r\n".encode()))
 
 
 @contextmanager
@@ -140,13 +97,6 @@ def served(run: Path, *options: object, code: str = "", **settings: Any) -> Iter
                 raise
 
 
-def picture(side: int = 48) -> Image.Image:
-    """A square of two colours."""
-    image = Image.new("RGB", (side, side), (200, 30, 30))
-    image.paste((30, 30, 200), (0, 0, side // 2, side))
-    return image
-
-
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """Encode a photograph."""
     buffer = io.BytesIO()
@@ -154,19 +104,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-@cache
-def with_scans(content: bytes, count: int) -> bytes:
-    """Repeat the last scan of a progressive JPEG."""
-    scan = b"\xff\xda"
-    last = content.rindex(scan)
-    return content[:-2] + content[last:-2] * (count - content.count(scan)) + content[-2:]
-
-
-def slow_photograph() -> bytes:
-    """A small photograph that takes seconds to decode: a JPEG with as many scans as are accepted."""
-    return with_scans(encoded(picture(7000), "JPEG", progressive=True, quality=50), MAX_SCANS)
-
-
-def large_photograph(side: int = 1400) -> bytes:
-    """A photograph of noise, whose file is as large as its pixels."""
-    return encoded(Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)), compress_level=0)
+def picture(side: int = 48) -> Image.Image:
+    """A square of two colours."""
+    image = Image.new("RGB", (side, side), (200, 30, 30))
+    image.paste((30, 30, 200), (0, 0, side // 2, side))
+    return image

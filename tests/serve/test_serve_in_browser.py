@@ -1,18 +1,18 @@
-"""The page in a real browser: photographs are dropped, pasted and chosen, also by keyboard and without scripts."""
+"""The page in a real browser: photographs are dropped, pasted and chosen, and their answers are drawn."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import Browser
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import Served
-
-from captioner.evaluation.caption_files import read_caption_file
+from serving import Served, served
 
 HAND_OVER = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
@@ -45,6 +45,10 @@ def element(browser: Browser, name: str) -> Any:
     return browser.driver.find_element(By.ID, name)
 
 
+def texts(browser: Browser, selector: str) -> list[str]:
+    return [found.text for found in browser.driver.find_elements(By.CSS_SELECTOR, selector)]
+
+
 @pytest.fixture
 def expected(server: Served, photograph: Path) -> str:
     caption: str = server.caption(photograph.read_bytes()).json["caption"]
@@ -58,12 +62,11 @@ def test_a_photograph_is_dropped_or_pasted(
     browser.open(server.url)
     hand_over(browser, photograph, how, "one.png", "two.png")
     assert captions(browser, 2) == [expected] * 2
-    names = [line.text for line in browser.driver.find_elements(By.CSS_SELECTOR, "article h2 + p")]
-    assert names == ["one.png", "two.png"], "in the order in which they were chosen"
+    assert texts(browser, "article h2 + p") == ["one.png", "two.png"], "in the order in which they were chosen"
     assert browser.driver.find_element(By.CSS_SELECTOR, "[role=status]").get_property("textContent") == (
         f"2 of 2: two.png: {expected}"
     )
-    assert set(browser.requests()) == {server.url}
+    assert {url.partition("?")[0] for url in browser.requests()} == {server.url, f"{server.url}caption"}
     assert browser.console() == []
 
 
@@ -77,33 +80,7 @@ def test_a_photograph_is_chosen_and_captioned_again_with_other_options(
     element(browser, "max_length").send_keys("2", Keys.ENTER)
     again = server.caption(photograph.read_bytes(), max_length=2).json["caption"]
     assert again != expected
-    WebDriverWait(browser.driver, 60).until(lambda _: captions(browser) == [again])
-    assert browser.console() == []
-
-
-def test_all_captions_are_downloaded_and_one_is_copied(
-    server: Served, photograph: Path, expected: str, browser: Browser, tmp_path: Path
-) -> None:
-    grant = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": server.url.rstrip("/")}
-    browser.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
-    behavior = {"behavior": "allow", "downloadPath": str(tmp_path)}
-    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
-    browser.open(server.url)
-    link = browser.driver.find_element(By.CSS_SELECTOR, "[data-download]")
-    assert not link.is_displayed()
-    hand_over(browser, photograph, "drop", "one.png", "=1+1.png")
-    captions(browser, 2)
-    link.click()
-    file = tmp_path / "captions.csv"
-    WebDriverWait(browser.driver, 60).until(lambda _: file.exists())
-    assert read_caption_file(file) == {"one.png": expected, "=1+1.png": expected}
-    assert file.read_bytes().startswith(
-        b'\xef\xbb\xbf"image","caption","log_prob","familiarity","keywords"\r\n"one.png",'
-    )
-    button = browser.driver.find_element(By.CSS_SELECTOR, "[data-copy]")
-    button.click()
-    WebDriverWait(browser.driver, 60).until(lambda _: button.text == "Copied")
-    assert browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == expected
+    WebDriverWait(browser.driver, 60).until(lambda _: captions(browser) == [again, expected])
     assert browser.console() == []
 
 
@@ -111,22 +88,27 @@ def test_a_wrong_option_has_one_message_and_the_captions_stay(
     server: Served, photograph: Path, expected: str, browser: Browser
 ) -> None:
     browser.open(server.url)
-    hand_over(browser, photograph, "drop", "one.png", "two.png", "three.png")
-    assert captions(browser, 3) == [expected] * 3
+    hand_over(browser, photograph, "drop", "one.png", "two.png")
+    assert captions(browser, 2) == [expected] * 2
     browser.driver.find_element(By.TAG_NAME, "summary").click()
-    element(browser, "n_best").send_keys("x", Keys.ENTER)
-    problems = ".problem"
-    WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, problems))
-    (shown,) = browser.driver.find_elements(By.CSS_SELECTOR, problems)
-    assert shown.text == "captions per photograph: expected an integer >= 1 and <= 100, got x"
-    assert captions(browser, 3) == [expected] * 3
-    element(browser, "n_best").send_keys(Keys.BACKSPACE, Keys.ENTER)  # after the queue of the refused photographs
-    status = browser.driver.find_element(By.CSS_SELECTOR, "[role=status]")
-    WebDriverWait(browser.driver, 60).until(lambda _: status.text.startswith("3 of 3: three.png: "))
-    assert captions(browser, 3) == [expected] * 3
-    assert browser.driver.find_elements(By.CSS_SELECTOR, problems) == []
-    (refused,) = browser.console()  # by one request, not three
-    assert "422" in refused
+    element(browser, "suppress_words").send_keys("abracadabra", Keys.ENTER)
+    WebDriverWait(browser.driver, 60).until(lambda _: texts(browser, ".problem"))
+    (problem,) = texts(browser, ".problem")
+    assert problem.startswith("suppress_words: expected words of the vocabulary, got abracadabra")
+    assert captions(browser, 2) == [expected] * 2
+    (refused,) = browser.console()  # one request, not two
+    assert "400" in refused
+
+
+def test_a_value_outside_the_bounds_is_not_sent_and_its_field_is_shown(
+    server: Served, photograph: Path, browser: Browser
+) -> None:
+    browser.open(server.url)
+    browser.driver.execute_script("document.getElementById('beam_width').value = 101")
+    hand_over(browser, photograph, "drop", "one.png")
+    assert element(browser, "beam_width").is_displayed()
+    assert not texts(browser, "article")
+    assert set(browser.requests()) == {server.url}
 
 
 def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expected: str, browser: Browser) -> None:
@@ -151,20 +133,6 @@ def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expec
     )
 
 
-def test_the_form_works_without_scripts(server: Served, photograph: Path, expected: str, browser: Browser) -> None:
-    browser.view(scripts=False)
-    browser.open(server.url)
-    element(browser, "photo").send_keys(str(photograph))
-    browser.driver.find_element(By.TAG_NAME, "button").click()
-    assert captions(browser) == [expected]
-    assert set(browser.requests()) == {server.url}
-    browser.open(server.url)
-    element(browser, "photo").send_keys(str(Path(__file__)))
-    browser.driver.find_element(By.TAG_NAME, "button").click()
-    shown = WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".problem"))
-    assert shown[0].text.startswith("test_serve_in_browser.py: expected a photograph")
-
-
 def test_a_problem_is_shown_in_place_of_the_caption(server: Served, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(bytes(9_000_001))
     browser.open(server.url)
@@ -178,6 +146,28 @@ def test_a_problem_is_shown_in_place_of_the_caption(server: Served, browser: Bro
         )
 
 
+def test_labels_and_an_image_outside_the_training_domain(
+    familiar_run: Path, photograph: Path, browser: Browser
+) -> None:
+    with served(familiar_run) as server:
+        names = [label["name"] for label in server.caption(photograph.read_bytes(), keywords=5).json["keywords"]]
+        browser.open(server.url)
+        hand_over(browser, photograph, "drop", "new.png")
+        captions(browser)
+        assert texts(browser, "article strong") == ["outside the training domain"]
+        assert texts(browser, "article h2 ~ p.faint") == ["new.png · familiarity 0 of 100"]
+        (labels,) = texts(browser, "article h3 + p")
+        assert re.sub(r" \d+%", "", labels) == ", ".join(names)
+
+
+def test_without_scripts_the_page_says_so(server: Served, browser: Browser) -> None:
+    browser.view(scripts=False)
+    browser.open(server.url)
+    assert texts(browser, "noscript") == [
+        "This page needs JavaScript; without it, send a photograph to /caption, for example with curl."
+    ]
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [380, 1200])
 def test_attention_fits_on_every_screen(
@@ -187,14 +177,23 @@ def test_attention_fits_on_every_screen(
     browser.open(attention_server.url)
     element(browser, "photo").send_keys(str(photograph))
     captions(browser)
+    attention = attention_server.caption(photograph.read_bytes(), attention="true").json["attention"]
+    assert texts(browser, ".panels .word") == attention["words"]
+    rows, columns = attention["grid"]
+    cells = browser.driver.find_elements(By.CSS_SELECTOR, ".panels li:first-child i")
+    assert len(cells) == rows * columns
+    strongest = int(np.ravel(attention["weights"][0]).argmax())
+    assert [cell.get_attribute("class") for cell in cells].index("strongest") == strongest
     assert not browser.overflows()
     assert browser.console() == []
-    paper, ink = (
-        browser.driver.find_element(By.TAG_NAME, "body").value_of_css_property(name)
-        for name in ("background-color", "color")
-    )
-    brightness = [sum(map(int, colour.strip("rgba()").split(",")[:3])) for colour in (paper, ink)]
-    assert (brightness[0] < brightness[1]) is dark
+    body = browser.driver.find_element(By.TAG_NAME, "body")
+    colours = (body.value_of_css_property(name) for name in ("background-color", "color"))
+    paper, ink = (sum(map(int, colour.strip("rgba()").split(",")[:3])) for colour in colours)
+    assert (paper < ink) is dark
+    browser.driver.find_element(By.CSS_SELECTOR, "[name=attention]").click()
+    browser.driver.find_element(By.TAG_NAME, "button").click()
+    captions(browser, 2)
+    assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".panels")) == 1, "the second caption has no maps"
 
 
 def test_scripts_in_names_and_captions_do_not_run(server: Served, photograph: Path, browser: Browser) -> None:

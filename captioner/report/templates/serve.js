@@ -1,112 +1,133 @@
-// Without this script, the form works: it is sent, and the server returns the page. The script sends the same form for each
-// photograph that is chosen, dropped or pasted, and moves the result from the response into this page.
+// Each photograph that is chosen, dropped or pasted is sent alone, as the body of a request, and its JSON answer is drawn.
 "use strict";
 const form = document.querySelector("form");
 const input = document.getElementById("photo");
 const zone = document.querySelector(".zone");
 const results = document.getElementById("results");
 const live = document.querySelector("[role=status]");
+const NO_WORDS = "(no words)";
+const FAINT = 0.14;  // the opacity of a region without weight: low, but its content can be recognized
 let queue = Promise.resolve();
-input.multiple = true;
-document.querySelectorAll("[data-script]").forEach((element) => { element.hidden = false; });
+let total = 0;
+let done = 0;
 
-function problem(text) {
-  const article = document.createElement("article");
-  const line = document.createElement("p");
-  line.className = "problem";
-  line.setAttribute("role", "alert");
-  line.textContent = text;
-  article.append(line);
-  return article;
+// Texts of the answer and names of files become text nodes, never markup.
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function picture(url, properties) {
+  const image = element("img", { src: url, ...properties });
+  image.addEventListener("error", () => image.remove());  // a format that the browser cannot show
+  return image;
 }
 
 async function send(file) {
-  if (file.size > Number(form.dataset.maxBytes)) {
-    return problem(`${file.name}: ${form.dataset.tooLarge}`);
+  const most = Number(form.dataset.maxBytes);
+  if (file.size > most) {
+    return { error: `expected a photograph of at most ${most / 1e6} MB; make it smaller` };
   }
-  const data = new FormData(form);
-  data.set("photo", file, file.name);
+  const query = new URLSearchParams(new FormData(form));
+  query.set("image", file.name);
   try {
-    const response = await fetch(form.action, { method: "POST", body: data });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    return page.querySelector("#results article") || problem(`${file.name}: the server returned ${response.status}`);
+    const response = await fetch(`/caption?${query}`, { method: "POST", body: file });
+    const answer = await response.json().catch(() => ({ error: `the server returned ${response.status}` }));
+    return { ...answer, isOfOptions: response.status === 400 };
   } catch {
-    return problem(`${file.name}: the server does not respond; is it running?`);
+    return { error: "the server does not respond; is it running?" };
   }
 }
 
-const articles = new Map();  // by photograph, so that captioning it again replaces its caption
-const download = document.querySelector("[data-download]");
-let total = 0;
-let done = 0;
-const keyOf = (file) => `${file.name}/${file.size}/${file.lastModified}`;
-
-function offerDownload() {
-  const rows = [...results.querySelectorAll("article[data-csv]")].map((article) => JSON.parse(article.dataset.csv));
-  URL.revokeObjectURL(download.href);
-  download.href = URL.createObjectURL(new Blob(["\ufeff", JSON.parse(form.dataset.csv), ...rows], { type: "text/csv" }));
-  download.hidden = !rows.length;
-}
-
-function offerCopy(article) {
-  const button = article.querySelector("[data-copy]");
-  if (button && navigator.clipboard) {  // browsers have it on localhost and over HTTPS only
-    button.hidden = false;
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(article.querySelector("h2").textContent);
-      button.textContent = "Copied";
+function attentionMaps(attention, url) {
+  const [rows, columns] = attention.grid;
+  const maps = attention.words.map((word, step) => {
+    const weights = attention.weights[step].flat();
+    const sentinel = attention.sentinel[step];
+    const strongest = Math.max(...weights);
+    const outlined = weights.indexOf(strongest);
+    const cells = weights.map((weight, number) => {
+      const shown = FAINT + (1 - FAINT) * (1 - sentinel) * weight / Math.max(strongest, 1e-12);
+      const cell = element("i", { className: number === outlined ? "strongest" : "" });
+      cell.style.background = `color-mix(in srgb, var(--paper) ${100 * (1 - shown)}%, transparent)`;
+      return cell;
     });
-  }
+    const grid = element("div", {}, ...cells);
+    grid.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${columns}, 1fr)`;
+    const map = element("div", { className: "map" }, picture(url, { alt: "" }), grid);
+    map.setAttribute("role", "img");
+    map.setAttribute("aria-label", `Attention of ${word}`);
+    const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel.toFixed(2)}`;
+    return element("li", {}, map, element("span", { className: "word" }, word), element("span", { className: "faint" }, label));
+  });
+  return [
+    element("h3", {}, "Attention"),
+    element("p", { className: "faint" }, "The regions to which the model attends when it predicts the word; the others are " +
+      "covered, and the strongest one is outlined. The sentinel is the alternative to all regions."),
+    element("ol", { className: "panels" }, ...maps),
+  ];
 }
 
-async function caption(file, end, batch) {
+function candidateTable(candidates) {
+  const rows = candidates.map(({ caption, log_prob }) =>
+    element("tr", {}, element("td", {}, caption || NO_WORDS), element("td", { className: "number" }, log_prob.toFixed(2))));
+  const head = element("tr", {}, element("th", {}, "caption"), element("th", { className: "number" }, "log-prob."));
+  return [element("h3", {}, "Candidates"), element("table", {}, head, ...rows)];
+}
+
+function draw(answer, url) {
+  if (answer.error) {
+    const problem = element("p", { className: "problem" }, answer.error);
+    problem.setAttribute("role", "alert");
+    return [problem];
+  }
+  const { image, caption, familiarity, keywords, candidates, attention } = answer;
+  const isKnown = familiarity !== null;
+  const isUnfamiliar = isKnown && familiarity < Number(form.dataset.unfamiliarBelow);
+  const labels = (keywords ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
+  const text = element("div", {},
+    element("h2", {}, caption || NO_WORDS),
+    ...(isUnfamiliar ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
+    element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
+    ...(labels.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, labels.join(", "))] : []),
+    ...(candidates ? candidateTable(candidates) : []));
+  const photo = picture(url, { className: "photo", alt: caption || NO_WORDS });
+  return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, url) : [])];
+}
+
+async function captionOne(file, article, batch) {
   done += 1;
-  if (batch.refused) {
+  if (batch.isRefused) {
+    article.remove();
     return;
   }
-  results.querySelectorAll("[data-of-options]").forEach((article) => article.remove());
-  const pending = document.querySelector("template").content.cloneNode(true).firstElementChild;
-  const image = pending.querySelector("img");
-  const picture = URL.createObjectURL(file);
-  image.addEventListener("error", () => image.remove());  // a format that the browser cannot show
-  image.src = picture;
-  pending.querySelector(".name").textContent = `${file.name} …`;
-  const earlier = articles.get(keyOf(file));
-  if (earlier && earlier.isConnected) {
-    earlier.replaceWith(pending);
-  } else {
-    results.insertBefore(pending, end);
-  }
-  results.setAttribute("aria-busy", "true");
-  live.textContent = `Captioning ${done} of ${total}: ${file.name} …`;
-  const article = document.adoptNode(await send(file));
-  URL.revokeObjectURL(picture);
-  batch.refused = "ofOptions" in article.dataset;  // the same for every photograph: one message
-  if (batch.refused && earlier) {
-    pending.replaceWith(earlier);
-    results.prepend(article);
-  } else {
-    pending.replaceWith(article);
-    articles.set(keyOf(file), article);
-  }
-  results.removeAttribute("aria-busy");
-  offerCopy(article);
-  offerDownload();
-  const heading = article.querySelector("h2");
   const progress = total > 1 ? `${done} of ${total}: ` : "";
-  live.textContent = batch.refused ? "" : heading ? `${progress}${file.name}: ${heading.textContent}` : progress;
+  live.textContent = `Captioning ${progress}${file.name} …`;
+  results.setAttribute("aria-busy", "true");
+  const answer = await send(file);
+  batch.isRefused = Boolean(answer.isOfOptions);  // the same for every photograph: one message
+  if (answer.error && !batch.isRefused && !answer.error.startsWith(file.name)) {
+    answer.error = `${file.name}: ${answer.error}`;
+  }
+  article.replaceChildren(...draw(answer, URL.createObjectURL(file)));
+  results.removeAttribute("aria-busy");
+  live.textContent = answer.error ? "" : `${progress}${file.name}: ${answer.caption || NO_WORDS}`;
 }
 
 function captionAll() {
-  const end = document.createComment("");  // photographs that are chosen together keep their order, newer ones are above
-  results.prepend(end);
-  const batch = { refused: false };
+  if (!form.reportValidity()) {
+    return;
+  }
   if (done === total) {
     done = total = 0;
   }
   total += input.files.length;
-  for (const file of input.files) {
-    queue = queue.then(() => caption(file, end, batch));
+  const batch = { isRefused: false };
+  const waiting = [...input.files].map((file) => [file, element("article", {}, element("p", { className: "faint" }, `${file.name} …`))]);
+  results.prepend(...waiting.map(([, article]) => article));
+  for (const [file, article] of waiting) {
+    queue = queue.then(() => captionOne(file, article, batch));
   }
 }
 
@@ -117,6 +138,7 @@ function take(files) {
   }
 }
 
+form.addEventListener("invalid", () => { document.querySelector("details").open = true; }, true);  // to show the field
 form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(); });
 input.addEventListener("change", captionAll);
 document.addEventListener("paste", (event) => take(event.clipboardData.files));

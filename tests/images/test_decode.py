@@ -1,0 +1,79 @@
+"""A child process decodes photographs as this process does; one that exceeds its limits is replaced."""
+
+import functools
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from photographs import corners, encoded, error_of
+from PIL import Image
+
+from captioner.errors import DataError
+from captioner.images.decode import DecodingProcess
+from captioner.images.photo import decode_photo
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+
+
+@functools.cache
+def endless_photo() -> bytes:
+    """A JPEG of 2 MB that takes minutes to decode: its last scan is repeated."""
+    content = encoded(Image.new("RGB", (4000, 4000), (200, 30, 30)), "JPEG", progressive=True, quality=50)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * (2_000_000 // (len(content) - last)) + content[-2:]
+
+
+@pytest.fixture
+def process() -> Iterator[DecodingProcess]:
+    process = DecodingProcess()
+    yield process
+    process.close()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pixels_are_those_of_this_process(kind: str, process: DecodingProcess) -> None:
+    for image in (NOISE, corners()):
+        content = encoded(image, kind)
+        photo, expected = process.decode(content, "a", 8), decode_photo(content, "a", 8)
+        assert (photo.mode, photo.size, photo.tobytes()) == (expected.mode, expected.size, expected.tobytes())
+
+
+@pytest.mark.parametrize("content", [b"GIF", b"", bytes(99)], ids=["text", "empty", "zeros"])
+def test_errors_are_those_of_this_process(content: bytes, process: DecodingProcess) -> None:
+    with pytest.raises(DataError) as caught:
+        process.decode(content, "a.jpg", 8)
+    assert str(caught.value) == f"a.jpg: {error_of(content)}"
+
+
+def test_a_photograph_that_takes_too_long_is_an_error_and_the_next_one_is_decoded() -> None:
+    process = DecodingProcess(seconds=2)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"^a\.jpg: cannot be decoded within 2 s and 2 GiB of memory"):
+            process.decode(endless_photo(), "a.jpg", 8)
+        assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
+    process.close()
+
+
+def test_a_photograph_that_needs_too_much_memory_is_an_error() -> None:
+    process = DecodingProcess(memory=1 << 29)
+    with pytest.raises(DataError, match=r"^a\.png: not enough memory to read this photograph$"):
+        process.decode(encoded(Image.new("RGBA", (6000, 6000)), compress_level=1), "a.png", 8)
+    assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
+    process.close()
+
+
+def test_a_child_that_was_killed_is_replaced(process: DecodingProcess) -> None:
+    first = process._child
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
+    assert process._child.pid != first.pid
+
+
+def test_the_child_ends_with_its_pipe(process: DecodingProcess) -> None:
+    """As it does when the parent is killed."""
+    assert process._child.stdin is not None
+    process._child.stdin.close()
+    assert process._child.wait(60) == 0
