@@ -77,7 +77,7 @@ def _for_option(error: click.NoSuchOption, command: click.Command, name: str, wo
 
 
 def _is_flag(word: str, flag: str) -> bool:
-    """Return whether a word is an option, alone or with its value: --epochs, --epochs=1, or -ob, which click reads as -o."""
+    """Return whether a word is an option, alone or with its value: --epochs, --epochs=1, or -ob (-o for click)."""
     return word == flag or word.startswith(f"{flag}=") or (len(flag) == 2 and word.startswith(flag))
 
 
