@@ -19,7 +19,7 @@ import numpy as np
 from captioner.errors import CaptionerError
 
 PATIENCE = 60.0
-"""Maximum seconds of a trial in a worker process, with the start of the process."""
+"""Maximum seconds of a trial in a worker process."""
 WORKERS = min(2, os.cpu_count() or 1)
 ESCAPED = ("silent", "traceback", "hung", "messy", "wrong")
 """Outcomes that count as failures: changed content accepted (silent), an exception other than the expected error
@@ -79,6 +79,7 @@ def run(trial: Callable[[int], Outcome], count: int, patience: float = PATIENCE)
     tally, context = Tally(), multiprocessing.get_context("spawn")
     while (first := tally.counts.total()) < count:
         with context.Pool(min(WORKERS, count)) as pool:
+            pool.map(_load, [trial] * WORKERS)  # so that the time of a trial has no imports
             results = pool.imap(partial(_attempt, trial), range(first, count))
             for number in range(first, count):
                 try:
@@ -87,6 +88,10 @@ def run(trial: Callable[[int], Outcome], count: int, patience: float = PATIENCE)
                     tally.add(number, Outcome("hung", "no result"))
                     break
     return tally
+
+
+def _load(trial: object) -> None:
+    """Import the modules of a trial, which happens before this is called."""
 
 
 def _attempt(trial: Callable[[int], Outcome], number: int) -> Outcome:

@@ -31,7 +31,7 @@ class Bad:
 
 
 def test_crashes_and_hangs_are_counted_and_other_trials_run() -> None:
-    tally = watch.run(Bad(), 7, patience=10.0)
+    tally = watch.run(Bad(), 7, patience=20.0)
     assert tally.counts == {"hung": 2, "traceback": 1, "refused": 4}
     assert tally.escaped == 3
     assert [note.partition(":")[0] for note in tally.notes] == ["trial 1", "trial 3", "trial 4"]
