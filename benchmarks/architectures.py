@@ -21,6 +21,7 @@ from benchmarks import machine, results
 from benchmarks.flickr8k import SEEDS, Workspace, set_options
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
+from captioner.storage.history import end_of, records
 from captioner.training.events import Started
 from captioner.training.solver import Step
 from captioner.training.train import train
@@ -63,7 +64,7 @@ def measure(workspace: Workspace, name: str) -> dict[str, Any]:
     runs = [train_row(workspace, name, seed) for seed in SEEDS]
     first = train_row(workspace, name, SEEDS[0], "train.max_steps=1", run=f"{name}-start")
     return {
-        "parameters": json.loads((runs[0] / "summary.json").read_text())["parameters"],
+        "parameters": end_of(records(runs[0] / "history.jsonl"))["parameters"],
         "seeds": [score(workspace, run) for run in runs],
         "gradients": {when: gradients(workspace, run) for when, run in (("start", first), ("end", runs[0]))},
     }

@@ -16,7 +16,7 @@ from captioner.arrays import Array, Params
 from captioner.decode import beam, greedy
 from captioner.decode.parallel import parallel_decoder
 from captioner.inference.captioner import BATCH
-from captioner.model.decoders import DECODERS
+from captioner.model.build import DECODERS
 from captioner.parallel.thread_pool import ThreadPool
 
 MAX_LENGTH, MEAN = 16, 11.5

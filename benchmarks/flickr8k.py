@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from benchmarks.session import ROOT
+from captioner.storage.history import end_of, records
 
 SEEDS = (0, 1, 2)
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
@@ -46,8 +47,7 @@ class Workspace:
         return self.runs / f"{name}-{seed}"
 
     def is_finished(self, name: str, seed: int) -> bool:
-        summary = self.run(name, seed) / "summary.json"
-        return summary.exists() and json.loads(summary.read_text())["ended"] == "done"
+        return end_of(records(self.run(name, seed) / "history.jsonl")).get("ended") == "done"
 
     def train(self, name: str, seed: int, *args: object, config: str | None = None) -> Path:
         """Train a config, by default that of Flickr8k with the name of the run."""

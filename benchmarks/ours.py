@@ -18,8 +18,8 @@ from captioner.arrays import Array, Params, SharedRows
 from captioner.layers import CELLS
 from captioner.layers.dropout import NO_DROPOUT
 from captioner.layers.packing import pack
+from captioner.model.build import DECODERS
 from captioner.model.captioning_model import CaptioningModel
-from captioner.model.decoders import DECODERS
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.thread_pool import ThreadPool

@@ -9,7 +9,8 @@ import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.dropout import NO_DROPOUT, Dropout
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.build import initial_params
+from captioner.model.parameters import Sizes
 
 NULL, START, END, WORDS = 0, 1, 2, 4
 """The ids of COCO's special tokens, and of its first word."""

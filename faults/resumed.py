@@ -121,7 +121,7 @@ def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) ->
 
     If training diverged, the last checkpoints may differ, because a stop saves too.
     """
-    pairs = [(run.best, uninterrupted.best), (run.before_end, uninterrupted.before_end)]
+    pairs = [(run.best, uninterrupted.best)]
     for mine, theirs in pairs if diverged else [(run.last, uninterrupted.last), *pairs]:
         if mine.exists() != theirs.exists():
             return f"{mine.name}: {'there' if mine.exists() else 'missing'}"
@@ -129,16 +129,21 @@ def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) ->
             saved, expected = checkpoint.load(mine), checkpoint.load(theirs)
             if problem := difference(saved, expected):
                 return f"{mine.name}: {problem}"
-            for name in ("best", "since_best", "words", "fingerprint", "probe", "content", "encoder", "environment"):
+            for name in ("best", "since_best", "words", "data_digest", "train_digest", "encoder", "environment"):
                 a, b = getattr(saved.meta, name), getattr(expected.meta, name)
                 if a != b:
                     return f"{mine.name}: {name}: {a}, not {b}"
     files = run.history, uninterrupted.history
-    histories = [file.read_text().splitlines() if file.exists() else [] for file in files]
+    histories = [_lines(file.read_text()) if file.exists() else [] for file in files]
     for number, (line, expected_line) in enumerate(zip_longest(*histories), 1):
         if line != expected_line:
             return f"history.jsonl: line {number}: {_fields(line, expected_line)}"
     return ""
+
+
+def _lines(history: str) -> list[str]:
+    """Return the lines of a history without the record of the end, which has times."""
+    return [line for line in history.splitlines() if not line.startswith('{"kind": "end"')]
 
 
 def _fields(line: str | None, expected: str | None) -> str:

@@ -6,8 +6,9 @@ from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Split
 from captioner.layers.dropout import Dropout
+from captioner.model.build import initial_params
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.training.solver import Plan, Step, TrainState, steps

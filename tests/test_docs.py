@@ -22,7 +22,7 @@ from sandbox import Sandbox
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.data.vocabulary import SPECIAL
-from captioner.inference.restore import build_sizes
+from captioner.model.build import build_sizes, parameter_shapes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -267,7 +267,7 @@ def test_the_tutorial_states_the_parameter_count() -> None:
     guide = (ROOT / "docs" / "own-photos.md").read_text()
     (words,), (stated,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
     config = yaml_io.load(Path("photos-attention"), [])
-    shapes = build_sizes(config, int(words.replace(",", "")) + len(SPECIAL), 1280, 320).shapes()
+    shapes = parameter_shapes(build_sizes(vars(config.model), int(words.replace(",", "")) + len(SPECIAL), 1280, 320))
     assert stated == f"{sum(math.prod(shape) for shape in shapes.values()):,}"
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from captioner.decode import Constraints
+from captioner.model.build import DECODERS, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
-from captioner.model.decoders import DECODERS
 from captioner.model.interface import State
 from captioner.model.parameters import Sizes
 
@@ -80,7 +80,7 @@ def model(
     """A model with random parameters and F = 4; a transformer has an even `hidden`."""
     sizes = Sizes(vocab, 4, 3, hidden, decoder, layers=2, heads=2, feed_forward=5)
     rng = np.random.default_rng(seed)
-    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in sizes.shapes().items()}
+    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in parameter_shapes(sizes).items()}
     return DECODERS[decoder](sizes, params)
 
 

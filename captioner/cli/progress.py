@@ -14,8 +14,7 @@ from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
-from captioner.training.events import Captioned, Ended, Event, Started, Validated, Warned
-from captioner.training.run_folder import RunFolder
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
 
 PERPLEXITY_NOTE = (
@@ -56,8 +55,6 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
             if is_quiet:
                 continue
             match event:
-                case Captioned():
-                    bar = _captioned(bar, event)
                 case Started():
                     bar.close()
                     output.note(*_started(event))
@@ -84,17 +81,6 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
     finally:
         bar.close()
     return summary
-
-
-def _captioned(bar: tqdm[Any], event: Captioned) -> tqdm[Any]:
-    """Show the progress of the teachers in a progress bar, which the first event starts."""
-    if bar.total is None:
-        done = "captioned already" if event.images == event.total else f"to caption, {event.images:,} done"
-        names = ", ".join(event.teachers)
-        output.note(f"teacher {names}: {event.total:,} training images {done}; beam width {event.beam_width}")
-        return output.progress(event.total, "image", event.images)
-    bar.update(event.images - bar.n)
-    return bar
 
 
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
@@ -137,13 +123,12 @@ def _ended(event: Ended, limit: str) -> str:
     metric = next((name for name in NAMES if name in (best or ())), None)
     value = f"{metric} {100 * best[metric]:.1f}" if metric else f"perplexity {best['perplexity']:.2f}" if best else ""
     at = f"; best {value} in epoch {best['epoch']}" if best else ""
-    previous = RunFolder(event.folder).previous_run_note()
     start, mpi = (f"mpiexec -n {summary['ranks']} ", " --mpi") if summary.get("ranks", 1) > 1 else ("", "")
     folder = shlex.quote(os.fspath(event.folder))
     reason = summary["ended"]
-    ended = f"{reason} after {summary['steps']:,} step{'s' if summary['steps'] != 1 else ''}"
+    ended = f"{reason} after {summary['step']:,} step{'s' if summary['step'] != 1 else ''}"
     speed = f", {summary['seconds']:.0f} s, {summary['words_per_second']:,} words/s"
-    hint = f"; continue with {start}captioner train --resume {folder}{mpi}{previous}" if reason == "stopped" else ""
+    hint = f"; continue with {start}captioner train --resume {folder}{mpi}" if reason == "stopped" else ""
     if not summary.get("steps_this_time", 1):  # resumed after its end
         ended, speed = f"finished already: {ended}", ""
         hint = f"; to continue, increase {'train.patience' if reason == 'early stopping' else limit} with -o"

@@ -71,10 +71,6 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
 
 
 override_option = example_override_option("model.decoder=rnn")
-teacher_override_option = _overrides(
-    "--teacher-set", "teacher_overrides", used_by="the teachers",
-    help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
-)  # fmt: skip
 
 
 def config_options(command: Command) -> Command:

@@ -1,4 +1,4 @@
-"""captioner train and distill: train a model, resume a run, or train a student on the captions of teachers."""
+"""captioner train: train a model, or resume a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from captioner.cli.shared_options import (
     config_options,
     examples,
     mpi_option,
-    override_option,
-    teacher_override_option,
 )
 from captioner.errors import UsageError
 
@@ -65,7 +63,9 @@ training_option = mpi_option(
     "--overfit", type=click.IntRange(1), metavar="N",
     help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
+@click.option(
+    "--overwrite", is_flag=True, help="Rename a run that exists already to FOLDER.old, replacing an older one."
+)
 @training_option
 @click.option(
     "--profile", is_flag=True,
@@ -77,8 +77,8 @@ def train(
 ) -> int:  # fmt: skip
     """Train a captioning model.
 
-    The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5, summary.json and, if
-    decode.consensus is set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
+    The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5 and, if decode.consensus is
+    set, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
 
     --overfit trains on captions of N different images, without regularization and at a constant learning rate. It ends
     when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is
@@ -135,7 +135,7 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
     from captioner.training.overfit import GOAL
 
     captions, loss, passed = summary["overfit"].values()
-    outcome = f"loss {loss:.3g} per caption on {captions:,} captions after {summary['steps']:,} steps"
+    outcome = f"loss {loss:.3g} per caption on {captions:,} captions after {summary['step']:,} steps"
     if passed:
         return f"PASS: {outcome} (below {GOAL})"
     return (
@@ -143,53 +143,3 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
         f"{config.train.learning_rate:g}, a larger model.hidden_dim than {config.model.hidden_dim}, "
         "a larger train.max_steps, or fewer captions; captioner gradcheck checks the gradients"
     )
-
-
-@click.command(
-    epilog=examples(
-        "distill runs/scenes --run runs/scenes-student --teacher-set decode.beam_width=10",
-        "distill runs/one runs/two --run runs/student --teacher-set decode.beam_width=30",
-        "distill runs/one --captions runs/student --run runs/other -o distill.captions_per_image=5",
-    )
-)
-@click.argument("teachers", nargs=-1, required=True, type=PATH, metavar="TEACHER...", shell_complete=complete_run)
-@click.option("--run", required=True, type=PATH, metavar="FOLDER", help="Run folder of the student to create.")
-@click.option(
-    "--captions", type=PATH, metavar="RUN_OR_FILE", shell_complete=complete_run,
-    help="Train on the teacher captions of an earlier distillation, instead of generating them again.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
-@click.option("--profile", is_flag=True, help="At the end, print the time spent on each part of the training.")
-@training_option
-@teacher_override_option
-@override_option
-def distill(
-    teachers: tuple[Path, ...], run: Path, captions: Path | None, overwrite: bool, profile: bool, mpi: bool,
-    teacher_overrides: tuple[str, ...], overrides: tuple[str, ...],
-) -> int:  # fmt: skip
-    """Train a model on the captions of teachers.
-
-    Sequence-level knowledge distillation: TEACHER (a run, a checkpoint or a model) captions the training images by beam
-    search, with consensus re-ranking if its decode.consensus is set; the references of an image are left out of the
-    re-ranking of that image (leave-one-out). A student is then trained on the distill.captions_per_image best captions
-    of each image. The word probabilities of several teachers are averaged, and the options of the first are used.
-
-    The student starts from the first teacher (-o train.init_from=null: from scratch) and has its options, except: 5
-    epochs, learning rate 1e-3 after 50 warm-up steps, EMA decay 0.99, no label smoothing, best checkpoint by CIDEr-D,
-    and decoding with beam width 10 without consensus. -o overrides the options of the student, --teacher-set the
-    decoding options of the teachers.
-
-    All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
-    --captions. After an interruption, the same command continues until training has begun, then `captioner train
-    --resume`.
-    """
-    from captioner.cli import progress
-    from captioner.training import distill as distillation
-
-    with joined(mpi) as ranks, stop_signals() as caught:
-        stop = SharedStop(ranks, caught)
-        events = distillation.distill(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
-        summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
-        if stop() and not summary and ranks.rank == 0:
-            output.note("stopped while captioning; the same command continues")
-    return 128 + stop.signal if stop.signal else 0

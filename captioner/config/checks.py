@@ -143,7 +143,7 @@ USED_BY: Mapping[str, Sequence[str]] = {
 }
 """The options and sections that a command, or a function of the Python API, uses; others use all."""
 ADAM = ("adam", "adamw")
-RECURRENT = ("rnn", "lstm", "gru")
+RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
 ATTENTION = ("attention_dim", "dropout_keys", "dropout_regions")
 TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 STORED = ("cs231n", "prepared")

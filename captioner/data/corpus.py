@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.arrays import Array, SharedRows, evenly_spaced
+from captioner.arrays import Array, SharedRows
 from captioner.data.vocabulary import Vocab, join
 from captioner.errors import DataError
 
@@ -36,7 +36,8 @@ class Split:
     """Captions and image features of one split.
 
     `regions`, if given, are features of a grid of regions of each image, for attention. `digests` are those of features
-    and regions that `digest_of_rows` need not compute, because the source has them. `texts` are the raw captions,
+    and regions that `digest_of_rows` need not compute, because the source has them, or a constant where values differ
+    between machines by rounding. `texts` are the raw captions,
     if the source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)`
     returns the pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object
     whether the strongest region contains it, if the source can do so.
@@ -125,47 +126,33 @@ class Corpus:
             raise DataError(f"split {name!r}: not found; this data set has {', '.join(self.splits)}")
         return self.splits[name]
 
-    def fingerprint(self, names: Sequence[str] | None = None) -> str:
-        """Hash the vocabulary, the captions, their images and the shapes of the features, of all or of some splits.
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the data set, without the name of the encoder."""
+        return self._digest(self.splits, ("features", "regions"))
 
-        Feature values and raw captions are compared by `content`, encoders by `images.same_encoder`: one encoder may
-        have several names.
+    @cached_property
+    def train_digest(self) -> str:
+        """The SHA-256 of the training split, by which models and re-ranking indexes recognize it; "" without one.
+
+        Regions have no part in it: models without attention do not load them.
         """
+        return self._digest(["train"], ("features",)) if "train" in self.splits else ""
+
+    def _digest(self, names: Iterable[str], parts: Sequence[str]) -> str:
         digest = self.vocab.digest()
-        for name in self.splits if names is None else names:
+        for name in names:
             split = self.splits[name]
             digest.update(f"\n{name} {split.captions.shape} {split.features.shape}\n".encode())
             digest.update(np.ascontiguousarray(split.captions).tobytes())
             digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
-        return digest.hexdigest()
-
-    @cached_property
-    def content(self) -> str:
-        """The SHA-256 of the features, the regions and the raw captions of all splits."""
-        digest = hashlib.sha256()
-        for name, split in self.splits.items():
-            for part, rows in (("features", split.features), ("regions", split.regions)):
+            for part in parts:
+                rows: Features | None = getattr(split, part)
                 if rows is not None:
                     value = split.digests.get(part) or digest_of_rows(rows)
-                    digest.update(f"\n{name} {part} {rows.dtype} {rows.shape} {value}\n".encode())
+                    digest.update(f"\n{part} {rows.dtype} {rows.shape} {value}\n".encode())
             digest.update("\n".join(split.texts or ()).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    def probe(self) -> list[float]:
-        """Return the mean feature of a sample of rows in each split, then the mean of their regions, if there are any.
-
-        Detects other features of the same shape. The means are compared with a tolerance, unlike `content`: generated
-        features differ between machines by rounding.
-        """
-        splits = self.splits.values()
-        return [_probe(split.features) for split in splits] + [
-            _probe(split.regions) for split in splits if split.regions is not None
-        ]
-
-
-def _probe(features: Features) -> float:
-    rows = evenly_spaced(features.shape[0], 64)
-    return float(features[rows].mean(dtype=np.float64))
 
 
 def digest_of_rows(features: Features) -> str:

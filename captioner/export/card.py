@@ -31,7 +31,8 @@ from captioner.metrics import NAMES
 from captioner.model.losses import perplexity
 from captioner.parallel.environment import describe_versions
 from captioner.storage.base_models import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
-from captioner.storage.files import read_json_object, read_text
+from captioner.storage.files import read_text
+from captioner.storage.history import end_of, records
 
 UNKNOWN = "unknown"
 """The license of a model that states none."""
@@ -101,7 +102,7 @@ class SplitScores:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """A restored model with its name, scores, and the content of its run's summary.json (empty if there is none).
+    """A restored model with its name, scores, and how its run ended (empty if that is unknown).
 
     `commands` are those that made the model, None if they are unknown. `base_models` are the model packages that it was
     made from. `version` is that of the model package, None for a run.
@@ -148,7 +149,7 @@ def collect_facts(model: Restored, name: str, options: CardOptions, version: str
     options.check()
     scores = [] if options.scores is None else read_scores(options.scores, model.config.decode)
     commands = None if options.made_with is None else read_commands(options.made_with)
-    summary = read_json_object(model.path.parent / "summary.json")
+    summary = end_of(records(model.path.parent / "history.jsonl"))
     is_same = package_of(model.path) == BaseModel(name, options.license, options.terms)  # such as a new version
     base_models = model.base_models if is_same else model.lineage
     return CardFacts(name, model, options, scores, commands, summary, base_models, version)

@@ -35,6 +35,7 @@ import numpy as np
 from captioner.arrays import Array, cast
 from captioner.errors import DataError, UsageError
 from captioner.inference.restore import Restored
+from captioner.model.build import parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
@@ -105,7 +106,7 @@ def tensor_names(sizes: Sizes) -> dict[str, str]:
     names = dict(NAMES[sizes.decoder])
     for i in range(sizes.layers):
         names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
-    return {name: names[name] for name in sizes.shapes()}
+    return {name: names[name] for name in parameter_shapes(sizes)}
 
 
 def to_tensors(model: CaptioningModel) -> dict[str, Array]:
@@ -162,7 +163,7 @@ KEY = "captioner"
 VERSION = 1
 SECTIONS = ("data", "model", "decode")
 """The sections of the config that a file contains: those that captioning uses."""
-FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_fingerprint")
+FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
 """The fields that a file has in common with the metadata of a checkpoint."""
 DATA_SET = "DATA_SET"
 """Placeholder for the path of the data set."""

@@ -12,7 +12,6 @@ import numpy as np
 from captioner.arrays import Array, Params, SharedRows
 from captioner.config.options import Config
 from captioner.gradcheck.numeric import Case
-from captioner.inference.restore import build_dropout
 from captioner.layers import CELLS
 from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
 from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
@@ -35,9 +34,12 @@ from captioner.layers.positions import positions_backward, positions_forward
 from captioner.layers.rnn import RNN, rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
-from captioner.model.decoders import DECODERS
+from captioner.model.build import DECODERS, build_dropout, initial_params
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.image_input import Standardizer
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 
 # Large enough to exercise every index and block, small enough for element-wise checks in seconds.
@@ -256,11 +258,11 @@ TRANSFORMER_VARIANTS: dict[str, Variant] = {
     ),
 }
 """Every norm, activation, attention and option of the loss of a transformer."""
-MODELS: Mapping[str, tuple[dict[str, Any], dict[str, Variant]]] = {
-    **dict.fromkeys(CELLS, ({}, VARIANTS)),
-    "transformer": (SMALL, TRANSFORMER_VARIANTS),
+MODELS: Mapping[type[CaptioningModel], tuple[dict[str, Any], dict[str, Variant]]] = {
+    CaptioningRNN: ({}, VARIANTS),
+    CaptioningTransformer: (SMALL, TRANSFORMER_VARIANTS),
 }
-"""The sizes and the variants to check of each decoder."""
+"""The sizes and the variants to check of each model."""
 
 
 def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: np.random.Generator) -> Case:
@@ -303,8 +305,8 @@ def gradient_cases(config: Config, rng: np.random.Generator) -> Iterator[Case]:
     sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
     for name, layer in LAYERS.items():
         yield layer_case(name, layer, sizes, rng)
-    configured = Variant({}, build_dropout(config), config.train.label_smoothing)
-    small, variants = MODELS[sizes.decoder]
+    configured = Variant({}, build_dropout(vars(options)), config.train.label_smoothing)
+    small, variants = MODELS[DECODERS[sizes.decoder]]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
     for name, variant in {"model": configured, **variants}.items():
         yield model_case(f"{name} ({sizes.decoder})", config, variant, sizes, rng)

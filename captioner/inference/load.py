@@ -67,16 +67,15 @@ def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> l
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
     """Restore the model of a run folder (its best checkpoint), a checkpoint file or a model package.
 
-    If the folder has no best checkpoint, its last one is used, with a warning unless the first validation was not due
-    yet. Sets BLAS to one thread for the whole process.
+    A run that ended before its first scheduled validation has no best checkpoint, so its last one is used; if the best
+    one is missing, with a warning. Sets BLAS to one thread for the whole process.
 
     Raises: CheckpointError, or ConfigError for overrides.
     """
     checkpoint = find_checkpoint(Path(path))
     restored = restore(checkpoint, overrides, for_training=False)
     set_threads(1)
-    is_due = restored.meta.best is not None or restored.config.validate.every == 1
-    if checkpoint.name != LAST or checkpoint == Path(path) or not is_due:
+    if checkpoint.name != LAST or checkpoint == Path(path) or restored.meta.best is None:
         return restored
     return dataclasses.replace(restored, warnings=(f"{path}: no {BEST}; using {LAST} (step {restored.meta.step:,})",))
 
@@ -114,7 +113,7 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
         return first
     ensemble = Ensemble([loaded.model for loaded in models])
     warnings = tuple(warning for loaded in models for warning in loaded.warnings)
-    is_same_split = len({loaded.meta.train_fingerprint for loaded in models}) == 1
+    is_same_split = len({loaded.meta.train_digest for loaded in models}) == 1
     familiarity = first.familiarity if is_same_split else None
     parts = first.path, first.config, first.vocab, ensemble, first.meta
     return LoadedModel(*parts, warnings=warnings, familiarity=familiarity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -51,19 +51,11 @@ ARRAYS = {
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The origin of an index: digests of the training split and the vocabulary, and the encoder of the features."""
-
-    train: str
-    vocabulary: str
-    encoder: str
-
-
-@dataclass(frozen=True)
 class Index:
     """Training images with their reference captions, in the precision of the file.
 
     An index that is built from a data set has the same precision, so it ranks captions exactly like the file.
+    `train_digest` is that of the data set, and `encoder` the identity of its encoder.
 
     Shapes of the arrays: `directions` (n, F) float16, `inverse` (n (n + 1) / 2,) float16, the upper triangle row by
     row; `words` (W,) int32, the ids of all captions, -1 for a word outside the vocabulary; `lengths` (C,) int32, the
@@ -71,7 +63,8 @@ class Index:
     `std` (F,) float64.
     """
 
-    origin: Origin
+    train_digest: str
+    encoder: str
     arrays: dict[str, Array]
 
     def reranker(self) -> Reranker:
@@ -116,7 +109,8 @@ def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> 
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
-    write(RERANKER_SEAL, path, index.arrays, asdict(index.origin), check)
+    meta = {"train_digest": index.train_digest, "encoder": index.encoder}
+    write(RERANKER_SEAL, path, index.arrays, meta, check)
 
 
 def load(path: Path) -> Index:
@@ -126,9 +120,11 @@ def load(path: Path) -> Index:
 
 def _parse(arrays: dict[str, Array], meta: str) -> Index:
     """Raises: ValueError for arrays whose shapes or values do not fit together."""
-    origin = json.loads(meta)
-    if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
-        raise ValueError("meta: expected texts")
+    match json.loads(meta):
+        case {"train_digest": str(train_digest), "encoder": str(encoder)}:
+            pass
+        case _:
+            raise ValueError("meta: expected train_digest and encoder")
     if arrays.keys() != ARRAYS.keys():
         raise ValueError(f"expected the arrays {', '.join(ARRAYS)}, got {', '.join(arrays)}")
     n, width = arrays["directions"].shape
@@ -145,7 +141,7 @@ def _parse(arrays: dict[str, Array], meta: str) -> Index:
             raise ValueError(f"{name}: expected {dtype} {shape}, got {array.dtype} {array.shape}")
         if not low <= array.min() <= array.max() <= high:
             raise ValueError(f"{name}: expected numbers from {low:g} to {high:g}")
-    return Index(Origin(**origin), arrays)
+    return Index(train_digest, encoder, arrays)
 
 
 def _split(items: Sequence[T], sizes: Array) -> list[Sequence[T]]:
@@ -174,7 +170,7 @@ def build_index(corpus: Corpus) -> Index:
         "kernel": np.array(kernel),
         **standardizer._asdict(),
     }
-    return Index(origin_of(corpus), arrays)
+    return Index(corpus.train_digest, corpus.encoder, arrays)
 
 
 def index_rows(train: Split) -> Array:
@@ -191,22 +187,21 @@ def index_rows(train: Split) -> Array:
 def is_current(path: Path, corpus: Corpus) -> bool:
     """Whether a file is an undamaged index of a data set."""
     try:
-        return load(path).origin == origin_of(corpus)
+        index = load(path)
     except CheckpointError:
         return False
+    return (index.train_digest, index.encoder) == (corpus.train_digest, corpus.encoder)
 
 
 def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
     """Check that an index belongs to a model, and return it.
 
-    Raises: CheckpointError when it was built from another training split, vocabulary or encoder.
+    Raises: CheckpointError when it was built from another training split or encoder.
     """
-    meta, origin = loaded.meta, index.origin
     expected = {
-        "vocabulary": origin.vocabulary == loaded.vocab.digest().hexdigest(),
-        "encoder": same_encoder(origin.encoder, meta.encoder),
-        "feature width": index.arrays["directions"].shape[1] == meta.feature_dim,
-        "training split": meta.train_fingerprint == origin.train,
+        "encoder": same_encoder(index.encoder, loaded.meta.encoder),
+        "feature width": index.arrays["directions"].shape[1] == loaded.meta.feature_dim,
+        "training split": index.train_digest == loaded.meta.train_digest,
     }
     for what, is_same in expected.items():
         if not is_same:
@@ -214,8 +209,3 @@ def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:
                 f"{path}: expected the {what} of {loaded.path}, got that of another run; delete the file"
             )
     return index
-
-
-def origin_of(corpus: Corpus) -> Origin:
-    """Return the digests of a data set's training split and vocabulary, and its encoder."""
-    return Origin(corpus.fingerprint(["train"]), corpus.vocab.digest().hexdigest(), corpus.encoder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from captioner.arrays import Params
 from captioner.config.checks import SHAPING
-from captioner.config.options import Config, Model
+from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -20,10 +20,8 @@ from captioner.errors import CaptionerError, CheckpointError, ConfigError, print
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.familiarity import Familiarity
 from captioner.inference.package_info import check_seal, in_package, package_of, read_info
-from captioner.layers import CELLS
-from captioner.layers.dropout import Dropout
+from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
-from captioner.model.decoders import DECODERS
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
@@ -42,8 +40,6 @@ FIXED = (
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 
-Standardizers = tuple[Standardizer | None, Standardizer | None]
-"""The standardizers of features and of regions, each None without standardization."""
 LONGEST = 100
 """Maximum characters of the identity of an encoder in a message."""
 
@@ -123,19 +119,22 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
         raise CheckpointError(
             f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
-    sizes = build_sizes(config, len(vocab), meta.feature_dim, meta.region_dim)
+    options = vars(config.model)
+    sizes = build_sizes(options, len(vocab), meta.feature_dim, meta.region_dim)
     if sizes.attends != (meta.region_dim > 0):
         expected = "at least 1" if sizes.attends else "0"
         raise CheckpointError(
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    check_arrays(path, "params", saved.params, sizes.shapes(), "float16" if is_packaged else config.model.dtype)
+    shapes = parameter_shapes(sizes)
+    check_arrays(path, "params", saved.params, shapes, "float16" if is_packaged else config.model.dtype)
     params = {name: w.astype(config.model.dtype, copy=False) for name, w in saved.params.items()}
     for slot, arrays in saved.slots.items():
-        check_arrays(path, f"slots/{slot}", arrays, sizes.shapes(), config.model.dtype)
+        check_arrays(path, f"slots/{slot}", arrays, shapes, config.model.dtype)
     standardizers = standardizers_of(path, saved.standardizer, sizes)
-    model = assemble_model(config, sizes, saved.slots.get(EMA, params), vocab.null, standardizers)
+    smoothing = config.train.label_smoothing
+    model = assemble_model(options, sizes, saved.slots.get(EMA, params), vocab.null, standardizers, smoothing)
     familiarity = _familiarity_of(path, saved.familiarity, meta.feature_dim)
     return Restored(path, config, vocab, model, meta, params, saved.slots, familiarity=familiarity)
 
@@ -160,29 +159,6 @@ def _load_packaged(path: Path) -> Checkpoint:
     except CheckpointError as error:
         raise CheckpointError(f"model {info.name}: {error}") from error
     return saved
-
-
-def build_sizes(config: Config, vocab: int, feature: int, region: int = 0) -> Sizes:
-    m = config.model
-    return Sizes(
-        *(vocab, feature, m.wordvec_dim, m.hidden_dim, m.decoder, m.image_input, m.attention, region, m.attention_dim),
-        *(m.layers, m.heads, m.feed_forward_dim, m.norm, m.activation),
-    )
-
-
-def build_dropout(config: Config) -> Dropout:
-    m = config.model
-    shared = m.dropout_features, m.dropout_embedding, m.dropout_hidden
-    return Dropout(*shared, m.dropout_regions, m.dropout_keys, m.dropout_layers)
-
-
-def assemble_model(
-    config: Config, sizes: Sizes, params: Params, null: int, standardizers: Standardizers
-) -> CaptioningModel:
-    """Assemble the configured model with these parameters and standardizers."""
-    features, regions = standardizers
-    options = build_dropout(config), features, config.train.label_smoothing, regions
-    return DECODERS[sizes.decoder](sizes, params, null, *options)
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -285,7 +261,7 @@ def check_regions(
 
 def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:
     """Whether a data set has the training split of the model, with the same vocabulary."""
-    return "train" in corpus.splits and corpus.fingerprint(["train"]) == loaded.meta.train_fingerprint
+    return bool(corpus.train_digest) and corpus.train_digest == loaded.meta.train_digest
 
 
 def encoded_as_trained(loaded: LoadedModel, corpus: Corpus) -> Corpus:
@@ -314,40 +290,17 @@ def check_width(loaded: LoadedModel, width: int, where: str) -> None:
         )
 
 
-def _describe_recurrent(m: Model) -> dict[str, str]:
-    return {
-        "decoder": f"{m.decoder}, {m.hidden_dim:,} units",
-        "word embedding": f"{m.wordvec_dim:,} dimensions",
-        "image input": m.image_input,
-        "attention": m.attention if m.attention == "none" else f"{m.attention}, keys of {m.attention_dim} dimensions",
-    }
-
-
-def _describe_transformer(m: Model) -> dict[str, str]:
-    return {
-        "decoder": f"{m.decoder}, {m.layers} layers of width {m.hidden_dim:,} with {m.heads} heads",
-        "feed-forward layers": f"{m.feed_forward_dim:,} dimensions, {m.activation}, {m.norm}-norm",
-        "memory": "image feature" if m.attention == "none" else "image feature and regions",
-    }
-
-
-DESCRIPTIONS: Mapping[str, Callable[[Model], dict[str, str]]] = {
-    **dict.fromkeys(CELLS, _describe_recurrent),
-    "transformer": _describe_transformer,
-}
-"""The properties of the model by its decoder."""
-
-
 def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str, str]:
     """Describe a model by property. The encoder is untrusted text; the weights of a package are float16."""
     m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
+    sizes = build_sizes(vars(m), len(loaded.vocab), loaded.meta.feature_dim, loaded.meta.region_dim)
     familiarity = loaded.familiarity
     dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
     is_standardized = isinstance(model, CaptioningModel) and model.standardizer is not None
     return {
-        **DESCRIPTIONS[m.decoder](m),
+        **DECODERS[m.decoder].describe(sizes),
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{model.parameter_count:,} ({dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",

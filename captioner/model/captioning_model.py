@@ -13,7 +13,7 @@ from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import State, StepModel
 from captioner.model.losses import Losses, output_cross_entropy
-from captioner.model.parameters import Sizes
+from captioner.model.parameters import Shapes, Sizes
 from captioner.model.teacher_forcing import Outputs, Words, outputs_backward, pack_words, select_targets, words_backward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -45,6 +45,21 @@ class CaptioningModel(ABC):
     shares_inputs = True
     """Whether the embedding of a word is the same decoder input at every position."""
 
+    @staticmethod
+    @abstractmethod
+    def shapes(sizes: Sizes) -> Shapes:
+        """Return the shapes of all parameters, in the order in which they are initialized."""
+
+    @staticmethod
+    @abstractmethod
+    def embed_divisor(sizes: Sizes) -> float:
+        """Return the d of the initial word vectors N(0, 1) / d."""
+
+    @staticmethod
+    @abstractmethod
+    def describe(sizes: Sizes) -> dict[str, str]:
+        """Describe the decoder by property, for readers."""
+
     def __init__(
         self,
         sizes: Sizes,
@@ -55,16 +70,17 @@ class CaptioningModel(ABC):
         smoothing: float = 0.0,
         region_standardizer: Standardizer | None = None,
     ) -> None:
-        for name, shape in sizes.shapes().items():
+        shapes = self.shapes(sizes)
+        for name, shape in shapes.items():
             if name not in params or params[name].shape != shape:
                 got = params[name].shape if name in params else "nothing"
                 raise DataError(f"parameter {name}: expected {shape}, got {got}")
-        if params.keys() != sizes.shapes().keys() or len({w.dtype for w in params.values()}) > 1:
+        if params.keys() != shapes.keys() or len({w.dtype for w in params.values()}) > 1:
             kinds = {name: str(w.dtype) for name, w in params.items()}
-            raise DataError(f"parameters: expected {', '.join(sizes.shapes())} of one float type, got {kinds}")
+            raise DataError(f"parameters: expected {', '.join(shapes)} of one float type, got {kinds}")
         self.sizes = sizes
         # A fixed order, whatever the order of the file or dict: sums over parameters are bit-identical.
-        self.params = {name: params[name] for name in sizes.shapes()}
+        self.params = {name: params[name] for name in shapes}
         self.null = null
         self.dropout = dropout
         self.standardizer = standardizer

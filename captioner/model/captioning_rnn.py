@@ -13,6 +13,7 @@ from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
 from captioner.model.inference_model import InferenceModel
 from captioner.model.interface import State
+from captioner.model.parameters import Shapes, Sizes, recurrent_shapes
 from captioner.model.region_attention import RegionsCache, image_keys, regions_backward, regions_forward
 from captioner.model.teacher_forcing import Words
 from captioner.parallel.thread_pool import ThreadPool
@@ -34,6 +35,24 @@ class CaptioningRNN(CaptioningModel):
 
     Source: Vinyals et al. 2015, "Show and Tell"; CS231n, assignment 3 (the image as h0).
     """
+
+    @staticmethod
+    def shapes(sizes: Sizes) -> Shapes:
+        return recurrent_shapes(sizes)
+
+    @staticmethod
+    def embed_divisor(sizes: Sizes) -> float:
+        return 100.0
+
+    @staticmethod
+    def describe(sizes: Sizes) -> dict[str, str]:
+        keys = f"{sizes.attention}, keys of {sizes.attention_dim} dimensions"
+        return {
+            "decoder": f"{sizes.decoder}, {sizes.hidden:,} units",
+            "word embedding": f"{sizes.wordvec:,} dimensions",
+            "image input": sizes.image,
+            "attention": keys if sizes.attends else sizes.attention,
+        }
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from captioner.layers.positions import positions_backward, positions_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.inference_transformer import InferenceTransformer, KeyValueCache
 from captioner.model.interface import State
+from captioner.model.parameters import Shapes, Sizes, transformer_shapes
 from captioner.model.teacher_forcing import Words
 from captioner.model.transformer import DecoderCache, decoder_backward, decoder_forward, layer_params, memory_forward
 from captioner.parallel.thread_pool import ThreadPool
@@ -35,6 +37,22 @@ class CaptioningTransformer(CaptioningModel):
     """
 
     shares_inputs = False
+
+    @staticmethod
+    def shapes(sizes: Sizes) -> Shapes:
+        return transformer_shapes(sizes)
+
+    @staticmethod
+    def embed_divisor(sizes: Sizes) -> float:
+        return math.sqrt(sizes.hidden)
+
+    @staticmethod
+    def describe(sizes: Sizes) -> dict[str, str]:
+        return {
+            "decoder": f"{sizes.decoder}, {sizes.layers} layers of width {sizes.hidden:,} with {sizes.heads} heads",
+            "feed-forward layers": f"{sizes.feed_forward:,} dimensions, {sizes.activation}, {sizes.norm}-norm",
+            "memory": "image feature and regions" if sizes.attends else "image feature",
+        }
 
     def start(self, features: Array, regions: SharedRows | None = None) -> State:
         """Return the state before the first word: the keys and values of all layers of no words, and of the memory.

@@ -1,24 +1,16 @@
-"""Model parameters: names, shapes and initialization."""
+"""The sizes of a model, and the names and shapes of its parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-
-from captioner.arrays import Array, Params
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
-
-Normal = Callable[[tuple[int, ...]], Array]
-"""A function from a shape to standard normal samples."""
-
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
@@ -53,10 +45,6 @@ class Sizes:
     def attends(self) -> bool:
         """Whether the model attends to image regions."""
         return bool(ATTENTIONS[self.attention])
-
-    def shapes(self) -> Shapes:
-        """Return the shapes of all parameters, in the order in which they are initialized."""
-        return PARAMETERS[self.decoder].shapes(self)
 
 
 def recurrent_shapes(sizes: Sizes) -> Shapes:
@@ -123,62 +111,3 @@ def transformer_shapes(sizes: Sizes) -> Shapes:
         "W_vocab": (width, sizes.vocab),
         "b_vocab": (sizes.vocab,),
     }
-
-
-class DecoderParameters(NamedTuple):
-    """The shapes of the parameters of a model by its decoder, and the index of the forget gate, if it has one.
-
-    Initial word vectors are N(0, 1) / `embed_divisor(sizes)`.
-    """
-
-    shapes: Callable[[Sizes], Shapes]
-    embed_divisor: Callable[[Sizes], float]
-    forget: int | None = None
-
-
-PARAMETERS: Mapping[str, DecoderParameters] = {
-    **{name: DecoderParameters(recurrent_shapes, lambda _: 100.0, cell.forget) for name, cell in CELLS.items()},
-    "transformer": DecoderParameters(transformer_shapes, lambda sizes: np.sqrt(sizes.hidden)),
-}
-"""The parameters of every decoder."""
-
-
-def initial_params(sizes: Sizes, normal: Normal, dtype: type = np.float32) -> Params:
-    """Initialize parameters: weights N(0, 1) / sqrt(fan in), scales of norms 1, biases and the null row 0.
-
-    Word vectors are N(0, 1) / 100 as in CS231n, and N(0, 1) / sqrt(E) for a transformer, which scales them by sqrt(E).
-
-    Source: CS231n, assignment 3, classifiers/rnn.py; Vaswani et al. 2017, "Attention Is All You Need", section 3.4.
-    """
-
-    def initial(name: str, shape: tuple[int, ...]) -> Array:
-        if len(shape) == 1:
-            return np.full(shape, 1.0 if name.rpartition("_")[2].startswith("gamma") else 0.0, dtype)
-        divisor = PARAMETERS[sizes.decoder].embed_divisor(sizes) if name == "W_embed" else np.sqrt(shape[0])
-        return (normal(shape) / divisor).astype(dtype)
-
-    return {name: initial(name, shape) for name, shape in sizes.shapes().items()}
-
-
-def add_forget_bias(params: Params, sizes: Sizes, bias: float) -> None:
-    """Add the initial forget-gate bias in place: b_f += bias, if the cell has a forget gate.
-
-    Source: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", section 2.2.
-    """
-    gate = PARAMETERS[sizes.decoder].forget
-    if gate is not None:
-        params["b"][gate * sizes.hidden : (gate + 1) * sizes.hidden] += bias
-
-
-def log_frequency_bias(captions: Array, vocab: int, null: int) -> Array:
-    """Return an initial output bias: log-frequencies of the target words, so the initial loss is the unigram entropy.
-
-    b_v = log((count_v + 1) / Σ_w (count_w + 1))
-
-    Shapes: captions (N, T) -> (V,) float64.
-    Source: Karpathy, NeuralTalk (the same initial output bias).
-    """
-    targets = captions[:, 1:]
-    counts = np.bincount(targets[targets != null], minlength=vocab) + 1.0
-    bias: Array = np.log(counts / counts.sum())
-    return bias

@@ -16,11 +16,11 @@ from captioner.parallel import blas
 LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
 
 VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
-"""What summary.json records the versions of."""
+"""What the history of a run records the versions of, at its end."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that summary.json records."""
+    """Return the versions that the history of a run records at its end."""
     values = (captioner.__version__, platform.python_version(), np.__version__, h5py.__version__)
     return dict(zip(VERSIONS, values, strict=True))
 

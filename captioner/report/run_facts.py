@@ -15,8 +15,7 @@ from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
 from captioner.storage.checkpoint import Meta
-from captioner.storage.files import read_json_object
-from captioner.training.run_folder import RunFolder, damaged_lines, records
+from captioner.storage.history import damaged_lines, end_of, records
 from captioner.training.train import PARTS
 
 LARGEST = 1e30
@@ -29,19 +28,21 @@ Points = list[tuple[float, float]]
 class History:
     """The records of a run by kind, in file order: logged steps, validations and warnings.
 
-    `problem` names the damaged lines of the history, if there are any.
+    `end` says how the run ended, and is empty while it is being trained. `problem` names the damaged lines of the
+    history, if there are any.
     """
 
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
+    end: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     @property
     def last_step(self) -> int:
         """The last step of any record, 0 without records."""
-        kinds = self.steps, self.validations, self.warnings
-        return max((int(record["step"]) for records in kinds for record in records), default=0)
+        records = *self.steps, *self.validations, *self.warnings, self.end
+        return max(int(record.get("step", 0)) for record in records)
 
     @property
     def last_epoch(self) -> int:
@@ -55,13 +56,13 @@ def read_history(folder: Path) -> History:
 
     A run that is being trained may end with half a line.
     """
-    run = RunFolder(folder)
+    path = folder / "history.jsonl"
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
-    lines = list(records(run.history))
+    lines = list(records(path))
     for record in filter(None, lines):
         kinds.get(str(record.get("kind")), []).append(record)
-    problem = "".join(damaged_lines(run.history.name, lines))
-    return History(kinds["step"], kinds["validation"], kinds["warning"], problem)
+    problem = "".join(damaged_lines(path.name, lines))
+    return History(kinds["step"], kinds["validation"], kinds["warning"], end_of(lines), problem)
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
@@ -116,40 +117,36 @@ def facts_of_run(name: str, loaded: LoadedModel) -> RunFacts:
     """Return the facts of a run: of its model, and of the files of its folder, of which missing or damaged ones are
     left out.
     """
-    run = RunFolder(loaded.path.parent)
-    summary, history = read_json_object(run.summary), read_history(run.path)
-    steps = summary.get("steps")
-    if not isinstance(steps, int) or steps < history.last_step:
-        # a resumed run is being trained: its summary is that of the training before
-        summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
+    history = read_history(loaded.path.parent)
     properties = model_properties(loaded, in_package(loaded.path))
     return RunFacts(
         name,
         history,
         "\n".join(printable(line, MAX_LINE) for line in config_differences(loaded.config).splitlines()),
         {title: printable(value, MAX_LINE) for title, value in properties.items()},
-        dict(_training(history, summary, loaded.meta)),
+        dict(_training(history, loaded.meta)),
     )
 
 
-def _training(history: History, summary: dict[str, Any], meta: Meta) -> Iterator[tuple[str, str]]:
+def _training(history: History, meta: Meta) -> Iterator[tuple[str, str]]:
     step, epoch, environment = max(history.last_step, meta.step), history.last_epoch, meta.environment
+    end = history.end
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
     if history.problem:
         yield "history", history.problem
     yield "checkpoint", f"step {meta.step:,}"
-    if isinstance(summary.get("ended"), str):
-        yield "ended", printable(summary["ended"], LONGEST)
-    if _is_time(summary.get("seconds")):
-        yield "time", f"{summary['seconds']:,.0f} s"
-    if shares := _time_shares(summary.get("profile")):
+    if isinstance(end.get("ended"), str):
+        yield "ended", printable(end["ended"], LONGEST)
+    if _is_time(end.get("seconds")):
+        yield "time", f"{end['seconds']:,.0f} s"
+    if shares := _time_shares(end.get("profile")):
         yield "time spent on", shares
-    if _is_time(summary.get("words_per_second")):
-        yield "speed", f"{summary['words_per_second']:,.0f} words per second"
-    threads = environment.get("threads", summary.get("threads"))
+    if _is_time(end.get("words_per_second")):
+        yield "speed", f"{end['words_per_second']:,.0f} words per second"
+    threads = environment.get("threads", end.get("threads"))
     if threads is not None:
         yield "threads", printable(threads, LONGEST)
-    if versions := describe_versions(summary, environment):
+    if versions := describe_versions(end, environment):
         yield "versions", versions
     if blas := environment.get("blas"):
         yield "BLAS", printable(blas, LONGEST)

@@ -21,34 +21,31 @@ from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
 from captioner.storage.sealed_arrays import read, write
 
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
-"""Maximum characters of a fingerprint, and maximum of a number, in metadata."""
+"""Maximum characters of a digest, and maximum of a number, in metadata."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digest and probe of the
-    data set and the digest of its training split, the step, the best validation, the number of validations without
-    improvement since, and the environment (threads and library versions, which affect floating-point rounding).
-    With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, they are 0 and empty. `base_models` are the model packages that the model was made from. `content` is the
-    digest of features, regions and raw captions.
+    """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digests of the data set
+    and of its training split, the step, the best validation, the number of validations without improvement since, and
+    the environment (threads and library versions, which affect floating-point rounding). With attention, `region_dim`
+    is the width of a region and `grid` the rows and columns of an image's regions; without, they are 0 and empty.
+    `base_models` are the model packages that the model was made from.
     """
 
     config: str
     words: list[str]
     feature_dim: int
     encoder: str
-    fingerprint: str
-    probe: list[float]
+    data_digest: str
+    train_digest: str
     step: int
     best: dict[str, float] | None
     since_best: int
     environment: dict[str, str]
-    train_fingerprint: str
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
     base_models: tuple[BaseModel, ...] = ()
-    content: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -56,7 +53,6 @@ class Meta:
         values = json.loads(text)
         kinds: dict[str, Any] = {
             "words": list,
-            "probe": list,
             "grid": list,
             "base_models": list,
             "best": (dict, type(None)),
@@ -79,9 +75,7 @@ class Meta:
             raise ValueError("words: expected strings")
         if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):
             raise ValueError("environment: expected printable strings")
-        if not all(isinstance(x, float) and math.isfinite(x) for x in values["probe"]):
-            raise ValueError("probe: expected numbers")
-        for name in ("fingerprint", "train_fingerprint"):
+        for name in ("data_digest", "train_digest"):
             if printable(values[name], MAX_TEXT) != values[name]:
                 raise ValueError(f"{name}: expected at most {MAX_TEXT} printable characters, got {values[name]!r:.40}")
         if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from captioner.errors import CaptionerError, DataError, UsageError, similar
 
-TEXT_LIMIT, LINE_LIMIT = 1 << 26, 1 << 16
+TEXT_LIMIT = 1 << 26
 MAX_ENTRIES = 1000
 """The number of names in a folder that are compared with a missing one."""
 NUMBERS = re.compile(r"\d+")
@@ -193,27 +193,6 @@ def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:
     except UnicodeDecodeError as problem:
         bad = content[problem.start : problem.start + 1]
         raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem
-
-
-def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON object in a file; return {} if the file is missing, damaged or contains another value."""
-    try:
-        return _object(read_text(path))
-    except CaptionerError:
-        return {}
-
-
-def read_first_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON object in the first line of a file, of at most `LINE_LIMIT` bytes; {} as for `read_json_object`."""
-    return _object((read_start(path, LINE_LIMIT) or b"").partition(b"\n")[0])
-
-
-def _object(text: str | bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def missing_remedy(path: str | os.PathLike[str]) -> str:

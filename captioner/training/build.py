@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,10 +21,17 @@ from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.inference.load import open_run
-from captioner.inference.restore import Restored, assemble_model, build_sizes, check_encoder
+from captioner.inference.restore import Restored, check_encoder
+from captioner.model.build import (
+    add_forget_bias,
+    assemble_model,
+    build_sizes,
+    initial_params,
+    log_frequency_bias,
+    parameter_count,
+)
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.model.parameters import add_forget_bias, initial_params, log_frequency_bias
 from captioner.optim.schedules import SCHEDULES, Span
 from captioner.optim.update_rules import UPDATE_RULES, Hyper
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -48,8 +54,9 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
 
     Raises: UsageError when it has too many parameters.
     """
-    sizes = build_sizes(config, len(corpus.vocab), corpus.feature_dim, corpus.region_dim)
-    count = sum(math.prod(shape) for shape in sizes.shapes().values())
+    options = vars(config.model)
+    sizes = build_sizes(options, len(corpus.vocab), corpus.feature_dim, corpus.region_dim)
+    count = parameter_count(sizes)
     if count > MAX_PARAMETERS:
         raise UsageError(
             f"model: expected at most {MAX_PARAMETERS:,} parameters, got {count:,}; try a smaller model.hidden_dim"
@@ -59,11 +66,11 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     add_forget_bias(params, sizes, config.model.forget_bias)
     train = corpus.split("train")
     params["b_vocab"] += OUTPUT_BIASES[config.model.output_bias](train, sizes.vocab, corpus.vocab.null).astype(dtype)
-    standardizers = [
+    features, regions = (
         Standardizer(*standardization(part)) if config.data.standardize and part is not None else None
         for part in (train.features, train.regions)
-    ]
-    return assemble_model(config, sizes, params, corpus.vocab.null, (standardizers[0], standardizers[1]))
+    )
+    return assemble_model(options, sizes, params, corpus.vocab.null, (features, regions), config.train.label_smoothing)
 
 
 OBJECTIVES: Mapping[str, type[Batches]] = {
@@ -194,7 +201,8 @@ def initialize_from(
         "words": len(corpus.vocab) - len(SPECIAL),
         "dropped_words": len(restored.vocab) - shared.shape[1],
     }
-    return assemble_model(config, model.sizes, params, model.null, standardizers), record
+    smoothing = config.train.label_smoothing
+    return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record
 
 
 def _with_words(trained: Array, axis: int, words: int, ids: Array, trained_ids: Array) -> Array:

@@ -11,16 +11,6 @@ from captioner.model.losses import perplexity
 from captioner.training.solver import Step
 
 
-class Captioned(NamedTuple):
-    """The progress of distillation: teachers with this beam width have captioned `images` of all training images."""
-
-    folder: Path
-    images: int
-    total: int
-    teachers: list[str]
-    beam_width: int
-
-
 class Started(NamedTuple):
     """The start of training, after loading: from `step` to `total_steps`.
 
@@ -59,10 +49,10 @@ class Warned(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The end of training, with the content of summary.json."""
+    """The end of training, with what the history records about it."""
 
     folder: Path
     summary: dict[str, Any]
 
 
-Event = Captioned | Started | Step | Validated | Warned | Ended
+Event = Started | Step | Validated | Warned | Ended

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +14,11 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.events import Event, Validated, Warned
+from captioner.training.events import Event
 from captioner.training.run_folder import RunFolder
-from captioner.training.solver import Batches, Step, steps
-from captioner.training.train import Training, new_training
+from captioner.training.solver import Batches, steps
+from captioner.training.train import begin, events, new_training, record_validation
+from captioner.training.training import Training
 
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
@@ -57,49 +60,54 @@ def overfit(
     """Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
 
     The training captions are those of the config, which should have the `overfit_settings`. The only checkpoint is that
-    of the last step. The summary gets an entry `overfit`, with `captions`, `loss` and `passed`.
+    of the last step, last.h5. The record of the end has `overfit`, with `captions`, `loss` and `passed`.
 
     Raises: as `train`; UsageError when there are fewer training captions than `data.max_train`.
     """
-    training = new_training(config, RunFolder(Path(folder), ranks), Overfitting)
+    training = new_training(config, RunFolder(Path(folder), ranks))
     captions, expected = len(training.corpus.split("train").captions), config.data.max_train
     if expected is not None and captions < expected:
         raise UsageError(
             f"overfitting: expected at least {expected:,} training images with captions, got {captions:,}; "
             f"try --overfit {captions}"
         )
-    training.create(overwrite)
-    yield from training.events(stop)
+    begin(training, overwrite)
+    yield from events(training, stop, overfit_steps)
 
 
-class Overfitting(Training):
-    """Training that measures the loss of all training captions when that of a batch is low, and ends when it is low."""
+def overfit_steps(
+    training: Training, batches: Batches, stop: Callable[[], bool]
+) -> Generator[Event, None, dict[str, Any]]:
+    """Train until the loss of all training captions is low, which is measured when that of a batch is low."""
+    t, loss = training, math.inf
+    for step in steps(t.model, batches, t.state, t.plan, t.watch, t.pool, t.ranks.all_reduce):
+        t.words += step.words
+        yield step
+        should_stop = stop()
+        is_last = should_stop or step.step == t.plan.span.total_steps
+        if is_last or step.loss < GOAL:
+            loss = _training_loss(t)
+        is_last |= loss < GOAL
+        is_logged = step.step % t.config.train.log_every == 0
+        if is_logged or is_last:
+            t.log("step", step.record(), at_end=not is_logged)
+        if is_last:
+            with t.watch("validation"):
+                validation_loss = t.validation.loss(t.eval_model)
+            validated = record_validation(t, step, validation_loss, scored=False, at_end=True)
+            with t.watch("saving"):
+                t.save()
+            yield validated
+            break
+    captions = len(t.corpus.split("train").captions)
+    outcome = {"captions": captions, "loss": loss, "passed": loss < GOAL}
+    return {"ended": "stopped" if should_stop else "done", "overfit": outcome}
 
-    def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.all_reduce):
-            self.words += step.words
-            yield step
-            at_end, should_stop = step.step == self.plan.span.total_steps, stop()
-            is_logged = step.step % self.config.train.log_every == 0
-            passed = self._measure(step, at_end or should_stop)
-            if is_logged or passed or at_end:
-                self.recorder.log("step", step.record(), at_end=not is_logged)
-            if passed or at_end or should_stop:
-                validated = self._record(step, self.validation.loss(self.recorder.eval_model), False, at_end=True)
-                with self.watch("saving"):
-                    self.recorder.save()
-                yield validated
-                return "stopped" if should_stop else "done"
-        raise AssertionError("the last step ends the loop")
 
-    def _measure(self, step: Step, always: bool) -> bool:
-        """Return whether the loss of all training captions is low; measure it only if that of the batch is."""
-        if not always and step.loss >= GOAL:
-            return False
-        train = self.corpus.split("train")
-        with self.watch("validation"):
-            word_loss = self.validation.loss_of(train, self.recorder.eval_model)
-        words = int(np.count_nonzero(train.captions[:, 1:] != self.corpus.vocab.null))
-        loss = word_loss * words / len(train.captions)
-        self.outcome = {"overfit": {"captions": len(train.captions), "loss": loss, "passed": loss < GOAL}}
-        return loss < GOAL
+def _training_loss(t: Training) -> float:
+    """Measure the loss of all training captions: summed over words and divided by captions."""
+    train = t.corpus.split("train")
+    with t.watch("validation"):
+        word_loss = t.validation.loss_of(train, t.eval_model)
+    words = int(np.count_nonzero(train.captions[:, 1:] != t.corpus.vocab.null))
+    return word_loss * words / len(train.captions)

@@ -20,18 +20,15 @@ from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.atomic import write_atomically
-from captioner.storage.checkpoint import Meta
-from captioner.storage.files import read_json_object
+from captioner.storage.history import damaged_lines, end_of, records
 from captioner.training.events import Ended, Event, Warned
-from captioner.training.recorder import Recorder
-from captioner.training.run_folder import RunFolder, damaged_lines, locked, records
+from captioner.training.run_folder import RunFolder
 from captioner.training.solver import TrainState
-from captioner.training.teacher_captions import build_training_corpus
-from captioner.training.train import Training, same_probe, train
+from captioner.training.train import events, train
+from captioner.training.training import Training
 
 FINAL = ("done", "early stopping", "nothing left to do")
-"""The ends after which nothing is left to do, as in summary.json."""
+"""The ends after which nothing is left to do, as in the history."""
 
 
 def resume(
@@ -46,45 +43,55 @@ def resume(
     """
     run = find_run(folder, ranks)
     restored = restore(run.last, overrides)
-    config = restored.config
     ranks.on_rank_0(lambda: check_config(run, restored))
+    training = resumed_training(run, restored)
+    run.claim()
+    if training.state.step < training.plan.span.total_steps:
+        if restored.meta.config != dump(training.config):
+            # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
+            run.remove_config()
+            training.save()
+        run.forget_after(training.state.step)
+        run.write(run.config, dump(training.config))
+    training.keep_best()
+    yield from events(training, stop)
+
+
+def resumed_training(run: RunFolder, restored: Restored) -> Training:
+    """Continue from a checkpoint, without writing to the folder. Raises: as `resume`."""
+    config, meta = restored.config, restored.meta
     corpus = open_corpus(restored)
+    if corpus.digest != meta.data_digest:
+        raise UsageError(
+            f"{run.last}: the data set has changed since training began, so the run cannot be resumed; "
+            "restore it, or start a new run"
+        )
     expected, got = expected_slots(config), restored.slots.keys()
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
-    probe = corpus.probe()
-    check_same_data(run.last, restored.meta, fingerprint, corpus.content, probe)
+    warnings = [*changes(meta.environment, environment(config.threads, run.ranks.size))]
+    warnings += run.ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
     model = restored.model.with_params(restored.params)
-    state = TrainState(model.params, restored.slots, restored.meta.step)
-    validated = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(
-        config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
+    state = TrainState(model.params, restored.slots, meta.step)
+    training = Training(
+        *(config, run, corpus, model, state),
+        best=meta.best,
+        since_best=meta.since_best,
+        warnings=warnings,
+        base_models=restored.base_models,
     )
     if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
-        recorder.familiarity = restored.familiarity._asdict()
-    warnings = [*changes(restored.meta.environment, environment(config.threads, ranks.size))]
-    warnings += ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
-    training = Training(recorder, warnings)
-    run.claim()
-    if state.step >= training.plan.span.total_steps:
-        recorder.load_best_at_end()
-    else:
-        if restored.meta.config != dump(config):
-            recorder.forget_later_best()
-            # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
-            run.remove_config()
-            recorder.save()
-        run.reopen(restored.meta.step, has_best=recorder.best is not None)
-        run.write(run.config, dump(config))
-    yield from training.events(stop)
+        training.familiarity = restored.familiarity._asdict()
+    return training
 
 
 class ExistingRun(NamedTuple):
-    """The run in a folder: its step, the summary if it has ended, and the options that a new run would have instead."""
+    """The run in a folder: its step, how it ended if nothing is left to do, and the options that a new run would have
+    instead.
+    """
 
     step: int
-    summary: dict[str, Any] | None
+    end: dict[str, Any] | None
     other_options: list[str]
 
 
@@ -114,24 +121,24 @@ def resume_or_start(
             f"{run.path}: the run continues with its own config, in which {names} differ from the given one; "
             "options that can change are set with -o",
         )
-    if existing.summary is not None:
-        yield Ended(run.path, existing.summary)
+    if existing.end is not None:
+        yield Ended(run.path, existing.end)
         return
     yield from resume(folder, overrides, stop, ranks)
 
 
 def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> ExistingRun | None:
     """Return the run that has a checkpoint, or None."""
-    recover_last(run)
-    if not run.last.exists() and not run.captions.exists():
+    if not run.last.exists():
         return None
-    restored = restore(find_run(run.path).last, overrides, for_training=False)
+    restored = restore(run.last, overrides, for_training=False)
     check_config(run, restored)
-    summary = _summary(run) if dump(restored.config) == restored.meta.config else None
-    has_ended = summary is not None and summary["steps"] == restored.meta.step and summary["ended"] in FINAL
+    end = end_of(records(run.history))
+    has_ended = end.get("ended") in FINAL and end["step"] == restored.meta.step
+    is_extended = dump(restored.config) != restored.meta.config
     values = ((path, attrgetter(path)) for path in OPTIONS)
     names = [path for path, value in values if value(restored.config) != value(config)]
-    return ExistingRun(restored.meta.step, summary if has_ended else None, names)
+    return ExistingRun(restored.meta.step, end if has_ended and not is_extended else None, names)
 
 
 def check_config(run: RunFolder, restored: Restored) -> None:
@@ -157,68 +164,21 @@ def check_config(run: RunFolder, restored: Restored) -> None:
         raise ConfigError(problems)
 
 
-def _summary(run: RunFolder) -> dict[str, Any] | None:
-    """Return the summary of a run; None if it is missing or is not one."""
-    summary = read_json_object(run.summary)
-    return summary if {"steps", "ended", "best", "seconds", "words_per_second", "profile"} <= summary.keys() else None
-
-
 def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> RunFolder:
-    """Return the run folder at a path; a missing last checkpoint is recovered from the best one.
-
-    Raises: UsageError or CheckpointError when it cannot be resumed.
-    """
+    """Return the run folder at a path. Raises: UsageError or CheckpointError when it cannot be resumed."""
     run = RunFolder(Path(folder), ranks)
     parent = os.path.dirname(folder) or "."
     if os.path.isfile(folder) and (Path(parent) / run.last.name).exists():
         raise UsageError(f"{folder}: expected a run folder, got a file; try --resume {shlex.quote(parent)}")
-    ranks.on_rank_0(lambda: recover_last(run))
     if run.last.exists():
         return run
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
-    if run.captions.exists():
-        expected = "an interrupted `captioner distill` left captions alone: repeat that command to continue"
-    elif run.saved_config() is not None:
+    if run.has_config():
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
-
-
-def recover_last(run: RunFolder) -> None:
-    """Undo what a kill left in a run folder.
-
-    The files of a run that was being overwritten are moved back. best.h5 is copied to a missing last.h5: the first
-    best.h5 is written before the first last.h5.
-
-    Raises: CheckpointError when best.h5 is not a whole checkpoint; UsageError when another process trains in the
-    folder.
-    """
-    if run.half_moved():
-        with locked(run.path):
-            run.move_back()
-    if run.last.exists() or not run.best.exists():
-        return
-    restore(run.best)
-    with locked(run.path), run.writing(run.last):
-        write_atomically(run.last, run.best.read_bytes())
 
 
 def expected_slots(config: Config) -> list[str]:
     """Return the names of the slots of a run: those of its update rule, and the EMA if it has one."""
     rule = UPDATE_RULES[config.train.update_rule]
     return [*rule.slots, *([EMA] if config.train.ema_decay is not None else [])]
-
-
-def check_same_data(where: Path, meta: Meta, fingerprint: str, content: str, probe: Sequence[float]) -> None:
-    """Raises: UsageError when the data set is not that of the checkpoint, CheckpointError for an invalid probe."""
-    changed = "captions, images or splits" if fingerprint != meta.fingerprint else ""
-    if not changed and len(probe) != len(meta.probe):
-        raise CheckpointError(f"{where}: meta: probe: expected {len(probe)} numbers, got {len(meta.probe)}")
-    if not changed and not same_probe(probe, meta.probe):
-        changed = "features or regions" if meta.region_dim else "features"
-    if not changed and meta.content != content:
-        changed = "features, regions or raw captions" if meta.region_dim else "features or raw captions"
-    if changed:
-        raise UsageError(
-            f"{where}: the {changed} have changed since training began, so the run cannot be resumed; "
-            "restore them, or start a new run"
-        )

@@ -1,17 +1,13 @@
-"""A run folder: effective config, history, checkpoints and summary, and the lock that one training process holds.
-
-`history.jsonl` has one JSON object per logged step, validation or warning; first one for `train.init_from`.
-"""
+"""A run folder: effective config, history, checkpoints and re-ranking index, and the lock of its training process."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
-import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -23,24 +19,10 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
+from captioner.storage.files import read_bytes, read_text, to_json
+from captioner.storage.history import END, HISTORY_LIMIT, is_kept, records
 from captioner.storage.lock import lock
 from captioner.storage.sealed import CHECKPOINT_SEAL
-
-PREVIOUS = "before"
-"""Holds an overwritten run until the new one has a best checkpoint."""
-HISTORY_LIMIT = 1 << 32
-LARGEST_STEP = 1 << 53
-"""Steps are smaller, so that floats represent them."""
-CAPTIONS = "captions.h5"
-"""The captions of the teachers that a run is distilled from."""
-BEST_BEFORE_END = "best-before-end.h5"
-"""The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
-INIT_FROM = "init_from"
-KINDS = (INIT_FROM, "step", "validation", "warning")
-"""The kinds of records in the history."""
-AT_END = "at_end"
-"""Marks records that exist only because the run ended; `resume` removes them."""
 
 P = ParamSpec("P")
 
@@ -64,37 +46,22 @@ class RunFolder:
 
     def __init__(self, path: Path, ranks: Ranks = SINGLE_PROCESS) -> None:
         self.path, self.ranks = path, ranks
-        self.best = path / BEST
-        self.last = path / LAST
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
+        self.last = path / LAST
+        self.best = path / BEST
         self.reranker = path / RERANKER
-        self.captions = path / CAPTIONS
-        self.summary = path / "summary.json"
-        self.previous = path / PREVIOUS
-        self.before_end = path / BEST_BEFORE_END
-        self.reused: tuple[Path, ...] = ()
-        """Files that a new run in this folder uses, so `create` leaves them there."""
         self._lock: FolderLock | None = None
 
-    def initialization(self) -> dict[str, Any] | None:
-        """Return what `initialize_from` recorded about `train.init_from`, if the history has it."""
-        record = _first_record(self.history) or {}
-        if record.get("kind") != INIT_FROM:
-            return None
-        return {name: record.get(name) for name in ("checkpoint", "shared_words", "words", "dropped_words")}
-
     def files(self) -> tuple[Path, ...]:
-        checkpoints = self.last, self.best, self.before_end
-        others = self.reranker, self.captions, self.summary
-        return self.config, self.history, *checkpoints, *others
+        return self.config, self.history, self.last, self.best, self.reranker
 
     @rank_0_only
-    def create(self, overwrite: bool, config: str = "") -> None:
-        """Prepare the folder for a new run with this `config`.
+    def create(self, overwrite: bool) -> None:
+        """Prepare the folder for a new run, and lock it.
 
-        An overwritten run is kept in a subfolder until `discard_previous`. A run with the same config that was killed
-        before its first checkpoint is replaced.
+        An existing run is an error, or with `overwrite` is renamed to RUN.old, where it replaces an older run. A run
+        that was killed before its first checkpoint is replaced.
 
         Raises: UsageError when another process trains in it, when it contains a run and `overwrite` is not set, or when
         it contains only other files; CaptionerError when a file cannot be moved or created.
@@ -106,14 +73,22 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
-            self._check_replaceable(overwrite, config)
-            self._check_not_moved(self.path)
-            # A run without a best checkpoint does not replace a previous one.
-            if self.best.exists() or (self.last.exists() and not self._has_previous()):
-                self._put_away()
-            for file in self._existing(self.path):
-                if file not in self.reused:
-                    file.unlink()
+            if not self.holds_run():
+                self._check_empty(overwrite)
+            elif self.has_only_a_start():
+                self.history.unlink(missing_ok=True)
+                self.config.unlink(missing_ok=True)
+            elif overwrite:
+                self._rename()
+            else:
+                path = shlex.quote(os.fspath(self.path))
+                remedy = (
+                    f"continue it with --resume {path}" if self.last.exists() else f"it has no {LAST} to resume from"
+                )
+                raise UsageError(
+                    f"{self.path}: already contains a run; {remedy}, "
+                    "choose another folder with --run, or replace the run with --overwrite"
+                )
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
@@ -121,138 +96,64 @@ class RunFolder:
             self._lock = None
             raise
 
-    def _check_replaceable(self, overwrite: bool, config: str) -> None:
-        """Raises: UsageError, as `create`."""
-        has_run = self.holds_run()
-        if has_run and not overwrite and not (self.saved_config() == config and self.has_only_a_start(*self.reused)):
-            path = shlex.quote(os.fspath(self.path))
-            remedy = f"continue it with --resume {path}" if self.last.exists() else "it has no last.h5 to resume from"
-            raise UsageError(
-                f"{self.path}: already contains a run; {remedy}, "
-                "choose another folder with --run, or replace the run with --overwrite"
-            )
-        known = {file.name for file in (*self.reused, *temporary_files(*self.files()))}
-        if not has_run and any(file.name not in known for file in self.path.iterdir()):
-            expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
-            raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
-
-    def has_only_a_start(self, *kept: Path) -> bool:
-        """Return whether the folder has only what a run writes before its first checkpoint, and files to be `kept`.
-
-        A summary or validations of several steps are those of a run that had checkpoints.
-        """
-        lines = filter(None, records(self.history))
-        validated = {record["step"] for record in lines if record.get("kind") == "validation"}
-        known = {file.name for file in (self.config, self.history, *kept)}
-        known |= {file.name for file in temporary_files(*self.files())}
-        return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
-
     def holds_run(self) -> bool:
-        """Return whether a file in the folder is one of a run, finished or not, or of one that it overwrites.
+        """Return whether a file in the folder is one of a run, finished or not.
 
         The contents decide, since other programs may use the names of the files.
         """
-        checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
-        return has_checkpoint or _first_record(self.history) is not None or self.saved_config() is not None
+        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, (self.last, self.best)))
+        return has_checkpoint or next(records(self.history), None) is not None or self.has_config()
 
-    def saved_config(self) -> str | None:
-        """Return the content of config.yaml, or None for another file than `captioner train` writes.
-
-        That has every option and no comments.
-        """
+    def has_config(self) -> bool:
+        """Return whether config.yaml is one that `captioner train` writes: with every option and no comments."""
         try:
             text = read_text(self.config)
-            return text if dump(parse(text, str(self.config))) == text else None
+            return dump(parse(text, str(self.config))) == text
         except CaptionerError:
-            return None
+            return False
 
-    def _put_away(self) -> None:
-        """Move the files of an overwritten run into its subfolder: all of them, or none if one cannot be moved.
+    def has_only_a_start(self) -> bool:
+        """Return whether the folder has only what a run writes before its first checkpoint.
 
-        Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
+        A history with several validations, or with an end, is that of a run that had checkpoints or diverged.
         """
-        self.previous.mkdir(exist_ok=True)
-        if self.config.exists():  # otherwise a killed process has begun to move these files: it moves the config first
-            for file in self._existing(self.previous):
-                file.unlink()
-        moves = [(file, self.previous / file.relative_to(self.path)) for file in self._existing(self.path)]
-        _move_all(moves, self.previous)
-        for file in self.reused:
-            if (self.previous / file.name).exists():
-                shutil.copyfile(self.previous / file.name, file)
+        kinds = Counter(record["kind"] for record in records(self.history) if record is not None)
+        return kinds["validation"] < 2 and not kinds[END] and not self._others(self.config, self.history)
 
-    def half_moved(self) -> list[tuple[Path, Path]]:
-        """Return the moves that undo those of a killed `create`, which moves the config first; none if there are none.
+    def _others(self, *known: Path) -> list[str]:
+        """List the names in the folder without the `known` files and temporary ones of killed writers."""
+        names = {file.name for file in (*known, *temporary_files(*self.files()))}
+        return sorted({file.name for file in self.path.iterdir()} - names)
 
-        A file that is in both folders is that of a run which has begun since.
-        """
-        moves = [(file, self.path / file.relative_to(self.previous)) for file in self._existing(self.previous)]
-        has_begun = any(os.path.lexists(target) for _, target in moves)
-        return moves if (self.previous / self.config.name).exists() and not has_begun else []
+    def _check_empty(self, overwrite: bool) -> None:
+        if self._others():
+            expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
+            raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
 
-    def move_back(self) -> None:
-        """Undo the moves of a killed `create`. Raises: CaptionerError, as `create`."""
-        _move_all(self.half_moved(), self.path)
-        with contextlib.suppress(OSError):  # it has others
-            self.previous.rmdir()
+    def _rename(self) -> None:
+        """Rename the folder to RUN.old, and lock a new one."""
+        path = Path(os.path.realpath(self.path))  # of a symbolic link, its target is renamed
+        old = RunFolder(path.with_name(f"{path.name}.old"))
+        if os.path.lexists(old.path):
+            with locked(old.path):
+                old.remove()
+        path.rename(old.path)
+        path.mkdir()
+        self._lock = FolderLock(self.path)
 
-    def _existing(self, folder: Path) -> list[Path]:
-        """Return the existing files of the run in its folder or in the subfolder of an overwritten run."""
-        return [path for file in self.files() if os.path.lexists(path := folder / file.name)]
-
-    def previous_run_note(self) -> str:
-        """Return a note with the path of the overwritten run, if it still exists."""
-        return f"; the previous run is in {self.previous}" if self._has_previous() else ""
-
-    def _has_previous(self) -> bool:
-        return any((self.previous / name).exists() for name in (BEST, LAST))
-
-    @rank_0_only
-    def discard_previous(self) -> None:
-        """Delete the overwritten run, once the new one has a best checkpoint."""
-        with contextlib.suppress(OSError):  # a file that cannot be deleted does no harm
-            self._check_not_moved(self.previous)
-            for file in self._existing(self.previous):
-                file.unlink()
-            self.previous.rmdir()
-
-    @rank_0_only
-    def keep_best(self) -> None:
-        """Copy the best checkpoint before the validation at the end of the run replaces it."""
-        if self.best.exists():
-            with self.writing(self.before_end) as check:
-                write_atomically(self.before_end, self.best.read_bytes(), check)
-
-    @rank_0_only
-    def reopen(self, step: int, has_best: bool = True) -> None:
-        """Prepare the folder to resume after a step: undo later records and everything from the end of the run.
-
-        Their lines are removed from the history, and best.h5 is again that of the scheduled validations, if any.
-
-        The caller has claimed the folder.
-        """
-        with self.writing(self.best) as check:
-            check()
-            if self.before_end.exists():
-                os.replace(self.before_end, self.best)
-            elif not has_best:
-                self.best.unlink(missing_ok=True)
-        if self.history.exists():
-            lines = read_bytes(self.history, HISTORY_LIMIT).decode("utf-8", errors="replace")
-            kept = (line for line in lines.splitlines(keepends=True) if is_kept(line, step))
-            self.write(self.history, "".join(kept))
-
-    @rank_0_only
-    def remove_config(self) -> None:
-        """Remove config.yaml before a checkpoint with other options is saved; the new one is written after it."""
-        with self.writing(self.config) as check:
-            check()
-            self.config.unlink(missing_ok=True)
+    def remove(self) -> None:
+        """Remove the folder of a run. Raises: UsageError when it contains something else."""
+        others = self._others(*self.files())
+        if others or (self._others() and not self.holds_run()):
+            found = f"one with {others[0]}" if others else "files of another program"
+            raise UsageError(f"{self.path}: expected an older run to replace, got {found}; move it elsewhere")
+        for file in (*temporary_files(*self.files()), *reversed(self.files())):
+            file.unlink(missing_ok=True)
+        self.path.rmdir()
 
     @rank_0_only
     def claim(self) -> None:
-        """Lock the folder, and remove temporary files of killed writers.
+        """Lock the folder of a run to resume, and remove temporary files of killed writers.
 
         Raises: UsageError when another process trains in it.
         """
@@ -265,113 +166,56 @@ class RunFolder:
             self._lock.check_not_moved(file)
 
     @contextlib.contextmanager
-    def writing(self, file: Path) -> Iterator[Callable[[], None]]:
-        """Yield the check to call before writing, and convert failures to an error that names the file."""
-
-        def check() -> None:
-            self._check_not_moved(file)
-
+    def writing(self, file: Path) -> Iterator[None]:
+        """Check before and after a write that the folder was not moved, and name the file in any error."""
         try:
             with writing(file):
-                yield check
+                self._check_not_moved(file)
+                yield
+                self._check_not_moved(file)
         except CaptionerError:
             with contextlib.suppress(OSError):
-                check()  # a moved folder explains any other failure
+                self._check_not_moved(file)  # a moved folder explains any other failure
             raise
 
     @rank_0_only
-    def save(self, file: Path, saved: Checkpoint) -> None:
-        """Write a checkpoint atomically."""
-        with self.writing(file) as check:
-            checkpoint.save(file, saved, check)
+    def save(self, saved: Checkpoint) -> None:
+        """Write last.h5 atomically."""
+        with self.writing(self.last):
+            checkpoint.save(self.last, saved)
+
+    @rank_0_only
+    def keep_best(self) -> None:
+        """Copy last.h5 to best.h5, unless they are equal."""
+        with self.writing(self.best):
+            content = self.last.read_bytes()
+            if not self.best.exists() or self.best.read_bytes() != content:
+                write_atomically(self.best, content)
 
     @rank_0_only
     def write(self, file: Path, text: str) -> None:
         """Write a text file atomically."""
-        with self.writing(file) as check:
-            write_atomically(file, text.encode(), check)
+        with self.writing(file):
+            write_atomically(file, text.encode())
 
     @rank_0_only
-    def log(self, record: dict[str, Any]) -> None:
+    def remove_config(self) -> None:
+        """Remove config.yaml before a checkpoint with other options is saved; the new one is written after it."""
+        with self.writing(self.config):
+            self.config.unlink(missing_ok=True)
+
+    @rank_0_only
+    def log(self, kind: str, record: dict[str, Any]) -> None:
         """Append a record to the history."""
-        with self.writing(self.history) as check:
-            check()  # before opening, which may create a file in another run
-            with open(self.history, "a", encoding="utf-8", newline="\n") as file:
-                check()  # again: now the open file is known to be in this folder
-                file.write(to_json(record) + "\n")
+        with self.writing(self.history), open(self.history, "a", encoding="utf-8", newline="\n") as file:
+            file.write(to_json({"kind": kind, **record}) + "\n")
 
-
-def is_kept(line: str, step: int) -> bool:
-    """Return whether a line is a whole record of a step up to `step`, and not marked `at_end`."""
-    record = record_of(line)
-    return record is not None and record["step"] <= step and AT_END not in record
-
-
-def record_of(line: str | bytes) -> dict[str, Any] | None:
-    """Return the record in a line of a history: an object with a step; None for a damaged line."""
-    try:
-        record = json.loads(line)
-        return record if 0 <= record["step"] < LARGEST_STEP and not isinstance(record["step"], bool) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def records(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Yield the record in each line of a history, None for a damaged line.
-
-    Half a line at the end, as a kill leaves it, is left out. A file that is missing or not a regular one has no lines.
-    """
-    with (
-        contextlib.suppress(CaptionerError),
-        regular_file(path, HISTORY_LIMIT) as descriptor,
-        open(descriptor, "rb", closefd=False) as file,
-    ):
-        for line in file:
-            record = record_of(line)
-            if record is not None or line.endswith(b"\n"):
-                yield record
-
-
-def damaged_lines(name: object, lines: Iterable[dict[str, Any] | None]) -> Iterator[str]:
-    """Yield a warning about the damaged lines of a history with these `records`, if there are any."""
-    numbers = [number for number, record in enumerate(lines, 1) if record is None]
-    if numbers:
-        yield f"{name}: damaged lines are left out: {', '.join(map(str, numbers[:5]))}{', ...' * (len(numbers) > 5)}"
-
-
-def _first_record(path: Path) -> dict[str, Any] | None:
-    """Return the first record of a history, or None if the file is missing or does not begin like one."""
-    record = read_first_json_object(path)
-    return record if record.get("kind") in KINDS and "step" in record else None
-
-
-def _move_all(moves: Sequence[tuple[Path, Path]], folder: Path) -> None:
-    """Move files to paths below `folder`: all of them, or none if one cannot be moved.
-
-    Raises: CaptionerError that names this file, and the moved files that cannot be moved back.
-    """
-    for done, (file, target) in enumerate(moves):
-        try:
-            target.parent.mkdir(exist_ok=True)
-            os.replace(file, target)
-        except OSError as error:
-            problem = f"{file}: cannot be moved to {target.parent}: {error.strerror}"
-            state = _move_back(moves[:done])
-            for place in (target.parent, folder):
-                with contextlib.suppress(OSError):  # not empty
-                    place.rmdir()
-            raise CaptionerError(f"{problem}; {state}") from error
-
-
-def _move_back(moves: Sequence[tuple[Path, Path]]) -> str:
-    """Undo moves, and return where the files are."""
-    stuck = []
-    for file, target in reversed(moves):
-        try:
-            os.replace(target, file)
-        except OSError:
-            stuck.append(str(target))
-    return f"of the run, only {', '.join(stuck)} were moved" if stuck else "the run is unchanged"
+    @rank_0_only
+    def forget_after(self, step: int) -> None:
+        """Remove later records than a step from the history, and those of the end of the run."""
+        if self.history.exists():
+            lines = read_bytes(self.history, HISTORY_LIMIT).decode("utf-8", errors="replace")
+            self.write(self.history, "".join(line for line in lines.splitlines(keepends=True) if is_kept(line, step)))
 
 
 class FolderLock:
@@ -383,8 +227,7 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._path, self._descriptor = path, os.open(path, os.O_RDONLY)
         try:
             lock(self._descriptor, path)
         except BaseException as error:
@@ -403,12 +246,8 @@ class FolderLock:
     def check_not_moved(self, file: Path) -> None:
         """Raises: CaptionerError that names `file` when the path no longer leads to the locked folder."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            descriptor = os.open(self._path, os.O_RDONLY)
-            try:
-                if os.path.sameopenfile(descriptor, self._descriptor):
-                    return
-            finally:
-                os.close(descriptor)
+            if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
+                return
         raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
 
 

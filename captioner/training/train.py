@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import cached_property
-from operator import attrgetter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import captioner
-from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
-from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DivergenceError, UsageError
+from captioner.errors import DivergenceError, UsageError
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
-from captioner.parallel.blas import set_threads
 from captioner.parallel.environment import versions
-from captioner.parallel.hardware import oversubscription
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
-from captioner.parallel.thread_pool import ThreadPool
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage.base_models import BaseModel
-from captioner.storage.files import to_json
+from captioner.storage.history import END, INIT_FROM, end_of, initialization, records
 from captioner.training.build import (
     build_batches,
     build_model,
-    build_plan,
     ignored_options,
     initialize_from,
     long_warmup,
     open_initial,
 )
 from captioner.training.events import Ended, Event, Started, Validated, Warned
-from captioner.training.recorder import Recorder
-from captioner.training.run_folder import INIT_FROM, RunFolder
+from captioner.training.run_folder import RunFolder
 from captioner.training.self_critical import check_references
-from captioner.training.solver import Batches, Plan, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps
-from captioner.training.teacher_captions import TEACHERS, build_training_corpus
-from captioner.training.validation import Validation
+from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
+from captioner.training.training import Loop, Training
+from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
 PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "saving")
 """Timed phases of training. `reading` is the time spent waiting for batches; `all-reduce` is that of waiting for other
 ranks and adding their gradients."""
-LOCAL = ("threads",)
-"""Options that may differ between ranks, in addition to paths."""
 
 
 def train(
@@ -67,18 +53,13 @@ def train(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
-    if config.train.objective == "distillation":
-        raise ConfigError(["train.objective: distillation needs a teacher; try `captioner distill TEACHER`"])
     training = new_training(config, RunFolder(Path(folder), ranks))
-    training.create(overwrite)
-    yield from training.events(stop)
+    begin(training, overwrite)
+    yield from events(training, stop)
 
 
-def new_training(config: Config, run: RunFolder, kind: type[Training] | None = None) -> Training:
-    """Build the data set and the model of a new run, without writing to its folder; `kind` is by default `Training`.
-
-    Raises: as `train`.
-    """
+def new_training(config: Config, run: RunFolder) -> Training:
+    """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
     restored = None if config.train.init_from is None else open_initial(config.train.init_from)
     if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
         # a repeated command would start from a half-trained model
@@ -86,171 +67,137 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     corpus = build_corpus(config, restored.vocab if restored else None)
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
-    initial: dict[str, Any] = {}
-    model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
+    model, initial = build_model(config, corpus), None
+    base_models = restored.lineage if restored else ()
     if restored:
-        base_models = restored.lineage
         model, initial = initialize_from(model, config, restored, corpus)
-    start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    recorder = Recorder(
-        config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, base_models=base_models
+    state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
+    return Training(
+        *(config, run, corpus, model, state),
+        warnings=ignored_options(config),
+        initialization=initial,
+        base_models=base_models,
     )
-    return (kind or Training)(recorder, ignored_options(config), initial)
 
 
-class Training:
-    """One call of `train` or `resume`: run the solver, log, validate and save.
+def begin(training: Training, overwrite: bool) -> None:
+    """Create the folder of a new run, with its config and, if it has initial parameters, a record of these."""
+    run = training.run
+    run.create(overwrite)
+    run.write(run.config, dump(training.config))
+    if training.initialization is not None:
+        run.log(INIT_FROM, {"step": 0, **training.initialization})
 
-    `initial` is what `initialize_from` recorded about the parameters of a new run.
+
+def train_steps(
+    training: Training, batches: Batches, stop: Callable[[], bool]
+) -> Generator[Event, None, dict[str, Any]]:
+    """Train until the last step, the end of the patience, or `stop()`: update, log, validate and save."""
+    t, options, span = training, training.config.train, training.plan.span
+    if t.out_of_patience():
+        return {"ended": "early stopping"}
+    for step in steps(t.model, batches, t.state, t.plan, t.watch, t.pool, t.ranks.all_reduce):
+        t.words += step.words
+        yield step
+        epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
+        is_logged = epoch_ended or step.step % options.log_every == 0
+        if is_logged or at_end:
+            t.log("step", step.record(), at_end=not is_logged)
+        validations = list(_validate(t, step, epoch_ended, at_end))
+        should_stop = stop()
+        if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
+            with t.watch("saving"):
+                recheck_loss(t.model, batches, t.state, t.pool, t.ranks.all_reduce)
+                t.save()
+        # After saving, so that a `break` at these events leaves a run that can be resumed.
+        yield from validations
+        if should_stop:
+            return {"ended": "stopped"}
+        if t.out_of_patience() and not at_end:
+            return {"ended": "early stopping"}
+    return {"ended": "done" if t.words else "nothing left to do"}
+
+
+def events(training: Training, stop: Callable[[], bool], loop: Loop = train_steps) -> Iterator[Event]:
+    """Train with a loop over steps, and yield the events; `stop()` is called after every step."""
+    t, config, run, span = training, training.config, training.run, training.plan.span
+    began = time.perf_counter()
+    counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
+    yield Started(run.path, config, t.corpus, *counts, initialization(run.history))
+    yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
+    try:
+        with build_batches(config, t.corpus, t.model, span.total_steps, t.pool, t.ranks) as batches:
+            outcome = yield from loop(t, batches, stop)
+    except DivergenceError as error:
+        _end(t, {"ended": "diverged"}, began)
+        note = f"{run.last} contains step {t.saved}, before the divergence" if t.saved else "no checkpoint yet"
+        raise DivergenceError(f"{error}; {note}") from error
+    if config.decode.consensus:
+        with t.watch("saving"):
+            t.save_reranker()
+    yield Ended(run.path, _end(t, outcome, began))
+
+
+def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
+    """Validate when due. At the end of the run, also measure what is not due, for the history alone.
+
+    So a run that is extended equals one that never ended there: only scheduled validations have a best checkpoint.
     """
-
-    def __init__(self, recorder: Recorder, warnings: Iterable[str] = (), initial: dict[str, Any] | None = None) -> None:
-        check_replicas(recorder)
-        self.recorder, self.initial = recorder, initial
-        self.outcome: dict[str, Any] = {}
-        self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
-        self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
-        self.warnings = [*warnings, *oversubscription(self.config.threads, self.ranks.local_size)]
-        set_threads(1)
-        self.warned: set[str] = set()
-        self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
-        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
-
-    @cached_property
-    def training_corpus(self) -> Corpus:
-        """The data set whose training split the batches are taken from."""
-        return build_training_corpus(self.config, self.corpus, self.run.captions)
-
-    @cached_property
-    def plan(self) -> Plan:
-        return build_plan(self.config, self.training_corpus.split("train"))
-
-    def create(self, overwrite: bool) -> None:
-        """Create the folder of a new run."""
-        self.run.create(overwrite, dump(self.config))
-        self.run.write(self.run.config, dump(self.config))
-        if self.initial:
-            self.recorder.log(INIT_FROM, {"step": 0, **self.initial}, at_end=False)
-
-    def events(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        """Train, and yield the events; `stop()` is called after every step."""
-        began, first = time.perf_counter(), self.state.step
-        counts = self.model.parameter_count, first, self.plan.span.total_steps, self.plan.span.steps_per_epoch
-        yield Started(self.run.path, self.config, self.training_corpus, *counts, self.run.initialization())
-        yield from (Warned(first, warning) for warning in (*self.warnings, *long_warmup(self.config, self.plan.span)))
-        try:
-            arguments = self.config, self.training_corpus, self.model, self.plan.span.total_steps, self.pool, self.ranks
-            with build_batches(*arguments) as batches:
-                reason = yield from self._run(batches, stop)
-        except DivergenceError as error:
-            self._summarize("diverged", began, first)
-            saved = self.recorder.saved
-            note = f"{self.run.last} contains step {saved}, before the divergence" if saved else "no checkpoint yet"
-            raise DivergenceError(f"{error}; {note}{self.run.previous_run_note()}") from error
-        if self.config.decode.consensus:
-            with self.watch("saving"):
-                self.recorder.save_reranker(lambda: self.validation.index)
-        yield Ended(self.run.path, self._summarize(reason, began, first))
-
-    def _run(self, batches: Batches, stop: Callable[[], bool]) -> Generator[Step | Validated | Warned, None, str]:
-        """Train, and return the reason for the end."""
-        options, span = self.config.train, self.plan.span
-        if self._out_of_patience():
-            return "early stopping"
-        for step in steps(self.model, batches, self.state, self.plan, self.watch, self.pool, self.ranks.all_reduce):
-            self.words += step.words
-            yield step
-            epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
-            is_logged = epoch_ended or step.step % options.log_every == 0
-            if is_logged or at_end:
-                self.recorder.log("step", step.record(), at_end=not is_logged)
-            validations = list(self._validate(step, epoch_ended, at_end))
-            should_stop = stop()
-            if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
-                with self.watch("saving"):
-                    recheck_loss(self.model, batches, self.state, self.pool, self.ranks.all_reduce)
-                    self.recorder.save()
-            # After saving, so that a `break` at these events leaves a run that can be resumed.
-            yield from validations
-            if should_stop:
-                return "stopped"
-            if self._out_of_patience() and not at_end:
-                return "early stopping"
-        return "done" if self.words else "nothing left to do"
-
-    def _out_of_patience(self) -> bool:
-        patience = self.config.train.patience
-        return patience is not None and self.recorder.since_best >= patience
-
-    def _validate(self, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
-        """Validate when due, and at the end of the run measure also what is not due."""
-        due = epoch_ended and self.validation.is_due(step)
-        scored = due and self.validation.is_scored(step)
-        scored_at_end = self.config.validate.score_every is not None
-        extra = at_end and not (scored if scored_at_end else due)
-        if not due and not extra:
-            return
-        with self.watch("validation"):
-            loss = self.validation.loss(self.recorder.eval_model)
-        check_loss(self.model, step.step, loss)
-        events = [self._record(step, loss, scored, at_end=False)] if due else []
-        events += [self._record(step, loss, scored_at_end, at_end=True)] if extra else []
-        yield events[-1]._replace(best=any(event.best for event in events))
-        with self.watch("validation"):
-            collapse = self.ranks.on_rank_0(lambda: list(self.validation.collapse(self.recorder.restored(), step)))
-        for kind, problem in collapse:
-            place = {"step": step.step, "epoch": step.epoch}
-            self.recorder.log("warning", {**place, "collapse": kind, "problem": problem}, at_end=not due)
-            if kind not in self.warned:
-                self.warned.add(kind)
-                yield Warned(step.step, problem)
-
-    def _record(self, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
-        with self.watch("validation"):
-            scores = self.validation.scores(self.recorder.restored()) if scored else {}
-        with self.watch("saving"):
-            return self.recorder.record_validation(step, loss, scores, at_end)
-
-    def _summarize(self, reason: str, began: float, first: int) -> dict[str, Any]:
-        """Return the content of summary.json, and write it unless nothing was left to do."""
-        seconds, best = time.perf_counter() - began, self.recorder.best_at_end or self.recorder.best
-        profile = {part: self.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or self.ranks.size > 1}
-        profile["other"] = seconds - sum(profile.values())
-        origins = {INIT_FROM: self.run.initialization(), TEACHERS: self.training_corpus.about.get(TEACHERS)}
-        summary = {
-            "ended": reason,
-            "steps": self.state.step,
-            "best": best and {**best, "perplexity": perplexity(best["loss"])},
-            "seconds": round(seconds, 3),
-            "steps_this_time": self.state.step - first,
-            "words_per_second": round(self.words / max(seconds, 1e-9)),
-            "profile": {part: round(spent, 3) for part, spent in profile.items()},
-            "threads": self.pool.size,
-            "ranks": self.ranks.size,
-            "parameters": self.model.parameter_count,
-            **{name: origin for name, origin in origins.items() if origin},
-            "versions": versions(),
-            **self.outcome,
-        }
-        if self.state.step > first or not self.ranks.on_rank_0(self.run.summary.exists):
-            self.run.write(self.run.summary, to_json(summary, indent=2) + "\n")
-        return summary
+    due = epoch_ended and t.validation.is_due(step)
+    scored = due and t.validation.is_scored(step)
+    scored_at_end = t.config.validate.score_every is not None
+    extra = at_end and not (scored if scored_at_end else due)
+    if not due and not extra:
+        return
+    with t.watch("validation"):
+        loss = t.validation.loss(t.eval_model)
+    check_loss(t.model, step.step, loss)
+    validated = [record_validation(t, step, loss, scored, at_end=False)] if due else []
+    validated += [record_validation(t, step, loss, scored_at_end, at_end=True)] if extra else []
+    yield validated[-1]._replace(best=validated[0].best)
+    with t.watch("validation"):
+        collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(t.loaded(), step)))
+    for kind, problem in collapse:
+        t.log("warning", {"step": step.step, "epoch": step.epoch, "collapse": kind, "problem": problem}, at_end=not due)
+        if kind not in t.warned:
+            t.warned.add(kind)
+            yield Warned(step.step, problem)
 
 
-def check_replicas(recorder: Recorder) -> None:
-    """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture.
+def record_validation(t: Training, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
+    """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one."""
+    with t.watch("validation"):
+        scores = t.validation.scores(t.loaded()) if scored else {}
+    name, measured = t.config.validate.best_metric, {"loss": loss, **scores}
+    better = not at_end and is_better(name, measured, t.best)
+    if better:
+        t.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
+    if name in measured and not at_end:
+        t.since_best = 0 if better else t.since_best + 1
+    event = Validated(step.step, step.epoch, loss, scores, better)
+    # before the checkpoint: a run may be resumed from it
+    t.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
+    return event
 
-    Raises: UsageError, on all ranks.
-    """
-    ranks, config = recorder.run.ranks, recorder.config
-    values = {path: attrgetter(path)(config) for path, option in OPTIONS.items() if option.kind is not Path}
-    shared = {path: value for path, value in values.items() if path not in LOCAL}
-    state = {"captions, images or splits": recorder.fingerprint, "training step": recorder.state.step}
-    check_same(ranks, {**shared, **state, "version": captioner.__version__})
-    check_same(ranks, {"features": recorder.probe}, same_probe)
-    check_same(ranks, {"features or raw captions": recorder.corpus.content})
 
-
-def same_probe(probe: Sequence[float], other: Sequence[float]) -> bool:
-    """Return whether two probes are of the same features; CPUs may round them differently."""
-    return all(math.isclose(*pair, rel_tol=1e-3, abs_tol=1e-9) for pair in zip(probe, other, strict=False))
+def _end(t: Training, outcome: dict[str, Any], began: float) -> dict[str, Any]:
+    """Return how the run ended, and record it unless that is the last record already."""
+    seconds = time.perf_counter() - began
+    profile = {part: t.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or t.ranks.size > 1}
+    profile["other"] = seconds - sum(profile.values())
+    summary = {
+        "step": t.state.step,
+        **outcome,
+        "best": t.best and {**t.best, "perplexity": perplexity(t.best["loss"])},
+        "seconds": round(seconds, 3),
+        "steps_this_time": t.state.step - t.first,
+        "words_per_second": round(t.words / max(seconds, 1e-9)),
+        "profile": {part: round(spent, 3) for part, spent in profile.items()},
+        "threads": t.pool.size,
+        "ranks": t.ranks.size,
+        "parameters": t.model.parameter_count,
+        "versions": versions(),
+    }
+    if not t.ranks.on_rank_0(lambda: bool(end_of(records(t.run.history)))):
+        t.run.log(END, summary)
+    return summary

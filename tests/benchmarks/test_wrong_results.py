@@ -14,6 +14,7 @@ from benchmarks.session import Session
 from benchmarks.timing import Timer
 from captioner.arrays import Params
 from captioner.layers.dropout import Dropout
+from captioner.model.build import parameter_shapes
 
 SHAPE, TRANSFORMER = shapes.QUICK[0], replace(shapes.QUICK_TRANSFORMER, regions=3)
 FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
@@ -25,7 +26,7 @@ FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
     "missing": lambda loss, grads: (loss, {name: grad for name, grad in grads.items() if name != "Wx"}),
     **{
         name: lambda loss, grads, name=name: (loss, grads | {name: grads[name] * 1.001})
-        for name in SHAPE.sizes.shapes()
+        for name in parameter_shapes(SHAPE.sizes)
     },
 }
 

@@ -12,6 +12,7 @@ from captioner.gradcheck.cases import LAYERS, VARIANTS
 from captioner.layers import CELLS
 from captioner.layers.lstm import LSTM
 from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_rnn import CaptioningRNN
 
 SMALL = ("-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=3")
 
@@ -30,7 +31,7 @@ def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None
 def test_a_full_check_of_another_cell(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two layers and two models: `tests/gradcheck` fully checks all of them."""
     monkeypatch.setattr(cases, "LAYERS", {name: LAYERS[name] for name in ("affine", "rnn_step")})
-    monkeypatch.setitem(cases.MODELS, "rnn", ({}, {"model, smoothing": VARIANTS["model, smoothing"]}))
+    monkeypatch.setitem(cases.MODELS, CaptioningRNN, ({}, {"model, smoothing": VARIANTS["model, smoothing"]}))
     done = cli("gradcheck", "--full", "-o", "model.decoder=rnn", *SMALL).succeeded()
     _, *lines, last = done.out.splitlines()
     assert last.startswith(f"PASS: {len(lines)} gradients, maximum relative error ")
@@ -78,7 +79,7 @@ def test_the_check_ends_at_the_innermost_wrong_layer_and_names_the_gate(
 
 
 def test_the_last_layer_leaves_none_unchecked(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.gradcheck.cases.MODELS", {"lstm": ({}, {})})
+    monkeypatch.setattr("captioner.gradcheck.cases.MODELS", {CaptioningRNN: ({}, {})})
     loss = CaptioningModel.loss
     monkeypatch.setattr(
         CaptioningModel, "loss", lambda *args, **options: (loss(*args, **options)[0], {"b": np.zeros(16)})

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ import pytest
 from captioner.cli import progress
 from captioner.config.yaml_io import load, parse
 from captioner.storage import checkpoint
+from captioner.storage.history import end_of, records
 from captioner.training.events import Event, Started
 from captioner.training.solver import Step
 from captioner.training.train import train
@@ -121,7 +121,7 @@ def test_the_profile(cli: Callable[..., Any], small_options: tuple[str, ...], ow
     plain, profiled = (cli(*command, *words).err.splitlines() for words in (["new0"], ["new1", "--profile"]))
     assert [masked(line) for line in profiled[: len(plain)]] == [masked(line) for line in plain]
     table = [re.fullmatch(LINE, line) for line in profiled[len(plain) :]]
-    summary = json.loads(Path("new1/summary.json").read_text())
+    summary = end_of(records(Path("new1/history.jsonl")))
     assert [row and (row[1], row[2]) for row in table] == [
         (part, f"{seconds:,.1f}") for part, seconds in {**summary["profile"], "total": summary["seconds"]}.items()
     ]
@@ -139,7 +139,7 @@ def test_the_folder_is_named_after_the_config_or_the_source(
         assert load(Path(folder, "config.yaml")).seed == (3 if args and args[0] == "-c" else 0)
 
 
-def test_an_interrupted_overwrite_keeps_the_previous_run(
+def test_an_overwritten_run_is_renamed(
     cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = own_run.rename(own_run.parent / "my run")
@@ -148,12 +148,12 @@ def test_an_interrupted_overwrite_keeps_the_previous_run(
         patch.setattr(sys.modules["captioner.cli.train"], "stop_signals", lambda: nullcontext([signal.SIGINT]))
         done = cli("train", *small_options, "--run", run, "--overwrite")
     assert done.code == 130
-    assert done.err.endswith(f"; continue with captioner train --resume '{run}'; the previous run is in {run}/before\n")
+    assert done.err.endswith(f"; continue with captioner train --resume '{run}'\n")
     assert "stopped after 1 step," in done.err
-    assert {name: (run / "before" / name).read_bytes() for name in files} == files
-    assert cli("sample", run / "before", "-n", 1).code == 0
+    old = run.with_name("my run.old")
+    assert {name: (old / name).read_bytes() for name in files} == files
+    assert cli("sample", old, "-n", 1).code == 0
     assert cli("train", "--resume", run).code == 0
-    assert not (run / "before").exists()
 
 
 def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:

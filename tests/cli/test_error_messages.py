@@ -21,7 +21,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
 
-RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json")
+RUN_FILES = ("best.h5", "config.yaml", "history.jsonl", "last.h5")
 CONFIG = {
     "train -c nope.yaml": "nope.yaml: not found (captioner config init FILE writes a new one)",
     "train -c empty": "empty: expected a regular file, got a folder",

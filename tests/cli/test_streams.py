@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from captioner.inference.find_checkpoint import BEST, LAST
+from captioner.storage.history import end_of, records
 
 WHOLE = ("-o", "train.max_steps=3")
 CLOSE = (
@@ -70,7 +71,7 @@ def test_train_finishes(
     """A file opened later must not get the descriptor of a standard stream: printed text would go to it."""
     done = closed(streams, "train", *small_options, *WHOLE, "--run", "run", "--overwrite")
     assert (done.returncode, done.stdout) == (0, "")
-    assert json.loads(Path("run/summary.json").read_text())["ended"] == "done"
+    assert end_of(records(Path("run/history.jsonl")))["ended"] == "done"
     assert {file.name for file in Path("run").iterdir()} == {file.name for file in (expected / "run").iterdir()}
     assert Path("run", LAST).read_bytes() == Path(expected, "run", LAST).read_bytes()
     steps = [json.loads(line)["step"] for line in Path("run/history.jsonl").read_text().splitlines()]
@@ -135,7 +136,7 @@ def test_a_full_disk_or_a_closed_pipe_on_stderr_does_not_stop_training(
     with open("/dev/full", "w") as full:
         for streams in ({"stderr": full}, {"stdout": closed_pipe, "stderr": closed_pipe}):
             assert shell(*command, **streams).returncode == 0
-            assert json.loads(Path("new/summary.json").read_text())["ended"] == "done"
+            assert end_of(records(Path("new/history.jsonl")))["ended"] == "done"
 
 
 ENVIRONMENTS = {

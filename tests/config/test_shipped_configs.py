@@ -23,7 +23,7 @@ from captioner.images import ENCODERS
 from captioner.inference.decoder import METHODS
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
-from captioner.model.decoders import DECODERS
+from captioner.model.build import DECODERS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.optim.schedules import SCHEDULES
@@ -79,7 +79,7 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
         overrides.append(f"train.init_from={tmp_path / 'start'}")
     *_, ended = train(load(path, overrides), tmp_path / "run")
     assert isinstance(ended, Ended)
-    assert ended.summary["steps"] == 2
+    assert ended.summary["step"] == 2
 
 
 @every_config

@@ -52,7 +52,7 @@ def refusal(path: Path) -> str:
 
 def assert_same(corpus: Corpus, other: Corpus) -> None:
     assert (corpus.vocab, corpus.encoder, list(corpus.splits)) == (other.vocab, other.encoder, list(other.splits))
-    assert corpus.fingerprint() == other.fingerprint()
+    assert corpus.digest == other.digest
     for name, split in corpus.splits.items():
         twin = other.splits[name]
         assert (list(split.image_ids), list(split.texts or ())) == (list(twin.image_ids), list(twin.texts or ()))

@@ -171,26 +171,33 @@ def test_an_unknown_split_lists_the_known_ones():
     assert str(caught.value) == "split 'test': not found; this data set has train, val"
 
 
-def test_equal_data_have_equal_fingerprints():
+def test_equal_data_have_equal_digests():
     strided = np.array(CAPTIONS, np.int32, order="F")
-    assert corpus(captions=strided).fingerprint() == corpus().fingerprint()
-    assert len(corpus().fingerprint()) == 64
-    assert replace(corpus(), encoder="test:2", about={"seen": 1}).fingerprint() == corpus().fingerprint()
+    assert corpus(captions=strided).digest == corpus().digest
+    assert len(corpus().digest) == len(corpus().train_digest) == 64
+    other = replace(corpus(), encoder="test:2", about={"seen": 1})
+    assert (other.digest, other.train_digest) == (corpus().digest, corpus().train_digest)
 
 
-def test_fingerprint_depends_on_the_data():
-    data, other = corpus(), np.array(CAPTIONS, np.int32)
+def test_digests_depend_on_the_data():
+    other = np.array(CAPTIONS, np.int32)
     other[0, 1] = DOG
-    variants = [
-        data,
-        corpus(captions=other),
-        corpus(image_idxs=np.array([0, 0, 1], np.int32)),
-        corpus(features=np.ones((3, 3), np.float32)),
-        replace(data, vocab=Vocab((*SPECIAL, "dog", "cat"))),
-        replace(data, splits={"train": split()}),
-        replace(data, splits={"train": split(), "test": split()}),
-    ]
-    assert len({variant.fingerprint() for variant in variants}) == len(variants)
+    changes = (
+        {},
+        {"captions": other},
+        {"image_idxs": np.array([0, 0, 1], np.int32)},
+        {"features": np.ones((3, 3), np.float32)},
+        {"features": 2 * split().features},
+        {"texts": ["a dog.", "b", "c"]},
+    )
+    assert len({corpus(**change).digest for change in changes}) == len(changes)
+    trained = [replace(corpus(), splits={"train": split(**change)}) for change in changes]
+    trained.append(replace(trained[0], vocab=Vocab((*SPECIAL, "dog", "cat"))))
+    assert len({data.train_digest for data in trained}) == len(trained)
+    regions = replace(trained[0], splits={"train": split(regions=np.ones((2, 2, 2, 5), np.float32))})
+    assert len({data.digest for data in (corpus(), trained[0], regions)}) == 3
+    assert corpus().train_digest == trained[0].train_digest == regions.train_digest, "not of other splits or regions"
+    assert replace(corpus(), splits={"val": split()}).train_digest == ""
 
 
 TEXTS = ["A black DOG, runs!", "a dog sits", "the cat's bowl"]
@@ -211,7 +218,7 @@ def test_another_vocabulary_encodes_raw_captions_as_if_they_were_prepared_with_i
     expected = of_texts(many, longest=longest)
     np.testing.assert_array_equal(got.split("train").captions, expected.split("train").captions)
     assert many.unk in got.split("train").captions
-    assert got.fingerprint() == expected.fingerprint()
+    assert got.digest == expected.digest
 
 
 @pytest.mark.parametrize("texts", [None, ["other words are here", "a dog", "the cat's bowl"]])

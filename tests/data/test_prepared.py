@@ -86,9 +86,9 @@ def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path:
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
     read = prepared(tmp_path / "a.h5", memory_mib=0)
     assert all(len(split.digests["features"]) == 64 for split in read.splits.values())
-    assert read.content == WHOLE.content
+    assert read.digest == WHOLE.digest
     without = {name: dataclasses.replace(split, digests={}) for name, split in read.splits.items()}
-    assert dataclasses.replace(read, splits=without).content == WHOLE.content
+    assert dataclasses.replace(read, splits=without).digest == WHOLE.digest
 
 
 def test_equal_corpora_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, chain, constraints, initial, log_prob, table
 
 from captioner.decode import Constraints, beam, greedy
-from captioner.model.decoders import DECODERS
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.build import DECODERS, initial_params
+from captioner.model.parameters import Sizes
 
 Array = np.ndarray
 VOCAB = 7

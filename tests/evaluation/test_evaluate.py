@@ -168,12 +168,12 @@ def test_runs_with_another_vocabulary_are_scored_on_the_data_set_of_the_first(ti
     captioners, corpus = opened(tiny_run, photo_run)
     assert [captioner.loaded.vocab == corpus.vocab for _, captioner in captioners] == [True, False]
     _, other = opened(tiny_run, data=photo_run.parent / "data.h5")
-    assert other.fingerprint() == open_corpus(open_run(photo_run)).fingerprint()
+    assert other.digest == open_corpus(open_run(photo_run)).digest
 
 
 def test_a_data_set_may_be_a_folder_of_cs231n(coco_run: Path) -> None:
     _, corpus = opened(coco_run, data=coco_run.parent / "data")
-    assert corpus.fingerprint() == open_corpus(open_run(coco_run)).fingerprint()
+    assert corpus.digest == open_corpus(open_run(coco_run)).digest
 
 
 def test_a_run_with_another_encoder_or_feature_width_is_rejected(tiny_run: Path, coco_run: Path, own_run: Path) -> None:

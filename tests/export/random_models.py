@@ -11,8 +11,9 @@ import pytest
 from captioner.arrays import SharedRows
 from captioner.config.yaml_io import dump, parse
 from captioner.inference.load import open_run
-from captioner.inference.restore import Restored, build_sizes
+from captioner.inference.restore import Restored
 from captioner.layers import CELLS
+from captioner.model.build import build_sizes, parameter_shapes
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
@@ -49,20 +50,21 @@ def random_run(
         small.append("model.attention_dim=3")
     config = parse("", "", [*kind, *small, *overrides])
     region = REGION if attention != "none" else 0
-    sizes = build_sizes(config, len(WORDS), FEATURE, region)
+    sizes = build_sizes(vars(config.model), len(WORDS), FEATURE, region)
     rng = np.random.default_rng(seed)
     # 0.6: float32 rounds log-probabilities of large models by more than 1e-5
     params = {
-        name: (0.6 * rng.standard_normal(shape)).astype(config.model.dtype) for name, shape in sizes.shapes().items()
+        name: (0.6 * rng.standard_normal(shape)).astype(config.model.dtype)
+        for name, shape in parameter_shapes(sizes).items()
     }
     params["b_vocab"][WORDS.index("<END>")] += 1
     standardizer = {}
     for prefix, width in (("", FEATURE), *([("region_", REGION)] if region else [])):
         standardizer |= {f"{prefix}mean": 5 + rng.standard_normal(width), f"{prefix}std": 1 + rng.random(width)}
     meta = Meta(
-        config=dump(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", fingerprint="ab" * 32,
-        probe=[0.5], step=7, best={"step": 5, "epoch": 1, "loss": 2.5}, since_best=1, environment={"cpu": "a machine"},
-        train_fingerprint="cd" * 32, region_dim=region, grid=[2, 2] if region else [],
+        config=dump(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", data_digest="ab" * 32,
+        step=7, best={"step": 5, "epoch": 1, "loss": 2.5}, since_best=1, environment={"cpu": "a machine"},
+        train_digest="cd" * 32, region_dim=region, grid=[2, 2] if region else [],
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     saved = Checkpoint(meta, params, {}, standardizer if config.data.standardize else {})

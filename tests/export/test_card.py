@@ -91,17 +91,6 @@ def test_the_options_of_the_card_are_a_config(tiny_run: Path, attention_run: Pat
         assert yaml_io.parse(text, "card") == open_run(run).config
 
 
-def test_the_card_of_a_student_names_its_teachers(tiny_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(tiny_run, tmp_path / "birds"))
-    summary = json.loads((run / "summary.json").read_text())
-    teachers = [{"name": "one|two", "checkpoint": "0"}, 3, {"name": 4}]
-    (run / "summary.json").write_text(json.dumps({**summary, "teachers": teachers}))
-    config = yaml_io.parse(yaml_io.dump(open_run(run).config), "", ["train.objective=distillation"])
-    card = model_card(collect_facts(dataclasses.replace(open_run(run), config=config), "birds", CardOptions(), None))
-    assert "The model is distilled: it was trained on captions that other models, its teachers, wrote." in card
-    assert "The training captions were written by teachers: one\\|two." in card
-
-
 COMMANDS = """# two steps
 captioner train -c scenes-lstm --run runs/a
 
@@ -213,11 +202,11 @@ def test_other_scores_are_refused(tiny_run: Path, scores: Path) -> None:
             card_of(tiny_run, scores=scores)
 
 
-def test_a_missing_or_odd_summary_leaves_out_the_versions(own_run: Path) -> None:
-    for content in (None, "[]", "{", '{"versions": {"python": 3, "captioner": "<b>"}}'):
-        (own_run / "summary.json").unlink(missing_ok=True)
-        if content is not None:
-            (own_run / "summary.json").write_text(content)
+def test_a_missing_or_odd_history_leaves_out_the_versions(own_run: Path) -> None:
+    for versions in (None, "{}", '{"python": 3, "captioner": "<b>"}'):
+        (own_run / "history.jsonl").unlink(missing_ok=True)
+        if versions is not None:
+            (own_run / "history.jsonl").write_text(f'{{"kind": "end", "step": 8, "versions": {versions}}}\n')
         card = card_of(own_run)
         assert "Trained for" in card
         assert "<b>" not in card

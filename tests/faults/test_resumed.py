@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,10 +79,6 @@ DIFFERENCES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "validations without improvement": (change_since_best, "last.h5: since_best: 5, not "),
     "history line missing": (remove_history_line, "history.jsonl: line "),
     "best checkpoint missing": (lambda run: run.best.unlink(), "best.h5: missing"),
-    "extra best checkpoint": (
-        lambda run: shutil.copy(run.best, run.before_end),
-        "best-before-end.h5: there",
-    ),
 }
 
 

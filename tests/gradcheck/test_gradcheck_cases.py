@@ -24,8 +24,10 @@ from captioner.gradcheck.numeric import CheckResult, check
 from captioner.layers import CELLS, feed_forward, layer_norm, multi_head_attention
 from captioner.layers.dropout import Dropout
 from captioner.model import transformer
+from captioner.model.build import DECODERS, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray
@@ -34,9 +36,9 @@ SMALL = {"wordvec_dim": 3, "hidden_dim": 4}
 DROPOUT = {"dropout_features": 0.5, "dropout_embedding": 0.5, "dropout_hidden": 0.5}
 EVERY = "model, attention, image every"
 TRANSFORMER = dataclasses.replace(
-    SIZES, decoder="transformer", region=6, attention="adaptive", **MODELS["transformer"][0]
+    SIZES, decoder="transformer", region=6, attention="adaptive", **MODELS[CaptioningTransformer][0]
 )
-PARAMS = tuple(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes).shapes())
+PARAMS = tuple(parameter_shapes(dataclasses.replace(SIZES, **VARIANTS[EVERY].sizes)))
 
 
 def one_element(grad: Array) -> Array:
@@ -72,10 +74,10 @@ def rotated(places: Sequence[Any]) -> list[Any]:
 
 def model_gradients(cell: str) -> list[tuple[str, str]]:
     """Every gradient of the configured model and of its variants."""
-    small, table = MODELS[cell]
+    small, table = MODELS[DECODERS[cell]]
     variants = {"model": {}, **{name: variant.sizes for name, variant in table.items()}}
     base = dataclasses.replace(Sizes(vocab=7, feature=4, wordvec=3, hidden=3, decoder=cell), **small)
-    shapes = {name: dataclasses.replace(base, **sizes).shapes() for name, sizes in variants.items()}
+    shapes = {name: parameter_shapes(dataclasses.replace(base, **sizes)) for name, sizes in variants.items()}
     return [(f"{name} ({cell})", array) for name, arrays in shapes.items() for array in arrays]
 
 
@@ -258,7 +260,7 @@ def test_faults_in_gradients_of_the_model_are_detected(
 def test_faults_in_gradients_of_a_transformer_are_detected(
     first: int, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrays = tuple(dataclasses.replace(TRANSFORMER, norm=norm).shapes())[first::2]
+    arrays = tuple(parameter_shapes(dataclasses.replace(TRANSFORMER, norm=norm)))[first::2]
     plant_in_model(monkeypatch, arrays, FAULTS["one_element"])
     rng = np.random.default_rng(0)
     variant = Variant({**ATTENTION, "norm": norm}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3))

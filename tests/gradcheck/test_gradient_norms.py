@@ -14,6 +14,7 @@ from captioner.errors import DataError
 from captioner.gradcheck.gradient_norms import gradient_norms
 from captioner.gradcheck.numeric import numeric_gradient
 from captioner.layers import CELLS
+from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 
@@ -30,7 +31,9 @@ SPLIT = Split(
 @pytest.mark.parametrize("attention", ["none", "adaptive"])
 def test_norms_equal_those_of_numeric_gradients(cell: str, image: str, attention: str) -> None:
     sizes = Sizes(V, F, 3, H, cell, image, attention, 2, 3)
-    model = CaptioningRNN(sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in sizes.shapes().items()})
+    model = CaptioningRNN(
+        sizes, {name: 0.7 * RNG.standard_normal(shape) for name, shape in parameter_shapes(sizes).items()}
+    )
     reach = gradient_norms(model, SPLIT, 4)
     assert reach.captions == 2
     expected = np.zeros(4)
@@ -54,7 +57,7 @@ def test_norms_equal_those_of_numeric_gradients(cell: str, image: str, attention
 
 def test_captions_that_are_too_short() -> None:
     sizes = Sizes(V, F, 3, H)
-    model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in sizes.shapes().items()})
+    model = CaptioningRNN(sizes, {name: np.zeros(shape) for name, shape in parameter_shapes(sizes).items()})
     with pytest.raises(DataError, match="expected a caption of at least 9 words, the longest has 4; try --word 4"):
         gradient_norms(model, SPLIT, 9)
     assert gradient_norms(model, SPLIT, 3).norms == [0.0, 0.0, 0.0]

@@ -92,7 +92,7 @@ def test_a_resumed_run_keeps_the_summary(familiar_run: Path, tmp_path: Path, mon
     """Computed again, it may differ by rounding, and costs seconds."""
     run = tmp_path / "run"
     shutil.copytree(familiar_run, run)
-    monkeypatch.setattr("captioner.training.recorder.summarize", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr("captioner.training.training.summarize", lambda _: pytest.fail("computed again"))
     for _ in resume(run, [f"train.max_steps={checkpoint.load(run / 'last.h5').meta.step + 1}"]):
         pass
     expected, resumed = (checkpoint.load(folder / "last.h5") for folder in (familiar_run, run))
@@ -114,7 +114,7 @@ def test_a_checkpoint_may_have_none(familiar_run: Path, tmp_path: Path) -> None:
 
 def test_an_ensemble_has_that_of_its_models_if_their_training_split_is_the_same(familiar_run: Path) -> None:
     model = open_run(familiar_run)
-    other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_fingerprint="other"))
+    other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_digest="other"))
     assert ensemble_of([model, model]).familiarity is model.familiarity
     assert ensemble_of([model, other]).familiarity is None
 

@@ -304,7 +304,7 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
                 options = [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]
                 list(train(parse("", "", options), run))
             elif digest == "0":
-                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["steps"] == most
+                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["step"] == most
             else:
                 with pytest.raises(CheckpointError, match="expected encoder"):
                     next(resume(run, [f"train.max_steps={most}"]))

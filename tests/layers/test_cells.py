@@ -13,14 +13,14 @@ import captioner.cs231n
 from captioner.config.options import Config, Model
 from captioner.errors import UsageError
 from captioner.export.tensors import to_tensors
-from captioner.gradcheck.cases import MODELS, gradient_cases
+from captioner.gradcheck.cases import gradient_cases
 from captioner.gradcheck.numeric import check
 from captioner.layers import CELLS
 from captioner.layers.cell import CellState, StepCache, step_backward, step_forward
 from captioner.layers.lstm import sigmoid
+from captioner.model.build import DECODERS, initial_params
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.decoders import DECODERS
-from captioner.model.parameters import PARAMETERS, Sizes, initial_params
+from captioner.model.parameters import Sizes
 
 Array = np.ndarray
 N, D, H = 3, 2, 5
@@ -117,8 +117,7 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     """The model trains, decodes and passes the gradient check with it."""
     monkeypatch.setitem(CELLS, "mgu", MGU)
     monkeypatch.setattr("captioner.gradcheck.cases.LAYERS", {})
-    for table in (PARAMETERS, DECODERS, MODELS):  # tables with a row for each cell
-        monkeypatch.setitem(table, "mgu", table["gru"])
+    monkeypatch.setitem(DECODERS, "mgu", DECODERS["gru"])
     config = dataclasses.replace(
         Config(), model=Model(decoder="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from captioner.layers.dropout import LEVELS, Dropout, draw_noise, dropout_backward, dropout_forward
+from captioner.model.build import initial_params, parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 
 SHAPE = (400, 500)
 
@@ -67,7 +68,7 @@ SIZES = Sizes(vocab=7, feature=4, wordvec=3, hidden=5)
 def test_dropout_preserves_the_mean_loss_near_0() -> None:
     """With scores near 0 the loss is almost linear in h, so its mean is the loss without dropout."""
     rng = np.random.default_rng(5)
-    params = {name: 0.7 * rng.standard_normal(shape) for name, shape in SIZES.shapes().items()}
+    params = {name: 0.7 * rng.standard_normal(shape) for name, shape in parameter_shapes(SIZES).items()}
     params["W_vocab"] *= 1e-3
     plain, m = (CaptioningRNN(SIZES, params, dropout=Dropout(hidden=rate)) for rate in (0, 0.5))
     captions, images = np.array([[1, 4, 5, 2]] * 50), np.tile(rng.standard_normal(4), (50, 1))

@@ -10,6 +10,7 @@ import pytest
 
 from captioner.arrays import SharedRows
 from captioner.layers import CELLS
+from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 
@@ -44,7 +45,7 @@ def model(
     """A model with parameters of order 1, so that each affects the loss."""
     sizes = Sizes(V, F, D, H, cell, image, attention, R, A)
     rng = np.random.default_rng(5)
-    params = {name: (0.7 * rng.standard_normal(s)).astype(dtype) for name, s in sizes.shapes().items()}
+    params = {name: (0.7 * rng.standard_normal(s)).astype(dtype) for name, s in parameter_shapes(sizes).items()}
     return CaptioningRNN(sizes, params, **options)
 
 

@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from captioner.gradcheck.numeric import Case, check
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
+from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.image_input import Standardizer
 from captioner.parallel.thread_pool import ThreadPool
@@ -50,7 +51,7 @@ def test_loss_and_steps_match_the_reference(cell: str, image: str, attention: st
     expected = mean_loss(by_hand(m)[0])
     loss, grads = m.loss(FEATURES, CAPTIONS, regions=REGIONS, pool=pool)
     assert loss == pytest.approx(expected, abs=1e-12)
-    assert {name: grad.shape for name, grad in grads.items()} == m.sizes.shapes()
+    assert {name: grad.shape for name, grad in grads.items()} == parameter_shapes(m.sizes)
     assert_grads_equal(grads, m.loss(FEATURES, CAPTIONS, regions=REGIONS)[1])
     words = m.word_losses(FEATURES, CAPTIONS, pool, REGIONS)
     assert words.sum() / len(CAPTIONS) == pytest.approx(expected, abs=1e-12)
@@ -97,7 +98,7 @@ def test_without_targets_loss_and_gradients_are_0(cell: str, captions: Array) ->
     m, images = model(cell), features(len(captions))
     loss, grads = m.loss(images, captions)
     assert loss == 0
-    assert_grads_equal(grads, {name: np.zeros(shape) for name, shape in m.sizes.shapes().items()}, 0)
+    assert_grads_equal(grads, {name: np.zeros(shape) for name, shape in parameter_shapes(m.sizes).items()}, 0)
     assert m.word_losses(images, captions).shape == (0,)
 
 

@@ -15,10 +15,11 @@ from captioner.decode import beam, greedy
 from captioner.errors import DataError
 from captioner.gradcheck.numeric import numeric_gradient
 from captioner.layers.dropout import Dropout
+from captioner.model.build import initial_params, parameter_shapes
 from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.ensemble import Ensemble
 from captioner.model.interface import take_rows
-from captioner.model.parameters import Sizes, initial_params, layer_shapes
+from captioner.model.parameters import Sizes, layer_shapes
 from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -38,7 +39,7 @@ def transformer(
         activation=activation,
     )  # fmt: skip
     rng = np.random.default_rng(5)
-    params = {name: (0.7 * rng.standard_normal(s)).astype(dtype) for name, s in sizes.shapes().items()}
+    params = {name: (0.7 * rng.standard_normal(s)).astype(dtype) for name, s in parameter_shapes(sizes).items()}
     return CaptioningTransformer(sizes, params, **options)
 
 

@@ -12,10 +12,10 @@ from captioner.arrays import Array, SharedRows
 from captioner.data.batches import ShuffledBatches, part_of_rank, sequential_batches
 from captioner.data.corpus import Split
 from captioner.layers.dropout import Dropout
+from captioner.model.build import DECODERS, initial_params
 from captioner.model.captioning_model import CaptioningModel
-from captioner.model.decoders import DECODERS
 from captioner.model.losses import Losses, mean_word_loss, perplexity
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 from captioner.parallel.ranks import Ranks
 
 

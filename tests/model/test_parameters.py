@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.layers import CELLS
+from captioner.model.build import add_forget_bias, initial_params, log_frequency_bias, parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, add_forget_bias, initial_params, log_frequency_bias
+from captioner.model.parameters import Sizes
 
 V, F = 7, 4
 SIZES = Sizes(vocab=V, feature=F, wordvec=3, hidden=5)
 
 
 def test_shapes() -> None:
-    shapes = Sizes(9, 8, 7, 6, "lstm").shapes()
+    shapes = parameter_shapes(Sizes(9, 8, 7, 6, "lstm"))
     assert list(shapes) == ["W_embed", "W_proj", "b_proj", "Wx", "Wh", "b", "W_vocab", "b_vocab"]
     assert list(shapes.values()) == [(9, 7), (8, 6), (6,), (7, 24), (6, 24), (24,), (6, 9), (9,)]
-    assert Sizes(9, 8, 7, 6, "rnn").shapes()["Wx"] == (7, 6)
+    assert parameter_shapes(Sizes(9, 8, 7, 6, "rnn"))["Wx"] == (7, 6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -29,7 +30,7 @@ def test_shapes() -> None:
 def test_initial_parameters(cell: str, dtype: type) -> None:
     big = Sizes(vocab=200, feature=150, wordvec=120, hidden=100, decoder=cell)
     params = initial_params(big, np.random.default_rng(0).standard_normal, dtype)
-    assert {name: w.shape for name, w in params.items()} == big.shapes()
+    assert {name: w.shape for name, w in params.items()} == parameter_shapes(big)
     assert {w.dtype for w in params.values()} == {np.dtype(dtype)}
     for name, w in params.items():
         deviation = 0 if w.ndim == 1 else 0.01 if name == "W_embed" else 1 / math.sqrt(len(w))
@@ -51,13 +52,13 @@ def test_the_forget_bias_keeps_the_cell_state() -> None:
 @pytest.mark.parametrize(("cell", "before", "after"), [("lstm", 5, 10), ("rnn", 0, 0)])
 def test_the_forget_bias_is_added_to_the_forget_gate(cell: str, before: int, after: int) -> None:
     sizes = dataclasses.replace(SIZES, decoder=cell)
-    params = {"b": np.ones(sizes.shapes()["b"])}
+    params = {"b": np.ones(parameter_shapes(sizes)["b"])}
     add_forget_bias(params, sizes, 0.5)
     assert np.flatnonzero(params["b"] != 1).tolist() == list(range(before, after))
     assert (params["b"][before:after] == 1.5).all()
 
 
-@pytest.mark.parametrize("name", SIZES.shapes())
+@pytest.mark.parametrize("name", parameter_shapes(SIZES))
 @pytest.mark.parametrize("wrong", ["of another shape", "transposed", "missing"])
 def test_a_parameter_of_unexpected_shape_is_reported(name: str, wrong: str) -> None:
     params = initial_params(SIZES, np.zeros)
@@ -98,5 +99,5 @@ def test_parameters_have_a_fixed_order() -> None:
     shuffled = {name: params[name] for name in sorted(params)}
     assert list(shuffled) != list(params)
     model = CaptioningRNN(SIZES, shuffled)
-    assert list(model.params) == list(model.with_params(shuffled).params) == list(SIZES.shapes())
+    assert list(model.params) == list(model.with_params(shuffled).params) == list(parameter_shapes(SIZES))
     assert all(model.params[name] is params[name] for name in params)

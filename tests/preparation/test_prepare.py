@@ -82,7 +82,7 @@ def test_equal_commands_write_equal_files(photos: Path) -> None:
     for corpus in corpora:
         corpus.about["options"].pop("threads")
     assert corpora[0].about == corpora[1].about
-    assert corpora[0].fingerprint() == corpora[1].fingerprint()
+    assert corpora[0].digest == corpora[1].digest
     for name, row in features_by_name(corpora[0]).items():
         np.testing.assert_array_equal(row, features_by_name(corpora[1])[name])
 

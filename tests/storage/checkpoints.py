@@ -20,13 +20,12 @@ META = Meta(
     words=["<NULL>", "<START>", "<END>", "<UNK>", "café"],
     feature_dim=2,
     encoder="drawn",
-    fingerprint="ab" * 32,
-    probe=[0.5, -0.25],
+    data_digest="ab" * 32,
     step=7,
     best={"step": 5, "epoch": 1, "loss": 2.5},
     since_best=1,
     environment={},
-    train_fingerprint="cd" * 32,
+    train_digest="cd" * 32,
 )
 RNG = np.random.default_rng(0)
 PARAMS = {"W_proj": RNG.standard_normal((3, 4)).astype(np.float32), "b": RNG.standard_normal(5)}

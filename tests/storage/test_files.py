@@ -13,7 +13,6 @@ from captioner.storage.files import (
     file_version,
     missing_remedy,
     read_bytes,
-    read_json_object,
     read_text,
     regular_file,
     version_of,
@@ -125,16 +124,6 @@ def test_the_number_of_compared_names_is_bounded() -> None:
     for number in range(MAX_ENTRIES + 5):
         Path("photos", f"{number:08}").touch()
     assert missing_remedy("photos/market.png") == f"relative names start at {Path.cwd()}"
-
-
-def test_an_object_is_read_and_anything_else_is_empty(tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
-    file.write_text('{"steps": 3}')
-    assert read_json_object(file) == {"steps": 3}
-    for content in (b"", b"{", b"[]", b"3", b"\xff", b"[" * 200_000, b'{"a": ' * 200_000):
-        file.write_bytes(content)
-        assert read_json_object(file) == {}, content[:9]
-    assert read_json_object(tmp_path / "none.json") == read_json_object(tmp_path) == {}
 
 
 def test_a_version_changes_with_the_file(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.storage import checkpoint
+from captioner.storage.history import end_of, records
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
 from captioner.training.train import train
 
 PER_EPOCH = 4
-FILES = ["best.h5", "config.yaml", "history.jsonl", "last.h5", "summary.json"]
+FILES = ["best.h5", "config.yaml", "history.jsonl", "last.h5"]
 TrainRun = Callable[..., Path]
 
 
@@ -59,13 +60,14 @@ def train_run(small_config: Callable[..., Config], tmp_path_factory: pytest.Temp
 
 
 def history(run: Path, kind: str = "") -> list[dict[str, Any]]:
-    """The records of one kind, or all, in the history of a run."""
+    """The records of one kind in the history of a run, or all but that of the end, which has times."""
     records = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    return [record for record in records if kind in ("", record["kind"])]
+    return [record for record in records if kind == record["kind"] or (not kind and record["kind"] != "end")]
 
 
 def summary(run: Path) -> dict[str, Any]:
-    return json.loads((run / "summary.json").read_text())
+    """How a run ended."""
+    return end_of(records(run / "history.jsonl"))
 
 
 def contents(run: Path) -> dict[str, bytes]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from captioner.config.yaml_io import parse
+from captioner.inference.load import open_run
 from captioner.metrics import NAMES
 from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
-from captioner.training.recorder import Recorder
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import steps
@@ -50,7 +50,9 @@ def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Event]]:
 
 
 def history(run: Path) -> list[str]:
-    return (run / "history.jsonl").read_text().splitlines()
+    """The lines of a history, but for that of the end, which has times."""
+    lines = (run / "history.jsonl").read_text().splitlines()
+    return [line for line in lines if not line.startswith('{"kind": "end"')]
 
 
 def state(path: Path) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ def test_resuming_after_an_end_within_an_epoch(
         losses |= BY_STEP | {2: 9.0, 10: 9.0, 11: 9.0, at: loss, 18: 0.5}
         run = f"run {number}"
         go(run, *options, f"train.max_steps={at}")
-        assert (tmp_path / run / "best.h5").exists()
+        assert (tmp_path / run / "best.h5").exists() == (at > PER_EPOCH)
         if patience is None:
             go(run, "train.max_steps=18")
         go(run, "train.max_steps=null")
@@ -85,39 +87,37 @@ def test_resuming_after_an_end_within_an_epoch(
         assert state(tmp_path / run / "best.h5")[0] == 20
 
 
-def test_best_h5_is_from_the_end_of_the_run_until_it_is_resumed(
-    losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize("loss", [1.0, 2.1], ids=["the best", "a worse one"])
+def test_the_validation_at_the_end_is_recorded_alone(
+    loss: float, losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
 ) -> None:
-    losses[10] = 1.0
-    run = tmp_path / "run"
+    """The best checkpoint is that of a scheduled validation; the records of the end are marked."""
+    losses[10], run = loss, tmp_path / "run"
     events = go("run", "train.epochs=7", "train.max_steps=10")
-    best = {"step": 10, "epoch": 3, "loss": 1.0}
-    assert [event.best for event in events if isinstance(event, Validated)] == [True, True, True]
-    assert state(run / "best.h5") == (10, best, 0)
-    assert state(run / "last.h5") == (10, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
-    assert state(run / "best-before-end.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
-    assert json.loads((run / "summary.json").read_text())["best"].items() >= best.items()
-    again = go("run")
-    assert isinstance(again[-1], Ended)
-    assert again[-1].summary["best"].items() >= best.items()
-    for event in resume(run, ["train.max_steps=null"]):
-        if getattr(event, "step", 0) == 11:
-            break
-    assert state(run / "best.h5")[0] == 8
-    assert not (run / "best-before-end.h5").exists()
-
-
-def test_a_worse_validation_at_the_end_is_not_best_and_its_records_are_marked(
-    losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
-) -> None:
-    losses[10] = 2.1
-    go("run", "train.epochs=7", "train.max_steps=10")
-    assert state(tmp_path / "run" / "best.h5") == (8, {"step": 8, "epoch": 2, "loss": 2.0}, 0)
-    assert not (tmp_path / "run" / "best-before-end.h5").exists()
-    lines = [json.loads(line) for line in history(tmp_path / "run")]
+    best = {"step": 8, "epoch": 2, "loss": 2.0}
+    assert [event.best for event in events if isinstance(event, Validated)] == [True, True, False]
+    assert state(run / "best.h5") == (8, best, 0)
+    assert state(run / "last.h5") == (10, best, 0)
+    assert events[-1].summary["best"].items() >= best.items()
+    lines = [json.loads(line) for line in history(run)]
+    assert [line["loss"] for line in lines if line["kind"] == "validation"] == [3.0, 2.0, loss]
     marked = [(line["kind"], line["step"]) for line in lines if "at_end" in line and line["kind"] != "warning"]
     assert marked == [("step", 10), ("validation", 10)]
     assert [line["step"] for line in lines if line["kind"] == "step"] == [3, 4, 6, 8, 9, 10]
+    again = go("run")
+    assert isinstance(again[-1], Ended)
+    assert again[-1].summary["best"].items() >= best.items()
+
+
+def test_a_run_without_a_scheduled_validation_has_no_best_checkpoint(
+    losses: dict[int, float], go: Callable[..., Any], tmp_path: Path
+) -> None:
+    losses[2] = 2.5
+    events = go("run", "train.max_steps=2")
+    assert [(event.loss, event.best) for event in events if isinstance(event, Validated)] == [(2.5, False)]
+    assert events[-1].summary["best"] is None
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["config.yaml", "history.jsonl", "last.h5"]
+    assert open_run(tmp_path / "run").warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_kill_right_after_an_extension_loses_nothing(
     def killed(*_: object, **__: object) -> None:
         raise Killed
 
-    for name in ("reopen", "write", "log"):  # the first of each
+    for name in ("forget_after", "write", "log"):  # the first of each
         with monkeypatch.context() as patch:
             patch.setattr(RunFolder, name, killed)
             with pytest.raises(Killed):
@@ -183,28 +183,6 @@ def test_a_kill_right_after_an_extension_loses_nothing(
     assert isinstance(last, Ended)
     straight = expected[-1]
     assert isinstance(straight, Ended)
-    assert last.summary["steps"] == straight.summary["steps"] == 20
+    assert last.summary["step"] == straight.summary["step"] == 20
     assert history(run) == history(tmp_path / "straight")
     assert state(run / "best.h5") == state(tmp_path / "straight" / "best.h5")
-
-
-def test_a_best_checkpoint_later_than_the_last_one_is_forgotten_with_other_options(
-    go: Callable[..., list[Event]], losses: dict[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save = Recorder.save
-
-    def killed_in_epoch_2(self: Recorder) -> None:
-        if self.state.step == 8:
-            raise Killed
-        save(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "save", killed_in_epoch_2)
-        with pytest.raises(Killed):
-            go("run", "train.epochs=3")
-    run = tmp_path / "run"
-    assert (state(run / "best.h5")[0], state(run / "last.h5")[0]) == (8, 4)
-    losses[8] = 2.6
-    go("run", "train.learning_rate=0.01")
-    assert state(run / "best.h5")[:2] == (12, {"step": 12, "epoch": 3, "loss": 2.5})
-    assert state(run / "last.h5")[1] == {"step": 12, "epoch": 3, "loss": 2.5}

@@ -24,8 +24,6 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.storage import checkpoint
 from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from
-from captioner.training.distill import distill
-from captioner.training.events import Ended
 from captioner.training.resume import resume
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
@@ -114,7 +112,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     for _ in resume(half, ["train.max_steps=4"]):
         pass
     assert_same_arrays(half, whole)
-    assert summary(half)["init_from"] == summary(whole)["init_from"]
+    assert history(half, "init_from") == history(whole, "init_from")
 
 
 @pytest.mark.parametrize("vocabulary", ["union", "data_set"])
@@ -133,7 +131,6 @@ def test_the_shared_words_are_printed_and_recorded(
     assert f"{expected}{count - shared} new, {dropped} dropped\n" in done.err
     record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "dropped_words": dropped}
     assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
-    assert summary(tmp_path / "run")["init_from"] == record
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
     assert "initialized" not in resumed.err
 
@@ -168,24 +165,6 @@ def test_models_of_different_vocabularies_are_scored_on_their_common_data_set(
     assert open_corpus(open_run(tuned), albums.old).vocab.words == words_of(albums.old)
 
 
-def test_a_fine_tuned_model_with_attention_is_the_teacher_of_a_student_without(
-    train_on: TrainRun, albums: Albums, start: Path, tmp_path: Path
-) -> None:
-    base = train_on(albums.old, *ATTENTION, "train.max_steps=1")
-    teacher = train_on(albums.new, *ATTENTION, "train.max_steps=1", f"train.init_from={base}")
-    student = (
-        f"train.init_from={start}",
-        "model.attention=none",
-        "train.epochs=1",
-        "decode.beam_width=2",
-        "distill.captions_per_image=1",
-    )
-    beam = ("decode.method=beam", "decode.beam_width=2")
-    events = [*distill([teacher], tmp_path / "student", student, beam)]
-    assert isinstance(events[-1], Ended)
-    assert open_run(tmp_path / "student").vocab == open_run(teacher).vocab
-
-
 def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train_run: TrainRun, albums: Albums) -> None:
     data = "data.source=prepared", f"data.root={albums.plain}"
     run = train_run(*data, f"train.init_from={tiny_run}", "train.max_steps=1")
@@ -198,7 +177,7 @@ def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
     data = write_coco(tmp_path / "data", words=(*SPECIAL, "猫", "dog", "a"))
     source = "data.source=cs231n", f"data.root={data}"
     run = train_run(*source, "data.vocabulary=data_set", f"train.init_from={coco_run}", "train.max_steps=1")
-    assert summary(run)["init_from"]["shared_words"] == 2
+    assert history(run, "init_from")[0]["shared_words"] == 2
 
 
 @pytest.fixture(scope="module")

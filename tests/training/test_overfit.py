@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_the_saved_model_per_caption(new_run: Path) -> None:
     (validated,) = (event for event in events if isinstance(event, Validated))
     words = np.count_nonzero(train.captions[:, 1:] != restored.vocab.null)
     assert validated.loss * words / 5 == pytest.approx(loss, rel=1e-3)
-    assert checkpoint.load(new_run / "best.h5").meta.step == restored.meta.step
+    assert sorted(file.name for file in new_run.iterdir()) == ["config.yaml", "history.jsonl", "last.h5"]
 
 
 def test_the_captions_are_of_different_images(new_run: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
     (*_, ended) = resume(new_run, ["train.max_steps=9"])
     assert isinstance(stopped, Ended)
     assert isinstance(ended, Ended)
-    assert (stopped.summary["ended"], stopped.summary["steps"], ended.summary["steps"]) == ("stopped", 4, 9)
+    assert (stopped.summary["ended"], stopped.summary["step"], ended.summary["step"]) == ("stopped", 4, 9)
 
 
 def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run folders are created, overwritten, locked, and reopened to resume."""
+"""Run folders are created, renamed, locked, and prepared to resume."""
 
 import errno
 import fcntl
@@ -18,7 +18,6 @@ from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.find_checkpoint import is_run
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.training.resume import find_run
 from captioner.training.run_folder import RunFolder
 
 
@@ -27,94 +26,59 @@ def test_create_makes_parent_folders(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a" / "b") == []
 
 
-EVIDENCE = ["config.yaml", "history.jsonl", "last.h5", "best.h5"]
-
-
-@pytest.mark.parametrize("name", EVIDENCE)
+@pytest.mark.parametrize("name", ["history.jsonl", "last.h5", "best.h5"])
 def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copy(tiny_run / name, tmp_path)
-    content = (tmp_path / name).read_bytes()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(tiny_run / name, folder)
+    before = contents(folder)
     with pytest.raises(UsageError) as caught:
-        RunFolder(tmp_path).create(overwrite=False)
-    remedy = f"continue it with --resume {tmp_path}" if name == "last.h5" else "it has no last.h5 to resume from"
+        RunFolder(folder).create(overwrite=False)
+    remedy = f"continue it with --resume {folder}" if name == "last.h5" else "it has no last.h5 to resume from"
     assert str(caught.value) == (
-        f"{tmp_path}: already contains a run; {remedy}, choose another folder with --run, "
+        f"{folder}: already contains a run; {remedy}, choose another folder with --run, "
         "or replace the run with --overwrite"
     )
-    assert (tmp_path / name).read_bytes() == content
-    run = RunFolder(tmp_path)
-    run.create(overwrite=True)
-    run.discard_previous()
-    assert os.listdir(tmp_path) == []
+    assert contents(folder) == before
+    RunFolder(folder).create(overwrite=True)
+    assert contents(folder) == {}
+    assert contents(tmp_path / "run.old") == before
 
 
-def test_create_replaces_a_run_with_the_same_config_that_has_no_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
+def test_create_replaces_a_run_that_has_no_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
     """The same command can be repeated after a kill before the first checkpoint."""
-    shutil.copy(tiny_run / "config.yaml", tmp_path)
     lines = (tiny_run / "history.jsonl").read_text().splitlines(keepends=True)
     first = next(number for number, line in enumerate(lines) if '"validation"' in line)
-    (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before best.h5 is written
-    config = (tmp_path / "config.yaml").read_text()
-    with pytest.raises(UsageError, match="already contains a run"):
-        RunFolder(tmp_path).create(overwrite=False, config=config.replace("seed: 0", "seed: 1"))
-    RunFolder(tmp_path).create(overwrite=False, config=config)
+    shutil.copy(tiny_run / "config.yaml", tmp_path)
+    (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before last.h5 is written
+    RunFolder(tmp_path).create(overwrite=False)
     assert contents(tmp_path) == {}
-    for folder in (tmp_path, tmp_path / "before"):
-        folder.mkdir(exist_ok=True)
-        shutil.copy(tiny_run / "config.yaml", tmp_path)
-        shutil.copy(tiny_run / "best.h5", folder)
-        with pytest.raises(UsageError, match="already contains a run"):
-            RunFolder(tmp_path).create(overwrite=False, config=config)
-        (folder / "best.h5").unlink()
 
 
 AFTER_A_CHECKPOINT = {
-    "summary.json": '{"ended": "done"}',
     "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
-    **dict.fromkeys(("captions.h5", "reranker.h5", "best.h5", "notes.txt"), "mine"),
+    **dict.fromkeys(("report.html", "reranker.h5", "best.h5", "notes.txt"), "mine"),
 }
 """Files that a run which was killed before its first checkpoint does not have."""
 
 
-@pytest.mark.parametrize("name", AFTER_A_CHECKPOINT)
+@pytest.mark.parametrize("name", [*AFTER_A_CHECKPOINT, "an end"])
 def test_a_run_that_had_checkpoints_and_the_files_of_others_are_not_replaced(
     name: str, tiny_run: Path, tmp_path: Path
 ) -> None:
     shutil.copy(tiny_run / "config.yaml", tmp_path)
-    (tmp_path / name).write_text(AFTER_A_CHECKPOINT[name])
+    if name in AFTER_A_CHECKPOINT:
+        (tmp_path / name).write_text(AFTER_A_CHECKPOINT[name])
+    else:
+        (tmp_path / "history.jsonl").write_text('{"kind": "end", "step": 3, "ended": "diverged"}\n')
     before = contents(tmp_path)
     with pytest.raises(UsageError, match=r"already contains a run; it has no last\.h5 to resume from"):
-        RunFolder(tmp_path).create(overwrite=False, config=(tmp_path / "config.yaml").read_text())
+        RunFolder(tmp_path).create(overwrite=False)
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("moved", range(1, 5))
-def test_a_command_killed_while_it_moves_the_previous_run_keeps_it(
-    moved: int, own_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files, real, calls = contents(own_run), os.replace, iter(range(9))
-
-    def replace(*paths: Path) -> None:
-        if next(calls) == moved:
-            raise KeyboardInterrupt
-        real(*paths)
-
-    monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(KeyboardInterrupt):
-        RunFolder(own_run).create(overwrite=True)
-    monkeypatch.undo()
-    copy = Path(shutil.copytree(own_run, own_run.parent / "copy"))
-    assert find_run(copy).path == copy
-    assert contents(copy) == files, "`--resume` continues the run that was to be overwritten"
-    RunFolder(own_run).create(overwrite=True)
-    kept = contents(own_run / "before")
-    assert {name: kept[name] for name in ("best.h5", "last.h5", "config.yaml", "history.jsonl")} == {
-        name: content for name, content in files.items() if name != "summary.json"
-    }
-
-
 def test_create_accepts_a_folder_with_temporary_files_of_a_killed_run(tmp_path: Path) -> None:
-    for name in ("config.yaml", "summary.json"):
+    for name in ("config.yaml", "last.h5"):
         (tmp_path / f".{name}.999999999.tmp").touch()
     RunFolder(tmp_path).create(overwrite=False)
     assert os.listdir(tmp_path) == []
@@ -125,7 +89,6 @@ OTHERS = {
     "last.h5": b"",
     "config.yaml": b"seed: 1\n",
     "history.jsonl": b'{"kind": "visit", "step": 3}\n',
-    "summary.json": b"{}",
     "photo.jpg": b"",
 }
 
@@ -147,84 +110,58 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
         RunFolder(tmp_path).create(overwrite=True)
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_a_file_that_cannot_be_moved_leaves_the_run_unchanged(
-    number: int, own_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = {file: file.read_bytes() for file in own_run.rglob("*") if file.is_file()}
-    replace, calls, failed = os.replace, [], []
-
-    def immutable(source: Path, target: Path) -> None:
-        calls.append(source)
-        if len(calls) == number + 1:
-            failed.append(source)
-            raise PermissionError(1, "Operation not permitted")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", immutable)
-    with pytest.raises(CaptionerError) as caught:
-        RunFolder(own_run).create(overwrite=True)
-    folder = own_run / "before" / failed[0].relative_to(own_run).parent
-    problem = f"{failed[0]}: cannot be moved to {folder}: Operation not permitted"
-    assert str(caught.value) == f"{problem}; the run is unchanged"
-    assert {file: file.read_bytes() for file in own_run.rglob("*") if file.is_file()} == before
-
-
-def test_files_that_cannot_be_moved_back_are_named(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace, calls = os.replace, []
-
-    def failing(source: Path, target: Path) -> None:
-        calls.append(source)
-        if len(calls) > 2:
-            raise PermissionError(1, "Operation not permitted")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", failing)
-    with pytest.raises(CaptionerError) as caught:
-        RunFolder(own_run).create(overwrite=True)
-    moved = [own_run / "before" / name for name in ("history.jsonl", "config.yaml")]
-    assert str(caught.value) == (
-        f"{own_run}/last.h5: cannot be moved to {own_run}/before: Operation not permitted; "
-        f"of the run, only {moved[0]}, {moved[1]} were moved"
-    )
-    assert all(file.exists() for file in moved)
-
-
-def test_overwriting_removes_only_the_files_of_the_run(own_run: Path) -> None:
-    for other in ("notes.txt", ".notes.7.tmp", "last.h5.old"):
-        (own_run / other).touch()
+def test_an_overwritten_run_is_renamed_and_replaces_an_older_one(own_run: Path) -> None:
+    (own_run / "notes.txt").write_text("mine")
+    old, files = own_run.with_name(f"{own_run.name}.old"), contents(own_run)
     run = RunFolder(own_run)
     run.create(overwrite=True)
-    run.discard_previous()
-    assert sorted(os.listdir(own_run)) == [".notes.7.tmp", "last.h5.old", "notes.txt"]
-
-
-def test_the_previous_run_is_kept_until_the_new_one_has_a_best_checkpoint(own_run: Path) -> None:
-    files = {file.name: file.read_bytes() for file in own_run.iterdir()}
-    for _ in range(3):  # a run without a best checkpoint does not replace it
-        run = RunFolder(own_run)
-        run.create(overwrite=True)
-        assert {file.name: file.read_bytes() for file in run.previous.iterdir()} == files
-        assert os.listdir(own_run) == ["before"]
-        assert run.previous_run_note() == f"; the previous run is in {own_run}/before"
-        assert is_run(run.previous)
-        run.write(run.last, "new")
-        del run
-        gc.collect()
-    with pytest.raises(UsageError, match="already contains a run"):
-        RunFolder(own_run).create(overwrite=False)
-    run = RunFolder(own_run)
-    (run.previous / "notes.txt").touch()
-    run.discard_previous()
-    assert os.listdir(run.previous) == ["notes.txt"]
-    assert run.previous_run_note() == ""
-
-
-def test_an_overwritten_run_without_a_best_checkpoint_is_kept_too(own_run: Path) -> None:
-    (own_run / "best.h5").unlink()
-    last = (own_run / "last.h5").read_bytes()
+    assert contents(own_run) == {}
+    assert contents(old) == files
+    assert is_run(old)
+    (old / "notes.txt").unlink()
+    (old / ".last.h5.999999999.tmp").touch()
+    run.write(run.config, dump(Config()))
+    run.log("validation", {"step": 1})
+    run.log("validation", {"step": 2})
+    del run
+    gc.collect()
+    newer = contents(own_run)
     RunFolder(own_run).create(overwrite=True)
-    assert (own_run / "before" / "last.h5").read_bytes() == last
+    assert contents(old) == newer
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "last.h5"])
+def test_files_of_the_user_in_an_older_folder_are_kept(name: str, own_run: Path) -> None:
+    """Both runs stay as they are."""
+    old, files = own_run.with_name(f"{own_run.name}.old"), contents(own_run)
+    old.mkdir()
+    (old / name).write_text("mine")
+    found = "one with notes.txt" if name == "notes.txt" else "files of another program"
+    with pytest.raises(UsageError, match=rf"^{old}: expected an older run to replace, got {found}; move it elsewhere$"):
+        RunFolder(own_run).create(overwrite=True)
+    assert contents(own_run) == files
+    assert contents(old) == {name: b"mine"}
+
+
+def test_an_older_run_that_is_being_trained_is_kept(own_run: Path) -> None:
+    RunFolder(own_run).create(overwrite=True)
+    old = RunFolder(own_run.with_name(f"{own_run.name}.old"))
+    old.claim()
+    shutil.copy(old.last, own_run)
+    with pytest.raises(UsageError, match=rf"^{old.path}: another process trains in this folder"):
+        RunFolder(own_run).create(overwrite=True)
+    assert old.last.exists()
+
+
+def test_of_a_symbolic_link_the_folder_is_renamed(own_run: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(own_run)
+    files = contents(own_run)
+    run = RunFolder(link)
+    run.create(overwrite=True)
+    run.write(run.config, "seed: 1\n")
+    assert contents(own_run.with_name(f"{own_run.name}.old")) == files
+    assert contents(own_run) == {"config.yaml": b"seed: 1\n"}
 
 
 def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
@@ -237,36 +174,15 @@ def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, files_of_at_most: Callable) -> None:
     run = RunFolder(tmp_path)
-    run.write(run.summary, "old")
+    run.write(run.config, "old")
+    run.last.write_bytes(b"x" * 200)
+    writes = lambda: run.write(run.config, "x" * 200), lambda: run.log("step", {"x": "x" * 200}), run.keep_best
     with files_of_at_most(100):
-        for write in (lambda: run.write(run.summary, "x" * 200), lambda: run.log({"x": "x" * 200})):
-            with pytest.raises(CaptionerError, match=r"(summary.json|history.jsonl): cannot write: File too large$"):
+        for write, name in zip(writes, ("config.yaml", "history.jsonl", "best.h5"), strict=True):
+            with pytest.raises(CaptionerError, match=rf"{name}: cannot write: File too large$"):
                 write()
-    assert run.summary.read_text() == "old"
-
-
-def test_a_failed_copy_of_the_best_checkpoint_leaves_it_in_place(tmp_path: Path, files_of_at_most: Callable) -> None:
-    run = RunFolder(tmp_path)
-    run.best.write_bytes(b"x" * 200)
-    with files_of_at_most(100), pytest.raises(CaptionerError, match=r"before-end.h5: cannot write: File too large$"):
-        run.keep_best()
-    assert os.listdir(tmp_path) == ["best.h5"]
-
-
-@pytest.mark.parametrize(
-    ("copied", "has_best", "expected"), [(True, True, "copied"), (False, True, "end"), (False, False, None)]
-)
-def test_reopening_restores_the_best_scheduled_checkpoint(
-    copied: bool, has_best: bool, expected: str | None, tmp_path: Path
-) -> None:
-    run = RunFolder(tmp_path)
-    if copied:
-        run.best.write_text("copied")
-        run.keep_best()
-    run.best.write_text("end")
-    run.reopen(4, has_best)
-    assert (run.best.read_text() if run.best.exists() else None) == expected
-    assert os.listdir(tmp_path) == (["best.h5"] if expected else [])
+    assert run.config.read_text() == "old"
+    assert not run.best.exists()
 
 
 def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
@@ -303,15 +219,15 @@ REMOVED = {
     "deep nesting": b"[" * 100_000 + b"\n",
     "a huge step": b'{"kind": "step", "step": %s}\n' % (b"9" * 400),
     "no step": b'{"kind": "step", "step": NaN}\n{"kind": "step", "step": -1}\n',
-    "a record of the end of the run": b'{"kind": "validation", "step": 4, "at_end": true}\n',
+    "records of the end of the run": b'{"kind": "validation", "step": 4, "at_end": true}\n{"kind": "end", "step": 4}\n',
 }
 
 
 @pytest.mark.parametrize("name", REMOVED)
-def test_reopening_removes_lines_of_the_history(name: str, tmp_path: Path) -> None:
+def test_resuming_removes_lines_of_the_history(name: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.history.write_bytes(KEPT + REMOVED[name])
-    run.reopen(4)
+    run.forget_after(4)
     assert run.history.read_bytes() == KEPT
 
 
@@ -335,14 +251,13 @@ def test_a_replaced_folder_is_detected_without_locks(tmp_path: Path, monkeypatch
     other.write(other.config, "seed: 3\n")
 
 
-SAVED = Checkpoint(Meta("", [], 1, "", "", [], 3, None, 0, {}, ""), {"w": np.ones(3)}, {}, {})
+SAVED = Checkpoint(Meta("", [], 1, "", "", "", 3, None, 0, {}), {"w": np.ones(3)}, {}, {})
 MOVED = "the run folder was moved or replaced during the training"
 WRITES: dict[str, Callable[[RunFolder], None]] = {
-    "last.h5": lambda run: run.save(run.last, SAVED),
-    "best.h5": lambda run: run.save(run.best, SAVED),
+    "last.h5": lambda run: run.save(SAVED),
+    "best.h5": lambda run: run.keep_best(),
     "config.yaml": lambda run: run.write(run.config, "seed: 1\n"),
-    "summary.json": lambda run: run.write(run.summary, "{}\n"),
-    "history.jsonl": lambda run: run.log({"step": 1}),
+    "history.jsonl": lambda run: run.log("step", {"step": 1}),
 }
 
 
@@ -418,15 +333,6 @@ def test_a_folder_replaced_during_a_write(
     write_error(WRITES[name], run, name)
     assert os.listdir(run.path) == []
     assert {file: was for file, was in content(moved).items() if not file.endswith(".tmp")} == before
-
-
-def test_the_previous_run_in_another_folder_is_kept(run: RunFolder, tmp_path: Path) -> None:
-    run.path.rename(tmp_path / "moved")
-    run.previous.mkdir(parents=True)
-    (run.previous / "best.h5").touch()
-    with pytest.raises(CaptionerError, match=MOVED):
-        run.discard_previous()
-    assert os.listdir(run.previous) == ["best.h5"]
 
 
 def test_a_folder_moved_away_and_back_is_writable(run: RunFolder, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Training writes the re-ranking index of its run when it ends, if consensus re-ranking is enabled."""
 
 import gc
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.reranker_index import is_current, load
 from captioner.training.resume import resume
-from captioner.training.run_folder import RunFolder
 
 RERANKING = ("decode.beam_width=2", "decode.consensus=5")
 
@@ -38,7 +36,7 @@ def test_the_index_is_written_however_training_ends(ended: str, go: TrainRun) ->
     run = go(*RERANKING, *patience, stop=lambda: ended == "stopped")
     restored = open_run(run / "last.h5")
     assert is_current(run / RERANKER, open_corpus(restored))
-    assert load(run / RERANKER).origin.train == restored.meta.train_fingerprint
+    assert load(run / RERANKER).train_digest == restored.meta.train_digest
     assert captioner_of(restored).reranker is not None
 
 
@@ -62,19 +60,13 @@ def test_a_damaged_index_is_replaced_and_a_valid_one_is_kept(go: TrainRun) -> No
     assert (run / RERANKER).read_bytes() == whole
 
 
-def test_overwriting_a_run_removes_its_index(go: TrainRun) -> None:
+def test_the_index_is_renamed_with_its_run(go: TrainRun) -> None:
     run = go(*RERANKING)
     old = (run / RERANKER).read_bytes()
-    folder = RunFolder(run)
-    folder.create(overwrite=True)
-    assert not (run / RERANKER).exists()
-    assert (folder.previous / RERANKER).read_bytes() == old, "the index is kept with its checkpoint"
-    assert captioner_of(open_run(folder.previous)).reranker is not None
-    folder.discard_previous()
-    assert os.listdir(run) == []
-    del folder
-    gc.collect()
     other = go("seed=7", *RERANKING, "data.max_train=20", overwrite=True)
-    assert load(other / RERANKER).origin.train == open_run(other).meta.train_fingerprint
+    renamed = run.with_name("run.old")
+    assert (renamed / RERANKER).read_bytes() == old, "the index is kept with its checkpoint"
+    assert captioner_of(open_run(renamed)).reranker is not None
+    assert load(other / RERANKER).train_digest == open_run(other).meta.train_digest
     assert (other / RERANKER).read_bytes() != old
     assert not (go("seed=8", overwrite=True) / RERANKER).exists()

@@ -19,8 +19,9 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
+from captioner.model.build import initial_params
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.storage import checkpoint
@@ -52,7 +53,7 @@ def test_early_stopping(train_small, new_run: Path, monkeypatch: pytest.MonkeyPa
     scripted_losses(monkeypatch, 3.0, 2.0, 2.1, 1.9, 2.5, 2.2)
     seen = train_small("train.epochs=9", "train.patience=2")
     assert seen[-1].summary["ended"] == "early stopping"
-    assert seen[-1].summary["steps"] == 6 * PER_EPOCH
+    assert seen[-1].summary["step"] == 6 * PER_EPOCH
     assert checkpoint.load(new_run / "last.h5").meta.step == 6 * PER_EPOCH
     assert checkpoint.load(new_run / "best.h5").meta.step == 4 * PER_EPOCH
 
@@ -66,7 +67,7 @@ def test_a_run_that_stopped_early_resumes_with_more_patience(train_small, new_ru
     scripted_losses(monkeypatch, 2.0, 2.1, 2.2, 2.3, 2.4)
     train_small("train.epochs=9", "train.patience=1")
     assert kinds(list(resume(new_run))) == "<>"
-    assert list(resume(new_run, ["train.patience=3"]))[-1].summary["steps"] == 4 * PER_EPOCH
+    assert list(resume(new_run, ["train.patience=3"]))[-1].summary["step"] == 4 * PER_EPOCH
 
 
 def test_validation_options(train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +219,7 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
 def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]], *decoding: str) -> list[str]:
     """The problems of a model whose config has these decoding options; by default it may write <UNK>."""
     config = parse("", "", ["decode.max_length=5", "decode.suppress_unk=false", *decoding])
-    meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", [], 1, None, 0, {}, "")
+    meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", "", 1, None, 0, {})
     captioner = Captioner(LoadedModel(Path("last.h5"), config, VOCAB, model, meta))
     return [collapse.problem for collapse in find_collapse(captioner, split(captions))]
 

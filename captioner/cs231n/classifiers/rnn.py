@@ -9,8 +9,9 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.decode import greedy
 from captioner.layers import CELLS
+from captioner.model.build import initial_params
 from captioner.model.captioning_rnn import CaptioningRNN as Model
-from captioner.model.parameters import Sizes, initial_params
+from captioner.model.parameters import Sizes
 
 __all__ = ["CaptioningRNN"]
 

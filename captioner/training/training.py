@@ -1,0 +1,170 @@
+"""What a training run has in memory, and how it is saved."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import captioner
+from captioner.arrays import Params
+from captioner.config.option_table import OPTIONS
+from captioner.config.options import Config
+from captioner.config.yaml_io import dump
+from captioner.data.corpus import Corpus
+from captioner.inference import reranker_index
+from captioner.inference.familiarity import summarize
+from captioner.inference.restore import LoadedModel
+from captioner.model.captioning_model import CaptioningModel
+from captioner.model.image_input import standardizer_arrays
+from captioner.optim.update_rules import EMA
+from captioner.parallel.blas import set_threads
+from captioner.parallel.environment import environment
+from captioner.parallel.hardware import oversubscription
+from captioner.parallel.ranks import Ranks, check_same
+from captioner.parallel.thread_pool import ThreadPool
+from captioner.storage.base_models import BaseModel
+from captioner.storage.checkpoint import Checkpoint, Meta
+from captioner.storage.history import AT_END
+from captioner.training.build import build_plan
+from captioner.training.events import Event
+from captioner.training.run_folder import RunFolder
+from captioner.training.solver import Batches, Plan, Stopwatch, TrainState
+from captioner.training.validation import Validation
+
+LOCAL = ("threads",)
+"""Options that may differ between ranks, in addition to paths."""
+
+
+@dataclass
+class Training:
+    """One call of `train` or `resume`: what it reads, changes with every step, and saves.
+
+    `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of scheduled
+    validations since. `initialization` is what a new run records about `train.init_from`.
+
+    Raises: UsageError, on all ranks, when they differ in options or data; DataError and ConfigError, as `Validation`.
+    """
+
+    config: Config
+    run: RunFolder
+    corpus: Corpus
+    model: CaptioningModel
+    state: TrainState
+    _: KW_ONLY
+    best: dict[str, float] | None = None
+    since_best: int = 0
+    warnings: list[str] = field(default_factory=list)
+    initialization: dict[str, Any] | None = None
+    base_models: tuple[BaseModel, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.ranks: Ranks = self.run.ranks
+        self._check_replicas()
+        self.warnings += oversubscription(self.config.threads, self.ranks.local_size)
+        set_threads(1)
+        self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
+        self.plan: Plan = build_plan(self.config, self.corpus.split("train"))
+        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
+        self.first = self.state.step
+        self.saved = self.state.step or None
+        self.words = 0
+        self.warned: set[str] = set()
+
+    def _check_replicas(self) -> None:
+        """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture."""
+        values = {path: attrgetter(path)(self.config) for path, option in OPTIONS.items() if option.kind is not Path}
+        shared = {path: value for path, value in values.items() if path not in LOCAL}
+        state = {"data set": self.corpus.digest, "training step": self.state.step, "version": captioner.__version__}
+        check_same(self.ranks, {**shared, **state})
+
+    @cached_property
+    def eval_model(self) -> CaptioningModel:
+        """The model with the exponential moving average of the parameters, if training keeps one."""
+        ema = self.state.slots.get(EMA)
+        return self.model if ema is None else self.model.with_params(ema)
+
+    @cached_property
+    def familiarity(self) -> Params:
+        """The summary of the training images, the same for every step."""
+        return self.ranks.on_rank_0(lambda: summarize(self.corpus.split("train").features))
+
+    def out_of_patience(self) -> bool:
+        patience = self.config.train.patience
+        return patience is not None and self.since_best >= patience
+
+    def log(self, kind: str, record: dict[str, Any], at_end: bool) -> None:
+        """Append a record to the history; `at_end` marks one that exists only because the run ends with this step."""
+        self.run.log(kind, {**record, **({AT_END: True} if at_end else {})})
+
+    def loaded(self) -> LoadedModel:
+        """Return what a checkpoint saved now would be loaded as."""
+        return LoadedModel(self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta())
+
+    def save(self) -> None:
+        """Write last.h5, and copy it to best.h5 if its validation is the best."""
+        synchronize(self.state, self.ranks)  # all ranks continue like ranks that resume
+        standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
+        arrays = self.state.params, self.state.slots, standardizers, self.familiarity
+        self.run.save(Checkpoint(self._meta(), *arrays))
+        self.saved = self.state.step
+        self.keep_best()
+
+    def keep_best(self) -> None:
+        """Copy last.h5 to best.h5 if its validation is the best, also when a kill came between the two."""
+        if self.best is not None and self.best["step"] == self.state.step:
+            self.run.keep_best()
+
+    def _meta(self) -> Meta:
+        sizes = self.model.sizes
+        return Meta(
+            config=dump(self.config),
+            words=list(self.corpus.vocab.words),
+            feature_dim=self.corpus.feature_dim,
+            encoder=self.corpus.encoder,
+            data_digest=self.corpus.digest,
+            train_digest=self.corpus.train_digest,
+            step=self.state.step,
+            best=self.best,
+            since_best=self.since_best,
+            environment=environment(self.config.threads, self.ranks.size),
+            region_dim=sizes.region if sizes.attends else 0,
+            grid=list(self.corpus.grid) if sizes.attends else [],
+            base_models=self.base_models,
+        )
+
+    def save_reranker(self) -> None:
+        """Write the re-ranking index, which is the same for every step, unless the file is current."""
+
+        def save() -> None:
+            if not reranker_index.is_current(self.run.reranker, self.corpus):
+                with self.run.writing(self.run.reranker):
+                    reranker_index.save(self.run.reranker, self.validation.index)
+
+        self.ranks.on_rank_0(save)
+
+
+Loop: TypeAlias = Callable[[Training, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
+"""Trains, yields the events, and returns how the run ended; the function is called after every step."""
+
+
+def synchronize(state: TrainState, ranks: Ranks) -> None:
+    """Give all ranks the parameters and slots of rank 0, if they differ.
+
+    Called before a checkpoint is saved: a run that is resumed from it starts on all ranks with those of rank 0.
+    """
+    if ranks.size == 1:
+        return
+    arrays = [array for part in (state.params, *state.slots.values()) for array in part.values()]
+    digest = 0
+    for array in arrays:
+        digest = zlib.crc32(np.ascontiguousarray(array).data, digest)
+    if len(set(ranks.all_gather(digest))) > 1:
+        for array, first in zip(arrays, ranks.on_rank_0(lambda: arrays), strict=True):
+            array[...] = first
