@@ -37,12 +37,12 @@ from captioner.inference.package_info import (
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
-from captioner.storage import checkpoint, sealed
+from captioner.storage import checkpoint
 from captioner.storage.atomic import write_atomically, writing
 from captioner.storage.base_models import BaseModel, is_name
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import output_folder
-from captioner.storage.sealed import MODEL_SEAL
+from captioner.storage.header import MODEL, digest
 
 MAX_BEAM = 10
 """The widest beam of a packaged model that was decoded with consensus re-ranking."""
@@ -127,7 +127,7 @@ def write_package(
         shutil.rmtree(stale, ignore_errors=True)
     with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
         weights = Path(temporary, WEIGHTS)
-        checkpoint.save(weights, _half(model, facts.base_models), seal=MODEL_SEAL)
+        checkpoint.save(weights, _half(model, facts.base_models), kind=MODEL)
         info = PackageInfo(
             name=name,
             version=version,
@@ -139,7 +139,7 @@ def write_package(
             words=len(model.vocab),
             parameters=model.model.parameter_count,
             captioner=captioner.__version__,
-            sha256=sealed.digest(weights),
+            sha256=digest(weights),
         )
         texts = {INFO: info.json(), CARD: model_card(facts), "__init__.py": INIT.format(name=name)}
         folder = output / module_name(name)

@@ -401,7 +401,7 @@ class Captioner:
         """
         if not photos:
             return
-        features = np.stack([photo.features for photo in photos if photo.features is not None])
+        features = np.stack([photo.features for photo in photos])
         regions = None
         if self.loaded.meta.region_dim:
             regions = np.stack([photo.regions for photo in photos if photo.regions is not None])

@@ -16,7 +16,7 @@ from typing import Any
 from captioner.errors import CheckpointError, printable, quoted
 from captioner.storage.base_models import BASE_MODELS, FIELDS, BaseModel, parse_base_models
 from captioner.storage.files import read_bytes, to_json
-from captioner.storage.sealed import digest
+from captioner.storage.header import digest
 
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
 FORMAT = 1

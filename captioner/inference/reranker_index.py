@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,19 +19,10 @@ from captioner.errors import CheckpointError
 from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel
 from captioner.model.image_input import Standardizer
-from captioner.storage.sealed import Seal
-from captioner.storage.sealed_arrays import read, write
+from captioner.storage.header import RERANKING_INDEX
+from captioner.storage.saved import open_saved, write
 
 T = TypeVar("T")
-RERANKER_SEAL = Seal(
-    "re-ranking index",
-    version=2,
-    writer="`captioner train`",
-    max_bytes=8 << 30,
-    error=CheckpointError,
-    remedy="`captioner train --resume RUN` writes it again",
-    dtype_kinds="fi",
-)
 MAX_IMAGES = 8192
 """Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
 time of the matrix inversion with its cube."""
@@ -111,23 +101,20 @@ def unfold(triangle: Array, n: int) -> Array:
     return matrix
 
 
-def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> None:
-    """Write an index atomically; `check` is called as in `atomic.replacing`.
-
-    Raises: CheckpointError when the file cannot be written; the previous file is kept.
-    """
-    write(RERANKER_SEAL, path, index.arrays, asdict(index.origin), check)
+def save(path: Path, index: Index) -> None:
+    """Write an index atomically. Raises: CheckpointError when it cannot be written; the previous file is kept."""
+    write(RERANKING_INDEX, path, index.arrays, asdict(index.origin))
 
 
 def load(path: Path) -> Index:
     """Read an index. Raises: CheckpointError when the file is damaged or not an index."""
-    return read(RERANKER_SEAL, path, _parse)
+    with open_saved(RERANKING_INDEX, path) as saved:
+        return _parse({name: saved.read(name, "fiu") for name in saved}, saved.meta)
 
 
-def _parse(arrays: dict[str, Array], meta: str) -> Index:
-    """Raises: ValueError for arrays whose shapes or values do not fit together."""
-    origin = json.loads(meta)
-    if not isinstance(origin, dict) or not all(isinstance(text, str) for text in origin.values()):
+def _parse(arrays: dict[str, Array], origin: dict[str, Any]) -> Index:
+    """Raises: ValueError for arrays whose shapes or values do not fit together, TypeError for another origin."""
+    if not all(isinstance(text, str) for text in origin.values()):
         raise ValueError("meta: expected texts")
     if arrays.keys() != ARRAYS.keys():
         raise ValueError(f"expected the arrays {', '.join(ARRAYS)}, got {', '.join(arrays)}")

@@ -1,1 +1,1 @@
-"""File storage: atomic writing, sealed files, safe HDF5 and checkpoints."""
+"""File storage: atomic writing, saved files behind a checksum header, safe HDF5 and checkpoints."""

@@ -20,12 +20,12 @@ CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EO
 """Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
 
 
-def write_atomically(path: Path, content: bytes, check: Callable[[], None] = lambda: None) -> None:
-    """Write a file atomically; `check` is called as in `replacing`.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file atomically.
 
     Raises: OSError, as `replacing`.
     """
-    with replacing(path, check) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -53,12 +53,11 @@ def writing(
 
 
 @contextlib.contextmanager
-def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
     The folder is synced too, if the file system can, so that the rename survives a power loss. If the block raises, the
-    old file is kept and the temporary file is removed. `check` runs before the block and before the rename; it stops
-    the write by raising.
+    old file is kept and the temporary file is removed.
 
     Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
     FileExistsError if `path` is not a regular file, such as /dev/null.
@@ -66,11 +65,9 @@ def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
     temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
-    check()
     try:
         yield temporary
         _sync(temporary)
-        check()
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

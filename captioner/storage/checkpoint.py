@@ -1,25 +1,27 @@
-"""Checkpoints: sealed HDF5 files with everything that training and decoding need.
+"""Checkpoints: saved files with everything that training and decoding need.
 
-After the seal, the file contains the groups `params`, `slots/<slot>` and, with standardized features, `standardizer`,
-with one contiguous array per parameter, the group `familiarity`, a summary of the training images, unless there are
-too few of them, and `meta`, a JSON text. It contains no pickle, filter, link or code.
+The arrays are in the groups `params`, `slots/<slot>` and, with standardized features, `standardizer`, and in
+`familiarity`, a summary of the training images, unless there are too few of them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Params
 from captioner.errors import CheckpointError, printable
 from captioner.storage.base_models import BaseModel, parse_base_models
-from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
-from captioner.storage.sealed_arrays import read, write
+from captioner.storage.header import CHECKPOINT, Kind
+from captioner.storage.saved import open_saved, write
 
+GROUPS = ("params", "standardizer", "familiarity")
+SLOTS = "slots/"
+"""The groups of arrays in a checkpoint, and the start of those of the optimizer, one for each slot."""
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
 """Maximum characters of a fingerprint, and maximum of a number, in metadata."""
 
@@ -111,47 +113,35 @@ class Checkpoint:
             "params": self.params,
             "standardizer": self.standardizer,
             "familiarity": self.familiarity,
-            **{f"slots/{slot}": arrays for slot, arrays in self.slots.items()},
+            **{f"{SLOTS}{slot}": arrays for slot, arrays in self.slots.items()},
         }
 
 
-def save(
-    path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal = CHECKPOINT_SEAL
-) -> None:
-    """Write a checkpoint, or a model (`MODEL_SEAL`), atomically, after the new file was read back and compared.
-
-    `check` is called as in `replacing`.
+def save(path: Path, checkpoint: Checkpoint, kind: Kind = CHECKPOINT) -> None:
+    """Write a checkpoint, or a model, atomically, after the new file was read back and compared.
 
     Raises: CheckpointError with the old file unchanged.
     """
     groups = checkpoint.groups()
     arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
-    write(seal, path, arrays, asdict(checkpoint.meta), check)
+    write(kind, path, arrays, asdict(checkpoint.meta))
 
 
-def load(path: Path, slots: Collection[str] | None = None, seal: Seal = CHECKPOINT_SEAL) -> Checkpoint:
-    """Verify and read a checkpoint, or a model (`MODEL_SEAL`), with the named `slots`, by default all.
+def load(path: Path, slots: Collection[str] | None = None, kind: Kind = CHECKPOINT) -> Checkpoint:
+    """Verify and read a checkpoint, or a model, with the named `slots`, by default all.
 
-    Raises: CheckpointError that names the file and, after the seal, the array.
+    Raises: CheckpointError that names the file and the array.
     """
-
-    def wanted(name: str) -> bool:
-        group, _, slot = name.rpartition("/")[0].partition("/")
-        return slots is None or group != "slots" or slot in slots
-
-    return read(seal, path, lambda tree, meta: _parse(tree, meta, path), wanted)
-
-
-def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:
-    arrays: dict[str, Params] = {}
-    for name, array in tree.items():
-        group, _, leaf = name.rpartition("/")
-        arrays.setdefault(group, {})[leaf] = array
-    slots = {name.removeprefix("slots/"): a for name, a in arrays.items() if name.startswith("slots/")}
-    expected = {"params", "standardizer", "familiarity", *(f"slots/{slot}" for slot in slots)}
-    if unknown := sorted((arrays.keys() - expected - {""}) | arrays.get("", {}).keys()):
-        raise CheckpointError(
-            f"{path}: unknown '{printable(unknown[0], 80)}'; expected meta, params, slots, standardizer and familiarity"
-        )
-    params, standardizer, familiarity = (arrays.get(name, {}) for name in ("params", "standardizer", "familiarity"))
-    return Checkpoint(Meta.from_json(meta), params, slots, standardizer, familiarity)
+    with open_saved(kind, path) as saved:
+        meta, arrays = Meta.from_json(saved.text), dict[str, Params]()
+        for name in saved:
+            group, _, leaf = name.rpartition("/")
+            if group not in GROUPS and not group.startswith(SLOTS):
+                raise CheckpointError(
+                    f"{path}: unknown '{printable(name, 80)}'; expected meta, slots, {', '.join(GROUPS)}"
+                )
+            if group in GROUPS or slots is None or group.removeprefix(SLOTS) in slots:
+                arrays.setdefault(group, {})[leaf] = saved.read(name, "f")
+    read = {group.removeprefix(SLOTS): of_slot for group, of_slot in arrays.items() if group not in GROUPS}
+    params, standardizer, familiarity = (arrays.get(group, {}) for group in GROUPS)
+    return Checkpoint(meta, params, read, standardizer, familiarity)

@@ -26,8 +26,8 @@ from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import sealed
 from captioner.storage.base_models import merge_base_models
+from captioner.storage.header import digest
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.run_folder import RunFolder
@@ -103,7 +103,7 @@ def distill(
     else:
         captioner, data = _open_teacher(teacher, models, config, data)
         names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
-        digests = [sealed.digest(model.path) for model in models]
+        digests = [digest(model.path) for model in models]
         provenance = Provenance(names, digests, decode, origin_of(data), base_models)
         written = TeacherCaptions.empty(provenance, train_split)
     check_beam(config, written.provenance)
@@ -195,7 +195,8 @@ def _progress(run: RunFolder, captions: TeacherCaptions, done: int) -> Captioned
 def _save(run: RunFolder, captions: TeacherCaptions) -> None:
     def write() -> None:
         with run.writing(run.captions) as check:
-            teacher_captions.save(run.captions, captions, check)
+            check()
+            teacher_captions.save(run.captions, captions)
 
     if captions.done:
         run.ranks.on_rank_0(write)
@@ -204,7 +205,7 @@ def _save(run: RunFolder, captions: TeacherCaptions) -> None:
 def _check_teachers(path: Path, captions: TeacherCaptions, models: Sequence[Restored]) -> None:
     """Raises: CheckpointError when a model is not one of the teachers of the captions."""
     for model in models:
-        if sealed.digest(model.path) not in captions.provenance.checkpoints:
+        if digest(model.path) not in captions.provenance.checkpoints:
             raise CheckpointError(
                 f"{path}: expected captions of {model.path}, got those of {', '.join(captions.provenance.teachers)}; "
                 "name one of these as the teacher (-o train.init_from sets other initial parameters)"

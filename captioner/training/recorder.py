@@ -96,7 +96,8 @@ class Recorder:
         def save() -> None:
             if not is_current(self.run.reranker, self.corpus):
                 with self.run.writing(self.run.reranker) as check:
-                    save_index(self.run.reranker, index(), check)
+                    check()
+                    save_index(self.run.reranker, index())
 
         self.run.ranks.on_rank_0(save)
 

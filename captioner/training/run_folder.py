@@ -24,8 +24,8 @@ from captioner.storage import checkpoint
 from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
+from captioner.storage.header import CHECKPOINT
 from captioner.storage.lock import lock
-from captioner.storage.sealed import CHECKPOINT_SEAL
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
@@ -153,7 +153,7 @@ class RunFolder:
         The contents decide, since other programs may use the names of the files.
         """
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
+        has_checkpoint = any(map(CHECKPOINT.matches, [*checkpoints, self.before_end]))
         return has_checkpoint or _first_record(self.history) is not None or self.saved_config() is not None
 
     def saved_config(self) -> str | None:
@@ -222,7 +222,9 @@ class RunFolder:
         """Copy the best checkpoint before the validation at the end of the run replaces it."""
         if self.best.exists():
             with self.writing(self.before_end) as check:
-                write_atomically(self.before_end, self.best.read_bytes(), check)
+                check()
+                write_atomically(self.before_end, self.best.read_bytes())
+                check()
 
     @rank_0_only
     def reopen(self, step: int, has_best: bool = True) -> None:
@@ -283,13 +285,17 @@ class RunFolder:
     def save(self, file: Path, saved: Checkpoint) -> None:
         """Write a checkpoint atomically."""
         with self.writing(file) as check:
-            checkpoint.save(file, saved, check)
+            check()
+            checkpoint.save(file, saved)
+            check()
 
     @rank_0_only
     def write(self, file: Path, text: str) -> None:
         """Write a text file atomically."""
         with self.writing(file) as check:
-            write_atomically(file, text.encode(), check)
+            check()
+            write_atomically(file, text.encode())
+            check()
 
     @rank_0_only
     def log(self, record: dict[str, Any]) -> None:

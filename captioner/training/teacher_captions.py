@@ -4,8 +4,7 @@ split made of them, which replaces the references in distillation."""
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,15 @@ from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.storage.base_models import BASE_MODELS, BaseModel, parse_base_models
-from captioner.storage.sealed import Seal
-from captioner.storage.sealed_arrays import read, write
+from captioner.storage.header import Kind
+from captioner.storage.saved import open_saved, write
 
-TEACHER_SEAL = Seal(
+TEACHER_CAPTIONS = Kind(
     "teacher caption set",
     version=1,
     writer="`captioner distill`",
-    max_bytes=8 << 30,
     error=CheckpointError,
     remedy="`captioner distill --overwrite` writes it again",
-    dtype_kinds="fi",
 )
 TYPES = {"images": "int32", "counts": "int32", "lengths": "int32", "words": "int32", "log_probs": "float32"}
 TEACHERS = "teachers"
@@ -130,13 +127,13 @@ def _distinct(batch: Candidates, vocab: Vocab) -> dict[str, Array]:
     return {name: np.array(columns[name], dtype) for name, dtype in TYPES.items()}
 
 
-def save(path: Path, captions: TeacherCaptions, check: Callable[[], None] = lambda: None) -> None:
-    """Write the captions atomically; `check` is called as in `atomic.replacing`.
+def save(path: Path, captions: TeacherCaptions) -> None:
+    """Write the captions atomically.
 
     Raises: CheckpointError when the file cannot be written; the previous file is kept.
     """
     arrays = {name: captions.arrays[name] for name in TYPES}  # in one order, so that a copy has the same bytes
-    write(TEACHER_SEAL, path, arrays, {**asdict(captions.provenance), "total": captions.total}, check)
+    write(TEACHER_CAPTIONS, path, arrays, {**asdict(captions.provenance), "total": captions.total})
 
 
 def load(path: Path) -> TeacherCaptions:
@@ -144,12 +141,12 @@ def load(path: Path) -> TeacherCaptions:
 
     Raises: CheckpointError when the file is damaged or contains something else.
     """
-    return read(TEACHER_SEAL, path, _parse)
+    with open_saved(TEACHER_CAPTIONS, path) as saved:
+        return _parse({name: saved.read(name, "fiu") for name in saved}, saved.meta)
 
 
-def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
+def _parse(arrays: dict[str, Array], values: dict[str, Any]) -> TeacherCaptions:
     """Raises: ValueError for arrays or metadata that do not fit together."""
-    values = json.loads(meta)
     total = values.pop("total")
     values[BASE_MODELS] = parse_base_models(values.get(BASE_MODELS, []))
     provenance = Provenance(**{**values, "data": Origin(**values["data"])})

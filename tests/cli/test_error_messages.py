@@ -100,7 +100,7 @@ USAGE = CONFIG | {
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
 NO_CHECKPOINT = "not a captioner checkpoint; expected a file that `captioner train` wrote"
-DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another checkpoint"
+DAMAGED = "damaged.h5: damaged: its content does not match its checksum; use another checkpoint"
 DEV = "split 'dev': not found; this data set has train, val, test, heldout"
 FAILURES = {
     "train --run file/below": "file/below: cannot create the run folder: Not a directory",

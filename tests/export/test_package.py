@@ -28,7 +28,7 @@ from captioner.inference.restore import Restored
 from captioner.model.decoders import DECODERS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
-from captioner.storage.sealed import MODEL_SEAL
+from captioner.storage.header import MODEL
 from captioner.training.distill import distill
 from captioner.training.resume import resume
 
@@ -53,7 +53,7 @@ def test_the_weights_are_float16_and_loaded_in_the_dtype_of_the_model(
     overrides = (*small, f"model.dtype={dtype}", "data.standardize=true", "train.ema_decay=0.5", "train.max_steps=3")
     captioner.train(None, tmp_path / "run", overrides)
     module = packaged(tmp_path / "run", tmp_path / "model")
-    saved = checkpoint.load(module / WEIGHTS, seal=MODEL_SEAL)
+    saved = checkpoint.load(module / WEIGHTS, kind=MODEL)
     assert saved.slots == {}
     assert {w.dtype for w in saved.params.values()} == {np.dtype(np.float16)}
     before, after = open_run(tmp_path / "run"), open_run(module.parent)
@@ -187,7 +187,7 @@ def test_a_package_cannot_be_resumed_or_hold_another_kind(bird_package: Path, ti
     with pytest.raises(CheckpointError, match="not a captioner checkpoint"):
         checkpoint.load(find_checkpoint(bird_package))
     with pytest.raises(CheckpointError, match="not a captioner model"):
-        checkpoint.load(tiny_run / "best.h5", seal=MODEL_SEAL)
+        checkpoint.load(tiny_run / "best.h5", kind=MODEL)
 
 
 def test_the_rest_of_a_killed_writer_is_replaced(tiny_run: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from captioner.decode import Reranker
 from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
 from captioner.inference import reranker_index
-from captioner.inference.reranker_index import RERANKER_SEAL, Index, build_index, fold, load, save, unfold
+from captioner.inference.reranker_index import Index, build_index, fold, load, save, unfold
 from captioner.model.image_input import Standardizer
-from captioner.storage.sealed_arrays import write
+from captioner.storage.header import RERANKING_INDEX
+from captioner.storage.saved import write
 
 
 def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: Index) -> None:
@@ -68,7 +69,7 @@ def test_fold_and_unfold_are_inverse(n: int) -> None:
     np.testing.assert_array_equal(unfold(fold(matrix), n), matrix.astype(np.float16))
 
 
-# --- behind a whole seal
+# --- behind a valid header
 
 
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], object]:
@@ -107,16 +108,16 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_index_with_a_valid_seal_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
+def test_a_hostile_index_with_a_valid_header_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
     arrays = dict(index.arrays)
     HOSTILE[name](arrays)
-    write(RERANKER_SEAL, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
+    write(RERANKING_INDEX, tmp_path / "x.h5", arrays, dataclasses.asdict(index.origin))
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
         load(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("meta", [{}, {"train": "a"}, {"train": 1, "vocabulary": "b", "encoder": "c"}, {"x": "y"}])
 def test_an_index_without_origin_is_rejected(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
-    write(RERANKER_SEAL, tmp_path / "x.h5", index.arrays, meta)
+    write(RERANKING_INDEX, tmp_path / "x.h5", index.arrays, meta)
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
         load(tmp_path / "x.h5")

@@ -24,7 +24,7 @@ from captioner.optim.update_rules import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import checkpoint
 from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.sealed import MODEL_SEAL
+from captioner.storage.header import MODEL
 from captioner.training.train import train
 
 
@@ -177,9 +177,9 @@ def assert_refused(message: str = "birds") -> None:
 
 def rewrite(file: Path, change: Callable[[Checkpoint], Checkpoint], fix_digest: bool = False) -> None:
     """Change the weights, with a valid seal, and with `fix_digest` their digest in the description."""
-    checkpoint.save(file, change(checkpoint.load(file, seal=MODEL_SEAL)), seal=MODEL_SEAL)
+    checkpoint.save(file, change(checkpoint.load(file, kind=MODEL)), kind=MODEL)
     if fix_digest:
-        with MODEL_SEAL.open(file) as (_, digest):
+        with MODEL.open(file) as (_, digest):
             describe(file.parent, sha256=digest)
 
 

@@ -1,19 +1,8 @@
-"""Checkpoints for tests: a valid one, changed ones with a matching digest, and the error of `load`."""
+"""A valid checkpoint for tests."""
 
-import hashlib
-import io
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import h5py
 import numpy as np
-import pytest
 
-from captioner.errors import CheckpointError
-from captioner.storage.checkpoint import Checkpoint, Meta, load
-from captioner.storage.sealed import CHECKPOINT_SEAL
+from captioner.storage.checkpoint import Checkpoint, Meta
 
 META = Meta(
     config="seed: 3\n",
@@ -31,34 +20,3 @@ META = Meta(
 RNG = np.random.default_rng(0)
 PARAMS = {"W_proj": RNG.standard_normal((3, 4)).astype(np.float32), "b": RNG.standard_normal(5)}
 WHOLE = Checkpoint(META, PARAMS, {"m": PARAMS, "v": {name: w * w for name, w in PARAMS.items()}}, {"mean": np.zeros(2)})
-
-
-def error_of(path: Path) -> str:
-    """Return the error of `load` without the file name; it must be one printable line."""
-    with pytest.raises(CheckpointError) as caught:
-        load(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert message.isprintable()
-    return message.removeprefix(f"{path}: ")
-
-
-def sealed(payload: bytes) -> bytes:
-    """Seal a payload with the right digest, as a hostile writer can."""
-    digest = hashlib.sha256(payload).hexdigest()
-    return CHECKPOINT_SEAL.of(len(payload), digest) + payload
-
-
-def image_of(change: Callable[[h5py.File], object]) -> bytes:
-    payload = io.BytesIO()
-    with h5py.File(payload, "w", libver="latest") as file:
-        file["meta"] = np.bytes_(json.dumps(vars(META)).encode())
-        for name, array in PARAMS.items():
-            file[f"params/{name}"] = array
-        change(file)
-    return payload.getvalue()
-
-
-def replace(file: h5py.File, name: str, **how: Any) -> None:
-    del file[name]
-    file.create_dataset(name, **how)

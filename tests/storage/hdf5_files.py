@@ -10,11 +10,19 @@ from captioner.storage.hdf5 import open_dataset
 
 HINT = "it may be damaged, truncated or still being written: try a new copy"
 MATRIX = np.arange(60, dtype=np.float32).reshape(20, 3)
+CHUNKED = {"chunks": (7, 2), "compression": "gzip", "shuffle": True}
+
+
+def stored_in(path, values=MATRIX, **options):
+    """Write an array to a file and open it."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=values, **options)
+    return open_dataset(path, "x", numbers="f", ndim=values.ndim)
 
 
 def error_of(path, name="x", **expected):
     with pytest.raises(DataError) as caught:
-        open_dataset(path, name, **{"numbers": "f", "ndim": 2, **expected})[:]
+        open_dataset(path, name, **{"numbers": "f", "ndim": 2, **expected}).read()
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -45,6 +53,3 @@ def virtual(file, name, source, **shape):
     rows = slice(0, h5s.UNLIMITED) if shape else slice(None)
     layout[rows, :] = h5py.VirtualSource(source, "x", shape=(20, 3), **shape)[rows, :]
     file.create_virtual_dataset(name, layout)
-
-
-IN_THIS_FILE = "expected data in this file, got "

@@ -22,7 +22,7 @@ from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.inference.restore import Restored
-from captioner.storage import checkpoint, sealed
+from captioner.storage import checkpoint, header
 from captioner.storage.base_models import BaseModel
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
@@ -91,7 +91,7 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
 def test_a_model_package_is_a_teacher(bird_package: Path, student: Callable[..., Path]) -> None:
     run = student("student", teachers=[bird_package], teacher_overrides=["decode.beam_width=3"])
     weights = find_checkpoint(bird_package)
-    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [sealed.digest(weights)]
+    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [header.digest(weights)]
 
 
 def test_captions_of_an_earlier_distillation_are_used_again(
@@ -329,7 +329,9 @@ def test_other_captions_are_rejected(student: Callable[..., Path]) -> None:
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged: its content does not match its seal; `captioner distill --o"):
+    with pytest.raises(
+        CheckpointError, match="damaged: its content does not match its checksum; `captioner distill --o"
+    ):
         list(resume(run, ["train.epochs=3"]))
 
 

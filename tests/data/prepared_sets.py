@@ -1,7 +1,6 @@
 """Shared helpers for tests of prepared data sets."""
 
 import dataclasses
-import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from captioner.data.prepared import prepared
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 
-MODULE = importlib.import_module("captioner.data.prepared")  # in its package the name is the function's
 VOCAB = Vocab((*SPECIAL, "a", "café", "猫"))
 RNG = np.random.default_rng(0)
 ABOUT = {"made_by": "a test", "counts": {"truncated": 1}}
@@ -41,7 +39,7 @@ WHOLE = corpus_of(
 
 
 def refusal(path: Path) -> str:
-    """What `prepared` says of a file that it must refuse: one line that begins with its name."""
+    """Return the error of `prepared` without the file name; it is one printable line."""
     with pytest.raises(DataError) as caught:
         prepared(path)
     message = str(caught.value)
