@@ -22,8 +22,8 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
+from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.training.events import Started
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder

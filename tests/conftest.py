@@ -254,7 +254,7 @@ def trained(folder: Path, *overrides: str) -> Path:
 
 def always_a(run: Path) -> Path:
     """Let a run with the vocabulary `WORDS` always generate `a`, as likely on every machine."""
-    from captioner.storage import checkpoint
+    from captioner.files import checkpoint
 
     saved = checkpoint.load(run / "best.h5")
     for array in saved.params.values():
@@ -373,8 +373,8 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     import numpy as np
 
     from captioner.config.options import Prepare
+    from captioner.files import checkpoint
     from captioner.preparation.prepare import prepare
-    from captioner.storage import checkpoint
 
     folder = tmp_path_factory.mktemp("photographs")
     options = Prepare(encoder="scenes", val=0.25, min_count=1)

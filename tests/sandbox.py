@@ -18,8 +18,8 @@ from PIL import Image
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.config.checks import USED_WITH, is_used
+from captioner.files import checkpoint
 from captioner.inference.find_checkpoint import find_checkpoint
-from captioner.storage import checkpoint
 
 PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
 """Functions that `gradcheck --file` accepts."""

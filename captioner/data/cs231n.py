@@ -14,8 +14,8 @@ from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError, quoted
-from captioner.storage.files import read_text
-from captioner.storage.hdf5 import open_dataset
+from captioner.files.hdf5 import open_dataset
+from captioner.files.user_files import read_text
 
 CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"
 SPLITS = ("train", "val")

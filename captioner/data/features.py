@@ -10,7 +10,7 @@ import numpy as np
 from captioner.arrays import Array, blocks
 from captioner.data.corpus import Features
 from captioner.errors import DataError
-from captioner.storage.hdf5 import StoredArray, open_dataset
+from captioner.files.hdf5 import StoredArray, open_dataset
 
 MOST_MIB = 1 << 30
 MEMORY_MIB = 1024

@@ -27,8 +27,8 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, read_if_small
 from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError
-from captioner.storage.header import DATA_SET
-from captioner.storage.saved import Saved, open_saved, write
+from captioner.files.header import DATA_SET
+from captioner.files.saved import Saved, open_saved, write
 
 TEXT_LIMIT = 1 << 31
 MAX_SPLITS = 64

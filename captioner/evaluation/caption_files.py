@@ -18,9 +18,9 @@ from captioner.data.readers.records import Columns, image_name, parse_json
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output, format_of, read_bytes, read_start
 from captioner.inference.output_files import unescape_cell
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, format_of, read_bytes, read_start
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30

@@ -24,14 +24,14 @@ from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import DataError, UsageError, printable, quoted
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
+from captioner.files.base_models import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
+from captioner.files.user_files import read_json_object, read_text
 from captioner.images.recipe import parse_identity
 from captioner.inference.package_info import package_of
 from captioner.inference.restore import Restored, model_properties
 from captioner.metrics import NAMES
 from captioner.model.losses import perplexity
 from captioner.parallel.environment import describe_versions
-from captioner.storage.base_models import LICENSE, MAX_NAME, MAX_TERMS, BaseModel, is_name
-from captioner.storage.files import read_json_object, read_text
 
 UNKNOWN = "unknown"
 """The license of a model that states none."""

@@ -15,11 +15,11 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.export.onnx_graphs import DOMAIN, GRAPHS, IR_VERSION, OPSET, RECURRENT, Decoding, Parts, Shape
 from captioner.export.onnx_transformer import TRANSFORMER
 from captioner.export.tensors import KEY, STATISTICS, check_cell, convert, to_tensors, write_metadata
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output, output_folder, read_start
 from captioner.inference.decoder import build_constraints
 from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, output_folder, read_start
 
 if TYPE_CHECKING:
     from onnx import ModelProto

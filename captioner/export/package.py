@@ -20,6 +20,12 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CheckpointError, UsageError, printable, quoted
 from captioner.export.card import LINE, UNKNOWN, CardOptions, collect_facts, default_name, model_card
+from captioner.files import checkpoint
+from captioner.files.atomic import write_atomically, writing
+from captioner.files.base_models import BaseModel, is_name
+from captioner.files.checkpoint import Checkpoint
+from captioner.files.header import MODEL, digest
+from captioner.files.user_files import output_folder
 from captioner.images.recipe import parse_identity
 from captioner.inference.find_checkpoint import GROUP
 from captioner.inference.load import Run, open_run
@@ -37,12 +43,6 @@ from captioner.inference.package_info import (
 from captioner.inference.photographs import open_encoder_of
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
-from captioner.storage import checkpoint
-from captioner.storage.atomic import write_atomically, writing
-from captioner.storage.base_models import BaseModel, is_name
-from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import output_folder
-from captioner.storage.header import MODEL, digest
 
 MAX_BEAM = 10
 """The widest beam of a packaged model that was decoded with consensus re-ranking."""

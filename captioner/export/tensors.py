@@ -34,13 +34,13 @@ import numpy as np
 
 from captioner.arrays import Array, cast
 from captioner.errors import DataError, UsageError
+from captioner.files.atomic import write_file
+from captioner.files.base_models import BASE_MODELS
+from captioner.files.user_files import check_output, read_start
 from captioner.inference.restore import Restored
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.storage.atomic import write_file
-from captioner.storage.base_models import BASE_MODELS
-from captioner.storage.files import check_output, read_start
 
 RECURRENT: Mapping[str, str] = {
     "W_embed": "embed.weight",

@@ -19,9 +19,9 @@ from PIL.Image import Image
 
 from captioner.data.scenes.encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
+from captioner.files.user_files import read_bytes
 from captioner.images.photo import BYTES, decode_photo, square
 from captioner.parallel.blas import limit_worker
-from captioner.storage.files import read_bytes
 
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner.errors import CheckpointError, quoted, similar
+from captioner.files.base_models import is_name
+from captioner.files.header import CHECKPOINT
 from captioner.inference.package_info import INFO, WEIGHTS, PackageInfo, check_seal, find_package, read_info
-from captioner.storage.base_models import is_name
-from captioner.storage.header import CHECKPOINT
 
 if TYPE_CHECKING:
     from importlib import metadata

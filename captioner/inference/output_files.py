@@ -16,10 +16,10 @@ from typing import Protocol
 from xml.sax.saxutils import escape
 
 from captioner.errors import CaptionerError, UsageError
+from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
+from captioner.files.user_files import check_output, read_start, to_json
 from captioner.images.photo_files import is_photo_suffix
 from captioner.inference.caption import Caption
-from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.storage.files import check_output, read_start, to_json
 
 SEPARATORS = frozenset("/\\:")
 """Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CheckpointError, printable, quoted
-from captioner.storage.base_models import BASE_MODELS, FIELDS, BaseModel, parse_base_models
-from captioner.storage.files import read_bytes, to_json
-from captioner.storage.header import digest
+from captioner.files.base_models import BASE_MODELS, FIELDS, BaseModel, parse_base_models
+from captioner.files.header import digest
+from captioner.files.user_files import read_bytes, to_json
 
 INFO, WEIGHTS, CARD = "model.json", "weights.h5", "card.md"
 FORMAT = 1

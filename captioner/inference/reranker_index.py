@@ -16,11 +16,11 @@ from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import Kernel, choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError
+from captioner.files.header import RERANKING_INDEX
+from captioner.files.saved import open_saved, write
 from captioner.images.recipe import same_encoder
 from captioner.inference.restore import LoadedModel
 from captioner.model.image_input import Standardizer
-from captioner.storage.header import RERANKING_INDEX
-from captioner.storage.saved import open_saved, write
 
 T = TypeVar("T")
 MAX_IMAGES = 8192

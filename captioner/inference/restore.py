@@ -17,6 +17,10 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
+from captioner.files import checkpoint
+from captioner.files.base_models import BaseModel, merge_base_models
+from captioner.files.checkpoint import Checkpoint, Meta
+from captioner.files.header import MODEL
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.familiarity import Familiarity
 from captioner.inference.package_info import check_seal, in_package, package_of, read_info
@@ -28,10 +32,6 @@ from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
-from captioner.storage import checkpoint
-from captioner.storage.base_models import BaseModel, merge_base_models
-from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.header import MODEL
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",

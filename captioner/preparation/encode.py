@@ -19,12 +19,12 @@ from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
+from captioner.files.user_files import regular_file
 from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
 from captioner.preparation.spool import Spool
-from captioner.storage.files import regular_file
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder

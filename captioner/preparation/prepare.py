@@ -20,6 +20,9 @@ from captioner.data.readers import Issue
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError
+from captioner.files.atomic import remove_temporary_files
+from captioner.files.header import DATA_SET
+from captioner.files.user_files import check_output
 from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.encode import (
@@ -33,9 +36,6 @@ from captioner.preparation.encode import (
 )
 from captioner.preparation.find_photos import photo_folder
 from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
-from captioner.storage.atomic import remove_temporary_files
-from captioner.storage.files import check_output
-from captioner.storage.header import DATA_SET
 
 
 class Prepared(NamedTuple):

@@ -12,14 +12,14 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output
 from captioner.inference.caption import Candidate, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.preparation.inspect_data import Example
 from captioner.report.chart import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
 from captioner.report.template import is_page, load_script, render
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output
 
 SIDE = 320
 """The longest side of a photograph in pixels."""

@@ -11,11 +11,11 @@ from typing import Any, TypeGuard
 
 from captioner.config.yaml_io import config_differences
 from captioner.errors import printable
+from captioner.files.checkpoint import Meta
+from captioner.files.user_files import read_json_object
 from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
-from captioner.storage.checkpoint import Meta
-from captioner.storage.files import read_json_object
 from captioner.training.run_folder import RunFolder, damaged_lines, records
 from captioner.training.train import PARTS
 

@@ -20,14 +20,14 @@ from captioner.config.yaml_io import dump, parse
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.evaluation.evaluate import short_names
+from captioner.files.base_models import merge_base_models
+from captioner.files.header import digest
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, captioner_of, check_root, ensemble_of, open_run
 from captioner.inference.reranker_index import origin_of
 from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage.base_models import merge_base_models
-from captioner.storage.header import digest
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.run_folder import RunFolder

@@ -16,6 +16,8 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
+from captioner.files import checkpoint
+from captioner.files.base_models import BaseModel
 from captioner.inference.familiarity import summarize
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
@@ -25,8 +27,6 @@ from captioner.model.image_input import standardizer_arrays
 from captioner.optim.update_rules import EMA
 from captioner.parallel.environment import environment
 from captioner.parallel.ranks import Ranks
-from captioner.storage import checkpoint
-from captioner.storage.base_models import BaseModel
 from captioner.training.events import Validated
 from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Step, TrainState

@@ -14,15 +14,15 @@ from captioner.config.options import Config
 from captioner.config.values import write
 from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import CheckpointError, ConfigError, UsageError
+from captioner.files.atomic import write_atomically
+from captioner.files.checkpoint import Meta
+from captioner.files.user_files import read_json_object
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.atomic import write_atomically
-from captioner.storage.checkpoint import Meta
-from captioner.storage.files import read_json_object
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder, damaged_lines, locked, records

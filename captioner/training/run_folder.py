@@ -18,14 +18,14 @@ from typing import Any, Concatenate, ParamSpec
 
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
+from captioner.files import checkpoint
+from captioner.files.atomic import remove_temporary_files, temporary_files, write_atomically, writing
+from captioner.files.checkpoint import Checkpoint
+from captioner.files.header import CHECKPOINT
+from captioner.files.lock import lock
+from captioner.files.user_files import read_bytes, read_first_json_object, read_text, regular_file, to_json
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage import checkpoint
-from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
-from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
-from captioner.storage.header import CHECKPOINT
-from captioner.storage.lock import lock
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""

@@ -16,13 +16,13 @@ from captioner.config.options import Config
 from captioner.data.corpus import Corpus, Split, check_captions, check_image_idxs
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError, DataError
+from captioner.files.base_models import BASE_MODELS, BaseModel, parse_base_models
+from captioner.files.header import Kind
+from captioner.files.saved import open_saved, write
 from captioner.inference.captioner import Candidates, Captioner
 from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.base_models import BASE_MODELS, BaseModel, parse_base_models
-from captioner.storage.header import Kind
-from captioner.storage.saved import open_saved, write
 
 TEACHER_CAPTIONS = Kind(
     "teacher caption set",

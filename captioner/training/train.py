@@ -17,6 +17,8 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError, UsageError
+from captioner.files.base_models import BaseModel
+from captioner.files.user_files import to_json
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -25,8 +27,6 @@ from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage.base_models import BaseModel
-from captioner.storage.files import to_json
 from captioner.training.build import (
     build_batches,
     build_model,

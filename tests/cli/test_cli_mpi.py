@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
 
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 
 pytestmark = needs_mpiexec
 SECONDS = 30

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scene_photos import by_image
 
+from captioner.files import checkpoint
 from captioner.inference.caption import Caption, to_record
 from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.storage import checkpoint
 
 SHORT = ("-o", "decode.max_length=3")
 

@@ -16,7 +16,7 @@ import pytest
 
 from captioner.cli import progress
 from captioner.config.yaml_io import load, parse
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.events import Event, Started
 from captioner.training.solver import Step
 from captioner.training.train import train

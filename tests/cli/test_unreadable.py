@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from captioner.errors import DataError
-from captioner.storage import files
-from captioner.storage.files import read_bytes
+from captioner.files import user_files
+from captioner.files.user_files import read_bytes
 
 BROKEN = Path("/proc/self/mem")
 """A regular file of size 0; reading its first byte fails with EIO."""
@@ -112,7 +112,7 @@ class Empty:
 def test_a_file_that_blocks_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
-    monkeypatch.setattr(files, "open", Empty, raising=False)
+    monkeypatch.setattr(user_files, "open", Empty, raising=False)
     with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one without data to read now$"):
         read_bytes(path, 100)
 

@@ -11,7 +11,7 @@ import pytest
 
 from captioner.data.cs231n import cs231n, read_folder
 from captioner.errors import DataError
-from captioner.storage.hdf5 import StoredArray
+from captioner.files.hdf5 import StoredArray
 
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]
 CAPTIONS = {

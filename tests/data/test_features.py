@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from captioner import arrays as blocks_module
 from captioner.data.features import SelectedFeatures, open_features, standardization
 from captioner.errors import DataError
-from captioner.storage.hdf5 import StoredArray
+from captioner.files.hdf5 import StoredArray
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (64, 512)}, {"chunks": (64, 512), "compression": "gzip"}])

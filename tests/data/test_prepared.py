@@ -1,6 +1,6 @@
 """Prepared data sets: what is written is read, what cannot be is not written, and what is no data set is refused.
 
-`tests/storage/test_saved.py` damages saved files of all kinds.
+`tests/files/test_saved.py` damages saved files of all kinds.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.prepared import MAX_SPLITS, RESERVED, prepared, write_prepared
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
-from captioner.storage.hdf5 import StoredArray
-from captioner.storage.header import DATA_SET, SIZE
+from captioner.files.hdf5 import StoredArray
+from captioner.files.header import DATA_SET, SIZE
 
 module = import_module("captioner.data.prepared")  # in its package the name is the function's
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError, UsageError
 from captioner.evaluation.caption_files import image_id, match_images, read_caption_file, read_references, write_results
+from captioner.files.user_files import to_json
 from captioner.inference.caption import Candidate, Caption, to_record
-from captioner.storage.files import to_json
 
 
 def test_results_round_trip(tmp_path: Path) -> None:

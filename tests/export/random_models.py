@@ -10,13 +10,13 @@ import pytest
 
 from captioner.arrays import SharedRows
 from captioner.config.yaml_io import dump, parse
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored, build_sizes
 from captioner.layers import CELLS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
-from captioner.storage import checkpoint
-from captioner.storage.checkpoint import Checkpoint, Meta
 
 KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
 """Every decoder, image input and attention."""

@@ -21,14 +21,14 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.card import CardOptions
 from captioner.export.export_onnx import export_onnx
 from captioner.export.package import write_package
+from captioner.files import checkpoint
+from captioner.files.header import MODEL
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, NOT_PACKAGED, WEIGHTS, read_card, read_info
 from captioner.inference.restore import Restored
 from captioner.model.decoders import DECODERS
 from captioner.model.region_attention import ATTENTIONS
-from captioner.storage import checkpoint
-from captioner.storage.header import MODEL
 from captioner.training.distill import distill
 from captioner.training.resume import resume
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import ConfigError, DataError
-from captioner.storage.header import SIZE
+from captioner.files.header import SIZE
 from faults import damaged, disks, materials, repeated, signals, watch
 from faults.session import Session
 from faults.watch import Outcome, classify

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captioner.config.option_table import build, options
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults import resumed
 from faults.session import SEED

@@ -12,9 +12,9 @@ from packaged import packaged
 
 from captioner.arrays import Array
 from captioner.data.prepared import prepared
+from captioner.files import checkpoint
 from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
 from captioner.inference.load import ensemble_of, open_run
-from captioner.storage import checkpoint
 from captioner.training.resume import resume
 
 

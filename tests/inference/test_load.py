@@ -15,6 +15,8 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.files import checkpoint
+from captioner.files.header import RERANKING_INDEX
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
@@ -24,8 +26,6 @@ from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.ensemble import Ensemble
 from captioner.model.parameters import Sizes
-from captioner.storage import checkpoint
-from captioner.storage.header import RERANKING_INDEX
 
 RERANKING = ("decode.beam_width=6", "decode.consensus=300")
 

@@ -13,11 +13,11 @@ from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
+from captioner.files.header import RERANKING_INDEX
+from captioner.files.saved import write
 from captioner.inference import reranker_index
 from captioner.inference.reranker_index import Index, build_index, fold, load, save, unfold
 from captioner.model.image_input import Standardizer
-from captioner.storage.header import RERANKING_INDEX
-from captioner.storage.saved import write
 
 
 def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: Index) -> None:

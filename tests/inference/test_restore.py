@@ -17,14 +17,14 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Checkpoint
+from captioner.files.header import MODEL
 from captioner.inference.load import open_run
 from captioner.inference.package_info import INFO, WEIGHTS
 from captioner.inference.restore import Restored, check_corpus, check_width, restore
 from captioner.optim.update_rules import EMA
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
-from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.header import MODEL
 from captioner.training.train import train
 
 

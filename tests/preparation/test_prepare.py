@@ -19,10 +19,10 @@ from captioner.data.scenes import example
 from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
+from captioner.files.header import DATA_SET
 from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Prepared
-from captioner.storage.header import DATA_SET
 
 # --- what is in a data set
 

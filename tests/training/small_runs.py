@@ -10,7 +10,7 @@ import pytest
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step

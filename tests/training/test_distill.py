@@ -16,14 +16,14 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
+from captioner.files import checkpoint, header
+from captioner.files.base_models import BaseModel
 from captioner.inference.caption import CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.inference.restore import Restored
-from captioner.storage import checkpoint, header
-from captioner.storage.base_models import BaseModel
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
 from captioner.training.distill import distill

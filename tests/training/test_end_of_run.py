@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from captioner.config.yaml_io import parse
+from captioner.files import checkpoint
 from captioner.metrics import NAMES
-from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
 from captioner.training.recorder import Recorder

@@ -16,8 +16,8 @@ from small_runs import contents
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
+from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.find_checkpoint import is_run
-from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.resume import find_run
 from captioner.training.run_folder import RunFolder
 

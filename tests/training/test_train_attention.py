@@ -17,11 +17,11 @@ from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoding import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
+from captioner.files import checkpoint
+from captioner.files.hdf5 import StoredArray
 from captioner.images.encoders import ScenesEncoder
 from captioner.inference.load import ensemble_of, open_corpus, open_run
 from captioner.preparation.prepare import prepare
-from captioner.storage import checkpoint
-from captioner.storage.hdf5 import StoredArray
 from captioner.training.resume import resume
 
 ATTENTION = (

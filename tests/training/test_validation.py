@@ -15,6 +15,8 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import ConfigError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Meta
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel
@@ -23,8 +25,6 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes, initial_params
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.storage import checkpoint
-from captioner.storage.checkpoint import Meta
 from captioner.training import validation
 from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume

@@ -15,9 +15,9 @@ from typing import Any
 
 from captioner.arrays import Params
 from captioner.errors import CheckpointError, printable
-from captioner.storage.base_models import BaseModel, parse_base_models
-from captioner.storage.header import CHECKPOINT, Kind
-from captioner.storage.saved import open_saved, write
+from captioner.files.base_models import BaseModel, parse_base_models
+from captioner.files.header import CHECKPOINT, Kind
+from captioner.files.saved import open_saved, write
 
 GROUPS = ("params", "standardizer", "familiarity")
 SLOTS = "slots/"

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from captioner.storage.header import CHECKPOINT, DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
-from captioner.storage.saved import open_saved
+from captioner.files.header import CHECKPOINT, DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
+from captioner.files.saved import open_saved
 
 RNG = np.random.default_rng(0)
 KINDS = {kind.name: kind for kind in (CHECKPOINT, MODEL, DATA_SET, RERANKING_INDEX)}

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.storage.files import read_start, regular_file
+from captioner.files.user_files import read_start, regular_file
 
 SIZE = 512
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from captioner.storage.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
+from captioner.files.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -44,7 +44,7 @@ STRACE = shutil.which("strace")
 WRITE = """
 import sys
 from pathlib import Path
-from captioner.storage.atomic import write_atomically
+from captioner.files.atomic import write_atomically
 
 write_atomically(Path(sys.argv[1]), b"abcde")
 """

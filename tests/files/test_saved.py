@@ -23,10 +23,10 @@ from saved_files import ARRAYS, KINDS, META, assert_same, behind_header, content
 from captioner import arrays as blocks_module
 from captioner.data.features import SelectedFeatures
 from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.storage import saved as module
-from captioner.storage.hdf5 import MAX_OBJECTS
-from captioner.storage.header import CHECKPOINT, DATA_SET, RERANKING_INDEX, SIZE, Kind
-from captioner.storage.saved import open_saved, write
+from captioner.files import saved as module
+from captioner.files.hdf5 import MAX_OBJECTS
+from captioner.files.header import CHECKPOINT, DATA_SET, RERANKING_INDEX, SIZE, Kind
+from captioner.files.saved import open_saved, write
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.storage.lock import UNSUPPORTED, lock
+from captioner.files.lock import UNSUPPORTED, lock
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from h5py import h5d, h5p, h5s, h5t
 
 from captioner.errors import DataError
-from captioner.storage.hdf5 import open_dataset
+from captioner.files.hdf5 import open_dataset
 
 HINT = "it may be damaged, truncated or still being written: try a new copy"
 MATRIX = np.arange(60, dtype=np.float32).reshape(20, 3)

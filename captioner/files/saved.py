@@ -19,8 +19,8 @@ import numpy as np
 
 from captioner.arrays import Array, Rows, blocks
 from captioner.errors import CaptionerError, printable
-from captioner.storage.atomic import replacing, writing
-from captioner.storage.hdf5 import (
+from captioner.files.atomic import replacing, writing
+from captioner.files.hdf5 import (
     DeferredErrorFile,
     Hdf5Error,
     OpenFile,
@@ -30,7 +30,7 @@ from captioner.storage.hdf5 import (
     new_file,
     open_content,
 )
-from captioner.storage.header import SIZE, Kind
+from captioner.files.header import SIZE, Kind
 
 META = "meta"
 

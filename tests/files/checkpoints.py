@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from captioner.storage.checkpoint import Checkpoint, Meta
+from captioner.files.checkpoint import Checkpoint, Meta
 
 META = Meta(
     config="seed: 3\n",

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError
-from captioner.storage.checkpoint import Checkpoint, Meta, load, save
-from captioner.storage.header import CHECKPOINT
-from captioner.storage.saved import write
+from captioner.files.checkpoint import Checkpoint, Meta, load, save
+from captioner.files.header import CHECKPOINT
+from captioner.files.saved import write
 
 
 def assert_same(saved: Checkpoint, other: Checkpoint) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captioner.errors import CheckpointError, DataError
-from captioner.storage import hdf5 as module
-from captioner.storage.files import format_of
-from captioner.storage.hdf5 import DeferredErrorFile, convert_hdf5_errors, open_dataset
+from captioner.files import hdf5 as module
+from captioner.files.hdf5 import DeferredErrorFile, convert_hdf5_errors, open_dataset
+from captioner.files.user_files import format_of
 
 # --- reading
 

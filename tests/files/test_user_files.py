@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import DataError
-from captioner.storage import files
-from captioner.storage.files import (
+from captioner.files import user_files
+from captioner.files.user_files import (
     MAX_ENTRIES,
     file_version,
     missing_remedy,
@@ -42,9 +42,9 @@ def test_text_that_is_not_utf8_is_refused_with_the_first_bad_byte(tmp_path):
 def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_bytes(b"12345")
-    monkeypatch.setattr(files, "TEXT_LIMIT", 5)
+    monkeypatch.setattr(user_files, "TEXT_LIMIT", 5)
     assert read_text(path) == "12345"
-    monkeypatch.setattr(files, "TEXT_LIMIT", 4)
+    monkeypatch.setattr(user_files, "TEXT_LIMIT", 4)
     assert error_of(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
 
 

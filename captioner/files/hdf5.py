@@ -22,7 +22,7 @@ from h5py import h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5t, h5z
 
 from captioner.arrays import Array
 from captioner.errors import CaptionerError, DataError, quoted
-from captioner.storage.files import format_of, regular_file
+from captioner.files.user_files import format_of, regular_file
 
 CHUNK_LIMIT = 1 << 28
 CHUNK_SLOTS = 100_003  # HDF5 recommends a prime far above the number of chunks in the cache
