@@ -156,7 +156,7 @@ def _blocks(array: Rows) -> Iterator[tuple[Any, Array]]:
     """Yield the index and the contiguous values of each block of rows, in native byte order; of a number, itself."""
     dtype = array.dtype.newbyteorder("=")
     if not array.shape:
-        yield (), np.asarray(array[()], dtype)
+        yield (), np.asarray(array, dtype)
     else:
         for first, rows in blocks(array):
             yield slice(first, first + len(rows)), np.ascontiguousarray(rows, dtype)
