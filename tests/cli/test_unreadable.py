@@ -66,7 +66,7 @@ def test_an_unreadable_file_is_named(command: str, cli: Callable[..., Any]) -> N
     (name,) = set(re.findall(r"broken[.\w]*", command))
     done.failed(done.code, "broken/coco2014_vocab.json" if name == "broken" else name)
     assert done.code in (1, 2)
-    assert "Input/output error" in done.err
+    assert re.search("Input/output error|Invalid argument", done.err)  # HDF5 seeks the end first
     assert not done.err.startswith("captioner: output")
 
 
