@@ -128,7 +128,6 @@ LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
     "onnxruntime": "images",
     "pillow_heif": "heic",
-    "onnx": "export",
     "safetensors": "export",
     "mpi4py": "mpi",
     "jinja2": "report",

@@ -97,14 +97,10 @@ def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
 @pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run
 @pytest.mark.parametrize("page", GUIDES, ids=[path.name for path in GUIDES])
 def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
-    if page.name in ("README.md", "models.md", "export.md"):
+    if page.name in ("README.md", "models.md"):
         sandbox.provide_run(Path("runs/birds"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))
-    if page.name == "export.md":
-        for words in page_commands(page):
-            if words[:2] == ["captioner", "export"]:
-                sandbox.run(words)
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         if "import torch" in block and find_spec("torch") is None:

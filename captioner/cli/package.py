@@ -148,48 +148,35 @@ def models(as_json: bool) -> int:
     return code
 
 
-@click.command(
-    epilog=examples(
-        "export runs/scenes --format onnx --output scenes-onnx",
-        "export runs/scenes --format safetensors --output scenes.safetensors --dtype float16",
-    )
-)
+@click.command(epilog=examples("export runs/scenes --output scenes.safetensors --dtype float16"))
 @run_argument
 @click.option(
-    "--format", "name", type=click.Choice(["onnx", "safetensors"]), required=True,
-    help="onnx: graphs that other programs run; safetensors: the parameters. Both need the extra `export`.",
-)  # fmt: skip
-@click.option(
-    "--output", "path", type=PATH, required=True, metavar="PATH",
-    help="Write to PATH: a folder for onnx, a file for safetensors.",
-)  # fmt: skip
+    "--output",
+    "path",
+    type=PATH,
+    required=True,
+    metavar="FILE",
+    help="Write to FILE, a name that ends in .safetensors.",
+)
 @click.option(
     "--dtype", type=click.Choice(["float16", "float32"]),
-    help="Floating-point precision of the parameters; float16 not with onnx.  [default: model.dtype]",
+    help="Floating-point precision of the parameters.  [default: model.dtype]",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace files of an earlier export, and no others.")
+@click.option("--overwrite", is_flag=True, help="Replace a file of an earlier export, and no other.")
 @example_override_option("decode.max_length=20")
-def export(run: Path, name: str, path: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
+def export(run: Path, path: Path, dtype: str | None, overwrite: bool, overrides: tuple[str, ...]) -> None:
     """Write a model for other libraries.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file or a model. The files contain
-    the vocabulary, the options of model and decoding, and the identity of the image encoder as JSON, and no paths.
-
-    The format onnx writes start.onnx (image features to initial state), step.onnx (word and state to log-probabilities
-    and next state) and greedy.onnx (image features to word ids). Standardization of the features is part of the graphs.
+    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file or a model. The safetensors file
+    contains the parameters with the names of PyTorch's layers, and as JSON the vocabulary, the options of model and
+    decoding, and the identity of the image encoder. It contains no paths.
     """
-    from captioner.export.export_onnx import export_onnx
     from captioner.export.tensors import export_safetensors
     from captioner.inference.load import open_run
 
+    if path.suffix != ".safetensors":
+        raise UsageError(f"--output {path}: expected a name that ends in .safetensors")
     restored = open_run(run, overrides)
-    write = {"onnx": export_onnx, "safetensors": export_safetensors}[name]
-    files = write(restored, path, dtype, overwrite)
+    export_safetensors(restored, path, dtype, overwrite)
     output.warnings(restored.warnings)
-    for file in files:
-        output.result(file)
-    if restored.model.attends:
-        output.note(
-            "the model has attention: it needs `features` and `regions` of the encoder; for examples see "
-            "https://github.com/captioner-developers/captioner/blob/main/docs/export.md"
-        )
+    output.result(path)

@@ -19,7 +19,6 @@ import captioner
 from captioner.config.options import Config
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.card import CardOptions
-from captioner.export.export_onnx import export_onnx
 from captioner.export.package import write_package
 from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_run
@@ -30,7 +29,6 @@ from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL_SEAL
 from captioner.training.distill import distill
-from captioner.training.resume import resume
 
 
 def test_a_package_has_the_files_of_a_python_project(tiny_run: Path, tmp_path: Path) -> None:
@@ -251,27 +249,6 @@ def test_a_package_names_every_model_that_it_comes_from(
     for base in expected:
         assert f"{base['name']} (license: {base['license']}; terms: {base['terms'] or 'not stated'})" in card
     assert "The licenses and terms of every model named here apply too." in card
-
-
-def test_licenses_and_terms_follow_the_parameters_on_every_way(
-    restricted: Path, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    """Fine-tuned, resumed, copied out of the run, fine-tuned again, exported, packaged under a license."""
-    onnx = pytest.importorskip("onnx")
-    captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={restricted}"))
-    for _ in resume(tmp_path / "tuned", ["train.max_steps=2"]):
-        pass
-    copy = Path(shutil.copyfile(tmp_path / "tuned" / "last.h5", tmp_path / "copy.h5"))
-    captioner.train(None, tmp_path / "again", (*small, "train.max_steps=1", f"train.init_from={copy}"))
-    for file in export_onnx(open_run(tmp_path / "again"), tmp_path / "graphs"):
-        (metadata,) = onnx.load(file).metadata_props
-        assert json.loads(metadata.value)["base_models"] == [BIRDS]
-    written = write_package(tmp_path / "again", tmp_path / "last", CardOptions(license="mit"), "last")
-    assert base_models(tmp_path / "last" / "captioner_last") == [BIRDS]
-    assert written.notes[-1] == (
-        f"made from birds (license: other; terms: {TERMS}): their licenses and terms apply too, and "
-        "the card lists them; check that the license of this package, mit, permits no more than they do"
-    )
 
 
 def test_licenses_and_terms_follow_the_captions_of_teachers(
