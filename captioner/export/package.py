@@ -42,7 +42,6 @@ from captioner.storage.atomic import write_atomically, writing
 from captioner.storage.base_models import BaseModel, is_name
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import output_folder
-from captioner.storage.sealed import MODEL_SEAL
 
 MAX_BEAM = 10
 """The widest beam of a packaged model that was decoded with consensus re-ranking."""
@@ -127,7 +126,7 @@ def write_package(
         shutil.rmtree(stale, ignore_errors=True)
     with output_folder(output), writing(output), TemporaryDirectory(prefix=TEMPORARY, dir=output) as temporary:
         weights = Path(temporary, WEIGHTS)
-        checkpoint.save(weights, _half(model, facts.base_models), seal=MODEL_SEAL)
+        checkpoint.save(weights, _half(model, facts.base_models))
         info = PackageInfo(
             name=name,
             version=version,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from captioner.errors import CheckpointError, quoted, similar
 from captioner.inference.package_info import INFO, WEIGHTS, PackageInfo, check_seal, find_package, read_info
 from captioner.storage.base_models import is_name
-from captioner.storage.sealed import CHECKPOINT_SEAL
+from captioner.storage.sealed import MODEL_SEAL
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -41,7 +41,7 @@ def is_run(path: Path) -> bool:
     if not os.path.lexists(path):
         return str(path) in installed_names()
     # a pipe is not opened: reading it would consume its content
-    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or CHECKPOINT_SEAL.matches(path))
+    return os.path.isfile(path) and (path.suffix == Path(BEST).suffix or MODEL_SEAL.matches(path))
 
 
 def _holds_checkpoint(folder: Path) -> bool:

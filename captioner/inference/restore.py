@@ -31,7 +31,6 @@ from captioner.optim.update_rules import EMA
 from captioner.storage import checkpoint
 from captioner.storage.base_models import BaseModel, merge_base_models
 from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.sealed import MODEL_SEAL
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
@@ -99,7 +98,7 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    is_packaged = in_package(path) or MODEL_SEAL.matches(path)
+    is_packaged = in_package(path)
     saved = _load_packaged(path) if is_packaged else checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
@@ -148,7 +147,7 @@ def _load_packaged(path: Path) -> Checkpoint:
     info = read_info(path.parent)
     try:
         check_seal(path, info)
-        saved = checkpoint.load(path, (), MODEL_SEAL)
+        saved = checkpoint.load(path, ())
         meta = saved.meta
         if not same_encoder(meta.encoder, info.encoder):
             expected, got = (printable(identity, LONGEST) for identity in (info.encoder, meta.encoder))

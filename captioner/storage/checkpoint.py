@@ -17,7 +17,7 @@ from typing import Any
 from captioner.arrays import Array, Params
 from captioner.errors import CheckpointError, printable
 from captioner.storage.base_models import BaseModel, parse_base_models
-from captioner.storage.sealed import CHECKPOINT_SEAL, Seal
+from captioner.storage.sealed import MODEL_SEAL
 from captioner.storage.sealed_arrays import read, write
 
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
@@ -115,10 +115,8 @@ class Checkpoint:
         }
 
 
-def save(
-    path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None, seal: Seal = CHECKPOINT_SEAL
-) -> None:
-    """Write a checkpoint, or a model (`MODEL_SEAL`), atomically, after the new file was read back and compared.
+def save(path: Path, checkpoint: Checkpoint, check: Callable[[], None] = lambda: None) -> None:
+    """Write a checkpoint atomically, after the new file was read back and compared.
 
     `check` is called as in `replacing`.
 
@@ -126,11 +124,11 @@ def save(
     """
     groups = checkpoint.groups()
     arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
-    write(seal, path, arrays, asdict(checkpoint.meta), check)
+    write(MODEL_SEAL, path, arrays, asdict(checkpoint.meta), check)
 
 
-def load(path: Path, slots: Collection[str] | None = None, seal: Seal = CHECKPOINT_SEAL) -> Checkpoint:
-    """Verify and read a checkpoint, or a model (`MODEL_SEAL`), with the named `slots`, by default all.
+def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
+    """Verify and read a checkpoint with the named `slots`, by default all.
 
     Raises: CheckpointError that names the file and, after the seal, the array.
     """
@@ -139,7 +137,7 @@ def load(path: Path, slots: Collection[str] | None = None, seal: Seal = CHECKPOI
         group, _, slot = name.rpartition("/")[0].partition("/")
         return slots is None or group != "slots" or slot in slots
 
-    return read(seal, path, lambda tree, meta: _parse(tree, meta, path), wanted)
+    return read(MODEL_SEAL, path, lambda tree, meta: _parse(tree, meta, path), wanted)
 
 
 def _parse(tree: dict[str, Array], meta: str, path: Path) -> Checkpoint:

@@ -99,19 +99,11 @@ def digest_of(file: FileIO) -> str:
     return digest.hexdigest()
 
 
-CHECKPOINT_SEAL = Seal("checkpoint", version=2, writer="`captioner train`", max_bytes=8 << 30, error=CheckpointError)
-MODEL_SEAL = Seal(
-    "model",
-    version=1,
-    writer="`captioner package`",
-    max_bytes=1 << 30,
-    error=CheckpointError,
-    remedy="install it again",
-)
-"""The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
+MODEL_SEAL = Seal("model", version=1, writer="`captioner train` or `export`", max_bytes=8 << 30, error=CheckpointError)
+"""A model: with optimizer slots the state of a training, without and in float16 a file to share."""
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 digest in the seal of a checkpoint or a model. Raises: CheckpointError for another file."""
-    with (MODEL_SEAL if MODEL_SEAL.matches(path) else CHECKPOINT_SEAL).open(path) as (_, content_digest):
+    """Return the SHA-256 digest in the seal of a model. Raises: CheckpointError for another file."""
+    with MODEL_SEAL.open(path) as (_, content_digest):
         return content_digest

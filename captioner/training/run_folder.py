@@ -25,7 +25,7 @@ from captioner.storage.atomic import remove_temporary_files, temporary_files, wr
 from captioner.storage.checkpoint import Checkpoint
 from captioner.storage.files import read_bytes, read_first_json_object, read_text, regular_file, to_json
 from captioner.storage.lock import lock
-from captioner.storage.sealed import CHECKPOINT_SEAL
+from captioner.storage.sealed import MODEL_SEAL
 
 PREVIOUS = "before"
 """Holds an overwritten run until the new one has a best checkpoint."""
@@ -153,7 +153,7 @@ class RunFolder:
         The contents decide, since other programs may use the names of the files.
         """
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, [*checkpoints, self.before_end]))
+        has_checkpoint = any(map(MODEL_SEAL.matches, [*checkpoints, self.before_end]))
         return has_checkpoint or _first_record(self.history) is not None or self.saved_config() is not None
 
     def saved_config(self) -> str | None:

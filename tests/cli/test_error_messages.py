@@ -99,8 +99,8 @@ USAGE = CONFIG | {
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-NO_CHECKPOINT = "not a captioner checkpoint; expected a file that `captioner train` wrote"
-DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another checkpoint"
+NO_CHECKPOINT = "not a captioner model; expected a file that `captioner train` or `export` wrote"
+DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another model"
 DEV = "split 'dev': not found; this data set has train, val, test, heldout"
 FAILURES = {
     "train --run file/below": "file/below: cannot create the run folder: Not a directory",

@@ -177,7 +177,7 @@ def assert_refused(message: str = "birds") -> None:
 
 def rewrite(file: Path, change: Callable[[Checkpoint], Checkpoint], fix_digest: bool = False) -> None:
     """Change the weights, with a valid seal, and with `fix_digest` their digest in the description."""
-    checkpoint.save(file, change(checkpoint.load(file, seal=MODEL_SEAL)), seal=MODEL_SEAL)
+    checkpoint.save(file, change(checkpoint.load(file)))
     if fix_digest:
         with MODEL_SEAL.open(file) as (_, digest):
             describe(file.parent, sha256=digest)

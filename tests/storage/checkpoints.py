@@ -13,7 +13,7 @@ import pytest
 
 from captioner.errors import CheckpointError
 from captioner.storage.checkpoint import Checkpoint, Meta, load
-from captioner.storage.sealed import CHECKPOINT_SEAL
+from captioner.storage.sealed import MODEL_SEAL
 
 META = Meta(
     config="seed: 3\n",
@@ -46,7 +46,7 @@ def error_of(path: Path) -> str:
 def sealed(payload: bytes) -> bytes:
     """Seal a payload with the right digest, as a hostile writer can."""
     digest = hashlib.sha256(payload).hexdigest()
-    return CHECKPOINT_SEAL.of(len(payload), digest) + payload
+    return MODEL_SEAL.of(len(payload), digest) + payload
 
 
 def image_of(change: Callable[[h5py.File], object]) -> bytes:

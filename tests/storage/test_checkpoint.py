@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError
-from captioner.storage import sealed_arrays
+from captioner.storage import checkpoint, sealed_arrays
 from captioner.storage.checkpoint import Checkpoint, Meta, load, save
-from captioner.storage.sealed import CHECKPOINT_SEAL, SIZE
+from captioner.storage.sealed import MODEL_SEAL, SIZE
 
 
 def assert_same(saved: Checkpoint, other: Checkpoint) -> None:
@@ -86,13 +86,13 @@ def test_a_full_disk_keeps_the_old_checkpoint(
     larger = Checkpoint(META, {"w": np.ones(100_000)}, {}, {})
     with files_of_at_most(50_000), pytest.raises(CheckpointError) as caught:
         save(path, larger)
-    assert str(caught.value) == f"{path}: cannot write the checkpoint: File too large; the previous one is kept"
+    assert str(caught.value) == f"{path}: cannot write the model: File too large; the previous one is kept"
     assert path.read_bytes() == whole
     assert os.listdir(tmp_path) == ["last.h5"]
 
 
 def test_saving_to_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent/last.h5: cannot write the checkpoint: No such file"):
+    with pytest.raises(CheckpointError, match=r"absent/last.h5: cannot write the model: No such file"):
         save(tmp_path / "absent" / "last.h5", WHOLE)
 
 
@@ -199,12 +199,12 @@ FAULTY: dict[str, tuple[Write, str]] = {
     "sign of a zero": (
         writing({"standardizer/mean": -WHOLE.standardizer["mean"]}), "array standardizer/mean: the numbers differ"
     ),
-    "truncated": (faulty(lambda payload: payload.__delitem__(slice(-200, None))), "not readable as a checkpoint: "),
-    "empty": (faulty(bytearray.clear), "not readable as a checkpoint: "),
-    "no superblock": (faulty(lambda data: data.__setitem__(slice(8), bytes(8))), "not readable as a checkpoint: "),
+    "truncated": (faulty(lambda payload: payload.__delitem__(slice(-200, None))), "not readable as a model: "),
+    "empty": (faulty(bytearray.clear), "not readable as a model: "),
+    "no superblock": (faulty(lambda data: data.__setitem__(slice(8), bytes(8))), "not readable as a model: "),
     "wrong step": (another_step, "meta differs"),
-    "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a checkpoint: "),
-    "not written": (lambda path, *_: path.touch(), "not readable as a checkpoint: "),
+    "no HDF5": (lambda path, *_: path.write_bytes(bytes(2000)), "not readable as a model: "),
+    "not written": (lambda path, *_: path.touch(), "not readable as a model: "),
 }  # fmt: skip
 
 
@@ -223,8 +223,8 @@ def test_a_checkpoint_that_reads_back_differently_does_not_replace_the_old_one(
     with pytest.raises(CheckpointError) as caught:
         save(path, WHOLE)
     message = str(caught.value)
-    assert message.startswith(f"{path}: the new checkpoint does not read back as written: {difference}")
-    kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
+    assert message.startswith(f"{path}: the new model does not read back as written: {difference}")
+    kept = "the previous model is kept" if before else "there is no previous model"
     assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
     assert message.isprintable()
     assert ".tmp" not in message
@@ -232,11 +232,14 @@ def test_a_checkpoint_that_reads_back_differently_does_not_replace_the_old_one(
     assert not before or path.read_bytes() == whole
 
 
-def test_a_checkpoint_above_the_maximum_size_is_not_saved(whole: bytes, tmp_path: Path) -> None:
+def test_a_checkpoint_above_the_maximum_size_is_not_saved(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last.h5"
+    monkeypatch.setattr(checkpoint, "MODEL_SEAL", dataclasses.replace(MODEL_SEAL, max_bytes=100))
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="does not read back as written: expected at most 100 bytes"):
-        save(path, WHOLE, seal=dataclasses.replace(CHECKPOINT_SEAL, max_bytes=100))
+        save(path, WHOLE)
     assert path.read_bytes() == whole
 
 
@@ -247,19 +250,22 @@ def save_damaged(path: Path) -> None:
     path.write_bytes(content)
 
 
-OTHER_KIND = "not a captioner checkpoint; expected a file that `captioner train` wrote"
+OTHER_KIND = "not a captioner model; expected a file that `captioner train` or `export` wrote"
 NOT_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "not found; expected a checkpoint from `captioner train`; check the name"),
+    "missing": (
+        lambda path: None,
+        "not found; expected a model from `captioner train` or `export`; check the name",
+    ),
     "dangling": (
         lambda path: path.symlink_to("nowhere"),
-        "not found; expected a checkpoint from `captioner train`; it is a broken link to nowhere",
+        "not found; expected a model from `captioner train` or `export`; it is a broken link to nowhere",
     ),
-    "damaged": (save_damaged, "damaged: its content does not match its seal; use another checkpoint"),
+    "damaged": (save_damaged, "damaged: its content does not match its seal; use another model"),
     "hdf5": (lambda path: h5py.File(path, "w").close(), OTHER_KIND),
     "pickle": (lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'false'\ntR."), OTHER_KIND),
     "below_a_file": (
         lambda path: path.parent.rmdir() or path.parent.touch(),
-        "cannot open the checkpoint: Not a directory",
+        "cannot open the model: Not a directory",
     ),
 }
 

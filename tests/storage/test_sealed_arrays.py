@@ -12,8 +12,9 @@ import pytest
 from checkpoints import META, error_of, image_of, replace, sealed
 
 from captioner.errors import CheckpointError
+from captioner.storage import checkpoint
 from captioner.storage.checkpoint import load
-from captioner.storage.sealed import CHECKPOINT_SEAL
+from captioner.storage.sealed import MODEL_SEAL
 from captioner.storage.sealed_arrays import MAX_OBJECTS
 
 
@@ -63,8 +64,8 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "line_end_in_a_name": (lambda f: f.__setitem__("params/x\n\x1b[2J", h5py.SoftLink("/no")), "x"),
     "no_meta": (lambda f: f.__delitem__("meta"), "meta: expected a string, got nothing"),
     "meta_of_floats": (lambda f: replace(f, "meta", data=[1.0]), "meta: expected a string, got float64"),
-    "two_metas": (lambda f: replace(f, "meta", data=np.array([b"{}", b"{}"])), "not readable as a checkpoint"),
-    "meta_of_bytes": (lambda f: replace(f, "meta", data=np.bytes_(b"\xff\xfe")), "not readable as a checkpoint"),
+    "two_metas": (lambda f: replace(f, "meta", data=np.array([b"{}", b"{}"])), "not readable as a model"),
+    "meta_of_bytes": (lambda f: replace(f, "meta", data=np.bytes_(b"\xff\xfe")), "not readable as a model"),
 }  # fmt: skip
 
 
@@ -86,11 +87,14 @@ def test_an_image_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     for payload in (b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)):
         path.write_bytes(sealed(payload))
-        assert error_of(path).startswith("not readable as a checkpoint: ")
+        assert error_of(path).startswith("not readable as a model: ")
 
 
-def test_a_file_above_the_maximum_size_is_refused(whole: bytes, tmp_path: Path) -> None:
+def test_a_file_above_the_maximum_size_is_refused(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last.h5"
+    monkeypatch.setattr(checkpoint, "MODEL_SEAL", dataclasses.replace(MODEL_SEAL, max_bytes=100))
     path.write_bytes(whole)
-    with pytest.raises(CheckpointError, match="expected a checkpoint of at most 100 bytes, got "):
-        load(path, seal=dataclasses.replace(CHECKPOINT_SEAL, max_bytes=100))
+    with pytest.raises(CheckpointError, match="expected a model of at most 100 bytes, got "):
+        load(path)
