@@ -23,6 +23,7 @@ from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.data.vocabulary import SPECIAL
 from captioner.inference.restore import build_sizes
+from captioner.storage import checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -229,9 +230,9 @@ def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None
         (row,) = (line.split("|")[1:-1] for line in results.splitlines() if line.startswith(label))
         bleu4, cider_d = (row[column].split()[0] for column in (6, 8))
         assert re.search(rf"^\| {re.escape(name)} \|.*\| {bleu4} \| {cider_d} \|$", README, re.MULTILINE), name
-    card = (ROOT / "models" / "flickr8k" / "README.md").read_text()
-    scores = [re.search(rf"\| {name} \| (\S+)", card)[1] for name in ("BLEU-4", "CIDEr-D")]
-    assert re.search(rf"^\| `models/flickr8k`, .*\| {' . '.join(map(re.escape, scores))} \|$", README, re.MULTILINE)
+    (record,) = checkpoint.load(ROOT / "models" / "flickr8k.h5").meta.card.scores
+    scores = [f"{100 * record[name]:.1f}" for name in ("bleu4", "cider_d")]
+    assert re.search(rf"^\| `models/flickr8k.h5`, .*\| {' . '.join(map(re.escape, scores))} \|$", README, re.MULTILINE)
 
 
 def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None:

@@ -51,7 +51,7 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
         "sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9",
     )
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
+@click.argument("run", type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run)
 @click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")
 @ensemble_option
 @data_option("Caption a split of the data set FILE instead of the run's")
@@ -108,11 +108,10 @@ def sample(
 ) -> int:  # fmt: skip
     """Write captions for images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). With --ensemble, the word probabilities of several runs are averaged, and the options of the
-    first are used. All models of an ensemble must have the same vocabulary and encoder. PHOTO_OR_FOLDER is a
-    photograph or a folder of photographs. Photographs must follow all runs. Without photographs, the images of a split
-    are captioned.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. With --ensemble, the word
+    probabilities of several runs are averaged, and the options of the first are used. All models of an ensemble must
+    have the same vocabulary and encoder. PHOTO_OR_FOLDER is a photograph or a folder of photographs. Photographs must
+    follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
     generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that

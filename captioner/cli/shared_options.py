@@ -34,20 +34,20 @@ def examples(*commands: str) -> str:
 
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete run folders and installed models in a shell; if there are none, let the shell complete files."""
-    from captioner.inference.find_checkpoint import RUNS, installed_names, runs_in
+    """Complete run folders in a shell; if there are none, let the shell complete files."""
+    from captioner.inference.find_checkpoint import RUNS, runs_in
 
     folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
     runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]
-    names = [name for name in (*runs, *installed_names()) if name.startswith(incomplete)]
+    names = [name for name in runs if name.startswith(incomplete)]
     return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
 
 
 # An unreadable file is reported when it is read, so that the other photographs are captioned.
 PATH = PathType(path_type=Path, readable=False)
-run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+run_argument = click.argument("run", type=PATH, metavar="RUN_OR_MODEL", shell_complete=complete_run)
 runs_argument = click.argument(
-    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run
+    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run
 )
 
 

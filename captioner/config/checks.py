@@ -131,7 +131,6 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
     "export": ("decode",),
-    "package": ("decode",),
     "inspect gradients": ("data",),
     "data show": ("seed", "data"),
     "gradcheck": (

@@ -80,7 +80,7 @@ class Train:
     objective: Annotated[
         Literal["cross_entropy", "self_critical", "distillation"], "cross-entropy, SCST or teacher captions"
     ] = "cross_entropy"
-    init_from: Annotated[Path | None, "run or checkpoint with initial parameters; relative to this file"] = None
+    init_from: Annotated[Path | None, "run or model file with initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64

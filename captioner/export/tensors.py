@@ -24,10 +24,10 @@ Source: https://huggingface.co/docs/safetensors
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,6 @@ from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 from captioner.storage.atomic import write_file
-from captioner.storage.base_models import BASE_MODELS
 from captioner.storage.files import check_output, read_start
 
 RECURRENT: Mapping[str, str] = {
@@ -158,19 +157,14 @@ SECTIONS = ("data", "model", "decode")
 """The sections of the config that a file contains: those that captioning uses."""
 FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_fingerprint")
 """The fields that a file has in common with the metadata of a checkpoint."""
-DATA_SET = "DATA_SET"
-"""Placeholder for the path of the data set."""
 
 
 def write_metadata(restored: Restored) -> str:
-    """Describe a model as JSON, without paths: config, vocabulary and the identity of the image encoder."""
-    config = dataclasses.asdict(restored.config)
-    if restored.config.data.root is not None:
-        config["data"]["root"] = DATA_SET
+    """Describe a model as JSON: config, vocabulary, the identity of the image encoder, and the card."""
+    config = asdict(restored.config)
     fields = {name: getattr(restored.meta, name) for name in FIELDS}
-    values = {"config": {name: config[name] for name in SECTIONS}, **fields}
-    values[BASE_MODELS] = list(map(dataclasses.asdict, restored.lineage))
-    return json.dumps(values, allow_nan=False)
+    values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
+    return json.dumps(values, allow_nan=False, default=str)
 
 
 def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:

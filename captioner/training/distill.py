@@ -27,7 +27,6 @@ from captioner.inference.restore import LoadedModel, Restored, check_corpus, is_
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.storage import sealed
-from captioner.storage.base_models import merge_base_models
 from captioner.training import teacher_captions
 from captioner.training.events import Captioned, Event, Warned
 from captioner.training.run_folder import RunFolder
@@ -94,7 +93,6 @@ def distill(
         if os.path.realpath(run.path) == os.path.realpath(model.path.parent):
             raise UsageError(f"{run.path}: is the folder of the teacher {model.path}; choose another folder with --run")
     check_root(config)
-    base_models = merge_base_models(*(model.lineage for model in models))
     training = new_training(config, run)
     data, train_split, captioner = training.corpus, training.corpus.split("train"), None
     if earlier is not None:
@@ -104,14 +102,12 @@ def distill(
         captioner, data = _open_teacher(teacher, models, config, data)
         names, decode = short_names([model.path for model in models]), dataclasses.asdict(teacher.config.decode)
         digests = [sealed.digest(model.path) for model in models]
-        provenance = Provenance(names, digests, decode, origin_of(data), base_models)
+        provenance = Provenance(names, digests, decode, origin_of(data))
         written = TeacherCaptions.empty(provenance, train_split)
     check_beam(config, written.provenance)
     reusable = _reusable(run, written.provenance, train_split, overwrite)
     if earlier is None and reusable is not None:
         written = reusable
-    recorder = training.recorder  # too many base models are an error before hours of captioning
-    recorder.base_models = merge_base_models(recorder.base_models, base_models, written.provenance.base_models)
     training.create(overwrite or _is_unfinished(run))
     _save(run, written)
     yield _progress(run, written, written.done)
@@ -119,7 +115,7 @@ def distill(
         written = yield from _generate(captioner, data, run, written, stop)
         if written.done < written.total:
             return
-    recorder.fingerprint = training.training_corpus.fingerprint()
+    training.recorder.fingerprint = training.training_corpus.fingerprint()
     yield from training.events(stop)
 
 

@@ -26,7 +26,6 @@ from captioner.optim.update_rules import EMA
 from captioner.parallel.environment import environment
 from captioner.parallel.ranks import Ranks
 from captioner.storage import checkpoint
-from captioner.storage.base_models import BaseModel
 from captioner.training.events import Validated
 from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Step, TrainState
@@ -51,7 +50,7 @@ class Recorder:
     best: dict[str, float] | None = None
     since_best: int = 0
     best_at_end: dict[str, float] | None = None
-    base_models: tuple[BaseModel, ...] = ()
+    card: checkpoint.Card = dataclasses.field(default_factory=checkpoint.Card)
 
     def __post_init__(self) -> None:
         self.train_fingerprint = self.corpus.fingerprint(["train"])
@@ -140,8 +139,8 @@ class Recorder:
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
-            base_models=self.base_models,
             content=self.corpus.content,
+            card=self.card,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

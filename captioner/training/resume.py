@@ -58,9 +58,8 @@ def resume(
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
     validated = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(
-        config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
-    )
+    card = restored.meta.card
+    recorder = Recorder(config, run, corpus, fingerprint, probe, model, state, *validated, card=card)
     if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
         recorder.familiarity = restored.familiarity._asdict()
     warnings = [*changes(restored.meta.environment, environment(config.threads, ranks.size))]

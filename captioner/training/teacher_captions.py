@@ -21,7 +21,6 @@ from captioner.inference.captioner import Candidates, Captioner
 from captioner.inference.reranker_index import Origin, index_rows, origin_of
 from captioner.inference.restore import is_training_split
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.base_models import BASE_MODELS, BaseModel, parse_base_models
 from captioner.storage.sealed import Seal
 from captioner.storage.sealed_arrays import read, write
 
@@ -43,15 +42,13 @@ TEACHERS = "teachers"
 class Provenance:
     """What determines the captions: the teachers' checkpoints, the decoding options, and the data set.
 
-    `teachers` are names for readers; `checkpoints` are the SHA-256 digests of the checkpoints' contents. `base_models`
-    are those of a student.
+    `teachers` are names for readers; `checkpoints` are the SHA-256 digests of the checkpoints' contents.
     """
 
     teachers: list[str] = field(compare=False)
     checkpoints: list[str]
     decode: dict[str, Any]
     data: Origin
-    base_models: tuple[BaseModel, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,6 @@ def _parse(arrays: dict[str, Array], meta: str) -> TeacherCaptions:
     """Raises: ValueError for arrays or metadata that do not fit together."""
     values = json.loads(meta)
     total = values.pop("total")
-    values[BASE_MODELS] = parse_base_models(values.get(BASE_MODELS, []))
     provenance = Provenance(**{**values, "data": Origin(**values["data"])})
     texts = [*provenance.teachers, *provenance.checkpoints, *asdict(provenance.data).values()]
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or not provenance.teachers:

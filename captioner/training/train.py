@@ -17,6 +17,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DivergenceError, UsageError
+from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -25,7 +26,7 @@ from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage.base_models import BaseModel
+from captioner.storage.checkpoint import Card
 from captioner.storage.files import to_json
 from captioner.training.build import (
     build_batches,
@@ -34,7 +35,6 @@ from captioner.training.build import (
     ignored_options,
     initialize_from,
     long_warmup,
-    open_initial,
 )
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.recorder import Recorder
@@ -79,7 +79,7 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
 
     Raises: as `train`.
     """
-    restored = None if config.train.init_from is None else open_initial(config.train.init_from)
+    restored = None if config.train.init_from is None else open_run(config.train.init_from)
     if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
@@ -87,14 +87,12 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
     initial: dict[str, Any] = {}
-    model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
+    model, card = build_model(config, corpus), Card()
     if restored:
-        base_models = restored.lineage
+        card = Card(base=restored.meta.card.as_base(restored.path))
         model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    recorder = Recorder(
-        config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, base_models=base_models
-    )
+    recorder = Recorder(config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, card=card)
     return (kind or Training)(recorder, ignored_options(config), initial)
 
 

@@ -1,7 +1,11 @@
-"""captioner export."""
+"""captioner export and card, and the commands that accept a model file; make caption."""
 
+import json
+import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +13,67 @@ import pytest
 
 from captioner.errors import LIBRARIES
 
+ROOT = Path(__file__).parents[2]
 
-def test_a_file_of_tensors(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    file = tmp_path / "a.safetensors"
-    done = cli("export", tiny_run, "--output", file, "-o", "decode.max_length=5").succeeded()
-    assert done.out == f"{file}\n"
-    assert file.stat().st_size > 1000
+
+@pytest.mark.smoke
+def test_a_model_file_captions_photographs(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("export", photo_run, "--output", "birds.h5", "--license", "mit", "--terms", " ").succeeded()
+    assert re.fullmatch(r"birds\.h5: [\d,]+ parameters, 0\.\d MB\n", done.out)
+    photo = photo_run.parent / "photos" / "000.png"
+    assert cli("sample", "birds.h5", photo) == cli("sample", photo_run, photo)
+    ensemble = cli("sample", "--ensemble", photo_run, "birds.h5", photo)
+    assert (ensemble.code, ensemble.out.split("\t")[0]) == (0, str(photo))
+    cli("sample", photo, "birds.h5").failed(2, "did you mean captioner sample birds.h5 ")
+    card = cli("card", "birds.h5").succeeded().out
+    assert "# birds\n" in card
+    assert "captioner sample birds.h5 photo.jpg" in card
+    assert "License of the model: mit. Terms of the training data: not stated;" in card
+
+
+def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("export", photo_run, "--output", "birds.h5").code == 0
+    data = photo_run.parent / "data.h5"
+    done = cli("evaluate", "birds.h5", "--data", data, "--json")
+    record, of_run = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
+    assert (record["name"], record["bleu1"]) == ("birds.h5", of_run["bleu1"])
+    assert cli("evaluate", "birds.h5", "-o", f"data.root={data}", "--json").out == done.out
+    for command in ("evaluate", "sample"):
+        cli(command, "birds.h5").failed(1, "birds.h5: has no data set; name it with --data FILE, or give photographs\n")
+    Path("scores.json").write_text(done.out)
+    words = ("export", photo_run, "--output", "scored.h5", "--scores", "scores.json")
+    assert cli(*words, "-o", "decode.beam_width=7").err.endswith("try captioner evaluate -o decode.beam_width=7\n")
+    assert cli(*words).code == 0
+    assert f"| BLEU-1 | {100 * record['bleu1']:.1f} (" in cli("card", "scored.h5").out
+
+
+def test_a_run_can_start_from_a_model_file(
+    cli: Callable[..., Any], small_options: Sequence[str], tiny_run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli("export", tiny_run, "--output", "birds.h5", "--license", "cc-by-nc-4.0").code == 0
+    done = cli("train", *small_options, "-otrain.max_steps=2", "-otrain.init_from=birds.h5", "--run", "fine")
+    assert done.code == 0, done.err
+    assert "initialized from " in done.err
+    shop = cli("export", "fine", "--output", "shop.h5", "--license", "mit")
+    assert "warning: made from birds.h5 (license: cc-by-nc-4.0; terms: not stated): their licenses" in shop.err
+    assert "Made from birds.h5 (license: cc-by-nc-4.0; terms: not stated)." in cli("card", "fine").out
 
 
 @pytest.mark.parametrize(
     ("name", "words", "expected"),
     [
-        ("a.npz", "", "a.npz: expected a name that ends in .safetensors"),
+        ("a.npz", "", "a.npz: expected a name that ends in .h5 or .safetensors"),
+        ("a.h5", "--dtype float32", "--dtype: has no effect with .h5"),
+        ("a.h5", "--license a|b", "--license a|b: expected an identifier such as cc-by-4.0"),
+        ("a.h5", "--language <x>", "--language <x>: expected an identifier such as en"),
         ("a.safetensors", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
         ("a.safetensors", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
     ],
@@ -30,6 +83,13 @@ def test_wrong_exports(
 ) -> None:
     cli("export", tiny_run, *words.split(), "--output", tmp_path / name).failed(2, expected)
     assert not (tmp_path / name).exists()
+
+
+def test_a_safetensors_file(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    done = cli("export", tiny_run, "--output", file, "-o", "decode.max_length=5").succeeded()
+    assert done.out.startswith(f"{file}: ")
+    assert file.stat().st_size > 1000
 
 
 def test_a_missing_library_is_named_with_its_extra(
@@ -42,3 +102,35 @@ def test_a_missing_library_is_named_with_its_extra(
     cli("export", tiny_run, "--output", file).failed(2, "needs safetensors")
     assert LIBRARIES["safetensors"] == "export"
     assert not file.exists()
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "--silent", "caption", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_caption_installs_and_captions_the_photograph(tmp_path: Path) -> None:
+    done = make("--dry-run", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (install,) = (line for line in lines if "pip install" in line)
+    assert install.endswith("--editable '.[images,web]'")
+    assert lines[-2].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO" --keywords 3')
+    assert "log-probability" in lines[-3]
+    assert "next: make caption PHOTO=FOLDER" in lines[-1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected a photograph; try make caption PHOTO=my.jpg"),
+        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph or a folder of photographs"),
+        (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected a run folder or a model file"),
+    ],
+)
+def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
+    done = make(f"VENV={tmp_path / 'venv'}", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "venv").exists()

@@ -109,8 +109,8 @@ FAILURES = {
     "train --resume nope": f"nope: {NO_RUN}",
     "train --resume file": f"file: {NO_RUN}",
     "train --resume empty": f"empty: {NO_RUN}",
-    "sample nope": "nope: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
-    "sample runs": "runs: not found; expected a run folder or a checkpoint from `captioner train`; did you mean run?",
+    "sample nope": "nope: not found; expected a run folder from `captioner train` or a model file; existing runs: run",
+    "sample runs": "runs: not found; expected a run folder from `captioner train` or a model file; did you mean run?",
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
     "sample file": f"file: {NO_CHECKPOINT}",
@@ -121,7 +121,7 @@ FAILURES = {
     "evaluate run --split val --split dev": DEV,
     "sample run --features damage.h5": "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did "
     "you mean damaged.h5?",
-    "sample no run": "no: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
+    "sample no run": "no: not found; expected a run folder from `captioner train` or a model file; existing runs: run",
     "sample run --features empty": "empty: expected a regular file, got a folder",
     "sample run --features file": "file: expected an HDF5 file, got an empty file",
     "sample run --attention maps": "run/best.h5: attention maps: expected a model with attention, got model.attention "
@@ -147,7 +147,7 @@ CLICK = {
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
     "train --run": "--run",
     "train --overfit 0": "--overfit",
-    "sample": "RUN_OR_CHECKPOINT",
+    "sample": "RUN_OR_MODEL",
     "sample run -n 0": "-n",
     "sample run -n many": "many",
 }

@@ -30,7 +30,12 @@ def test_without_a_command_the_help_is_printed(cli: Callable[..., Any]) -> None:
 
 def test_every_command_but_serve_asks_for_huge_pages(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    for words, expected in ((["--help"], 0), (["serve", "--help"], 0), (["models"], 1), (["train", "--help"], 1)):
+    for words, expected in (
+        (["--help"], 0),
+        (["serve", "--help"], 0),
+        (["doctor"], 1),
+        (["train", "--help"], 1),
+    ):
         asked.clear()
         monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append("huge"))
         assert cli(*words).code == 0

@@ -1,5 +1,6 @@
 """Checkpoints for tests: a valid one, changed ones with a matching digest, and the error of `load`."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -52,7 +53,7 @@ def sealed(payload: bytes) -> bytes:
 def image_of(change: Callable[[h5py.File], object]) -> bytes:
     payload = io.BytesIO()
     with h5py.File(payload, "w", libver="latest") as file:
-        file["meta"] = np.bytes_(json.dumps(vars(META)).encode())
+        file["meta"] = np.bytes_(json.dumps(dataclasses.asdict(META)).encode())
         for name, array in PARAMS.items():
             file[f"params/{name}"] = array
         change(file)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError
 from captioner.storage import checkpoint, sealed_arrays
-from captioner.storage.checkpoint import Checkpoint, Meta, load, save
+from captioner.storage.checkpoint import Base, Card, Checkpoint, Meta, load, save
 from captioner.storage.sealed import MODEL_SEAL, SIZE
 
 
@@ -104,9 +104,16 @@ def test_a_parameter_that_is_not_finite_is_not_saved(whole: bytes, tmp_path: Pat
     assert path.read_bytes() == whole
 
 
-GOOD = vars(META)
+def test_a_card_is_read_as_it_was_written() -> None:
+    card = Card(license="mit", scores=[{"split": "val"}], base=[Base("birds.h5", "other", "for research")])
+    values = {**dataclasses.asdict(META), "card": dataclasses.asdict(card)}
+    assert Meta.from_json(json.dumps(values)).card == card
+    assert card.as_base(Path("models/cats.h5")) == [Base("cats.h5", "mit", ""), *card.base]
+
+
+GOOD = dataclasses.asdict(META)
 WRONG_META: dict[str, tuple[object, str]] = {
-    "list": ([], "expected the fields base_models, best, config"),
+    "list": ([], "expected the fields best, card, config"),
     "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
     "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),
@@ -119,7 +126,11 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "step_below_0": ({**GOOD, "step": -1}, "step"),
     "step_beyond_64_bits": ({**GOOD, "step": 10**30}, "step"),
     "fingerprint_of_two_lines": ({**GOOD, "fingerprint": "a\nb"}, "fingerprint"),
-    "base_models": ({**GOOD, "base_models": {}}, "base_models"),
+    "card": ({**GOOD, "card": []}, "card"),
+    "card_of_two_lines": ({**GOOD, "card": {"terms": "two\nlines"}}, "card: "),
+    "card_license": ({**GOOD, "card": {"license": 1}}, "card: "),
+    "card_base": ({**GOOD, "card": {"base": {}}}, "card: base, scores: "),
+    "card_scores": ({**GOOD, "card": {"scores": ["x"]}}, "card: base, scores: "),
     "since_best_below_0": ({**GOOD, "since_best": -1}, "since_best"),
     "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
     "grid_of_one_number": ({**GOOD, "grid": [3]}, "grid"),

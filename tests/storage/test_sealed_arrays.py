@@ -47,7 +47,8 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         lambda f: f.create_dataset("params/x", (4,), "f4", external=[("/etc/passwd", 0, 16)]), PLAIN
     ),
     "variable_length_meta": (
-        lambda f: replace(f, "meta", data=json.dumps(vars(META)), dtype=h5py.string_dtype()), "array meta: expected"
+        lambda f: replace(f, "meta", data=json.dumps(dataclasses.asdict(META)), dtype=h5py.string_dtype()),
+        "array meta: expected",
     ),
     "ragged": (lambda f: f.create_dataset("params/x", (2,), h5py.vlen_dtype(np.float32)), PLAIN),
     "integers": (lambda f: f.create_dataset("params/x", data=np.arange(4)), PLAIN),

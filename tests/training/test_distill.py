@@ -18,12 +18,10 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, UsageError
 from captioner.inference.caption import CaptionOptions
 from captioner.inference.captioner import Captioner
-from captioner.inference.find_checkpoint import find_checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.inference.restore import Restored
-from captioner.storage import checkpoint, sealed
-from captioner.storage.base_models import BaseModel
+from captioner.storage import checkpoint
 from captioner.training import distill as distillation
 from captioner.training import teacher_captions
 from captioner.training.distill import distill
@@ -86,12 +84,6 @@ def test_the_run_records_its_teachers_and_trains_like_any_other(
     evaluated = cli("evaluate", run, "--json")
     assert evaluated.code == 0
     assert json.loads(evaluated.out).keys() >= {"bleu4", "cider_d"}
-
-
-def test_a_model_package_is_a_teacher(bird_package: Path, student: Callable[..., Path]) -> None:
-    run = student("student", teachers=[bird_package], teacher_overrides=["decode.beam_width=3"])
-    weights = find_checkpoint(bird_package)
-    assert teacher_captions.load(run / "captions.h5").provenance.checkpoints == [sealed.digest(weights)]
 
 
 def test_captions_of_an_earlier_distillation_are_used_again(
@@ -475,17 +467,3 @@ def test_a_kill_while_the_folder_is_prepared_again_loses_no_captions(
     monkeypatch.setattr(teacher_captions, "generate", generate)
     student("other")
     assert (run / "best.h5").exists()
-
-
-def test_too_many_base_models_are_an_error_before_the_captioning(
-    student: Callable[..., Path], teacher: Path, tmp_path: Path
-) -> None:
-    initial = Path(shutil.copytree(teacher, tmp_path / "initial"))
-    for run in (teacher, initial):
-        saved = checkpoint.load(run / "best.h5")
-        base_models = tuple(BaseModel(f"{run.name}-{number}", "mit") for number in range(15))
-        meta = dataclasses.replace(saved.meta, base_models=base_models)
-        checkpoint.save(run / "best.h5", dataclasses.replace(saved, meta=meta))
-    with pytest.raises(CheckpointError, match="expected a model made from at most 20 model packages, got 30"):
-        student("student", f"train.init_from={initial}")
-    assert not (tmp_path / "student").exists()

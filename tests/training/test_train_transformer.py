@@ -134,7 +134,7 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     assert done.code == 0, done.err
     page = (tmp_path / "report.html").read_text()
     assert "transformer, 2 layers of width 16 with 2 heads" in page
-    done = cli("package", trained, "--name", "small", "--output", tmp_path / "package")
+    done = cli("export", trained, "--output", tmp_path / "small.h5")
     assert done.code == 0, done.err
 
 
