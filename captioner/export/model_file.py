@@ -12,8 +12,9 @@ import numpy as np
 from captioner.arrays import Params, cast
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, UsageError
 from captioner.export.scores import read_scores
+from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import NOT_SHARED
 from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
@@ -96,9 +97,11 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """Write a model with float16 parameters (the moving average, if there is one) and without optimizer state.
 
-    Raises: UsageError when the file exists and `overwrite` is not set, or it is another kind of file; CheckpointError
-    for a parameter that is too large for float16, or when the file cannot be written.
+    Raises: UsageError for the name of a checkpoint, a file of another kind, or any file unless `overwrite`;
+    CheckpointError for a parameter that is too large for float16, or when the file cannot be written.
     """
+    if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
+        raise UsageError(f"{output}: is the name of a checkpoint of a run; name another file")
     check_output(output, overwrite, "a model from captioner", MODEL_SEAL.matches)
     params: Params = {}
     for name, w in model.model.params.items():
