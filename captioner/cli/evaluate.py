@@ -70,7 +70,7 @@ def evaluate(
     are averaged, and the options of the first are used.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are the output of `captioner
-    sample` with --json or --csv. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with
+    sample --write` (CSV or JSON lines). Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with
     the columns image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
