@@ -47,8 +47,8 @@ SOURCES: Mapping[str, str] = {
 }
 """What is known of the training data by `data.source`."""
 DECODER_NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "transformer": "Transformer"}
+LEARNED = "The model was trained on captions in a file (`data.captions`), which replaced the reference captions."
 OBJECTIVES = {
-    "distillation": "The model is distilled: it was trained on captions that other models, its teachers, wrote.",
     "self_critical": "The model was trained with rewards for captions that it sampled (self-critical training).",
 }
 """What the card says of models that were not trained on the captions of people."""
@@ -119,15 +119,8 @@ class CardFacts:
     @property
     def objective(self) -> str | None:
         """What to say of the training objective, if it is not the cross-entropy of reference captions."""
-        return OBJECTIVES.get(self.model.config.train.objective)
-
-    @property
-    def teachers(self) -> list[str]:
-        """The names of the teachers of a student."""
-        recorded = self.summary.get("teachers")
-        teachers = recorded if isinstance(recorded, list) else ()
-        names = (teacher.get("name") for teacher in teachers if isinstance(teacher, dict))
-        return [one_line(name) for name in names if isinstance(name, str) and name]
+        config = self.model.config
+        return LEARNED if config.data.captions is not None else OBJECTIVES.get(config.train.objective)
 
     @property
     def description(self) -> str:
@@ -367,8 +360,6 @@ def _training(facts: CardFacts) -> Iterator[str]:
     model = facts.model
     versions = describe_versions(facts.summary, model.meta.environment)
     lines = [f"Trained for {model.meta.step:,} steps with {escaped(versions)}."]
-    if facts.teachers:
-        lines.append(f"The training captions were written by teachers: {', '.join(map(escaped, facts.teachers))}.")
     if model.config.train.init_from is not None:
         lines.append("The initial parameters are those of another model (`train.init_from`).")
     if facts.version is not None:

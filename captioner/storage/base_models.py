@@ -1,6 +1,6 @@
 """The base models of a model: the model packages that it was made from.
 
-It was fine-tuned (`train.init_from`), distilled or packaged again from them, directly or through others.
+It was fine-tuned (`train.init_from`) or packaged again from them, directly or through others.
 Their licenses and terms apply to it too, so checkpoints, packages (model.json) and exported files contain them.
 
 This module imports no NumPy: `captioner models` lists models without it.

@@ -31,7 +31,7 @@ class Meta:
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
     without, they are 0 and empty. `base_models` are the model packages that the model was made from. `content` is the
-    digest of features, regions and raw captions.
+    digest of features, regions and raw captions, and `learned` that of the encoded captions that training uses.
     """
 
     config: str
@@ -49,6 +49,7 @@ class Meta:
     grid: list[int] = field(default_factory=list)
     base_models: tuple[BaseModel, ...] = ()
     content: str = ""
+    learned: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Meta:

@@ -37,6 +37,8 @@ from captioner.training.validation import is_better
 class Recorder:
     """The validation state of a run, and the writer of its history and checkpoints.
 
+    `learned` is the digest of the captions that the run is trained on.
+
     `best` and `since_best` refer to scheduled validations. An extra validation at the end of the run may set
     `best_at_end` and best.h5, but a resumed run discards both, so that it equals a run that never ended there.
     """
@@ -46,6 +48,7 @@ class Recorder:
     corpus: Corpus
     fingerprint: str
     probe: list[float]
+    learned: str
     model: CaptioningModel
     state: TrainState
     best: dict[str, float] | None = None
@@ -142,6 +145,7 @@ class Recorder:
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
             base_models=self.base_models,
             content=self.corpus.content,
+            learned=self.learned,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

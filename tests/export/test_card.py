@@ -91,22 +91,18 @@ def test_the_options_of_the_card_are_a_config(tiny_run: Path, attention_run: Pat
         assert yaml_io.parse(text, "card") == open_run(run).config
 
 
-def test_the_card_of_a_student_names_its_teachers(tiny_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(tiny_run, tmp_path / "birds"))
-    summary = json.loads((run / "summary.json").read_text())
-    teachers = [{"name": "one|two", "checkpoint": "0"}, 3, {"name": 4}]
-    (run / "summary.json").write_text(json.dumps({**summary, "teachers": teachers}))
-    config = yaml_io.parse(yaml_io.dump(open_run(run).config), "", ["train.objective=distillation"])
-    card = model_card(collect_facts(dataclasses.replace(open_run(run), config=config), "birds", CardOptions(), None))
-    assert "The model is distilled: it was trained on captions that other models, its teachers, wrote." in card
-    assert "The training captions were written by teachers: one\\|two." in card
+def test_the_card_names_learned_captions(tiny_run: Path) -> None:
+    restored = open_run(tiny_run)
+    config = yaml_io.parse(yaml_io.dump(restored.config), "", ["data.captions=teacher.jsonl"])
+    card = model_card(collect_facts(dataclasses.replace(restored, config=config), "birds", CardOptions(), None))
+    assert "trained on captions in a file (`data.captions`), which replaced the reference captions." in card
 
 
 COMMANDS = """# two steps
 captioner train -c scenes-lstm --run runs/a
 
-captioner distill runs/a --run runs/birds \\
-    -o distill.references=1"""
+captioner train -c scenes-lstm --run runs/birds \\
+    -o train.init_from=runs/a"""
 
 
 @pytest.mark.parametrize("fence", ["```", "````python", "    ~~~"])

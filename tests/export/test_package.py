@@ -29,7 +29,6 @@ from captioner.model.decoders import DECODERS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.storage import checkpoint
 from captioner.storage.sealed import MODEL_SEAL
-from captioner.training.distill import distill
 from captioner.training.resume import resume
 
 
@@ -272,20 +271,6 @@ def test_licenses_and_terms_follow_the_parameters_on_every_way(
         f"made from birds (license: other; terms: {TERMS}): their licenses and terms apply too, and "
         "the card lists them; check that the license of this package, mit, permits no more than they do"
     )
-
-
-def test_licenses_and_terms_follow_the_captions_of_teachers(
-    restricted: Path, tiny_run: Path, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    """The student starts from another teacher, and so does one that uses the captions again."""
-    options = (*small, "train.epochs=1", "distill.captions_per_image=1")
-    for _ in distill([tiny_run, restricted], tmp_path / "student", options, ["decode.beam_width=2"]):
-        pass
-    assert [dataclasses.asdict(base) for base in open_run(tmp_path / "student").base_models] == [BIRDS]
-    captions = Path(shutil.copyfile(tmp_path / "student" / "captions.h5", tmp_path / "captions.h5"))
-    for _ in distill([tiny_run], tmp_path / "second", options, captions=captions):
-        pass
-    assert base_models(packaged(tmp_path / "second", tmp_path / "last", "last")) == [BIRDS]
 
 
 def test_a_package_of_a_package_keeps_its_license_and_terms(restricted: Path, tmp_path: Path) -> None:
