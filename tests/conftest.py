@@ -33,7 +33,6 @@ SLOW = (
     "report/test_pages_in_browser.py",
     "serve",
     "test_docs.py",
-    "training/test_distill.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
     "training/test_mpi_training.py",

@@ -82,11 +82,11 @@ class Sandbox:
             self.provide_data(params)
         if params.get("data"):
             self.provide_prepared(params["data"])
-        for name in params.get("runs", params.get("teachers", ())):
+        for name in params.get("runs", ()):
             self.provide_run(name)
         for name in params.get("names", ()):
             (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
-        run = params.get("resume") or (None if words[1] in ("train", "distill") else params.get("run"))
+        run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)
         if words[1] == "report" and params["images"]:

@@ -38,7 +38,6 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Share": {
         "export": "Write a trained model to a file for others.",
         "card": "Print a model card.",
-        "distill": "Train a model on the captions of teachers.",
     },
     "Look inside": {"report": "Write an HTML report of a run.", "inspect": "Analyze a trained model."},
     "Set up": {
@@ -47,7 +46,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "export", "distill": "train", "gradcheck": "inspect"}
+MODULES = {"card": "export", "gradcheck": "inspect"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 

@@ -68,9 +68,9 @@ def evaluate(
     its own captions, and all are scored on the images and references of one data set. --worst applies to the first run.
     With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
 
-    Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are the output of `captioner
-    sample` with --json or --csv. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with
-    the columns image and caption.
+    Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
+    `captioner sample --write` writes them. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a
+    table with the columns image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a

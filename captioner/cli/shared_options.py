@@ -51,30 +51,24 @@ runs_argument = click.argument(
 )
 
 
-def _overrides(*names: str, used_by: str = "", help: str) -> Callable[[Command], Command]:
-    """Return an option for overrides, which must be used by the command, or by `used_by`."""
+def example_override_option(example: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`.
+
+    Each override must be used by the command.
+    """
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
         if overrides:
             from captioner.config.checks import check_used
 
-            check_used(overrides, used_by or context.command_path.partition(" ")[2])
+            check_used(overrides, context.command_path.partition(" ")[2])
         return overrides
 
-    return click.option(*names, multiple=True, metavar="KEY=VALUE", callback=check, help=help)
-
-
-def example_override_option(example: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`."""
     what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
-    return _overrides("-o", "--set", "overrides", help=what)
+    return click.option("-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=check, help=what)
 
 
 override_option = example_override_option("model.decoder=rnn")
-teacher_override_option = _overrides(
-    "--teacher-set", "teacher_overrides", used_by="the teachers",
-    help="Override a decoding option of the teachers, such as decode.beam_width=30; may be repeated.",
-)  # fmt: skip
 
 
 def config_options(command: Command) -> Command:

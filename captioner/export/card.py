@@ -80,8 +80,8 @@ SOURCES: Mapping[str, str] = {
     "prepared": "Photographs with captions, prepared with `captioner prepare`",
 }
 """What is known of the training data by `data.source`."""
+LEARNED = "It was trained on captions in a file, which replaced the reference captions"
 OBJECTIVES: Mapping[str, str] = {
-    "distillation": "It was trained on captions that other models wrote",
     "self_critical": "It was trained with rewards for captions that it sampled (self-critical training)",
 }
 """What the card says of models that were not trained on the captions of people, by `train.objective`."""
@@ -102,7 +102,8 @@ def model_card(model: Restored) -> str:
     is_run = path.name in (BEST, LAST)
     name = escaped(path.parent.absolute().name if is_run else path.stem)
     can_encode = parse_identity(model.meta.encoder) is not None
-    objective = OBJECTIVES.get(config.train.objective)
+    objective = LEARNED if card.captions else OBJECTIVES.get(config.train.objective)
+    learned = f" ({escaped(card.captions)})" if card.captions else ""
     limits = [
         *LIMITS.get(config.data.source, PHOTOGRAPHS),
         f"The vocabulary has {len(model.vocab) - len(SPECIAL):,} words. The model writes no other words, and does not "
@@ -121,7 +122,7 @@ def model_card(model: Restored) -> str:
         properties=table(("property", "value"), properties.items()),
         source=SOURCES[config.data.source],
         dataset=f" Name: {escaped(card.dataset)}." if card.dataset else "",
-        objective=f"{objective}, so the perplexity of the references is higher." if objective else "",
+        objective=f"{objective}{learned}, so the perplexity of the references is higher." if objective else "",
         scores=_scores(model),
         limits="\n".join(f"- {limit}" for limit in limits),
         license=escaped(card.license or "unknown"),

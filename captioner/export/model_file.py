@@ -37,10 +37,15 @@ def prepare_to_share(
     `stated` are the license, terms, data set and language, and `scores` the output of `captioner evaluate --json`. What
     is not stated is taken from the card of a model file that is exported again.
 
-    Raises: DataError for a file of scores.
+    Raises: DataError for a file of scores; UsageError for learned captions without terms.
     """
     config, notes = _portable(restored.config)
     card = _card(restored, {name: one_line(text) for name, text in stated.items() if text and text.strip()})
+    if card.captions and not card.terms:
+        raise UsageError(
+            f"{restored.path}: learned the captions of {card.captions}; state the terms of the model that wrote them "
+            "and of its training data with --terms"
+        )
     if scores is not None:
         card = dataclasses.replace(card, scores=read_scores(scores, config.decode))
     elif parse(restored.meta.config, str(restored.path)).decode != config.decode:

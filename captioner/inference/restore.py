@@ -32,9 +32,9 @@ from captioner.storage.checkpoint import Meta
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
+    "data.captions_per_image", "data.references",
     "model.dtype", "model.forget_bias", "model.output_bias",
     "train.batch_size", "train.captions_per_image", "train.objective", "train.init_from", "train.update_rule",
-    "distill.captions_per_image", "distill.references",
     "validate.split", "validate.max_captions", "validate.best_metric",
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""

@@ -42,13 +42,15 @@ class Card:
     """What a model states for its users: its license, the terms and the name of its training data, the language of its
     captions, scores (records of `captioner evaluate --json`), and the model files that it was made from, nearest first.
 
-    `captioner export` sets it. The checkpoints of a run have `base` alone.
+    `captions` are the name and the SHA-256 of the file of `data.captions`, if the model learned captions instead of the
+    references. `captioner export` sets the others. The checkpoints of a run have `base` and `captions` alone.
     """
 
     license: str = ""
     terms: str = ""
     dataset: str = ""
     language: str = ""
+    captions: str = ""
     scores: list[dict[str, Any]] = field(default_factory=list)
     base: list[Base] = field(default_factory=list)
 
@@ -80,7 +82,8 @@ class Meta:
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, they are 0 and empty. `content` is the digest of features, regions and raw captions.
+    without, they are 0 and empty. `content` is the digest of features, regions and raw captions, and `learned` that of
+    the encoded captions that training uses.
     """
 
     config: str
@@ -97,6 +100,7 @@ class Meta:
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
     content: str = ""
+    learned: str = ""
     card: Card = field(default_factory=Card)
 
     @classmethod

@@ -67,9 +67,8 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
 OBJECTIVES: Mapping[str, type[Batches]] = {
     "cross_entropy": ShuffledBatches,
     "self_critical": SelfCritical,
-    "distillation": ShuffledBatches,
 }
-"""Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
+"""Training objectives: cross-entropy of the references or of learned captions, or rewards of sampled captions."""
 
 
 def build_batches(

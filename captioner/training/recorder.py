@@ -36,6 +36,8 @@ from captioner.training.validation import is_better
 class Recorder:
     """The validation state of a run, and the writer of its history and checkpoints.
 
+    `learned` is the digest of the captions that the run is trained on.
+
     `best` and `since_best` refer to scheduled validations. An extra validation at the end of the run may set
     `best_at_end` and best.h5, but a resumed run discards both, so that it equals a run that never ended there.
     """
@@ -45,6 +47,7 @@ class Recorder:
     corpus: Corpus
     fingerprint: str
     probe: list[float]
+    learned: str
     model: CaptioningModel
     state: TrainState
     best: dict[str, float] | None = None
@@ -140,6 +143,7 @@ class Recorder:
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
             content=self.corpus.content,
+            learned=self.learned,
             card=self.card,
         )
 
