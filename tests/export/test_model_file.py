@@ -170,6 +170,16 @@ def test_license_and_terms_follow_the_parameters_on_every_way(
     )
 
 
+def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path, tmp_path: Path) -> None:
+    restored = open_run(tiny_run)
+    card = Card(captions="teacher.jsonl, sha256=0")
+    learned = dataclasses.replace(restored, meta=dataclasses.replace(restored.meta, card=card))
+    with pytest.raises(UsageError, match=r"learned the captions of teacher\.jsonl, sha256=0; state .* with --terms"):
+        prepare_to_share(learned, {"license": "mit"}, None)
+    shared, _ = prepare_to_share(learned, {"terms": TERMS}, None)
+    assert (shared.meta.card.captions, shared.meta.card.terms) == (card.captions, TERMS)
+
+
 def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tmp_path: Path) -> None:
     saved = checkpoint.load(restricted)
     card = dataclasses.replace(saved.meta.card, scores=[{"split": "val"}])

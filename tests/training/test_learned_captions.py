@@ -1,5 +1,6 @@
 """Training on the captions of a file (`data.captions`): their choice and encoding, resume, and distillation."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -98,11 +99,13 @@ def test_only_training_uses_the_file(train_run: TrainRun, file: Path) -> None:
     plain, run = train_run(*options), train_run(*options, f"data.captions={file}")
     losses, others = ([record["loss"] for record in history(folder, "step")] for folder in (run, plain))
     assert losses != others
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     file.unlink()
     restored, expected = open_run(run), open_run(plain).meta
     corpus = open_corpus(restored)
     assert restored.meta.fingerprint == expected.fingerprint == corpus.fingerprint()
     assert load(run / "reranker.h5").origin == origin_of(corpus)
+    assert (restored.meta.card.captions, expected.card.captions) == (f"{file.name}, sha256={digest}", "")
     assert restored.meta.learned != expected.learned == captions_digest(corpus.split("train"))
 
 
