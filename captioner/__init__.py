@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.api import distill, evaluate, load, prepare, resume, train
+    from captioner.api import evaluate, load, prepare, resume, train
     from captioner.config.options import Config
     from captioner.data.vocabulary import Vocab
     from captioner.errors import CaptionerError
@@ -27,7 +27,6 @@ __all__ = [
     "CaptioningTransformer",
     "Config",
     "Vocab",
-    "distill",
     "evaluate",
     "load",
     "prepare",
@@ -43,7 +42,6 @@ _HOMES = {
     "CaptioningTransformer": "captioner.model.captioning_transformer",
     "Config": "captioner.config.options",
     "Vocab": "captioner.data.vocabulary",
-    "distill": "captioner.api",
     "evaluate": "captioner.api",
     "load": "captioner.api",
     "prepare": "captioner.api",

@@ -18,12 +18,11 @@ from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_c
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import Run, load, run_list
 from captioner.preparation import prepare as preparation
-from captioner.training import distill as distillation
 from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.events import Event
 
-__all__ = ["distill", "evaluate", "load", "prepare", "resume", "train"]
+__all__ = ["evaluate", "load", "prepare", "resume", "train"]
 
 
 def train(
@@ -53,29 +52,6 @@ def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Cap
     Raises: as `train`.
     """
     return _finish(resuming.resume(Path(folder), overrides), folder)
-
-
-def distill(
-    teachers: Run | Sequence[Run],
-    folder: str | os.PathLike[str],
-    overrides: Sequence[str] = (),
-    teacher_overrides: Sequence[str] = (),
-    captions: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-) -> Captioner:
-    """Train a student on the captions of teachers, and return a Captioner of its best checkpoint.
-
-    Several teachers form an ensemble. `overrides` set options of the student, `teacher_overrides` decoding options of
-    the teachers. `captions` is a run or a file with captions of these teachers, to use again.
-
-    Raises: as `train`.
-    """
-    check_used(overrides, "distill")
-    check_used(teacher_overrides, "the teachers")
-    file = None if captions is None else Path(captions)
-    runs = run_list(teachers, "distill: teachers")
-    events = distillation.distill(runs, Path(folder), overrides, teacher_overrides, file, overwrite)
-    return _finish(events, folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:

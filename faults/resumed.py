@@ -271,8 +271,6 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.log_every": choice(1, 2, 3, 10),
     "train.save_every": choice(None, None, 1, 4),
     "train.patience": choice(None, 1, 2, 3),
-    "distill.captions_per_image": choice(3),  # only `captioner distill` uses them
-    "distill.references": choice(0),
     "validate.every": choice(1, 1, 2, 3),
     "validate.split": choice("val", "val", "train", "heldout"),
     "validate.max_captions": choice(None, 5),

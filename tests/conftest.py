@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,6 @@ import pytest
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
-MODELS = "captioner.models"
-"""The group of entry points of model packages."""
 
 SLOW = (
     "benchmarks",
@@ -36,7 +33,6 @@ SLOW = (
     "report/test_pages_in_browser.py",
     "serve",
     "test_docs.py",
-    "training/test_distill.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
     "training/test_mpi_training.py",
@@ -91,18 +87,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def controlled_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Start tests in an empty folder, where no runs exist, and hide the installed models, as of `make caption`."""
-    here, site = tmp_path_factory.mktemp("here"), list(map(Path, sys.path))
-    distributions = metadata.distributions
-
-    def without_models(**context: Any) -> Iterator[metadata.Distribution]:
-        for each in distributions(**context):
-            if Path(str(each.locate_file(""))) not in site or MODELS not in (each.read_text("entry_points.txt") or ""):
-                yield each
-
+    """Start tests in an empty folder, where no runs exist."""
+    here = tmp_path_factory.mktemp("here")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
-        patch.setattr(metadata, "distributions", without_models)
         yield
     assert os.listdir(here) == [], "a test wrote into the folder where all tests start"
 

@@ -147,15 +147,6 @@ def test_a_model_of_scenes_warns_about_photographs(tiny_run: Path, photographs: 
         captioner.load(tiny_run).caption(photos(photographs, 1))
 
 
-def test_a_student_is_distilled_from_a_run(photographs: Path, model: captioner.Captioner) -> None:
-    teacher = photographs.parent / "run"
-    first, again = photographs.parent / "first", photographs.parent / "again"
-    captioner.distill(teacher, first, ["train.max_steps=2"], ["decode.beam_width=3"])
-    student = captioner.distill([teacher], again, ["distill.captions_per_image=2", "train.max_steps=1"], captions=first)
-    assert student.loaded.vocab == model.loaded.vocab
-    assert student.loaded.config.decode.beam_width == 10
-
-
 def test_the_repr_names_checkpoint_cell_and_encoder(model: captioner.Captioner) -> None:
     path = model.loaded.path
     words = len(model.loaded.vocab) - 4
@@ -190,7 +181,7 @@ def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callabl
     assert list(printed["others"]) == ["run/last.h5", "nn"]
     both = captioner.evaluate(runs, ensemble=True)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
-    cli("sample", tiny_run, "--csv", tmp_path / "captions.csv")
+    cli("sample", tiny_run, "--write", tmp_path / "captions.csv")
     against = captioner.evaluate(tiny_run, against=tmp_path / "captions.csv")
     assert against["others"]["captions.csv"]["bleu1"] == scores["bleu1"]
 

@@ -14,19 +14,14 @@ from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
-from captioner.training.events import Captioned, Ended, Event, Started, Validated, Warned
+from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 
 PERPLEXITY_NOTE = (
-    "note: loss and perplexity are those of the reference captions. The {model} is trained on {captions}, so "
-    "they can increase while captions improve. Compare BLEU-4 and CIDEr-D."
+    "note: loss and perplexity are those of the reference captions. The model is trained on {captions}, so they can "
+    "increase while captions improve. Compare BLEU-4 and CIDEr-D."
 )
-NOTES = {
-    "distillation": PERPLEXITY_NOTE.format(model="student", captions="teacher captions"),
-    "self_critical": PERPLEXITY_NOTE.format(model="model", captions="captions that it samples"),
-}
-"""Notes at the start of training, by objective."""
 
 METRICS = {
     "word_loss": "loss {:.3f} per word",
@@ -56,10 +51,7 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
             if is_quiet:
                 continue
             match event:
-                case Captioned():
-                    bar = _captioned(bar, event)
                 case Started():
-                    bar.close()
                     output.note(*_started(event))
                     is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
                     images = ["PHOTO"] if is_known else ["-n", "10"]
@@ -86,17 +78,6 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
     return summary
 
 
-def _captioned(bar: tqdm[Any], event: Captioned) -> tqdm[Any]:
-    """Show the progress of the teachers in a progress bar, which the first event starts."""
-    if bar.total is None:
-        done = "captioned already" if event.images == event.total else f"to caption, {event.images:,} done"
-        names = ", ".join(event.teachers)
-        output.note(f"teacher {names}: {event.total:,} training images {done}; beam width {event.beam_width}")
-        return output.progress(event.total, "image", event.images)
-    bar.update(event.images - bar.n)
-    return bar
-
-
 def _advance(bar: tqdm[Any], step: Step, words: int) -> None:
     elapsed = bar.format_dict["elapsed"] if not bar.disable else 0.0
     if elapsed:
@@ -114,11 +95,13 @@ def _started(event: Started) -> list[str]:
     plural = "s" if event.total_steps != 1 else ""
     resumed = f", from step {event.step:,}" if event.step else ""
     initial = event.initialization if not event.step else None
+    source = "captions that it samples" if config.train.objective == "self_critical" else ""
+    source = source or (f"the captions in {config.data.captions}" if config.data.captions else "")
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
-        *([NOTES[config.train.objective]] if config.train.objective in NOTES else []),
+        *([PERPLEXITY_NOTE.format(captions=source)] if source else []),
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 

@@ -1,4 +1,4 @@
-"""captioner train and distill: train a model, resume a run, or train a student on the captions of teachers."""
+"""captioner train: train a model, or resume a run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,11 @@ from captioner.cli.shared_options import (
     config_options,
     examples,
     mpi_option,
-    override_option,
-    teacher_override_option,
 )
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
     from captioner.config.options import Config
-
-
-training_option = mpi_option(
-    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
-    "the global batch size."
-)
 
 
 @click.command(
@@ -66,7 +58,10 @@ training_option = mpi_option(
     help="Check that the model can overfit N captions, in the run folder runs/NAME-overfit.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
-@training_option
+@mpi_option(
+    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
+    "the global batch size."
+)
 @click.option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
@@ -143,53 +138,3 @@ def _verdict(summary: dict[str, Any], config: Config) -> str:
         f"{config.train.learning_rate:g}, a larger model.hidden_dim than {config.model.hidden_dim}, "
         "a larger train.max_steps, or fewer captions; captioner gradcheck checks the gradients"
     )
-
-
-@click.command(
-    epilog=examples(
-        "distill runs/scenes --run runs/scenes-student --teacher-set decode.beam_width=10",
-        "distill runs/one runs/two --run runs/student --teacher-set decode.beam_width=30",
-        "distill runs/one --captions runs/student --run runs/other -o distill.captions_per_image=5",
-    )
-)
-@click.argument("teachers", nargs=-1, required=True, type=PATH, metavar="TEACHER...", shell_complete=complete_run)
-@click.option("--run", required=True, type=PATH, metavar="FOLDER", help="Run folder of the student to create.")
-@click.option(
-    "--captions", type=PATH, metavar="RUN_OR_FILE", shell_complete=complete_run,
-    help="Train on the teacher captions of an earlier distillation, instead of generating them again.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
-@click.option("--profile", is_flag=True, help="At the end, print the time spent on each part of the training.")
-@training_option
-@teacher_override_option
-@override_option
-def distill(
-    teachers: tuple[Path, ...], run: Path, captions: Path | None, overwrite: bool, profile: bool, mpi: bool,
-    teacher_overrides: tuple[str, ...], overrides: tuple[str, ...],
-) -> int:  # fmt: skip
-    """Train a model on the captions of teachers.
-
-    Sequence-level knowledge distillation: TEACHER (a run, a checkpoint or a model) captions the training images by beam
-    search, with consensus re-ranking if its decode.consensus is set; the references of an image are left out of the
-    re-ranking of that image (leave-one-out). A student is then trained on the distill.captions_per_image best captions
-    of each image. The word probabilities of several teachers are averaged, and the options of the first are used.
-
-    The student starts from the first teacher (-o train.init_from=null: from scratch) and has its options, except: 5
-    epochs, learning rate 1e-3 after 50 warm-up steps, EMA decay 0.99, no label smoothing, best checkpoint by CIDEr-D,
-    and decoding with beam width 10 without consensus. -o overrides the options of the student, --teacher-set the
-    decoding options of the teachers.
-
-    All candidates of the beam are written to captions.h5 in the run folder, for `captioner train --resume` and
-    --captions. After an interruption, the same command continues until training has begun, then `captioner train
-    --resume`.
-    """
-    from captioner.cli import progress
-    from captioner.training import distill as distillation
-
-    with joined(mpi) as ranks, stop_signals() as caught:
-        stop = SharedStop(ranks, caught)
-        events = distillation.distill(teachers, run, overrides, teacher_overrides, captions, overwrite, stop, ranks)
-        summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
-        if stop() and not summary and ranks.rank == 0:
-            output.note("stopped while captioning; the same command continues")
-    return 128 + stop.signal if stop.signal else 0

@@ -15,15 +15,67 @@ from typing import Any
 
 from captioner.arrays import Params
 from captioner.errors import CheckpointError, printable
-from captioner.files.base_models import BaseModel, parse_base_models
-from captioner.files.header import CHECKPOINT, Kind
+from captioner.files.header import MODEL
 from captioner.files.saved import open_saved, write
 
 GROUPS = ("params", "standardizer", "familiarity")
 SLOTS = "slots/"
 """The groups of arrays in a checkpoint, and the start of those of the optimizer, one for each slot."""
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
-"""Maximum characters of a fingerprint, and maximum of a number, in metadata."""
+"""Maximum characters of a text, and maximum of a number, in metadata."""
+
+
+def one_line(text: object) -> str:
+    """Return a text as one printable line of at most `MAX_TEXT` characters."""
+    return printable(" ".join(str(text).split()), MAX_TEXT)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model file that another model was initialized from. Its license and terms apply to that model too."""
+
+    file: str
+    license: str
+    terms: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model states for its users: its license, the terms and the name of its training data, the language of its
+    captions, scores (records of `captioner evaluate --json`), and the model files that it was made from, nearest first.
+
+    `captions` are the name and the SHA-256 of the file of `data.captions`, if the model learned captions instead of the
+    references. `captioner export` sets the others. The checkpoints of a run have `base` and `captions` alone.
+    """
+
+    license: str = ""
+    terms: str = ""
+    dataset: str = ""
+    language: str = ""
+    captions: str = ""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    base: list[Base] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Card:
+        """Raises: ValueError or TypeError for a field that is unknown or of another type."""
+        base, scores = values.get("base", []), values.get("scores", [])
+        if not all(
+            isinstance(records, list) and all(isinstance(r, dict) for r in records) for records in (base, scores)
+        ):
+            raise ValueError("card: base, scores: expected lists of records")
+        stated = [{name: text for name, text in values.items() if name not in ("base", "scores")}, *base]
+        for text in (text for texts in stated for text in texts.values()):
+            if not isinstance(text, str) or one_line(text) != text:
+                raise ValueError(
+                    f"card: expected texts of one line and at most {MAX_TEXT} characters, got {text!r:.40}"
+                )
+        return cls(**{**values, "base": [Base(**record) for record in base]})
+
+    def as_base(self, path: Path) -> list[Base]:
+        """Return the base of a model that is made from this one, in a file; only exported files have a license."""
+        itself = [Base(one_line(path.name), self.license, self.terms)] if self.license else []
+        return [*itself, *self.base]
 
 
 @dataclass(frozen=True)
@@ -32,8 +84,8 @@ class Meta:
     data set and the digest of its training split, the step, the best validation, the number of validations without
     improvement since, and the environment (threads and library versions, which affect floating-point rounding).
     With attention, `region_dim` is the width of a region and `grid` the rows and columns of an image's regions;
-    without, they are 0 and empty. `base_models` are the model packages that the model was made from. `content` is the
-    digest of features, regions and raw captions.
+    without, they are 0 and empty. `content` is the digest of features, regions and raw captions, and `learned` that of
+    the encoded captions that training uses.
     """
 
     config: str
@@ -49,8 +101,9 @@ class Meta:
     train_fingerprint: str
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
-    base_models: tuple[BaseModel, ...] = ()
     content: str = ""
+    learned: str = ""
+    card: Card = field(default_factory=Card)
 
     @classmethod
     def from_json(cls, text: str) -> Meta:
@@ -60,7 +113,7 @@ class Meta:
             "words": list,
             "probe": list,
             "grid": list,
-            "base_models": list,
+            "card": dict,
             "best": (dict, type(None)),
             "feature_dim": int,
             "region_dim": int,
@@ -76,7 +129,7 @@ class Meta:
         for name, value in values.items():
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
-        meta = cls(**{**values, "base_models": parse_base_models(values["base_models"])})
+        meta = cls(**{**values, "card": Card.parse(values["card"])})
         if not all(isinstance(word, str) for word in meta.words):
             raise ValueError("words: expected strings")
         if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):
@@ -117,22 +170,22 @@ class Checkpoint:
         }
 
 
-def save(path: Path, checkpoint: Checkpoint, kind: Kind = CHECKPOINT) -> None:
-    """Write a checkpoint, or a model, atomically, after the new file was read back and compared.
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically, after the new file was read back and compared.
 
     Raises: CheckpointError with the old file unchanged.
     """
     groups = checkpoint.groups()
     arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
-    write(kind, path, arrays, asdict(checkpoint.meta))
+    write(MODEL, path, arrays, asdict(checkpoint.meta))
 
 
-def load(path: Path, slots: Collection[str] | None = None, kind: Kind = CHECKPOINT) -> Checkpoint:
-    """Verify and read a checkpoint, or a model, with the named `slots`, by default all.
+def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
+    """Verify and read a checkpoint with the named `slots`, by default all.
 
     Raises: CheckpointError that names the file and the array.
     """
-    with open_saved(kind, path) as saved:
+    with open_saved(MODEL, path) as saved:
         meta, arrays = Meta.from_json(saved.text), dict[str, Params]()
         for name in saved:
             group, _, leaf = name.rpartition("/")

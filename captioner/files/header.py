@@ -88,9 +88,8 @@ class Kind:
         return digest.decode()
 
 
-CHECKPOINT = Kind("checkpoint", 2, "`captioner train`", CheckpointError, "use another checkpoint")
-MODEL = Kind("model", 1, "`captioner package`", CheckpointError, "install it again")
-"""The file of a model package: a checkpoint with float16 parameters and without optimizer state."""
+MODEL = Kind("model", 1, "`captioner train` or `export`", CheckpointError, "use another model")
+"""With optimizer slots the state of a training, without and in float16 a file to share."""
 DATA_SET = Kind(
     "data set",
     1,
@@ -103,9 +102,3 @@ DATA_SET = Kind(
 RERANKING_INDEX = Kind(
     "re-ranking index", 2, "`captioner train`", CheckpointError, "`captioner train --resume RUN` writes it again"
 )
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 digest in the header of a checkpoint or a model. Raises: CheckpointError for another file."""
-    with (MODEL if MODEL.matches(path) else CHECKPOINT).open(path) as (_, content_digest):
-        return content_digest

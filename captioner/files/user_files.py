@@ -9,13 +9,11 @@ import json
 import math
 import os
 import re
-import shutil
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.errors import CaptionerError, DataError, UsageError, similar
@@ -105,30 +103,6 @@ def check_output(
         raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
         raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
-
-
-@contextmanager
-def output_folder(path: Path) -> Iterator[None]:
-    """Create a folder and its parents, if they do not exist; if the block raises, remove what it added to the folder.
-
-    Raises: UsageError when the path is something else than a folder; CaptionerError when it cannot be created.
-    """
-    before = set(path.iterdir()) if path.is_dir() else None
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise UsageError(f"{path}: exists already and is not a folder; name another folder") from error
-    except OSError as error:
-        raise CaptionerError(f"{path}: cannot create the folder: {error.strerror}") from error
-    try:
-        yield
-    except BaseException:
-        if before is None:
-            shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            for file in set(path.iterdir()) - (before or set()):
-                file.unlink()
-        raise
 
 
 def check_images_folder(

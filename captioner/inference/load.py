@@ -14,7 +14,6 @@ from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.package_info import NOT_PACKAGED
 from captioner.inference.restore import (
     LoadedModel,
     Restored,
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from captioner.inference.reranker_index import Index
 
 Run = str | os.PathLike[str]
+NOT_SHARED = Path("not-in-the-model-file")
+"""What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
 
 def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
-    """Load a Captioner from a run folder (its best checkpoint), a checkpoint file or an installed model.
-
-    An existing path takes precedence over the name of an installed model. Several runs form an ensemble.
+    """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
 
     `overrides` set options, such as `decode.beam_width=5`.
 
@@ -65,7 +64,7 @@ def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> l
 
 
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
-    """Restore the model of a run folder (its best checkpoint), a checkpoint file or a model package.
+    """Restore the model of a run folder (its best checkpoint) or of a model file.
 
     If the folder has no best checkpoint, its last one is used, with a warning unless the first validation was not due
     yet. Sets BLAS to one thread for the whole process.
@@ -135,9 +134,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         check_encoder(loaded, corpus)
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
-    if root is not None and root.name == NOT_PACKAGED.name:
-        problem = "packaged models have no data set; name it with --data FILE, or give photographs"
-        raise DataError(f"{loaded.path}: {problem}")
+    if root is not None and root.name == NOT_SHARED.name:
+        raise DataError(f"{loaded.path}: has no data set; name it with --data FILE, or give photographs")
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)
@@ -169,7 +167,7 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
         return Captioner(loaded, index.reranker())
-    data = "its data set" if root is None or root.name == NOT_PACKAGED.name else f"the data set {root}"
+    data = "its data set" if root is None or root.name == NOT_SHARED.name else f"the data set {root}"
     missing = (
         f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
         f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"

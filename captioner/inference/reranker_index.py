@@ -19,7 +19,7 @@ from captioner.errors import CheckpointError
 from captioner.files.header import RERANKING_INDEX
 from captioner.files.saved import open_saved, write
 from captioner.images.recipe import same_encoder
-from captioner.inference.restore import LoadedModel
+from captioner.inference.restore import LoadedModel, is_training_split
 from captioner.model.image_input import Standardizer
 
 T = TypeVar("T")
@@ -173,6 +173,14 @@ def index_rows(train: Split) -> Array:
     indexed = train.captioned_images[evenly_spaced(len(train.captioned_images), MAX_IMAGES)]
     rows[indexed] = np.arange(len(indexed))
     return rows
+
+
+def own_index_rows(loaded: LoadedModel, corpus: Corpus, name: str) -> Array | None:
+    """Return the `index_rows` of a split of a data set if it is the training split of a model.
+
+    Then re-ranking leaves out exactly the entry of each image. Of other splits, it recognizes images by their features.
+    """
+    return index_rows(corpus.split(name)) if name == "train" and is_training_split(loaded, corpus) else None
 
 
 def is_current(path: Path, corpus: Corpus) -> bool:

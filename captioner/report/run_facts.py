@@ -13,7 +13,6 @@ from captioner.config.yaml_io import config_differences
 from captioner.errors import printable
 from captioner.files.checkpoint import Meta
 from captioner.files.user_files import read_json_object
-from captioner.inference.package_info import in_package
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
 from captioner.training.run_folder import RunFolder, damaged_lines, records
@@ -122,7 +121,7 @@ def facts_of_run(name: str, loaded: LoadedModel) -> RunFacts:
     if not isinstance(steps, int) or steps < history.last_step:
         # a resumed run is being trained: its summary is that of the training before
         summary = {key: summary[key] for key in ("threads", "versions") if key in summary}
-    properties = model_properties(loaded, in_package(loaded.path))
+    properties = model_properties(loaded)
     return RunFacts(
         name,
         history,

@@ -11,16 +11,6 @@ from captioner.model.losses import perplexity
 from captioner.training.solver import Step
 
 
-class Captioned(NamedTuple):
-    """The progress of distillation: teachers with this beam width have captioned `images` of all training images."""
-
-    folder: Path
-    images: int
-    total: int
-    teachers: list[str]
-    beam_width: int
-
-
 class Started(NamedTuple):
     """The start of training, after loading: from `step` to `total_steps`.
 
@@ -65,4 +55,4 @@ class Ended(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Captioned | Started | Step | Validated | Warned | Ended
+Event = Started | Step | Validated | Warned | Ended

@@ -17,7 +17,6 @@ from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError
 from captioner.files import checkpoint
-from captioner.files.base_models import BaseModel
 from captioner.inference.familiarity import summarize
 from captioner.inference.reranker_index import Index, is_current
 from captioner.inference.reranker_index import save as save_index
@@ -37,6 +36,8 @@ from captioner.training.validation import is_better
 class Recorder:
     """The validation state of a run, and the writer of its history and checkpoints.
 
+    `learned` is the digest of the captions that the run is trained on.
+
     `best` and `since_best` refer to scheduled validations. An extra validation at the end of the run may set
     `best_at_end` and best.h5, but a resumed run discards both, so that it equals a run that never ended there.
     """
@@ -46,12 +47,13 @@ class Recorder:
     corpus: Corpus
     fingerprint: str
     probe: list[float]
+    learned: str
     model: CaptioningModel
     state: TrainState
     best: dict[str, float] | None = None
     since_best: int = 0
     best_at_end: dict[str, float] | None = None
-    base_models: tuple[BaseModel, ...] = ()
+    card: checkpoint.Card = dataclasses.field(default_factory=checkpoint.Card)
 
     def __post_init__(self) -> None:
         self.train_fingerprint = self.corpus.fingerprint(["train"])
@@ -141,8 +143,9 @@ class Recorder:
             train_fingerprint=self.train_fingerprint,
             region_dim=self.model.sizes.region if self.model.sizes.attends else 0,
             grid=list(self.corpus.grid) if self.model.sizes.attends else [],
-            base_models=self.base_models,
             content=self.corpus.content,
+            learned=self.learned,
+            card=self.card,
         )
 
     def _save(self, path: Path, meta: checkpoint.Meta) -> None:

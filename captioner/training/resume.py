@@ -24,10 +24,10 @@ from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Ended, Event, Warned
+from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import RunFolder, damaged_lines, locked, records
 from captioner.training.solver import TrainState
-from captioner.training.teacher_captions import build_training_corpus
 from captioner.training.train import Training, same_probe, train
 
 FINAL = ("done", "early stopping", "nothing left to do")
@@ -52,20 +52,25 @@ def resume(
     expected, got = expected_slots(config), restored.slots.keys()
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    fingerprint = build_training_corpus(config, corpus, run.captions).fingerprint()
-    probe = corpus.probe()
+    fingerprint, probe = corpus.fingerprint(), corpus.probe()
     check_same_data(run.last, restored.meta, fingerprint, corpus.content, probe)
+    learned, warnings = learned_corpus(config, corpus)
+    digest = captions_digest(learned.split("train"))
+    if digest != restored.meta.learned:
+        raise UsageError(
+            f"{run.last}: the captions of data.captions have changed since training began, so the run cannot be "
+            "resumed; restore them, or start a new run"
+        )
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, restored.meta.step)
     validated = restored.meta.best, restored.meta.since_best
-    recorder = Recorder(
-        config, run, corpus, fingerprint, probe, model, state, *validated, base_models=restored.base_models
-    )
+    card = restored.meta.card
+    recorder = Recorder(config, run, corpus, fingerprint, probe, digest, model, state, *validated, card=card)
     if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
         recorder.familiarity = restored.familiarity._asdict()
-    warnings = [*changes(restored.meta.environment, environment(config.threads, ranks.size))]
+    warnings += [*changes(restored.meta.environment, environment(config.threads, ranks.size))]
     warnings += ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
-    training = Training(recorder, warnings)
+    training = Training(recorder, learned, warnings)
     run.claim()
     if state.step >= training.plan.span.total_steps:
         recorder.load_best_at_end()
@@ -123,7 +128,7 @@ def resume_or_start(
 def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> ExistingRun | None:
     """Return the run that has a checkpoint, or None."""
     recover_last(run)
-    if not run.last.exists() and not run.captions.exists():
+    if not run.last.exists():
         return None
     restored = restore(find_run(run.path).last, overrides, for_training=False)
     check_config(run, restored)
@@ -176,9 +181,7 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     if run.last.exists():
         return run
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
-    if run.captions.exists():
-        expected = "an interrupted `captioner distill` left captions alone: repeat that command to continue"
-    elif run.saved_config() is not None:
+    if run.saved_config() is not None:
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
 

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import update_wrapper
@@ -21,7 +20,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.files.checkpoint import Checkpoint
-from captioner.files.header import CHECKPOINT
+from captioner.files.header import MODEL
 from captioner.files.lock import lock
 from captioner.files.user_files import read_bytes, read_first_json_object, read_text, regular_file, to_json
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
@@ -32,8 +31,6 @@ PREVIOUS = "before"
 HISTORY_LIMIT = 1 << 32
 LARGEST_STEP = 1 << 53
 """Steps are smaller, so that floats represent them."""
-CAPTIONS = "captions.h5"
-"""The captions of the teachers that a run is distilled from."""
 BEST_BEFORE_END = "best-before-end.h5"
 """The best checkpoint of the scheduled validations, if the validation at the end of the run is better."""
 INIT_FROM = "init_from"
@@ -69,12 +66,9 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
         self.reranker = path / RERANKER
-        self.captions = path / CAPTIONS
         self.summary = path / "summary.json"
         self.previous = path / PREVIOUS
         self.before_end = path / BEST_BEFORE_END
-        self.reused: tuple[Path, ...] = ()
-        """Files that a new run in this folder uses, so `create` leaves them there."""
         self._lock: FolderLock | None = None
 
     def initialization(self) -> dict[str, Any] | None:
@@ -86,8 +80,7 @@ class RunFolder:
 
     def files(self) -> tuple[Path, ...]:
         checkpoints = self.last, self.best, self.before_end
-        others = self.reranker, self.captions, self.summary
-        return self.config, self.history, *checkpoints, *others
+        return self.config, self.history, *checkpoints, self.reranker, self.summary
 
     @rank_0_only
     def create(self, overwrite: bool, config: str = "") -> None:
@@ -112,8 +105,7 @@ class RunFolder:
             if self.best.exists() or (self.last.exists() and not self._has_previous()):
                 self._put_away()
             for file in self._existing(self.path):
-                if file not in self.reused:
-                    file.unlink()
+                file.unlink()
             remove_temporary_files(*self.files())
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
@@ -124,27 +116,26 @@ class RunFolder:
     def _check_replaceable(self, overwrite: bool, config: str) -> None:
         """Raises: UsageError, as `create`."""
         has_run = self.holds_run()
-        if has_run and not overwrite and not (self.saved_config() == config and self.has_only_a_start(*self.reused)):
+        if has_run and not overwrite and not (self.saved_config() == config and self.has_only_a_start()):
             path = shlex.quote(os.fspath(self.path))
             remedy = f"continue it with --resume {path}" if self.last.exists() else "it has no last.h5 to resume from"
             raise UsageError(
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"
             )
-        known = {file.name for file in (*self.reused, *temporary_files(*self.files()))}
+        known = {file.name for file in temporary_files(*self.files())}
         if not has_run and any(file.name not in known for file in self.path.iterdir()):
             expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
             raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
 
-    def has_only_a_start(self, *kept: Path) -> bool:
-        """Return whether the folder has only what a run writes before its first checkpoint, and files to be `kept`.
+    def has_only_a_start(self) -> bool:
+        """Return whether the folder has only what a run writes before its first checkpoint.
 
         A summary or validations of several steps are those of a run that had checkpoints.
         """
         lines = filter(None, records(self.history))
         validated = {record["step"] for record in lines if record.get("kind") == "validation"}
-        known = {file.name for file in (self.config, self.history, *kept)}
-        known |= {file.name for file in temporary_files(*self.files())}
+        known = {file.name for file in (self.config, self.history, *temporary_files(*self.files()))}
         return len(validated) < 2 and not {file.name for file in self.path.iterdir()} - known
 
     def holds_run(self) -> bool:
@@ -153,7 +144,7 @@ class RunFolder:
         The contents decide, since other programs may use the names of the files.
         """
         checkpoints = [folder / name for folder in (self.path, self.previous) for name in (LAST, BEST)]
-        has_checkpoint = any(map(CHECKPOINT.matches, [*checkpoints, self.before_end]))
+        has_checkpoint = any(map(MODEL.matches, [*checkpoints, self.before_end]))
         return has_checkpoint or _first_record(self.history) is not None or self.saved_config() is not None
 
     def saved_config(self) -> str | None:
@@ -178,9 +169,6 @@ class RunFolder:
                 file.unlink()
         moves = [(file, self.previous / file.relative_to(self.path)) for file in self._existing(self.path)]
         _move_all(moves, self.previous)
-        for file in self.reused:
-            if (self.previous / file.name).exists():
-                shutil.copyfile(self.previous / file.name, file)
 
     def half_moved(self) -> list[tuple[Path, Path]]:
         """Return the moves that undo those of a killed `create`, which moves the config first; none if there are none.

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.errors import ConfigError, DivergenceError, UsageError
-from captioner.files.base_models import BaseModel
+from captioner.errors import DivergenceError, UsageError
+from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.user_files import to_json
+from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.blas import set_threads
@@ -26,6 +26,7 @@ from captioner.parallel.environment import versions
 from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
+from captioner.preparation.encode import sha256_of
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import (
     build_batches,
@@ -34,14 +35,13 @@ from captioner.training.build import (
     ignored_options,
     initialize_from,
     long_warmup,
-    open_initial,
 )
 from captioner.training.events import Ended, Event, Started, Validated, Warned
+from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.recorder import Recorder
 from captioner.training.run_folder import INIT_FROM, RunFolder
 from captioner.training.self_critical import check_references
-from captioner.training.solver import Batches, Plan, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps
-from captioner.training.teacher_captions import TEACHERS, build_training_corpus
+from captioner.training.solver import Batches, Step, Stopwatch, TrainState, check_loss, recheck_loss, steps
 from captioner.training.validation import Validation
 
 ALL_REDUCE = "all-reduce"
@@ -67,8 +67,6 @@ def train(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
-    if config.train.objective == "distillation":
-        raise ConfigError(["train.objective: distillation needs a teacher; try `captioner distill TEACHER`"])
     training = new_training(config, RunFolder(Path(folder), ranks))
     training.create(overwrite)
     yield from training.events(stop)
@@ -79,34 +77,44 @@ def new_training(config: Config, run: RunFolder, kind: type[Training] | None = N
 
     Raises: as `train`.
     """
-    restored = None if config.train.init_from is None else open_initial(config.train.init_from)
+    restored = None if config.train.init_from is None else open_run(config.train.init_from)
     if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config, restored.vocab if restored else None)
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
+    learned, warnings = learned_corpus(config, corpus)
     initial: dict[str, Any] = {}
-    model, base_models = build_model(config, corpus), tuple[BaseModel, ...]()
+    model, base = build_model(config, corpus), list[Base]()
     if restored:
-        base_models = restored.lineage
+        base = restored.meta.card.as_base(restored.path)
         model, initial = initialize_from(model, config, restored, corpus)
     start = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    recorder = Recorder(
-        config, run, corpus, corpus.fingerprint(), corpus.probe(), model, start, base_models=base_models
-    )
-    return (kind or Training)(recorder, ignored_options(config), initial)
+    digests = corpus.fingerprint(), corpus.probe(), captions_digest(learned.split("train"))
+    captions = config.data.captions
+    described = "" if captions is None else one_line(f"{captions.name}, sha256={sha256_of(captions)}")
+    card = Card(base=base, captions=described)
+    recorder = Recorder(config, run, corpus, *digests, model, start, card=card)
+    return (kind or Training)(recorder, learned, [*ignored_options(config), *warnings], initial)
 
 
 class Training:
     """One call of `train` or `resume`: run the solver, log, validate and save.
 
-    `initial` is what `initialize_from` recorded about the parameters of a new run.
+    The batches are taken from the training split of `training_corpus` (`learned_corpus`). `initial` is what
+    `initialize_from` recorded about the parameters of a new run.
     """
 
-    def __init__(self, recorder: Recorder, warnings: Iterable[str] = (), initial: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        training_corpus: Corpus,
+        warnings: Iterable[str] = (),
+        initial: dict[str, Any] | None = None,
+    ) -> None:
         check_replicas(recorder)
-        self.recorder, self.initial = recorder, initial
+        self.recorder, self.training_corpus, self.initial = recorder, training_corpus, initial
         self.outcome: dict[str, Any] = {}
         self.config, self.run, self.corpus = recorder.config, recorder.run, recorder.corpus
         self.model, self.state, self.ranks = recorder.model, recorder.state, recorder.run.ranks
@@ -115,15 +123,7 @@ class Training:
         self.warned: set[str] = set()
         self.words, self.watch, self.pool = 0, Stopwatch(), ThreadPool(self.config.threads)
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
-
-    @cached_property
-    def training_corpus(self) -> Corpus:
-        """The data set whose training split the batches are taken from."""
-        return build_training_corpus(self.config, self.corpus, self.run.captions)
-
-    @cached_property
-    def plan(self) -> Plan:
-        return build_plan(self.config, self.training_corpus.split("train"))
+        self.plan = build_plan(self.config, training_corpus.split("train"))
 
     def create(self, overwrite: bool) -> None:
         """Create the folder of a new run."""
@@ -216,7 +216,7 @@ class Training:
         seconds, best = time.perf_counter() - began, self.recorder.best_at_end or self.recorder.best
         profile = {part: self.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or self.ranks.size > 1}
         profile["other"] = seconds - sum(profile.values())
-        origins = {INIT_FROM: self.run.initialization(), TEACHERS: self.training_corpus.about.get(TEACHERS)}
+        initialization = self.run.initialization()
         summary = {
             "ended": reason,
             "steps": self.state.step,
@@ -228,7 +228,7 @@ class Training:
             "threads": self.pool.size,
             "ranks": self.ranks.size,
             "parameters": self.model.parameter_count,
-            **{name: origin for name, origin in origins.items() if origin},
+            **({INIT_FROM: initialization} if initialization else {}),
             "versions": versions(),
             **self.outcome,
         }
@@ -245,7 +245,11 @@ def check_replicas(recorder: Recorder) -> None:
     ranks, config = recorder.run.ranks, recorder.config
     values = {path: attrgetter(path)(config) for path, option in OPTIONS.items() if option.kind is not Path}
     shared = {path: value for path, value in values.items() if path not in LOCAL}
-    state = {"captions, images or splits": recorder.fingerprint, "training step": recorder.state.step}
+    state = {
+        "captions, images or splits": recorder.fingerprint,
+        "learned captions": recorder.learned,
+        "training step": recorder.state.step,
+    }
     check_same(ranks, {**shared, **state, "version": captioner.__version__})
     check_same(ranks, {"features": recorder.probe}, same_probe)
     check_same(ranks, {"features or raw captions": recorder.corpus.content})

@@ -17,7 +17,7 @@ SECONDS = 30
 FAULTS = {
     "kill": (1, 9, []),
     "data": (1, 1, ["captioner: rank 1: data.h5: cannot be read"]),
-    "disk": (0, 1, ["captioner: {run}/last.h5: cannot write the checkpoint: File too large; the previous one is kept"]),
+    "disk": (0, 1, ["captioner: {run}/last.h5: cannot write the model: File too large; the previous one is kept"]),
 }
 
 

@@ -217,8 +217,8 @@ def test_captions_are_those_of_one_process(what: str, photo_run: Path) -> None:
 
 def test_files_are_those_of_one_process(attention_run: Path) -> None:
     """The warning for a model of generated scenes is printed once."""
-    words = "sample", attention_run, "photos", "--json", "-o", "threads=1", "--write-sidecar", ".txt"
-    words = *words, "--attention", "maps.jsonl", "--csv", "all.csv"
+    words = "sample", attention_run, "photos", "--json", "-o", "threads=1", "--write", "txt"
+    words = *words, "--attention", "--write", "maps.jsonl", "--write", "all.csv"
     expected, files = alone(*words), ("maps.jsonl", "all.csv", "photos")
     for name in files:
         Path(name).rename(f"alone-{name}")

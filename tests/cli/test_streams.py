@@ -112,7 +112,7 @@ def test_all_captions_are_saved_after_the_pipe_was_closed(shell: Callable[..., A
         "from captioner.cli import main, output\n"
         "def closed(*cells): raise BrokenPipeError\n"  # as if the output were larger than the buffer
         "output.result = closed\n"
-        "main(['sample', 'run', '--csv', 'captions.csv'])"
+        "main(['sample', 'run', '--write', 'captions.csv'])"
     )
     done = shell(code=code, stdout=closed_pipe)
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,6 +25,9 @@ GIVEN = {
     "data.scenes.test",
     "data.scenes.heldout",
     "data.cs231n.pca",
+    "data.captions",
+    "data.captions_per_image",
+    "data.references",
     "train.init_from",
 }
 

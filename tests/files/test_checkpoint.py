@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError
 from captioner.files.checkpoint import Checkpoint, Meta, load, save
-from captioner.files.header import CHECKPOINT
+from captioner.files.header import MODEL
 from captioner.files.saved import write
 
 
@@ -104,7 +104,7 @@ def test_slots_are_read_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["other/x", "x", "params/x/y", "slots/x"])
 def test_an_array_in_another_group_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    write(CHECKPOINT, path, {"params/W": np.ones(2), name: np.ones(2)}, dataclasses.asdict(META))
+    write(MODEL, path, {"params/W": np.ones(2), name: np.ones(2)}, dataclasses.asdict(META))
     with pytest.raises(CheckpointError) as caught:
         load(path)
     assert str(caught.value) == f"{path}: unknown '{name}'; expected meta, slots, params, standardizer, familiarity"
@@ -112,14 +112,14 @@ def test_an_array_in_another_group_is_refused(name: str, tmp_path: Path) -> None
 
 def test_integers_are_no_parameters(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    write(CHECKPOINT, path, {"params/W": np.ones(2, int)}, dataclasses.asdict(META))
+    write(MODEL, path, {"params/W": np.ones(2, int)}, dataclasses.asdict(META))
     with pytest.raises(CheckpointError, match=r"array params/W: expected floats, got int64 \(2,\)$"):
         load(path)
 
 
 def test_another_meta_is_refused_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
-    write(CHECKPOINT, path, {}, {"step": 7})
+    write(MODEL, path, {}, {"step": 7})
     with pytest.raises(
         CheckpointError, match=rf"^{path}: not readable as a checkpoint: ValueError: expected the fields"
     ):

@@ -25,7 +25,7 @@ from captioner.data.features import SelectedFeatures
 from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.files import saved as module
 from captioner.files.hdf5 import MAX_OBJECTS
-from captioner.files.header import CHECKPOINT, DATA_SET, RERANKING_INDEX, SIZE, Kind
+from captioner.files.header import DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
 from captioner.files.saved import open_saved, write
 
 
@@ -72,7 +72,7 @@ def test_any_arrays_and_meta(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, np.ndarray], meta: dict[str, Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.h5"
-    anything = dataclasses.replace(CHECKPOINT, finite=False)
+    anything = dataclasses.replace(MODEL, finite=False)
     write(anything, path, arrays, meta)
     read, got = contents(anything, path)
     assert_same(read, arrays)
@@ -90,7 +90,7 @@ def test_rows_are_written_block_by_block_in_native_byte_order(path: Path, monkey
 
 
 def test_equal_contents_give_equal_bytes(files: dict[str, bytes], path: Path) -> None:
-    write(CHECKPOINT, path, {name: array.copy() for name, array in ARRAYS.items()}, META)
+    write(MODEL, path, {name: array.copy() for name, array in ARRAYS.items()}, META)
     assert path.read_bytes() == files["checkpoint"]
     assert os.listdir(path.parent) == ["a.h5"]
 
@@ -126,7 +126,7 @@ def test_a_file_replaced_after_verification_is_not_read(files: dict[str, bytes],
 
 def test_an_array_of_another_type_is_refused(files: dict[str, bytes], path: Path) -> None:
     path.write_bytes(files["checkpoint"])
-    with open_saved(CHECKPOINT, path) as saved:
+    with open_saved(MODEL, path) as saved:
         for name, numbers, ndim, expected in (
             ("words", "f", None, "expected floats, got int32 (6,)"),
             ("params/W", "f", 4, "expected floats (images, rows, columns, numbers), got float32 (30, 4)"),
@@ -238,15 +238,15 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
 
 
 def test_the_unchanged_file_is_valid(path: Path) -> None:
-    path.write_bytes(hostile(CHECKPOINT, lambda file: None))
-    assert contents(CHECKPOINT, path)[0].keys() == {"params/b"}
+    path.write_bytes(hostile(MODEL, lambda file: None))
+    assert contents(MODEL, path)[0].keys() == {"params/b"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused(name: str, path: Path) -> None:
     change, expected = HOSTILE[name]
-    path.write_bytes(hostile(CHECKPOINT, change))
-    assert re.search(expected, refusal(CHECKPOINT, path)), refusal(CHECKPOINT, path)
+    path.write_bytes(hostile(MODEL, change))
+    assert re.search(expected, refusal(MODEL, path)), refusal(MODEL, path)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)])
@@ -258,7 +258,7 @@ def test_content_that_is_not_hdf5_is_refused(content: bytes, path: Path) -> None
 
 def test_arrays_in_the_same_place_are_refused(files: dict[str, bytes], path: Path) -> None:
     """Otherwise a small file could fill any memory."""
-    content = hostile(CHECKPOINT, lambda f: f.update({name: np.zeros(9000) for name in "abc"}))[SIZE:]
+    content = hostile(MODEL, lambda f: f.update({name: np.zeros(9000) for name in "abc"}))[SIZE:]
     with h5py.File(path, "w") as file:
         file["x"] = 1
     path.write_bytes(content)
@@ -266,8 +266,8 @@ def test_arrays_in_the_same_place_are_refused(files: dict[str, bytes], path: Pat
         offsets = [file[name].id.get_offset() for name in "abc"]
     for offset in offsets[1:]:
         content = content.replace(offset.to_bytes(8, "little"), offsets[0].to_bytes(8, "little"))
-    path.write_bytes(behind_header(CHECKPOINT, content))
-    assert refusal(CHECKPOINT, path)
+    path.write_bytes(behind_header(MODEL, content))
+    assert refusal(MODEL, path)
 
 
 # --- writing
@@ -301,12 +301,12 @@ def test_a_full_disk_keeps_the_old_file(
 
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent/a.h5: cannot write the checkpoint: No such file"):
-        write(CHECKPOINT, tmp_path / "absent" / "a.h5", ARRAYS, META)
+        write(MODEL, tmp_path / "absent" / "a.h5", ARRAYS, META)
 
 
 def test_a_number_that_is_not_finite_is_not_saved(files: dict[str, bytes], path: Path) -> None:
     path.write_bytes(files["checkpoint"])
-    message = failure(CHECKPOINT, path, {"params/W": np.array([1.0, np.nan])})
+    message = failure(MODEL, path, {"params/W": np.array([1.0, np.nan])})
     assert message == f"{path}: array params/W: not saved, since a number is not finite"
 
 
@@ -319,7 +319,7 @@ def test_unreadable_rows_keep_the_old_file(files: dict[str, bytes], path: Path) 
 
 def test_a_text_without_json_is_no_file(path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        write(CHECKPOINT, path, {}, {"loss": float("nan")})
+        write(MODEL, path, {}, {"loss": float("nan")})
     assert not os.listdir(path.parent)
 
 
@@ -383,7 +383,7 @@ def test_a_file_that_reads_back_otherwise_never_replaces_the_one_before(
         return text
 
     monkeypatch.setattr(module, "_write_content", damaged)
-    message = failure(CHECKPOINT, path, ARRAYS)
+    message = failure(MODEL, path, ARRAYS)
     assert re.match(rf"{path}: the new checkpoint does not read back as written: ({difference})", message), message
     kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
     assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message

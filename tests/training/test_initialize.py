@@ -24,8 +24,6 @@ from captioner.inference.restore import Restored, is_training_split
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from
-from captioner.training.distill import distill
-from captioner.training.events import Ended
 from captioner.training.resume import resume
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
@@ -166,24 +164,6 @@ def test_models_of_different_vocabularies_are_scored_on_their_common_data_set(
         scores = [scored.scores for scored in evaluate_split(captioners, corpus, "val").scored]
         assert [score["perplexity"] is None for score in scores] == [False, True]
     assert open_corpus(open_run(tuned), albums.old).vocab.words == words_of(albums.old)
-
-
-def test_a_fine_tuned_model_with_attention_is_the_teacher_of_a_student_without(
-    train_on: TrainRun, albums: Albums, start: Path, tmp_path: Path
-) -> None:
-    base = train_on(albums.old, *ATTENTION, "train.max_steps=1")
-    teacher = train_on(albums.new, *ATTENTION, "train.max_steps=1", f"train.init_from={base}")
-    student = (
-        f"train.init_from={start}",
-        "model.attention=none",
-        "train.epochs=1",
-        "decode.beam_width=2",
-        "distill.captions_per_image=1",
-    )
-    beam = ("decode.method=beam", "decode.beam_width=2")
-    events = [*distill([teacher], tmp_path / "student", student, beam)]
-    assert isinstance(events[-1], Ended)
-    assert open_run(tmp_path / "student").vocab == open_run(teacher).vocab
 
 
 def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train_run: TrainRun, albums: Albums) -> None:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from small_runs import assert_same_arrays, history, summary
 
 from captioner.config.yaml_io import load
 from captioner.files import checkpoint
-from captioner.training.distill import distill
 from captioner.training.train import train
 
 pytestmark = needs_mpiexec
@@ -203,16 +202,3 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
     assert done.returncode == 0, done.stderr
     assert_same_up_to_rounding(tmp_path / "run", tmp_path / "serial")
     assert any(record.get("advantage", 0) > 0 for record in history(tmp_path / "run"))
-
-
-def test_distillation_agrees_with_a_serial_run(serial: Path, tmp_path: Path) -> None:
-    teacher: Sequence[str] = ("decode.beam_width=90",)  # two images at a time: the ranks take turns
-    options = ("train.epochs=1", "train.log_every=1", "distill.captions_per_image=2")
-    for _ in distill([serial], tmp_path / "serial", options, teacher):
-        pass
-    more = [word for option in options for word in ("-o", option)]
-    words = "distill", serial, *more, "--teacher-set", *teacher, "--run", tmp_path / "run", "--mpi"
-    done = mpiexec(2, *words)
-    assert done.returncode == 0, done.stderr
-    assert_same_up_to_rounding(tmp_path / "run", tmp_path / "serial")
-    assert (tmp_path / "run" / "captions.h5").read_bytes() == (tmp_path / "serial" / "captions.h5").read_bytes()

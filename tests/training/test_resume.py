@@ -265,7 +265,7 @@ def test_resuming_a_run_without_a_checkpoint_says_what_to_repeat(tiny_run: Path,
 
 def test_a_best_checkpoint_that_is_none_is_not_copied(tmp_path: Path) -> None:
     (tmp_path / "best.h5").write_bytes(b"notes")
-    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/best.h5: not a captioner checkpoint"):
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/best.h5: not a captioner model"):
         next(resume(tmp_path))
     assert not (tmp_path / "last.h5").exists()
 

@@ -133,19 +133,6 @@ def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: P
     )
 
 
-def test_captions_of_an_interrupted_distillation_are_kept(
-    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    shutil.copy(uninterrupted / "config.yaml", run)
-    (run / "captions.h5").write_text("captions")
-    done = repeat()
-    assert done.code == 1
-    assert "an interrupted `captioner distill` left captions alone" in done.err
-    assert (run / "captions.h5").read_text() == "captions"
-
-
 def test_a_folder_in_use_or_with_other_files_is_left_alone(
     repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
 ) -> None:

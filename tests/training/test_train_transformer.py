@@ -1,4 +1,4 @@
-"""A transformer is trained, resumed, distilled and decoded by the same commands as a recurrent model."""
+"""A transformer is trained, resumed and decoded by the same commands as a recurrent model."""
 
 import json
 from collections.abc import Callable
@@ -64,16 +64,6 @@ def test_initialization_with_other_heads_is_rejected_and_with_another_vocabulary
     assert 0 < record["shared_words"] <= len(open_run(trained).vocab) - len(SPECIAL)
 
 
-def test_it_is_a_teacher_and_a_student(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    options = [f"-o{option}" for option in (*TRANSFORMER, "model.hidden_dim=16", "train.max_steps=2")]
-    scenes = [f"-odata.scenes.{name}={n}" for name, n in {"train": 40, "val": 10, "test": 5, "heldout": 5}.items()]
-    done = cli(
-        "distill", trained, *options, *scenes, "--teacher-set", "decode.beam_width=4", "--run", tmp_path / "student"
-    )
-    assert done.code == 0, done.err
-    assert (tmp_path / "student" / "best.h5").exists()
-
-
 def test_the_api_captions_with_maps_beams_samples_and_mixed_ensembles(trained: Path, attention_run: Path) -> None:
     data = captioner.load(trained)
     split = data_split(trained)
@@ -128,13 +118,13 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     record = json.loads(cli("inspect", "gradients", trained, "--word", 5, "--json").out)
     assert record["norms"] is None
     assert len(record["inputs"]) == 5
-    done = cli("sample", trained, "--split", "val", "-n", 2, "--attention", tmp_path / "maps.html")
+    done = cli("sample", trained, "--split", "val", "-n", 2, "--write", tmp_path / "maps.html")
     assert done.code == 0, done.err
     done = cli("report", trained, "--output", tmp_path / "report.html")
     assert done.code == 0, done.err
     page = (tmp_path / "report.html").read_text()
     assert "transformer, 2 layers of width 16 with 2 heads" in page
-    done = cli("package", trained, "--name", "small", "--output", tmp_path / "package")
+    done = cli("export", trained, "--output", tmp_path / "small.h5")
     assert done.code == 0, done.err
 
 
