@@ -54,7 +54,7 @@ def open_features(
 
 def read_if_small(stored: StoredArray, memory_mib: int) -> Features:
     """Read a stored array if it needs at most `memory_mib`; otherwise return it, to be read on demand."""
-    return stored.read() if stored.nbytes <= memory_mib << 20 else stored
+    return stored.read() if stored.nbytes <= min(memory_mib, MOST_MIB) << 20 else stored
 
 
 def memory_of(*features: Features | None) -> int:

@@ -54,9 +54,9 @@ def test_any_words_numbers_and_shapes(
     assert_same(load(path), saved)
 
 
-GOOD = vars(META)
+GOOD = dataclasses.asdict(META)
 WRONG_META: dict[str, tuple[object, str]] = {
-    "list": ([], "expected the fields base_models, best, config"),
+    "list": ([], "expected the fields best, card, config"),
     "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
     "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),
@@ -120,7 +120,5 @@ def test_integers_are_no_parameters(tmp_path: Path) -> None:
 def test_another_meta_is_refused_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "last.h5"
     write(MODEL, path, {}, {"step": 7})
-    with pytest.raises(
-        CheckpointError, match=rf"^{path}: not readable as a checkpoint: ValueError: expected the fields"
-    ):
+    with pytest.raises(CheckpointError, match=rf"^{path}: not readable as a model: ValueError: expected the fields"):
         load(path)

@@ -91,7 +91,7 @@ def test_rows_are_written_block_by_block_in_native_byte_order(path: Path, monkey
 
 def test_equal_contents_give_equal_bytes(files: dict[str, bytes], path: Path) -> None:
     write(MODEL, path, {name: array.copy() for name, array in ARRAYS.items()}, META)
-    assert path.read_bytes() == files["checkpoint"]
+    assert path.read_bytes() == files["model"]
     assert os.listdir(path.parent) == ["a.h5"]
 
 
@@ -125,7 +125,7 @@ def test_a_file_replaced_after_verification_is_not_read(files: dict[str, bytes],
 
 
 def test_an_array_of_another_type_is_refused(files: dict[str, bytes], path: Path) -> None:
-    path.write_bytes(files["checkpoint"])
+    path.write_bytes(files["model"])
     with open_saved(MODEL, path) as saved:
         for name, numbers, ndim, expected in (
             ("words", "f", None, "expected floats, got int32 (6,)"),
@@ -300,12 +300,12 @@ def test_a_full_disk_keeps_the_old_file(
 
 
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent/a.h5: cannot write the checkpoint: No such file"):
+    with pytest.raises(CheckpointError, match=r"absent/a.h5: cannot write the model: No such file"):
         write(MODEL, tmp_path / "absent" / "a.h5", ARRAYS, META)
 
 
 def test_a_number_that_is_not_finite_is_not_saved(files: dict[str, bytes], path: Path) -> None:
-    path.write_bytes(files["checkpoint"])
+    path.write_bytes(files["model"])
     message = failure(MODEL, path, {"params/W": np.array([1.0, np.nan])})
     assert message == f"{path}: array params/W: not saved, since a number is not finite"
 
@@ -375,7 +375,7 @@ def test_a_file_that_reads_back_otherwise_never_replaces_the_one_before(
     damage, difference = DAMAGE[name]
     real = module._write_content
     if before:
-        path.write_bytes(files["checkpoint"])
+        path.write_bytes(files["model"])
 
     def damaged(kind: Kind, path: Path, temporary: Path, *what: Any) -> str:
         text = real(kind, path, temporary, *what)
@@ -384,8 +384,8 @@ def test_a_file_that_reads_back_otherwise_never_replaces_the_one_before(
 
     monkeypatch.setattr(module, "_write_content", damaged)
     message = failure(MODEL, path, ARRAYS)
-    assert re.match(rf"{path}: the new checkpoint does not read back as written: ({difference})", message), message
-    kept = "the previous checkpoint is kept" if before else "there is no previous checkpoint"
+    assert re.match(rf"{path}: the new model does not read back as written: ({difference})", message), message
+    kept = "the previous model is kept" if before else "there is no previous model"
     assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
 
 

@@ -195,15 +195,6 @@ def test_a_run_is_not_resumed_on_other_regions(
     assert (region_run / "last.h5").read_bytes() == before
 
 
-def test_a_checkpoint_from_before_grids_is_resumed(train_on_regions: TrainRun) -> None:
-    run = train_on_regions("train.max_steps=1")
-    saved = checkpoint.load(run / "last.h5")
-    meta = dataclasses.replace(saved.meta, grid=[], probe=saved.meta.probe[:3])
-    checkpoint.save(run / "last.h5", dataclasses.replace(saved, meta=meta))
-    list(resume(run, ["train.max_steps=2"]))
-    assert checkpoint.load(run / "last.h5").meta.grid == [3, 3]
-
-
 def test_regions_of_the_layout_of_cs231n_are_attended(
     train_on_regions: TrainRun, write_coco: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
