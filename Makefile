@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL = @echo "make: installing in $(VENV); the first time, this downloads 100 MB and takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install demo caption serve photo package test slow smoke newcomer lint types gradcheck bench faults docs notebooks build clean
+.PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs notebooks build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,14 +24,14 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
-export MODEL ?= models/flickr8k
-KEYWORDS := $(if $(filter models/flickr8k,$(MODEL)),--keywords 3)
-caption: photo package $(VENV)/model ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/flickr8k)
+export MODEL ?= models/flickr8k.h5
+KEYWORDS := $(if $(filter models/flickr8k.h5,$(MODEL)),--keywords 3)
+caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/flickr8k.h5)
 	@echo "photograph, caption, log-probability (closer to 0: more probable), unfamiliar (a guess); below: keywords" >&2
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(KEYWORDS)
 	@echo "next: make caption PHOTO=FOLDER, make serve (a web page), or a model of your own (README.md)" >&2
 
-serve: package $(VENV)/model ## caption photographs on a local web page (MODEL=models/flickr8k)
+serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/flickr8k.h5)
 	$(BIN)/captioner serve "$$MODEL"
 
 photo:
@@ -39,13 +39,11 @@ photo:
 	@test -f "$$PHOTO" || test -d "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph or a" \
 		"folder of photographs" >&2; exit 2; }
 
-package:
-	@test -f "$$MODEL/pyproject.toml" || { echo "make: $$MODEL: not found; expected the folder of a model package, as" \
-		"captioner package writes it; try MODEL=FOLDER" >&2; exit 2; }
+model:
+	@test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file" >&2; exit 2; }
 
-$(VENV)/model: setup.cfg pyproject.toml $(wildcard $(MODEL)/pyproject.toml $(MODEL)/*/model.*)
+$(VENV)/web: setup.cfg pyproject.toml
 	$(INSTALL) --editable '.[images,web]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(realpath "$$MODEL")"
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)
@@ -100,4 +98,4 @@ build: $(VENV)/dev ## a source archive, and a wheel built from it, in dist/
 	$(BIN)/uv build --quiet --out-dir dist
 
 clean: ## remove .venv, runs/ and caches
-	rm -rf $(VENV) runs build dist *.egg-info models/*/build models/*/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

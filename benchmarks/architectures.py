@@ -21,7 +21,7 @@ from benchmarks import machine, results
 from benchmarks.flickr8k import SEEDS, Workspace, set_options
 from benchmarks.session import ROOT
 from captioner.config.yaml_io import load
-from captioner.storage.history import end_of, records
+from captioner.files.history import end_of, records
 from captioner.training.events import Started
 from captioner.training.solver import Step
 from captioner.training.train import train

@@ -22,7 +22,7 @@ from benchmarks.session import ROOT
 
 PAGE = ROOT / "docs" / "fine-tuning.md"
 PHOTOS, VAL = 290, 29
-MODEL = ROOT / "models" / "flickr8k"
+MODEL = ROOT / "models" / "flickr8k.h5"
 """The trained model. It was trained on all training photographs of Flickr8k, so it is fine-tuned on others alone."""
 
 
@@ -125,7 +125,7 @@ def rows(scored: Scored) -> Iterator[Row]:
 def rows_of_others(scored: Scored) -> Iterator[Row]:
     """Yield the rows of the table of other photographs."""
     for name, runs in scored.items():
-        yield f"`{OTHERS[name].config or 'models/flickr8k'}`", *_cells(runs)
+        yield f"`{OTHERS[name].config or 'models/flickr8k.h5'}`", *_cells(runs)
 
 
 def _cells(runs: Sequence[Mapping[str, float]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from benchmarks.session import ROOT
-from captioner.storage.history import end_of, records
+from captioner.files.history import end_of, records
 
 SEEDS = (0, 1, 2)
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +15,32 @@ Array: TypeAlias = NDArray[Any]
 
 Params: TypeAlias = dict[str, Array]
 """Parameters of a model, or their gradients, by name."""
+
+BLOCK_VALUES = 1 << 20
+"""The number of values to read at once from an array that may not fit in memory."""
+
+
+class Rows(Protocol):
+    """An array of rows: in memory, or read on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+
+
+def blocks(array: Rows, max_rows: int | None = None) -> Iterator[tuple[int, Array]]:
+    """Yield all rows, or the first `max_rows`, in blocks of at most `BLOCK_VALUES` values or of one row.
+
+    Each block is preceded by the number of its first row.
+
+    Shapes: array (M, ...).
+    """
+    count = min(array.shape[0], max_rows or array.shape[0])
+    step = max(1, BLOCK_VALUES // max(1, math.prod(array.shape[1:])))
+    for first in range(0, count, step):
+        yield first, array[first : min(first + step, count)]
 
 
 def cast(array: Array, dtype: DTypeLike) -> Array | None:

@@ -128,7 +128,6 @@ LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
     "onnxruntime": "images",
     "pillow_heif": "heic",
-    "onnx": "export",
     "safetensors": "export",
     "mpi4py": "mpi",
     "jinja2": "report",
@@ -158,15 +157,10 @@ def install_command(extra: str = "images", *options: str) -> str:
 
     With `options`, such as `--upgrade`, it names the libraries: pip would replace captioner itself too.
     """
-    return pip_command(*options, *_requirements(extra, by_name=not options))
-
-
-def pip_command(*arguments: str) -> str:
-    """Return the shell command that installs packages into the running Python."""
     # a bare `pip` may be that of another Python; an environment of uv contains no pip
     of_uv = ("uv", "pip", "install", "--python", sys.executable)
     pip = (sys.executable, "-m", "pip", "install") if find_spec("pip") else of_uv
-    return shlex.join([*pip, *arguments])
+    return shlex.join([*pip, *options, *_requirements(extra, by_name=not options)])
 
 
 def _requirements(extra: str, by_name: bool) -> list[str]:

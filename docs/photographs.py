@@ -1,4 +1,4 @@
-"""Caption the photographs of docs/photos with models/flickr8k, and write the row of the README.
+"""Caption the photographs of docs/photos with models/flickr8k.h5, and write the row of the README.
 
 $ python docs/photographs.py
 """
@@ -13,7 +13,7 @@ import captioner
 from captioner.inference.caption import Caption
 
 ROOT = Path(__file__).parents[1]
-README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k"
+README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k.h5"
 PHOTOS = {"astronaut": "A woman in an orange space suit", "chelsea": "The face of a cat", "coffee": "A cup of espresso"}
 """The photographs, with descriptions for readers who do not see them."""
 KEYWORDS = 3

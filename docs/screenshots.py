@@ -77,7 +77,7 @@ def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
     pages = {"first": folder / "first.html", "second": folder / "second.html"}
     for run, page in zip((first, second), pages.values(), strict=True):
         subprocess.run(
-            [sys.executable, "-m", "captioner", "sample", run, "--split", "heldout", "-n", "1", "--attention", page],
+            [sys.executable, "-m", "captioner", "sample", run, "--split", "heldout", "-n", "1", "--write", page],
             check=True,
         )
     return pages

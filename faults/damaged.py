@@ -14,7 +14,7 @@ import numpy as np
 
 from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from faults.materials import make_prepared, make_run
 from faults.session import Row, Session
 from faults.watch import Outcome, classify

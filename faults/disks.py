@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from captioner.errors import CheckpointError
+from captioner.files import checkpoint
 from captioner.inference.find_checkpoint import LAST
-from captioner.storage import checkpoint
 from faults.processes import Training
 from faults.session import Row, Session
 from faults.watch import Outcome

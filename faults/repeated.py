@@ -84,11 +84,11 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes",
     "prepare --features": "prepare {album}/captions.csv --output {folder}/out.h5 --features {features}",
     "prepare --mpi": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes --mpi",
-    "sample --write-sidecar": "sample {run} {folder} --write-sidecar .txt",
-    "sample --write-sidecar --overwrite": "sample {run} {folder} --write-sidecar .old --overwrite",
+    "sample --write txt": "sample {run} {folder} --write txt",
+    "sample --write txt --overwrite": "sample {run} {folder} --write txt --overwrite",
 }
-OLD, WIDTH = ".old", 8
-"""The suffix of existing sidecars, and the width of features."""
+WIDTH = 8
+"""The width of features."""
 
 
 def make_inputs(folder: Path) -> Inputs:
@@ -104,7 +104,8 @@ def make_command(name: str, folder: Path, inputs: Inputs) -> list[str]:
     if name.startswith("sample"):
         for photo in sorted(inputs.album.glob("*.png"))[:3]:
             shutil.copy(photo, folder)
-            (folder / photo.with_suffix(OLD).name).write_text("old")
+            if "--overwrite" in name:
+                (folder / photo.with_suffix(".txt").name).write_text("old")
     return COMMANDS[name].format(folder=folder, **inputs._asdict()).split()
 
 
@@ -153,7 +154,7 @@ def measure_leftovers(session: Session) -> Iterator[Row]:
         return kill_and_complete(name, use, folder / f"{number}", inputs, completed[name])
 
     yield session.run_in_threads(
-        "SIGKILL while prepare or sample --write-sidecar writes files",
+        "SIGKILL while prepare or sample writes files",
         "the same command completes, and leaves no temporary file",
         trial,
         len(trials),

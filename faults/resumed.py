@@ -22,8 +22,8 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump, parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
+from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.training.events import Started
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
@@ -276,8 +276,6 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.log_every": choice(1, 2, 3, 10),
     "train.save_every": choice(None, None, 1, 4),
     "train.patience": choice(None, 1, 2, 3),
-    "distill.captions_per_image": choice(3),  # only `captioner distill` uses them
-    "distill.references": choice(0),
     "validate.every": choice(1, 1, 2, 3),
     "validate.split": choice("val", "val", "train", "heldout"),
     "validate.max_captions": choice(None, 5),

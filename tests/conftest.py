@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,6 @@ import pytest
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
-MODELS = "captioner.models"
-"""The group of entry points of model packages."""
 
 SLOW = (
     "benchmarks",
@@ -90,18 +87,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def controlled_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Start tests in an empty folder, where no runs exist, and hide the installed models, as of `make caption`."""
-    here, site = tmp_path_factory.mktemp("here"), list(map(Path, sys.path))
-    distributions = metadata.distributions
-
-    def without_models(**context: Any) -> Iterator[metadata.Distribution]:
-        for each in distributions(**context):
-            if Path(str(each.locate_file(""))) not in site or MODELS not in (each.read_text("entry_points.txt") or ""):
-                yield each
-
+    """Start tests in an empty folder, where no runs exist."""
+    here = tmp_path_factory.mktemp("here")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
-        patch.setattr(metadata, "distributions", without_models)
         yield
     assert os.listdir(here) == [], "a test wrote into the folder where all tests start"
 
@@ -255,7 +244,7 @@ def trained(folder: Path, *overrides: str) -> Path:
 
 def always_a(run: Path) -> Path:
     """Let a run with the vocabulary `WORDS` always generate `a`, as likely on every machine."""
-    from captioner.storage import checkpoint
+    from captioner.files import checkpoint
 
     saved = checkpoint.load(run / "best.h5")
     for array in saved.params.values():
@@ -374,8 +363,8 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     import numpy as np
 
     from captioner.config.options import Prepare
+    from captioner.files import checkpoint
     from captioner.preparation.prepare import prepare
-    from captioner.storage import checkpoint
 
     folder = tmp_path_factory.mktemp("photographs")
     options = Prepare(encoder="scenes", val=0.25, min_count=1)

@@ -18,8 +18,8 @@ from PIL import Image
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.config.checks import USED_WITH, is_used
-from captioner.inference.find_checkpoint import find_checkpoint
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
+from captioner.inference.find_checkpoint import BEST, LAST, find_checkpoint
 
 PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
 """Functions that `gradcheck --file` accepts."""
@@ -82,11 +82,11 @@ class Sandbox:
             self.provide_data(params)
         if params.get("data"):
             self.provide_prepared(params["data"])
-        for name in params.get("runs", params.get("teachers", ())):
+        for name in params.get("runs", ()):
             self.provide_run(name)
         for name in params.get("names", ()):
             (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
-        run = params.get("resume") or (None if words[1] in ("train", "distill") else params.get("run"))
+        run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)
         if words[1] == "report" and params["images"]:
@@ -116,8 +116,6 @@ class Sandbox:
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
         words = without(words, "--full", 0)  # every element takes ten times as long, and tests/gradcheck checks them
         words = without(words, "--keywords", 1)  # the encoder of the small models predicts no ImageNet classes
-        if words[1] == "package":
-            words = without(words, "--data", 1)  # the small data set has too few images for familiarity
         done = self.cli(*words[1:], *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"
         if target is not None:
@@ -171,6 +169,11 @@ class Sandbox:
         captions.write_text(json.dumps([{"image_id": name, "caption": "a picture"} for name in names]))
 
     def provide_run(self, run: Path) -> None:
+        if run.suffix == ".h5" and run.name not in (BEST, LAST):  # a model file
+            if not run.exists():
+                run.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.run_folder / BEST, run)
+            return
         folder = run.parent if run.suffix == ".h5" else run
         if not folder.exists():
             shutil.copytree(self.attention_run if "attention" in folder.name else self.run_folder, folder)

@@ -181,7 +181,7 @@ def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callabl
     assert list(printed["others"]) == ["run/last.h5", "nn"]
     both = captioner.evaluate(runs, ensemble=True)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
-    cli("sample", tiny_run, "--csv", tmp_path / "captions.csv")
+    cli("sample", tiny_run, "--write", tmp_path / "captions.csv")
     against = captioner.evaluate(tiny_run, against=tmp_path / "captions.csv")
     assert against["others"]["captions.csv"]["bleu1"] == scores["bleu1"]
 

@@ -36,10 +36,8 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "serve": "Caption photographs on a local web page.",
     },
     "Share": {
-        "package": "Write a model as a Python package.",
-        "models": "List the installed models.",
+        "export": "Write a trained model to a file for others.",
         "card": "Print a model card.",
-        "export": "Write a model for other libraries.",
     },
     "Look inside": {"report": "Write an HTML report of a run.", "inspect": "Analyze a trained model."},
     "Set up": {
@@ -48,7 +46,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "package", "export": "package", "gradcheck": "inspect", "models": "package"}
+MODULES = {"card": "export", "gradcheck": "inspect"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 

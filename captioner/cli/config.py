@@ -63,7 +63,7 @@ def init(file: Path | None, name: str | None) -> None:
         return
     if os.path.lexists(file):
         raise UsageError(f"{file}: exists already; name a new file")
-    from captioner.storage.atomic import write_file
+    from captioner.files.atomic import write_file
 
     write_file(file, text.encode())
     output.note(f"{file}: written")

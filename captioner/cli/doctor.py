@@ -24,7 +24,7 @@ PURPOSES: Mapping[str, str] = {
     "heic": "reads HEIC photographs",
     "report": "writes HTML pages (report, data show --html, sample --attention)",
     "web": "serves a web page and an HTTP API (captioner serve)",
-    "export": "writes ONNX and safetensors files (captioner export)",
+    "export": "writes safetensors files (captioner export)",
     "mpi": "trains in several processes (captioner train --mpi)",
 }
 """What each extra is for. Those for the development of captioner are left out: no command needs them."""

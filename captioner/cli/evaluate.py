@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         "evaluate --captions results.json --references captions.json",
     )
 )
-@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...", shell_complete=complete_run)
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...", shell_complete=complete_run)
 @ensemble_option
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(
@@ -64,14 +64,13 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). Several runs are compared: each writes its own captions, and all are scored on the images and
-    references of one data set. --worst applies to the first run. With --ensemble, the word probabilities of all runs
-    are averaged, and the options of the first are used.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. Several runs are compared: each writes
+    its own captions, and all are scored on the images and references of one data set. --worst applies to the first run.
+    With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
 
-    Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are the output of `captioner
-    sample` with --json or --csv. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a table with
-    the columns image and caption.
+    Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
+    `captioner sample --write` writes them. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a
+    table with the columns image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a

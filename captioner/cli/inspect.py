@@ -34,12 +34,11 @@ def inspect() -> None:
 def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Print gradient norms by time step, as a bar chart.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). The loss of word T, which is -log P(word T), is differentiated with respect to the hidden
-    states and the embedded words before it. Line k contains the norms of the gradients k time steps earlier, averaged
-    over the captions with at least T words: for the hidden state, which a transformer does not have, and for the word.
-    Bars show the hidden-state norms (word norms for a transformer) on a log scale: if the gradient vanishes
-    exponentially, each bar is shorter than the one above by the same length.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The loss of word T, which is -log
+    P(word T), is differentiated with respect to the hidden states and the embedded words before it. Line k contains the
+    norms of the gradients k time steps earlier, averaged over the captions with at least T words: for the hidden state,
+    which a transformer does not have, and for the word. Bars show the hidden-state norms (word norms for a transformer)
+    on a log scale: if the gradient vanishes exponentially, each bar is shorter than the one above by the same length.
     """
     from captioner.gradcheck.gradient_norms import gradient_norms
     from captioner.inference.load import open_corpus, open_run

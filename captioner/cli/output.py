@@ -36,7 +36,7 @@ def record(values: dict[str, Any]) -> None:
 
     Raises: as `result`.
     """
-    from captioner.storage.files import to_json
+    from captioner.files.user_files import to_json
 
     _print(to_json(values))
 

@@ -56,8 +56,7 @@ def prepare(
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
     captions_*.json. To assign a whole file to a split, write SPLIT=FILE, such as val=captions.json. The
-    output file contains the image features and the captions; training needs no other file. After Ctrl-C, the same
-    command resumes without encoding an image twice.
+    output file contains the image features and the captions; training needs no other file.
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
     or unreadable; the data set then contains only the other photographs.
@@ -108,7 +107,7 @@ def show(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation with a progress bar, then report issues and unreadable photographs."""
     from tqdm import tqdm
 
-    from captioner.preparation.encode import DiscardedFeatures, EncodingProgress
+    from captioner.preparation.encode import EncodingProgress
     from captioner.preparation.prepare import Prepared
 
     bar: tqdm[Any] = tqdm(disable=True)
@@ -121,19 +120,12 @@ def show(events: Iterator[Event]) -> Prepared:
                     if bar.total is None:
                         bar = output.progress(event.total, "photo")
                     bar.update(event.done - bar.n)
-                    if event.done == event.total and event.before:
-                        output.note(f"resumed: {event.before:,} of {event.total:,} photographs are already encoded")
                 case Prepared():
                     return event
-                case DiscardedFeatures():
-                    output.problem(event)
                 case DataError():
                     unreadable.append(event)
                 case _:
                     issues.append(event)
-    except KeyboardInterrupt:
-        output.note("", "captioner: run the same command again to resume")
-        raise
     finally:
         bar.close()
         for problems, hint in ((issues, ""), (unreadable, " (--json lists all)")):

@@ -18,14 +18,9 @@ from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
 
 PERPLEXITY_NOTE = (
-    "note: loss and perplexity are those of the reference captions. The {model} is trained on {captions}, so "
-    "they can increase while captions improve. Compare BLEU-4 and CIDEr-D."
+    "note: loss and perplexity are those of the reference captions. The model is trained on {captions}, so they can "
+    "increase while captions improve. Compare BLEU-4 and CIDEr-D."
 )
-NOTES = {
-    "distillation": PERPLEXITY_NOTE.format(model="student", captions="teacher captions"),
-    "self_critical": PERPLEXITY_NOTE.format(model="model", captions="captions that it samples"),
-}
-"""Notes at the start of training, by objective."""
 
 METRICS = {
     "word_loss": "loss {:.3f} per word",
@@ -56,7 +51,6 @@ def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False)
                 continue
             match event:
                 case Started():
-                    bar.close()
                     output.note(*_started(event))
                     is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
                     images = ["PHOTO"] if is_known else ["-n", "10"]
@@ -100,11 +94,13 @@ def _started(event: Started) -> list[str]:
     plural = "s" if event.total_steps != 1 else ""
     resumed = f", from step {event.step:,}" if event.step else ""
     initial = event.initialization if not event.step else None
+    source = "captions that it samples" if config.train.objective == "self_critical" else ""
+    source = source or (f"the captions in {config.data.captions}" if config.data.captions else "")
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
         f"{config.model.decoder}: {event.parameters:,} parameters; {event.total_steps:,} step{plural} of "
         f"{config.train.batch_size} captions, {event.steps_per_epoch:,} per epoch{resumed} -> {event.folder}",
-        *([NOTES[config.train.objective]] if config.train.objective in NOTES else []),
+        *([PERPLEXITY_NOTE.format(captions=source)] if source else []),
         *([INITIALIZED.format(**initial, new=initial["words"] - initial["shared_words"])] if initial else []),
     ]
 

@@ -44,10 +44,10 @@ def report(
 ) -> None:  # fmt: skip
     """Write an HTML report of a run.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). The run may still be in training. The page is one HTML file without references to other files.
-    It contains the scores with 95 % confidence intervals, the curves of the training, images with the captions and
-    their attention, and the options that differ from the defaults. To compare runs, use `captioner evaluate`.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The run may still be in training. The
+    page is one HTML file without references to other files. It contains the scores with 95 % confidence intervals, the
+    curves of the training, images with the captions and their attention, and the options that differ from the
+    defaults. To compare runs, use `captioner evaluate`.
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """

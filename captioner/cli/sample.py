@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
     from captioner.inference.output_files import CaptionSink
+    from captioner.report.pictures import Picture
 
 PAGES = (".html", ".htm")
-"""Suffixes with which --attention writes a page."""
-WEIGHTS = ".jsonl"
-"""The suffix with which it writes the weights."""
+LINES = ".jsonl"
+SIDECARS = ("xmp", "txt")
+"""Values of --write that are no files: sidecars beside the photographs."""
 TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
@@ -46,12 +47,13 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
         "sample runs/birds new.jpg holiday/",
         "sample runs/scenes --split val -n 10",
         "sample runs/scenes/last.h5 --features new.h5 --json",
-        "sample runs/scenes-attention -n 10 --attention maps.html",
+        "sample runs/scenes-attention -n 10 --write maps.html",
         "sample --ensemble runs/birds runs/birds-2 new.jpg -o decode.beam_width=5 -o decode.length_penalty=0.7",
         "sample runs/birds new.jpg --n-best 3 -o decode.method=sampling -o decode.top_p=0.9",
+        "sample runs/birds --split train --n-best 5 --write teacher.jsonl",
     )
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run)
+@click.argument("run", type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run)
 @click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")
 @ensemble_option
 @data_option("Caption a split of the data set FILE instead of the run's")
@@ -75,44 +77,33 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
-    "--write-sidecar", metavar="SUFFIX",
-    help="Also write each caption to a file beside its photograph: with .txt, photo.jpg gets photo.txt.",
+    "--attention", is_flag=True,
+    help="Add the attention weights of the words to the records of --json and FILE.jsonl. The model must have "
+    "attention.",
 )  # fmt: skip
 @click.option(
-    "--write-xmp", is_flag=True,
-    help="Also write each caption to an XMP sidecar beside its photograph: photo.jpg gets photo.jpg.xmp, as in "
-    "darktable and digiKam. Sidecars of other programs are never changed.",
+    "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
+    help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
+    "caption, log-probability, familiarity and keywords. FILE.jsonl has the records of --json. FILE.html is a page of "
+    "attention maps. With xmp or txt, each caption is written to a sidecar beside its photograph: photo.jpg.xmp, as in "
+    "darktable and digiKam, or photo.txt. XMP sidecars of other programs are never changed.",
 )  # fmt: skip
-@click.option(
-    "--csv", "table", type=PATH, metavar="FILE",
-    help="Also write a table to FILE, as CSV for spreadsheets and `captioner evaluate --captions`: image, first "
-    "caption, log-probability, familiarity and keywords.",
-)  # fmt: skip
-@click.option(
-    "--attention", type=PATH, metavar="FILE",
-    help="Also write the attention maps of each image's first caption: with the pictures to a page FILE.html, or as "
-    "JSON lines to FILE.jsonl. The model must have attention.",
-)  # fmt: skip
-@images_option("--attention FILE.html with --split")
-@click.option(
-    "--overwrite", is_flag=True,
-    help="Replace existing files of --write-sidecar, --write-xmp, --csv and --attention.",
-)  # fmt: skip
+@images_option("--write FILE.html with --split")
+@click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
 @recipe_options
 @example_override_option("decode.beam_width=5")
 def sample(
     run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
-    number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, write_sidecar: str | None,
-    write_xmp: bool, table: Path | None, attention: Path | None, images: Path | None, overwrite: bool,
-    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+    number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, attention: bool,
+    outputs: tuple[Path, ...], images: Path | None, overwrite: bool, encoder: str | None,
+    encoder_option: dict[str, str], overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write captions for images.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). With --ensemble, the word probabilities of several runs are averaged, and the options of the
-    first are used. All models of an ensemble must have the same vocabulary and encoder. PHOTO_OR_FOLDER is a
-    photograph or a folder of photographs. Photographs must follow all runs. Without photographs, the images of a split
-    are captioned.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. With --ensemble, the word
+    probabilities of several runs are averaged, and the options of the first are used. All models of an ensemble must
+    have the same vocabulary and encoder. PHOTO_OR_FOLDER is a photograph or a folder of photographs. Photographs must
+    follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
     generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that
@@ -127,6 +118,7 @@ def sample(
 
         runs = [run, *takewhile(is_run, names)]
         photos = names[len(runs) - 1 :]
+        has_page = _has_suffix(outputs, *PAGES)
         if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
             words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
             raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
@@ -137,39 +129,27 @@ def sample(
              f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
             (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
              "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-            ((write_sidecar or write_xmp or encoder or encoder_option) and not photos,
-             "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"),
-            (overwrite and not any((write_sidecar, write_xmp, table, attention)),
-             "--overwrite needs --write-sidecar, --write-xmp, --csv or --attention"),
-            (attention is not None and attention.suffix.lower() not in (*PAGES, WEIGHTS),
-             f"--attention {attention}: expected a name that ends in {PAGES[0]} or {WEIGHTS}"),
-            (images is not None and (not _is_page(attention) or photos or features is not None),
-             "--images needs --attention FILE.html and the images of a split"),
+            ((encoder or encoder_option or any(map(_is_sidecar, outputs))) and not photos,
+             "--write xmp, --write txt, --encoder and --encoder-option need photographs"),
+            (overwrite and not outputs, "--overwrite needs --write"),
+            (attention and not as_json and not _has_suffix(outputs, LINES, *PAGES),
+             "--attention needs --json, or --write FILE.jsonl or FILE.html"),
+            (images is not None and (not has_page or photos or features is not None),
+             "--images needs --write FILE.html and the images of a split"),
             (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
+        _check_outputs(outputs)
         from captioner.inference.caption import CaptionOptions, check_attention
         from captioner.inference.load import captioner_of, open_corpus, open_runs
 
         loaded = open_runs(runs, overrides)
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
-        sinks: list[CaptionSink] = []
-        ranks.on_rank_0(
-            lambda: sinks.extend(
-                _open_sinks(table, write_sidecar, write_xmp, attention, overwrite, loaded.meta.encoder)
-            )
-        )
-        page: AttentionPage | None = None
-        if attention is not None:
-            if _is_page(attention):
-                from captioner.report.gallery import AttentionPage
-
-                sinks.append(page := AttentionPage(attention, overwrite))
-            check_attention(loaded)
-        options = CaptionOptions(n_best, attention is not None, keywords)
+        options = CaptionOptions(n_best, attention or has_page, keywords)
         corpus: Corpus | None = None
         warning: str | None = None
+        find: Callable[[Caption], Picture] | None = None
         captions: Iterable[Caption | DataError]
         if photos:
             from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
@@ -177,25 +157,31 @@ def sample(
             opened, warning = open_encoder_of(loaded, encoder, encoder_option), photo_warning(loaded)
             captioner, paths = captioner_of(loaded), photo_paths(photos)
             captions = captioner.caption_photos(paths, opened, options, number, ranks)
-            if page is not None:
-                page.find = lambda caption: Path(caption.image)
+            find = _photograph
         elif features is not None:
             captioner = captioner_of(loaded)
             captions = captioner.caption_features(features, number, options)
         else:
-            corpus = open_corpus(loaded, data)
-            of_split = corpus.split(split or "val")
+            from captioner.inference.reranker_index import own_index_rows
+
+            corpus, split = open_corpus(loaded, data), split or "val"
+            of_split = corpus.split(split)
             captioner = captioner_of(loaded, corpus if data is None else None)
-            captions = captioner.caption_split(of_split, number, options, corpus.vocab)
-            if page is not None:
+            own_rows = own_index_rows(loaded, corpus, split) if captioner.reranker else None
+            captions = captioner.caption_split(of_split, number, options, corpus.vocab, own_rows)
+            if has_page:
                 from captioner.report.gallery import pictures_by_name
 
-                page.find = pictures_by_name(corpus, split or "val", images)
+                find = pictures_by_name(corpus, split, images)
+        sinks: list[CaptionSink] = []
+        ranks.on_rank_0(lambda: sinks.extend(_open_sinks(outputs, overwrite, attention, find)))
+        if options.attention:
+            check_attention(loaded)
         if ranks.rank != 0:
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
         output.warnings(filter(None, (*captioner.warnings, warning)))
-        code, captioned = _print(captions, as_json, sinks)
+        code, captioned = _print(captions, as_json, attention, sinks)
         if sinks and not captioned:
             raise DataError("no image was captioned; no file was written")
         for sink in sinks:
@@ -204,36 +190,66 @@ def sample(
                 output.problem(kept)
             if written:
                 output.note(written)
-        if page is not None and corpus is not None:
-            report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, images)
+        if has_page and corpus is not None:
+            from captioner.report.gallery import AttentionPage
+
+            for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
+                report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, images)
         if output.is_terminal() and not (features or as_json or ensemble or data):
             output.next_command("serve" if photos else "evaluate", run)
         return ranks.from_rank_0(code)
 
 
-def _is_page(attention: Path | None) -> bool:
-    return attention is not None and attention.suffix.lower() in PAGES
+def _photograph(caption: Caption) -> Path:
+    return Path(caption.image)
+
+
+def _is_sidecar(path: Path) -> bool:
+    return str(path) in SIDECARS
+
+
+def _has_suffix(paths: Iterable[Path], *suffixes: str) -> bool:
+    return any(path.suffix.lower() in suffixes for path in paths)
+
+
+def _check_outputs(outputs: Sequence[Path]) -> None:
+    """Raises: UsageError for a name that is of no kind of output, and for two outputs with one target."""
+    targets = [str(path) if _is_sidecar(path) else os.path.realpath(path) for path in outputs]
+    for number, (path, target) in enumerate(zip(outputs, targets, strict=True)):
+        if not _is_sidecar(path) and not _has_suffix([path], ".csv", LINES, *PAGES):
+            raise UsageError(
+                f"--write {path}: expected a name that ends in .csv, {LINES} or {PAGES[0]}, or {' or '.join(SIDECARS)}"
+            )
+        if target in targets[:number]:
+            raise UsageError(f"--write {path}: exists twice; name each output once")
 
 
 def _open_sinks(
-    table: Path | None, write_sidecar: str | None, write_xmp: bool, attention: Path | None, overwrite: bool,
-    encoder: str,
-) -> Iterator[CaptionSink]:  # fmt: skip
-    """Check and yield the files that captions are written to, apart from a page."""
-    from captioner.inference.output_files import AttentionFile, CsvFile, TextSidecars, XmpSidecars
+    outputs: Sequence[Path], overwrite: bool, attention: bool, find: Callable[[Caption], Picture] | None
+) -> Iterator[CaptionSink]:
+    """Yield the outputs; `find`, if pictures are known, finds that of a caption for a page.
 
-    if table is not None:
-        yield CsvFile(table, overwrite)
-    if write_sidecar is not None:
-        yield TextSidecars(write_sidecar, overwrite)
-    if write_xmp:
-        yield XmpSidecars(overwrite)
-    if attention is not None and not _is_page(attention):
-        yield AttentionFile(attention, encoder, overwrite)
+    Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
+    """
+    from captioner.inference.output_files import CsvFile, JsonLinesFile, TextSidecars, XmpSidecars
+
+    for path in outputs:
+        if _is_sidecar(path):
+            yield (TextSidecars if path.name == "txt" else XmpSidecars)(overwrite)
+        elif _has_suffix([path], *PAGES):
+            from captioner.report.gallery import AttentionPage
+
+            yield AttentionPage(path, find, overwrite)
+        elif _has_suffix([path], LINES):
+            yield JsonLinesFile(path, overwrite, attention)
+        else:
+            yield CsvFile(path, overwrite)
 
 
-def _print(captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequence[CaptionSink]) -> tuple[int, int]:
-    """Write captions to the sinks and print them.
+def _print(
+    captions: Iterable[Caption | DataError], as_json: bool, attention: bool, sinks: Sequence[CaptionSink]
+) -> tuple[int, int]:
+    """Write captions to the sinks and print them, as JSON with their attention if it is set.
 
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
@@ -253,7 +269,7 @@ def _print(captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequen
                 output.problem(error)
                 code = 1
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
-            _print_caption(caption, as_json)
+            _print_caption(caption, as_json, attention)
     if empty:
         from captioner.inference.decoder import ENDS_EARLY
 
@@ -267,11 +283,11 @@ def _print(captions: Iterable[Caption | DataError], as_json: bool, sinks: Sequen
     return code, captioned
 
 
-def _print_caption(caption: Caption, as_json: bool) -> None:
+def _print_caption(caption: Caption, as_json: bool, attention: bool) -> None:
     if as_json:
         from captioner.inference.caption import to_record
 
-        output.record(to_record(caption))
+        output.record(to_record(caption, attention))
         return
     mark = ("unfamiliar",) if caption.is_unfamiliar else ()
     output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true], *mark)

@@ -50,10 +50,9 @@ def serve(
 ) -> int:  # fmt: skip
     """Caption photographs on a local web page.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best checkpoint is used, a checkpoint file, or an installed model
-    (`captioner models`). The address of the page is printed on stdout. POST /caption returns the caption of a
-    photograph as JSON, with the fields of `captioner sample --json`. Photographs are not written to disk. Ctrl-C stops
-    the server.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The address of the page is printed on
+    stdout. POST /caption returns the caption of a photograph as JSON, with the fields of `captioner sample --json`.
+    Photographs are not written to disk. Ctrl-C stops the server.
 
     By default, only this machine can reach the server. With another --host, everyone on the network can. Needs the
     extras images and web.

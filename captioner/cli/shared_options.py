@@ -34,40 +34,38 @@ def examples(*commands: str) -> str:
 
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete run folders and installed models in a shell; if there are none, let the shell complete files."""
-    from captioner.inference.find_checkpoint import RUNS, installed_names, runs_in
+    """Complete run folders in a shell; if there are none, let the shell complete files."""
+    from captioner.inference.find_checkpoint import RUNS, runs_in
 
     folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
     runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]
-    names = [name for name in (*runs, *installed_names()) if name.startswith(incomplete)]
+    names = [name for name in runs if name.startswith(incomplete)]
     return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
 
 
 # An unreadable file is reported when it is read, so that the other photographs are captioned.
 PATH = PathType(path_type=Path, readable=False)
-run_argument = click.argument("run", type=PATH, metavar="RUN_OR_CHECKPOINT", shell_complete=complete_run)
+run_argument = click.argument("run", type=PATH, metavar="RUN_OR_MODEL", shell_complete=complete_run)
 runs_argument = click.argument(
-    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_CHECKPOINT...", shell_complete=complete_run
+    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run
 )
 
 
-def _overrides(*names: str, used_by: str = "", help: str) -> Callable[[Command], Command]:
-    """Return an option for overrides, which must be used by the command, or by `used_by`."""
+def example_override_option(example: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`.
+
+    Each override must be used by the command.
+    """
 
     def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
         if overrides:
             from captioner.config.checks import check_used
 
-            check_used(overrides, used_by or context.command_path.partition(" ")[2])
+            check_used(overrides, context.command_path.partition(" ")[2])
         return overrides
 
-    return click.option(*names, multiple=True, metavar="KEY=VALUE", callback=check, help=help)
-
-
-def example_override_option(example: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`."""
     what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
-    return _overrides("-o", "--set", "overrides", help=what)
+    return click.option("-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=check, help=what)
 
 
 override_option = example_override_option("model.decoder=rnn")

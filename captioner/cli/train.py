@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from captioner.config.options import Config
 
 
-training_option = mpi_option(
-    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
-    "the global batch size."
-)
-
-
 @click.command(
     epilog=examples(
         "train                       # generated scenes, into runs/scenes",
@@ -66,7 +60,10 @@ training_option = mpi_option(
 @click.option(
     "--overwrite", is_flag=True, help="Rename a run that exists already to FOLDER.old, replacing an older one."
 )
-@training_option
+@mpi_option(
+    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
+    "the global batch size."
+)
 @click.option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",

@@ -71,6 +71,22 @@ def _divisors(config: Config) -> str:
     return f"expected a divisor of model.hidden_dim {width} (such as {divisors}; or change model.hidden_dim)"
 
 
+LEARNED = ("data.captions", "data.captions_per_image", "data.references")
+"""Options of the captions that training learns; no other command reads them."""
+
+
+def _only_with_captions(option: str) -> Constraint:
+    """Require the default of `option` without `data.captions`."""
+    default = OPTIONS[option].default
+    return Constraint(
+        option,
+        "data.captions",
+        lambda c: attrgetter(option)(c) == default or c.data.captions is not None,
+        f"has no effect without data.captions (set that, or leave this at {default})",
+        reset=True,
+    )
+
+
 CONSTRAINTS = (
     _needs_root("cs231n", "the folder with coco2014_captions.h5"),
     _needs_root("prepared", "a file written by `captioner prepare`"),
@@ -89,6 +105,11 @@ CONSTRAINTS = (
     Constraint("data.vocabulary", "train.init_from",
                lambda c: c.data.vocabulary == "union" or c.train.init_from is not None,
                "has no effect without train.init_from (set that, or leave this at union)"),
+    Constraint("data.captions", "train.objective",
+               lambda c: c.data.captions is None or c.train.objective != "self_critical",
+               "has no effect with train.objective self_critical (set another, or leave this at null)",
+               reset=True),
+    *map(_only_with_captions, LEARNED[1:]),
     Constraint("train.label_smoothing", "train.objective",
                lambda c: c.train.label_smoothing == 0 or c.train.objective != "self_critical",
                "has no effect with train.objective self_critical (set another, or leave this at 0)"),
@@ -123,15 +144,9 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "serve": TRAINED,
     "evaluate": TRAINED,
     "report": TRAINED,
-    "distill": (
-        *("seed", "threads", "data", "model", "distill", "validate", "decode"),
-        *(path for path in OPTIONS if path.startswith("train.") and path != "train.objective"),
-    ),
-    "the teachers": ("decode",),
     "captioner.load": TRAINED,
     "captioner.evaluate": TRAINED,
     "export": ("decode",),
-    "package": ("decode",),
     "inspect gradients": ("data",),
     "data show": ("seed", "data"),
     "gradcheck": (
@@ -155,8 +170,6 @@ USED_WITH: Sequence[tuple[str, str, Sequence[str]]] = (
     *((f"model.{name}", "model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input", *ATTENTION[:2])),
     *((f"model.{name}", "model.decoder", ("transformer",)) for name in TRANSFORMER),
     ("model.forget_bias", "model.decoder", ("lstm",)),
-    ("distill.captions_per_image", "train.objective", ("distillation",)),
-    ("distill.references", "train.objective", ("distillation",)),
     ("train.momentum", "train.update_rule", ("sgd_momentum",)),
     ("train.decay_rate", "train.update_rule", ("rmsprop",)),
     ("train.beta1", "train.update_rule", ADAM),
@@ -172,7 +185,7 @@ USED_WITH: Sequence[tuple[str, str, Sequence[str]]] = (
 def is_used(path: str, command: str) -> bool:
     """Return whether a command or function uses an option."""
     used = USED_BY.get(command)
-    return used is None or any(path == name or path.startswith(f"{name}.") for name in used)
+    return used is None or (path not in LEARNED and any(path == name or path.startswith(f"{name}.") for name in used))
 
 
 def check_used(overrides: Sequence[str], command: str) -> None:
@@ -192,6 +205,8 @@ def check_used(overrides: Sequence[str], command: str) -> None:
 
 def _alternative(path: str, command: str) -> str:
     """Name the option of the same name that the command uses, or else all options that it uses."""
+    if path in LEARNED:
+        return "; only train uses it"
     name = path.rpartition(".")[2]
     same = [other for other in OPTIONS if other.rpartition(".")[2] == name and is_used(other, command)]
     if same:

@@ -40,6 +40,9 @@ class Data:
     memory_mib: Annotated[int, "keep at most N MiB of features in memory; read the rest per batch", ">= 1"] = 1024
     max_captions_per_image: Annotated[int | None, "train on at most N captions of each image; null: all", ">= 1"] = None
     max_train: Annotated[int | None, "train on at most N captions; null: all", ">= 1"] = None
+    captions: Annotated[Path | None, "file of captions to train on instead of the references"] = None
+    captions_per_image: Annotated[int, "train on the first N captions per image of data.captions", ">= 1"] = 3
+    references: Annotated[int, "with data.captions, train also on N references per image", ">= 0"] = 0
     scenes: Scenes = Scenes()
     cs231n: Cs231n = Cs231n()
 
@@ -77,10 +80,8 @@ class Model:
 class Train:
     """Optimization."""
 
-    objective: Annotated[
-        Literal["cross_entropy", "self_critical", "distillation"], "cross-entropy, SCST or teacher captions"
-    ] = "cross_entropy"
-    init_from: Annotated[Path | None, "run or checkpoint with initial parameters; relative to this file"] = None
+    objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy or SCST"] = "cross_entropy"
+    init_from: Annotated[Path | None, "run or model file with initial parameters; relative to this file"] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
@@ -103,14 +104,6 @@ class Train:
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: only after each epoch", ">= 1"] = None
     patience: Annotated[int | None, "stop after N validations without improvement; null: never", ">= 1"] = None
-
-
-@dataclass(frozen=True)
-class Distill:
-    """Sequence-level knowledge distillation (`captioner distill`)."""
-
-    captions_per_image: Annotated[int, "train on the N best teacher captions of each image", ">= 1", "<= 1000"] = 3
-    references: Annotated[int, "also train on the first N reference captions of each image", ">= 0"] = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +153,6 @@ class Config:
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()
-    distill: Distill = Distill()
     validate: Validate = Validate()
     decode: Decode = Decode()
 

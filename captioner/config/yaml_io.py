@@ -23,7 +23,7 @@ from captioner.config.option_table import OPTIONS, Option, build, sections
 from captioner.config.options import Config
 from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
 from captioner.errors import ConfigError, printable
-from captioner.storage.files import read_bytes
+from captioner.files.user_files import read_bytes
 
 PACKAGE, REPOSITORY = Path(__file__).parents[1:3]
 FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Rows, SharedRows, blocks
 from captioner.data.vocabulary import Vocab, join
 from captioner.errors import DataError
 
@@ -21,14 +21,8 @@ MAX_FEATURE = 1e30
 """The largest valid magnitude of a feature: beyond it, float32 or the standard deviation may overflow."""
 
 
-class Features(Protocol):
-    """Image features (M, F), or regions (M, rows, columns, R), indexable by images: an array, or read on demand."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+Features: TypeAlias = Rows
+"""Image features (M, F), or regions (M, rows, columns, R), by image."""
 
 
 @dataclass(frozen=True)
@@ -276,19 +270,3 @@ def check_features(features: Features, where: str, max_rows: int | None = None, 
             finite = np.isfinite(block[row]).all()
             problem = f"a number is beyond {MAX_FEATURE:g}" if finite else "a number is not finite (NaN or infinity)"
             raise DataError(f"{where}: row {first + row}: {problem}")
-
-
-BLOCK_VALUES = 1 << 20
-
-
-def blocks(features: Features, max_rows: int | None = None) -> Iterator[tuple[int, Array]]:
-    """Yield all rows, or the first `max_rows`, in blocks of at most `BLOCK_VALUES` values or of one row.
-
-    Each block is preceded by the number of its first row.
-
-    Shapes: features (M, ...).
-    """
-    count = min(features.shape[0], max_rows or features.shape[0])
-    step = max(1, BLOCK_VALUES // max(1, math.prod(features.shape[1:])))
-    for first in range(0, count, step):
-        yield first, features[first : min(first + step, count)]

@@ -14,8 +14,8 @@ from captioner.data.corpus import Corpus, Features, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError, quoted
-from captioner.storage.files import read_text
-from captioner.storage.hdf5 import open_dataset
+from captioner.files.hdf5 import open_dataset
+from captioner.files.user_files import read_text
 
 CAPTIONS, VOCAB = "coco2014_captions.h5", "coco2014_vocab.json"
 SPLITS = ("train", "val")
@@ -114,9 +114,9 @@ def _read_split(folder: Path, split: str, pca: bool, memory_mib: int, regions: b
 
 def _read_ids(path: Path, name: str, ndim: int) -> Array:
     stored = open_dataset(path, name, numbers="iu", ndim=ndim)
-    if stored.values.nbytes > CAPTIONS_LIMIT:
-        raise DataError(f"{stored.where}: expected at most {CAPTIONS_LIMIT} bytes, got {stored.values.nbytes}")
-    ids = stored[:]
+    if stored.nbytes > CAPTIONS_LIMIT:
+        raise DataError(f"{stored.where}: expected at most {CAPTIONS_LIMIT} bytes, got {stored.nbytes}")
+    ids = stored.read()
     narrow = ids.astype(np.int32)
     # keep ids that overflow int32: validation reports them with their row
     return narrow if np.array_equal(narrow, ids) else ids

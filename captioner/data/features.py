@@ -2,83 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Array
-from captioner.data.corpus import Features, blocks
+from captioner.arrays import Array, blocks
+from captioner.data.corpus import Features
 from captioner.errors import DataError
-from captioner.storage.hdf5 import CheckedDataset, convert_hdf5_errors, open_dataset
+from captioner.files.hdf5 import StoredArray, open_dataset
 
-DENSE = 16
-"""Selecting one row costs HDF5 about as much as reading this many contiguous rows."""
 MOST_MIB = 1 << 30
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
-
-
-class ChunkedFeatures:
-    """Rows of an HDF5 dataset, read on demand by any NumPy row index: a contiguous range, or distinct ascending rows.
-
-    Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
-    """
-
-    def __init__(self, stored: CheckedDataset) -> None:
-        self._stored = stored
-        self.shape: tuple[int, ...] = stored.values.shape
-        self.dtype = stored.dtype
-        self._numbers = np.arange(self.shape[0])
-
-    def __getitem__(self, rows: Any, /) -> Array:
-        wanted = np.asarray(self._numbers[rows])
-        if not wanted.size:
-            return np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
-        first, last = int(wanted.min()), int(wanted.max())
-        if last - first < DENSE * wanted.size:
-            read, place = self._stored[first : last + 1], wanted - first
-        else:
-            ascending, place = np.unique(wanted, return_inverse=True)
-            read, place = self._stored[ascending], place.reshape(wanted.shape)
-        return np.asarray(read[place])
-
-
-class ContiguousFeatures:
-    """Rows of a contiguous, native-endian dataset, read at their offsets without HDF5 and without a cache.
-
-    Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
-    """
-
-    def __init__(self, stored: CheckedDataset, offset: int) -> None:
-        self._stored = stored
-        self.shape: tuple[int, ...] = stored.values.shape
-        self.dtype = stored.dtype
-        self._descriptor, self._offset = stored.file.number, offset
-        self._size = math.prod(self.shape[1:]) * self.dtype.itemsize
-        self._numbers = np.arange(self.shape[0])
-
-    def __getitem__(self, rows: Any, /) -> Array:
-        wanted = np.asarray(self._numbers[rows])
-        values = np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
-        places: Any = values.reshape(-1).view(np.uint8).reshape(wanted.size, self._size)
-        with convert_hdf5_errors(self._stored.where):
-            if isinstance(rows, slice) and rows.step in (None, 1) and wanted.size:
-                self._read(int(wanted[0]), memoryview(places.ravel()))
-            else:
-                for row, place in zip(wanted.ravel().tolist(), places, strict=True):
-                    self._read(row, memoryview(place))
-        self._stored.check_unchanged()
-        return values
-
-    def _read(self, row: int, into: memoryview) -> None:
-        start = self._offset + row * self._size
-        while into:  # Linux reads at most 2 GiB per call
-            count = os.preadv(self._descriptor, [into], start)
-            if not count:
-                raise DataError(f"{self._stored.where}: row {row}: the file was truncated; try a fresh copy")
-            into, start = into[count:], start + count
 
 
 class SelectedFeatures:
@@ -104,23 +40,21 @@ class SelectedFeatures:
 
 
 def open_features(
-    path: str | os.PathLike[str],
-    dataset: str = "features",
-    memory_mib: int = MEMORY_MIB,
-    descriptor: int | None = None,
-    ndim: int = 2,
+    path: str | os.PathLike[str], dataset: str = "features", memory_mib: int = MEMORY_MIB, ndim: int = 2
 ) -> Features:
-    """Open features in their stored dtype: as an array up to `memory_mib`, else as rows read on demand.
+    """Open features of a user's HDF5 file in their stored dtype: as an array up to `memory_mib`, else read on demand.
 
-    `descriptor` is the file descriptor if the file is already open; `ndim` is 4 for regions (images, rows, columns, R).
+    `ndim` is 4 for regions (images, rows, columns, R).
 
     Raises: DataError for an invalid file or dataset, here or when rows are read.
     """
-    budget = min(memory_mib, MOST_MIB) << 20
-    stored = open_dataset(path, dataset, numbers="f", ndim=ndim, cache=budget, descriptor=descriptor)
-    if stored.values.nbytes <= budget:
-        return stored[:]
-    return ChunkedFeatures(stored) if stored.offset is None else ContiguousFeatures(stored, stored.offset)
+    cache = min(memory_mib, MOST_MIB) << 20
+    return read_if_small(open_dataset(path, dataset, numbers="f", ndim=ndim, cache=cache), memory_mib)
+
+
+def read_if_small(stored: StoredArray, memory_mib: int) -> Features:
+    """Read a stored array if it needs at most `memory_mib`; otherwise return it, to be read on demand."""
+    return stored.read() if stored.nbytes <= min(memory_mib, MOST_MIB) << 20 else stored
 
 
 def memory_of(*features: Features | None) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner.data.corpus import Corpus, Split, blocks
+from captioner.arrays import blocks
+from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 
 EXAMPLES = 10

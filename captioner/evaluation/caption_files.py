@@ -1,6 +1,6 @@
 """Caption files and reference files: read, write, and match the captions to the images.
 
-Caption files have COCO's results format, or are the JSON lines or the CSV of `captioner sample`.
+Caption files have COCO's results format, or are JSON lines or a table, as those of `captioner sample --write`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
@@ -18,9 +18,9 @@ from captioner.data.readers.records import Columns, image_name, parse_json
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output, format_of, read_bytes, read_start
 from captioner.inference.output_files import unescape_cell
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output, format_of, read_bytes, read_start
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
@@ -54,32 +54,71 @@ def check_results_output(path: Path, overwrite: bool) -> None:
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:
-    """Read the caption of each image from a JSON list, JSON lines or a table, which the content distinguishes.
-
-    An entry has the keys `image_id` (a number or a name) or `image`, and `caption`; other keys are ignored.
+    """Read the caption of each image, the first of an entry.
 
     Raises: DataError when the file contains anything else, or an image twice.
     """
     captions: dict[Id, str] = {}
-    for where, entry in _entries(path):
-        match entry:
-            case {"image_id": int() | str() as image, "caption": str() as caption} if not isinstance(image, bool):
-                pass
-            case {"image": str() as image, "caption": str() as caption}:
-                pass
-            case _:
-                raise DataError(
-                    f"{where}: expected an object with image_id (or image) and caption, got {quoted(entry)}"
-                )
+    for where, image, texts in _entries(path):
         if image in captions:
             raise DataError(f"{where}: duplicate image {image!r:.80}; expected one caption per image")
-        if _SURROGATE.search(caption):
-            raise DataError(f"{where}: caption: expected UTF-8 text, got {caption!r:.80}")
-        captions[image] = caption
+        captions[image] = texts[0]
     return captions
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+def read_candidates(path: Path, images: Sequence[str]) -> list[list[str]]:
+    """Read all captions of each image, best first: the caption and the candidates of its entries, in file order.
+
+    Other images in the file are ignored.
+
+    Raises: DataError when the file contains anything else.
+    """
+    captions: dict[Id, list[str]] = {}
+    for _, image, texts in _entries(path):
+        captions.setdefault(image, []).extend(texts)
+    by_place: list[list[str]] = [[] for _ in images]
+    for name, place in _find_images(captions, images, {}):
+        if place is not None:
+            by_place[place] += captions[name]
+    return by_place
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Id, list[str]]]:
+    """Yield the location, the image and the captions of each entry of a JSON list, JSON lines or a table.
+
+    The content of the file distinguishes these. An entry has the keys `image_id` (a number or a name) or `image`, and
+    `caption`, `candidates` (a list of texts, or of objects with `caption`), or both; other keys are ignored.
+
+    Raises: DataError when the file contains anything else.
+    """
+    for where, entry in _values(path):
+        image, texts = _image_and_captions(entry)
+        if image is None or not texts or not all(isinstance(text, str) for text in texts):
+            raise DataError(
+                f"{where}: expected an object with image_id (or image) and caption (or candidates), got {quoted(entry)}"
+            )
+        if bad := next(filter(_SURROGATE.search, texts), None):
+            raise DataError(f"{where}: caption: expected UTF-8 text, got {bad!r:.80}")
+        yield where, image, texts
+
+
+def _image_and_captions(entry: Any) -> tuple[Id | None, list[Any]]:
+    """Return the image of an entry, or None, and the values in the places of its captions."""
+    match entry:
+        case {"image_id": int() | str() as image} if not isinstance(image, bool):
+            pass
+        case {"image": str() as image}:
+            pass
+        case _:
+            return None, []
+    candidates = entry.get("candidates", [])
+    if not isinstance(candidates, list):
+        return None, []
+    texts = [each.get("caption") if isinstance(each, dict) else each for each in candidates]
+    return image, [entry["caption"], *texts] if "caption" in entry else texts
+
+
+def _values(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the location and the value of each entry."""
     text = _read_text(path)
     start = text.lstrip()
@@ -167,18 +206,12 @@ def image_id(image: str) -> Id:
 def match_images(
     captions: Mapping[Id, str], where: Path, images: Sequence[str], numbers: Mapping[str, int]
 ) -> list[str]:
-    """Return the captions in the order of the images; `numbers` are known ids by name without its folder.
-
-    An image is identified by its number or its name. Folders may be missing at the start of either name.
+    """Return the captions in the order of the images, which are identified as by `_find_images`.
 
     Raises: DataError when an image has no caption or two, or a caption matches no image.
     """
-    places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
     by_place: dict[int, str] = {}
-    for name, caption in captions.items():
-        place = places.get(name if isinstance(name, int) else image_name(name))
-        if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
-            place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
+    for name, place in _find_images(captions, images, numbers):
         if place is None:
             raise DataError(
                 f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
@@ -186,7 +219,7 @@ def match_images(
             )
         if place in by_place:
             raise DataError(f"{where}: image {name!r:.80}: image {images[place]:.80} has two captions; expected one")
-        by_place[place] = caption
+        by_place[place] = captions[name]
     missing = [image for place, image in enumerate(images) if place not in by_place]
     if missing:
         raise DataError(
@@ -194,6 +227,22 @@ def match_images(
             f"such as {missing[0]:.80}; add the captions, or select a split with --split"
         )
     return [by_place[place] for place in range(len(images))]
+
+
+def _find_images(
+    names: Iterable[Id], images: Sequence[str], numbers: Mapping[str, int]
+) -> Iterator[tuple[Id, int | None]]:
+    """Yield each name with the place of its image among `images`, or None if it is the name of none.
+
+    An image is identified by its number or its name; `numbers` are known ids by name without its folder. Folders may
+    be missing at the start of either name.
+    """
+    places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
+    for name in names:
+        place = places.get(name if isinstance(name, int) else image_name(name))
+        if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
+            place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
+        yield name, place
 
 
 def _unambiguous_places(images: Sequence[str], numbers: Mapping[str, int]) -> dict[Id, int]:

@@ -17,7 +17,6 @@ from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_ca
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
-from captioner.inference.package_info import in_package, read_info
 from captioner.inference.restore import check_encoder, is_training_split
 
 BASELINES: Mapping[str, Callable[[Corpus, str, Array], list[str]]] = {"nn": nearest_neighbour_captions}
@@ -108,16 +107,14 @@ def open_captioners(
 
 
 def _folder(checkpoint: Path) -> Path:
-    """Return what names a checkpoint: its folder, `last.h5` in it, or the folder of the package named as the model."""
-    if in_package(checkpoint):
-        return checkpoint.parent.with_name(read_info(checkpoint.parent).name)
+    """Return what names a checkpoint: the folder of `best.h5`, or the file."""
     return checkpoint.parent if checkpoint.name == BEST else checkpoint
 
 
 def short_names(checkpoints: Sequence[Path]) -> list[str]:
     """Name checkpoints by their run folders, or by the shortest ends of their paths that differ.
 
-    `best.h5` is omitted, `last.h5` has at least its folder before it, and a model package has the name of the model.
+    `best.h5` is omitted, and `last.h5` has at least its folder before it.
     """
     paths = [_folder(Path(os.path.abspath(path))) for path in checkpoints]
     names, length = [""] * len(paths), 0

@@ -1,1 +1,1 @@
-"""Trained models for others: ONNX graphs, safetensors files, model cards, and packages that can be installed."""
+"""Trained models for others: model files, safetensors files and model cards."""

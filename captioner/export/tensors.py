@@ -1,4 +1,4 @@
-"""Tensors of exported files, with the names, shapes and layout of PyTorch's layers; metadata; safetensors files.
+"""Write a model as a safetensors file, with the names, shapes and layout of PyTorch's layers.
 
 | tensor | shape | of |
 |---|---|---|
@@ -24,24 +24,23 @@ Source: https://huggingface.co/docs/safetensors
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from captioner.arrays import Array, cast
 from captioner.errors import DataError, UsageError
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output, read_start
 from captioner.inference.restore import Restored
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
-from captioner.storage.atomic import write_file
-from captioner.storage.base_models import BASE_MODELS
-from captioner.storage.files import check_output, read_start
 
 RECURRENT: Mapping[str, str] = {
     "W_embed": "embed.weight",
@@ -94,15 +93,10 @@ NAMES: Mapping[str, Mapping[str, str]] = {**dict.fromkeys(GATE_ORDER, RECURRENT)
 """The tensors of parameters by decoder, without those of the layers of a transformer."""
 
 
-def check_cell(cell: str, cells: Collection[str]) -> None:
-    """Raises: UsageError for a cell that is not one of the cells of an exported format."""
-    if cell not in cells:
-        raise UsageError(f"model.decoder: expected {', '.join(cells)} in exported files, got {cell}; use a checkpoint")
-
-
 def tensor_names(sizes: Sizes) -> dict[str, str]:
-    """Return the name of the tensor of each parameter. Raises: UsageError, as `check_cell`."""
-    check_cell(sizes.decoder, NAMES)
+    """Return the name of the tensor of each parameter. Raises: UsageError for a decoder that PyTorch lacks."""
+    if sizes.decoder not in NAMES:
+        raise UsageError(f"model.decoder: expected {', '.join(NAMES)} in safetensors files, got {sizes.decoder}")
     names = dict(NAMES[sizes.decoder])
     for i in range(sizes.layers):
         names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
@@ -114,7 +108,7 @@ def to_tensors(model: CaptioningModel) -> dict[str, Array]:
 
     Without standardization, the mean is 0 and the standard deviation is 1.
 
-    Raises: UsageError, as `check_cell`.
+    Raises: UsageError, as `tensor_names`.
     """
     sizes, names, tensors = model.sizes, tensor_names(model.sizes), {}
     for name, w in model.params.items():
@@ -137,7 +131,7 @@ def _turned(name: str, w: Array) -> Array:
     return w if name == "W_embed" else w.T
 
 
-def convert(name: str, array: Array, dtype: str) -> Array:
+def _convert(name: str, array: Array, dtype: str) -> Array:
     """Convert a tensor to a float type.
 
     Raises: DataError if a number is too large for the type.
@@ -160,29 +154,21 @@ def _reorder(w: Array, order: tuple[int, ...]) -> Array:
 
 KEY = "captioner"
 """The name of the JSON text in the metadata of a file."""
-VERSION = 1
 SECTIONS = ("data", "model", "decode")
 """The sections of the config that a file contains: those that captioning uses."""
 FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
 """The fields that a file has in common with the metadata of a checkpoint."""
-DATA_SET = "DATA_SET"
-"""Placeholder for the path of the data set."""
 
 
 def write_metadata(restored: Restored) -> str:
-    """Describe a model as JSON, without paths: config, vocabulary and the identity of the image encoder."""
-    config = dataclasses.asdict(restored.config)
-    if restored.config.data.root is not None:
-        config["data"]["root"] = DATA_SET
+    """Describe a model as JSON: config, vocabulary, the identity of the image encoder, and the card."""
+    config = asdict(restored.config)
     fields = {name: getattr(restored.meta, name) for name in FIELDS}
-    values = {"format_version": VERSION, "config": {name: config[name] for name in SECTIONS}, **fields}
-    values[BASE_MODELS] = list(map(dataclasses.asdict, restored.lineage))
-    return json.dumps(values, allow_nan=False)
+    values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
+    return json.dumps(values, allow_nan=False, default=str)
 
 
-def export_safetensors(
-    restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False
-) -> list[Path]:
+def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:
     """Write the tensors of a model to a file, as `dtype` or the type of the parameters.
 
     Raises: UsageError when the file exists and `overwrite` is not set; DataError when a parameter is too large for the
@@ -194,9 +180,8 @@ def export_safetensors(
     tensors = to_tensors(restored.model)
     for tensor, array in tensors.items():
         if dtype is not None and not tensor.endswith(STATISTICS):
-            tensors[tensor] = convert(tensor, array, dtype)
+            tensors[tensor] = _convert(tensor, array, dtype)
     write_file(output, save(tensors, {KEY: write_metadata(restored)}))
-    return [output]
 
 
 def _is_exported(path: str | os.PathLike[str]) -> bool:

@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from captioner.arrays import Array, Params
 from captioner.errors import DataError, UsageError, install_command
-from captioner.storage.files import read_bytes
+from captioner.files.user_files import read_bytes
 
 BYTES = 1 << 26
 

@@ -19,9 +19,9 @@ from PIL.Image import Image
 
 from captioner.data.scenes.encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
+from captioner.files.user_files import read_bytes
 from captioner.images.photo import BYTES, decode_photo, square
 from captioner.parallel.blas import limit_worker
-from captioner.storage.files import read_bytes
 
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
@@ -112,33 +112,29 @@ class ConcatenatedEncoder:
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file and its features (F,), which are None if the digest was known before.
+    """A photograph with the digest of its file and its features (F,).
 
     With regions, `regions` has those of the photograph (rows, columns, R).
     """
 
     path: Path
     digest: bytes
-    features: NDArray[np.float32] | None
+    features: NDArray[np.float32]
     regions: NDArray[np.float32] | None = None
 
 
 def encode_photos(
-    encoder: Encoder, paths: Iterable[Path], threads: int = 1, known: Iterable[bytes] = (), regions: bool = False
+    encoder: Encoder, paths: Iterable[Path], threads: int = 1, regions: bool = False
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs in order with several threads, with `regions` their regions too, if the encoder has any.
 
-    Photographs whose digest is in `known` are read but not encoded.
     The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph.
     """
-    done = set(known)
 
     def work(path: Path) -> Encoded | DataError:
         try:
             content = read_bytes(path, BYTES, expected="a photograph")
             digest = hashlib.sha256(content).digest()
-            if digest in done:
-                return Encoded(path, digest, None)
             prepared = encoder.prepare(decode_photo(content, str(path), encoder.side))
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from captioner.errors import DataError, UsageError, printable
+from captioner.files.user_files import read_bytes
 from captioner.images.photo import square
 from captioner.images.protobuf import refuse_external_data
 from captioner.parallel.thread_pool import call_with_deadline
-from captioner.storage.files import read_bytes
 
 BYTES = 1 << 31
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioner.errors import DataError
+from captioner.files.user_files import format_of, read_bytes
 from captioner.images.photo_files import can_read_heic, heic_remedy
-from captioner.storage.files import format_of, read_bytes
 
 Image.init()
 # glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system

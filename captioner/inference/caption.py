@@ -110,8 +110,8 @@ class NextWords(NamedTuple):
     attention: Attention | None = None
 
 
-def to_record(caption: Caption) -> dict[str, Any]:
-    """Return the caption as a JSON object without its attention.
+def to_record(caption: Caption, attention: bool = False) -> dict[str, Any]:
+    """Return the caption as a JSON object, with its attention weights if `attention` is set.
 
     `candidates` is present only if there are several, `keywords` only if they were asked for.
     """
@@ -127,6 +127,8 @@ def to_record(caption: Caption) -> dict[str, Any]:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
     if caption.keywords:
         record["keywords"] = [keyword._asdict() for keyword in caption.keywords]
+    if attention and caption.attention is not None:
+        record["attention"] = caption.attention.record()
     return record
 
 

@@ -268,14 +268,19 @@ class Captioner:
         yield from failed
 
     def caption_split(
-        self, split: Split, limit: int | None = None, options: CaptionOptions = BEST_CAPTION, vocab: Vocab | None = None
+        self,
+        split: Split,
+        limit: int | None = None,
+        options: CaptionOptions = BEST_CAPTION,
+        vocab: Vocab | None = None,
+        index_rows: Array | None = None,
     ) -> Iterator[Caption]:
         """Caption the images of a split, or the first `limit` of them, in file order.
 
-        `vocab` is the vocabulary of the data set, by default that of the model.
+        `vocab` is the vocabulary of the data set, by default that of the model; `index_rows` are those of `search`.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(split.features, options, regions=split.regions, rows=rows)
+        captions = self.decode(split.features, options, regions=split.regions, rows=rows, index_rows=index_rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             true = None if split.is_true is None else split.is_true(row, caption.text.split())
@@ -348,13 +353,14 @@ class Captioner:
         noise_keys: Array | None = None,
         regions: Features | None = None,
         rows: Array | None = None,
+        index_rows: Array | None = None,
     ) -> Iterator[Caption]:
         """Decode rows of features, a batch at a time: the best caption of each, with what `options` add.
 
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
         widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks the
-        captions. `noise_keys` seed the random numbers of sampling per image, by default the row numbers. The features
-        are not checked here.
+        captions. `noise_keys` seed the random numbers of sampling per image, by default the row numbers. `index_rows`
+        are those of `search`. The features are not checked here.
 
         Shapes: features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
@@ -365,7 +371,7 @@ class Captioner:
         threshold = self.loaded.config.decode.unfamiliar_below
         classifier = open_classifier(self.loaded.meta.encoder) if keywords else None
         rows = np.arange(features.shape[0]) if rows is None else rows
-        for batch in self.search(features, rows, n_best, noise_keys, regions):
+        for batch in self.search(features, rows, n_best, noise_keys, regions, index_rows):
             count = len(batch.rows)
             maps: list[Attention | None] = [None] * count
             if attention and regions is not None:
@@ -401,7 +407,7 @@ class Captioner:
         """
         if not photos:
             return
-        features = np.stack([photo.features for photo in photos if photo.features is not None])
+        features = np.stack([photo.features for photo in photos])
         regions = None
         if self.loaded.meta.region_dim:
             regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
@@ -409,10 +415,6 @@ class Captioner:
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
         yield from self.decode(features, options, noise_keys, regions)
-
-    def batch_size(self, width: int) -> int:
-        """Return how many images are decoded at a time, with `width` captions of each."""
-        return self._pool.size * max(1, BATCH // width)
 
     def search(
         self,
@@ -434,7 +436,7 @@ class Captioner:
         self._check_has_regions(regions)
         options, vocab = self.loaded.config.decode, self.loaded.vocab
         decode, width = build_decoder(options, vocab, n_best)
-        size = self.batch_size(width)
+        size = self._pool.size * max(1, BATCH // width)
         for first in range(0, len(rows), size):
             chosen = rows[first : first + size]
             batch, grids = features[chosen], read_regions(regions, chosen)

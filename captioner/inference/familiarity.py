@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, evenly_spaced, normalize_rows
-from captioner.data.corpus import Features, blocks
+from captioner.arrays import Array, Params, blocks, evenly_spaced, normalize_rows
+from captioner.data.corpus import Features
 from captioner.data.features import SelectedFeatures, standardization
 
 COMPONENTS = 64

@@ -14,7 +14,6 @@ from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.package_info import NOT_PACKAGED
 from captioner.inference.restore import (
     LoadedModel,
     Restored,
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from captioner.inference.reranker_index import Index
 
 Run = str | os.PathLike[str]
+NOT_SHARED = Path("not-in-the-model-file")
+"""What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
 
 def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
-    """Load a Captioner from a run folder (its best checkpoint), a checkpoint file or an installed model.
-
-    An existing path takes precedence over the name of an installed model. Several runs form an ensemble.
+    """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
 
     `overrides` set options, such as `decode.beam_width=5`.
 
@@ -65,7 +64,7 @@ def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> l
 
 
 def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
-    """Restore the model of a run folder (its best checkpoint), a checkpoint file or a model package.
+    """Restore the model of a run folder (its best checkpoint) or of a model file.
 
     A run that ended before its first scheduled validation has no best checkpoint, so its last one is used; if the best
     one is missing, with a warning. Sets BLAS to one thread for the whole process.
@@ -113,7 +112,7 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
         return first
     ensemble = Ensemble([loaded.model for loaded in models])
     warnings = tuple(warning for loaded in models for warning in loaded.warnings)
-    is_same_split = len({loaded.meta.train_digest for loaded in models}) == 1
+    is_same_split = all(loaded.meta.train_digest == first.meta.train_digest != "" for loaded in models)
     familiarity = first.familiarity if is_same_split else None
     parts = first.path, first.config, first.vocab, ensemble, first.meta
     return LoadedModel(*parts, warnings=warnings, familiarity=familiarity)
@@ -134,9 +133,8 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         check_encoder(loaded, corpus)
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
-    if root is not None and root.name == NOT_PACKAGED.name:
-        problem = "packaged models have no data set; name it with --data FILE, or give photographs"
-        raise DataError(f"{loaded.path}: {problem}")
+    if root is not None and root.name == NOT_SHARED.name:
+        raise DataError(f"{loaded.path}: has no data set; name it with --data FILE, or give photographs")
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)
@@ -168,7 +166,7 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
         raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
     if index is not None:
         return Captioner(loaded, index.reranker())
-    data = "its data set" if root is None or root.name == NOT_PACKAGED.name else f"the data set {root}"
+    data = "its data set" if root is None or root.name == NOT_SHARED.name else f"the data set {root}"
     missing = (
         f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
         f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"

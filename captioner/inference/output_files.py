@@ -1,4 +1,4 @@
-"""Files of captions: a table, sidecars beside photographs (photo.jpg -> photo.txt, photo.jpg.xmp), and attention."""
+"""Files of captions: a table, JSON lines, and sidecars beside photographs (photo.jpg -> photo.txt, photo.jpg.xmp)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 from xml.sax.saxutils import escape
 
-from captioner.errors import CaptionerError, UsageError
-from captioner.images.photo_files import is_photo_suffix
-from captioner.inference.caption import Caption
-from captioner.storage.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.storage.files import check_output, read_start, to_json
+from captioner.errors import CaptionerError
+from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
+from captioner.files.user_files import check_output, read_start, to_json
+from captioner.inference.caption import Caption, to_record
 
-SEPARATORS = frozenset("/\\:")
-"""Characters that separate parts of a path; on Windows, a colon separates the name of a data stream."""
 COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,
     "caption": lambda caption: caption.text,
@@ -31,8 +28,6 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "keywords": lambda caption: ", ".join(keyword.name for keyword in caption.keywords),
 }
 """The columns of a table of captions."""
-_HEADER = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b')
-"""The start of a table of captions, also if a spreadsheet has saved it; a table of references has no log_prob."""
 _FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
 """A place in a cell where a spreadsheet may see a formula: its start, or after the separator of another language."""
 _UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
@@ -51,9 +46,8 @@ _OF_CAPTIONER = re.compile(
     (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_KEYWORDS) % f'(?:{_KEYWORD})+'})?" % "[^<]*")).encode()
 )
 """A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
-MAX_XMP = 1 << 16
-_RECORD = b'{"encoder": '
-"""The start of a file of attention weights; files of captions in JSON lines may start with "image"."""
+MAX_START = 1 << 16
+"""Bytes of a file that its kind is recognized by."""
 _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
 FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
@@ -97,34 +91,65 @@ def unescape_cell(cell: str) -> str:
     return _ESCAPED.sub("", cell)
 
 
-class CsvFile:
-    """A table of captions, one row per image, in UTF-8 with the byte order mark that Excel needs.
+class CaptionFile(ABC):
+    """A file with an entry for each image, written when it is complete. An image that is captioned twice has one entry.
 
-    Raises: UsageError when the file cannot be written, or the one to replace is no such table.
+    Raises: UsageError when the file cannot be written, or the one to replace is of another kind.
     """
 
+    kind: ClassVar[str]
+    start: ClassVar[re.Pattern[bytes]]
+    """The start of a file of this kind; it contains `log_prob`, which files of references do not have."""
+    header: ClassVar[str] = ""
+    encoding: ClassVar[str] = "utf-8"
+
     def __init__(self, path: Path, overwrite: bool = False) -> None:
-        check_output(path, overwrite, "a table of captions with their log_prob", _is_table)
+        check_output(path, overwrite, self.kind, self._is_kind)
         self.path = path
-        self._captions: dict[str, Caption] = {}
+        self._entries: dict[str, str] = {}
+
+    def _is_kind(self, path: str | os.PathLike[str]) -> bool:
+        start = read_start(path, MAX_START)
+        return start is not None and (start == b"" or self.start.match(start) is not None)
+
+    @abstractmethod
+    def entry(self, caption: Caption) -> str:
+        """Return the text of a caption."""
 
     def write(self, caption: Caption) -> None:
-        """Add a caption; a photograph may be given twice."""
-        self._captions[caption.image] = caption._replace(attention=None)
+        self._entries[caption.image] = self.entry(caption)
 
     def finish(self) -> tuple[str, str]:
         """Write the file; nothing is to be reported. Raises: CaptionerError."""
-        write_file(self.path, to_csv(self._captions.values()).encode("utf-8-sig", "backslashreplace"))
+        content = self.header + "".join(self._entries.values())
+        write_file(self.path, content.encode(self.encoding, "backslashreplace"))
         return "", ""
 
 
-def _is_table(path: str | os.PathLike[str]) -> bool:
-    start = read_start(path, 80)
-    return start == b"" or (start is not None and _HEADER.match(start) is not None)
+class CsvFile(CaptionFile):
+    """A table of captions in UTF-8, with the byte order mark that Excel needs."""
+
+    kind = "a table of captions with their log_prob"
+    start = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b')  # also saved by a spreadsheet
+    header = to_csv([])
+    encoding = "utf-8-sig"
+
+    def entry(self, caption: Caption) -> str:
+        return to_csv([caption], header=False)
 
 
-def _has_weights(path: str | os.PathLike[str]) -> bool:
-    return read_start(path, len(_RECORD)) in (b"", _RECORD)
+class JsonLinesFile(CaptionFile):
+    """Captions as JSON lines, with their attention weights if `attention` is set."""
+
+    kind = "JSON lines of captions with their log_prob"
+    start = re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "log_prob": ')
+
+    def __init__(self, path: Path, overwrite: bool = False, attention: bool = False) -> None:
+        super().__init__(path, overwrite)
+        self.attention = attention
+
+    def entry(self, caption: Caption) -> str:
+        return f"{to_json(to_record(caption, self.attention))}\n"
 
 
 def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
@@ -173,7 +198,7 @@ class Sidecars(ABC):
         photo = Path(caption.image)
         path = self.path(photo)
         if path == photo:
-            raise CaptionerError(f"{path}: is the photograph itself; try another suffix")
+            raise CaptionerError(f"{path}: is the photograph itself; rename it")
         place = os.path.join(os.path.realpath(path.parent), path.name)
         owner = self._owners.setdefault(place, caption.image)
         if os.path.realpath(owner) != os.path.realpath(photo):
@@ -206,20 +231,10 @@ class Sidecars(ABC):
 
 
 class TextSidecars(Sidecars):
-    """Writes one text file per photograph.
-
-    Raises: UsageError for a suffix of photographs or XMP, which would be replaced, or none.
-    """
-
-    def __init__(self, suffix: str, overwrite: bool = False) -> None:
-        is_other = is_photo_suffix(suffix) or suffix.lower().endswith(".xmp")
-        if len(suffix) < 2 or not suffix.startswith(".") or set(suffix) & SEPARATORS or is_other:
-            raise UsageError(f"--write-sidecar {suffix}: expected a suffix such as .txt")
-        super().__init__(overwrite)
-        self.suffix = suffix
+    """Writes one text file per photograph."""
 
     def path(self, photo: Path) -> Path:
-        return photo.with_suffix(self.suffix)
+        return photo.with_suffix(".txt")
 
     def content(self, caption: Caption) -> str:
         return f"{caption.text}\n"
@@ -238,31 +253,4 @@ class XmpSidecars(Sidecars):
         return to_xmp(caption.text, (keyword.name for keyword in caption.keywords))
 
     def is_replaceable(self, path: Path) -> bool:
-        return _OF_CAPTIONER.fullmatch(read_start(path, MAX_XMP) or b"") is not None
-
-
-class AttentionFile:
-    """The attention weights of captions as JSON lines, one per image; a photograph may be given twice.
-
-    `encoder` is the identity of the encoder whose regions they are.
-
-    Raises: UsageError when the file cannot be written, or the one to replace contains something else.
-    """
-
-    def __init__(self, path: Path, encoder: str, overwrite: bool = False) -> None:
-        check_output(path, overwrite, "attention weights", _has_weights)
-        self.path, self.encoder = path, encoder
-        self._lines: dict[str, str] = {}
-
-    def write(self, caption: Caption) -> None:
-        """Add a caption with attention."""
-        assert caption.attention is not None
-        weights = caption.attention.record()
-        record = {"encoder": self.encoder, "image": caption.image, "caption": caption.text} | weights
-        self._lines[caption.image] = f"{to_json(record)}\n"
-
-    def finish(self) -> tuple[str, str]:
-        """Write the file; return the number of images. Raises: CaptionerError."""
-        write_file(self.path, "".join(self._lines.values()).encode())
-        number = len(self._lines)
-        return "", f"{self.path}: attention maps of {number:,} image{'s' * (number != 1)} written"
+        return _OF_CAPTIONER.fullmatch(read_start(path, MAX_START) or b"") is not None

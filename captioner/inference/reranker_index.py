@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,22 +16,13 @@ from captioner.data.features import standardization
 from captioner.decode import Reranker
 from captioner.decode.consensus import Kernel, choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError
+from captioner.files.header import RERANKING_INDEX
+from captioner.files.saved import open_saved, write
 from captioner.images.recipe import same_encoder
-from captioner.inference.restore import LoadedModel
+from captioner.inference.restore import LoadedModel, is_training_split
 from captioner.model.image_input import Standardizer
-from captioner.storage.sealed import Seal
-from captioner.storage.sealed_arrays import read, write
 
 T = TypeVar("T")
-RERANKER_SEAL = Seal(
-    "re-ranking index",
-    version=2,
-    writer="`captioner train`",
-    max_bytes=8 << 30,
-    error=CheckpointError,
-    remedy="`captioner train --resume RUN` writes it again",
-    dtype_kinds="fi",
-)
 MAX_IMAGES = 8192
 """Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
 time of the matrix inversion with its cube."""
@@ -104,23 +94,20 @@ def unfold(triangle: Array, n: int) -> Array:
     return matrix
 
 
-def save(path: Path, index: Index, check: Callable[[], None] = lambda: None) -> None:
-    """Write an index atomically; `check` is called as in `atomic.replacing`.
-
-    Raises: CheckpointError when the file cannot be written; the previous file is kept.
-    """
-    meta = {"train_digest": index.train_digest, "encoder": index.encoder}
-    write(RERANKER_SEAL, path, index.arrays, meta, check)
+def save(path: Path, index: Index) -> None:
+    """Write an index atomically. Raises: CheckpointError when it cannot be written; the previous file is kept."""
+    write(RERANKING_INDEX, path, index.arrays, {"train_digest": index.train_digest, "encoder": index.encoder})
 
 
 def load(path: Path) -> Index:
     """Read an index. Raises: CheckpointError when the file is damaged or not an index."""
-    return read(RERANKER_SEAL, path, _parse)
+    with open_saved(RERANKING_INDEX, path) as saved:
+        return _parse({name: saved.read(name, "fiu") for name in saved}, saved.meta)
 
 
-def _parse(arrays: dict[str, Array], meta: str) -> Index:
+def _parse(arrays: dict[str, Array], meta: Mapping[str, Any]) -> Index:
     """Raises: ValueError for arrays whose shapes or values do not fit together."""
-    match json.loads(meta):
+    match meta:
         case {"train_digest": str(train_digest), "encoder": str(encoder)}:
             pass
         case _:
@@ -182,6 +169,14 @@ def index_rows(train: Split) -> Array:
     indexed = train.captioned_images[evenly_spaced(len(train.captioned_images), MAX_IMAGES)]
     rows[indexed] = np.arange(len(indexed))
     return rows
+
+
+def own_index_rows(loaded: LoadedModel, corpus: Corpus, name: str) -> Array | None:
+    """Return the `index_rows` of a split of a data set if it is the training split of a model.
+
+    Then re-ranking leaves out exactly the entry of each image. Of other splits, it recognizes images by their features.
+    """
+    return index_rows(corpus.split(name)) if name == "train" and is_training_split(loaded, corpus) else None
 
 
 def is_current(path: Path, corpus: Corpus) -> bool:

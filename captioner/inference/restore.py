@@ -1,4 +1,4 @@
-"""Restore a model from a checkpoint or a model package, check that its parts fit together, and describe it."""
+"""Restore a model from a file, check that its parts fit together, and describe it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,26 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.errors import CaptionerError, CheckpointError, ConfigError, printable
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Meta
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.inference.familiarity import Familiarity
-from captioner.inference.package_info import check_seal, in_package, package_of, read_info
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
 from captioner.optim.update_rules import EMA
-from captioner.storage import checkpoint
-from captioner.storage.base_models import BaseModel, merge_base_models
-from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.sealed import MODEL_SEAL
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
+    "data.captions_per_image", "data.references",
     "model.dtype", "model.forget_bias", "model.output_bias",
     "train.batch_size", "train.captions_per_image", "train.objective", "train.init_from", "train.update_rule",
-    "distill.captions_per_image", "distill.references",
     "validate.split", "validate.max_captions", "validate.best_metric",
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
-
-LONGEST = 100
-"""Maximum characters of the identity of an encoder in a message."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +68,18 @@ class Restored(LoadedModel):
     params: Params
     slots: dict[str, Params]
 
-    @property
-    def base_models(self) -> tuple[BaseModel, ...]:
-        """The model packages that this model was made from, nearest first. Raises: CheckpointError."""
-        described = read_info(self.path.parent).base_models if in_package(self.path) else ()
-        return merge_base_models(self.meta.base_models, described)
-
-    @property
-    def lineage(self) -> tuple[BaseModel, ...]:
-        """The base models of a model that is made from this one: its own package, if any, and its base models."""
-        package = package_of(self.path)
-        return merge_base_models(() if package is None else (package,), self.base_models)
-
 
 def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:
-    """Restore a model from a checkpoint or a model package; `overrides` change its config, except options in `FIXED`.
+    """Restore a model from a file; `overrides` change its config, except options in `FIXED`.
+
+    The parameters are of the type that the config states, or all float16, as `captioner export` writes them.
 
     Unless `for_training`, the optimizer's slots are not read, except the EMA: with Adam, they are two thirds of the
     file.
 
     Raises: CheckpointError for a file that is damaged or whose parts do not fit together; ConfigError for overrides.
     """
-    is_packaged = in_package(path) or MODEL_SEAL.matches(path)
-    saved = _load_packaged(path) if is_packaged else checkpoint.load(path, None if for_training else (EMA,))
+    saved = checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
     where = f"the config in {path}"
     try:
@@ -127,8 +110,9 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
+    is_half = all(w.dtype == np.float16 for w in saved.params.values())
     shapes = parameter_shapes(sizes)
-    check_arrays(path, "params", saved.params, shapes, "float16" if is_packaged else config.model.dtype)
+    check_arrays(path, "params", saved.params, shapes, "float16" if is_half else config.model.dtype)
     params = {name: w.astype(config.model.dtype, copy=False) for name, w in saved.params.items()}
     for slot, arrays in saved.slots.items():
         check_arrays(path, f"slots/{slot}", arrays, shapes, config.model.dtype)
@@ -137,28 +121,6 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     model = assemble_model(options, sizes, saved.slots.get(EMA, params), vocab.null, standardizers, smoothing)
     familiarity = _familiarity_of(path, saved.familiarity, meta.feature_dim)
     return Restored(path, config, vocab, model, meta, params, saved.slots, familiarity=familiarity)
-
-
-def _load_packaged(path: Path) -> Checkpoint:
-    """Read the weights of a model package, in float16, after checking them against its description.
-
-    Raises: CheckpointError, which names the model, for a damaged file, or a description of other weights.
-    """
-    info = read_info(path.parent)
-    try:
-        check_seal(path, info)
-        saved = checkpoint.load(path, (), MODEL_SEAL)
-        meta = saved.meta
-        if not same_encoder(meta.encoder, info.encoder):
-            expected, got = (printable(identity, LONGEST) for identity in (info.encoder, meta.encoder))
-            raise CheckpointError(f"{path}: expected weights for encoder {expected}, got {got}; install it again")
-        if len(meta.words) != info.words:
-            raise CheckpointError(
-                f"{path}: vocabulary: expected {info.words:,} words, got {len(meta.words):,}; install it again"
-            )
-    except CheckpointError as error:
-        raise CheckpointError(f"model {info.name}: {error}") from error
-    return saved
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -290,19 +252,18 @@ def check_width(loaded: LoadedModel, width: int, where: str) -> None:
         )
 
 
-def model_properties(loaded: LoadedModel, is_packaged: bool = False) -> dict[str, str]:
-    """Describe a model by property. The encoder is untrusted text; the weights of a package are float16."""
+def model_properties(loaded: LoadedModel) -> dict[str, str]:
+    """Describe a model by property. The encoder is untrusted text."""
     m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
     sizes = build_sizes(vars(m), len(loaded.vocab), loaded.meta.feature_dim, loaded.meta.region_dim)
     familiarity = loaded.familiarity
-    dtype = f"float16, computed in {m.dtype}" if is_packaged else m.dtype
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
     is_standardized = isinstance(model, CaptioningModel) and model.standardizer is not None
     return {
         **DECODERS[m.decoder].describe(sizes),
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
-        "parameters": f"{model.parameter_count:,} ({dtype})",
+        "parameters": f"{model.parameter_count:,} ({m.dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,

@@ -11,6 +11,9 @@ from captioner.layers.cell import Cell, inference_step, split_gates
 from captioner.layers.softmax import log_softmax
 from captioner.model.interface import State
 
+BLOCK = 32
+"""Words whose input projections are computed together."""
+
 
 class OutputLayer:
     """A copy of the output layer for repeated steps, with buffers for its results."""
@@ -53,14 +56,17 @@ class InferenceModel:
         self._is_projected = np.zeros(vocab, bool)
 
     def _project(self, tokens: Array) -> None:
-        """Compute the input projections x Wx + b of the words that have none yet."""
-        is_new = np.zeros_like(self._is_projected)
-        is_new[tokens] = True
-        new = np.flatnonzero(is_new & ~self._is_projected)
-        ax = self._Wx.product(self._params["W_embed"][new])
-        ax += self._params["b"].reshape(self._cell.gates, 1, -1)
-        self._projections[:, new] = ax
-        self._is_projected[new] = True
+        """Compute the input projections x Wx + b of the words, by whole blocks of the vocabulary.
+
+        The rounding of a product depends on its number of rows, so the projection of a word does not depend on the
+        words that came before.
+        """
+        for first in np.unique(tokens // BLOCK * BLOCK).tolist():
+            if not self._is_projected[first]:
+                words = slice(first, first + BLOCK)
+                ax = self._Wx.product(self._params["W_embed"][words])
+                self._projections[:, words] = ax + self._params["b"].reshape(self._cell.gates, 1, -1)
+                self._is_projected[words] = True
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next, valid until the next call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -16,16 +17,14 @@ import captioner
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
-from captioner.data.prepared import DATA_SET_SEAL
 from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
+from captioner.files.user_files import regular_file
 from captioner.images import open_encoder
-from captioner.images.feature_store import FeatureStore, is_feature_store
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
-from captioner.storage.files import regular_file
-from captioner.storage.hdf5 import FILE_LIMIT
+from captioner.preparation.spool import Spool
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
@@ -39,23 +38,10 @@ TOLERANCE = 1e-2
 
 
 class EncodingProgress(NamedTuple):
-    """Progress: `done` of `total` photographs are encoded, `before` of them by an earlier run."""
+    """Progress: `done` of `total` photographs are encoded."""
 
     done: int
     total: int
-    before: int
-
-
-class DiscardedFeatures(NamedTuple):
-    """Features of an interrupted run were discarded: their encoder, dtype or regions differ."""
-
-    store: Path
-
-    def __str__(self) -> str:
-        return (
-            f"{self.store}: features of an earlier run have another encoder, dtype or --regions; encoding all "
-            "photographs again"
-        )
 
 
 class EncodingJob(NamedTuple):
@@ -121,9 +107,9 @@ def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | 
 
 
 def encode_images(
-    job: EncodingJob, store: Path, ranks: Ranks = SINGLE_PROCESS
-) -> Generator[EncodingProgress | DataError | DiscardedFeatures, None, ImageFeatures]:
-    """Encode the photographs, except those that an interrupted run has encoded.
+    job: EncodingJob, output: Path, ranks: Ranks = SINGLE_PROCESS
+) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
+    """Encode the photographs; the features are in a temporary file beside the output.
 
     The other ranks encode their share in `encode_share`.
     """
@@ -137,27 +123,24 @@ def encode_images(
     dtype = np.dtype(job.options.dtype)
     rows: dict[str, int] = {}
     try:
-        identity, shape = without_file_name(encoder.identity), encoder.regions if regions else None
-        with FeatureStore(store, identity, encoder.width, dtype, shape) as stored:
-            if stored.discarded:
-                yield DiscardedFeatures(store)
-            before = 0
-            known = ranks.from_rank_0(list(stored.rows))
-            with closing(_share(ranks, encoder, job.options, known, list(photos.values()))) as encodings:
-                for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
-                    if isinstance(encoded, DataError):
-                        yield job.leave_out(encoded)
-                    else:
-                        before += encoded.features is None
-                        if encoded.features is not None and encoded.digest not in stored.rows:
-                            stored.add(encoded.digest, encoded.features, encoded.regions)
-                        rows[name] = stored.rows[encoded.digest]
-                    yield EncodingProgress(done, len(photos), before)
+        ranks.from_rank_0(None)
+        with (
+            tempfile.TemporaryFile(dir=output.parent) as file,
+            closing(_share(ranks, encoder, job.options, list(photos.values()))) as encodings,
+        ):
+            spool = Spool(file, encoder.width, dtype, encoder.regions if regions else None)
+            for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
+                if isinstance(encoded, DataError):
+                    yield job.leave_out(encoded)
+                else:
+                    rows[name] = spool.add(encoded.features, encoded.regions)
+                yield EncodingProgress(done, len(photos))
             if not rows:
                 raise DataError(f"{job.folder}: expected photographs, got no readable one")
-            return ImageFeatures(stored.features(), rows, encoder.identity, dtype, len(missing), stored.regions())
+            features, grids = spool.rows()
     except OSError as error:
-        raise DataError(f"{store}: cannot store features: {error.strerror or error}") from error
+        raise DataError(f"{output}: cannot store features: {error.strerror or error}") from error
+    return ImageFeatures(features, rows, encoder.identity, dtype, len(missing), grids)
 
 
 def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ranks) -> None:
@@ -165,13 +148,13 @@ def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ra
 
     Raises: OtherRankError, if rank 0 fails, also if it fails before it has photographs to encode.
     """
-    known = ranks.from_rank_0(list[bytes]())
-    for _ in _share(ranks, open_encoder(options.encoder or ENCODER, encoder_options), options, known):
+    ranks.from_rank_0(None)
+    for _ in _share(ranks, open_encoder(options.encoder or ENCODER, encoder_options), options):
         raise AssertionError("rank 0 alone has the features")
 
 
 def _share(
-    ranks: Ranks, encoder: Encoder, options: Prepare, known: Sequence[bytes], paths: Sequence[Path] = ()
+    ranks: Ranks, encoder: Encoder, options: Prepare, paths: Sequence[Path] = ()
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs of rank 0 on all ranks, as `encode_photos`. Raises: UsageError, if the ranks differ."""
     from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
@@ -180,25 +163,9 @@ def _share(
     check_same(ranks, {"encoder": identity, "regions": options.regions, "version": captioner.__version__})
 
     def encode(batch: Iterable[Path]) -> Generator[Encoded | DataError, None, None]:
-        return encode_photos(encoder, batch, options.threads, known, options.regions)
+        return encode_photos(encoder, batch, options.threads, options.regions)
 
     yield from ranks.share(encode, paths, BLOCK * options.threads)
-
-
-def remove_obsolete_store(store: Path, output: Path) -> bool:
-    """Remove the stored features of a run that was killed after it had written its data set.
-
-    Features that are newer than the data set are kept: an interrupted run with --overwrite resumes from them. Return
-    whether features were removed.
-    """
-    try:
-        obsolete = store.stat().st_mtime_ns <= output.stat().st_mtime_ns
-        if not (obsolete and is_feature_store(store) and DATA_SET_SEAL.matches(output)):
-            return False
-        store.unlink()
-    except OSError:
-        return False
-    return True
 
 
 def _compare(encoder: Encoder, stored: ImageFeatures, folder: Path, path: Path) -> None:
@@ -229,5 +196,5 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: Path, path: Path) 
 
 def sha256_of(path: Path) -> str:
     """Compute the SHA-256 of a file. Raises: DataError when it cannot be read."""
-    with regular_file(path, FILE_LIMIT) as descriptor, open(descriptor, "rb", closefd=False) as file:
+    with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 
 from captioner.config.options import Prepare
 from captioner.errors import DataError
+from captioner.files.user_files import caseless, check_images_folder
 from captioner.preparation.image_records import parse_source
-from captioner.storage.files import caseless, check_images_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""

@@ -15,28 +15,27 @@ import captioner
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures
-from captioner.data.prepared import DATA_SET_SEAL, write_prepared
+from captioner.data.prepared import write_prepared
 from captioner.data.readers import Issue
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError
+from captioner.files.atomic import remove_temporary_files
+from captioner.files.header import DATA_SET
+from captioner.files.user_files import check_output
 from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.encode import (
-    DiscardedFeatures,
     EncodingJob,
     EncodingProgress,
     ImageFeatures,
     encode_images,
     encode_share,
     read_features,
-    remove_obsolete_store,
     sha256_of,
 )
 from captioner.preparation.find_photos import photo_folder
 from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
-from captioner.storage.atomic import remove_temporary_files
-from captioner.storage.files import check_output
 
 
 class Prepared(NamedTuple):
@@ -46,7 +45,7 @@ class Prepared(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Issue | EncodingProgress | DataError | DiscardedFeatures | Prepared
+Event = Issue | EncodingProgress | DataError | Prepared
 
 
 def prepare(
@@ -61,8 +60,7 @@ def prepare(
 ) -> Iterator[Event]:
     """Read captions, encode photographs (or read a feature file), write a data set, and yield events.
 
-    Features are stored next to the output until it is written, so that an interrupted run continues. Several ranks
-    share the photographs; rank 0 does all else, and yields all events.
+    Several ranks share the photographs; rank 0 does all else, and yields all events.
 
     Raises: UsageError, DataError.
     """
@@ -73,20 +71,14 @@ def prepare(
     if ranks.rank != 0:
         encode_share(options, encoder_options or {}, ranks)
         return
-    store = output.with_name(f"{output.name}.part")
     remove_temporary_files(output)
-    if not overwrite and remove_obsolete_store(store, output):
-        raise UsageError(
-            f"{output}: exists already, and is complete: it was written by a run that was killed before it removed "
-            f"{store.name}, which is removed now; use this data set, or replace it with --overwrite"
-        )
-    check_output(output, overwrite, "a data set", DATA_SET_SEAL.matches)
+    check_output(output, overwrite, "a data set", DATA_SET.matches)
     records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
     folder = photo_folder(sources, options)
     job = EncodingJob(images, options, encoder_options or {}, folder, [])
-    encoding = read_features(job, options.features) if options.features else encode_images(job, store, ranks)
+    encoding = read_features(job, options.features) if options.features else encode_images(job, output, ranks)
     features = yield from encoding
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
@@ -99,11 +91,9 @@ def prepare(
         "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "counts": counts,
     }
-    check_output(output, overwrite, "a data set", DATA_SET_SEAL.matches)  # again: encoding may take hours
+    check_output(output, overwrite, "a data set", DATA_SET.matches)  # again: encoding may take hours
     write_prepared(output, validate(corpus, str(output)), about)
     summary = {**summarize(corpus), "counts": counts, "problems": [str(problem) for problem in job.problems]}
-    del corpus, features  # unmaps the feature store: Windows cannot delete a mapped file
-    store.unlink(missing_ok=True)
     yield Prepared(output, summary)
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output
 from captioner.inference.caption import Candidate, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.preparation.inspect_data import Example
 from captioner.report.chart import evenly_spaced
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
 from captioner.report.template import is_page, load_script, render
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output
 
 SIDE = 320
 """The longest side of a photograph in pixels."""
@@ -203,15 +203,14 @@ def write_examples(
 
 
 class AttentionPage:
-    """The first `MAX_CAPTIONS` captions with their attention, for one page. Set `find` to show their pictures.
+    """The first `MAX_CAPTIONS` captions with their attention, for one page; `find`, if set, finds their pictures.
 
     Raises: UsageError if the file exists and `overwrite` is not set.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, find: Callable[[Caption], Picture] | None = None, overwrite: bool = False) -> None:
         check_output(path, overwrite, "an HTML page", is_page)
-        self.path, self.captions = path, 0
-        self.find: Callable[[Caption], Picture] = lambda caption: None
+        self.path, self.find, self.captions = path, find, 0
         self._entries: list[GalleryEntry] = []
 
     @property
@@ -222,7 +221,7 @@ class AttentionPage:
     def write(self, caption: Caption) -> None:
         """Add a caption, with its picture as it is now."""
         if self.captions < MAX_CAPTIONS:
-            picture = embed_or_none(self.find(caption), SIDE, True)
+            picture = embed_or_none(self.find and self.find(caption), SIDE, True)
             self._entries.append(gallery_entry(self.captions, caption, picture))
         self.captions += 1
 

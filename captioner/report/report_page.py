@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from captioner.errors import printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
+from captioner.files.atomic import write_file
+from captioner.files.user_files import check_output
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.report.chart import Drawing, curves
 from captioner.report.gallery import Gallery, build_gallery, choose
@@ -16,8 +18,6 @@ from captioner.report.pictures import pictures_of_split
 from captioner.report.report_tables import Figure, ScoreTables, Table, data_table, figures_of_scores, score_tables
 from captioner.report.run_facts import LONGEST, RunFacts, facts_of_run
 from captioner.report.template import is_page, load_script, render
-from captioner.storage.atomic import write_file
-from captioner.storage.files import check_output
 
 SECTIONS = {
     "scores": ("scores", "Scores"),

@@ -11,11 +11,10 @@ from typing import Any, TypeGuard
 
 from captioner.config.yaml_io import config_differences
 from captioner.errors import printable
-from captioner.inference.package_info import in_package
+from captioner.files.checkpoint import Meta
+from captioner.files.history import damaged_lines, end_of, records
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
-from captioner.storage.checkpoint import Meta
-from captioner.storage.history import damaged_lines, end_of, records
 from captioner.training.train import PARTS
 
 LARGEST = 1e30
@@ -118,7 +117,7 @@ def facts_of_run(name: str, loaded: LoadedModel) -> RunFacts:
     left out.
     """
     history = read_history(loaded.path.parent)
-    properties = model_properties(loaded, in_package(loaded.path))
+    properties = model_properties(loaded)
     return RunFacts(
         name,
         history,

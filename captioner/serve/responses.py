@@ -8,7 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from captioner.storage.files import to_json
+from captioner.files.user_files import to_json
 
 HEADERS = {
     "Cache-Control": "no-store",

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError, UsageError
-from captioner.inference.load import open_run
 from captioner.inference.restore import Restored, check_encoder
 from captioner.model.build import (
     add_forget_bias,
@@ -76,9 +74,8 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
 OBJECTIVES: Mapping[str, type[Batches]] = {
     "cross_entropy": ShuffledBatches,
     "self_critical": SelfCritical,
-    "distillation": ShuffledBatches,
 }
-"""Training objectives: cross-entropy of the references or of teacher captions, or rewards of sampled captions."""
+"""Training objectives: cross-entropy of the references or of learned captions, or rewards of sampled captions."""
 
 
 def build_batches(
@@ -142,17 +139,6 @@ def build_plan(config: Config, train: Split) -> Plan:
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 """The axis of the words in each parameter that has one."""
-
-
-def open_initial(path: Path) -> Restored:
-    """Restore the model of `train.init_from`: a run, a checkpoint, or a model package by its folder or name.
-
-    Options contain absolute paths, so a name is a path of the current folder where nothing exists.
-
-    Raises: as `open_run`.
-    """
-    is_name = not os.path.lexists(path) and path.parent == Path(os.path.realpath("."))
-    return open_run(path.name if is_name else path)
 
 
 def initialize_from(

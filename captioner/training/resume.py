@@ -14,14 +14,15 @@ from captioner.config.options import Config
 from captioner.config.values import write
 from captioner.config.yaml_io import dump, load, parse
 from captioner.errors import CheckpointError, ConfigError, UsageError
+from captioner.files.history import damaged_lines, end_of, records
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim.update_rules import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage.history import damaged_lines, end_of, records
 from captioner.training.events import Ended, Event, Warned
+from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import TrainState
 from captioner.training.train import events, train
@@ -66,19 +67,25 @@ def resumed_training(run: RunFolder, restored: Restored) -> Training:
             f"{run.last}: the data set has changed since training began, so the run cannot be resumed; "
             "restore it, or start a new run"
         )
+    learned, warnings = learned_corpus(config, corpus)
+    if captions_digest(learned.split("train")) != meta.learned:
+        raise UsageError(
+            f"{run.last}: the captions of data.captions have changed since training began, so the run cannot be "
+            "resumed; restore them, or start a new run"
+        )
     expected, got = expected_slots(config), restored.slots.keys()
     if set(expected) != got:
         raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    warnings = [*changes(meta.environment, environment(config.threads, run.ranks.size))]
+    warnings += [*changes(meta.environment, environment(config.threads, run.ranks.size))]
     warnings += run.ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, meta.step)
     training = Training(
-        *(config, run, corpus, model, state),
+        *(config, run, corpus, learned, model, state),
         best=meta.best,
         since_best=meta.since_best,
         warnings=warnings,
-        base_models=restored.base_models,
+        card=meta.card,
     )
     if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
         training.familiarity = restored.familiarity._asdict()

@@ -14,15 +14,15 @@ from typing import Any, Concatenate, ParamSpec
 
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
+from captioner.files import checkpoint
+from captioner.files.atomic import remove_temporary_files, temporary_files, write_atomically, writing
+from captioner.files.checkpoint import Checkpoint
+from captioner.files.header import MODEL
+from captioner.files.history import END, HISTORY_LIMIT, is_kept, records
+from captioner.files.lock import lock
+from captioner.files.user_files import read_bytes, read_text, to_json
 from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.storage import checkpoint
-from captioner.storage.atomic import remove_temporary_files, temporary_files, write_atomically, writing
-from captioner.storage.checkpoint import Checkpoint
-from captioner.storage.files import read_bytes, read_text, to_json
-from captioner.storage.history import END, HISTORY_LIMIT, is_kept, records
-from captioner.storage.lock import lock
-from captioner.storage.sealed import CHECKPOINT_SEAL
 
 P = ParamSpec("P")
 
@@ -101,7 +101,7 @@ class RunFolder:
 
         The contents decide, since other programs may use the names of the files.
         """
-        has_checkpoint = any(map(CHECKPOINT_SEAL.matches, (self.last, self.best)))
+        has_checkpoint = any(map(MODEL.matches, (self.last, self.best)))
         return has_checkpoint or next(records(self.history), None) is not None or self.has_config()
 
     def has_config(self) -> bool:

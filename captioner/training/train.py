@@ -11,21 +11,24 @@ from typing import Any
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import DivergenceError, UsageError
+from captioner.files.checkpoint import Base, Card, one_line
+from captioner.files.history import END, INIT_FROM, end_of, initialization, records
+from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
 from captioner.optim.update_rules import UPDATE_RULES
 from captioner.parallel.environment import versions
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.preparation.encode import sha256_of
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage.history import END, INIT_FROM, end_of, initialization, records
 from captioner.training.build import (
     build_batches,
     build_model,
     ignored_options,
     initialize_from,
     long_warmup,
-    open_initial,
 )
 from captioner.training.events import Ended, Event, Started, Validated, Warned
+from captioner.training.learned_captions import learned_corpus
 from captioner.training.run_folder import RunFolder
 from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
@@ -60,23 +63,26 @@ def train(
 
 def new_training(config: Config, run: RunFolder) -> Training:
     """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
-    restored = None if config.train.init_from is None else open_initial(config.train.init_from)
+    restored = None if config.train.init_from is None else open_run(config.train.init_from)
     if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
         # a repeated command would start from a half-trained model
         raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config, restored.vocab if restored else None)
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
-    model, initial = build_model(config, corpus), None
-    base_models = restored.lineage if restored else ()
+    learned, warnings = learned_corpus(config, corpus)
+    model, initial, base = build_model(config, corpus), None, list[Base]()
     if restored:
+        base = restored.meta.card.as_base(restored.path)
         model, initial = initialize_from(model, config, restored, corpus)
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
+    captions = config.data.captions
+    described = "" if captions is None else one_line(f"{captions.name}, sha256={sha256_of(captions)}")
     return Training(
-        *(config, run, corpus, model, state),
-        warnings=ignored_options(config),
+        *(config, run, corpus, learned, model, state),
+        warnings=[*ignored_options(config), *warnings],
         initialization=initial,
-        base_models=base_models,
+        card=Card(base=base, captions=described),
     )
 
 
@@ -123,10 +129,10 @@ def events(training: Training, stop: Callable[[], bool], loop: Loop = train_step
     t, config, run, span = training, training.config, training.run, training.plan.span
     began = time.perf_counter()
     counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
-    yield Started(run.path, config, t.corpus, *counts, initialization(run.history))
+    yield Started(run.path, config, t.learned, *counts, initialization(run.history))
     yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
     try:
-        with build_batches(config, t.corpus, t.model, span.total_steps, t.pool, t.ranks) as batches:
+        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks) as batches:
             outcome = yield from loop(t, batches, stop)
     except DivergenceError as error:
         _end(t, {"ended": "diverged"}, began)

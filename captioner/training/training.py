@@ -18,6 +18,8 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
+from captioner.files.checkpoint import Card, Checkpoint, Meta
+from captioner.files.history import AT_END
 from captioner.inference import reranker_index
 from captioner.inference.familiarity import summarize
 from captioner.inference.restore import LoadedModel
@@ -29,11 +31,9 @@ from captioner.parallel.environment import environment
 from captioner.parallel.hardware import oversubscription
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.storage.base_models import BaseModel
-from captioner.storage.checkpoint import Checkpoint, Meta
-from captioner.storage.history import AT_END
 from captioner.training.build import build_plan
 from captioner.training.events import Event
+from captioner.training.learned_captions import captions_digest
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Batches, Plan, Stopwatch, TrainState
 from captioner.training.validation import Validation
@@ -46,8 +46,9 @@ LOCAL = ("threads",)
 class Training:
     """One call of `train` or `resume`: what it reads, changes with every step, and saves.
 
-    `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of scheduled
-    validations since. `initialization` is what a new run records about `train.init_from`.
+    The batches are taken from the training split of `learned`, whose captions may be those of `data.captions`; all else
+    uses `corpus`. `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of
+    scheduled validations since. `initialization` is what a new run records about `train.init_from`.
 
     Raises: UsageError, on all ranks, when they differ in options or data; DataError and ConfigError, as `Validation`.
     """
@@ -55,6 +56,7 @@ class Training:
     config: Config
     run: RunFolder
     corpus: Corpus
+    learned: Corpus
     model: CaptioningModel
     state: TrainState
     _: KW_ONLY
@@ -62,7 +64,7 @@ class Training:
     since_best: int = 0
     warnings: list[str] = field(default_factory=list)
     initialization: dict[str, Any] | None = None
-    base_models: tuple[BaseModel, ...] = ()
+    card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
         self.ranks: Ranks = self.run.ranks
@@ -70,7 +72,7 @@ class Training:
         self.warnings += oversubscription(self.config.threads, self.ranks.local_size)
         set_threads(1)
         self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
-        self.plan: Plan = build_plan(self.config, self.corpus.split("train"))
+        self.plan: Plan = build_plan(self.config, self.learned.split("train"))
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
         self.first = self.state.step
         self.saved = self.state.step or None
@@ -81,7 +83,12 @@ class Training:
         """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture."""
         values = {path: attrgetter(path)(self.config) for path, option in OPTIONS.items() if option.kind is not Path}
         shared = {path: value for path, value in values.items() if path not in LOCAL}
-        state = {"data set": self.corpus.digest, "training step": self.state.step, "version": captioner.__version__}
+        state = {
+            "data set": self.corpus.digest,
+            "learned captions": self.learned_digest,
+            "training step": self.state.step,
+            "version": captioner.__version__,
+        }
         check_same(self.ranks, {**shared, **state})
 
     @cached_property
@@ -89,6 +96,11 @@ class Training:
         """The model with the exponential moving average of the parameters, if training keeps one."""
         ema = self.state.slots.get(EMA)
         return self.model if ema is None else self.model.with_params(ema)
+
+    @cached_property
+    def learned_digest(self) -> str:
+        """The digest of the encoded captions that training learns."""
+        return captions_digest(self.learned.split("train"))
 
     @cached_property
     def familiarity(self) -> Params:
@@ -130,13 +142,14 @@ class Training:
             encoder=self.corpus.encoder,
             data_digest=self.corpus.digest,
             train_digest=self.corpus.train_digest,
+            learned=self.learned_digest,
             step=self.state.step,
             best=self.best,
             since_best=self.since_best,
             environment=environment(self.config.threads, self.ranks.size),
             region_dim=sizes.region if sizes.attends else 0,
             grid=list(self.corpus.grid) if sizes.attends else [],
-            base_models=self.base_models,
+            card=self.card,
         )
 
     def save_reranker(self) -> None:

@@ -37,6 +37,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def record(_: Workspace, *args: object) -> str:
         recorded.append([str(arg) for arg in args])
+        if "--write" in args:
+            Path(option(recorded[-1], "--write")).touch()
         return json.dumps(SCORES | {"worst": [{"image": "1.jpg", "cider_d": 0.2}]})
 
     monkeypatch.setattr(Workspace, "captioner", record)

@@ -78,7 +78,7 @@ def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
     for command in ("check", "show"):
         done = cli("data", command, "birds.h5")
         assert (done.code, done.out) == (1, "")
-        assert re.fullmatch(r"captioner: \S*birds.h5: damaged: its content does not match its seal; .*\n", done.err)
+        assert re.fullmatch(r"captioner: \S*birds.h5: damaged: its content does not match its checksum; .*\n", done.err)
 
 
 # --- summary

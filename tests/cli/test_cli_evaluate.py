@@ -11,9 +11,9 @@ import pytest
 from captioner.cli.evaluate import score_lines
 from captioner.evaluation.score_model import build_evaluation_set, score_model
 from captioner.evaluation.scoring import to_dict
+from captioner.files import checkpoint
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
-from captioner.storage import checkpoint
 
 KEYS = ["split", "name", "images", "loss", "perplexity", "true", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]

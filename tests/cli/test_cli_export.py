@@ -1,7 +1,11 @@
-"""captioner export."""
+"""captioner export and card, and the commands that accept a model file; make caption."""
 
+import json
+import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +13,124 @@ import pytest
 
 from captioner.errors import LIBRARIES
 
-
-def test_a_model_with_attention_names_its_inputs(attention_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    pytest.importorskip("safetensors")
-    done = cli("export", attention_run, "--format", "safetensors", "--output", tmp_path / "a")
-    assert done.code == 0
-    assert done.err.startswith("the model has attention: it needs `features` and `regions` of the encoder; ")
+ROOT = Path(__file__).parents[2]
 
 
-def test_onnx_files_are_listed(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    words = ("--format", "onnx", "--output", tmp_path / "o", "-o", "decode.max_length=5")
-    done = cli("export", tiny_run, *words).succeeded()
-    assert done.out.splitlines() == [str(tmp_path / "o" / f"{name}.onnx") for name in ("start", "step", "greedy")]
+@pytest.mark.smoke
+def test_a_model_file_captions_photographs(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("export", photo_run, "--output", "birds.h5", "--license", "mit", "--terms", " ").succeeded()
+    assert re.fullmatch(r"birds\.h5: [\d,]+ parameters, 0\.\d MB\n", done.out)
+    photo = photo_run.parent / "photos" / "000.png"
+    assert cli("sample", "birds.h5", photo) == cli("sample", photo_run, photo)
+    ensemble = cli("sample", "--ensemble", photo_run, "birds.h5", photo)
+    assert (ensemble.code, ensemble.out.split("\t")[0]) == (0, str(photo))
+    cli("sample", photo, "birds.h5").failed(2, "did you mean captioner sample birds.h5 ")
+    card = cli("card", "birds.h5").succeeded().out
+    assert "# birds\n" in card
+    assert "captioner sample birds.h5 photo.jpg" in card
+    assert "License of the model: mit. Terms of the training data: not stated;" in card
+
+
+def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
+    cli: Callable[..., Any], photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("export", photo_run, "--output", "birds.h5").code == 0
+    data = photo_run.parent / "data.h5"
+    done = cli("evaluate", "birds.h5", "--data", data, "--json")
+    record, of_run = json.loads(done.out), json.loads(cli("evaluate", photo_run, "--json").out)
+    assert (record["name"], record["bleu1"]) == ("birds.h5", of_run["bleu1"])
+    assert cli("evaluate", "birds.h5", "-o", f"data.root={data}", "--json").out == done.out
+    for command in ("evaluate", "sample"):
+        cli(command, "birds.h5").failed(1, "birds.h5: has no data set; name it with --data FILE, or give photographs\n")
+    Path("scores.json").write_text(done.out)
+    words = ("export", photo_run, "--output", "scored.h5", "--scores", "scores.json")
+    assert cli(*words, "-o", "decode.beam_width=7").err.endswith("try captioner evaluate -o decode.beam_width=7\n")
+    assert cli(*words).code == 0
+    assert f"| BLEU-1 | {100 * record['bleu1']:.1f} (" in cli("card", "scored.h5").out
+
+
+def test_a_run_can_start_from_a_model_file(
+    cli: Callable[..., Any], small_options: Sequence[str], tiny_run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli("export", tiny_run, "--output", "birds.h5", "--license", "cc-by-nc-4.0").code == 0
+    done = cli("train", *small_options, "-otrain.max_steps=2", "-otrain.init_from=birds.h5", "--run", "fine")
+    assert done.code == 0, done.err
+    assert "initialized from " in done.err
+    shop = cli("export", "fine", "--output", "shop.h5", "--license", "mit")
+    assert "warning: made from birds.h5 (license: cc-by-nc-4.0; terms: not stated): their licenses" in shop.err
+    assert "Made from birds.h5 (license: cc-by-nc-4.0; terms: not stated)." in cli("card", "fine").out
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("name", "words", "expected"),
     [
-        ("--format onnx -o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
-        ("--format onnx --dtype float16", "--dtype float16: unsupported by --format onnx"),
-        ("--format npz", "'npz' is not one of 'onnx', 'safetensors'"),
-        ("--format safetensors -o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
-        ("--format onnx -o decode.suppress_words=zebra", "expected words of the vocabulary, got zebra"),
-        ("", "Missing option '--format'. Choose from: onnx, safetensors; see captioner export --help"),
+        ("a.npz", "", "a.npz: expected a name that ends in .h5 or .safetensors"),
+        ("a.h5", "--dtype float32", "--dtype: has no effect with .h5"),
+        ("a.h5", "--license a|b", "--license a|b: expected an identifier such as cc-by-4.0"),
+        ("a.h5", "--language <x>", "--language <x>: expected an identifier such as en"),
+        ("a.safetensors", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
+        ("a.safetensors", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
     ],
 )
-def test_wrong_exports(words: str, expected: str, tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    cli("export", tiny_run, *words.split(), "--output", tmp_path / "o").failed(2, expected)
-    assert not (tmp_path / "o").exists()
-
-
-@pytest.mark.parametrize("library", ["onnx", "safetensors"])
-def test_a_missing_library_is_named_with_its_extra(
-    library: str, tiny_run: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_wrong_exports(
+    name: str, words: str, expected: str, tiny_run: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
-    for module in [name for name in sys.modules if name.partition(".")[0] == library]:
+    cli("export", tiny_run, *words.split(), "--output", tmp_path / name).failed(2, expected)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_safetensors_file(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    done = cli("export", tiny_run, "--output", file, "-o", "decode.max_length=5").succeeded()
+    assert done.out.startswith(f"{file}: ")
+    assert file.stat().st_size > 1000
+
+
+def test_a_missing_library_is_named_with_its_extra(
+    tiny_run: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == "safetensors"]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, library, None)
-    cli("export", tiny_run, "--format", library, "--output", tmp_path / "o").failed(2, f"needs {library}")
-    assert LIBRARIES[library] == "export"
-    assert not (tmp_path / "o").exists()
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    file = tmp_path / "a.safetensors"
+    cli("export", tiny_run, "--output", file).failed(2, "needs safetensors")
+    assert LIBRARIES["safetensors"] == "export"
+    assert not file.exists()
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "--silent", "caption", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_caption_installs_and_captions_the_photograph(tmp_path: Path) -> None:
+    done = make("--dry-run", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (install,) = (line for line in lines if "pip install" in line)
+    assert install.endswith("--editable '.[images,web]'")
+    assert lines[-2].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO" --keywords 3')
+    assert "log-probability" in lines[-3]
+    assert "next: make caption PHOTO=FOLDER" in lines[-1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected a photograph; try make caption PHOTO=my.jpg"),
+        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph or a folder of photographs"),
+        (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected a run folder or a model file"),
+    ],
+)
+def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
+    done = make(f"VENV={tmp_path / 'venv'}", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "venv").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
 
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 
 pytestmark = needs_mpiexec
 SECONDS = 30
@@ -17,7 +17,7 @@ SECONDS = 30
 FAULTS = {
     "kill": (1, 9, []),
     "data": (1, 1, ["captioner: rank 1: data.h5: cannot be read"]),
-    "disk": (0, 1, ["captioner: {run}/last.h5: cannot write the checkpoint: File too large; the previous one is kept"]),
+    "disk": (0, 1, ["captioner: {run}/last.h5: cannot write the model: File too large; the previous one is kept"]),
 }
 
 

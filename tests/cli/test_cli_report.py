@@ -120,13 +120,11 @@ def test_without_jinja2_one_line_says_what_to_install(
 
 
 def test_the_name_is_that_which_evaluate_prints(tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    package = tmp_path / "birds"
-    assert cli("package", tiny_run, "--output", package).code == 0
-    model, page = package / "captioner_birds", tmp_path / "page.html"
-    assert re.search(r"\bbirds\b", cli("evaluate", tiny_run, model).out)
+    model, page = tmp_path / "birds.h5", tmp_path / "page.html"
+    assert cli("export", tiny_run, "--output", model).code == 0
+    assert re.search(r"\bbirds.h5\b", cli("evaluate", tiny_run, model).out)
     assert cli("report", model, "--output", page).code == 0
-    assert "<title>birds</title>" in page.read_text()
-    assert "captioner_birds" not in page.read_text()
+    assert "<title>birds.h5</title>" in page.read_text()
 
 
 def test_a_run_in_training_has_a_report(own_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

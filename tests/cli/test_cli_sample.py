@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from scene_photos import by_image
 
+from captioner.files import checkpoint
 from captioner.inference.caption import Caption, to_record
+from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.storage import checkpoint
 
 SHORT = ("-o", "decode.max_length=3")
 
@@ -81,7 +82,7 @@ def test_captions_of_unfamiliar_images_are_marked(
     for threshold in (0, 10):  # the mark is in no file, and can be switched off
         files.append(tmp_path / f"{threshold}.csv")
         below = f"decode.unfamiliar_below={threshold}"
-        done = cli("sample", familiar_run, "--split", "val", "--csv", files[-1], "-o", below)
+        done = cli("sample", familiar_run, "--split", "val", "--write", files[-1], "-o", below)
         assert [line.endswith("\tunfamiliar") for line in done.out.splitlines() if line[0] != "\t"] == (
             [False] * 5 + [threshold > 0] * 3
         )
@@ -202,7 +203,7 @@ def test_a_table_has_each_readable_photograph_once(
     cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
 ) -> None:
     Path("new/072.png").write_bytes(b"no photograph")
-    names = ("new", "./new/070.png", "--csv", "table.csv", "--write-sidecar", ".txt")
+    names = ("new", "./new/070.png", "--write", "table.csv", "--write", "txt")
     done = cli("sample", photo_run, *names)
     assert done.code == 1, "the table is written for the readable photographs"
     with open("table.csv", encoding="utf-8-sig", newline="") as file:
@@ -222,10 +223,10 @@ def test_a_table_is_written_beside_the_text_and_scored(
     tmp_path: Path,
 ) -> None:
     table = tmp_path / "table.csv"
-    done = cli("sample", coco_run, "-n", 2, "--csv", table, *SHORT).succeeded()
+    done = cli("sample", coco_run, "-n", 2, "--write", table, *SHORT).succeeded()
     assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
     golden("sample_csv.txt", table.read_text(encoding="utf-8"))
-    assert cli("sample", photo_run, "--split", "val", "--csv", table, "--overwrite").code == 0
+    assert cli("sample", photo_run, "--split", "val", "--write", table, "--overwrite").code == 0
     scores = json.loads(cli("evaluate", photo_run, "--against", table, "--json").out)
     assert scores["others"]["table.csv"]["cider_d"] == scores["cider_d"]
 
@@ -238,27 +239,27 @@ def test_an_interruption_leaves_no_partial_results(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", interrupted)
-    assert cli("sample", tiny_run, "--csv", tmp_path / "table.csv").code == 130
+    assert cli("sample", tiny_run, "--write", tmp_path / "table.csv").code == 130
     assert os.listdir(tmp_path) == []
 
 
 def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
     Path("new/072.txt").write_text("existing")
-    done = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
+    done = cli("sample", photo_run, "new", "--write", "txt")
     assert done.code == 0
     assert done.err == "captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n"
     assert by_image(done.out) == new_captions, "captions without a sidecar are printed too"
     for path, text in new_captions.items():
         expected = "existing" if "072" in path else f"{text}\n"
         assert Path(path).with_suffix(".txt").read_text() == expected
-    kept = cli("sample", photo_run, "new", "--write-sidecar", ".txt")
+    kept = cli("sample", photo_run, "new", "--write", "txt")
     assert (kept.code, kept.out) == (0, done.out)
     assert kept.err == "captioner: 5 sidecars exist already, not replaced; --overwrite replaces existing files\n"
-    cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite").succeeded()
+    cli("sample", photo_run, "new", "--write", "txt", "--overwrite").succeeded()
     assert Path("new/072.txt").read_text() == f"{new_captions['new/072.png']}\n"
     assert len(os.listdir("new")) == 10
     shutil.copy("new/070.png", "new/071.jpg")
-    clash = cli("sample", photo_run, "new", "--write-sidecar", ".txt", "--overwrite")
+    clash = cli("sample", photo_run, "new", "--write", "txt", "--overwrite")
     assert (clash.code, clash.err.count("\n")) == (1, 1)
     assert "new/071.jpg and new/071.png have the same sidecar" in clash.err
     assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
@@ -266,7 +267,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
 
 def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
     Path("new/072.png.xmp").write_text("<x:xmpmeta/>")
-    done = cli("sample", photo_run, "new", "--write-xmp", "--overwrite")
+    done = cli("sample", photo_run, "new", "--write", "xmp", "--overwrite")
     assert (done.code, done.err) == (0, "captioner: XMP sidecars of other programs, not changed: 1\n")
     assert by_image(done.out) == new_captions
     for path, text in new_captions.items():
@@ -290,3 +291,22 @@ def test_a_run_with_reranking_needs_its_index_or_its_data_set(
     done = cli("sample", "run", "new")
     assert (done.code, done.out) == (0, plain.out)
     assert done.err.startswith("captioner: warning: decode.consensus: neither run/reranker.h5 nor the data set ")
+
+
+def test_images_of_the_training_split_are_left_out_of_their_own_reranking(
+    cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    search = Captioner.search
+
+    def spied(self: Captioner, *args: Any) -> Any:
+        seen.append(args[-1])
+        return search(self, *args)
+
+    monkeypatch.setattr(Captioner, "search", spied)
+    beam = ("-o", "decode.beam_width=3", "-o", "decode.consensus=6")
+    cli("sample", tiny_run, "--split", "train", *beam).succeeded()
+    np.testing.assert_array_equal(seen.pop(), np.arange(40))
+    for others in (("--split", "val", *beam), ("--split", "train"), ("--data", "scenes", "--split", "val", *beam)):
+        cli("sample", tiny_run, "-n", 3, *others)
+        assert seen.pop() is None

@@ -1,4 +1,4 @@
-"""captioner sample --attention: JSON lines or a page, of splits, photographs and ensembles."""
+"""captioner sample: attention maps as JSON lines or a page, of splits, photographs and ensembles."""
 
 import base64
 import dataclasses
@@ -32,34 +32,30 @@ def records(file: str = "maps.jsonl") -> list[dict[str, Any]]:
 
 
 @pytest.mark.smoke
-def test_the_images_of_a_split_have_maps(cli: Callable[..., Any], attention_run: Path) -> None:
-    plain = cli("sample", attention_run, "-n", 3, *SHORT)
-    done = cli("sample", attention_run, "-n", 3, "--attention", "maps.jsonl", *SHORT)
-    assert done == (0, plain.out, "maps.jsonl: attention maps of 3 images written\n")
-    for name, record in zip([f"val-{number:05}" for number in range(3)], records(), strict=True):
-        assert (record["image"], record["encoder"], record["grid"]) == (name, "scenes-1", [3, 3])
-        assert record["caption"].split() == record["words"]
-        weights = np.array(record["weights"])
-        assert weights.shape == (len(record["words"]), 3, 3)
-        np.testing.assert_allclose(weights.sum(axis=(1, 2)) + record["sentinel"], 1, atol=1e-5)
-
-
-def test_the_maps_are_those_of_the_first_candidates(cli: Callable[..., Any], attention_run: Path) -> None:
-    command = ("sample", attention_run, "-n", 2, "--n-best", 3, "--json", *SHORT)
-    plain = cli(*command).out
-    assert cli(*command, "--attention", "maps.jsonl").out == plain
-    first = [json.loads(line)["candidates"][0]["caption"] for line in plain.splitlines()]
-    assert [record["caption"] for record in records()] == first
+def test_the_records_have_the_maps_of_the_first_candidates(cli: Callable[..., Any], attention_run: Path) -> None:
+    command = ("sample", attention_run, "-n", 3, "--n-best", 2, "--json", *SHORT)
+    plain = cli(*command).succeeded().out
+    done = cli(*command, "--attention", "--write", "maps.jsonl").succeeded()
+    assert done.out == Path("maps.jsonl").read_text()
+    for line, record in zip(plain.splitlines(), records(), strict=True):
+        maps = record.pop("attention")
+        assert record == json.loads(line)
+        assert (maps["grid"], maps["words"]) == ([3, 3], record["candidates"][0]["caption"].split())
+        weights = np.array(maps["weights"])
+        assert weights.shape == (len(maps["words"]), 3, 3)
+        np.testing.assert_allclose(weights.sum(axis=(1, 2)) + maps["sentinel"], 1, atol=1e-5)
+    cli(*command, "--write", "maps.html", "--write", "plain.jsonl")
+    assert Path("plain.jsonl").read_text() == plain, "a page alone adds no attention to the records"
 
 
 def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny_run: Path) -> None:
     for file, runs in (("one.jsonl", [attention_run]), ("two.jsonl", ["--ensemble", attention_run, attention_run])):
-        assert cli("sample", *runs, "-n", 1, "--attention", file, *SHORT).code == 0
+        assert cli("sample", *runs, "-n", 1, "--attention", "--write", file, *SHORT).code == 0
     (alone,), (both,) = records("one.jsonl"), records("two.jsonl")
     for key in ("weights", "sentinel"):
-        np.testing.assert_allclose(alone.pop(key), both.pop(key), atol=1e-6)
-    assert alone == both
-    cli("sample", "--ensemble", attention_run, tiny_run, "--attention", "mixed.html").failed(
+        np.testing.assert_allclose(alone["attention"][key], both["attention"][key], atol=1e-6)
+    assert alone["caption"] == both["caption"]
+    cli("sample", "--ensemble", attention_run, tiny_run, "--write", "mixed.html").failed(
         1, "attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
     )
     assert not Path("mixed.html").exists()
@@ -71,16 +67,16 @@ def test_a_failed_write_is_an_error_after_the_captions(
 ) -> None:
     plain = cli("sample", attention_run, *SHORT)
     with files_of_at_most(100):
-        done = cli("sample", attention_run, "--attention", file, *SHORT)
+        done = cli("sample", attention_run, "--write", file, *SHORT)
     assert done == (1, plain.out, f"captioner: {file}: cannot write: File too large\n")
 
 
 def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..., Any], attention_run: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = shell("sample", attention_run, "--attention", "maps.jsonl", *SHORT, stdout=write)
+    done = shell("sample", attention_run, "--write", "maps.jsonl", *SHORT, stdout=write)
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, "maps.jsonl: attention maps of 10 images written\n")
+    assert (done.returncode, done.stderr) == (0, "")
     assert len(records()) == 10
 
 
@@ -88,7 +84,7 @@ def test_a_page_needs_jinja2(cli: Callable[..., Any], attention_run: Path, monke
     monkeypatch.delitem(sys.modules, "captioner.report.gallery", raising=False)
     monkeypatch.delitem(sys.modules, "captioner.report.template", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    done = cli("sample", attention_run, "--attention", "maps.html")
+    done = cli("sample", attention_run, "--write", "maps.html")
     done.failed(2, "pip install")
     assert "jinja2" in done.err
     assert not Path("maps.html").exists()
@@ -116,7 +112,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any], attention_run: Path) -> None:
     options = ("sample", attention_run, "-n", 3, "--json", *SHORT)
     plain = cli(*options)
-    done = cli(*options, "--attention", "maps.html")
+    done = cli(*options, "--write", "maps.html")
     assert done == (0, plain.out, "maps.html: attention maps of 3 images written\n")
     page = Path("maps.html").read_text()
     words = [word for line in plain.out.splitlines() for word in json.loads(line)["caption"].split()]
@@ -129,23 +125,22 @@ def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any],
 def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.report.gallery.MAX_CAPTIONS", 2)
     for number, images in ((4, "the first 2 of 4 images"), (1, "1 image")):
-        done = cli("sample", attention_run, "-n", number, "--attention", "a.html", "--overwrite", *SHORT)
+        done = cli("sample", attention_run, "-n", number, "--write", "a.html", "--overwrite", *SHORT)
         assert (done.code, done.err) == (0, f"a.html: attention maps of {images} written\n")
         assert ("2 of 4 images. log p is" in Path("a.html").read_text()) == (number == 4)
 
 
 def test_photographs_have_a_page_or_lines(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
     names = ("cats", "dogs", "cats/a.png")
-    done = cli("sample", attention_run, *names, "no.png", "--attention", "a.html", *SHORT)
+    done = cli("sample", attention_run, *names, "no.png", "--write", "a.html", *SHORT)
     assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
     assert done.err.endswith("a.html: attention maps of 3 images written\n")
     assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
-    done = cli("sample", attention_run, *names, "--attention", "maps.jsonl", *SHORT)
-    assert (done.code, done.err.splitlines()[-1]) == (0, "maps.jsonl: attention maps of 2 images written")
+    assert cli("sample", attention_run, *names, "--write", "maps.jsonl", *SHORT).code == 0
     assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
 
 
-@pytest.mark.parametrize("option", ["--attention=a.html", "--attention=maps.jsonl", "--csv=captions.csv"])
+@pytest.mark.parametrize("option", ["--write=a.html", "--write=maps.jsonl", "--write=captions.csv"])
 def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., Any], attention_run: Path) -> None:
     done = cli("sample", attention_run, "no.png", option)
     assert (done.code, done.err.splitlines()[-1:]) == (1, ["captioner: no image was captioned; no file was written"])
@@ -158,7 +153,7 @@ def test_rows_of_features_have_maps_without_pictures(
     val = open_corpus(open_run(attention_run)).split("val")
     with h5py.File("rows.h5", "w") as file:
         file["features"], file["regions"] = val.features[:2], val.regions[:2]
-    done = cli("sample", attention_run, "--features", "rows.h5", "--attention", "a.html", *SHORT)
+    done = cli("sample", attention_run, "--features", "rows.h5", "--write", "a.html", *SHORT)
     assert (done.code, done.err) == (0, "a.html: attention maps of 2 images written\n")
     assert shades(tmp_path / "a.html") == []
     assert Path("a.html").read_text().count('<li class="entry"') == 2
@@ -176,7 +171,7 @@ def test_photographs_of_a_split_are_found_in_their_folder(
 
     monkeypatch.setattr("captioner.inference.load.open_corpus", of_photos)
     Image.new("RGB", (90, 60), (0, 200, 0)).save(photos.parent / "secret.png")
-    command = ("sample", attention_run, "-n", 4, "--attention", "a.html", *SHORT)
+    command = ("sample", attention_run, "-n", 4, "--write", "a.html", *SHORT)
     done = cli(*command, "--images", photos)
     lost = "photographs not found or unreadable; set their folder with --images"
     written = "a.html: attention maps of 4 images written\n"
@@ -191,11 +186,11 @@ def test_photographs_of_a_split_are_found_in_their_folder(
 
 def test_a_page_of_generated_scenes_needs_no_encoder(shell: Callable[..., Any], attention_run: Path) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    done = shell("sample", attention_run, "--attention", "maps.html", code=code)
+    done = shell("sample", attention_run, "--write", "maps.html", code=code)
     assert (done.returncode, done.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")
 
 
 def test_attention_of_generated_scenes_as_json_needs_no_pillow(shell: Callable[..., Any], attention_run: Path) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    done = shell("sample", attention_run, "-n", 2, "--attention", "maps.jsonl", code=code)
-    assert (done.returncode, done.stderr) == (0, "maps.jsonl: attention maps of 2 images written\n")
+    done = shell("sample", attention_run, "-n", 2, "--attention", "--json", code=code)
+    assert (done.returncode, done.stderr) == (0, "")

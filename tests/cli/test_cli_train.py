@@ -15,8 +15,8 @@ import pytest
 
 from captioner.cli import progress
 from captioner.config.yaml_io import load, parse
-from captioner.storage import checkpoint
-from captioner.storage.history import end_of, records
+from captioner.files import checkpoint
+from captioner.files.history import end_of, records
 from captioner.training.events import Event, Started
 from captioner.training.solver import Step
 from captioner.training.train import train

@@ -13,6 +13,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder has a run in `run`, and invalid files."""
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
+    Path("empty.csv").mkdir()
     Path("file").touch()
     Path("old.html").touch()
     Path("file.HTM").write_text("mine")
@@ -44,6 +45,10 @@ CONFIG = {
     # options without effect
     "sample run -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, "
     "decode.*",
+    "evaluate run -o data.captions=teacher.jsonl": "-o data.captions=teacher.jsonl: data.captions has no effect on "
+    "evaluate; only train uses it",
+    "train -o data.references=1": "-o data.references=1: data.references: has no effect without data.captions (set "
+    "that, or leave this at 0)",
     "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "-o model.decoder=rnn: model.decoder has no "
     "effect on evaluate; it uses threads, data.*, decode.*\n"
     "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
@@ -56,9 +61,10 @@ CONFIG = {
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
-NEED_PHOTOGRAPHS = "--write-sidecar, --write-xmp, --encoder and --encoder-option need photographs"
-OVERWRITE = "--overwrite needs --write-sidecar, --write-xmp, --csv or --attention"
-IMAGES = "--images needs --attention FILE.html and the images of a split"
+NEED_PHOTOGRAPHS = "--write xmp, --write txt, --encoder and --encoder-option need photographs"
+OVERWRITE = "--overwrite needs --write"
+IMAGES = "--images needs --write FILE.html and the images of a split"
+WRITE = "expected a name that ends in .csv, .jsonl or .html, or xmp or txt"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
     "or replace the run with --overwrite",
@@ -77,30 +83,33 @@ USAGE = CONFIG | {
     "sample run --data new.h5 a.png": ONE_INPUT,
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
     "3, or scenes; to use caption files, prepare a data set from them",
-    "sample run --write-sidecar .txt": NEED_PHOTOGRAPHS,
-    "sample run --write-xmp": NEED_PHOTOGRAPHS,
-    "sample run a.png --write-sidecar .xmp": "--write-sidecar .xmp: expected a suffix such as .txt",
+    "sample run --write txt": NEED_PHOTOGRAPHS,
+    "sample run --write xmp": NEED_PHOTOGRAPHS,
+    "sample run a.png --write .xmp": f"--write .xmp: {WRITE}",
+    "sample run a.png --write captions.txt": f"--write captions.txt: {WRITE}",
+    "sample run a.png --write txt --write txt": "--write txt: exists twice; name each output once",
+    "sample run --write a.csv --write empty/../a.csv": "--write empty/../a.csv: exists twice; name each output once",
     "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
-    "sample run a.png --write-sidecar .PNG": "--write-sidecar .PNG: expected a suffix such as .txt",
-    "sample run a.png --csv no/table.csv": "no/table.csv: folder not found: no",
-    "sample run a.png --csv empty": "empty: expected the name of a file, got a folder",
-    "sample run --attention maps": "--attention maps: expected a name that ends in .html or .jsonl",
+    "sample run a.png --write no/table.csv": "no/table.csv: folder not found: no",
+    "sample run a.png --write empty.csv": "empty.csv: expected the name of a file, got a folder",
+    "sample run --attention": "--attention needs --json, or --write FILE.jsonl or FILE.html",
+    "sample run --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "sample run a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner "
     "sample --help",
     "sample run --overwrite": OVERWRITE,
     "sample run new/070.png --overwrite": OVERWRITE,
     "sample run --images .": IMAGES,
-    "sample run --attention maps.jsonl --images .": IMAGES,
-    "sample run a.png --attention a.html --images .": IMAGES,
-    "sample run --attention old.html": "old.html: exists already; name another file, or replace it with --overwrite",
-    "sample run --attention file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
+    "sample run --write maps.jsonl --images .": IMAGES,
+    "sample run a.png --write a.html --images .": IMAGES,
+    "sample run --write old.html": "old.html: exists already; name another file, or replace it with --overwrite",
+    "sample run --write file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
     "name another file",
-    "sample run --attention no/a.html": "no/a.html: folder not found: no",
+    "sample run --write no/a.html": "no/a.html: folder not found: no",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-NO_CHECKPOINT = "not a captioner checkpoint; expected a file that `captioner train` wrote"
-DAMAGED = "damaged.h5: damaged: its content does not match its seal; use another checkpoint"
+NO_MODEL = "not a captioner model; expected a file that `captioner train` or `export` wrote"
+DAMAGED = "damaged.h5: damaged: its content does not match its checksum; use another model"
 DEV = "split 'dev': not found; this data set has train, val, test, heldout"
 FAILURES = {
     "train --run file/below": "file/below: cannot create the run folder: Not a directory",
@@ -109,22 +118,22 @@ FAILURES = {
     "train --resume nope": f"nope: {NO_RUN}",
     "train --resume file": f"file: {NO_RUN}",
     "train --resume empty": f"empty: {NO_RUN}",
-    "sample nope": "nope: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
-    "sample runs": "runs: not found; expected a run folder or a checkpoint from `captioner train`; did you mean run?",
+    "sample nope": "nope: not found; expected a run folder from `captioner train` or a model file; existing runs: run",
+    "sample runs": "runs: not found; expected a run folder from `captioner train` or a model file; did you mean run?",
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
-    "sample file": f"file: {NO_CHECKPOINT}",
-    "sample run/config.yaml": f"run/config.yaml: {NO_CHECKPOINT}",
+    "sample file": f"file: {NO_MODEL}",
+    "sample run/config.yaml": f"run/config.yaml: {NO_MODEL}",
     "sample damaged.h5": DAMAGED,
     "evaluate damaged.h5": DAMAGED,
     "sample run --split dev": DEV,
     "evaluate run --split val --split dev": DEV,
     "sample run --features damage.h5": "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did "
     "you mean damaged.h5?",
-    "sample no run": "no: not found; expected a run folder or a checkpoint from `captioner train`; existing runs: run",
+    "sample no run": "no: not found; expected a run folder from `captioner train` or a model file; existing runs: run",
     "sample run --features empty": "empty: expected a regular file, got a folder",
     "sample run --features file": "file: expected an HDF5 file, got an empty file",
-    "sample run --attention maps": "run/best.h5: attention maps: expected a model with attention, got model.attention "
+    "sample run --write maps.html": "run/best.h5: attention maps: expected a model with attention, got model.attention "
     "none; train with -o model.attention=adaptive",
 }
 
@@ -147,7 +156,7 @@ CLICK = {
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
     "train --run": "--run",
     "train --overfit 0": "--overfit",
-    "sample": "RUN_OR_CHECKPOINT",
+    "sample": "RUN_OR_MODEL",
     "sample run -n 0": "-n",
     "sample run -n many": "many",
 }

@@ -49,7 +49,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 SCENES = " ".join(f"-o data.scenes.{split}=4" for split in ("train", "val", "test", "heldout"))
 MISSING = (
     "sample {}", "sample run {}", "sample run --split {}", "sample run --features {}", "sample run --encoder {} a.jpg",
-    "sample run --encoder-option {} a.jpg", "sample run --write-sidecar {} a.jpg", "sample run -o {}",
+    "sample run --encoder-option {} a.jpg", "sample run --write {} a.jpg", "sample run -o {}",
     "sample run -n {}",
     "evaluate {}", "evaluate run --split {}", "evaluate run --against {}", "evaluate run --coco {}/x",
     "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from captioner.files.history import end_of, records
 from captioner.inference.find_checkpoint import BEST, LAST
-from captioner.storage.history import end_of, records
 
 WHOLE = ("-o", "train.max_steps=3")
 CLOSE = (
@@ -83,7 +83,6 @@ def test_prepare_writes_the_data_set(stream: int, closed: Callable[..., Any], ex
     table = expected / "photos" / "captions.csv"
     done = closed([stream], "prepare", table, "--encoder", "scenes", "--min-count", "1", "--output", "set.h5")
     assert Path("set.h5").read_bytes() == Path(expected, "set.h5").read_bytes()
-    assert not Path("set.h5.part").exists()
     if stream == 1:  # the data set is complete, printing the summary fails
         assert (done.returncode, done.stderr.splitlines()[-1]) == (1, CLOSED_STDOUT)
     else:
@@ -114,7 +113,7 @@ def test_all_captions_are_saved_after_the_pipe_was_closed(shell: Callable[..., A
         "from captioner.cli import main, output\n"
         "def closed(*cells): raise BrokenPipeError\n"  # as if the output were larger than the buffer
         "output.result = closed\n"
-        "main(['sample', 'run', '--csv', 'captions.csv'])"
+        "main(['sample', 'run', '--write', 'captions.csv'])"
     )
     done = shell(code=code, stdout=closed_pipe)
     assert (done.returncode, done.stderr) == (0, "")

@@ -69,7 +69,7 @@ ERRORS = {
     "data.scenes.train=5?",
     "train more": "Got unexpected extra argument (more)",
     # an option without effect is not suggested
-    "sample run --epochs 3": "No such option '--epochs'. Did you mean '--csv'?",
+    "sample run --epochs 3": "No such option '--epochs'",
     "train --foo 3": "No such option '--foo'",
     "prepare a.csv --lr 3": "No such option '--lr'. (Did you mean one of: '--help', '--list', '--val'?)",
     "data --lr 3": "No such option '--lr'. Did you mean '--help'?",

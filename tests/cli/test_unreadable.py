@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from captioner.errors import DataError
-from captioner.storage import files
-from captioner.storage.files import read_bytes
+from captioner.files import user_files
+from captioner.files.user_files import read_bytes
 
 BROKEN = Path("/proc/self/mem")
 """A regular file of size 0; reading its first byte fails with EIO."""
@@ -66,7 +66,7 @@ def test_an_unreadable_file_is_named(command: str, cli: Callable[..., Any]) -> N
     (name,) = set(re.findall(r"broken[.\w]*", command))
     done.failed(done.code, "broken/coco2014_vocab.json" if name == "broken" else name)
     assert done.code in (1, 2)
-    assert "Input/output error" in done.err
+    assert re.search("Input/output error|Invalid argument", done.err)  # HDF5 seeks the end first
     assert not done.err.startswith("captioner: output")
 
 
@@ -112,7 +112,7 @@ class Empty:
 def test_a_file_that_blocks_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
-    monkeypatch.setattr(files, "open", Empty, raising=False)
+    monkeypatch.setattr(user_files, "open", Empty, raising=False)
     with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one without data to read now$"):
         read_bytes(path, 100)
 

@@ -100,7 +100,7 @@ def test_aliases_are_rejected_before_they_expand() -> None:
         ("decode.beamwidth=3", "unknown option (did you mean decode.beam_width?)"),
         (
             "train.objective=self-critical",
-            "expected cross_entropy, self_critical or distillation, got self-critical (did you mean self_critical?)",
+            "expected cross_entropy or self_critical, got self-critical (did you mean self_critical?)",
         ),
         ("=1", "unknown option (captioner config show prints all options)"),
         ("seed=&x 1", "expected an integer >= 0, got &x 1"),

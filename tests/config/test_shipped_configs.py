@@ -28,7 +28,7 @@ from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
 from captioner.optim.schedules import SCHEDULES
 from captioner.optim.update_rules import UPDATE_RULES
-from captioner.preparation.load_corpus import SOURCES
+from captioner.preparation.load_corpus import SOURCES, build_corpus
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
 from captioner.training.events import Ended
 from captioner.training.train import train
@@ -74,10 +74,15 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
         write_prepared(folder / "data.h5", with_regions(SOURCES["cs231n"](folder)), {})
         overrides.append(f"data.root={folder / 'data.h5'}")
     if load(path, overrides).train.init_from is not None:
-        start = ("train.objective=cross_entropy", "train.init_from=null", "train.consensus=0")
+        start = ("train.objective=cross_entropy", "train.init_from=null", "train.consensus=0", "data.captions=null")
         list(train(load(path, [*overrides, *start]), tmp_path / "start"))
         overrides.append(f"train.init_from={tmp_path / 'start'}")
-    *_, ended = train(load(path, overrides), tmp_path / "run")
+    config = load(path, overrides)
+    if config.data.captions is not None:
+        file, train_split = tmp_path / "teacher.jsonl", build_corpus(config).split("train")
+        file.write_text("".join(f'{{"image": "{image}", "caption": "a"}}\n' for image in train_split.image_ids))
+        config = load(path, [*overrides, f"data.captions={file}"])
+    *_, ended = train(config, tmp_path / "run")
     assert isinstance(ended, Ended)
     assert ended.summary["step"] == 2
 

@@ -1,7 +1,7 @@
 """Fixtures of data sets."""
 
 import pytest
-from sealed_sets import ABOUT, WHOLE
+from prepared_sets import ABOUT, WHOLE
 from test_cs231n_source import cs231n_folder
 
 from captioner.data.prepared import write_prepared

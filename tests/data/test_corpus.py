@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data import corpus as module
+from captioner import arrays as module
 from captioner.data.corpus import Corpus, Split, validate, with_vocabulary
 from captioner.data.tokenizer import tokenize
 from captioner.data.vocabulary import SPECIAL, Vocab

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from captioner.data.cs231n import cs231n, read_folder
-from captioner.data.features import ChunkedFeatures
 from captioner.errors import DataError
+from captioner.files.hdf5 import StoredArray
 
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "cat"]
 CAPTIONS = {
@@ -108,7 +108,7 @@ def test_unreduced_features_of_any_precision_and_storage(cs231n_folder, dtype, o
     corpus = cs231n(cs231n_folder, pca=False, memory_mib=1)
     assert corpus.encoder == "cs231n:vgg16_fc7"
     got = corpus.splits["val"].features
-    assert isinstance(got, ChunkedFeatures) == (bool(options) or dtype == ">f4")
+    assert isinstance(got, StoredArray)
     assert (got.shape, got.dtype) == ((500, 1280), np.dtype(dtype).newbyteorder("="))
     assert np.array_equal(got[[499, 2, 2]], features[[499, 2, 2]])
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from captioner.data import corpus as blocks_module
+from captioner import arrays as blocks_module
 from captioner.data.corpus import Corpus, Split
 from captioner.data.summary import duplicates, summarize
 from captioner.data.vocabulary import Vocab

@@ -21,10 +21,10 @@ from captioner.evaluation.evaluate import (
     short_names,
 )
 from captioner.evaluation.scoring import intervals
+from captioner.files import checkpoint
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, load, open_corpus, open_run
 from captioner.model.ensemble import Ensemble
-from captioner.storage import checkpoint
 
 
 def opened(

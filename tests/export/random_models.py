@@ -10,14 +10,14 @@ import pytest
 
 from captioner.arrays import SharedRows
 from captioner.config.yaml_io import dump, parse
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.load import open_run
 from captioner.inference.restore import Restored
 from captioner.layers import CELLS
 from captioner.model.build import build_sizes, parameter_shapes
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
-from captioner.storage import checkpoint
-from captioner.storage.checkpoint import Checkpoint, Meta
 
 KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
 """Every decoder, image input and attention."""
@@ -64,7 +64,7 @@ def random_run(
     meta = Meta(
         config=dump(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", data_digest="ab" * 32,
         step=7, best={"step": 5, "epoch": 1, "loss": 2.5}, since_best=1, environment={"cpu": "a machine"},
-        train_digest="cd" * 32, region_dim=region, grid=[2, 2] if region else [],
+        train_digest="cd" * 32, learned="", region_dim=region, grid=[2, 2] if region else [],
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     saved = Checkpoint(meta, params, {}, standardizer if config.data.standardize else {})

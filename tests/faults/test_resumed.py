@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.config.option_table import build, options
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults import resumed
 from faults.session import SEED
@@ -24,6 +24,9 @@ GIVEN = {
     "data.scenes.test",
     "data.scenes.heldout",
     "data.cs231n.pca",
+    "data.captions",
+    "data.captions_per_image",
+    "data.references",
     "train.init_from",
 }
 

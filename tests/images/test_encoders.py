@@ -231,14 +231,6 @@ def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
     assert str(error) == f"{path}: m.onnx: output f: a number is not finite"
 
 
-def test_known_photographs_are_not_encoded_again(tmp_path: Path) -> None:
-    paths, encoder = write(tmp_path, 6), Colours()
-    photos = list(encode_photos(encoder, paths, 2, (digest(path) for path in paths[::2])))
-    assert [photo.features is None for photo in photos] == [True, False] * 3
-    assert [photo.digest for photo in photos] == [digest(path) for path in paths]
-    assert encoder.calls == 3
-
-
 @pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])
 def test_other_exceptions_are_raised(tmp_path: Path, problem: Exception) -> None:
     def fail(photo: Any = None) -> Any:

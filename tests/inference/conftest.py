@@ -1,4 +1,4 @@
-"""Fixtures of captioning, consensus re-ranking and model packages."""
+"""Fixtures of captioning and consensus re-ranking."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packaged import bird_package, birds
 from reranking import corpus, index, inversions, reranked_run
 
 from captioner.data.corpus import Split
@@ -14,7 +13,7 @@ from captioner.inference.load import open_corpus, open_run
 from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
-__all__ = ["bird_package", "birds", "corpus", "index", "inversions", "reranked_run"]
+__all__ = ["corpus", "index", "inversions", "reranked_run"]
 
 
 @pytest.fixture(scope="module")

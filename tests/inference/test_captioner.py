@@ -14,12 +14,12 @@ from captioning import best_captions, candidates, loss
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
+from captioner.files import checkpoint
 from captioner.inference import captioner
 from captioner.inference.caption import Candidate, CaptionOptions, to_record
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.storage import checkpoint
 
 
 class RecordingFeatures:

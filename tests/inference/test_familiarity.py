@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaged import packaged
 
 from captioner.arrays import Array
 from captioner.data.prepared import prepared
+from captioner.files import checkpoint
 from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
 from captioner.inference.load import ensemble_of, open_run
-from captioner.storage import checkpoint
 from captioner.training.resume import resume
 
 
@@ -117,13 +116,3 @@ def test_an_ensemble_has_that_of_its_models_if_their_training_split_is_the_same(
     other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_digest="other"))
     assert ensemble_of([model, model]).familiarity is model.familiarity
     assert ensemble_of([model, other]).familiarity is None
-
-
-def test_a_package_keeps_the_summary(familiar_run: Path, tmp_path: Path) -> None:
-    old = packaged(without_summary(familiar_run, tmp_path / "old"), tmp_path / "without")
-    assert open_run(old).familiarity is None
-    expected = open_run(familiar_run).familiarity
-    packed = open_run(packaged(familiar_run, tmp_path / "package")).familiarity
-    assert expected is not None
-    assert packed is not None
-    assert all(map(np.array_equal, packed, expected))

@@ -15,17 +15,18 @@ from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.files import checkpoint
+from captioner.files.header import RERANKING_INDEX
 from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import RERANKER_SEAL, Index, is_current, load, save
+from captioner.inference.reranker_index import Index, is_current, load, save
 from captioner.inference.restore import Restored, restore
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.ensemble import Ensemble
 from captioner.model.parameters import Sizes
-from captioner.storage import checkpoint
 
 RERANKING = ("decode.beam_width=6", "decode.consensus=300")
 
@@ -153,7 +154,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut short": lambda whole: whole[:-1],
     "in the seal": lambda whole: whole[:20] + b"x" + whole[21:],
     "in the numbers": lambda whole: whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:],
-    "another version": lambda whole: whole.replace(RERANKER_SEAL.magic + b" 2 ", RERANKER_SEAL.magic + b" 1 "),
+    "another version": lambda whole: whole.replace(RERANKING_INDEX.magic + b" 2 ", RERANKING_INDEX.magic + b" 1 "),
 }
 
 

@@ -1,4 +1,4 @@
-"""Files of captions: sidecars beside photographs, and attention weights in a folder; existing files are kept."""
+"""Files of captions: tables, JSON lines, and sidecars beside photographs; existing files are kept."""
 
 import csv
 import errno
@@ -16,11 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import CaptionerError, UsageError
-from captioner.images import structure
 from captioner.inference.caption import Attention, Caption
 from captioner.inference.output_files import (
-    AttentionFile,
     CsvFile,
+    JsonLinesFile,
     Sidecars,
     TextSidecars,
     XmpSidecars,
@@ -138,7 +137,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
     assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
 
 
-@pytest.mark.parametrize("kind", [XmpSidecars, lambda: TextSidecars(".txt")])
+@pytest.mark.parametrize("kind", [XmpSidecars, TextSidecars])
 def test_a_folder_without_permission_is_reported_once(
     kind: Callable[[], Sidecars], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +160,7 @@ def test_a_folder_without_permission_is_reported_once(
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
 def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    TextSidecars(".txt").write(caption_of(tmp_path / name))
+    TextSidecars().write(caption_of(tmp_path / name))
     written = (tmp_path / name).with_suffix(".txt")
     assert os.listdir(tmp_path) == [written.name]
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
@@ -170,13 +169,13 @@ def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> 
 def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious")
     (tmp_path / "b.txt").symlink_to("not/yet/there")
-    sidecars = TextSidecars(".txt")
+    sidecars = TextSidecars()
     for name in ("a.png", "b.png", "c.png"):
         sidecars.write(caption_of(tmp_path / name))
     assert sidecars.kept == 2
     assert (tmp_path / "a.txt").read_text() == "precious"
     assert not (tmp_path / "not").exists()
-    TextSidecars(".txt", overwrite=True).write(caption_of(tmp_path / "a.png"))
+    TextSidecars(overwrite=True).write(caption_of(tmp_path / "a.png"))
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
 
 
@@ -185,7 +184,7 @@ def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
 def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
     if before:
         (tmp_path / "a.txt").write_text("precious")
-    sidecars = TextSidecars(".txt", overwrite)
+    sidecars = TextSidecars(overwrite)
     sidecars.write(caption_of(tmp_path / "a.png"))
     sidecars.write(caption_of(tmp_path / "." / "a.png"))
     (tmp_path / "again").symlink_to(tmp_path)
@@ -203,8 +202,8 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"the photograph")
     with pytest.raises(CaptionerError) as caught:
-        TextSidecars(".txt", overwrite=True).write(caption_of(path))
-    assert str(caught.value) == f"{path}: is the photograph itself; try another suffix"
+        TextSidecars(overwrite=True).write(caption_of(path))
+    assert str(caught.value) == f"{path}: is the photograph itself; rename it"
     assert path.read_bytes() == b"the photograph"
 
 
@@ -213,33 +212,10 @@ def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Cal
         CaptionerError,
         match=r"\.txt: cannot write: No such file or directory; no further sidecars are written to this folder$",
     ):
-        TextSidecars(".txt").write(caption_of(tmp_path / "absent/a.png"))
+        TextSidecars().write(caption_of(tmp_path / "absent/a.png"))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
-        TextSidecars(".txt").write(caption_of(tmp_path / "a.png"))
+        TextSidecars().write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
-
-
-def test_the_suffix_of_sidecars_is_not_that_of_a_photograph() -> None:
-    for suffix in (".txt", ".caption", ".jpg.txt", ".TXT"):
-        TextSidecars(suffix)
-    originals = (".cr2", ".NEF", ".dng", ".jxl", ".raw")
-    for suffix in (
-        "",
-        ".",
-        "txt",
-        "./x",
-        ".a/b",
-        *structure.SUFFIXES,
-        *structure.HEIC_SUFFIXES,
-        ".JPG",
-        ".HEIF",
-        ".xmp",
-        ".jpg.XMP",
-        *originals,
-    ):
-        with pytest.raises(UsageError) as caught:
-            TextSidecars(suffix)
-        assert str(caught.value) == f"--write-sidecar {suffix}: expected a suffix such as .txt"
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
@@ -248,14 +224,14 @@ def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_pa
     kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
     for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
         (tmp_path / name).touch()
-    TextSidecars(".txt", overwrite).write(caption_of(tmp_path / "a.png"))
+    TextSidecars(overwrite).write(caption_of(tmp_path / "a.png"))
     assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
 
 
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    sidecars = TextSidecars(".txt")
+    sidecars = TextSidecars()
     for name in ("a.png", "b.png", "sub/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(caption_of(tmp_path / name))
@@ -267,32 +243,36 @@ def attended_caption(image: object, words: str = "a red cross") -> Caption:
     return Caption(str(image), words, -1.0, [], None, [], Attention(words.split(), weights, (2, 3)))
 
 
-def test_the_lines_have_the_weights_as_grids(tmp_path: Path) -> None:
-    caption, path = attended_caption("val-00000"), tmp_path / "weights.jsonl"
-    file = AttentionFile(path, "scenes-1")
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_lines_are_the_records_of_the_captions(attention: bool, tmp_path: Path) -> None:
+    caption, path = attended_caption("val-00000"), tmp_path / "captions.jsonl"
+    file = JsonLinesFile(path, attention=attention)
     for image in (caption, attended_caption("b", ""), caption):  # a photograph may be given twice
         file.write(image)
-    assert file.finish() == ("", f"{path}: attention maps of 2 images written")
+    assert file.finish() == ("", "")
     record, empty = map(json.loads, path.read_text().splitlines())
-    weights, sentinel = np.array(record.pop("weights")), np.array(record.pop("sentinel"))
-    text = {"image": "val-00000", "caption": "a red cross", "words": ["a", "red", "cross"]}
-    assert record == {**text, "encoder": "scenes-1", "grid": [2, 3]}
-    np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
-    np.testing.assert_allclose(sentinel, caption.attention.sentinel, atol=1e-6)
-    np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
-    assert (empty["image"], empty["weights"]) == ("b", [])
+    assert (record["image"], record["caption"], record["log_prob"]) == ("val-00000", "a red cross", -1.0)
+    assert (empty["image"], empty["caption"]) == ("b", "")
+    assert ("attention" in record) == attention
+    if attention:
+        maps = record["attention"]
+        weights, sentinel = np.array(maps["weights"]), np.array(maps["sentinel"])
+        assert (maps["words"], maps["grid"], empty["attention"]["weights"]) == (["a", "red", "cross"], [2, 3], [])
+        np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
+        np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
 
 
-def test_only_weights_are_replaced_by_weights(tmp_path: Path) -> None:
-    path = tmp_path / "weights.jsonl"
-    AttentionFile(path, "e").finish()
-    for overwrite in (True, True):
-        file = AttentionFile(path, "e", overwrite)
-        file.write(attended_caption("a"))
+@pytest.mark.parametrize("image", ["a.jpg", 'a"b\\.jpg', "\udcff.jpg"])
+def test_only_captions_are_replaced_by_captions(image: str, tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    JsonLinesFile(path).finish()
+    for _ in range(2):
+        file = JsonLinesFile(path, overwrite=True)
+        file.write(Caption(image, 'a "café"', -1.0, [], None, []))
         file.finish()
     with pytest.raises(UsageError, match="exists already"):
-        AttentionFile(path, "e")
-    for other in ("[]", '{"image": "a.jpg", "caption": "a dog"}\n'):
+        JsonLinesFile(path)
+    for other in ("[]", '{"image": "a.jpg", "caption": "a dog"}\n', "image,caption,log_prob\n"):
         path.write_text(other)
-        with pytest.raises(UsageError, match="expected attention weights to replace"):
-            AttentionFile(path, "e", overwrite=True)
+        with pytest.raises(UsageError, match="expected JSON lines of captions with their log_prob to replace"):
+            JsonLinesFile(path, overwrite=True)

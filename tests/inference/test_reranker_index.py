@@ -10,13 +10,26 @@ import pytest
 
 from captioner.data.corpus import Corpus
 from captioner.data.features import standardization
+from captioner.data.vocabulary import join
 from captioner.decode import Reranker
 from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
 from captioner.errors import CheckpointError, DataError
+from captioner.files.header import RERANKING_INDEX
+from captioner.files.saved import write
 from captioner.inference import reranker_index
-from captioner.inference.reranker_index import RERANKER_SEAL, Index, build_index, fold, load, save, unfold
+from captioner.inference.captioner import Captioner
+from captioner.inference.reranker_index import (
+    Index,
+    build_index,
+    fold,
+    index_rows,
+    load,
+    own_index_rows,
+    save,
+    unfold,
+)
+from captioner.inference.restore import Restored
 from captioner.model.image_input import Standardizer
-from captioner.storage.sealed_arrays import write
 
 
 def test_float16_rounding_changes_expected_cider_little(corpus: Corpus, index: Index) -> None:
@@ -68,7 +81,7 @@ def test_fold_and_unfold_are_inverse(n: int) -> None:
     np.testing.assert_array_equal(unfold(fold(matrix), n), matrix.astype(np.float16))
 
 
-# --- behind a whole seal
+# --- behind a valid header
 
 
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], object]:
@@ -107,16 +120,68 @@ HOSTILE: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_index_with_a_valid_seal_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
+def test_a_hostile_index_with_a_valid_header_is_rejected(name: str, index: Index, tmp_path: Path) -> None:
     arrays = dict(index.arrays)
     HOSTILE[name](arrays)
-    write(RERANKER_SEAL, tmp_path / "x.h5", arrays, {"train_digest": index.train_digest, "encoder": index.encoder})
+    write(RERANKING_INDEX, tmp_path / "x.h5", arrays, {"train_digest": index.train_digest, "encoder": index.encoder})
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
         load(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("meta", [{}, {"encoder": "a"}, {"train_digest": 1, "encoder": "c"}, {"x": "y"}])
 def test_an_index_without_origin_is_rejected(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
-    write(RERANKER_SEAL, tmp_path / "x.h5", index.arrays, meta)
+    write(RERANKING_INDEX, tmp_path / "x.h5", index.arrays, meta)
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
         load(tmp_path / "x.h5")
+
+
+def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranker_index, "MAX_IMAGES", 7)
+    split = corpus.split("train")
+    kept = np.flatnonzero(split.image_idxs != 5)
+    train_split = dataclasses.replace(split, captions=split.captions[kept], image_idxs=split.image_idxs[kept])
+    rows = index_rows(train_split)
+    index = build_index(dataclasses.replace(corpus, splits={"train": train_split}))
+    assert rows[5] == -1
+    assert sorted(rows[rows >= 0]) == list(range(7))
+    weights = index.reranker().weights(np.array(split.features))
+    own_weights = [weights[image, row] for image, row in enumerate(rows.tolist()) if row >= 0]
+    assert own_weights == [0] * 7, "recognized by their features too"
+
+
+def test_the_references_of_an_image_never_rank_its_captions(reranked_run: Restored, corpus: Corpus) -> None:
+    """Plant a candidate among the references of the image itself, and among those of a copy of it."""
+    split, vocab = corpus.split("train"), corpus.vocab
+    target = next(Captioner(reranked_run).search(split.features, np.array([3]))).tokens[0, -1]
+    planted = np.full((len(split.captions), len(target) + 1), vocab.null, np.int32)
+    planted[:, :3] = vocab.start, vocab.word_to_idx["a"], vocab.end
+    # the weights of the consensus outweigh the log-probabilities
+    decode = dataclasses.replace(reranked_run.config.decode, consensus=1000)
+    config = dataclasses.replace(reranked_run.config, decode=decode)
+
+    def is_target_best(
+        features: np.ndarray, with_target: list[int], is_trained_on: bool, without: np.ndarray | None = None
+    ) -> bool:
+        captions = planted.copy()
+        captions[np.isin(split.image_idxs, with_target), 1:] = target
+        train = dataclasses.replace(split, captions=captions, features=features)
+        data = dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
+        digest = data.train_digest if is_trained_on else "another"
+        meta = dataclasses.replace(reranked_run.meta, train_digest=digest)
+        loaded = dataclasses.replace(reranked_run, config=config, meta=meta)
+        rows = own_index_rows(loaded, data, "train")
+        assert (rows is not None) == is_trained_on
+        assert own_index_rows(loaded, data, "val") is None
+        rows = rows if without is None else without
+        captions_of = Captioner(loaded, build_index(data).reranker()).caption_split(train, 4, index_rows=rows)
+        return [*captions_of][3].text == join(vocab.decode(target.tolist()))
+
+    unlike = np.array(split.features)
+    unlike[np.arange(len(unlike)) != 3] = -unlike[3]  # its only neighbour is itself
+    copied = unlike.copy()
+    copied[4] = copied[3]
+    assert is_target_best(unlike, [3], True, np.full(len(unlike), -1)), "its own captions decide if they take part"
+    assert not is_target_best(unlike, [3], True)
+    assert not is_target_best(unlike, [3], False), "recognized by its features"
+    assert is_target_best(copied, [3, 4], True), "another image takes part, even a copy"
+    assert not is_target_best(copied, [3, 4], False)

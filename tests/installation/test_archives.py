@@ -20,14 +20,13 @@ def test_the_wheel_contains_the_package_and_the_configs(archives: Archives) -> N
     assert modules(archives.wheel) == expected | {"captioner/py.typed", "captioner/images/imagenet_classes.txt"}
 
 
-def test_the_source_archive_contains_every_file_of_the_repository_but_no_model_package(archives: Archives) -> None:
+def test_the_source_archive_contains_every_file_of_the_repository(archives: Archives) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("not a git checkout")
     with tarfile.open(archives.sdist) as archive:
         contained = {name.partition("/")[2] for name in archive.getnames()}
-    assert {name for name in tracked.stdout.splitlines() if not name.startswith("models/")} <= contained
-    assert not any(name.startswith("models/") for name in contained)
+    assert set(tracked.stdout.splitlines()) <= contained
 
 
 def test_the_metadata(archives: Archives) -> None:

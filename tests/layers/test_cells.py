@@ -132,9 +132,7 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     model = CaptioningRNN(sizes, initial_params(sizes, rng.standard_normal, np.float64))
     features, captions = rng.standard_normal((2, 4)), np.array([[1, 4, 5, 2], [1, 6, 2, 0]])
     state, total = model.start(features), 0.0
-    with pytest.raises(
-        UsageError, match="expected rnn, lstm, gru, transformer in exported files, got mgu; use a checkpoint"
-    ):
+    with pytest.raises(UsageError, match="expected rnn, lstm, gru, transformer in safetensors files, got mgu"):
         to_tensors(model)
     for t in range(3):
         log_probs, state = model.step(captions[:, t], state)

@@ -16,7 +16,6 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoding import encode
 from captioner.errors import DataError
-from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Event, prepare
 
 COUNT = 8
@@ -52,22 +51,12 @@ def made(photos: Path, **options: Any) -> tuple[Corpus, list[Event]]:
 
 
 def refusal(photos: Path, kind: type[Exception] = DataError, **options: Any) -> str:
-    before = {*os.listdir(photos.parent), "out.h5.part"}
+    before = set(os.listdir(photos.parent))
     with pytest.raises(kind) as caught:
         list(events_of(photos, **options))
     assert str(caught.value).isprintable(), LOUD
-    assert {*os.listdir(photos.parent), "out.h5.part"} == before
+    assert set(os.listdir(photos.parent)) == before
     return str(caught.value)
-
-
-def interrupt(photos: Path, encoded: Counted | None = None, after: int = 5, **options: Any) -> None:
-    """Stop a preparation after some photographs are encoded, and reset the counter."""
-    events = events_of(photos, **options)
-    while next(events) != EncodingProgress(after, COUNT, 0):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    if encoded is not None:
-        encoded()
 
 
 def features_by_name(corpus: Corpus) -> dict[str, np.ndarray]:

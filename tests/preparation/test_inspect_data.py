@@ -115,7 +115,7 @@ def test_a_data_set_is_checked_as_a_whole(
     damaged.write_bytes(content)
     with pytest.raises(DataError) as caught:
         check([str(damaged)], [], Prepare())
-    assert str(caught.value) == (f"{damaged}: damaged: its content does not match its seal; use another data set")
+    assert str(caught.value) == (f"{damaged}: damaged: its content does not match its checksum; use another data set")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 
 import captioner
 from captioner.config.options import Prepare
-from captioner.data.prepared import DATA_SET_SEAL, prepared
+from captioner.data.prepared import prepared
 from captioner.data.scenes import example
 from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
+from captioner.files.header import DATA_SET
+from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Prepared
 
@@ -41,7 +44,7 @@ def test_features_and_captions_match_the_photographs(photos: Path) -> None:
             ]
     assert {name: len(split.image_ids) for name, split in corpus.splits.items()} == {"train": 6, "val": 2}
     assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
-    assert events[:-1] == [EncodingProgress(done, COUNT, 0) for done in range(1, COUNT + 1)]
+    assert events[:-1] == [EncodingProgress(done, COUNT) for done in range(1, COUNT + 1)]
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
@@ -106,7 +109,7 @@ def test_an_existing_file_is_kept(photos: Path) -> None:
     message = refusal(photos, UsageError)
     assert message == f"{output}: exists already; name another file, or replace it with --overwrite"
     assert output.read_bytes() == b"precious"
-    output.write_bytes(DATA_SET_SEAL.magic + b" of old")
+    output.write_bytes(DATA_SET.magic + b" of old")
     list(events_of(photos, overwrite=True))
     assert prepared(output).encoder == ENCODER
 
@@ -136,19 +139,48 @@ def test_only_data_sets_are_overwritten(make: Callable[[Path], object], photos: 
     assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
 
 
-def test_a_file_created_during_encoding_is_kept(photos: Path, encoded: Counted) -> None:
+def test_a_file_created_during_encoding_is_kept(photos: Path) -> None:
     output = photos.parent / "out.h5"
     events = events_of(photos)
-    while next(events) != EncodingProgress(COUNT, COUNT, 0):
+    while next(events) != EncodingProgress(COUNT, COUNT):
         pass
     output.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
         next(events)
     assert output.read_bytes() == b"precious"
-    output.unlink()
+
+
+def test_an_interrupted_run_leaves_no_file(photos: Path, encoded: Counted) -> None:
+    events = events_of(photos)
+    while next(events) != EncodingProgress(5, COUNT):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    assert os.listdir(photos.parent) == ["photos"]
     encoded()
     made(photos)
-    assert encoded() == 0
+    assert encoded() == COUNT
+
+
+def test_temporary_files_of_killed_processes_are_removed(photos: Path) -> None:
+    (photos.parent / ".out.h5.999999999.tmp").write_bytes(b"half a data set")  # of a process that cannot exist
+    made(photos)
+    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
+
+
+def test_a_full_disk_is_reported(photos: Path, files_of_at_most: Callable[[int], Any]) -> None:
+    with files_of_at_most(3 * 4 * FEATURES):
+        message = refusal(photos)
+    assert message == f"{photos.parent / 'out.h5'}: cannot store features: File too large"
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("float16", 70000.0), ("float32", np.inf), ("float32", np.nan)])
+def test_features_out_of_range_are_rejected(
+    dtype: str, number: float, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = np.full(FEATURES, number, np.float32), np.zeros((3, 3, 77), np.float32)
+    monkeypatch.setattr(ScenesEncoder, "encode", lambda encoder, prepared: features)
+    message = refusal(photos, dtype=dtype)
+    assert message == f"features: expected numbers in the range of {dtype}, got {number:g}; try float32"
 
 
 def test_the_captions_are_not_overwritten(photos: Path) -> None:

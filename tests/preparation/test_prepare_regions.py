@@ -1,13 +1,12 @@
-"""Preparation with image regions: encoded in one pass, resumable, or read from a file."""
+"""Preparation with image regions: encoded in one pass, or read from a file."""
 
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, interrupt, refusal
+from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, refusal
 from preparing import made as made_without
 
 from captioner.data.corpus import Corpus
@@ -16,7 +15,6 @@ from captioner.data.scenes import example
 from captioner.data.scenes.encoding import ENCODER, encode_regions
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
-from captioner.preparation.encode import DiscardedFeatures
 from captioner.preparation.prepare import Event
 
 PICTURES = np.stack([example(0, "train", index).picture for index in range(COUNT)])
@@ -48,30 +46,9 @@ def test_regions_are_stored_with_the_features_of_their_images(dtype: str, photos
 def test_features_do_not_depend_on_regions(photos: Path) -> None:
     corpus, _ = made(photos)
     without, _ = made_without(photos, overwrite=True)
-    assert without.digest == corpus.digest
+    assert without.train_digest == corpus.train_digest
     for name, features in features_by_name(without).items():
         np.testing.assert_array_equal(features, features_by_name(corpus)[name])
-
-
-def test_an_interrupted_run_is_resumed_with_its_regions(photos: Path, encoded: Counted) -> None:
-    interrupt(photos, encoded, threads=1, regions=True)
-    os.truncate(photos.parent / "out.h5.part", (photos.parent / "out.h5.part").stat().st_size - 100)
-    corpus, _ = made(photos, threads=1)
-    assert encoded() == COUNT - 4
-    for name, regions in regions_by_name(corpus).items():
-        np.testing.assert_allclose(regions, REGIONS[int(name[:3])], atol=1e-5)
-    assert not os.path.exists(photos.parent / "out.h5.part")
-
-
-def test_features_of_an_interrupted_run_without_regions_are_encoded_again(photos: Path, encoded: Counted) -> None:
-    interrupt(photos, encoded, threads=1)
-    _, (discarded, *_) = made(photos)
-    assert isinstance(discarded, DiscardedFeatures)
-    assert str(discarded) == (
-        f"{photos.parent / 'out.h5.part'}: features of an earlier run have another encoder, dtype or --regions; "
-        "encoding all photographs again"
-    )
-    assert encoded() == COUNT
 
 
 def test_an_encoder_without_regions_is_rejected(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +58,6 @@ def test_an_encoder_without_regions_is_rejected(photos: Path, monkeypatch: pytes
     message = refusal(photos, UsageError, regions=True, overwrite=True)
     assert message == "--regions: encoder scenes has no regions; use efficientnet-lite0, or omit --regions"
     assert (photos.parent / "out.h5").read_bytes() == before
-    assert not (photos.parent / "out.h5.part").exists()
     file = feature_file(photos.parent, EXPECTED, REGIONS)
     message = refusal(photos, UsageError, regions=True, features=file, overwrite=True)
     assert message == "--regions: encoder scenes has no regions; omit --regions"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from captioner.files.history import end_of, records
 from captioner.inference.load import open_run
 from captioner.report.run_facts import MAX_WARNINGS, History, RunFacts, facts_of_run
-from captioner.storage.history import end_of, records
 
 
 def test_the_facts_of_a_finished_run(own_run: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from serving import Answer, Served, served
 
 from captioner.errors import install_command
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -1,8 +1,7 @@
-"""Fixtures of small trainings, of a model package and of consensus re-ranking."""
+"""Fixtures of small trainings and of consensus re-ranking."""
 
-from packaged import bird_package
 from reranking import corpus, index, inversions, reranked_run
 from small_runs import new_run, small_config, train_run, train_small
 
-__all__ = ["bird_package", "corpus", "index", "inversions", "new_run", "reranked_run", "small_config", "train_run"]
+__all__ = ["corpus", "index", "inversions", "new_run", "reranked_run", "small_config", "train_run"]
 __all__ += ["train_small"]

@@ -10,8 +10,8 @@ import pytest
 
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
-from captioner.storage import checkpoint
-from captioner.storage.history import end_of, records
+from captioner.files import checkpoint
+from captioner.files.history import end_of, records
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from captioner.config.yaml_io import parse
+from captioner.files import checkpoint
 from captioner.inference.load import open_run
 from captioner.metrics import NAMES
-from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated
 from captioner.training.resume import resume

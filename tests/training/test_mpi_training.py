@@ -15,7 +15,7 @@ from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
 from small_runs import assert_same_arrays, history, summary
 
 from captioner.config.yaml_io import load
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.train import train
 
 pytestmark = needs_mpiexec

@@ -10,10 +10,10 @@ from small_runs import summary
 from captioner.config.options import Config
 from captioner.config.yaml_io import parse
 from captioner.errors import UsageError
+from captioner.files import checkpoint
 from captioner.inference.load import open_corpus, open_run
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.storage import checkpoint
 from captioner.training.events import Ended, Event, Started, Validated
 from captioner.training.overfit import GOAL, overfit, overfit_settings
 from captioner.training.resume import resume

@@ -18,8 +18,8 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 

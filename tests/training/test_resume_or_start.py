@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.run_folder import FolderLock
 
 OPTIONS = ("train.batch_size=16", "train.learning_rate=0.01", "model.dropout_hidden=0.4")

@@ -16,8 +16,8 @@ from small_runs import contents
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
+from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.find_checkpoint import is_run
-from captioner.storage.checkpoint import Checkpoint, Meta
 from captioner.training.run_folder import RunFolder
 
 
@@ -251,7 +251,7 @@ def test_a_replaced_folder_is_detected_without_locks(tmp_path: Path, monkeypatch
     other.write(other.config, "seed: 3\n")
 
 
-SAVED = Checkpoint(Meta("", [], 1, "", "", "", 3, None, 0, {}), {"w": np.ones(3)}, {}, {})
+SAVED = Checkpoint(Meta("", [], 1, "", "", "", "", 3, None, 0, {}), {"w": np.ones(3)}, {}, {})
 MOVED = "the run folder was moved or replaced during the training"
 WRITES: dict[str, Callable[[RunFolder], None]] = {
     "last.h5": lambda run: run.save(SAVED),

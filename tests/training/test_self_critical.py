@@ -13,6 +13,7 @@ from captioner.config.yaml_io import dump, parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
+from captioner.files import checkpoint
 from captioner.gradcheck.numeric import Case, check
 from captioner.inference.load import open_run
 from captioner.inference.reranker_index import build_index, index_rows
@@ -20,7 +21,6 @@ from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.training.resume import resume
 from captioner.training.self_critical import SAMPLES, SelfCritical, check_references
 from captioner.training.train import train

@@ -28,9 +28,9 @@ import captioner.training.train
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import DataError, DivergenceError, UsageError
+from captioner.files import checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.preparation.load_corpus import build_corpus
-from captioner.storage import checkpoint
 from captioner.training import validation
 from captioner.training.events import Ended, Started, Validated
 from captioner.training.resume import resume

@@ -14,14 +14,14 @@ from small_runs import TrainRun, assert_same_arrays
 import captioner
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus
-from captioner.data.features import ContiguousFeatures
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes.encoding import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
+from captioner.files import checkpoint
+from captioner.files.hdf5 import StoredArray
 from captioner.images.encoders import ScenesEncoder
 from captioner.inference.load import ensemble_of, open_corpus, open_run
 from captioner.preparation.prepare import prepare
-from captioner.storage import checkpoint
 from captioner.training.resume import resume
 
 ATTENTION = (
@@ -142,7 +142,7 @@ def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_reading_by_rows_does_not_change_training(
     region_photos: RegionPhotos, train_on_regions: TrainRun, region_run: Path
 ) -> None:
-    assert isinstance(prepared(region_photos.data, regions=True).split("train").regions, ContiguousFeatures)
+    assert isinstance(prepared(region_photos.data, regions=True).split("train").regions, StoredArray)
     run = train_on_regions("train.max_steps=6")
     assert_same_arrays(run, region_run)
     half = train_on_regions("train.max_steps=2")

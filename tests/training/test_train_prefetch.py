@@ -15,7 +15,7 @@ from small_runs import TrainRun, assert_same_arrays, history
 from captioner.arrays import Batch
 from captioner.config.options import Config
 from captioner.data.batches import ShuffledBatches
-from captioner.storage import checkpoint
+from captioner.files import checkpoint
 from captioner.training.solver import Step
 from captioner.training.train import train
 

@@ -1,4 +1,4 @@
-"""A transformer is trained, resumed, distilled and decoded by the same commands as a recurrent model."""
+"""A transformer is trained, resumed and decoded by the same commands as a recurrent model."""
 
 import json
 from collections.abc import Callable
@@ -118,13 +118,13 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     record = json.loads(cli("inspect", "gradients", trained, "--word", 5, "--json").out)
     assert record["norms"] is None
     assert len(record["inputs"]) == 5
-    done = cli("sample", trained, "--split", "val", "-n", 2, "--attention", tmp_path / "maps.html")
+    done = cli("sample", trained, "--split", "val", "-n", 2, "--write", tmp_path / "maps.html")
     assert done.code == 0, done.err
     done = cli("report", trained, "--output", tmp_path / "report.html")
     assert done.code == 0, done.err
     page = (tmp_path / "report.html").read_text()
     assert "transformer, 2 layers of width 16 with 2 heads" in page
-    done = cli("package", trained, "--name", "small", "--output", tmp_path / "package")
+    done = cli("export", trained, "--output", tmp_path / "small.h5")
     assert done.code == 0, done.err
 
 

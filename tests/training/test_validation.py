@@ -15,6 +15,8 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import ConfigError
 from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Meta
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel
@@ -24,8 +26,6 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.storage import checkpoint
-from captioner.storage.checkpoint import Meta
 from captioner.training import validation
 from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume
@@ -219,7 +219,7 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
 def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]], *decoding: str) -> list[str]:
     """The problems of a model whose config has these decoding options; by default it may write <UNK>."""
     config = parse("", "", ["decode.max_length=5", "decode.suppress_unk=false", *decoding])
-    meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", "", 1, None, 0, {})
+    meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", "", "", 1, None, 0, {})
     captioner = Captioner(LoadedModel(Path("last.h5"), config, VOCAB, model, meta))
     return [collapse.problem for collapse in find_collapse(captioner, split(captions))]
 

@@ -13,7 +13,7 @@ from typing import Any
 from captioner.data.readers.formats import TOKEN, coco, json_entry, json_lines, karpathy, table, token_txt
 from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
 from captioner.errors import DataError, quoted
-from captioner.storage.files import format_of, read_bytes, read_text
+from captioner.files.user_files import format_of, read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "caption_files", "read_captions", "read_list", "split_name"]
 

@@ -1,0 +1,103 @@
+"""captioner export and card: files of trained models for others, and what they state."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from captioner.cli import output
+from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
+from captioner.errors import UsageError
+
+IDENTIFIERS = {
+    "license": (r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}", "cc-by-4.0"),
+    "language": (r"[A-Za-z]{2,3}(-\w{2,8})*", "en"),
+}
+"""The forms of the options that a card has as identifiers, and examples."""
+MODEL, TENSORS = ".h5", ".safetensors"
+
+
+def _identifier(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    pattern, example = IDENTIFIERS[str(parameter.name)]
+    if value is not None and not re.fullmatch(pattern, value, re.ASCII):
+        raise UsageError(f"--{parameter.name} {value}: expected an identifier such as {example}")
+    return value
+
+
+@click.command(
+    epilog=examples(
+        "export runs/birds --output birds.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'",
+        "export runs/scenes --output scenes.safetensors --dtype float16",
+    )
+)
+@run_argument
+@click.option(
+    "--output", "path", type=PATH, required=True, metavar="FILE",
+    help="Write to FILE: a name that ends in .h5 is a model file, in .safetensors a file for PyTorch.",
+)  # fmt: skip
+@click.option(
+    "--scores", type=PATH, metavar="FILE", help="Scores of the model: the output of `captioner evaluate --json`."
+)
+@click.option(
+    "--license", metavar="ID", callback=_identifier, help="License of the model, such as cc-by-4.0.  [default: unknown]"
+)
+@click.option("--terms", metavar="TEXT", help="Terms of the training data: license, source, restrictions.")
+@click.option("--dataset", metavar="TEXT", help="Name of the training data set, such as flickr8k.")
+@click.option("--language", metavar="CODE", callback=_identifier, help="Language of the captions.  [default: en]")
+@click.option(
+    "--dtype", type=click.Choice(["float16", "float32"]),
+    help="Floating-point precision of a safetensors file.  [default: model.dtype]",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
+@example_override_option("decode.beam_width=5")
+def export(
+    run: Path, path: Path, scores: Path | None, license: str | None, terms: str | None, dataset: str | None,
+    language: str | None, dtype: str | None, overwrite: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Write a trained model to a file for others.
+
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file.
+
+    A model file contains the parameters in float16 with a checksum, the vocabulary, the options, the image encoder, and
+    what `captioner card` prints. All commands accept it instead of a run. It needs neither the training data nor the
+    run, and contains no paths. Consensus re-ranking needs the training captions, so decode.consensus is set to 0.
+
+    A safetensors file contains the parameters with the names of PyTorch's layers, and the rest as JSON.
+    """
+    from captioner.export.model_file import prepare_to_share, write_model
+    from captioner.export.tensors import export_safetensors
+    from captioner.inference.load import open_run
+
+    if path.suffix not in (MODEL, TENSORS):
+        raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
+    if dtype is not None and path.suffix == MODEL:
+        raise UsageError(f"--dtype: has no effect with {MODEL}: the parameters of a model file are float16")
+    restored = open_run(run, overrides)
+    stated = {"license": license, "terms": terms, "dataset": dataset, "language": language}
+    model, notes = prepare_to_share(restored, stated, scores)
+    if path.suffix == MODEL:
+        write_model(model, path, overwrite)
+    else:
+        export_safetensors(model, path, dtype, overwrite)
+    output.warnings([*restored.warnings, *notes])
+    output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
+
+
+@click.command(epilog=examples("card runs/scenes", "card models/flickr8k.h5"))
+@run_argument
+def card(run: Path) -> None:
+    """Print a model card.
+
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file.
+
+    The card is Markdown with the front matter of Hugging Face. It describes the model, its training data, scores,
+    limits, license, terms and options, as `captioner export` stored them. It contains no paths of this machine.
+    """
+    from captioner.export.card import model_card
+    from captioner.inference.load import open_run
+
+    model = open_run(run)
+    output.warnings(model.warnings)
+    output.text(model_card(model))

@@ -1,0 +1,128 @@
+"""Atomic file replacement: after a crash, a path holds either the old or the new file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from captioner.errors import CaptionerError
+
+MAX_NAME = 240
+"""The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
+TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
+"""The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
+CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises: OSError, as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically, and remove temporary files that killed processes left behind.
+
+    Raises: CaptionerError, with the old file unchanged.
+    """
+    remove_temporary_files(path)
+    with writing(path):
+        write_atomically(path, content)
+
+
+@contextlib.contextmanager
+def writing(
+    path: str | os.PathLike[str], kind: str = "", error: Callable[[str], CaptionerError] = CaptionerError
+) -> Iterator[None]:
+    """Convert a failure of the block to an error that names the file and, if there is one, its kind."""
+    try:
+        yield
+    except OSError as problem:
+        what = f"cannot write the {kind}" if kind else "cannot write"
+        kept = "; the previous one is kept" if kind and os.path.isfile(path) else ""
+        raise error(f"{path}: {what}: {problem.strerror or problem}{kept}") from problem
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
+
+    The folder is synced too, if the file system can, so that the rename survives a power loss. If the block raises, the
+    old file is kept and the temporary file is removed.
+
+    Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
+    FileExistsError if `path` is not a regular file, such as /dev/null.
+    """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
+    temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    try:
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_stem(path: Path) -> str:
+    """Return the name of a file, or the digest of a long name."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= MAX_NAME else hashlib.sha256(name).hexdigest()
+
+
+def remove_temporary_files(*paths: Path) -> None:
+    """Remove temporary files of these paths that killed processes left behind."""
+    for file in temporary_files(*paths):
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def temporary_files(*paths: Path) -> Iterator[Path]:
+    """Yield the temporary files of these paths that killed processes left behind."""
+    for path in paths:
+        yield from stale_temporary_files(path.parent).get(temporary_stem(path), ())
+
+
+def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
+    """List the temporary files of processes that have ended, by the stem of the file that they would replace."""
+    stale: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            match = TEMPORARY.fullmatch(name)
+            if match and not _is_running(int(match[2])):
+                stale.setdefault(match[1], []).append(folder / name)
+    return stale
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True

@@ -1,0 +1,229 @@
+"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones, file versions.
+
+Also strict JSON: no NaN and no infinity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
+
+from captioner.errors import CaptionerError, DataError, UsageError, similar
+
+TEXT_LIMIT = 1 << 26
+MAX_ENTRIES = 1000
+"""The number of names in a folder that are compared with a missing one."""
+NUMBERS = re.compile(r"\d+")
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+# without O_NONBLOCK, opening a named pipe would block until another process writes to it
+FLAGS = os.O_RDONLY | os.O_NONBLOCK
+FORMATS = (
+    (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"), (b"PK\3\4", "a ZIP archive or an Office document"),
+    (b"\xd0\xcf\x11\xe0", "an Office document"), (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"),
+    (b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG", "a PNG"), (b"GIF8", "a GIF"), (b"RIFF", "a WebP, WAV or AVI file"),
+    (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"8BPS", "a Photoshop file"), (b"\xff\x0a", "a JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL"), (b"\0\0\0\x0cjP  ", "a JPEG 2000"), (b"\x7fELF", "a program"),
+    (b"\x1aE\xdf\xa3", "a video"), (b"<svg", "an SVG drawing"), (b"<?xml", "an XML or SVG file"),
+    (b"<!DOCTYPE", "an HTML page"), (b"<!doctype", "an HTML page"), (b"<html", "an HTML page"),
+)  # fmt: skip
+"""First bytes of common formats."""
+
+
+def caseless(name: str) -> str:
+    """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def irregular_kind(status: os.stat_result) -> str | None:
+    """Name the kind of a file that is not a regular file; None for a regular file."""
+    return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+
+
+@contextmanager
+def regular_file(
+    path: str | os.PathLike[str],
+    limit: int | None = None,
+    error: Callable[[str], CaptionerError] = DataError,
+    kind: str = "",
+    expected: str = "a file",
+) -> Iterator[int]:
+    """Open a regular file of at most `limit` bytes for reading and return its descriptor.
+
+    `error` makes the exception from a message. In the message, `kind` names the expected file, such as "checkpoint",
+    and `expected` describes it if it is missing.
+
+    Raises: `error` if the file cannot be opened, is not regular or is too large, or if reading it fails inside the
+    `with` block.
+    """
+    try:
+        descriptor = os.open(path, FLAGS)
+    except FileNotFoundError as problem:
+        raise error(f"{path}: not found; expected {expected}; {missing_remedy(path)}") from problem
+    except (OSError, ValueError) as problem:
+        what = f"cannot open the {kind}" if kind else "cannot be opened"
+        raise error(f"{path}: {what}: {getattr(problem, 'strerror', problem)}") from problem
+    try:
+        status = os.fstat(descriptor)
+        if irregular := irregular_kind(status):
+            raise error(f"{path}: expected a {kind or 'regular'} file, got {irregular}")
+        if limit is not None and status.st_size > limit:
+            raise error(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
+        yield descriptor
+    except OSError as problem:
+        what = f"cannot read the {kind}" if kind else "cannot be read"
+        raise error(f"{path}: {what}: {problem.strerror or problem}") from problem
+    finally:
+        os.close(descriptor)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    overwrite: bool,
+    kind: str = "a file",
+    is_kind: Callable[[str | os.PathLike[str]], bool] = os.path.isfile,
+) -> None:
+    """Check that a file can be written to `path`; with `overwrite`, an existing one must satisfy `is_kind`.
+
+    Raises: UsageError.
+    """
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"{path}: folder not found: {folder}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: expected the name of a file, got a folder")
+    if os.path.lexists(path) and not overwrite:
+        raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
+    if os.path.lexists(path) and not is_kind(path):
+        raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
+
+
+def check_images_folder(
+    folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
+) -> None:
+    """Raises: `error` if a folder of photographs is set but does not exist."""
+    if folder is not None and not os.path.isdir(folder):
+        raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
+
+
+def read_bytes(
+    path: str | os.PathLike[str],
+    limit: int,
+    error: Callable[[str], CaptionerError] = DataError,
+    expected: str = "a file",
+) -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises: `error`, as `regular_file`.
+    """
+    with (
+        regular_file(path, limit, error, expected=expected) as descriptor,
+        open(descriptor, "rb", closefd=False) as file,
+    ):
+        content: bytes | None = file.read(limit)
+    if content is None:  # the read would block, as for /proc/kmsg
+        raise error(f"{path}: expected a regular file, got one without data to read now")
+    return content
+
+
+def format_of(content: bytes) -> str:
+    """Return the format of a file that begins with `content`, with its article, for a message."""
+    if not content:
+        return "an empty file"
+    if content[4:8] == b"ftyp":
+        return "a HEIC or AVIF file" if content[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif") else "a video"
+    for start, name in FORMATS:
+        if content.startswith(start):
+            return name
+    text = content[:512].decode("utf-8-sig", "replace").rstrip("\ufffd")  # the last character may be cut
+    is_text = "\ufffd" not in text and "".join(text.split()).isprintable()
+    return "a text file" if is_text else "a file of an unknown format"
+
+
+def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
+    """Read the first bytes of a regular file, at most `length`; return None if they cannot be read."""
+    try:
+        with regular_file(path) as descriptor:
+            return os.read(descriptor, length)
+    except DataError:
+        return None
+
+
+def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:
+    """Read a UTF-8 file, with or without a byte order mark.
+
+    Raises: DataError if it is not a regular file, larger than `TEXT_LIMIT` or not UTF-8.
+    """
+    content = read_bytes(path, TEXT_LIMIT, expected=expected)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        bad = content[problem.start : problem.start + 1]
+        raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem
+
+
+def missing_remedy(path: str | os.PathLike[str]) -> str:
+    """Return what to try for a missing file: a similar name in its folder, or where to look."""
+    try:
+        if os.path.islink(path):
+            return f"it is a broken link to {os.readlink(path)}"
+        folder, base = os.path.split(os.fspath(path))
+        if folder and not os.path.isdir(folder):
+            while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
+                folder = parent
+            return f"folder not found: {folder}"
+        for other in _similar(folder or ".", base):
+            return f"did you mean {os.path.join(folder, other)}?"
+        return "check the name" if os.path.isabs(path) else f"relative names start at {os.path.realpath('.')}"
+    except OSError:  # such as a deleted current folder
+        return "check the name"
+
+
+def _similar(folder: str, name: str) -> list[str]:
+    """Find the most similar name in a folder, up to case; photo-2.jpg is another photograph than photo-1.jpg."""
+    with os.scandir(folder) as entries:
+        others = [entry.name for entry in islice(entries, MAX_ENTRIES)]
+    names = {other.lower(): other for other in others if NUMBERS.findall(other) == NUMBERS.findall(name)}
+    return [names[lower] for lower in similar(name.lower(), names, 0.75)]
+
+
+class FileVersion(NamedTuple):
+    """What changes when a file is replaced or written to."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """Return the version of a file with this status."""
+    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
+    """Return the version of a file, or None if it does not exist or its name is invalid."""
+    try:
+        return version_of(os.stat(path))
+    except (OSError, ValueError):
+        return None
+
+
+def to_json(record: dict[str, Any], indent: int | None = None) -> str:
+    """Encode a record as strict ASCII JSON without control characters; NaN and infinity become null."""
+    return json.dumps(_finite(record), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

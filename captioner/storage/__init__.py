@@ -1,1 +1,0 @@
-"""File storage: atomic writing, sealed files, safe HDF5 and checkpoints."""

@@ -1,5 +1,0 @@
-"""Fixtures of model packages."""
-
-from packaged import bird_package, birds
-
-__all__ = ["bird_package", "birds"]

@@ -1,0 +1,202 @@
+"""A model file contains what captioning needs, in half the precision, its terms, and nothing of the machine."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_models import images, random_run
+
+import captioner
+from captioner.config.options import Config
+from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.export.model_file import prepare_to_share, write_model
+from captioner.files import checkpoint
+from captioner.files.checkpoint import Base, Card
+from captioner.inference.load import NOT_SHARED, open_run
+from captioner.model.build import DECODERS
+from captioner.model.region_attention import ATTENTIONS
+
+TERMS = "Photographs of birds: for research and education only"
+BIRDS = Base("birds.h5", "other", TERMS)
+
+
+def exported(
+    run: Path, file: Path, overrides: tuple[str, ...] = (), overwrite: bool = False, **stated: str
+) -> tuple[Path, list[str]]:
+    model, notes = prepare_to_share(open_run(run, overrides), stated, None)
+    write_model(model, file, overwrite)
+    return file, notes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_parameters_are_float16_and_loaded_in_the_dtype_of_the_model(
+    dtype: str, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    overrides = (*small, f"model.dtype={dtype}", "data.standardize=true", "train.ema_decay=0.5", "train.max_steps=3")
+    captioner.train(None, tmp_path / "run", overrides)
+    file, _ = exported(tmp_path / "run", tmp_path / "birds.h5")
+    saved = checkpoint.load(file)
+    assert saved.slots == {}
+    assert {w.dtype for w in saved.params.values()} == {np.dtype(np.float16)}
+    before, after = open_run(tmp_path / "run"), open_run(file)
+    assert {w.dtype for w in after.model.params.values()} == {np.dtype(dtype)}
+    for name, w in before.model.params.items():  # with the moving average
+        assert np.array_equal(after.model.params[name], w.astype(np.float16).astype(dtype))
+    assert before.model.standardizer is not None
+    assert after.model.standardizer is not None
+    assert np.array_equal(after.model.standardizer.mean, before.model.standardizer.mean)
+    assert (after.vocab, after.meta.encoder) == (before.vocab, before.meta.encoder)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_captions_equal_those_of_the_run(decoder: str, attention: str, tmp_path: Path) -> None:
+    run = random_run(tmp_path / "run", decoder, "init", attention, ["decode.max_length=6"])
+    before, after = captioner.load(run), captioner.load(exported(run, tmp_path / "birds.h5")[0])
+    features, regions = images(attention != "none")
+    regions = None if regions is None else regions.reshape(len(regions), 2, 2, -1)
+    captions, others = (model.caption(features=features, regions=regions) for model in (before, after))
+    assert len({caption.text for caption in captions}) > 2
+    assert [caption.text for caption in captions] == [caption.text for caption in others]
+    np.testing.assert_allclose([c.log_prob for c in captions], [c.log_prob for c in others], rtol=0.01)
+
+
+def test_the_file_contains_no_path_and_no_number_of_threads_of_the_machine(photo_run: Path, tmp_path: Path) -> None:
+    assert str(photo_run.parent) in (photo_run / "config.yaml").read_text()
+    file, _ = exported(photo_run, tmp_path / "birds.h5", ("threads=1",))
+    assert str(photo_run.parent).encode() not in file.read_bytes()
+    config = open_run(file).config
+    assert config.data.root is not None
+    assert config.data.root.name == NOT_SHARED.name
+    assert config.threads == Config.threads != 1
+
+
+@pytest.mark.parametrize(("width", "shared_width"), [(3, 3), (60, 10)])
+def test_consensus_and_its_wide_beam_are_switched_off_with_notes(
+    width: int, shared_width: int, own_run: Path, tmp_path: Path
+) -> None:
+    overrides = (f"decode.beam_width={width}", "decode.consensus=5", "decode.guidance=2")
+    file, (note, *others) = exported(own_run, tmp_path / "birds.h5", overrides)
+    assert note.startswith("decode.consensus: set to 0 (was 5); ")
+    assert [other.partition(";")[0] for other in others] == ["decode.beam_width: set to 10 (was 60)"] * (width > 10)
+    decode = open_run(file).config.decode
+    assert (decode.consensus, decode.guidance, decode.beam_width) == (0, 0, shared_width)
+
+
+def test_the_familiarity_is_kept(own_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(own_run / "best.h5")
+    width = saved.meta.feature_dim
+    summary = {"mean": (width,), "components": (2, width), "energies": (3,)}
+    familiarity = {name: np.ones(shape, np.float32) for name, shape in summary.items()}
+    checkpoint.save(own_run / "best.h5", dataclasses.replace(saved, familiarity=familiarity))
+    restored = open_run(exported(own_run, tmp_path / "birds.h5")[0])
+    assert restored.familiarity is not None
+    assert all(np.array_equal(restored.familiarity._asdict()[name], array) for name, array in familiarity.items())
+
+
+def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(own_run / "best.h5")
+    saved.params["b"][0] = 1e6
+    checkpoint.save(own_run / "best.h5", saved)
+    with pytest.raises(CheckpointError, match=r"array params/b: a parameter is too large for float16$"):
+        exported(own_run, tmp_path / "birds.h5")
+    assert not (tmp_path / "birds.h5").exists()
+
+
+def test_only_a_model_is_replaced(tiny_run: Path, photo_run: Path, tmp_path: Path) -> None:
+    file, _ = exported(tiny_run, tmp_path / "birds.h5")
+    with pytest.raises(UsageError, match="exists already"):
+        exported(tiny_run, file)
+    exported(tiny_run, file, overwrite=True, license="mit")
+    assert checkpoint.load(file).meta.card.license == "mit"
+    data = Path(shutil.copy(photo_run.parent / "data.h5", tmp_path / "data.h5"))
+    with pytest.raises(UsageError, match=r"data\.h5: expected a model from captioner to replace, got something else"):
+        exported(tiny_run, data, overwrite=True)
+
+
+def test_the_checkpoints_of_a_run_are_not_replaced(own_run: Path) -> None:
+    for name in ("best.h5", "last.h5"):
+        with pytest.raises(UsageError, match=rf"{name}: is the name of a checkpoint of a run; name another file"):
+            exported(own_run, own_run / name, overwrite=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    tiny_run: Path, tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with files_of_at_most(2000), pytest.raises(CaptionerError, match="cannot write"):
+        exported(tiny_run, tmp_path / "birds.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_file_cannot_be_resumed(own_run: Path, tmp_path: Path) -> None:
+    file, _ = exported(own_run, tmp_path / "birds.h5")
+    with pytest.raises(CaptionerError):
+        captioner.resume(file)
+    shutil.copy(file, own_run / "last.h5")
+    with pytest.raises(CheckpointError, match="slots: expected m, v, got none"):
+        captioner.resume(own_run)
+
+
+@pytest.fixture
+def restricted(tiny_run: Path, tmp_path: Path) -> Path:
+    """A model file with a license and terms."""
+    return exported(tiny_run, tmp_path / BIRDS.file, license=BIRDS.license, terms=TERMS)[0]
+
+
+def test_license_and_terms_follow_the_parameters_on_every_way(
+    restricted: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Fine-tuned, resumed, copied out of the run, fine-tuned again, exported under a license, fine-tuned again."""
+    captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={restricted}"))
+    captioner.resume(tmp_path / "tuned", ["train.max_steps=2"])
+    copy = Path(shutil.copyfile(tmp_path / "tuned" / "last.h5", tmp_path / "copy.h5"))
+    captioner.train(None, tmp_path / "again", (*small, "train.max_steps=1", f"train.init_from={copy}"))
+    file, notes = exported(tmp_path / "again", tmp_path / "cats.h5", license="mit", terms=" two\nlines ")
+    card = checkpoint.load(file).meta.card
+    assert (card.license, card.terms, card.base) == ("mit", "two lines", [BIRDS])
+    assert notes == [
+        f"made from birds.h5 (license: other; terms: {TERMS}): their licenses and terms apply too, and the card lists "
+        "them; check that the license of this model, mit, permits no more than they do"
+    ]
+    captioner.train(None, tmp_path / "last", (*small, "train.max_steps=1", f"train.init_from={file}"))
+    assert checkpoint.load(tmp_path / "last" / "last.h5").meta.card == Card(
+        base=[Base("cats.h5", "mit", "two lines"), BIRDS]
+    )
+
+
+def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path, tmp_path: Path) -> None:
+    restored = open_run(tiny_run)
+    card = Card(captions="teacher.jsonl, sha256=0")
+    learned = dataclasses.replace(restored, meta=dataclasses.replace(restored.meta, card=card))
+    with pytest.raises(UsageError, match=r"learned the captions of teacher\.jsonl, sha256=0; state .* with --terms"):
+        prepare_to_share(learned, {"license": "mit"}, None)
+    shared, _ = prepare_to_share(learned, {"terms": TERMS}, None)
+    assert (shared.meta.card.captions, shared.meta.card.terms) == (card.captions, TERMS)
+
+
+def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tmp_path: Path) -> None:
+    saved = checkpoint.load(restricted)
+    card = dataclasses.replace(saved.meta.card, scores=[{"split": "val"}])
+    checkpoint.save(restricted, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, card=card)))
+    same, _ = exported(restricted, tmp_path / "same.h5", dataset="Garden birds")
+    assert checkpoint.load(same).meta.card == dataclasses.replace(card, dataset="Garden birds")
+    first, second = (checkpoint.load(file).params for file in (restricted, same))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    wider, _ = exported(restricted, tmp_path / "wider.h5", ("decode.beam_width=4",))
+    assert checkpoint.load(wider).meta.card.scores == [], "they were measured with other options"
+    other, _ = exported(restricted, tmp_path / "other.h5", license="mit")
+    assert checkpoint.load(other).meta.card.base == [BIRDS]
+
+
+def test_the_model_of_the_repository_states_its_terms_and_scores() -> None:
+    model = open_run(Path(__file__).parents[2] / "models" / "flickr8k.h5")
+    card: Any = json.loads(json.dumps(dataclasses.asdict(model.meta.card)))
+    assert (card["license"], card["terms"][-31:]) == ("other", "for research and education only")
+    assert [record["cider_d"] for record in card["scores"]] == [0.614]
+    assert len(card["base"]) == 4, "its teachers"

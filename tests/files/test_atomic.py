@@ -1,0 +1,208 @@
+"""Atomic replacement: after any failure, the path holds the old or the new file; temporary files are removed."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.files.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
+
+
+def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "a", []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        calls.append("fsync folder" if stat.S_ISDIR(status.st_mode) else f"fsync file of {status.st_size}")
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        assert Path(source).parent == target.parent
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    write_atomically(path, b"abcde")
+    assert calls == ["fsync file of 5", "rename to a", "fsync folder"]
+    assert path.read_bytes() == b"abcde"
+
+
+STRACE = shutil.which("strace")
+WRITE = """
+import sys
+from pathlib import Path
+from captioner.files.atomic import write_atomically
+
+write_atomically(Path(sys.argv[1]), b"abcde")
+"""
+
+
+@pytest.mark.skipif(STRACE is None, reason="needs strace; the order of os calls is asserted above")
+def test_system_calls_have_that_order(tmp_path: Path) -> None:
+    path, trace = tmp_path / "a", tmp_path / "trace"
+    calls = "trace=openat,write,fsync,fdatasync,rename,renameat,renameat2"
+    command = [str(STRACE), "-f", "-y", "-e", calls, "-o", trace, sys.executable, "-c", WRITE, path]
+    subprocess.run(command, check=True, timeout=60)
+    calls_made = [line for line in trace.read_text().splitlines() if str(tmp_path) in line and "openat" not in line]
+    file, folder = re.escape(str(tmp_path / ".a.")), re.escape(str(tmp_path))
+    patterns = (
+        rf"write\(\d+<{file}\d+\.tmp>, \"abcde\", 5\) += 5",
+        rf"fsync\(\d+<{file}\d+\.tmp>\) += 0",
+        rf"rename\w*\(.*{file}\d+\.tmp\", .*\"{folder}/a\".*\) += 0",
+        rf"fsync\(\d+<{folder}>\) += 0",
+    )
+    assert len(calls_made) == len(patterns), calls_made
+    for line, pattern in zip(calls_made, patterns, strict=True):
+        assert re.search(pattern, line), line
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+def test_a_failure_keeps_only_the_old_file(
+    call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def fail(target: Any, *args: object) -> None:
+        if call == "write":
+            target.touch()
+        raise error
+
+    if call in ("fsync", "replace"):
+        monkeypatch.setattr(os, call, fail)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, files_of_at_most: Callable) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
+        write_atomically(path, b"x" * 18_000)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_replacing_uses_a_temporary_path_in_the_same_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert not temporary.exists()
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_writing_nothing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_bytes() == b"old"
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "null", "folder"):
+        before = os.lstat(tmp_path / name)
+        with pytest.raises(FileExistsError, match="expected a regular file to replace"):
+            write_atomically(tmp_path / name, b"new")
+        assert os.path.samestat(os.lstat(tmp_path / name), before)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
+
+
+def fail_to_sync(monkeypatch: pytest.MonkeyPatch, code: int, is_failing: Callable[[int], bool]) -> None:
+    """Let syncing of files or folders fail, by their mode."""
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if is_failing(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, *sorted(CANNOT_SYNC)])
+def test_the_new_file_is_in_place_if_only_syncing_the_folder_fails(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that cannot sync folders is no failure."""
+    fail_to_sync(monkeypatch, code, stat.S_ISDIR)
+    with contextlib.nullcontext() if code in CANNOT_SYNC else pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_synced_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_sync(monkeypatch, errno.EINVAL, stat.S_ISREG)
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_atomically(tmp_path / "a", b"new")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])
+def test_the_longest_names_are_written_and_their_leftovers_removed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: ENDED)
+    path = tmp_path / name
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"abc")
+    assert os.listdir(tmp_path) == [name]
+    temporary.touch()
+    remove_temporary_files(path)
+    assert os.listdir(tmp_path) == [name]
+
+
+ENDED = 999_999_999
+"""A process id above the maximum of every system."""
+
+
+def test_sweep_removes_temporary_files_of_ended_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda source, target: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: ENDED)
+        for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp"):
+            write_atomically(tmp_path / name, b"new")
+    assert len(os.listdir(tmp_path)) == 4
+    remove_temporary_files(*(tmp_path / name for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp", "best.h5")))
+    assert os.listdir(tmp_path) == []
+
+
+def test_sweep_keeps_temporary_files_of_running_processes(tmp_path: Path) -> None:
+    for process in (os.getpid(), 1):
+        (tmp_path / f".a.{process}.tmp").touch()
+    remove_temporary_files(tmp_path / "a", tmp_path / "absent" / "a")
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_sweep_keeps_other_files(tmp_path: Path) -> None:
+    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", f".lastxh5.{ENDED}.tmp"}
+    others |= {f".notes.{ENDED}.tmp", f".last.h5.{ENDED}7.tmp", f"last.h5.{ENDED}.tmp", f".last.h5.{ENDED}.tmp~"}
+    for name in others:
+        (tmp_path / name).touch()
+    remove_temporary_files(tmp_path / "last.h5")
+    assert set(os.listdir(tmp_path)) == others

@@ -1,0 +1,122 @@
+"""Checkpoints are read as they were saved; metadata and groups that do not belong to one are refused."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkpoints import META, WHOLE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captioner.errors import CheckpointError
+from captioner.files.checkpoint import Checkpoint, Meta, load, save
+from captioner.files.header import MODEL
+from captioner.files.saved import write
+
+
+def assert_same(saved: Checkpoint, other: Checkpoint) -> None:
+    assert saved.meta == other.meta
+    assert saved.groups().keys() == other.groups().keys()
+    for group, arrays in saved.groups().items():
+        assert arrays.keys() == other.groups()[group].keys()
+        for name, array in arrays.items():
+            assert array.dtype == other.groups()[group][name].dtype
+            np.testing.assert_array_equal(array, other.groups()[group][name])
+
+
+def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
+    save(tmp_path / "last.h5", WHOLE)
+    assert_same(load(tmp_path / "last.h5"), WHOLE)
+    assert os.listdir(tmp_path) == ["last.h5"]
+
+
+steps = st.integers(0, 2**60)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    words=st.lists(st.text(max_size=8), max_size=5),
+    step=steps,
+    best=st.none() | st.fixed_dictionaries({"step": steps, "epoch": steps, "loss": st.floats(0, 9)}),
+    shape=st.lists(st.integers(1, 3), max_size=3),
+)
+def test_any_words_numbers_and_shapes(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], step: int, best: Any, shape: list[int]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.h5"
+    meta = Meta("", words, 1, "", "", "", "", step, best, 0, {})
+    saved = Checkpoint(meta, {"w": np.full(shape, -0.0)}, {}, {})
+    save(path, saved)
+    assert_same(load(path), saved)
+
+
+GOOD = dataclasses.asdict(META)
+WRONG_META: dict[str, tuple[object, str]] = {
+    "list": ([], "expected the fields best, card, config"),
+    "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
+    "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
+    "config": ({**GOOD, "config": 1}, "config"),
+    "environment": ({**GOOD, "environment": ["numpy"]}, "environment"),
+    "environment_of_numbers": ({**GOOD, "environment": {"threads": 2}}, "environment"),
+    "environment_with_an_escape_sequence": ({**GOOD, "environment": {"blas": "\x1b[2J"}}, "environment"),
+    "step_text": ({**GOOD, "step": "7"}, "step"),
+    "step_bool": ({**GOOD, "step": True}, "step"),
+    "step_float": ({**GOOD, "step": 7.0}, "step"),
+    "step_below_0": ({**GOOD, "step": -1}, "step"),
+    "step_beyond_64_bits": ({**GOOD, "step": 10**30}, "step"),
+    "digest_of_two_lines": ({**GOOD, "data_digest": "a\nb"}, "data_digest"),
+    "base_models": ({**GOOD, "base_models": {}}, "base_models"),
+    "since_best_below_0": ({**GOOD, "since_best": -1}, "since_best"),
+    "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
+    "grid_of_one_number": ({**GOOD, "grid": [3]}, "grid"),
+    "grid_below_1": ({**GOOD, "grid": [3, 0]}, "grid"),
+    "grid_of_texts": ({**GOOD, "grid": ["3", "3"]}, "grid"),
+    "words": ({**GOOD, "words": "a b"}, "words"),
+    "a_word": ({**GOOD, "words": ["a", 1]}, "words"),
+    "best_list": ({**GOOD, "best": [1]}, "best"),
+    "best_without_loss": ({**GOOD, "best": {"step": 1, "epoch": 1}}, "best"),
+    "best_loss_text": ({**GOOD, "best": {"step": 1, "epoch": 1, "loss": "low"}}, "best"),
+    "best_loss_nan": ({**GOOD, "best": {"step": 1, "epoch": 1, "loss": float("nan")}}, "best"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_META)
+def test_a_wrong_meta_is_refused_with_its_field(name: str, tmp_path: Path) -> None:
+    values, field = WRONG_META[name]
+    with pytest.raises(ValueError, match=field):
+        Meta.from_json(json.dumps(values))
+
+
+def test_slots_are_read_by_name(tmp_path: Path) -> None:
+    save(tmp_path / "last.h5", WHOLE)
+    for slots in ((), ("v",), ("m", "v")):
+        assert_same(
+            load(tmp_path / "last.h5", slots), dataclasses.replace(WHOLE, slots={s: WHOLE.slots[s] for s in slots})
+        )
+
+
+@pytest.mark.parametrize("name", ["other/x", "x", "params/x/y", "slots/x"])
+def test_an_array_in_another_group_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "last.h5"
+    write(MODEL, path, {"params/W": np.ones(2), name: np.ones(2)}, dataclasses.asdict(META))
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: unknown '{name}'; expected meta, slots, params, standardizer, familiarity"
+
+
+def test_integers_are_no_parameters(tmp_path: Path) -> None:
+    path = tmp_path / "last.h5"
+    write(MODEL, path, {"params/W": np.ones(2, int)}, dataclasses.asdict(META))
+    with pytest.raises(CheckpointError, match=r"array params/W: expected floats, got int64 \(2,\)$"):
+        load(path)
+
+
+def test_another_meta_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.h5"
+    write(MODEL, path, {}, {"step": 7})
+    with pytest.raises(CheckpointError, match=rf"^{path}: not readable as a model: ValueError: expected the fields"):
+        load(path)

@@ -1,0 +1,393 @@
+"""Saved files of all kinds: what is written is read; damaged and hostile files are refused; writing keeps the old file.
+
+`faults/` damages more files.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from saved_files import ARRAYS, KINDS, META, assert_same, behind_header, contents, hostile, refusal
+
+from captioner import arrays as blocks_module
+from captioner.data.features import SelectedFeatures
+from captioner.errors import CaptionerError, CheckpointError, DataError
+from captioner.files import saved as module
+from captioner.files.hdf5 import MAX_OBJECTS
+from captioner.files.header import DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
+from captioner.files.saved import open_saved, write
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A valid file of each kind."""
+    path = tmp_path_factory.mktemp("files") / "a.h5"
+    whole = {}
+    for name, kind in KINDS.items():
+        write(kind, path, ARRAYS, META)
+        whole[name] = path.read_bytes()
+    return whole
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.h5"
+
+
+# --- what is written is read
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_arrays_and_meta_are_read_as_written(kind: Kind, files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files[kind.name])
+    arrays, meta = contents(kind, path)
+    assert_same(arrays, ARRAYS)
+    rows = {name: hashlib.sha256(ARRAYS[name].tobytes()).hexdigest() for name in ("train/features", "train/regions")}
+    assert meta == {**META, **({"digests": rows} if kind is DATA_SET else {})}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays=st.dictionaries(
+        st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=6).filter(
+            lambda name: name not in (".", "meta")
+        ),
+        hnp.arrays(st.sampled_from(["f2", "f4", "f8", "i4", "u1", "S5"]), hnp.array_shapes(min_dims=0, max_side=4)),
+        max_size=4,
+    ),
+    meta=st.dictionaries(st.text(max_size=6), st.none() | st.integers() | st.text(max_size=9), max_size=3),
+)
+def test_any_arrays_and_meta(
+    tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, np.ndarray], meta: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.h5"
+    anything = dataclasses.replace(MODEL, finite=False)
+    write(anything, path, arrays, meta)
+    read, got = contents(anything, path)
+    assert_same(read, arrays)
+    assert got == meta
+
+
+def test_rows_are_written_block_by_block_in_native_byte_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 12)
+    foreign = ARRAYS["params/W"].astype(">f4")
+    rows = SelectedFeatures(foreign, np.arange(30)[::-1])
+    write(DATA_SET, path, {"train/features": rows, "whole": foreign}, {})
+    arrays, meta = contents(DATA_SET, path)
+    assert_same(arrays, {"train/features": ARRAYS["params/W"][::-1], "whole": ARRAYS["params/W"]})
+    assert meta["digests"] == {"train/features": hashlib.sha256(ARRAYS["params/W"][::-1].tobytes()).hexdigest()}
+
+
+def test_equal_contents_give_equal_bytes(files: dict[str, bytes], path: Path) -> None:
+    write(MODEL, path, {name: array.copy() for name, array in ARRAYS.items()}, META)
+    assert path.read_bytes() == files["model"]
+    assert os.listdir(path.parent) == ["a.h5"]
+
+
+def test_any_hdf5_reader_opens_the_file(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["data set"])
+    with h5py.File(path) as file:
+        assert file.userblock_size == SIZE
+        np.testing.assert_array_equal(file["params/W"], ARRAYS["params/W"])
+        assert json.loads(file["meta"][()])["words"] == META["words"]
+
+
+def test_rows_are_read_after_the_file_is_closed_until_they_are_deleted(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["data set"])
+    before = len(os.listdir("/dev/fd"))
+    with open_saved(DATA_SET, path) as saved:
+        rows = saved.rows("train/features", "f", ndim=2)
+    del saved
+    path.unlink()
+    np.testing.assert_array_equal(rows[[5, 0]], ARRAYS["train/features"][[5, 0]])
+    del rows
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_file_replaced_after_verification_is_not_read(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["data set"])
+    write(DATA_SET, path.with_name("b.h5"), {"words": -ARRAYS["words"]}, {})
+    with DATA_SET.verified(path) as file:
+        path.with_name("b.h5").replace(path)
+        saved = module.Saved(DATA_SET, path, file)
+    np.testing.assert_array_equal(saved.read("words", "i"), ARRAYS["words"])
+
+
+def test_an_array_of_another_type_is_refused(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["model"])
+    with open_saved(MODEL, path) as saved:
+        for name, numbers, ndim, expected in (
+            ("words", "f", None, "expected floats, got int32 (6,)"),
+            ("params/W", "f", 4, "expected floats (images, rows, columns, numbers), got float32 (30, 4)"),
+            ("texts", "fiu", 1, "expected numbers (rows,), got |S5 (4,)"),
+            ("no", "f", 1, "not found"),
+        ):
+            with pytest.raises(CheckpointError) as caught:
+                saved.rows(name, numbers, ndim)
+            assert str(caught.value) == f"{path}: array {name}: {expected}"
+
+
+def test_what_the_caller_cannot_parse_is_an_error_with_the_file(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["re-ranking index"])
+    for problem in (ValueError("two\nlines"), KeyError("a"), RecursionError(), MemoryError()):
+        with pytest.raises(CheckpointError) as caught, open_saved(RERANKING_INDEX, path):
+            raise problem
+        assert str(caught.value).startswith(f"{path}: not readable as a re-ranking index: {type(problem).__name__}: ")
+        assert str(caught.value).isprintable()
+
+
+# --- damaged files
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), name=st.sampled_from(list(KINDS)))
+def test_a_damaged_file_is_refused(
+    data: st.DataObject, name: str, files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = bytearray(files[name])
+    at = data.draw(st.integers(0, len(whole) - 1))
+    match data.draw(st.sampled_from(["flip", "cut", "extend", "swap", "other kind"])):
+        case "flip":
+            whole[at] ^= 1 << data.draw(st.integers(0, 7))
+        case "cut":
+            del whole[at:]
+        case "extend":
+            whole += bytes(data.draw(st.integers(1, 600)))
+        case "swap":
+            other = data.draw(st.integers(0, len(whole) - 1).filter(lambda place: whole[place] != whole[at]))
+            whole[at], whole[other] = whole[other], whole[at]
+        case _:
+            whole = bytearray(files[data.draw(st.sampled_from([other for other in files if other != name]))])
+    path = tmp_path_factory.getbasetemp() / "damaged.h5"
+    path.write_bytes(whole)
+    assert refusal(KINDS[name], path)
+
+
+# --- hostile files: a valid header, and anything after it
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
+    file.create_virtual_dataset("params/x", layout)
+
+
+def never_written(file: h5py.File) -> None:
+    space = h5py.h5s.create_simple((1 << 40,))
+    h5py.h5d.create(file["params"].id, b"x", h5py.h5t.IEEE_F32LE, space)
+
+
+def compact(file: h5py.File) -> None:
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.COMPACT)
+    h5py.h5d.create(file["params"].id, b"x", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((4,)), plan)
+
+
+def replace_meta(value: Any) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file["meta"]
+        if value is not None:
+            file["meta"] = value
+
+    return change
+
+
+LINK, STORAGE = "expected data in this file, got a soft or external link", "expected contiguous or chunked storage in"
+TYPE = "array params/x: expected numbers or fixed-length strings, got other data"
+HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "external_link": (lambda f: f.__setitem__("params/x", h5py.ExternalLink("/etc/x.h5", "/x")), LINK),
+    "dangling_link": (lambda f: f.__setitem__("params/x", h5py.SoftLink("/no")), LINK),
+    "link_to_a_group": (lambda f: f.__setitem__("x", h5py.SoftLink("/params")), LINK),
+    "two_names": (lambda f: f.__setitem__("params/x", f["params/b"]), "the same object has two names"),
+    "root_again": (lambda f: f.__setitem__("x", f["/"]), "too many or too deeply|the same object has two names"),
+    "virtual": (virtual, STORAGE),
+    "external_storage": (lambda f: f.create_dataset("params/x", (4,), "f4", external=[("/etc/x", 0, 16)]), STORAGE),
+    "ragged": (lambda f: f.create_dataset("params/x", (2,), h5py.vlen_dtype(np.float32)), TYPE),
+    "booleans": (lambda f: f.create_dataset("params/x", data=np.ones(2, bool)), TYPE),
+    "enum": (lambda f: f.create_dataset("params/x", (2,), h5py.enum_dtype({"A": 0})), TYPE),
+    "named_type": (lambda f: f.__setitem__("params/x", np.dtype("f4")), "got another object at 'x'"),
+    "gzip": (lambda f: f.create_dataset("params/x", data=np.zeros(9), compression="gzip"), "expected contiguous"),
+    "fletcher32": (lambda f: f.create_dataset("params/x", data=np.zeros(9), fletcher32=True), "expected no filter but"),
+    "never_written": (never_written, "expected 4398046511104 bytes of numbers, got 0"),
+    "compact": (compact, STORAGE),
+    "null": (lambda f: f.__setitem__("params/x", h5py.Empty("f4")), "array params/x: expected an array, got no values"),
+    "nan": (lambda f: f.create_dataset("params/x", data=[0.0, np.nan]), "array params/x: a number is not finite"),
+    "deep": (lambda f: f.create_group("params/" + "g/" * 3000), "too many or too deeply"),
+    "many": (lambda f: [f.create_group(f"params/g{i}") for i in range(MAX_OBJECTS + 9)], "too many or too deeply"),
+    "line_end_in_a_name": (lambda f: f.__setitem__("params/x\n\x1b[2J", h5py.SoftLink("/no")), "x"),
+    "no_meta": (replace_meta(None), "array meta: not found"),
+    "meta_of_floats": (replace_meta([1.0]), r"array meta: expected fixed-length strings \(\), got float64 \(1,\)"),
+    "meta_of_any_length": (replace_meta("{}"), "array meta: expected numbers or fixed-length strings, got other data"),
+    "two_metas": (replace_meta(np.array([b"{}", b"{}"])), r"array meta: expected fixed-length strings \(\), got "),
+    "meta_of_bytes": (replace_meta(np.bytes_(b"\xff\xfe")), "meta: invalid JSON"),
+    "meta_no_json": (replace_meta(np.bytes_(b"{")), "meta: invalid JSON"),
+    "meta_nested": (replace_meta(np.bytes_(b"[" * 100_000)), "meta: invalid JSON: maximum recursion"),
+    "meta_list": (replace_meta(np.bytes_(b"[]")), r"meta: expected a JSON object, got '\[\]'"),
+}  # fmt: skip
+
+
+def test_the_unchanged_file_is_valid(path: Path) -> None:
+    path.write_bytes(hostile(MODEL, lambda file: None))
+    assert contents(MODEL, path)[0].keys() == {"params/b"}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused(name: str, path: Path) -> None:
+    change, expected = HOSTILE[name]
+    path.write_bytes(hostile(MODEL, change))
+    assert re.search(expected, refusal(MODEL, path)), refusal(MODEL, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)])
+def test_content_that_is_not_hdf5_is_refused(content: bytes, path: Path) -> None:
+    for kind in KINDS.values():
+        path.write_bytes(behind_header(kind, content))
+        assert re.match("expected an HDF5 file, got|cannot be read", refusal(kind, path))
+
+
+def test_arrays_in_the_same_place_are_refused(files: dict[str, bytes], path: Path) -> None:
+    """Otherwise a small file could fill any memory."""
+    content = hostile(MODEL, lambda f: f.update({name: np.zeros(9000) for name in "abc"}))[SIZE:]
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        offsets = [file[name].id.get_offset() for name in "abc"]
+    for offset in offsets[1:]:
+        content = content.replace(offset.to_bytes(8, "little"), offsets[0].to_bytes(8, "little"))
+    path.write_bytes(behind_header(MODEL, content))
+    assert refusal(MODEL, path)
+
+
+# --- writing
+
+
+def failure(kind: Kind, path: Path, arrays: dict[str, Any], meta: dict[str, Any] = META) -> str:
+    """Return the error of a write, which keeps the old file and leaves no other."""
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(CaptionerError) as caught:
+        write(kind, path, arrays, meta)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert not [name for name in os.listdir(path.parent) if name.endswith(".tmp")]
+    assert str(caught.value).isprintable()
+    assert ".tmp" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("most", [0, 600, 5_000, 40_000, 200_000])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_full_disk_keeps_the_old_file(
+    kind: Kind, most: int, files: dict[str, bytes], path: Path, files_of_at_most: Callable[[int], Any]
+) -> None:
+    path.write_bytes(files[kind.name])
+    larger = {"train/features": np.ones((100, 1000)), "words": np.zeros(9)}
+    with files_of_at_most(most):
+        message = failure(kind, path, larger)
+    assert message == f"{path}: cannot write the {kind.name}: File too large; the previous one is kept"
+    write(kind, path, larger, META)  # nothing of the failure is left in the HDF5 library
+    assert_same(contents(kind, path)[0], larger)
+
+
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent/a.h5: cannot write the model: No such file"):
+        write(MODEL, tmp_path / "absent" / "a.h5", ARRAYS, META)
+
+
+def test_a_number_that_is_not_finite_is_not_saved(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["model"])
+    message = failure(MODEL, path, {"params/W": np.array([1.0, np.nan])})
+    assert message == f"{path}: array params/W: not saved, since a number is not finite"
+
+
+def test_unreadable_rows_keep_the_old_file(files: dict[str, bytes], path: Path) -> None:
+    path.write_bytes(files["data set"])
+    large = SelectedFeatures(np.array([[1e9, 1, 1]]), np.array([0]), np.dtype(np.float16))
+    message = failure(DATA_SET, path, {"train/features": large})
+    assert message == "features: expected values in the range of float16, got 1e+09; try float32"
+
+
+def test_a_text_without_json_is_no_file(path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write(MODEL, path, {}, {"loss": float("nan")})
+    assert not os.listdir(path.parent)
+
+
+# --- reading back
+
+
+def storing(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Path], None]:
+    """Return a damage that stores another array than the one written, or none."""
+
+    def damage(path: Path) -> None:
+        with h5py.File(path, "r+") as stored:
+            changed = change(stored[name][()])
+            del stored[name]
+            if changed is not None:
+                stored[name] = changed
+
+    return damage
+
+
+def one_more(array: np.ndarray) -> np.ndarray:
+    array.flat[-1] += 1
+    return array
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(ARRAYS["params/W"].tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+UNREADABLE = "cannot be read|expected an HDF5 file"
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (storing("words", lambda array: None), "array words: missing"),
+    "not expected": (lambda path: h5py.File(path, "r+").create_dataset("x", data=1.0), "array x: not expected"),
+    "another type": (storing("words", lambda array: array.astype("i8")), r"array words: expected int32 \(6,\)"),
+    "another shape": (storing("params/W", lambda array: array[:, 1:]), "array params/W: expected float32 "),
+    "another number": (storing("train/features", one_more), "array train/features: the numbers differ"),
+    "sign of a zero": (storing("temperature", lambda array: -array), "array temperature: the numbers differ"),
+    "another meta": (storing("meta", lambda array: np.char.replace(array, b"7", b"8")), "meta differs"),
+    "a flipped bit": (flip, "array params/W: the numbers differ"),
+    "a cut": (lambda path: os.truncate(path, path.stat().st_size - 100), UNREADABLE),
+    "no content": (lambda path: os.truncate(path, SIZE), UNREADABLE),
+    "nothing": (lambda path: os.truncate(path, 0), UNREADABLE),
+    "no superblock": (lambda path: path.write_bytes(path.read_bytes().replace(b"\x89HDF", bytes(4))), UNREADABLE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_file_that_reads_back_otherwise_never_replaces_the_one_before(
+    name: str, before: bool, files: dict[str, bytes], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage, difference = DAMAGE[name]
+    real = module._write_content
+    if before:
+        path.write_bytes(files["model"])
+
+    def damaged(kind: Kind, path: Path, temporary: Path, *what: Any) -> str:
+        text = real(kind, path, temporary, *what)
+        damage(temporary)
+        return text
+
+    monkeypatch.setattr(module, "_write_content", damaged)
+    message = failure(MODEL, path, ARRAYS)
+    assert re.match(rf"{path}: the new model does not read back as written: ({difference})", message), message
+    kept = "the previous model is kept" if before else "there is no previous model"
+    assert f"; {kept}; try another version of h5py (this is {h5py.__version__}), or check" in message
+
+
+def test_each_kind_has_its_error() -> None:
+    assert {kind.error for kind in KINDS.values()} == {DataError, CheckpointError}

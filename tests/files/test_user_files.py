@@ -1,0 +1,144 @@
+"""Files that a user names: regular files of a bounded size, remedies for missing ones, optional JSON, versions."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from captioner.errors import DataError
+from captioner.files import user_files
+from captioner.files.user_files import (
+    MAX_ENTRIES,
+    file_version,
+    missing_remedy,
+    read_bytes,
+    read_text,
+    regular_file,
+    version_of,
+)
+
+
+def error_of(call, *args):
+    with pytest.raises(DataError) as caught:
+        call(*args)
+    return str(caught.value)
+
+
+def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.txt"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + "Öl\n".encode())
+        assert read_text(path) == "Öl\n"
+
+
+def test_text_that_is_not_utf8_is_refused_with_the_first_bad_byte(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"caf\xe9 au lait")
+    assert error_of(read_text, path) == f"{path}: expected UTF-8 text, got b'\\xe9' at byte 3"
+
+
+def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"12345")
+    monkeypatch.setattr(user_files, "TEXT_LIMIT", 5)
+    assert read_text(path) == "12345"
+    monkeypatch.setattr(user_files, "TEXT_LIMIT", 4)
+    assert error_of(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
+
+
+def test_bytes_are_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"", b"\xff\xfe\0\r\n"):
+        path.write_bytes(content)
+        assert read_bytes(path, 5) == read_bytes(str(path), 1 << 30) == content
+    assert error_of(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
+    assert error_of(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
+    assert error_of(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
+
+
+def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    assert error_of(read_text, pipe) == f"{pipe}: expected a regular file, got a named pipe"
+    assert error_of(read_text, link) == f"{link}: expected a regular file, got a named pipe"
+    assert error_of(read_text, tmp_path) == f"{tmp_path}: expected a regular file, got a folder"
+    assert error_of(read_text, "/dev/null") == "/dev/null: expected a regular file, got a device"
+    assert error_of(read_text, tmp_path / "no") == f"{tmp_path / 'no'}: not found; expected a file; check the name"
+    assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", error_of(read_text, "a\0b"))
+
+
+def test_the_descriptor_is_closed_afterwards(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"1")
+    with regular_file(path, 1) as descriptor:
+        assert os.read(descriptor, 2) == b"1"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+@pytest.fixture
+def _photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("photos/Beach.jpg").touch()
+    Path("photos/IMG_0012.jpg").touch()
+    Path("link.jpg").symlink_to("gone.jpg")
+
+
+MISSING = {
+    "photos/beach.jpg": "did you mean photos/Beach.jpg?",
+    "photos/Beach.JPG": "did you mean photos/Beach.jpg?",
+    "photos/beach.jpeg": "did you mean photos/Beach.jpg?",
+    "photos/beech.jpg": "did you mean photos/Beach.jpg?",
+    "photos/IMG_0013.jpg": "relative names start at {here}",
+    "photos/IMG-0012.JPG": "did you mean photos/IMG_0012.jpg?",
+    "foto/more/beach.jpg": "folder not found: foto",
+    "photos/more/beach.jpg": "folder not found: photos/more",
+    "/no/such/beach.jpg": "folder not found: /no",
+    "link.jpg": "it is a broken link to gone.jpg",
+    "market.png": "relative names start at {here}",
+    "{here}/market.png": "check the name",
+}
+
+
+@pytest.mark.usefixtures("_photos")
+@pytest.mark.parametrize(("name", "expected"), MISSING.items())
+def test_what_to_try_for_a_missing_file(name: str, expected: str, tmp_path: Path) -> None:
+    here = tmp_path.resolve()
+    assert missing_remedy(name.format(here=here)) == expected.format(here=here)
+
+
+def test_a_deleted_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert missing_remedy("market.png") == "check the name"
+
+
+@pytest.mark.usefixtures("_photos")
+def test_the_number_of_compared_names_is_bounded() -> None:
+    with pytest.raises(DataError, match=r"^photos/beach\.jpg: not found; expected a photograph; did you mean photos/B"):
+        read_bytes("photos/beach.jpg", 9, expected="a photograph")
+    for number in range(MAX_ENTRIES + 5):
+        Path("photos", f"{number:08}").touch()
+    assert missing_remedy("photos/market.png") == f"relative names start at {Path.cwd()}"
+
+
+def test_a_version_changes_with_the_file(tmp_path: Path) -> None:
+    file, other = tmp_path / "file", tmp_path / "other"
+    for path in (file, other):
+        path.write_text("text")
+        os.utime(path, ns=(10**18, 10**18))
+    first = file_version(file)
+    assert first is not None
+    assert first == file_version(file) == version_of(os.stat(file))
+    os.utime(file, ns=(10**18, 10**18 + 1))
+    assert file_version(file) != first
+    os.utime(file, ns=(10**18, 10**18))
+    assert file_version(file) == first
+    os.replace(other, file)  # of the same size and time
+    assert file_version(file) != first
+    assert file_version(tmp_path / "none") is None
+    assert file_version("a\0b") is None
