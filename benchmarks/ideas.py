@@ -13,6 +13,7 @@ from benchmarks.ours import Ours
 from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import Shape
 from benchmarks.timing import Contender
+from captioner import optim
 from captioner.arrays import Array
 from captioner.layers import scan
 from captioner.layers.cell import CellState
@@ -21,7 +22,6 @@ from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model import captioning_rnn
 from captioner.model import teacher_forcing as model
-from captioner.optim import update_rules as optim
 
 WHOLE = 1 << 60
 

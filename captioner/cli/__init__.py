@@ -97,7 +97,7 @@ Examples:
 def cli(context: click.Context) -> None:
     """Train image captioners in pure NumPy and caption images."""
     if context.invoked_subcommand != "serve":  # it returns the memory of large photographs to the kernel
-        from captioner.parallel.memory import use_huge_pages  # here, so that the list of commands imports no ctypes
+        from captioner.parallel.machine import use_huge_pages  # here, so that the list of commands imports no ctypes
 
         use_huge_pages()
 

@@ -15,7 +15,7 @@ import captioner
 from captioner.cli import output
 from captioner.cli.shared_options import examples
 from captioner.errors import LIBRARIES, install_command
-from captioner.parallel import hardware
+from captioner.parallel import machine
 
 CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 """The packages that every installation needs."""
@@ -51,7 +51,7 @@ def doctor(as_json: bool) -> int:
 
 def examine() -> dict[str, Any]:
     """Return what is installed; the version of a missing package is None, and extras have their missing modules."""
-    usable, total = hardware.cores()
+    usable, total = machine.cores()
     return {
         "captioner": captioner.__version__,
         "python": platform.python_version(),

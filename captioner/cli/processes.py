@@ -114,16 +114,14 @@ def joined(mpi: bool) -> Iterator[Ranks]:
 
     Raises: MissingLibraryError, UsageError, if MPI cannot start.
     """
-    from captioner.parallel.ranks import SINGLE_PROCESS
+    from captioner.parallel.ranks import SINGLE_PROCESS, start_mpi
 
     if not mpi:
         yield SINGLE_PROCESS
         return
     # MPI_Init waits for all ranks, and runs no handler of Python: the default action ends the process at once
     with _handling(signal.SIG_DFL):
-        from captioner.parallel.mpi import start
-
-        ranks = start()
+        ranks = start_mpi()
     # what MPI prints about its end is discarded: the message has been printed
     BEFORE_EXIT.extend([lambda code: output.silence(), ranks.abort_all])
     sys.excepthook = _exit_after_traceback
@@ -150,7 +148,7 @@ def sharing_photographs(mpi: bool) -> Iterator[Ranks]:
 
 def warn_of_oversubscription(ranks: Ranks, threads: int, option: str) -> None:
     """Print a warning on rank 0 if the ranks of this machine have more threads than it has cores."""
-    from captioner.parallel.hardware import oversubscription
+    from captioner.parallel.machine import oversubscription
 
     if ranks.rank == 0:
         output.warnings(oversubscription(threads, ranks.local_size, option))

@@ -91,7 +91,7 @@ def _prepare_option(value: str) -> str:
 
 def _for_argument(context: click.Context, command: str, words: Sequence[str]) -> str:
     """Suggest an option, or another command, for an unexpected argument."""
-    from captioner.data.readers import CAPTION_SUFFIXES
+    from captioner.data.caption_readers import CAPTION_SUFFIXES
 
     _, extra, _ = context.command.make_parser(context).parse_args(list(words))
     if not extra:
@@ -115,7 +115,7 @@ def _for_argument(context: click.Context, command: str, words: Sequence[str]) ->
 
 def _for_output(words: Sequence[str]) -> str:
     """Suggest the missing option `--output` of `captioner prepare`."""
-    from captioner.data.readers import CAPTION_SUFFIXES, caption_files, caption_files_hint
+    from captioner.data.caption_readers import CAPTION_SUFFIXES, caption_files, caption_files_hint
 
     for word in sorted(words, key=lambda word: Path(word).suffix.lower() not in DATA_SETS):
         if Path(word).suffix.lower() in DATA_SETS:
@@ -129,7 +129,7 @@ def _for_output(words: Sequence[str]) -> str:
 
 def _prepare_command(source: str) -> str:
     """Return the command that prepares a caption file, or the first caption file of a folder."""
-    from captioner.data.readers import caption_files
+    from captioner.data.caption_readers import caption_files
 
     if os.path.isdir(source) or source.endswith("/"):
         source = next(iter(caption_files(source)), os.path.join(source, "captions.csv"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.optim.update_rules import UPDATE_RULES, Hyper
+from captioner.optim import UPDATE_RULES, Hyper
 
 __all__ = ["adam", "rmsprop", "sgd", "sgd_momentum"]
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from captioner.data.readers.records import CaptionRecord, Issue
+from captioner.data.caption_formats import CaptionRecord, Issue
 from captioner.errors import DataError
 
 

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.data.readers import CaptionRecord, Issue, read_captions
-from captioner.data.readers.formats import table_rows
-from captioner.data.readers.records import Columns, image_name, parse_json
+from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
+from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from PIL.Image import Image
 
-from captioner.data.scenes.encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
+from captioner.data.scene_encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import BYTES, decode_photo, square

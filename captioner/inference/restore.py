@@ -26,7 +26,7 @@ from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import CaptionModel
 from captioner.model.parameters import Sizes
-from captioner.optim.update_rules import EMA
+from captioner.optim import EMA
 
 FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",

@@ -1,17 +1,19 @@
-"""Caption metrics (BLEU, ROUGE-L, CIDEr-D) in NumPy, equal to those of pycocoevalcap 1.2."""
+"""BLEU, ROUGE-L and CIDEr-D of captions: additive statistics per image, and scores as functions of their sum.
 
-from captioner.metrics.cider import CiderD
+Bootstrap resampling is then one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.metrics.bleu_and_rouge import LONGEST, Words, bleu, bleu_rows, rouge_l
+from captioner.metrics.cider import CiderD, cider_d
 from captioner.metrics.ptb import ptb_tokenize
-from captioner.metrics.scores import (
-    NAMES,
-    confidence_interval,
-    diversity,
-    fraction,
-    novelty,
-    score_rows,
-    scores_by_name,
-    scores_from_sums,
-)
 
 __all__ = [
     "NAMES",
@@ -25,3 +27,76 @@ __all__ = [
     "scores_by_name",
     "scores_from_sums",
 ]
+
+NAMES = (*(f"bleu{n}" for n in range(1, LONGEST + 1)), "rouge_l", "cider_d")
+SAMPLES, LEVEL = 1000, 0.95
+
+
+def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
+    """Return the additive statistics of each image.
+
+    Shapes: N captions and N lists of references -> (N, 13): BLEU's 10, ROUGE-L, CIDEr-D and 1.
+    Raises: DataError if an image has no reference.
+    """
+    rows = bleu_rows(captions, references)
+    means = rouge_l(captions, references), cider_d(captions, references), np.ones(len(captions))
+    return np.column_stack((rows, *means))
+
+
+def scores_from_sums(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scores, in the order of `NAMES`, of a corpus (from the sum of its rows) or an image (from its row).
+
+    Shapes: (..., 13) -> (..., 6).
+    """
+    return np.concatenate((bleu(totals[..., :-3]), totals[..., -3:-1] / totals[..., -1:]), axis=-1)
+
+
+def scores_by_name(rows: NDArray[np.float64]) -> dict[str, float]:
+    """Return the scores of a corpus by the names in `NAMES`.
+
+    Shapes: rows (N, 13).
+    """
+    return dict(zip(NAMES, scores_from_sums(rows.sum(axis=0)).tolist(), strict=True))
+
+
+def confidence_interval(
+    rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return 95 % bootstrap confidence intervals of the scores, or of their differences to `other` (paired bootstrap).
+
+    Images are resampled; both sets of captions are for the same images. The IDF weights of CIDEr-D are not resampled.
+
+    Shapes: rows (N, 13) -> (2, 6), lower and upper bounds.
+    Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
+    """
+    count = len(rows)
+    samples = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), SAMPLES).astype(float)
+    values = scores_from_sums(samples @ rows)
+    if other is not None:
+        values -= scores_from_sums(samples @ other)
+    return np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+
+
+def diversity(captions: Sequence[Words]) -> dict[str, float]:
+    """Return mean length, distinct words, distinct captions, and the fraction of captions with a repeated bigram."""
+    return {
+        "mean_length": fraction(sum(map(len, captions)), captions),
+        "vocabulary": len({word for words in captions for word in words}),
+        "distinct": len({tuple(words) for words in captions}),
+        "repeats": fraction(sum(map(_repeats, captions)), captions),
+    }
+
+
+def novelty(captions: Sequence[Words], training: Sequence[Words]) -> float:
+    """Return the fraction of captions that are not among the training captions."""
+    seen = {tuple(words) for words in training}
+    return fraction(sum(tuple(words) not in seen for words in captions), captions)
+
+
+def fraction(count: float, of: Collection[object]) -> float:
+    return count / len(of) if of else 0.0
+
+
+def _repeats(words: Words) -> bool:
+    bigrams = list(pairwise(words))
+    return len(set(bigrams)) < len(bigrams)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from captioner.metrics.ngrams import LONGEST, Words, count, flatten, lengths
+from captioner.metrics.bleu_and_rouge import LONGEST, Words, count, flatten, lengths
 
 SIGMA = 6.0
 

@@ -1,1 +1,1 @@
-"""Parallel computation: the thread pool, BLAS threads, hardware and memory allocation."""
+"""Parallel computation: the thread pool, BLAS threads, MPI ranks, cores and memory allocation."""

@@ -11,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 
 from captioner.config.options import Prepare
+from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.prepared import check_names, check_texts
-from captioner.data.readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.splits import ImageRecord, group_by_image, group_by_split, split_by_lists, split_randomly
 from captioner.data.tokenizer import tokenize
 from captioner.data.vocabulary import SPECIAL

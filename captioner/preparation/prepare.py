@@ -13,10 +13,10 @@ import numpy as np
 
 import captioner
 from captioner.config.options import Prepare
+from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import write_prepared
-from captioner.data.readers import Issue
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError

@@ -30,8 +30,8 @@ from captioner.model.build import (
 )
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.optim.schedules import SCHEDULES, Span
-from captioner.optim.update_rules import UPDATE_RULES, Hyper
+from captioner.optim import SCHEDULES, Span
+from captioner.optim import UPDATE_RULES, Hyper
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical

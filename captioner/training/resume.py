@@ -18,7 +18,7 @@ from captioner.files.history import damaged_lines, end_of, records
 from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import FIXED, Restored, restore
-from captioner.optim.update_rules import EMA, UPDATE_RULES
+from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Ended, Event, Warned

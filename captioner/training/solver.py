@@ -20,20 +20,22 @@ from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import Losses, mean_word_loss, perplexity
-from captioner.optim.schedules import Schedule, Span, learning_rate_factor
-from captioner.optim.update_rules import (
+from captioner.optim import (
     EMA,
     Hyper,
+    Schedule,
     Shard,
     Slots,
+    Span,
     UpdateRule,
     clip_scale,
     global_norm,
     initial_slots,
+    learning_rate_factor,
     update,
     update_ema,
 )
-from captioner.parallel.memory import keep_freed_memory
+from captioner.parallel.machine import keep_freed_memory
 from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 

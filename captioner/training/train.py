@@ -15,8 +15,8 @@ from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
 from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
-from captioner.optim.update_rules import UPDATE_RULES
-from captioner.parallel.environment import versions
+from captioner.optim import UPDATE_RULES
+from captioner.training.environment import versions
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.encode import sha256_of
 from captioner.preparation.load_corpus import build_corpus

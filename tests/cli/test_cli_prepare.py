@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from scene_photos import SCENES
 
 from captioner.data.prepared import prepared
+from captioner.data.scene_encoding import encode
 from captioner.data.scenes import example
-from captioner.data.scenes.encoding import encode
 from captioner.errors import install_command
 from captioner.inference.load import open_run
 

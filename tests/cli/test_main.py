@@ -11,7 +11,7 @@ import pytest
 import captioner
 from captioner.errors import LIBRARIES
 from captioner.inference.captioner import Captioner
-from captioner.parallel import memory
+from captioner.parallel import machine
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_every_command_but_serve_asks_for_huge_pages(cli: Callable[..., Any], mo
         (["train", "--help"], 1),
     ):
         asked.clear()
-        monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append("huge"))
+        monkeypatch.setattr(machine, "use_huge_pages", lambda: asked.append("huge"))
         assert cli(*words).code == 0
         assert len(asked) == expected, words
 

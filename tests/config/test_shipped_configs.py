@@ -13,10 +13,10 @@ import pytest
 
 from captioner.config.options import ENCODER, Prepare
 from captioner.config.yaml_io import FOLDER, OPTIONS, description, load, shipped
+from captioner.data.caption_readers import Columns
 from captioner.data.corpus import Corpus
 from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
-from captioner.data.readers import Columns
 from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
@@ -26,8 +26,7 @@ from captioner.metrics import NAMES
 from captioner.model.build import DECODERS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.region_attention import ATTENTIONS
-from captioner.optim.schedules import SCHEDULES
-from captioner.optim.update_rules import UPDATE_RULES
+from captioner.optim import SCHEDULES, UPDATE_RULES
 from captioner.preparation.load_corpus import SOURCES, build_corpus
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
 from captioner.training.events import Ended

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.data.readers import CaptionRecord
+from captioner.data.caption_readers import CaptionRecord
 from captioner.data.splits import ImageRecord, group_by_image, group_by_split, split_by_lists, split_randomly
 from captioner.errors import DataError
 

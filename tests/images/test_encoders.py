@@ -18,7 +18,7 @@ import pytest
 from onnx_models import model as onnx_model
 from PIL import Image, ImageOps
 
-from captioner.data.scenes.encoding import ENCODER, SIDE, encode, encode_regions
+from captioner.data.scene_encoding import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, MAX_PARTS, open_encoder
 from captioner.images import encoders as encoder_module

@@ -12,7 +12,7 @@ from captioning import best_captions, candidates
 
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scenes.encoding import ENCODER, FEATURES, encode
+from captioner.data.scene_encoding import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
 from captioner.images import open_encoder, protobuf
 from captioner.images import photo as photo_module

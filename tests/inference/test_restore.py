@@ -19,7 +19,7 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
 from captioner.inference.restore import Restored, check_corpus, check_width, restore
-from captioner.optim.update_rules import EMA
+from captioner.optim import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.train import train
 

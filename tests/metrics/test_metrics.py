@@ -25,9 +25,8 @@ from captioner.metrics import (
     scores_by_name,
     scores_from_sums,
 )
+from captioner.metrics.bleu_and_rouge import count, lcs, rouge_l
 from captioner.metrics.cider import cider_d
-from captioner.metrics.ngrams import count
-from captioner.metrics.rouge import lcs, rouge_l
 
 RECORDED = json.loads(record.FILE.read_text())
 CAPTIONS = [text.split() for text in RECORDED["captions"]]

@@ -13,10 +13,10 @@ from captioner.parallel.ranks import SINGLE_PROCESS, check_same
 EXCHANGE = """
 import numpy as np
 from captioner.errors import DataError
-from captioner.parallel.mpi import start
+from captioner.parallel.ranks import start_mpi
 from captioner.parallel.ranks import OtherRankError
 
-ranks = start()
+ranks = start_mpi()
 assert (ranks.size, ranks.local_size) == (3, 3)
 
 def of(rank):

@@ -15,8 +15,8 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 import captioner
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
+from captioner.data.scene_encoding import ENCODER, FEATURES
 from captioner.data.scenes import example
-from captioner.data.scenes.encoding import ENCODER, FEATURES
 from captioner.data.summary import summarize
 from captioner.errors import UsageError
 from captioner.files.header import DATA_SET

@@ -11,7 +11,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
-from captioner.data.scenes.encoding import ENCODER, FEATURES
+from captioner.data.scene_encoding import ENCODER, FEATURES
 from captioner.errors import DataError, UsageError
 from captioner.preparation.prepare import prepare
 

@@ -11,8 +11,8 @@ from preparing import made as made_without
 
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
+from captioner.data.scene_encoding import ENCODER, encode_regions
 from captioner.data.scenes import example
-from captioner.data.scenes.encoding import ENCODER, encode_regions
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.prepare import Event

@@ -157,11 +157,11 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
 
 REPLICAS = """
 import numpy as np
-from captioner.parallel.mpi import start
+from captioner.parallel.ranks import start_mpi
 from captioner.training.training import synchronize
 from captioner.training.solver import TrainState
 
-ranks, slot = start(), np.arange(3.0)
+ranks, slot = start_mpi(), np.arange(3.0)
 state = TrainState({"W": np.ones((2, 3), np.float32)}, {"m": {"W": slot}})
 for change, expected in ((0, 1), (1e-6 * ranks.rank, 1), (ranks.rank + 1, 2)):
     state.params["W"] += np.float32(change)

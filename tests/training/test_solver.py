@@ -18,8 +18,7 @@ from captioner.data.batches import ShuffledBatches
 from captioner.errors import DivergenceError
 from captioner.layers.dropout import Dropout
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.optim.schedules import SCHEDULES
-from captioner.optim.update_rules import UPDATE_RULES, clip_scale, global_norm, initial_slots, update
+from captioner.optim import SCHEDULES, UPDATE_RULES, clip_scale, global_norm, initial_slots, update
 from captioner.training.solver import Stopwatch, TrainState, recheck_loss, steps
 
 

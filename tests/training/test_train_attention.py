@@ -15,7 +15,7 @@ import captioner
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scenes.encoding import ENCODER
+from captioner.data.scene_encoding import ENCODER
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.hdf5 import StoredArray

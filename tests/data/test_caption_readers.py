@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from captioner.data import readers
-from captioner.data.readers import Columns, caption_files, caption_files_hint, read_captions, read_list, split_in_name
-from captioner.data.readers.records import CaptionRecord, image_name
+from captioner.data import caption_readers
+from captioner.data.caption_formats import CaptionRecord, image_name
+from captioner.data.caption_readers import (
+    Columns,
+    caption_files,
+    caption_files_hint,
+    read_captions,
+    read_list,
+    split_in_name,
+)
 from captioner.errors import DataError
 
 KARPATHY = {"images": [{"filename": "a.jpg", "split": "restval", "sentences": [{"tokens": ["a", "dog"]}]}]}
@@ -77,7 +84,7 @@ def test_a_table_may_contain_text_of_another_format(reading):
     assert reading('image,caption\n{"image": 1},[\n') == ['{"image": 1}|[|None']
 
 
-EXPECTED = readers.EXPECTED
+EXPECTED = caption_readers.EXPECTED
 REFUSED = {
     b"": f"{EXPECTED}, got an empty file",
     b"\xef\xbb\xbf \r\n": f"{EXPECTED}, got an empty file",
@@ -124,7 +131,7 @@ def test_unreadable_files_are_rejected(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     assert error_message(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
     (tmp_path / "a.csv").write_text("image,caption\n")
-    monkeypatch.setattr(readers, "LIMIT", 13)
+    monkeypatch.setattr(caption_readers, "LIMIT", 13)
     assert error_message(tmp_path / "a.csv") == f"{tmp_path}/a.csv: expected a file of at most 13 bytes, got 14"
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.data.scenes.scene import (
+from captioner.data.scene import (
     COLOURS,
     COMBINATIONS,
     HELD_OUT,
@@ -20,7 +20,7 @@ from captioner.data.scenes.scene import (
     sample_scene,
     split_of,
 )
-from captioner.data.scenes.truth import MIN_DISTANCE
+from captioner.data.scene_captions import MIN_DISTANCE
 
 seeds = st.integers(0, 2**32)
 splits = st.sampled_from(SPLITS)

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.scenes.encoding import ENCODER, GRID, REGION, encode_regions, first_objects
-from captioner.data.scenes.grammar import PARAPHRASES, WORDS, paraphrases
-from captioner.data.scenes.scene import COLOURS, SPLITS, Scene, render, sample_scene
-from captioner.data.scenes.truth import is_true
+from captioner.data.scene import COLOURS, SPLITS, Scene, render, sample_scene
+from captioner.data.scene_captions import PARAPHRASES, WORDS, is_true, paraphrases
+from captioner.data.scene_encoding import ENCODER, GRID, REGION, encode_regions, first_objects
 from captioner.data.vocabulary import Vocab
 
 BATCH = 64

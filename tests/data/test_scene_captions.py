@@ -3,9 +3,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioner.data.scenes.grammar import PARAPHRASES, TEMPLATES, WORDS, fill, paraphrases
-from captioner.data.scenes.scene import COLOURS, SHAPES, SIZES, SPLITS, Scene, SceneObject, sample_scene
-from captioner.data.scenes.truth import COUNTS, PLACES, RELATIONS, is_true
+from captioner.data.scene import COLOURS, SHAPES, SIZES, SPLITS, Scene, SceneObject, sample_scene
+from captioner.data.scene_captions import (
+    COUNTS,
+    PARAPHRASES,
+    PLACES,
+    RELATIONS,
+    TEMPLATES,
+    WORDS,
+    fill,
+    is_true,
+    paraphrases,
+)
 
 seeds = st.integers(0, 2**32)
 

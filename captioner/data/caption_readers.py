@@ -10,8 +10,22 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from captioner.data.readers.formats import TOKEN, coco, json_entry, json_lines, karpathy, table, token_txt
-from captioner.data.readers.records import SPLITS, CaptionRecord, Columns, Issue, image_name, parse_json, split_name
+from captioner.data.caption_formats import (
+    SPLITS,
+    TOKEN,
+    CaptionRecord,
+    Columns,
+    Issue,
+    coco,
+    image_name,
+    json_entry,
+    json_lines,
+    karpathy,
+    parse_json,
+    split_name,
+    table,
+    token_txt,
+)
 from captioner.errors import DataError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
 

@@ -1,4 +1,4 @@
-"""Freed memory and huge pages."""
+"""Cores are counted, too few are a warning; freed memory and huge pages."""
 
 import ctypes
 import os
@@ -8,8 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from captioner.parallel import memory
-from captioner.parallel.memory import keep_freed_memory, use_huge_pages
+from captioner.parallel import machine
+from captioner.parallel.machine import keep_freed_memory, use_huge_pages
+
+
+def test_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    usable, total = machine.cores()
+    assert 1 <= usable <= total
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert machine.cores() == (1, 1)
+
+
+CASES = {
+    "one process": ((8, 8), 64, 1, None),
+    "enough cores": ((8, 8), 2, 4, None),
+    "too many threads": ((8, 8), 4, 4, "16 threads share 8 cores of this machine, which slows all ranks down; "
+                        "try -o threads=2"),
+    "too many ranks": ((2, 2), 1, 3, "3 threads share 2 cores of this machine, which slows all ranks down; "
+                      "try fewer ranks on this machine"),
+    "bound to enough cores": ((2, 8), 2, 4, None),
+    "bound to too few": ((2, 8), 4, 2, "4 threads share 2 cores of this machine, which slows all ranks down; "
+                         "try -o threads=2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_oversubscription(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores, threads, processes, warning = CASES[case]
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert list(machine.oversubscription(threads, processes)) == ([] if warning is None else [warning])
+
 
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 ALLOCATE = """
@@ -18,7 +47,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from captioner.parallel.memory import keep_freed_memory, use_huge_pages
+from captioner.parallel.machine import keep_freed_memory, use_huge_pages
 
 
 def advised():
@@ -83,7 +112,7 @@ def test_glibc_accepts_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
             accepted.append(library.mallopt(option, value))
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Spy())
-    monkeypatch.setattr(memory.os, "environ", {})
+    monkeypatch.setattr(machine.os, "environ", {})
     keep_freed_memory()
     use_huge_pages.__wrapped__()
     assert accepted == [1] * 7

@@ -1,4 +1,6 @@
-"""Parse a caption, and check whether it is true of a scene.
+"""Captions of scenes: generate them from templates, and check whether a caption is true of a scene.
+
+In a template, {a} {b} {c} are the objects, {pa} {pb} {pc} their places, and {ab} {ac} spatial relations.
 
 A caption is true if it is a sentence of the grammar below, names every object of the scene once by size, colour and
 shape, and all its places, relations and counts hold. A caption that omits an object is false, and an ambiguous
@@ -13,9 +15,40 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 
-from captioner.data.scenes.scene import COLOURS, SHAPES, SIDE, SIZES, Scene, SceneObject
+import numpy as np
+
+from captioner.data.scene import COLOURS, SHAPES, SIDE, SIZES, Scene, SceneObject
+
+PARAPHRASES = 5
+
+TEMPLATES = {
+    1: (
+        "{a} {pa}",
+        "there is {a} {pa}",
+        "{a} is {pa}",
+        "{pa} there is {a}",
+        "the picture shows {a} {pa}",
+        "nothing but {a}",
+    ),
+    2: (
+        "{a} {ab} {b}",
+        "{a} is {ab} {b}",
+        "{a} {pa} and {b} {pb}",
+        "there is {a} {pa} and {b} {pb}",
+        "the picture shows {b} {ba} {a}",
+        "there are two shapes {a} and {b}",
+    ),
+    3: (
+        "{a} {ab} {b} with {c} {pc}",
+        "{a} is {ab} {b} and {ac} {c}",
+        "there is {a} {ab} {b} with {c} {pc}",
+        "the picture shows {a} {b} and {c}",
+        "there are three shapes {a} {b} and {c}",
+        "three shapes {a} {b} and {c}",
+    ),
+}
 
 PLACES: dict[str, tuple[int | None, int | None]] = {
     "in the top left": (0, 0),
@@ -28,10 +61,48 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     "at the bottom": (None, 2),
     "in the bottom right": (2, 2),
 }
-"""The column and row of thirds that a phrase describes; None matches any."""
+"""The phrase for each third of rows and columns, in reading order, and the column and row of thirds that it describes;
+None matches any."""
 
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """The direction (right, down) from the second object to the first."""
+
+WORDS = sorted(
+    {
+        word
+        for phrase in (*chain(*TEMPLATES.values()), *PLACES, *RELATIONS, *SIZES, *COLOURS, *SHAPES, "a")
+        for word in phrase.split()
+        if not word.startswith("{")
+    }
+)
+"""Every word of the captions."""
+
+
+def paraphrases(scene: Scene, rng: np.random.Generator) -> list[list[str]]:
+    """Generate five different tokenized captions of a scene, each of which names every object."""
+    templates = TEMPLATES[len(scene.objects)]
+    chosen = rng.permutation(len(templates))[:PARAPHRASES]
+    return [fill(templates[i], scene, rng) for i in chosen]
+
+
+def fill(template: str, scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Fill in a template with the objects of a scene."""
+    slots, places = {}, list(PLACES)
+    for name, obj in zip("abc", scene.objects, strict=False):
+        slots[name] = f"a {obj.size} {obj.colour} {obj.shape}"
+        slots["p" + name] = places[3 * obj.row + obj.column]
+    for (name, first), (other, second) in permutations(zip("abc", scene.objects, strict=False), 2):
+        slots[name + other] = relation(first, second, rng)
+    return template.format_map(slots).split()
+
+
+def relation(first: SceneObject, second: SceneObject, rng: np.random.Generator) -> str:
+    """Choose a spatial relation that holds between two objects, at random if two hold."""
+    across = "right of" if first.column > second.column else "left of"
+    down = "below" if first.row > second.row else "above"
+    words = [across] * (first.column != second.column) + [down] * (first.row != second.row)
+    return words[rng.integers(len(words))]
+
 
 MIN_DISTANCE = 8
 """A relation holds if the centres are more than this many pixels apart in its direction."""

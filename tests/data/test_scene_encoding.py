@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from captioner.data.scene import COLOURS, HELD_OUT, SHAPES, SIDE, SIZES, Scene, SceneObject, render, sample_scene
+from captioner.data.scene_encoding import FEATURES, GAIN, GRID, MAX_OBJECTS, encode
 from captioner.data.scenes import BATCH
-from captioner.data.scenes.encoding import FEATURES, GAIN, GRID, MAX_OBJECTS, encode
-from captioner.data.scenes.scene import COLOURS, HELD_OUT, SHAPES, SIDE, SIZES, Scene, SceneObject, render, sample_scene
 
 CODES = FEATURES // MAX_OBJECTS
 PRESENT, PLACE = 0, slice(1, 1 + GRID * GRID)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.data.readers import CaptionRecord, Issue, read_captions
+from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError
 
 PIECES = st.sampled_from(

@@ -1,1 +1,0 @@
-"""Optimization: update rules, learning-rate schedules, gradient clipping and EMA."""
