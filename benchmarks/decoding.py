@@ -13,8 +13,7 @@ from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import END, NULL, START, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array, Params
-from captioner.decode import beam, greedy
-from captioner.decode.parallel import parallel_decoder
+from captioner.decode import beam, greedy, parallel_decoding
 from captioner.inference.captioner import BATCH
 from captioner.model.build import DECODERS
 from captioner.parallel.thread_pool import ThreadPool
@@ -37,7 +36,7 @@ def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
         def captions(images: Array) -> tuple[Array, Array]:
-            run, batch = parallel_decoder(model, pool), threads * BATCH // width
+            run, batch = parallel_decoding(model, pool), threads * BATCH // width
             batches = (images[first : first + batch] for first in range(0, len(images), batch))
             tokens, scores = zip(*(run(partial(decode, **words), features) for features in batches), strict=True)
             return np.concatenate(tokens), np.concatenate(scores)

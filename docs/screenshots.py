@@ -26,7 +26,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from browser import Browser, started  # noqa: E402
 
-from captioner.report.report_page import Selection, write_report  # noqa: E402
+from captioner.report.page import Selection, write_report  # noqa: E402
 
 WIDTH, NARROW, GAP, COLOURS = 1180, 760, 14, 256
 FOCUS = """

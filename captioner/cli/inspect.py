@@ -100,14 +100,14 @@ def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool, 
 
     from captioner.config.yaml_io import load
     from captioner.gradcheck.cases import gradient_cases
-    from captioner.gradcheck.numeric import TOLERANCE, check
+    from captioner.gradcheck.numeric import TOLERANCE, check_gradients
 
     config = load(config_file, overrides)
     rng, rows = np.random.default_rng(config.seed), []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
     cases = gradient_cases(config, rng)
     for case in cases:
-        results = list(check(case, rng, full))
+        results = list(check_gradients(case, rng, full))
         for row in results:
             verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
             output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")

@@ -51,7 +51,7 @@ def report(
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """
-    from captioner.report.report_page import Selection, write_report
+    from captioner.report.page import Selection, write_report
 
     selection = Selection(overrides, data, split, images, number, n_best)
     done = write_report(path, run, selection, overwrite)

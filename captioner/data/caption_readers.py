@@ -29,7 +29,7 @@ from captioner.data.caption_formats import (
 from captioner.errors import DataError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
 
-__all__ = ["CaptionRecord", "Columns", "Issue", "caption_files", "read_captions", "read_list", "split_name"]
+__all__ = ["CaptionRecord", "Columns", "Issue", "read_captions", "read_list", "split_name"]
 
 LIMIT = 1 << 30
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -159,7 +159,6 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 OTHERS = (".json", ".txt")
 """Suffixes of files that have captions only if they look like it."""
-CAPTION_SUFFIXES = (*TABLES, *OTHERS)
 BEGINNING = 4096
 MAX_ENTRIES = 10_000
 MAX_NAMED = 5

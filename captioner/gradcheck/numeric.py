@@ -97,7 +97,7 @@ def part_errors(names: str, a: Array, b: Array) -> tuple[tuple[str, float], ...]
     return tuple((name, float(part.max()) / size) for name, part in zip(names, differences, strict=True))
 
 
-def check(
+def check_gradients(
     case: Case,
     rng: np.random.Generator,
     full: bool = False,

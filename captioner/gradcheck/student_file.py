@@ -27,7 +27,7 @@ from captioner.gradcheck.cases import (
     fixed_ids,
     layer_case,
 )
-from captioner.gradcheck.numeric import TOLERANCE, check, relative_error
+from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
@@ -282,7 +282,7 @@ def _check_backward(function: str, name: str, layer: Layer) -> FunctionResult:
     rng = np.random.default_rng(0)
     try:
         case = layer_case(name, layer, SIZES, rng)
-        rows = list(check(case, rng, smallest=SMALLEST))
+        rows = list(check_gradients(case, rng, smallest=SMALLEST))
     except WrongFunctionError as error:
         return FunctionResult(function, str(error), np.inf)
     failed = [(row.array, case.arrays[row.array].shape, row) for row in rows if not row.passed]

@@ -19,8 +19,7 @@ from captioner.arrays import Array, SharedRows
 from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join
-from captioner.decode import Reranker, rerank
-from captioner.decode.parallel import parallel_decoder
+from captioner.decode import Reranker, parallel_decoding, rerank
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.keywords import CLASSES, Keyword, open_classifier
 from captioner.inference.caption import (
@@ -76,7 +75,7 @@ class Captioner:
     def __init__(self, loaded: LoadedModel, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
         self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
         self._pool = ThreadPool(loaded.config.threads)
-        self._decode = parallel_decoder(loaded.model, self._pool)
+        self._decode = parallel_decoding(loaded.model, self._pool)
 
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta

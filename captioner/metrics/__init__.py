@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.metrics.bleu_and_rouge import LONGEST, Words, bleu, bleu_rows, rouge_l
+from captioner.metrics.bleu_and_rouge import MAX_N, Words, bleu, bleu_rows, rouge_l
 from captioner.metrics.cider import CiderD, cider_d
 from captioner.metrics.ptb import ptb_tokenize
 
@@ -28,7 +28,7 @@ __all__ = [
     "scores_from_sums",
 ]
 
-NAMES = (*(f"bleu{n}" for n in range(1, LONGEST + 1)), "rouge_l", "cider_d")
+NAMES = (*(f"bleu{n}" for n in range(1, MAX_N + 1)), "rouge_l", "cider_d")
 SAMPLES, LEVEL = 1000, 0.95
 
 

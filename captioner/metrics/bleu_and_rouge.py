@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from captioner.errors import DataError
 
 Words = Sequence[Hashable]
-LONGEST = 4
+MAX_N = 4
 """Maximum n of the counted n-grams."""
 
 
@@ -36,14 +36,14 @@ def lengths(captions: Sequence[Words]) -> NDArray[np.int64]:
 
 
 def count(captions: Sequence[Words], ids: dict[Hashable, int]) -> Counts:
-    """Count the n-grams of captions, n = 1 .. `LONGEST`; new words are added to `ids`."""
+    """Count the n-grams of captions, n = 1 .. `MAX_N`; new words are added to `ids`."""
     sizes = lengths(captions)
     flat = np.fromiter((ids.setdefault(word, len(ids)) for words in captions for word in words), np.uint64)
     row = np.repeat(np.arange(len(captions)), sizes)
     left = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(flat))
     words = key = _mix(flat)
     rows, orders, keys = [], [], []
-    for order in range(LONGEST):
+    for order in range(MAX_N):
         if order:
             key = _mix(key[:-1] * _ODD + words[order:])
         whole = left[: len(key)] > order
@@ -112,10 +112,10 @@ def bleu_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) 
     words, sizes = lengths(captions), lengths(flat)
     order = np.lexsort((sizes, np.abs(sizes - words[image]), image))
     closest = sizes[order][np.flatnonzero(np.diff(image[order], prepend=-1))]
-    rows = np.empty((len(captions), 2 * LONGEST + 2))
-    matches = np.bincount(caption.row * LONGEST + caption.order, clipped, len(captions) * LONGEST)
-    rows[:, :LONGEST] = matches.reshape(-1, LONGEST)
-    rows[:, LONGEST:-2] = np.maximum(words[:, None] - np.arange(LONGEST), 0)
+    rows = np.empty((len(captions), 2 * MAX_N + 2))
+    matches = np.bincount(caption.row * MAX_N + caption.order, clipped, len(captions) * MAX_N)
+    rows[:, :MAX_N] = matches.reshape(-1, MAX_N)
+    rows[:, MAX_N:-2] = np.maximum(words[:, None] - np.arange(MAX_N), 0)
     rows[:, -2], rows[:, -1] = words, closest
     return rows
 
@@ -129,12 +129,12 @@ def bleu(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     Shapes: sums of `bleu_rows` (..., 10) -> (..., 4).
     Source: Papineni et al., "BLEU", 2002; constants and closest length as in pycocoevalcap 1.2.
     """
-    matches, ngrams = totals[..., :LONGEST], totals[..., LONGEST:-2]
+    matches, ngrams = totals[..., :MAX_N], totals[..., MAX_N:-2]
     precisions = np.cumprod((matches + TINY) / (ngrams + SMALL), axis=-1)
     ratio = (totals[..., -2] + TINY) / (totals[..., -1] + SMALL)
     # the penalty is at most 1; the inner maximum avoids an overflow of exp for empty captions
     penalty = np.exp(np.minimum(0, 1 - 1 / np.maximum(ratio, TINY * TINY)))
-    scores: NDArray[np.float64] = precisions ** (1 / np.arange(1, LONGEST + 1)) * penalty[..., None]
+    scores: NDArray[np.float64] = precisions ** (1 / np.arange(1, MAX_N + 1)) * penalty[..., None]
     return scores
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from captioner.metrics.bleu_and_rouge import LONGEST, Words, count, flatten, lengths
+from captioner.metrics.bleu_and_rouge import MAX_N, Words, count, flatten, lengths
 
 SIGMA = 6.0
 
@@ -83,7 +83,7 @@ class CiderD:
         apart = _bigrams(captions)[row] - self.bigrams[reference]
         # if a norm is 0, every n-gram of this order occurs for all images, so the product is 0 too
         similarity = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
-        return np.asarray(10 / LONGEST * np.bincount(row, similarity, len(captions)) / self.references[image])
+        return np.asarray(10 / MAX_N * np.bincount(row, similarity, len(captions)) / self.references[image])
 
     def expected(self, captions: Sequence[Words], image_weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the weighted sum of the CIDEr-D against every image: Σ_i image_weights_i CIDEr-D(caption, i).
@@ -115,7 +115,7 @@ class CiderD:
         penalty = np.exp(-(apart**2) / (2 * SIGMA**2))
         norm = norms[row, order]
         similarity = np.einsum("el,el->e", by_length[query], penalty[row]) * idf / np.where(norm > 0, norm, 1)
-        return np.asarray(10 / LONGEST * np.bincount(row, similarity, len(captions)))
+        return np.asarray(10 / MAX_N * np.bincount(row, similarity, len(captions)))
 
     @cached_property
     def _entries(self) -> _Entries:
@@ -167,7 +167,7 @@ def _find(ordered: NDArray[np.generic], values: NDArray[np.generic]) -> tuple[ND
 def _norms(
     row: NDArray[np.int64], order: NDArray[np.int64], weight: NDArray[np.float64], rows: int
 ) -> NDArray[np.float64]:
-    return np.sqrt(np.bincount(row * LONGEST + order, weight**2, rows * LONGEST)).reshape(rows, LONGEST)
+    return np.sqrt(np.bincount(row * MAX_N + order, weight**2, rows * MAX_N)).reshape(rows, MAX_N)
 
 
 def _bigrams(captions: Sequence[Words]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from captioner.report.run_facts import History, Points, points
+from captioner.report.facts import History, Points, points
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def downsample(points: Points, limit: int) -> Points:
     return [points[row] for row in sorted(kept)]
 
 
-def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+def pick_evenly(items: Sequence[T], count: int) -> list[T]:
     """Return at most `count` items at even distances with the first and the last; a single one is the middle one."""
     if len(items) <= count:
         return list(items)
@@ -230,7 +230,7 @@ def _rows(lines: Sequence[Series]) -> list[list[str]]:
     steps = sorted(fewest if len(fewest) > 1 else {step for column in columns for step in column})
     return [
         [label(step), *(label(column[step]) if step in column else "" for column in columns)]
-        for step in evenly_spaced(steps, MAX_ROWS)
+        for step in pick_evenly(steps, MAX_ROWS)
     ]
 
 

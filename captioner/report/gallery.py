@@ -17,7 +17,7 @@ from captioner.files.user_files import check_output
 from captioner.inference.caption import Candidate, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
 from captioner.preparation.inspect_data import Example
-from captioner.report.chart import evenly_spaced
+from captioner.report.chart import pick_evenly
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
 from captioner.report.template import is_page, load_script, render
 
@@ -93,7 +93,7 @@ def choose(scores: Array, count: int) -> dict[int, Scored]:
     order = np.argsort(-scores, kind="stable").tolist()
     ends = min(count // 3, len(order) // 3) or min(1, len(order) // 2)
     best, between, worst = order[:ends], order[ends : len(order) - ends], order[len(order) - ends :]
-    shown = [*best, *evenly_spaced(between, count - 2 * ends), *worst][:count]
+    shown = [*best, *pick_evenly(between, count - 2 * ends), *worst][:count]
     marks = {**dict.fromkeys(best, "best"), **dict.fromkeys(worst, "worst")}
     return {number: Scored(float(scores[number]), marks.get(number, "")) for number in shown}
 

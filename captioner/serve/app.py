@@ -26,8 +26,8 @@ from captioner.inference.caption import CaptionOptions, to_record
 from captioner.inference.captioner import Captioner
 from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
+from captioner.serve.guard import error_response, json_response, page_response
 from captioner.serve.options import DecodingOptions, in_words_of_request
-from captioner.serve.responses import error_response, json_response, page_response
 
 NAME = "image"
 """The option of a request that names its photograph."""

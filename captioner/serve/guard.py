@@ -1,4 +1,4 @@
-"""Refuse requests that other web sites send through the browser of a user of this machine.
+"""Refuse requests that other web sites send through the browser of a user, and send responses with security headers.
 
 Any page can send requests to a server on the same machine. It can forge neither the headers `Origin` and
 `Sec-Fetch-Site` nor, with a name that it lets resolve to this machine (DNS rebinding), the header `Host`.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from captioner.errors import UsageError
-from captioner.serve.responses import error_response
+from captioner.files.user_files import to_json
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this machine."""
@@ -84,3 +86,31 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def json_response(record: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON object of one line."""
+    return Response(f"{to_json(record)}\n", status, {**HEADERS, **(headers or {})}, "application/json")
+
+
+def error_response(error: HTTPException) -> Response:
+    """Return the reason for a refused request."""
+    return json_response({"error": error.detail}, error.status_code, error.headers)
+
+
+def page_response(page: bytes, policy: str) -> Response:
+    """Return a page with its Content-Security-Policy; other sites cannot frame it."""
+    # frame-ancestors works in a header only, not in a page
+    return Response(
+        page,
+        headers={**HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"},
+        media_type="text/html",
+    )

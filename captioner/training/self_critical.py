@@ -9,8 +9,7 @@ import numpy as np
 from captioner.arrays import Array, Batch
 from captioner.data.batches import ShuffledBatches, part_of_rank, take
 from captioner.data.corpus import Corpus, Split, read_regions
-from captioner.decode import Constraints, sample
-from captioner.decode.parallel import parallel_decoder
+from captioner.decode import Constraints, parallel_decoding, sample
 from captioner.errors import DataError
 from captioner.inference.decoder import decoding_arguments
 from captioner.inference.reranker_index import build_index, index_rows
@@ -112,7 +111,7 @@ class SelfCritical:
             return np.empty((0, self._max_length), np.int32), np.empty(0)
         split, vocab = self._batches.split, self._vocab
         arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
-        decode = parallel_decoder(self._model, self._pool)
+        decode = parallel_decoding(self._model, self._pool)
         features, regions = split.features[images], read_regions(split.regions, images)
         tokens = decode(partial(sample, seed=seed, **arguments), features, places, regions=regions)[0][:, 0]
         captions = vocab.unpadded(tokens)

@@ -20,7 +20,7 @@ from captioner.gradcheck.cases import (
     layer_case,
     model_case,
 )
-from captioner.gradcheck.numeric import CheckResult, check
+from captioner.gradcheck.numeric import CheckResult, check_gradients
 from captioner.layers import CELLS, feed_forward, layer_norm, multi_head_attention
 from captioner.layers.dropout import Dropout
 from captioner.model import transformer
@@ -109,10 +109,10 @@ def plant_in_model(monkeypatch: pytest.MonkeyPatch, arrays: Collection[str], fau
     monkeypatch.setattr(CaptioningModel, "loss", faulty)
 
 
-def check_gradients(config: Config, full: bool = False) -> Iterator[CheckResult]:
+def check_config(config: Config, full: bool = False) -> Iterator[CheckResult]:
     rng = np.random.default_rng(5)  # no direction of it is nearly orthogonal to a gradient
     for case in gradient_cases(config, rng):
-        yield from check(case, rng, full)
+        yield from check_gradients(case, rng, full)
 
 
 def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
@@ -147,7 +147,7 @@ def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
     ids=["rnn", "lstm with dropout", "rnn with dropout, full", "lstm with 1 hidden unit", "gru", "transformer"],
 )
 def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> None:
-    results = list(check_gradients(config(decoder=cell, **options), full))
+    results = list(check_config(config(decoder=cell, **options), full))
     assert failed(results) == []
     assert [(result.case, result.array) for result in results] == [*GRADIENTS, *model_gradients(cell)]
     assert {result.check for result in results} == ({"elements"} if full else {"direction"})
@@ -210,7 +210,7 @@ def test_a_fault_after_the_first_block_is_detected(
     plant_fault: Callable[[pytest.MonkeyPatch], None], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_fault(monkeypatch)
-    assert failed(check_gradients(config(decoder="transformer")))[0][0] == case
+    assert failed(check_config(config(decoder="transformer")))[0][0] == case
 
 
 @pytest.mark.parametrize("standardize", [False, True])
@@ -219,7 +219,7 @@ def test_the_model_is_checked_with_the_configured_options(standardize: bool, mon
     loss = CaptioningRNN.loss
     monkeypatch.setattr(CaptioningRNN, "loss", lambda self, *a, **k: models.append(self) or loss(self, *a, **k))
     chosen = dataclasses.replace(config(dropout_embedding=0.4, **SMALL), data=Data(standardize=standardize))
-    assert failed(check_gradients(chosen)) == []
+    assert failed(check_config(chosen)) == []
     assert {m.dropout for m in models} == {Dropout(words=0.4), *(variant.dropout for variant in VARIANTS.values())}
     assert {m.smoothing for m in models} == {0.0, 0.1}
     images = {"init", "first", "every"}
@@ -235,7 +235,7 @@ def test_a_fault_in_a_layer_gradient_is_detected(
     name, array = gradient
     plant(monkeypatch, name, array, FAULTS[fault])
     rng = np.random.default_rng(0)
-    assert failed(check(layer_case(name, LAYERS[name], SIZES, rng), rng)) == [(name, array)]
+    assert failed(check_gradients(layer_case(name, LAYERS[name], SIZES, rng), rng)) == [(name, array)]
 
 
 # Faults are planted in every second gradient, so that each is detected, and no other is reported.
@@ -251,7 +251,7 @@ def test_faults_in_gradients_of_the_model_are_detected(
     rng = np.random.default_rng(0)
     sizes = dataclasses.replace(SIZES, decoder=cell)
     case = model_case("model", config(), VARIANTS[EVERY], sizes, rng)
-    assert failed(check(case, rng)) == [("model", array) for array in PARAMS[first::2]]
+    assert failed(check_gradients(case, rng)) == [("model", array) for array in PARAMS[first::2]]
 
 
 @pytest.mark.slow
@@ -265,7 +265,7 @@ def test_faults_in_gradients_of_a_transformer_are_detected(
     rng = np.random.default_rng(0)
     variant = Variant({**ATTENTION, "norm": norm}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3))
     case = model_case("model", config(), variant, TRANSFORMER, rng)
-    assert failed(check(case, rng)) == [("model", array) for array in arrays]
+    assert failed(check_gradients(case, rng)) == [("model", array) for array in arrays]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_fault_is_detected_in_every_variant_of_the_model(
 ) -> None:
     plant_in_model(monkeypatch, [array], FAULTS["scaled"])
     expected = [(case, name) for case, name in model_gradients(cell) if name == array]
-    assert failed(check_gradients(config(decoder=cell, **SMALL))) == expected
+    assert failed(check_config(config(decoder=cell, **SMALL))) == expected
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
@@ -294,4 +294,4 @@ def test_a_fault_in_the_layer_functions_is_detected(
 
     monkeypatch.setattr(module, inner, zeros)
     name = f"{cell}{suffix}"
-    assert failed(check_gradients(config(**SMALL))) == [(name, array) for array in LAYERS[name].shapes]
+    assert failed(check_config(config(**SMALL))) == [(name, array) for array in LAYERS[name].shapes]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from captioner.gradcheck.numeric import (
     Case,
     CheckResult,
-    check,
+    check_gradients,
     directional_derivative,
     numeric_gradient,
     relative_error,
@@ -42,7 +42,7 @@ def quadratic(change: Callable[[Array], Array] = lambda grad: grad) -> Case:
 
 
 def rows(case: Case, full: bool = False) -> list[CheckResult]:
-    return list(check(case, np.random.default_rng(0), full))
+    return list(check_gradients(case, np.random.default_rng(0), full))
 
 
 def test_numeric_gradient_of_a_known_function() -> None:
@@ -129,17 +129,17 @@ def test_a_missing_gradient_fails() -> None:
 def test_elements_decide_if_the_direction_is_orthogonal_to_the_gradient() -> None:
     x = np.array([0.1, 0.7])  # their difference rounds, so the derivative along (1, 1) is not exactly 0
     right = Case("plane", {"x": x}, lambda: float(x[0] - x[1]), lambda: {"x": np.array([1.0, -1.0])})
-    (row,) = check(right, FixedDirection([1.0, 1.0]), False)  # type: ignore[arg-type]
+    (row,) = check_gradients(right, FixedDirection([1.0, 1.0]), False)  # type: ignore[arg-type]
     assert (row.check, row.passed) == ("elements", True)
     wrong = right._replace(grads=lambda: {"x": np.array([1.0, -1.001])})
-    (row,) = check(wrong, FixedDirection([1.0, 1.0]), False)  # type: ignore[arg-type]
+    (row,) = check_gradients(wrong, FixedDirection([1.0, 1.0]), False)  # type: ignore[arg-type]
     assert (row.check, row.passed) == ("elements", False)
 
 
 def test_tolerance() -> None:
     case = quadratic(lambda grad: grad * (1 + 1e-4))
-    assert [row.passed for row in check(case, np.random.default_rng(0), tolerance=1e-3)] == [True, True]
-    assert [row.passed for row in check(case, np.random.default_rng(0), tolerance=1e-5)] == [False, True]
+    assert [row.passed for row in check_gradients(case, np.random.default_rng(0), tolerance=1e-3)] == [True, True]
+    assert [row.passed for row in check_gradients(case, np.random.default_rng(0), tolerance=1e-5)] == [False, True]
 
 
 def test_the_error_of_each_part_is_relative_to_the_whole_array() -> None:

@@ -14,7 +14,7 @@ from captioner.config.options import Config, Model
 from captioner.errors import UsageError
 from captioner.export.tensors import to_tensors
 from captioner.gradcheck.cases import gradient_cases
-from captioner.gradcheck.numeric import check
+from captioner.gradcheck.numeric import check_gradients
 from captioner.layers import CELLS
 from captioner.layers.cell import CellState, StepCache, step_backward, step_forward
 from captioner.layers.lstm import sigmoid
@@ -122,7 +122,7 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         Config(), model=Model(decoder="mgu", wordvec_dim=3, hidden_dim=4, dropout_embedding=0.3, dropout_hidden=0.3)
     )  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
-    rows = list(check(next(gradient_cases(config, rng)), rng, full=True))
+    rows = list(check_gradients(next(gradient_cases(config, rng)), rng, full=True))
     assert {row.case for row in rows} == {"model (mgu)"}
     assert len(rows) == 8
     assert all(row.passed for row in rows), rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from captioner.gradcheck.cases import LAYERS, layer_case
-from captioner.gradcheck.numeric import check
+from captioner.gradcheck.numeric import check_gradients
 from captioner.layers import CELLS
 from captioner.model.parameters import Sizes
 
@@ -32,7 +32,7 @@ def test_every_cell_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_all_elements_of_all_gradients(name: str) -> None:
     rng = np.random.default_rng(0)
-    rows = list(check(layer_case(name, LAYERS[name], SIZES, rng), rng, full=True))
+    rows = list(check_gradients(layer_case(name, LAYERS[name], SIZES, rng), rng, full=True))
     assert [row.array for row in rows] == list(LAYERS[name].shapes)
     assert all(row.passed and row.check == "elements" for row in rows), rows
 

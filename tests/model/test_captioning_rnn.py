@@ -29,7 +29,7 @@ from captioning_models import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from captioner.gradcheck.numeric import Case, check
+from captioner.gradcheck.numeric import Case, check_gradients
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.build import parameter_shapes
@@ -183,7 +183,7 @@ def failed_checks(m: CaptioningRNN, captions: Array, noise: int | None = None) -
         return m.loss(images, captions, None if noise is None else np.random.default_rng(noise))
 
     case = Case("model", m.params, lambda: run()[0], lambda: run()[1])
-    return [row for row in check(case, np.random.default_rng(0), full=True) if not row.passed]
+    return [row for row in check_gradients(case, np.random.default_rng(0), full=True) if not row.passed]
 
 
 @every_cell

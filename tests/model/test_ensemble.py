@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import NULL, START, WORDS, log_prob, model
 
-from captioner.decode import Constraints, beam, greedy, sample
-from captioner.decode.parallel import parallel_decoder
+from captioner.decode import Constraints, beam, greedy, parallel_decoding, sample
 from captioner.model.ensemble import Ensemble, log_mean
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -96,6 +95,6 @@ def test_parallel_decoding_and_nested_ensembles(name: str) -> None:
     for either in (whole, nested):
         tokens, scores = decode(either.for_inference().step, either.start(FEATURES))
         rest = (np.arange(7),) if name == "sample" else ()
-        written, written_scores = parallel_decoder(either, ThreadPool(3))(decode, FEATURES, *rest)
+        written, written_scores = parallel_decoding(either, ThreadPool(3))(decode, FEATURES, *rest)
         assert (written == tokens).all()
         np.testing.assert_allclose(written_scores, scores, rtol=1e-5)

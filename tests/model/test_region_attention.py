@@ -19,8 +19,7 @@ from captioning_models import (
 from captioning_models import model as any_model
 
 from captioner.arrays import SharedRows
-from captioner.decode import Constraints, beam, greedy, sample
-from captioner.decode.parallel import parallel_decoder
+from captioner.decode import Constraints, beam, greedy, parallel_decoding, sample
 from captioner.errors import DataError
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.ensemble import Ensemble
@@ -94,7 +93,7 @@ def test_captions_of_a_batch_are_those_of_single_images(name: str, cell: str) ->
     m, decode = model(cell, "every"), partial(DECODERS[name], **WORDS)
     images = np.arange(len(CAPTIONS))
     more = (images,) if name == "sample" else ()
-    tokens, scores = parallel_decoder(m, ThreadPool(2))(decode, FEATURES, *more, regions=REGIONS)
+    tokens, scores = parallel_decoding(m, ThreadPool(2))(decode, FEATURES, *more, regions=REGIONS)
     for n in images:
         state = m.start(FEATURES[[n]], REGIONS[images[[n]]])
         alone, scores_alone = decode(m.for_inference().step, state, *(rows[[n]] for rows in more))

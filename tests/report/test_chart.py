@@ -19,14 +19,14 @@ from captioner.report.chart import (
     curves,
     downsample,
     draw,
-    evenly_spaced,
     label,
     linear,
     logarithmic,
+    pick_evenly,
     short,
     tight,
 )
-from captioner.report.run_facts import History
+from captioner.report.facts import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
 POSITIVE = st.floats(1e-30, 1e30, allow_nan=False)
@@ -134,9 +134,9 @@ def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
 def test_few_points_are_unchanged() -> None:
     points = [(float(step), step % 3.0) for step in range(MAX_MARKS)]
     assert downsample(points, MAX_POINTS) == points
-    assert evenly_spaced(range(5), 9) == [0, 1, 2, 3, 4]
-    assert evenly_spaced(range(9), 3) == [0, 4, 8]
-    assert evenly_spaced(range(9), 1) == [4]
+    assert pick_evenly(range(5), 9) == [0, 1, 2, 3, 4]
+    assert pick_evenly(range(9), 3) == [0, 4, 8]
+    assert pick_evenly(range(9), 1) == [4]
 
 
 def test_the_table_has_the_values() -> None:

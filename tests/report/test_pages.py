@@ -16,11 +16,10 @@ from PIL import Image
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, curves, draw
+from captioner.report.facts import Figure, History, RunFacts, ScoreTables, Table
 from captioner.report.gallery import LARGE_SIDE, Gallery, GalleryEntry, ImageEntry, Scored, write_entries
+from captioner.report.page import ReportPage, render_page
 from captioner.report.pictures import Embedded, Overlay, WordMap
-from captioner.report.report_page import ReportPage, render_page
-from captioner.report.report_tables import Figure, ScoreTables, Table
-from captioner.report.run_facts import History, RunFacts
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)

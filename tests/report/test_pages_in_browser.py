@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from captioner.report.gallery import ImageEntry, write_entries
-from captioner.report.report_page import Selection, write_report
+from captioner.report.page import Selection, write_report
 
 
 @pytest.fixture(scope="module")

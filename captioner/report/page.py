@@ -13,10 +13,19 @@ from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
 from captioner.metrics import NAMES, scores_from_sums
 from captioner.report.chart import Drawing, curves
+from captioner.report.facts import (
+    MAX_NAME,
+    Figure,
+    RunFacts,
+    ScoreTables,
+    Table,
+    data_table,
+    facts_of_run,
+    figures_of_scores,
+    score_tables,
+)
 from captioner.report.gallery import Gallery, build_gallery, choose
 from captioner.report.pictures import pictures_of_split
-from captioner.report.report_tables import Figure, ScoreTables, Table, data_table, figures_of_scores, score_tables
-from captioner.report.run_facts import LONGEST, RunFacts, facts_of_run
 from captioner.report.template import is_page, load_script, render
 
 SECTIONS = {
@@ -96,10 +105,10 @@ def collect(run: Path, selection: Selection) -> Report:
     loaded = captioner.loaded
     pictures = pictures_of_split(corpus, selection.split, selection.images)
     evaluated = evaluate_split([(name, captioner)], corpus, selection.split)
-    record = {**evaluated.record(), "split": printable(selection.split, LONGEST)}
+    record = {**evaluated.record(), "split": printable(selection.split, MAX_NAME)}
     (scored,) = evaluated.scored
-    facts = facts_of_run(printable(name, LONGEST), loaded)
-    data = loaded.config.data.source if selection.data is None else printable(selection.data.name, LONGEST)
+    facts = facts_of_run(printable(name, MAX_NAME), loaded)
+    data = loaded.config.data.source if selection.data is None else printable(selection.data.name, MAX_NAME)
     rows = corpus.split(selection.split).captioned_images.tolist()
     cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
     chosen = {rows[number]: image for number, image in choose(cider, selection.shown).items()}

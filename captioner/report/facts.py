@@ -1,18 +1,22 @@
-"""What a report states about a run, from the files of its folder: measurements, and facts without paths and names of
-the machine.
+"""What a report states about a run: measurements and facts from its folder, without paths and names of the machine, and
+tables of its scores and its data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from captioner.config.yaml_io import config_differences
+from captioner.data.corpus import Corpus
+from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.files.checkpoint import Meta
 from captioner.files.history import damaged_lines, end_of, records
+from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
+from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.parallel.environment import describe_versions
 from captioner.training.train import PARTS
@@ -80,7 +84,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
-LONGEST, MAX_LINE = 80, 200
+MAX_NAME, MAX_LINE = 80, 200
 """Maximum characters of a name, and of a property or an option."""
 MAX_WARNINGS, MAX_WARNING = 20, 300
 """Maximum number of warnings, and characters of one."""
@@ -135,7 +139,7 @@ def _training(history: History, meta: Meta) -> Iterator[tuple[str, str]]:
         yield "history", history.problem
     yield "checkpoint", f"step {meta.step:,}"
     if isinstance(end.get("ended"), str):
-        yield "ended", printable(end["ended"], LONGEST)
+        yield "ended", printable(end["ended"], MAX_NAME)
     if _is_time(end.get("seconds")):
         yield "time", f"{end['seconds']:,.0f} s"
     if shares := _time_shares(end.get("profile")):
@@ -144,11 +148,11 @@ def _training(history: History, meta: Meta) -> Iterator[tuple[str, str]]:
         yield "speed", f"{end['words_per_second']:,.0f} words per second"
     threads = environment.get("threads", end.get("threads"))
     if threads is not None:
-        yield "threads", printable(threads, LONGEST)
+        yield "threads", printable(threads, MAX_NAME)
     if versions := describe_versions(end, environment):
         yield "versions", versions
     if blas := environment.get("blas"):
-        yield "BLAS", printable(blas, LONGEST)
+        yield "BLAS", printable(blas, MAX_NAME)
 
 
 def _time_shares(profile: object) -> str:
@@ -161,3 +165,78 @@ def _time_shares(profile: object) -> str:
 
 def _is_time(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 0 <= value < 1e9
+
+
+HEADLINES = ("cider_d", "bleu4", "rouge_l")
+"""The scores in the header of the page."""
+MINUS = "\N{MINUS SIGN}"
+
+
+class Figure(NamedTuple):
+    """A number of the header: title, value, and what stands below it."""
+
+    title: str
+    value: str
+    interval: str = ""
+
+
+class Table(NamedTuple):
+    """A table: its title, its head, and a row of cells for each score or split."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class ScoreTables(NamedTuple):
+    """Scores and statistics of the captions of a split."""
+
+    note: str
+    scores: Table
+    statistics: Table
+
+
+def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
+    """Return the most important scores of a run."""
+    figures = [Figure(SCORES[key], score(record[key]), interval(record["intervals"][key])) for key in HEADLINES]
+    for key, title in (("perplexity", "Perplexity"), ("true", "True captions")):
+        if record.get(key) is not None:
+            figures.append(Figure(title, f"{record[key]:{STATISTICS[key][1]}}"))
+    return figures
+
+
+def score_tables(record: Mapping[str, Any], name: str) -> ScoreTables:
+    """Tabulate the record of an evaluation; `name` is that of the run."""
+    scores = [[title, f"{score(record[key])}  ({interval(record['intervals'][key])})"] for key, title in SCORES.items()]
+    statistics = [[title, *cells] for title, cells in statistic_rows([record]).values()]
+    head = ["", name]
+    few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
+    note = (
+        f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
+        f"100), with 95 % bootstrap intervals over the images.{few}"
+    )
+    return ScoreTables(
+        note, Table("Scores with 95 % intervals", head, scores), Table("Statistics of the captions", head, statistics)
+    )
+
+
+def score(value: float) -> str:
+    """Write a score times 100."""
+    return format_score(value).replace("-", MINUS)
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """Write an interval of a score."""
+    return format_interval(bounds).replace("-", MINUS)
+
+
+def data_table(corpus: Corpus, name: str) -> Table:
+    """Tabulate the splits of a data set; `name` is its kind."""
+    rows = []
+    for split_name, split in corpus.splits.items():
+        facts = summarize_split(split, corpus.vocab)
+        cells = (format(facts[key], spec) for key, (_, spec) in ROWS.items())
+        rows.append([printable(split_name, MAX_NAME), *cells])
+    encoder = printable(corpus.encoder, MAX_NAME)
+    title = f"Data set: {name}; image features of {encoder} ({corpus.feature_dim:,} dimensions)"
+    return Table(title, ["split", *(title for title, _ in ROWS.values())], rows)
