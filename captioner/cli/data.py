@@ -118,7 +118,7 @@ COUNTS = {
 USED = ("train", "val", "test")
 MAX_UNK = 0.05
 """The fraction of <UNK> words above which a hint is printed."""
-LONGEST = 200
+MAX_NAME = 200
 """Maximum characters of a name."""
 
 
@@ -135,7 +135,7 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {summary['vocabulary']:,} words{of}"
     if "encoder" in summary:
-        encoder = printable(summary["encoder"], LONGEST)
+        encoder = printable(summary["encoder"], MAX_NAME)
         yield f"  features: {summary['feature']:,}-d {summary['dtype']} of encoder {encoder}"
     if "regions" in summary:
         rows, columns, width = summary["regions"]
@@ -148,7 +148,7 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
             yield f"  split {quoted(split)} is not used unless selected by name"
     duplicates = summary.get("duplicates", {"images": 0, "examples": []})
     if duplicates["images"]:
-        pairs = ", ".join(printable(" = ".join(pair), LONGEST) for pair in duplicates["examples"][:3])
+        pairs = ", ".join(printable(" = ".join(pair), MAX_NAME) for pair in duplicates["examples"][:3])
         yield f"  duplicate photographs across splits: {duplicates['images']:,} ({pairs})"
     if any(split["unk"] > MAX_UNK for split in splits.values()):
         smaller = "" if counts.get("min_count") == 1 else "a smaller --min-count or "

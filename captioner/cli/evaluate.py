@@ -135,7 +135,7 @@ IN_HEADING = ("perplexity", "true")
 """Statistics in the heading instead, if there is one column."""
 WIDTH = 22
 """Minimum width of a column."""
-LONGEST = 40
+MAX_NAME = 40
 """Maximum characters of a name."""
 Row = tuple[str, list[str]]
 """A title and the cells of the columns."""
@@ -146,7 +146,7 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     others: dict[str, Any] = record["others"]
     columns = [record, *others.values()]
     yield _heading(record, is_alone=not others)
-    names = [printable(name, LONGEST) for name in (record["name"], *others)]
+    names = [printable(name, MAX_NAME) for name in (record["name"], *others)]
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
         rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
@@ -161,7 +161,7 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     statistics = statistic_rows(columns, missing="-")
     rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
     if others:
-        rows.append((f"{printable(record['name'], LONGEST // 2)} minus", ["", *names[1:]]))
+        rows.append((f"{printable(record['name'], MAX_NAME // 2)} minus", ["", *names[1:]]))
         for key, title in SCORES.items():
             differences = (_score(record[key] - other[key], other["difference"][key], "+") for other in others.values())
             rows.append((title, ["", *differences]))
@@ -169,7 +169,7 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
 
 
 def _heading(record: dict[str, Any], is_alone: bool) -> str:
-    heading = f"{printable(record['split'], LONGEST)}: {record['images']:,} images"
+    heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
     if is_alone and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
     if is_alone and record.get("true") is not None:

@@ -1,4 +1,4 @@
-"""Read caption files of any supported format as a stream of `CaptionRecord` and `Issue`, and find them in a folder."""
+"""Read caption files of any supported format as a stream of `CaptionRecord` and `Issue`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ EXPECTED = (
     "expected CSV or TSV with a header, JSON lines, Flickr's token.txt, Karpathy's dataset.json or COCO's "
     "captions_*.json"
 )
+EXAMPLE = (
+    "name a file in it, or write a table captions.csv with the first line image,caption and then one line per caption, "
+    "such as dog.jpg,A dog runs"
+)
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(('train', 'val', 'test', *SPLITS))})(?![a-z])")
 
 
@@ -53,7 +57,7 @@ def read_captions(
     Raises: DataError when the file cannot be read or its format is unsupported.
     """
     if os.path.isdir(path):
-        raise DataError(f"{path}: expected a caption file, got a folder; {caption_files_hint(path)}")
+        raise DataError(f"{path}: expected a caption file, got a folder; {EXAMPLE}")
     content = read_bytes(path, LIMIT, expected="a caption file")
     if content.startswith(WORKBOOKS):
         raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
@@ -154,48 +158,3 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
     if "\0" in image or image.endswith("/"):
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")
     return record._replace(image=image)
-
-
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-OTHERS = (".json", ".txt")
-"""Suffixes of files that have captions only if they look like it."""
-BEGINNING = 4096
-MAX_ENTRIES = 10_000
-MAX_NAMED = 5
-EXAMPLE = (
-    "write a table captions.csv with the first line image,caption and then one line per caption, such as "
-    "dog.jpg,A dog runs"
-)
-
-
-def caption_files_hint(folder: str | os.PathLike[str]) -> str:
-    """Return what to try for a folder in place of a caption file: its caption files, or what one looks like."""
-    paths = caption_files(folder)
-    if not paths:
-        return f"it has no caption file: {EXAMPLE}"
-    if len(paths) == 1:
-        return f"did you mean {paths[0]}?"
-    more = f" or {len(paths) - MAX_NAMED:,} others" if len(paths) > MAX_NAMED else ""
-    return f"name one of its caption files: {', '.join(paths[:MAX_NAMED])}{more}"
-
-
-def caption_files(folder: str | os.PathLike[str]) -> list[str]:
-    """List the files in a folder that may have captions; those named after captions come first."""
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in islice(entries, MAX_ENTRIES) if entry.is_file())
-    except OSError:
-        return []
-    paths = [path for path in paths if path.lower().endswith(TABLES) or (path.lower().endswith(OTHERS) and _has(path))]
-    return sorted(paths, key=lambda path: "caption" not in os.path.basename(path).lower())
-
-
-def _has(path: str) -> bool:
-    """Return whether a file begins like JSON, like Flickr's token.txt, or like a table with a column of captions."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
-            beginning = file.read(BEGINNING).lstrip()
-    except OSError:
-        return False
-    header = beginning.partition("\n")[0].lower()
-    return beginning[:1] in ("{", "[") or TOKEN.match(beginning) is not None or "caption" in header

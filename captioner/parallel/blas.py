@@ -26,7 +26,6 @@ MODULE = "*core/_multiarray_umath.*.so"
 """NumPy's module that is linked with the library and gives access to the library's functions."""
 THREADED = ("MKL_Set_Num_Threads", "bli_thread_set_num_threads", "omp_set_num_threads")
 """Functions of libraries with threads."""
-ACCELERATE = "accelerate"
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OPENMP = 2
 
@@ -108,8 +107,6 @@ def describe() -> Blas:
 @cache
 def _library() -> Any | None:
     """The controller of the library, or None if the library is unknown."""
-    if _built_with()["name"] == ACCELERATE:  # another package may have loaded a known library
-        return None
     try:
         return _find_with_threadpoolctl()
     except ImportError:
@@ -139,11 +136,7 @@ def _files(pattern: str) -> list[Path]:
 def _may_have_threads() -> bool:
     """Whether an unknown library may have threads, unlike the reference implementation of BLAS."""
     modules = [ctypes.CDLL(str(file)) for file in _files(MODULE)]
-    return (
-        not modules
-        or _built_with()["name"] == ACCELERATE
-        or any(hasattr(module, function) for module in modules for function in THREADED)
-    )
+    return not modules or any(hasattr(module, function) for module in modules for function in THREADED)
 
 
 @cache
@@ -154,12 +147,9 @@ def _built_with() -> dict[str, Any]:
 
 @cache
 def _warn(count: int) -> None:
-    accelerate = _built_with()["name"] == ACCELERATE
-    remedy = "setting" if accelerate else f"{install_command('images', '--upgrade')}, or set"
-    variables = ("VECLIB_MAXIMUM_THREADS",) if accelerate else VARIABLES
-    if not any(os.environ.get(variable) == str(count) for variable in variables):
+    if not any(os.environ.get(variable) == str(count) for variable in VARIABLES):
         warnings.warn(
             f"the number of BLAS threads cannot be set ({describe()}), which can make training slower and its results "
-            f"not reproducible; try {remedy} {variables[0]}={count}",
+            f"not reproducible; try {install_command('images', '--upgrade')}, or set {VARIABLES[0]}={count}",
             stacklevel=3,
         )

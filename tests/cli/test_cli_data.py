@@ -66,7 +66,7 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
 
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
     cli("data", "check", "photos").failed(
-        1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"
+        1, "photos: expected a caption file, got a folder; name a file in it, or write a table "
     )
     cli("data", "show", "photos").failed(2, "; to check caption files, use `captioner data check`")
 

@@ -10,8 +10,6 @@ from captioner.data import caption_readers
 from captioner.data.caption_formats import CaptionRecord, image_name
 from captioner.data.caption_readers import (
     Columns,
-    caption_files,
-    caption_files_hint,
     read_captions,
     read_list,
     split_in_name,
@@ -127,7 +125,10 @@ def test_unreadable_files_are_rejected(tmp_path, monkeypatch):
         f"{tmp_path}/no.csv: not found; expected a caption file; check the name"
     )
     assert error_message(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
-    assert error_message(tmp_path).startswith(f"{tmp_path}: expected a caption file, got a folder; ")
+    assert error_message(tmp_path) == (
+        f"{tmp_path}: expected a caption file, got a folder; name a file in it, or write a table captions.csv with the "
+        "first line image,caption and then one line per caption, such as dog.jpg,A dog runs"
+    )
     os.mkfifo(tmp_path / "pipe")
     assert error_message(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
     (tmp_path / "a.csv").write_text("image,caption\n")
@@ -240,59 +241,3 @@ def test_image_lists_are_read(tmp_path):
     path.write_bytes(b"a\n\xe9.jpg\n")
     with pytest.raises(DataError, match=r"list.txt: expected UTF-8 text, got b'\\xe9' at byte 2$"):
         read_list(path)
-
-
-# --- caption files in a folder
-
-
-FILES = {
-    "captions.csv": "image,caption\n",
-    "b.tsv": "image\tcaption\n",
-    "Flickr8k.token.txt": "a.jpg#0\tA dog .\n",
-    "all.json": "[]",
-    "notes.txt": "buy milk\n",
-    "table.txt": "image;caption\n",
-    "a.json": "no JSON",
-    "photo.jpg": "",
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "folder.csv").mkdir()
-    return tmp_path
-
-
-def test_caption_files_are_found_by_suffix_and_content(folder: Path) -> None:
-    names = [Path(path).name for path in caption_files(folder)]
-    assert names == ["captions.csv", "Flickr8k.token.txt", "all.json", "b.tsv", "table.txt"]
-
-
-def test_one_file_is_suggested(tmp_path: Path) -> None:
-    (tmp_path / "birds.csv").touch()
-    assert caption_files_hint(tmp_path) == f"did you mean {tmp_path / 'birds.csv'}?"
-
-
-def test_several_files_are_named(folder: Path) -> None:
-    for number in range(3):
-        (folder / f"{number}.csv").touch()
-    hint = caption_files_hint(folder)
-    assert hint.startswith(f"name one of its caption files: {folder / 'captions.csv'}, {folder / '0.csv'}, ")
-    assert hint.endswith(" or 3 others")
-
-
-def test_without_a_file_an_example_is_given(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        list(read_captions(tmp_path))
-    assert str(caught.value) == (
-        f"{tmp_path}: expected a caption file, got a folder; it has no caption file: write a table captions.csv with "
-        "the first line image,caption and then one line per caption, such as dog.jpg,A dog runs"
-    )
-
-
-@pytest.mark.usefixtures("unreadable_shut")
-def test_an_unreadable_folder_has_no_caption_file(tmp_path: Path) -> None:
-    (tmp_path / "shut").mkdir()
-    assert caption_files(tmp_path / "shut") == []

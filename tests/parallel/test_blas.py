@@ -131,16 +131,6 @@ def test_a_number_that_cannot_be_set_causes_one_warning(
     ]
 
 
-def test_the_warning_for_accelerate_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "_built_with", lambda: {"name": "accelerate", "version": "unknown"})
-    assert blas._library() is None, "not a library that another package has loaded"
-    with pytest.warns(UserWarning, match=rf"\(accelerate unknown\), {SLOW}; try setting VECLIB_MAXIMUM_THREADS=1$"):
-        blas.set_threads(1)
-    blas._warn.cache_clear()
-    monkeypatch.setenv("VECLIB_MAXIMUM_THREADS", "1")
-    blas.set_threads(1)
-
-
 @pytest.mark.parametrize("name", blas.VARIABLES)
 def test_no_warning_if_the_environment_sets_the_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, None)
