@@ -14,7 +14,7 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Array
-from captioner.evaluation.score_model import build_evaluation_set
+from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import score_captions
 from captioner.inference.load import open_corpus
 from captioner.metrics import NAMES, scores_from_sums

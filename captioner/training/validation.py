@@ -22,7 +22,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import UNK
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.score_model import build_evaluation_set
+from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.inference.captioner import Captioner
 from captioner.inference.decoder import ENDS_EARLY, build_decoder

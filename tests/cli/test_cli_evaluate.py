@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from captioner.cli.evaluate import score_lines
-from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.evaluation.scoring import to_dict
 from captioner.files import checkpoint
 from captioner.inference.load import captioner_of, open_corpus, open_run
@@ -155,7 +155,7 @@ def test_captions_of_a_run_have_the_same_scores_as_a_file(
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.evaluation.score_model.mean_word_loss", lambda *_: 1000.0)
+    monkeypatch.setattr("captioner.evaluation.evaluate.mean_word_loss", lambda *_: 1000.0)
     line = cli("evaluate", tiny_run, "--json").out
     assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"] == 1000
 

@@ -14,7 +14,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, DataError
-from captioner.evaluation.score_model import build_evaluation_set, score_model
+from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.files import checkpoint
 from captioner.files.header import RERANKING_INDEX
 from captioner.inference.captioner import Captioner

@@ -10,7 +10,7 @@ import pytest
 
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
-from captioner.evaluation.score_model import build_evaluation_set, pointing_accuracy, score_model
+from captioner.evaluation.evaluate import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
 from captioner.inference.caption import Attention, Caption, CaptionOptions
 from captioner.inference.captioner import Captioner
