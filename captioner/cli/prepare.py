@@ -74,7 +74,7 @@ def prepare(
         )  # fmt: skip
         code = 0
         if ranks.rank == 0:
-            code = _report(show(events), options, as_json)
+            code = _report(show_preparation(events), options, as_json)
         else:
             list(events)  # there are none: rank 0 has them all
         return ranks.from_rank_0(code)
@@ -103,7 +103,7 @@ def _suggest_training(prepared: Prepared) -> None:
     output.next_command(*command)
 
 
-def show(events: Iterator[Event]) -> Prepared:
+def show_preparation(events: Iterator[Event]) -> Prepared:
     """Consume the events of a preparation with a progress bar, then report issues and unreadable photographs."""
     from tqdm import tqdm
 

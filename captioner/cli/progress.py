@@ -34,7 +34,7 @@ INITIALIZED = (
 )
 
 
-def show(events: Iterator[Event], profile: bool = False, is_quiet: bool = False) -> dict[str, Any]:
+def show_training(events: Iterator[Event], profile: bool = False, is_quiet: bool = False) -> dict[str, Any]:
     """Consume the events of a training run with a progress bar, and return the summary.
 
     With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.

@@ -115,7 +115,7 @@ def train(
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
-        summary = progress.show(events, profile, is_quiet=ranks.rank != 0)
+        summary = progress.show_training(events, profile, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
     if stop.signal:
         return 128 + stop.signal

@@ -18,7 +18,7 @@ from captioner.files.history import damaged_lines, end_of, records
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.inference.restore import LoadedModel, model_properties
-from captioner.parallel.environment import describe_versions
+from captioner.training.environment import describe_versions
 from captioner.training.train import PARTS
 
 LARGEST = 1e30

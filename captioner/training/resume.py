@@ -19,8 +19,8 @@ from captioner.inference.find_checkpoint import nearest_runs
 from captioner.inference.load import open_corpus
 from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim import EMA, UPDATE_RULES
-from captioner.parallel.environment import changes, environment
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.training.environment import changes, environment
 from captioner.training.events import Ended, Event, Warned
 from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.run_folder import RunFolder

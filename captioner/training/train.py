@@ -27,6 +27,7 @@ from captioner.training.build import (
     initialize_from,
     long_warmup,
 )
+from captioner.training.environment import versions
 from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run_folder import RunFolder

@@ -65,7 +65,7 @@ def test_the_next_command_has_photographs_if_the_encoder_is_known(
                 event = event._replace(config=config, corpus=dataclasses.replace(event.corpus, encoder=encoder))
             yield event
 
-    progress.show(events())
+    progress.show_training(events())
     assert capsys.readouterr().err.endswith(f"next: captioner sample new {images}\n")
 
 
@@ -81,7 +81,7 @@ def test_the_progress_bar_needs_a_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := stream())
     monkeypatch.setenv("NO_COLOR", "1")
-    progress.show(train(parse("", "", [*small, "train.epochs=2"]), "new"))
+    progress.show_training(train(parse("", "", [*small, "train.epochs=2"]), "new"))
     assert ("\r" in shown.getvalue()) is (stream is Terminal)
     assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
     assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
@@ -101,7 +101,9 @@ def test_the_progress_bar_shows_the_metrics_of_the_objective(
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := Terminal())
     events = train(parse("", "", [*small, "train.epochs=1"]), "new")
-    progress.show(event._replace(metrics=METRICS[expected]) if isinstance(event, Step) else event for event in events)
+    progress.show_training(
+        event._replace(metrics=METRICS[expected]) if isinstance(event, Step) else event for event in events
+    )
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 

@@ -320,5 +320,5 @@ def test_a_kind_is_one_event_and_message_and_every_time_a_history_record(
         {"kind": "warning", "step": step, "epoch": epoch, "collapse": "identical", "problem": problem}
         for step, epoch in ((12, 3), (16, 4))
     ]
-    progress.show(iter(events))
+    progress.show_training(iter(events))
     assert capsys.readouterr().err.count("warning: identical captions\n") == 1
