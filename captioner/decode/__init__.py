@@ -17,7 +17,7 @@ from captioner.decode.beam import beam
 from captioner.decode.consensus import Reranker, rerank
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.decode.greedy_and_sampling import greedy, sample
-from captioner.model.interface import CaptionModel, StepModel
+from captioner.model.interface import ModelOrEnsemble, StepModel
 from captioner.parallel.thread_pool import ThreadPool
 
 __all__ = [
@@ -36,7 +36,7 @@ DecodingMethod: TypeAlias = Callable[..., tuple[Array, Array]]
 """`decode(step, state, *row_arrays)` -> tokens (N, K, T), scores (N, K): a method with its options bound."""
 
 
-def parallel_decoding(model: CaptionModel, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
+def parallel_decoding(model: ModelOrEnsemble, pool: ThreadPool) -> Callable[..., tuple[Array, Array]]:
     """Return a function that decodes captions for a batch of images, sharded over the workers of a pool.
 
     `run(decode, features, *row_arrays, regions=regions)` passes each worker its rows of the further arrays. Each worker

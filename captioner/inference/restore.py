@@ -24,7 +24,7 @@ from captioner.inference.familiarity import Familiarity
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.model.interface import CaptionModel
+from captioner.model.interface import ModelOrEnsemble
 from captioner.model.parameters import Sizes
 from captioner.optim import EMA
 
@@ -50,7 +50,7 @@ class LoadedModel:
     path: Path
     config: Config
     vocab: Vocab
-    model: CaptionModel
+    model: ModelOrEnsemble
     meta: Meta
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     familiarity: Familiarity | None = field(default=None, kw_only=True)

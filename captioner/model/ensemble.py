@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.arrays import Array, SharedRows
-from captioner.model.interface import CaptionModel, State, StepModel
+from captioner.model.interface import ModelOrEnsemble, State, StepModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
@@ -19,7 +19,7 @@ class Ensemble:
     The models must share vocabulary and input features. The state is the tuple of their states.
     """
 
-    def __init__(self, members: Sequence[CaptionModel]) -> None:
+    def __init__(self, members: Sequence[ModelOrEnsemble]) -> None:
         self.members = tuple(members)
 
     @property

@@ -1,4 +1,4 @@
-"""The interface between models and decoders: step functions and their states."""
+"""The interface between models and decoding methods: step functions and their states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StepModel(Protocol):
     def step(self, tokens: Array, state: State, /) -> tuple[Array, State]: ...
 
 
-class CaptionModel(Protocol):
+class ModelOrEnsemble(Protocol):
     """A CaptioningModel or an ensemble."""
 
     @property

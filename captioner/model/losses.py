@@ -1,4 +1,5 @@
-"""The output layer and its cross-entropy over the hidden states of a batch; the mean loss per word and perplexity."""
+"""The output layer: its cross-entropy over the hidden states of a batch, and its log-probabilities for inference; the
+mean loss per word and perplexity."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Batch
-from captioner.layers.softmax import cross_entropy
-from captioner.model.interface import CaptionModel
+from captioner.layers.blocked_matmul import InferenceMatrix
+from captioner.layers.softmax import cross_entropy, log_softmax
+from captioner.model.interface import ModelOrEnsemble
 from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -57,6 +59,25 @@ def output_cross_entropy(
     return np.concatenate(losses), np.concatenate(nll), scores, sum(db[1:], db[0])
 
 
+class OutputLayer:
+    """A copy of the output layer for repeated steps, with buffers for its results."""
+
+    def __init__(self, W: Array, b: Array) -> None:
+        self._W, self._b = InferenceMatrix(W[None]), b.copy()
+        self._scores = np.empty((0, len(b)), W.dtype)
+
+    def log_probs(self, hidden: Array) -> Array:
+        """Compute log softmax(hidden W + b), in an array that the next call overwrites.
+
+        Shapes: hidden (N, H), W (H, V), b (V,) -> (N, V).
+        """
+        (scores,) = self._W.product(hidden)
+        if len(scores) > len(self._scores):
+            self._scores = np.empty(scores.shape, scores.dtype)
+        # Element-wise operations on rows without gaps take half the time.
+        return log_softmax(scores, self._b, out=self._scores[: len(scores)])
+
+
 def perplexity(word_loss: float) -> float:
     """Return exp(word_loss) for a mean loss per word in nats, or infinity on overflow."""
     return math.exp(word_loss) if word_loss < 700 else math.inf
@@ -64,7 +85,7 @@ def perplexity(word_loss: float) -> float:
 
 @np.errstate(over="ignore", invalid="ignore")
 def mean_word_loss(
-    model: CaptionModel, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = identity
+    model: ModelOrEnsemble, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = identity
 ) -> float:
     """Compute the mean teacher-forced loss per word in nats over the batches of all ranks, without dropout."""
     total, words = 0.0, 0.0

@@ -13,7 +13,7 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.inference.caption import CaptionOptions
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
-from captioner.model.interface import CaptionModel
+from captioner.model.interface import ModelOrEnsemble
 
 METHODS = {
     "greedy": [],
@@ -24,7 +24,7 @@ METHODS = {
 }
 
 
-def teacher_forced(model: CaptionModel, vocab: Vocab, split: Split, image: int, words: Sequence[str]) -> np.ndarray:
+def teacher_forced(model: ModelOrEnsemble, vocab: Vocab, split: Split, image: int, words: Sequence[str]) -> np.ndarray:
     """The weights with which a model predicts words of an image of a split."""
     rows = np.array([image])
     regions = read_regions(split.regions, rows)

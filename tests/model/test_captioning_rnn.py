@@ -28,12 +28,13 @@ from captioning_models import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trees import model as tree_model
 
 from captioner.gradcheck.numeric import Case, check_gradients
 from captioner.layers import CELLS
 from captioner.layers.dropout import Dropout
 from captioner.model.build import parameter_shapes
-from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.model.captioning_rnn import BLOCK, CaptioningRNN
 from captioner.model.image_input import Standardizer
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -349,3 +350,38 @@ def test_dropout_draws_noise_from_the_generator(kind: str) -> None:
     starts = m.start(FEATURES, REGIONS), plain.start(FEATURES, REGIONS)
     np.testing.assert_array_equal(starts[0][0], starts[1][0])
     np.testing.assert_array_equal(starts[0][-1].values, starts[1][-1].values)
+
+
+def test_each_block_of_words_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, projected = tree_model(0, vocab=2 * BLOCK + 8), []
+    inference, state = m.for_inference(), m.start(np.zeros((4, 4)))
+    product = inference._Wx.product
+
+    def counting(x: np.ndarray) -> np.ndarray:
+        projected.append(len(x))
+        return product(x)
+
+    monkeypatch.setattr(inference._Wx, "product", counting)
+    for tokens in ([1, 1, 1, 1], [5, 2 * BLOCK, 5, 1], [6, 7, 1, BLOCK]):
+        _, state = inference.step(np.array(tokens), state)
+    assert projected == [BLOCK, 8, BLOCK]
+
+
+def test_a_word_has_the_same_log_probabilities_whatever_came_before() -> None:
+    m = tree_model(0, vocab=2 * BLOCK, dtype=np.float32)
+    tokens, state = np.array([5, 6, 40]), m.start(np.ones((3, 4), np.float32))
+    fresh, used = m.for_inference(), m.for_inference()
+    for before in (5, 40, 7):
+        used.step(np.full(1, before), m.start(np.ones((1, 4), np.float32)))
+    expected = fresh.step(tokens, state)[0].copy()
+    np.testing.assert_array_equal(used.step(tokens, state)[0], expected)
+
+
+def test_the_inference_model_is_a_copy() -> None:
+    m = tree_model(0)
+    tokens, state = np.array([5, 6]), m.start(np.ones((2, 4)))
+    expected = m.step(tokens, state)[0].copy()
+    inference = m.for_inference()
+    for w in m.params.values():
+        w *= 3
+    np.testing.assert_array_equal(inference.step(tokens, state)[0], expected)
