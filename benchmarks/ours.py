@@ -20,8 +20,7 @@ from captioner.layers.dropout import NO_DROPOUT
 from captioner.layers.packing import pack
 from captioner.model.build import DECODERS
 from captioner.model.captioning_model import CaptioningModel
-from captioner.optim import SCHEDULES, Span
-from captioner.optim import UPDATE_RULES, Hyper
+from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.solver import Plan, TrainState, steps
 

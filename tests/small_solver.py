@@ -9,8 +9,7 @@ from captioner.layers.dropout import Dropout
 from captioner.model.build import initial_params
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
-from captioner.optim import SCHEDULES, Span
-from captioner.optim import UPDATE_RULES, Hyper
+from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.training.solver import Plan, Step, TrainState, steps
 
 SIZES = Sizes(vocab=9, feature=5, wordvec=4, hidden=6)

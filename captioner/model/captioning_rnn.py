@@ -15,8 +15,8 @@ from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
 from captioner.model.interface import State
-from captioner.model.parameters import Shapes, Sizes, recurrent_shapes
 from captioner.model.losses import OutputLayer
+from captioner.model.parameters import Shapes, Sizes, recurrent_shapes
 from captioner.model.region_attention import RegionsCache, image_keys, regions_backward, regions_forward
 from captioner.model.teacher_forcing import Words
 from captioner.parallel.thread_pool import ThreadPool

@@ -13,10 +13,10 @@ from captioner.config.yaml_io import config_differences
 from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
-from captioner.files.checkpoint import Meta
-from captioner.files.history import damaged_lines, end_of, records
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
+from captioner.files.checkpoint import Meta
+from captioner.files.history import damaged_lines, end_of, records
 from captioner.inference.restore import LoadedModel, model_properties
 from captioner.training.environment import describe_versions
 from captioner.training.train import PARTS

@@ -30,8 +30,7 @@ from captioner.model.build import (
 )
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
-from captioner.optim import SCHEDULES, Span
-from captioner.optim import UPDATE_RULES, Hyper
+from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical

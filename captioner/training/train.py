@@ -16,7 +16,6 @@ from captioner.files.history import END, INIT_FROM, end_of, initialization, reco
 from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
-from captioner.training.environment import versions
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.encode import sha256_of
 from captioner.preparation.load_corpus import build_corpus

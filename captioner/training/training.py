@@ -25,13 +25,13 @@ from captioner.inference.familiarity import summarize
 from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
-from captioner.optim.update_rules import EMA
+from captioner.optim import EMA
 from captioner.parallel.blas import set_threads
-from captioner.parallel.environment import environment
-from captioner.parallel.hardware import oversubscription
+from captioner.parallel.machine import oversubscription
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.build import build_plan
+from captioner.training.environment import environment
 from captioner.training.events import Event
 from captioner.training.learned_captions import captions_digest
 from captioner.training.run_folder import RunFolder

@@ -1,18 +1,13 @@
 """Facts of a run without paths and names of the machine, and its measurements from damaged files."""
 
-
-from pathlib import Path
-
-from captioner.files.history import end_of, records
-from captioner.inference.load import open_run
-from captioner.report.facts import MAX_WARNINGS, History, RunFacts, facts_of_run
-
 import json
 from pathlib import Path
 
 import pytest
 
-from captioner.report.facts import points, read_history
+from captioner.files.history import end_of, records
+from captioner.inference.load import open_run
+from captioner.report.facts import MAX_WARNINGS, History, RunFacts, facts_of_run, points, read_history
 
 
 def test_the_facts_of_a_finished_run(own_run: Path) -> None:

@@ -11,8 +11,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import UsageError
 from captioner.model.build import DECODERS
-from captioner.optim import SCHEDULES, Span
-from captioner.optim import UPDATE_RULES, Hyper
+from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.preparation import load_corpus
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import OUTPUT_BIASES, build_model, build_plan, ignored_options
