@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
 from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
-from captioner.data.splits import group_by_image
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, format_of, read_bytes, read_start
 from captioner.inference.output_files import unescape_cell
+from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30

@@ -17,17 +17,21 @@ import captioner
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
-from captioner.data.splits import ImageRecord
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import regular_file
 from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
-from captioner.preparation.spool import Spool
+from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
+
+
+from typing import BinaryIO
+
+from captioner.arrays import Array
 
 COMPARED = 16
 """The number of photographs encoded to verify that a feature file comes from the given encoder."""
@@ -198,3 +202,40 @@ def sha256_of(path: Path) -> str:
     """Compute the SHA-256 of a file. Raises: DataError when it cannot be read."""
     with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Spool:
+    """Rows of features, and of regions if `regions` is the shape of an image's, in an empty open file."""
+
+    def __init__(
+        self, file: BinaryIO, width: int, dtype: np.dtype[np.floating], regions: tuple[int, ...] | None
+    ) -> None:
+        shapes = {"features": (width,), **({"regions": regions} if regions else {})}
+        self._names = list(shapes)
+        self._row = np.dtype([(name, dtype, shape) for name, shape in shapes.items()])
+        self._file, self._dtype, self._count = file, dtype, 0
+
+    def add(self, features: Array, regions: Array | None = None) -> int:
+        """Append a row and return its number.
+
+        Raises: DataError if a number is not finite in the stored type; OSError.
+        """
+        row = np.zeros((), self._row)
+        for name, values in zip(self._names, (features, regions), strict=False):
+            with np.errstate(over="ignore"):
+                row[name] = values
+            if not np.isfinite(row[name]).all():
+                largest = np.abs(np.asarray(values)).max()
+                raise DataError(f"{name}: expected numbers in the range of {self._dtype}, got {largest:g}; try float32")
+        self._file.write(row.tobytes())
+        self._count += 1
+        return self._count - 1
+
+    def rows(self) -> tuple[Array, Array | None]:
+        """Memory-map the features, and the regions if there are any; the file may be closed afterwards.
+
+        Shapes: features (images, F), regions (images, rows, columns, R).
+        """
+        self._file.flush()
+        rows = np.memmap(self._file, self._row, "r", shape=(self._count,))
+        return rows["features"], rows["regions"] if "regions" in self._names else None
