@@ -14,7 +14,7 @@ from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.files import checkpoint
-from captioner.gradcheck.numeric import Case, check
+from captioner.gradcheck.numeric import Case, check_gradients
 from captioner.inference.load import open_run
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.metrics import CiderD
@@ -111,7 +111,7 @@ def test_the_gradient_matches_the_surrogate_loss(model: CaptioningRNN, corpus: C
         return model.loss(features[few], captions[few], weights=weights[few])
 
     case = Case("scst", params, lambda: run()[0], lambda: run()[1])
-    rows = list(check(case, np.random.default_rng(0), full))
+    rows = list(check_gradients(case, np.random.default_rng(0), full))
     assert len(rows) == len(params) > 0
     assert [row for row in rows if not row.passed] == []
 
