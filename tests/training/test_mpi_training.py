@@ -194,6 +194,8 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
         "train.max_steps=8",
         "train.label_smoothing=0",
         "train.consensus=0.5",
+        "train.update_rule=sgd",  # Adam amplifies rounding where a gradient is nearly 0
+        "train.learning_rate=0.1",
     )
     for _ in train(load(config, options), tmp_path / "serial"):
         pass
