@@ -86,7 +86,7 @@ main()
         ("seed=5", "seed"),
         ("model.hidden_dim=17", "model.hidden_dim"),
         ("validate.every=2", "validate.every"),
-        ("data.scenes.train=41", "data.scenes.train, captions, images or splits"),
+        ("data.scenes.train=41", "data.scenes.train, data set, learned captions"),
         ("threads=2", ""),
     ],
 )

@@ -74,7 +74,7 @@ def change_since_best(run: RunFolder) -> None:
 
 
 def remove_history_line(run: RunFolder) -> None:
-    run.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[:-1]))
+    run.history.write_text("".join(run.history.read_text().splitlines(keepends=True)[1:]))
 
 
 DIFFERENCES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
