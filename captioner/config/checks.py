@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from captioner.config.option_table import OPTIONS, either
 from captioner.config.options import SAMPLING, Config
-from captioner.config.values import MAX_SHOWN
-from captioner.errors import ConfigError, printable
+from captioner.errors import ConfigError
 
 
 class Constraint(NamedTuple):
@@ -131,7 +130,7 @@ CONSTRAINTS = (
     *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
 )  # fmt: skip
 
-TRAINED = ("threads", "data", "decode")
+TRAINED = ("threads", "data", "decode", "caption")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 SHAPING = (
     *("data.standardize", "model.decoder", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
@@ -188,16 +187,15 @@ def is_used(path: str, command: str) -> bool:
     return used is None or (path not in LEARNED and any(path == name or path.startswith(f"{name}.") for name in used))
 
 
-def check_used(overrides: Sequence[str], command: str) -> None:
-    """Check that a command or function uses the options of `key=value` overrides; unknown options are ignored.
+def check_used(paths: Iterable[str], command: str) -> None:
+    """Check that a command or function uses the options that are overridden.
 
     Raises: ConfigError with one line per option that it does not use.
     """
-    paths = {override: override.partition("=")[0].strip() for override in overrides}
     problems = [
-        f"-o {printable(override, MAX_SHOWN)}: {path} has no effect on {command}{_alternative(path, command)}"
-        for override, path in paths.items()
-        if path in OPTIONS and not is_used(path, command)
+        f"{path}: has no effect on {command}{_alternative(path, command)}"
+        for path in paths
+        if not is_used(path, command)
     ]
     if problems:
         raise ConfigError(problems)

@@ -101,5 +101,7 @@ def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") ->
 
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}
 """The options of a config by path."""
+SECTIONS: Mapping[str, str] = sections()
+"""The sections of a config by path, with their docstrings."""
 PREPARE_OPTIONS: dict[str, Option] = {option.path: option for option in options(Prepare)}
 """The options of `captioner prepare` by name."""

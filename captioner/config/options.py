@@ -145,6 +145,15 @@ SAMPLING = ("temperature", "top_k", "top_p", "seed")
 
 
 @dataclass(frozen=True)
+class Caption:
+    """What is written for an image, in addition to its best caption."""
+
+    n_best: Annotated[int, "candidate captions; a narrower beam is widened to N", ">= 1", "<= 100"] = 1
+    attention: Annotated[bool, "attention weights of the words"] = False
+    labels: Annotated[int, "most probable ImageNet labels of the image", ">= 0", "<= 1000"] = 0
+
+
+@dataclass(frozen=True)
 class Config:
     """All options of a run."""
 
@@ -155,6 +164,7 @@ class Config:
     train: Train = Train()
     validate: Validate = Validate()
     decode: Decode = Decode()
+    caption: Caption = Caption()
 
 
 ENCODER = "efficientnet-lite0"

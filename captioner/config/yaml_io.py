@@ -1,27 +1,24 @@
-"""Read a Config from YAML and `-o` overrides, write one, and find the configs that are shipped with captioner.
+"""Read a Config from YAML, write one, and find the configs that are shipped with captioner.
 
-All problems are reported at once, each with its line and a suggestion. The accepted subset of YAML 1.2 is nested
-`name: value` lines without anchors, aliases, tags, directives or tabs, limited in size and depth, so that no text can
-hang the parser. Relative paths start at the folder of the file, or at the current folder in an override and in a
-shipped config. The last override of an option wins.
+All problems are reported at once, each with its line and a suggestion. Relative paths start at the folder of the file,
+or at the current folder in a shipped config.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import accumulate, chain
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from captioner.config.checks import CONSTRAINTS, unused
-from captioner.config.option_table import OPTIONS, Option, build, sections
+from captioner.config.option_table import OPTIONS, SECTIONS, Option
 from captioner.config.options import Config
-from captioner.config.values import MAX_SHOWN, Scalar, closest, forbidden, read, write
+from captioner.config.overrides import NONE, Values, differences, override, replaced, unknown
+from captioner.config.values import MAX_SHOWN, NULL, closest, read, write
 from captioner.errors import ConfigError, printable
 from captioner.files.user_files import read_bytes
 
@@ -29,81 +26,48 @@ PACKAGE, REPOSITORY = Path(__file__).parents[1:3]
 FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SECTIONS: Mapping[str, str] = sections()
-MAX_CHARS, MAX_DEPTH, MAX_PROBLEMS = 65_536, 8, 50
-# Unsupported YAML features: a test of a parse event, and the name of the feature.
-UNSUPPORTED: Sequence[tuple[Callable[[Any], Any], str]] = (
-    (lambda event: isinstance(event, yaml.AliasEvent), "alias (*name)"),
-    (lambda event: not isinstance(event, yaml.AliasEvent) and getattr(event, "anchor", None), "anchor (&name)"),
-    (lambda event: getattr(event, "tag", None), "tag (!name)"),
-    (lambda event: getattr(event, "version", None) or getattr(event, "tags", None), "directive (%NAME)"),
-)
+MAX_CHARS = 65_536
 
 
-class Setting(NamedTuple):
-    """An option as the user wrote it: its place and label in messages, and its scalar or problem."""
-
-    place: str
-    label: str
-    path: str
-    content: Scalar | str
-
-
-def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
-    """Read the Config of a file, or the defaults if `path` is None, with `key=value` overrides.
+def load(path: Path | None, overrides: Values = NONE) -> Config:
+    """Read the Config of a file, or the defaults if `path` is None, with overrides.
 
     `path` may also be the name of a shipped config; a file of this name is used before it.
 
     Raises: ConfigError with one line per problem.
     """
     if path is None:
-        return parse("", "", overrides)
+        return override(Config(), overrides)
     configs = shipped()
     file = path if os.path.isfile(path) else configs.get(str(path), path)
     is_shipped = os.path.isfile(file) and any(os.path.samefile(file, other) for other in configs.values())
     return parse(_read_file(file), str(path), overrides, None if is_shipped else file.parent)
 
 
-def parse(text: str, name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
-    """Read the Config of a YAML text, called `name` in messages, with `key=value` overrides.
+def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = None) -> Config:
+    """Read the Config of a YAML text, called `name` in messages, with overrides.
 
-    Decoding options can be overridden for any run: one that becomes ineffective is reset to its default. Any other
-    override without effect is a problem. Relative paths in the text start at `folder`, or at the current folder if
-    `folder` is None.
+    Relative paths in the text start at `folder`, by default at the current folder.
 
     Raises: ConfigError with one line per problem.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     problems: list[str] = []
-    invalid: set[str] = set()
-    of_overrides = [*map(_of_override, overrides)]
-    for place, label, path, content in chain(_of_text(text, printable(name), folder), of_overrides):
-        value, problem = (None, content) if isinstance(content, str) else read(OPTIONS[path], content)
-        if problem is None:
-            values[path], places[path] = value, place
-            continue
-        invalid.add(path)
-        problems.append(f"{label}: {problem}")
-        if len(problems) == MAX_PROBLEMS:
-            raise ConfigError((*problems, f"stopped after {MAX_PROBLEMS} problems; there may be more"))
-    config: Config = build(values)
-    overridden = dict.fromkeys(setting.path for setting in of_overrides)
-    for constraint in CONSTRAINTS:
-        if not invalid & {constraint.option, constraint.other} and not constraint.holds(config):
-            if constraint.reset and constraint.other in overridden and constraint.option not in overridden:
-                del values[constraint.option]
-                overridden[constraint.option] = None
-                config = build(values)
-                continue
-            where = places.get(constraint.option) or places.get(constraint.other)
-            problems.append(": ".join(filter(None, (where, constraint.option, constraint.describe(config)))))
-    for path, other, problem in unused(config, overridden):
-        if not invalid & {path, other}:
-            problems.append(f"{places[path]}: {path}: {problem}")
+    for line, path, node in _nodes(text):
+        place = f"{printable(name)}:{line}"
+        try:
+            if isinstance(node, str):
+                raise ValueError(node)
+            if path in places:
+                raise ValueError(f"given twice, first in line {places[path].rpartition(':')[2]}; keep one")
+            places[path] = place
+            values[path] = _read_node(OPTIONS[path], node, folder)
+        except ValueError as problem:
+            problems.append(": ".join(filter(None, (place, printable(path, MAX_SHOWN), str(problem)))))
     if problems:
         raise ConfigError(problems)
-    return config
+    return override(replaced(Config(), values), overrides, places)
 
 
 def dump(config: Config, *, comments: bool = False) -> str:
@@ -114,11 +78,7 @@ def dump(config: Config, *, comments: bool = False) -> str:
 
 def config_differences(config: Config) -> str:
     """Return the options that differ from their defaults, as a config file. File paths are omitted."""
-    changed = [
-        option
-        for option in OPTIONS.values()
-        if option.kind is not Path and attrgetter(option.path)(config) != option.default
-    ]
+    changed = [OPTIONS[path] for path in differences(config, Config()) if OPTIONS[path].kind is not Path]
     return "".join(f"{line}\n" for line, _ in _lines(config, changed))
 
 
@@ -146,112 +106,73 @@ def _read_file(path: Path) -> str:
         hint = closest(path.stem, shipped()) or f" (captioner {other})"
         raise ConfigError([f"{path}: not found{hint}"]) from None
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
         raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}"]) from None
 
 
-def _of_text(text: str, name: str, folder: Path | None) -> Iterator[Setting]:
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    entries: Iterable[tuple[int, str, Scalar | str]] = [*_syntax_problems(text)]
-    if not entries and (root := yaml.compose(text, LOADER)) is not None:
-        entries = _section(root, "", 1)
-    for line, path, content in entries:
-        place = f"{name}:{line}"
-        label = f"{place}: {printable(path, MAX_SHOWN)}" if path else place
-        yield Setting(place, label, path, content if isinstance(content, str) else replace(content, folder=folder))
+def _nodes(text: str) -> Iterator[tuple[int, str, yaml.Node | str]]:
+    """Yield line, path and YAML node of each option, or the problem instead of the node.
 
-
-def _syntax_problems(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield all that is outside the accepted subset: line, no path, problem. A text without any is safe to compose."""
+    YAML is composed to nodes, not to values: a node has a line, and the type of its option, not YAML, decides how it is
+    read. Only sections that exist are entered, so that aliases cannot expand.
+    """
     if len(text) > MAX_CHARS:
         yield 1, "", f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
         return
-    for line, words in enumerate(text.split("\n"), 1):
-        if bad := forbidden(words):
-            yield line, "", "tab; use spaces" if bad == "\t" else f"control character U+{ord(bad):04X}; remove it"
-            return
-    depth = documents = 0
-    event: Any
     try:
-        for event in yaml.parse(text, LOADER):
-            line = event.start_mark.line + 1
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            documents += isinstance(event, yaml.DocumentStartEvent)
-            for test, what in UNSUPPORTED:
-                if test(event):
-                    yield line, "", f"unsupported {what}; write plain values"
-            if depth > MAX_DEPTH or documents > 1:
-                deep, second = f"nested deeper than {MAX_DEPTH}", "unsupported second document; keep one"
-                yield line, "", deep if depth > MAX_DEPTH else second
-                return
-    # The pure-Python parser raises ValueError or OverflowError for "\Uffffffff".
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        root = yaml.compose(text, LOADER)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        reason = printable(getattr(error, "problem", None) or error, MAX_SHOWN)
+        reason = printable(getattr(error, "problem", None) or getattr(error, "reason", None) or error, MAX_SHOWN)
         yield mark.line + 1 if mark else 1, "", f"not YAML: {reason}"
-
-
-def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, Scalar | str]]:
-    if not isinstance(node, yaml.MappingNode):
-        content = _content(node)
-        if not (isinstance(content, Scalar) and content.is_null):  # null: every option is commented out
-            yield line, section, f"expected options as `name: value` lines, got {content}"
         return
+    if root is not None:
+        yield from _section(root, "", 1)
+
+
+def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, str, yaml.Node | str]]:
+    if not isinstance(node, yaml.MappingNode):
+        if not (isinstance(node, yaml.ScalarNode) and not node.style and node.value in NULL):
+            yield line, section, f"expected options as `name: value` lines, got {_describe(node)}"
+        return  # null: every option is commented out
     first: dict[str, int] = {}
     for key, value in node.value:
-        line, name, content = key.start_mark.line + 1, key.value, _content(value)
-        if not isinstance(key, yaml.ScalarNode):
-            yield line, section, f"expected an option name, got {_content(key)}"
-            continue
+        line = key.start_mark.line + 1
+        name = key.value if isinstance(key, yaml.ScalarNode) else _describe(key)
         path = f"{section}.{name}" if section else name
-        if path in first:
-            yield line, path, f"given twice, first in line {first[path]}; keep one"
-        elif "." in name or not (path in OPTIONS or path in SECTIONS):
-            yield line, path, _unknown(path, isinstance(value, yaml.MappingNode))
-        elif path in SECTIONS:
+        if path in SECTIONS and "." not in name:
+            if path in first:
+                yield line, path, f"given twice, first in line {first[path]}; keep one"
+            first.setdefault(path, line)
             yield from _section(value, path, line)
-        elif isinstance(content, Scalar):
-            yield line, path, content
+        elif path in OPTIONS and "." not in name:
+            yield line, path, value
+        elif path in OPTIONS:
+            yield (
+                line,
+                path,
+                f"expected a name without a dot; write {name.rpartition('.')[2]} below {path.rpartition('.')[0]}:",
+            )
         else:
-            yield line, path, f"expected {OPTIONS[path].expected()}, got {content}"
-        first.setdefault(path, line)
+            is_section = isinstance(value, yaml.MappingNode)
+            hint = closest(path, SECTIONS) if is_section else ""
+            yield line, path, f"unknown section{hint}" if hint else unknown(path)
 
 
-def _content(node: yaml.Node) -> Scalar | str:
-    """Return the scalar of a node, or the kind of a node that is not a scalar."""
+def _read_node(option: Option, node: yaml.Node, folder: Path | None) -> Any:
+    """Raises: ValueError, as `values.read`."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError(f"expected {option.expected()}, got {_describe(node)}")
+    return read(option, node.value, folder, is_quoted=bool(node.style))
+
+
+def _describe(node: yaml.Node) -> str:
+    """Describe a node that is not the value of an option."""
     if isinstance(node, yaml.ScalarNode):
-        return Scalar(node.value, plain=not node.style)
+        return printable(repr(node.value) if node.style else node.value or "null", MAX_SHOWN)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a section"
-
-
-def _of_override(text: str) -> Setting:
-    path, equals, value = text.partition("=")
-    path, value = path.strip(), value.lstrip()
-    if path not in OPTIONS or OPTIONS[path].kind is not Path:  # the name of a file may end in a space
-        value = value.rstrip()
-    content: Scalar | str = Scalar(value)
-    if not equals:
-        content = "expected key=value, such as model.decoder=rnn"
-    elif path not in OPTIONS:
-        content = _unknown(path, path in SECTIONS)
-    elif not value:
-        content = f"expected {OPTIONS[path].expected()} after the =, got nothing"
-    label = f"-o {printable(text, MAX_SHOWN)}"
-    return Setting(label, label, path, content)
-
-
-def _unknown(path: str, is_section: bool) -> str:
-    """Describe the problem of a path that is not an option, with a suggestion."""
-    if path in SECTIONS:
-        option = next(option for option in OPTIONS if option.startswith(f"{path}."))
-        return f"expected an option, got a section; set one of its options, such as {option}"
-    if path in OPTIONS:
-        section, _, name = path.rpartition(".")
-        return f"expected a name without a dot; write {name} below {section}:"
-    valid, noun = (SECTIONS, "section") if is_section else (OPTIONS, "option")
-    return f"unknown {noun}{closest(path, valid) or ' (captioner config show prints all options)'}"
 
 
 def shipped() -> Mapping[str, Path]:

@@ -1,0 +1,145 @@
+"""Set options of a Config by their paths: overrides of the command line, of Python and of requests; and saved configs.
+
+All of them are values by path, such as {"decode.beam_width": 5}. A Config is changed by `override` alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from captioner.config.checks import CONSTRAINTS, check_used, unused
+from captioner.config.option_table import OPTIONS, SECTIONS
+from captioner.config.options import Config
+from captioner.config.values import MAX_SHOWN, closest, read, write
+from captioner.errors import ConfigError, printable
+
+Values = Mapping[str, Any]
+"""Values of options by path."""
+NONE: Values = {}
+
+
+def read_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Read the values of `key=value` texts; of several values of an option, the last one is used.
+
+    Raises: ConfigError with one line per problem.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    for text in texts:
+        path, equals, value = text.partition("=")
+        path, value = path.strip(), value.strip()
+        try:
+            if not equals:
+                raise ValueError("expected key=value, such as model.decoder=rnn")
+            if path not in OPTIONS:
+                raise ValueError(unknown(path))
+            if not value:
+                raise ValueError(f"expected {OPTIONS[path].expected()} after the =, got nothing")
+            values[path] = read(OPTIONS[path], value)
+        except ValueError as problem:
+            problems.append(f"-o {printable(text, MAX_SHOWN)}: {problem}")
+    if problems:
+        raise ConfigError(problems)
+    return values
+
+
+def checked_values(values: Values, command: str | None = None) -> dict[str, Any]:
+    """Return values that Python code gives, with paths as absolute `Path`; `command` must use these options.
+
+    Raises: ConfigError for an unknown option, a value of another type or out of bounds, or one without effect.
+    """
+    checked: dict[str, Any] = {}
+    problems = []
+    for path, value in values.items():
+        option = OPTIONS.get(path)
+        if option is None:
+            problems.append(f"{printable(path, MAX_SHOWN)}: {unknown(path)}")
+            continue
+        value = Path(value).absolute() if option.kind is Path and isinstance(value, str | Path) else value
+        value = float(value) if option.kind is float and type(value) is int else value
+        is_type = (value is None and option.nullable) or isinstance(value, option.kind)
+        if not is_type or (isinstance(value, bool) and option.kind is not bool) or not option.admits(value):
+            problems.append(f"{path}: expected {option.expected()}, got {value!r}")
+        checked[path] = value
+    if problems:
+        raise ConfigError(problems)
+    if command is not None:
+        check_used(checked, command)
+    return checked
+
+
+def unknown(path: str) -> str:
+    """Describe the problem of a path that is not an option, with a suggestion."""
+    if path in SECTIONS:
+        option = next(option for option in OPTIONS if option.startswith(f"{path}."))
+        return f"expected an option, got a section; set one of its options, such as {option}"
+    return f"unknown option{closest(path, OPTIONS) or ' (captioner config show prints all options)'}"
+
+
+def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
+    """Set options of a config, and check the options that depend on each other.
+
+    A decoding option that becomes ineffective, and is not set itself, is reset to its default: any model can decode by
+    another method. Any other option that is set without effect is a problem. `places` are the places of options in
+    messages, such as a line of a file; by default, those of overrides are `-o key=value`.
+
+    Raises: ConfigError with one line per problem.
+    """
+    config = replaced(config, values)
+    places = {path: f"-o {path}={printable(write(OPTIONS[path], values[path]), MAX_SHOWN)}" for path in values} | {
+        **places
+    }
+    changed = set(values)
+    problems = []
+    for constraint in CONSTRAINTS:
+        if constraint.holds(config):
+            continue
+        if constraint.reset and constraint.other in changed and constraint.option not in changed:
+            config = replaced(config, {constraint.option: OPTIONS[constraint.option].default})
+            changed.add(constraint.option)
+            continue
+        place = places.get(constraint.option) or places.get(constraint.other)
+        problems.append(": ".join(filter(None, (place, constraint.option, constraint.describe(config)))))
+    problems += [f"{places[path]}: {path}: {problem}" for path, _, problem in unused(config, values)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def replaced(section: Any, values: Values) -> Any:
+    """Return a config, or a section of one, with other values of options, without checks."""
+    own: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, dot, rest = path.partition(".")
+        if dot:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            own[name] = value
+    sections = {name: replaced(getattr(section, name), part) for name, part in inner.items()}
+    return dataclasses.replace(section, **own, **sections)
+
+
+def to_record(config: Config) -> dict[str, Any]:
+    """Return the values of all options by path, as JSON values."""
+    values = {path: attrgetter(path)(config) for path in OPTIONS}
+    return {path: str(value) if isinstance(value, Path) else value for path, value in values.items()}
+
+
+def from_record(record: Any) -> Config:
+    """Build the Config of a record that `to_record` returned; an option that it lacks has its default.
+
+    Raises: ConfigError with one line per problem.
+    """
+    if not isinstance(record, dict):
+        raise ConfigError([f"expected options by name, got {type(record).__name__}"])
+    return override(replaced(Config(), checked_values(record)))
+
+
+def differences(config: Config, other: Config) -> list[str]:
+    """Return the options in which two configs differ."""
+    return [path for path in OPTIONS if attrgetter(path)(config) != attrgetter(path)(other)]
