@@ -26,7 +26,7 @@ PACKAGE, REPOSITORY = Path(__file__).parents[1:3]
 FOLDER = (PACKAGE if (PACKAGE / "configs").is_dir() else REPOSITORY) / "configs"
 """The shipped configs: a folder of the repository, of which a wheel contains a copy in the package."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MAX_CHARS = 65_536
+MAX_CHARS, MAX_PROBLEMS = 65_536, 50
 
 
 def load(path: Path | None, overrides: Values = NONE) -> Config:
@@ -65,6 +65,9 @@ def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = 
             values[path] = _read_node(OPTIONS[path], node, folder)
         except ValueError as problem:
             problems.append(": ".join(filter(None, (place, printable(path, MAX_SHOWN), str(problem)))))
+            if len(problems) == MAX_PROBLEMS:
+                problems.append(f"stopped after {MAX_PROBLEMS} problems; there may be more")
+                break
     if problems:
         raise ConfigError(problems)
     return override(replaced(Config(), values), overrides, places)
