@@ -193,7 +193,7 @@ def check_used(paths: Iterable[str], command: str) -> None:
     Raises: ConfigError with one line per option that it does not use.
     """
     problems = [
-        f"{path}: has no effect on {command}{_alternative(path, command)}"
+        f"{path} has no effect on {command}{_alternative(path, command)}"
         for path in paths
         if not is_used(path, command)
     ]

@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from captioner.config.option_table import Option
-from captioner.errors import printable, quoted, similar
+from captioner.errors import JOINERS, printable, quoted, similar
 
 NULL = ("null", "Null", "NULL", "~", "")
 BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -23,6 +24,8 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """Texts that YAML readers convert to other types; these, and those that are not `PLAIN`, are quoted."""
+INVISIBLE = ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp")
+"""Unicode categories of characters that no name or path may contain."""
 MAX_SHOWN = 60
 
 
@@ -80,7 +83,12 @@ def _read_float(text: str) -> float | None:
 
 
 def _read_name(text: str) -> str | None:
-    return text if text and printable(text) == text else None
+    return text if text and _is_visible(text) else None
+
+
+def _is_visible(text: str) -> bool:
+    """Return whether a text has no control character, surrogate or line separator; joiners are part of words."""
+    return text.isprintable() or not any(category(c) in INVISIBLE and c not in JOINERS for c in text)
 
 
 def _read_path(text: str, folder: Path | None) -> Path | None:
@@ -90,7 +98,7 @@ def _read_path(text: str, folder: Path | None) -> Path | None:
         path = os.path.normpath(os.path.join(os.path.realpath(folder or "."), os.path.expanduser(text)))
     except OSError:  # the current folder was deleted
         return None
-    return Path(path) if printable(path) == path else None
+    return Path(path) if _is_visible(path) else None
 
 
 def _write_float(value: float) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from captioner.config import yaml_io as configio
 from captioner.config.option_table import Option, build, options
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, parse
 from captioner.errors import JOINERS, ConfigError
 
@@ -68,7 +69,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 def outcome(text: str, overrides: list[str]) -> Config | None:
     try:
-        config = parse(text, "my\n.yaml", overrides)
+        config = parse(text, "my\n.yaml", read_overrides(overrides))
     except ConfigError as error:
         lines = [line.translate(dict.fromkeys(map(ord, JOINERS))) for line in error.problems]
         assert lines
@@ -109,7 +110,6 @@ def test_any_override_gives_a_config_or_a_config_error(option: Option, equals: s
         "? " + "a" * 65_000 + "\n: 1",
         "model: {decoder: " + "l" * 65_000 + "}",
         "a: {}\n" * 10_000,
-        "!" * 65_000,
         "'" * 65_001,
     ],
     ids=lambda text: text[:12],

@@ -8,8 +8,9 @@ from config_texts import problems
 
 from captioner.config.checks import CONSTRAINTS, USED_BY, USED_WITH, check_used, is_used
 from captioner.config.option_table import sections
-from captioner.config.options import Config, Decode
-from captioner.config.yaml_io import OPTIONS, dump, parse
+from captioner.config.options import Decode
+from captioner.config.overrides import read_overrides
+from captioner.config.yaml_io import OPTIONS, parse
 from captioner.errors import ConfigError
 
 
@@ -53,7 +54,7 @@ def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: 
     ],
 )
 def test_a_satisfied_constraint_reports_nothing(overrides: list[str]) -> None:
-    parse("", "", overrides)
+    parse("", "", read_overrides(overrides))
 
 
 def test_an_invalid_option_is_the_only_problem() -> None:
@@ -77,7 +78,7 @@ def test_an_invalid_option_is_the_only_problem() -> None:
 )
 def test_an_override_resets_decoding_options_without_effect(overrides: list[str], expected: Decode) -> None:
     text = "decode: {beam_width: 5, length_penalty: 0.5, consensus: 4, guidance: 2, no_repeat_ngram: 2}"
-    assert parse(text, "my.yaml", overrides).decode == expected
+    assert parse(text, "my.yaml", read_overrides(overrides)).decode == expected
 
 
 def test_only_decoding_options_of_the_file_are_reset() -> None:
@@ -99,15 +100,14 @@ def test_what_a_command_does_not_use_is_reported(command: str) -> None:
     unused = [path for path in OPTIONS if not is_used(path, command)]
     assert unused
     with pytest.raises(ConfigError) as caught:
-        check_used([f"{path}=1" for path in OPTIONS], command)
-    assert [line.split(":")[0] for line in caught.value.problems] == [f"-o {path}=1" for path in unused]
-    check_used([f"{path}=1" for path in OPTIONS if path not in unused], command)
+        check_used(OPTIONS, command)
+    assert [line.split(" ")[0] for line in caught.value.problems] == unused
+    check_used([path for path in OPTIONS if path not in unused], command)
 
 
-def test_other_commands_use_every_option_and_unknown_ones_are_left_to_the_parser() -> None:
+def test_other_commands_use_every_option() -> None:
     for command in ("train", "config show", "config check"):
-        check_used([f"{path}=1" for path in OPTIONS], command)
-    check_used(["no", "model.hiden_dim=3", ""], "sample")
+        check_used(OPTIONS, command)
 
 
 @pytest.mark.parametrize(("path", "other", "values"), USED_WITH)
@@ -129,18 +129,16 @@ def test_an_option_needs_its_other_option(path: str, other: str, values: Sequenc
             wanted.append("model.attention=adaptive")
         wanted += ["train.init_from=/x"] if choice == "self_critical" else []
         if choice in values:
-            parse("", "", wanted)
+            parse("", "", read_overrides(wanted))
             continue
         (problem,) = problems("", *wanted)
         assert problem.startswith(f"-o {path}={value}: {path}: has no effect with {other} {choice}, only with ")
 
 
 def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
-    parse("", "", ["train.momentum=0.9", "model.decoder=rnn", "model.forget_bias=0", "data.root=null"])
-    text = dump(Config()).replace("momentum: 0.9", "momentum: 0.5")
-    assert parse(text, "my.yaml", ["train.epochs=3"]).train.momentum == 0.5
+    parse("", "", {"train.momentum": 0.9, "model.decoder": "rnn", "model.forget_bias": 0.0, "data.root": None})
+    assert parse("train: {momentum: 0.5}", "my.yaml", {"train.epochs": 3}).train.momentum == 0.5
 
 
 def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:
-    overrides = ["model.attention=adaptive", "model.dropout_keys=0.1", "model.dropout_regions=0.1", "model.decoder=gru"]
-    check_used(overrides, "gradcheck")
+    check_used(["model.attention", "model.dropout_keys", "model.dropout_regions", "model.decoder"], "gradcheck")

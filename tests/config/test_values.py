@@ -1,5 +1,6 @@
-"""Scalars are read by the core schema of YAML 1.2."""
+"""A value is read from text by the type of its option, and written as text that is read back."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.config.option_table import OPTIONS, Option
-from captioner.config.values import MAX_SHOWN, Scalar, closest, read, write
-from captioner.errors import JOINERS, printable
+from captioner.config.values import MAX_SHOWN, closest, read, write
 
-INT, FLOAT, BOOL = OPTIONS["train.max_steps"], OPTIONS["train.clip_norm"], OPTIONS["decode.suppress_unk"]
-SEED, DECAY, NAME, PATH, CHOICE = (
-    OPTIONS[path] for path in ("seed", "train.weight_decay", "validate.split", "data.root", "model.decoder")
+SEED, INT, FLOAT, BOOL = (
+    OPTIONS[path] for path in ("seed", "train.patience", "train.learning_rate", "data.standardize")
+)
+CHOICE, NAME, PATH, DECAY = (
+    OPTIONS[path] for path in ("model.decoder", "validate.split", "data.root", "train.weight_decay")
 )
 
 
@@ -21,68 +23,52 @@ SEED, DECAY, NAME, PATH, CHOICE = (
     ("option", "text", "value"),
     [
         (SEED, "0", 0),
-        (SEED, "-0", 0),
         (SEED, "+12", 12),
         (SEED, "9223372036854775807", 2**63 - 1),
-        (FLOAT, "1e-3", 1e-3),
-        (FLOAT, "1e3", 1e3),
-        (FLOAT, "1.E+3", 1e3),
+        (INT, "null", None),
+        (INT, "~", None),
+        (FLOAT, "1e-3", 0.001),
         (FLOAT, ".5", 0.5),
-        (FLOAT, "5", 5.0),
-        (BOOL, "True", True),
-        (BOOL, "false", False),
-        *((INT, null, None) for null in ("", "~", "null", "Null", "NULL")),
-        (PATH, "null", None),
-        *((NAME, word, word) for word in ("no", "on", "1", "1e3", "017", "true", "2026-11-25", "a b", "été")),
+        (FLOAT, "3", 3.0),
+        (BOOL, "true", True),
+        (BOOL, "False", False),
+        (NAME, "no", "no"),
+        (NAME, "1.0", "1.0"),
+        (NAME, "a\xa0b\u200dc", "a\xa0b\u200dc"),
         (CHOICE, "lstm", "lstm"),
     ],
 )
 def test_reads(option: Option, text: str, value: Any) -> None:
-    read_value, problem = read(option, Scalar(text))
-    assert problem is None
-    assert read_value == value
-    assert type(read_value) is type(value)
+    assert read(option, text) == value
+    assert type(read(option, text)) is type(value)
 
 
-REJECTED: list[tuple[Option, str, list[str]]] = [
-    (SEED, "", ["-1", "", "true", "-1e3", "1.5"]),
-    (SEED, " (write 17)", ["017"]),
-    (SEED, " (write 0)", ["00"]),
-    (SEED, " (write it in decimal digits)", ["0x1F", "1:30", "1_000", "٣"]),
-    (SEED, " (write 12)", ["12.0"]),
-    (SEED, " (write 1000)", ["1e3"]),
-    (SEED, " (too large)", ["9223372036854775808", "1" + "0" * 5000]),
-    (INT, "", ["0", "00", "none"]),
-    (FLOAT, " (must be finite)", [".inf", "-.NaN", "nan"]),
-    (FLOAT, " (too large)", ["1e400"]),
-    (FLOAT, " (write it in decimal digits)", ["01.5", "2026-11-25"]),
-    (FLOAT, "", ["false"]),
-    (BOOL, " (write true)", ["yes"]),
-    (BOOL, " (write false)", ["Off", "0"]),
-    (BOOL, " (write true or false)", ["tRUE"]),
-    (CHOICE, " (did you mean lstm?)", ["lsmt"]),
-    (CHOICE, "", ["mamba", "null"]),
-    (NAME, "", [""]),
-    (PATH, " (contains a control character)", ["a\0b", "a\nb", "\udcff"]),
-]
-
-
-@pytest.mark.parametrize(("option", "hint", "texts"), REJECTED)
-def test_rejects(option: Option, hint: str, texts: list[str]) -> None:
-    for text in texts:
-        shown = printable(text or "null", MAX_SHOWN)
-        assert read(option, Scalar(text)) == (None, f"expected {option.expected()}, got {shown}{hint}")
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *((SEED, text) for text in ("-1", "", "true", "1.5", "0x1F", "1_000", "٣", "9223372036854775808", "9" * 5000)),
+        *((INT, text) for text in ("0", "none")),
+        *((FLOAT, text) for text in (".inf", "-.NaN", "nan", "1e400", "false", "2026-11-25")),
+        *((BOOL, text) for text in ("yes", "0", "tRUE")),
+        *((CHOICE, text) for text in ("mamba", "null")),
+        (NAME, ""),
+        *((PATH, text) for text in ("a\0b", "a\nb", "\udcff", "a\u202eb")),
+    ],
+)
+def test_rejects(option: Option, text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected ") as caught:
+        read(option, text)
+    problem = str(caught.value)
+    assert problem.startswith(f"expected {option.expected()}, got ")
+    assert problem.isprintable()
+    assert len(problem) < 100 + MAX_SHOWN
 
 
 def test_quotes_make_a_name() -> None:
-    assert read(NAME, Scalar("null", plain=False)) == ("null", None)
-    for option, text, hint in (
-        (SEED, "3", " (without quotes)"),
-        (BOOL, "true", " (without quotes)"),
-        (FLOAT, "null", ""),
-        (NAME, "", ""),
-    ):
-        assert read(option, Scalar(text, plain=False)) == (None, f"expected {option.expected()}, got '{text}'{hint}")
+    assert read(NAME, "null", is_quoted=True) == "null"
+    for option, text in ((SEED, "3"), (BOOL, "true"), (FLOAT, "null"), (NAME, "")):
+        with pytest.raises(ValueError, match=f"got '{text}'"):
+            read(option, text, is_quoted=True)
 
 
 def test_relative_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,55 +77,41 @@ def test_relative_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.Mo
     real = tmp_path.resolve()
     for text, folder, path in (
         ("a/b", None, real / "a/b"),
-        ("a", tmp_path / "c", real / "c/a"),
         ("../a", tmp_path / "c", real / "a"),
         ("a", Path("c"), real / "c/a"),
-        ("/a/../b", tmp_path, Path("/a/../b")),
         ("~/a", tmp_path, tmp_path / "home/a"),
     ):
-        assert read(PATH, Scalar(text, folder=folder)) == (path, None)
+        assert read(PATH, text, folder) == path
 
 
 def test_a_relative_path_in_a_folder_that_is_not_utf_8_or_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert read(PATH, Scalar("a", folder=tmp_path / "caf\udce9"))[1] == "expected a path or null, got a"
+    with pytest.raises(ValueError, match="expected a path or null, got a"):
+        read(PATH, "a", tmp_path / "caf\udce9")
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert read(PATH, Scalar("a"))[1] == "expected a path or null, got a"
+    with pytest.raises(ValueError, match="expected a path or null, got a"):
+        read(PATH, "a")
 
 
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
 def test_floats_are_read_back_and_have_a_point_for_yaml_1_1(value: float) -> None:
     text = write(DECAY, value)
-    assert read(DECAY, Scalar(text)) == (value, None)
+    assert math.isclose(read(DECAY, text), value, rel_tol=0, abs_tol=0)
     assert "." in text
 
 
-@given(st.text())
-def test_a_value_is_shown_in_one_short_line(text: str) -> None:
-    for scalar in (Scalar(text), Scalar(text, plain=False)):
-        assert str(scalar).translate(dict.fromkeys(map(ord, JOINERS))).isprintable()
-        assert len(str(scalar)) <= MAX_SHOWN
-
-
-OPTION_NAMES = {
-    "model.hiden_dim": "model.hidden_dim",
-    "hidden_dim": "model.hidden_dim",
-    "model.learning_rate": "train.learning_rate",
-    "sede": "seed",
-    "scenes.seed": "data.scenes.seed",
-    "train.batchsize": "train.batch_size",
-    "decode.max_len": "decode.max_length",
-}
-CHOICES = {"selfcritical": "self_critical", "crossentropy": "cross_entropy", "beams": "beam", "float": "float32"}
-
-
 def test_suggests_the_name_that_is_similar() -> None:
-    for name, target in OPTION_NAMES.items():
+    for name, target in {
+        "model.hiden_dim": "model.hidden_dim",
+        "hidden_dim": "model.hidden_dim",
+        "model.learning_rate": "train.learning_rate",
+        "sede": "seed",
+        "scenes.seed": "data.scenes.seed",
+        "train.batchsize": "train.batch_size",
+        "decode.max_len": "decode.max_length",
+    }.items():
         assert closest(name, OPTIONS) == f" (did you mean {target}?)"
-    for name, target in CHOICES.items():
-        (choices,) = {option.choices for option in OPTIONS.values() if target in option.choices}
-        assert closest(name, choices) == f" (did you mean {target}?)"
     assert closest("train.zzz", OPTIONS) == ""

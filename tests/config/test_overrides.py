@@ -1,0 +1,106 @@
+"""Overrides are values by path: from texts, from Python and from a saved record, with one set of checks."""
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from config_texts import configs
+from hypothesis import given
+
+from captioner.config.option_table import OPTIONS, build
+from captioner.config.options import Config
+from captioner.config.overrides import (
+    checked_values,
+    differences,
+    from_record,
+    override,
+    read_overrides,
+    replaced,
+    to_record,
+)
+from captioner.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model.hidden_dim=-2", "expected an integer >= 1, got -2"),
+        ("hidden_dim=2", "unknown option (did you mean model.hidden_dim?)"),
+        ("model=rnn", "expected an option, got a section; set one of its options, such as model.decoder"),
+        ("train.patience=", "expected an integer >= 1 or null after the =, got nothing"),
+        ("train.patience", "expected key=value, such as model.decoder=rnn"),
+        ("", "expected key=value, such as model.decoder=rnn"),
+        ("=1", "unknown option (captioner config show prints all options)"),
+        ("seed=&x 1", "expected an integer >= 0, got &x 1"),
+    ],
+)
+def test_a_problem_of_a_text_is_one_line(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_overrides([text])
+    assert caught.value.problems == (f"-o {text}: {problem}",)
+
+
+def test_all_problems_are_reported_at_once_and_the_last_value_is_used() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_overrides(["seed=y", "a=b", "threads=1"])
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == ["-o seed=y", "-o a=b"]
+    assert read_overrides(["seed=1", " seed = 2 "]) == {"seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"seed": "1"}, "seed: expected an integer >= 0, got '1'"),
+        ({"seed": True}, "seed: expected an integer >= 0, got True"),
+        ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
+        ({"train.learning_rate": float("nan")}, "train.learning_rate: expected a number > 0, got nan"),
+        ({"model.decoder": "mamba"}, "model.decoder: expected rnn, lstm, gru or transformer, got 'mamba'"),
+        ({"model.hiden_dim": 1}, "model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
+    ],
+)
+def test_values_of_python_have_the_type_and_bounds_of_their_option(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked_values(values)
+    assert caught.value.problems == (problem,)
+
+
+def test_values_of_python_are_converted_and_must_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checked_values({"decode.temperature": 2, "data.root": "x.h5"}) == {
+        "decode.temperature": 2.0,
+        "data.root": tmp_path / "x.h5",
+    }
+    with pytest.raises(ConfigError, match=r"train\.epochs has no effect on sample"):
+        checked_values({"train.epochs": 3}, "sample")
+
+
+def test_a_config_is_replaced_in_every_section() -> None:
+    values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn"}
+    assert replaced(Config(), values) == build(values)
+    assert differences(build(values), Config()) == list(values)
+
+
+def test_an_override_without_effect_is_a_problem() -> None:
+    with pytest.raises(ConfigError, match=r"^-o model.heads=4: model.heads: has no effect with model.decoder lstm"):
+        override(Config(), {"model.heads": 4})
+
+
+@given(configs())
+def test_a_record_is_read_back_as_an_equal_config(config: Config) -> None:
+    assert from_record(to_record(config)) == config
+
+
+def test_a_record_may_lack_options_but_has_no_others() -> None:
+    record = to_record(Config())
+    del record["decode.beam_width"]
+    assert from_record(record) == Config()
+    for damaged in ([], {**record, "cell": 1}, {**record, "seed": "x"}):
+        with pytest.raises(ConfigError):
+            from_record(damaged)
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_every_option_is_set_by_its_path(path: str) -> None:
+    default = OPTIONS[path].default
+    assert attrgetter(path)(replaced(Config(), {path: default})) == default
