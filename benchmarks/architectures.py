@@ -20,6 +20,7 @@ import click
 from benchmarks import machine, results
 from benchmarks.flickr8k import SEEDS, Workspace, set_options
 from benchmarks.session import ROOT
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
 from captioner.files.history import end_of, records
 from captioner.training.events import Started
@@ -85,7 +86,7 @@ def gradients(workspace: Workspace, run: Path) -> dict[str, Any]:
 
 def seconds_per_epoch(name: str) -> float:
     """Return the CPU time of an epoch in one thread, from the median of `TIMED_STEPS` steps."""
-    config = load(Path(CONFIG), [*ROWS[name].options, "threads=1"])
+    config = load(Path(CONFIG), read_overrides([*ROWS[name].options, "threads=1"]))
     ends: list[float] = []
     with TemporaryDirectory() as folder:
         for event in train(config, Path(folder, "run")):

@@ -1,4 +1,4 @@
-"""python -m benchmarks.marks MODEL --data FILE --photos FOLDER: familiarity and keywords against references.
+"""python -m benchmarks.marks MODEL --data FILE --photos FOLDER: familiarity and labels against references.
 
 FOLDER has photographs in `images`, and their captions in `captions.csv` (columns image and caption).
 """
@@ -20,7 +20,7 @@ from captioner.inference.load import open_corpus
 from captioner.metrics import NAMES, scores_from_sums
 
 PATH = click.Path(path_type=Path)
-KEYWORDS, CONFIDENT, SAMPLES = 3, 0.5, 10_000
+LABELS, CONFIDENT, SAMPLES = 3, 0.5, 10_000
 
 
 @click.command()
@@ -32,7 +32,7 @@ def main(model: Path, data: Path, photos: Path) -> None:
     loaded = captioner.load(model)
     corpus = open_corpus(loaded.loaded, data)
     own = list(loaded.caption_split(corpus.split("val"), vocab=corpus.vocab))
-    others = loaded.caption([photos / "images"], keywords=KEYWORDS)
+    others = loaded.caption([photos / "images"], labels=LABELS)
     familiar, unfamiliar = (np.array([caption.familiarity for caption in captions]) for captions in (own, others))
     tenth = np.quantile(familiar, 0.1)
     print(
@@ -56,16 +56,16 @@ def main(model: Path, data: Path, photos: Path) -> None:
             references.setdefault(row["image"], set()).update(re.findall("[a-z]+", row["caption"].lower()))
     hits = np.array(
         [
-            [bool(forms(keyword.name) & references[Path(caption.image).name]) for keyword in caption.keywords]
+            [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
             for caption in others
         ]
     )
-    sure = np.array([caption.keywords[0].probability >= CONFIDENT for caption in others])
+    sure = np.array([caption.labels[0].probability >= CONFIDENT for caption in others])
     print(
-        f"keywords in a reference: first {hits[:, 0].mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
+        f"labels in a reference: first {hits[:, 0].mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
         end="",
     )
-    print(f"{hits[sure, 0].mean():.0%} of {sure.sum()}; any of {KEYWORDS}: {hits.any(axis=1).mean():.0%} of images")
+    print(f"{hits[sure, 0].mean():.0%} of {sure.sum()}; any of {LABELS}: {hits.any(axis=1).mean():.0%} of images")
 
 
 def auc(higher: Array, lower: Array) -> float:

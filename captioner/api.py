@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner.config.checks import check_used
 from captioner.config.option_table import PREPARE_OPTIONS
 from captioner.config.options import Config, Prepare
-from captioner.config.yaml_io import dump, parse
+from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError, quoted
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
@@ -28,30 +27,31 @@ __all__ = ["evaluate", "load", "prepare", "resume", "train"]
 def train(
     config: Config | str | os.PathLike[str] | None,
     folder: str | os.PathLike[str],
-    overrides: Sequence[str] = (),
+    overrides: Values = NONE,
     overwrite: bool = False,
 ) -> Captioner:
     """Train a model into a new run folder, and return a Captioner of its best checkpoint.
 
-    `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` set options,
-    such as `train.epochs=3`. For the events of training, such as the loss of each step, use
+    `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` are values
+    of options, such as `{"train.epochs": 3}`. For the events of training, such as the loss of each step, use
     `captioner.training.train.train`.
 
     Raises: ConfigError, UsageError, DataError, DivergenceError, CheckpointError.
     """
+    values = checked_values(overrides)
     if isinstance(config, Config):
-        options = parse(dump(config), "config", overrides)
+        options = override(config, values)
     else:
-        options = load_config(None if config is None else Path(config), overrides)
+        options = load_config(None if config is None else Path(config), values)
     return _finish(training.train(options, Path(folder), overwrite), folder)
 
 
-def resume(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Captioner:
+def resume(folder: str | os.PathLike[str], overrides: Values = NONE) -> Captioner:
     """Resume a run from its last checkpoint, bit-exactly, and return a Captioner of its best checkpoint.
 
     Raises: as `train`.
     """
-    return _finish(resuming.resume(Path(folder), overrides), folder)
+    return _finish(resuming.resume(Path(folder), checked_values(overrides)), folder)
 
 
 def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
@@ -63,7 +63,7 @@ def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captione
 def evaluate(
     models: Captioner | Run | Sequence[Captioner | Run],
     split: str = "val",
-    overrides: Sequence[str] = (),
+    overrides: Values = NONE,
     *,
     ensemble: bool = False,
     data: str | os.PathLike[str] | None = None,
@@ -86,9 +86,9 @@ def evaluate(
     named = run_list(models, "evaluate: models")
     if overrides and any(isinstance(model, Captioner) for model in named):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
-    check_used(overrides, "captioner.evaluate")
+    values = checked_values(overrides, "captioner.evaluate")
     check_baseline(baseline, [split])
-    captioners, corpus = open_captioners(named, overrides, ensemble, None if data is None else Path(data))
+    captioners, corpus = open_captioners(named, values, ensemble, None if data is None else Path(data))
     for warning in (warning for _, model in captioners if model not in named for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
     file = None if against is None else Path(against)

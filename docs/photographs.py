@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k.h5"
 PHOTOS = {"astronaut": "A woman in an orange space suit", "chelsea": "The face of a cat", "coffee": "A cup of espresso"}
 """The photographs, with descriptions for readers who do not see them."""
-KEYWORDS = 3
+LABELS = 3
 ROW = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
 
 
 def captions() -> list[Caption]:
     """Caption the photographs."""
-    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS], keywords=KEYWORDS)
+    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS], labels=LABELS)
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:
@@ -30,7 +30,7 @@ def render(page: str, captions: Iterable[Caption]) -> str:
     cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
     texts = [
         f"{caption.text}{' (**outside the training domain**)' if caption.is_unfamiliar else ''}<br><br>"
-        f"ImageNet labels: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.keywords)}"
+        f"ImageNet labels: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.labels)}"
         for caption in captions
     ]
     lines = (cells, ["---"] * len(cells), texts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import write_prepared
 from captioner.data.scenes import example
@@ -19,14 +20,16 @@ PHOTOS = 8
 
 def make_run(folder: Path, *overrides: str) -> Path:
     """Train a small run, which contains the checkpoint `last.h5`."""
-    for _ in train(parse("", "", [*SMALL, "train.max_steps=3", *overrides]), folder):
+    for _ in train(parse("", "", read_overrides([*SMALL, "train.max_steps=3", *overrides])), folder):
         pass
     return folder
 
 
 def make_prepared(path: Path, seed: int = 0) -> Path:
     """Write a prepared data set of generated images."""
-    write_prepared(path, build_corpus(parse("", "", [*SMALL, f"data.scenes.seed={seed}"])), {"sources": []})
+    write_prepared(
+        path, build_corpus(parse("", "", read_overrides([*SMALL, f"data.scenes.seed={seed}"]))), {"sources": []}
+    )
     return path
 
 

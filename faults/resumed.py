@@ -17,9 +17,10 @@ import numpy as np
 
 from captioner.cli.processes import stop_signals
 from captioner.config.checks import CONSTRAINTS
-from captioner.config.option_table import build
+from captioner.config.option_table import replaced
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump, parse
+from captioner.config.overrides import override
+from captioner.config.yaml_io import parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
 from captioner.files import checkpoint
@@ -97,11 +98,10 @@ def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int 
         progress = Progress(caught)
         here = STOPS[stop.kind](stop.step, progress, per_epoch) if stop else TrainCall()
         lengths = {"train.max_steps": config.train.max_steps, "train.epochs": config.train.epochs, **here.lengths}
-        words = [f"{name}={'null' if value is None else value}" for name, value in lengths.items()]
         if RunFolder(folder).last.exists():
-            events = resume(folder, words, here.stop)
+            events = resume(folder, lengths, here.stop)
         else:
-            events = train(parse(dump(config), "a sampled config", words), folder, overwrite=True, stop=here.stop)
+            events = train(override(config, lengths), folder, overwrite=True, stop=here.stop)
         try:
             for event in events:
                 if isinstance(event, Started):
@@ -313,6 +313,6 @@ def sample_config(rng: np.random.Generator, fixed: Mapping[str, Any], start: Pat
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start
         values["data.max_captions_per_image"] = None  # it compares the samples of images with several references
-    while broken := [rule for rule in CONSTRAINTS if not rule.holds(build(values))]:
+    while broken := [rule for rule in CONSTRAINTS if not rule.holds(replaced(Config(), values))]:
         del values[broken[0].option]
-    return parse(dump(build(values)), "a sampled config")
+    return override(replaced(Config(), values))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from captioner.data.corpus import Features, Split
-from captioner.inference.caption import Candidate, CaptionOptions
+from captioner.inference.caption import Candidate
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of
 from captioner.inference.restore import LoadedModel
@@ -14,7 +14,8 @@ from captioner.inference.restore import LoadedModel
 
 def candidates(captioner: Captioner, features: Features, n_best: int = 1, **options: Any) -> list[list[Candidate]]:
     """The n best captions of each row."""
-    return [caption.candidates for caption in captioner.decode(features, CaptionOptions(n_best), **options)]
+    several = captioner.with_options({"caption.n_best": n_best})
+    return [caption.candidates for caption in several.decode(features, **options)]
 
 
 def best_captions(

@@ -232,10 +232,11 @@ def small_options() -> tuple[str, ...]:
 
 def trained(folder: Path, *overrides: str) -> Path:
     """Train a small run in a folder, and return the folder; one without a scheduled validation gets a best.h5 too."""
+    from captioner.config.overrides import read_overrides
     from captioner.config.yaml_io import parse
     from captioner.training.train import train
 
-    for _ in train(parse("", "", [*SMALL, *overrides]), folder):
+    for _ in train(parse("", "", read_overrides([*SMALL, *overrides])), folder):
         pass
     if not (folder / "best.h5").exists():
         shutil.copy(folder / "last.h5", folder / "best.h5")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Corpus
 from captioner.decode.consensus import Kernel, inverse_kernel
 from captioner.inference import reranker_index
@@ -36,7 +37,7 @@ OPTIONS = ("decode.beam_width=6", "decode.consensus=300")
 @pytest.fixture
 def reranked_run(own_run: Path) -> Restored:
     """A run with large random parameters, so that captions differ, and with re-ranking in its options."""
-    tiny, rng = open_run(own_run, OPTIONS), np.random.default_rng(0)
+    tiny, rng = open_run(own_run, read_overrides(OPTIONS)), np.random.default_rng(0)
     params = {name: rng.standard_normal(w.shape) for name, w in tiny.model.params.items()}
     params["b_vocab"][tiny.vocab.end] += 3
     return dataclasses.replace(tiny, model=CaptioningRNN(tiny.model.sizes, params, tiny.vocab.null))

@@ -115,7 +115,7 @@ class Sandbox:
         small = [f"--set={override}" for override in used] if has_config else []
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
         words = without(words, "--full", 0)  # every element takes ten times as long, and tests/gradcheck checks them
-        words = without(words, "--keywords", 1)  # the encoder of the small models predicts no ImageNet classes
+        words = without(words, "--labels", 1)  # the encoder of the small models predicts no ImageNet classes
         done = self.cli(*words[1:], *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"
         if target is not None:

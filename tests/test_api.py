@@ -10,6 +10,7 @@ import pytest
 
 import captioner
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.images.photo import read_photo
 
@@ -26,7 +27,8 @@ def model(photographs: Path, small: tuple[str, ...]) -> captioner.Captioner:
     data = photographs.parent / "set.h5"
     summary = captioner.prepare(photographs, data, encoder="scenes", min_count=1, val=0.25)
     assert set(summary["splits"]) == {"train", "val"}
-    overrides = (*small, "data.source=prepared", f"data.root={data}", "train.max_steps=3")
+    of_data = {"data.source": "prepared", "data.root": data, "train.max_steps": 3}
+    overrides = {**read_overrides(small), **of_data}
     return captioner.train(None, photographs.parent / "run", overrides)
 
 
@@ -95,8 +97,10 @@ def test_features_are_captioned_like_their_photographs(model: captioner.Captione
 ROWS = np.zeros((2, 3))
 INVALID: dict[str, tuple[type[Exception], list[dict[str, Any]]]] = {
     "caption: expected photographs or features": (UsageError, [{}, {"images": "a.png", "features": ROWS}]),
-    r"caption: n_best: expected 1 to 100, got 0$": (UsageError, [{"images": "a.png", "n_best": 0}]),
-    r"caption: n_best: expected 1 to 100, got 101$": (UsageError, [{"images": "a.png", "n_best": 101}]),
+    r"caption\.n_best: expected an integer >= 1 and <= 100, got 0$": (
+        ConfigError, [{"images": "a.png", "n_best": 0}]),
+    r"caption\.n_best: expected an integer >= 1 and <= 100, got 101$": (
+        ConfigError, [{"images": "a.png", "n_best": 101}]),
     r"caption: features: expected floats \(images, feature\), got float64 \(1, 2, 3\)": (
         DataError, [{"features": ROWS[None]}]),
     r"caption: features: expected floats \(images, feature\), got int64 \(2, 3\)": (
@@ -123,7 +127,7 @@ def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_p
         captioner.load([])
     for call in captioner.load, captioner.evaluate:
         with pytest.raises(ConfigError, match=f"train.epochs has no effect on captioner.{call.__name__}; it uses "):
-            call(tiny_run, overrides=["train.epochs=2"])
+            call(tiny_run, overrides={"train.epochs": 2})
     with pytest.raises(UsageError, match=r"^prepare: sources: expected at least one caption file, got an empty list$"):
         captioner.prepare([], tmp_path / "x.h5")
     with pytest.raises(UsageError, match=r"^prepare: val: expected a number >= 0 and < 1, got '1'$"):
@@ -131,7 +135,7 @@ def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_p
     with pytest.raises(UsageError, match=r"^prepare: dtype: expected float16 or float32, got 'float64'$"):
         captioner.prepare(photographs, tmp_path / "x.h5", dtype="float64")
     with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
-        captioner.evaluate(captioner.load(tiny_run), overrides=["decode.beam_width=2"])
+        captioner.evaluate(captioner.load(tiny_run), overrides={"decode.beam_width": 2})
     with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
         captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)
 
@@ -156,7 +160,7 @@ def test_the_repr_names_checkpoint_cell_and_encoder(model: captioner.Captioner) 
 @pytest.mark.smoke
 def test_resume_continues_the_run(model: captioner.Captioner, photographs: Path) -> None:
     run = model.loaded.path.parent
-    longer = captioner.resume(run, ["train.max_steps=4"])
+    longer = captioner.resume(run, {"train.max_steps": 4})
     assert longer.loaded.path.parent == run
     assert captioner.load(run / "last.h5").loaded.meta.step == 4
 
@@ -164,8 +168,8 @@ def test_resume_continues_the_run(model: captioner.Captioner, photographs: Path)
 def test_a_config_object_and_a_file_train_the_same_run(tmp_path: Path, small: tuple[str, ...]) -> None:
     file = tmp_path / "my.yaml"
     file.write_text("train:\n  max_steps: 2\n")
-    captioner.train(file, tmp_path / "a", small)
-    captioner.train(Config(), tmp_path / "b", (*small, "train.max_steps=2"))
+    captioner.train(file, tmp_path / "a", read_overrides(small))
+    captioner.train(Config(), tmp_path / "b", {**read_overrides(small), "train.max_steps": 2})
     assert (tmp_path / "a" / "last.h5").read_bytes() == (tmp_path / "b" / "last.h5").read_bytes()
 
 

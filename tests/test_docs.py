@@ -209,7 +209,7 @@ def linked_pages(pages: set[Path]) -> set[Path]:
     }
 
 
-def test_captions_and_keywords_of_the_readme_are_those_of_the_model() -> None:
+def test_captions_and_labels_of_the_readme_are_those_of_the_model() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "photographs.py"))
     rendered = page["render"](README, page["captions"]())
     masked = [re.sub(r"\d+%", "#%", text) for text in (README, rendered)]  # another CPU rounds differently
@@ -263,7 +263,7 @@ def test_commands_page_equals_the_help() -> None:
 def test_the_tutorial_states_the_parameter_count() -> None:
     guide = (ROOT / "docs" / "own-photos.md").read_text()
     (words,), (stated,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)
-    config = yaml_io.load(Path("photos-attention"), [])
+    config = yaml_io.load(Path("photos-attention"))
     shapes = parameter_shapes(build_sizes(vars(config.model), int(words.replace(",", "")) + len(SPECIAL), 1280, 320))
     assert stated == f"{sum(math.prod(shape) for shape in shapes.values()):,}"
 

@@ -9,6 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, config_options, override_option
+from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
 HEADER = "# Every option with its default. Keep the lines that you change and delete the rest.\n"
@@ -71,7 +72,7 @@ def init(file: Path | None, name: str | None) -> None:
 
 @config.command("show")
 @config_options
-def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
+def show(config_file: Path | None, overrides: Values) -> None:
     """Print the effective value of every option as YAML.
 
     \b
@@ -86,7 +87,7 @@ def show(config_file: Path | None, overrides: tuple[str, ...]) -> None:
 @config.command("check")
 @click.argument("file", type=PATH)
 @override_option
-def check(file: Path, overrides: tuple[str, ...]) -> None:
+def check(file: Path, overrides: Values) -> None:
     """Check FILE and report all problems at once, with line numbers.
 
     \b

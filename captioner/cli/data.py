@@ -13,12 +13,14 @@ from captioner.cli.shared_options import (
     PATH,
     config_options,
     examples,
+    grouped,
     images_option,
     list_option,
-    prepare_config,
     prepare_options,
     report_missing,
 )
+from captioner.config.options import Prepare
+from captioner.config.overrides import Values
 from captioner.errors import UsageError, printable, quoted
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def data() -> None:
 @prepare_options
 @list_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **values: Any) -> int:
+@grouped(options=Prepare)
+def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, options: Prepare) -> int:
     """Check a data set, report all problems, and print a summary.
 
     SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
@@ -46,7 +49,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
     """
     from captioner.preparation import inspect_data
 
-    issues, contents = inspect_data.check(sources, lists, prepare_config(values))
+    issues, contents = inspect_data.check(sources, lists, options)
     for issue in issues:
         output.problem(issue)
     print_summary(contents, " ".join(sources), as_json)
@@ -64,7 +67,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, **val
 @config_options
 def show(
     source: str | None, split: str, number: int, seed: int, html: Path | None, images: Path | None, overwrite: bool,
-    config_file: Path | None, overrides: tuple[str, ...],
+    config_file: Path | None, overrides: Values,
 ) -> None:  # fmt: skip
     """Show random images of a data set with their reference captions.
 
@@ -99,13 +102,13 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.result(line)
 
 
-def _open(source: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> Corpus:
+def _open(source: str | None, config_file: Path | None, overrides: Values) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation import inspect_data
     from captioner.preparation.load_corpus import build_corpus
 
-    selected = [] if source is None else inspect_data.source_overrides(source)
-    return build_corpus(load(config_file, [*selected, *overrides]))
+    selected = {} if source is None else inspect_data.source_overrides(source)
+    return build_corpus(load(config_file, {**selected, **overrides}))
 
 
 COUNTS = {

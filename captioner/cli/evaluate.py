@@ -17,6 +17,7 @@ from captioner.cli.shared_options import (
     example_override_option,
     examples,
 )
+from captioner.config.overrides import Values
 from captioner.errors import UsageError, printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 def evaluate(
     runs: tuple[Path, ...], ensemble: bool, data: Path | None, splits: tuple[str, ...], captions: Path | None,
     references: Path | None, against: Path | None, baseline: str | None, coco: Path | None, overwrite: bool,
-    worst: int | None, as_json: bool, overrides: tuple[str, ...],
+    worst: int | None, as_json: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 

@@ -9,6 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
+from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
 IDENTIFIERS = {
@@ -54,7 +55,7 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str |
 @example_override_option("decode.beam_width=5")
 def export(
     run: Path, path: Path, scores: Path | None, license: str | None, terms: str | None, dataset: str | None,
-    language: str | None, dtype: str | None, overwrite: bool, overrides: tuple[str, ...],
+    language: str | None, dtype: str | None, overwrite: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Write a trained model to a file for others.
 

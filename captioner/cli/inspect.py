@@ -9,6 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, config_options, example_override_option, examples, runs_argument
+from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
 WIDTH = 36
@@ -31,7 +32,7 @@ def inspect() -> None:
 @click.option("--split", default="val", metavar="SPLIT", help="Use the captions of SPLIT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 @example_override_option("data.root=birds.h5")
-def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: tuple[str, ...]) -> None:
+def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, overrides: Values) -> None:
     """Print gradient norms by time step, as a bar chart.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The loss of word T, which is -log
@@ -76,7 +77,7 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
 @click.option(
     "--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file, which is executed."
 )
-def gradcheck(config_file: Path | None, overrides: tuple[str, ...], full: bool, functions: Path | None) -> int:
+def gradcheck(config_file: Path | None, overrides: Values, full: bool, functions: Path | None) -> int:
     """Check the gradients of every layer and of the configured model.
 
     Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,

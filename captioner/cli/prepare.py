@@ -14,15 +14,15 @@ from captioner.cli.shared_options import (
     PATH,
     encoder_options,
     examples,
+    grouped,
     list_option,
     photographs_option,
-    prepare_config,
     prepare_options,
 )
+from captioner.config.options import Prepare
 from captioner.errors import DataError
 
 if TYPE_CHECKING:
-    from captioner.config.options import Prepare
     from captioner.preparation.prepare import Event, Prepared
 
 MAX_LINES = 20
@@ -48,9 +48,10 @@ EMPTY_VAL = (
 @photographs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
+@grouped(options=Prepare)
 def prepare(
     sources: tuple[str, ...], file: Path, lists: tuple[str, ...], encoder_option: dict[str, str], mpi: bool,
-    as_json: bool, overwrite: bool, **values: Any,
+    as_json: bool, overwrite: bool, options: Prepare,
 ) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
@@ -65,7 +66,6 @@ def prepare(
     """
     from captioner.preparation import prepare as preparation
 
-    options = prepare_config(values)
     with sharing_photographs(mpi) as ranks:
         warn_of_oversubscription(ranks, options.threads, "--threads ")
         events = preparation.prepare(

@@ -9,14 +9,15 @@ import click
 from captioner.cli import output
 from captioner.cli.shared_options import (
     PATH,
+    caption_options,
     data_option,
     example_override_option,
     examples,
     images_option,
-    n_best_option,
     report_missing,
     run_argument,
 )
+from captioner.config.overrides import Values
 
 
 @click.command(
@@ -35,25 +36,25 @@ from captioner.cli.shared_options import (
     "-n", "--number", type=click.IntRange(min=1, max=1000), default=24, metavar="N",
     help="Show at most N images: the best and the worst by CIDEr-D, and some between them.",
 )  # fmt: skip
-@n_best_option(5, "Show N captions per image, those of a beam of at least this width. The scores do not depend on it.")
+@caption_options("n_best")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --output file.")
 @example_override_option("decode.beam_width=5")
 def report(
-    run: Path, path: Path, data: Path | None, split: str, images: Path | None, number: int, n_best: int,
-    overwrite: bool, overrides: tuple[str, ...],
+    run: Path, path: Path, data: Path | None, split: str, images: Path | None, number: int,
+    overwrite: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Write an HTML report of a run.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The run may still be in training. The
     page is one HTML file without references to other files. It contains the scores with 95 % confidence intervals, the
-    curves of the training, images with the captions and their attention, and the options that differ from the
-    defaults. To compare runs, use `captioner evaluate`.
+    curves of the training, images with five captions each (--n-best) and their attention, and the options that differ
+    from the defaults. To compare runs, use `captioner evaluate`.
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """
     from captioner.report.page import Selection, write_report
 
-    selection = Selection(overrides, data, split, images, number, n_best)
+    selection = Selection(overrides, data, split, images, number)
     done = write_report(path, run, selection, overwrite)
     output.warnings(done.warnings)
     if gallery := done.page.gallery:

@@ -6,9 +6,10 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,23 +17,27 @@ from captioner.cli import output
 from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.cli.shared_options import (
     PATH,
+    caption_options,
     complete_run,
     data_option,
     ensemble_option,
     example_override_option,
     examples,
+    grouped,
     images_option,
-    n_best_option,
     photographs_option,
     recipe_options,
     report_missing,
 )
+from captioner.config.overrides import NONE, Values
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
     from captioner.inference.caption import Caption
     from captioner.inference.output_files import CaptionSink
+    from captioner.inference.restore import LoadedModel
+    from captioner.parallel.ranks import Ranks
     from captioner.report.pictures import Picture
 
 PAGES = (".html", ".htm")
@@ -40,6 +45,32 @@ LINES = ".jsonl"
 SIDECARS = ("xmp", "txt")
 """Values of --write that are no files: sidecars beside the photographs."""
 TRUE = {True: ("true",), False: ("not true",), None: ()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The options that choose images, if no photographs are given, and how many; and the encoder of photographs."""
+
+    data: Path | None
+    split: str | None
+    features: Path | None
+    number: int | None
+    encoder: str | None
+    encoder_option: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The options of what is written: JSON on stdout, and files; `images` are the photographs of a page."""
+
+    as_json: bool
+    outputs: tuple[Path, ...]
+    images: Path | None
+    overwrite: bool
+
+    @property
+    def has_page(self) -> bool:
+        return _has_suffix(self.outputs, *PAGES)
 
 
 @click.command(
@@ -69,22 +100,12 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
 @photographs_option
-@n_best_option(1, "Write N captions per image. A narrower beam is widened to N, which may change the first caption.")
-@click.option(
-    "--keywords", type=click.IntRange(0, 1000), default=0, metavar="N",
-    help="Also print the N most probable ImageNet classes of each image, with their probabilities. The encoder must be "
-    "EfficientNet-Lite.",
-)  # fmt: skip
+@caption_options("n_best", "attention", "labels")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
-@click.option(
-    "--attention", is_flag=True,
-    help="Add the attention weights of the words to the records of --json and FILE.jsonl. The model must have "
-    "attention.",
-)  # fmt: skip
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
-    "caption, log-probability, familiarity and keywords. FILE.jsonl has the records of --json. FILE.html is a page of "
+    "caption, log-probability, familiarity and labels. FILE.jsonl has the records of --json. FILE.html is a page of "
     "attention maps. With xmp or txt, each caption is written to a sidecar beside its photograph: photo.jpg.xmp, as in "
     "darktable and digiKam, or photo.txt. XMP sidecars of other programs are never changed.",
 )  # fmt: skip
@@ -92,11 +113,10 @@ TRUE = {True: ("true",), False: ("not true",), None: ()}
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
 @recipe_options
 @example_override_option("decode.beam_width=5")
+@grouped(source=Source, files=Files)
 def sample(
-    run: Path, names: tuple[Path, ...], ensemble: bool, data: Path | None, split: str | None, features: Path | None,
-    number: int | None, mpi: bool, n_best: int, keywords: int, as_json: bool, attention: bool,
-    outputs: tuple[Path, ...], images: Path | None, overwrite: bool, encoder: str | None,
-    encoder_option: dict[str, str], overrides: tuple[str, ...],
+    run: Path, names: tuple[Path, ...], ensemble: bool, mpi: bool, source: Source, files: Files,
+    overrides: Values,
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -107,81 +127,35 @@ def sample(
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
     generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that
-    the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further candidates, keywords and
+    the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further candidates, labels and
     the references follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit
     code is 1.
+
+    --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
+    records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
+    encoder.
 
     With --mpi, several processes share the photographs: mpiexec -n 4 captioner sample --mpi.
     """
     with sharing_photographs(mpi) as ranks:
-        from captioner.inference.find_checkpoint import is_run
-
-        runs = [run, *takewhile(is_run, names)]
-        photos = names[len(runs) - 1 :]
-        has_page = _has_suffix(outputs, *PAGES)
-        if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
-            words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
-            raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
-        if late := [name for name in photos if is_run(name)]:
-            raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
-        for wrong, message in (
-            (len(runs) > 1 and is_run(run) and not ensemble,
-             f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble"),
-            (sum((split is not None or data is not None, features is not None, bool(photos))) > 1,
-             "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-            ((encoder or encoder_option or any(map(_is_sidecar, outputs))) and not photos,
-             "--write xmp, --write txt, --encoder and --encoder-option need photographs"),
-            (overwrite and not outputs, "--overwrite needs --write"),
-            (attention and not as_json and not _has_suffix(outputs, LINES, *PAGES),
-             "--attention needs --json, or --write FILE.jsonl or FILE.html"),
-            (images is not None and (not has_page or photos or features is not None),
-             "--images needs --write FILE.html and the images of a split"),
-            (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
-        ):  # fmt: skip
-            if wrong:
-                raise UsageError(message)
-        _check_outputs(outputs)
-        from captioner.inference.caption import CaptionOptions, check_attention
-        from captioner.inference.load import captioner_of, open_corpus, open_runs
+        runs, photos = _runs_and_photos(run, names, ensemble)
+        _check_usage(photos, source, files, mpi, overrides)
+        from captioner.inference.caption import check_attention
+        from captioner.inference.load import open_runs
 
         loaded = open_runs(runs, overrides)
+        attention = loaded.config.caption.attention
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
-        options = CaptionOptions(n_best, attention or has_page, keywords)
-        corpus: Corpus | None = None
-        warning: str | None = None
-        find: Callable[[Caption], Picture] | None = None
-        captions: Iterable[Caption | DataError]
-        if photos:
-            from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
-
-            opened, warning = open_encoder_of(loaded, encoder, encoder_option), photo_warning(loaded)
-            captioner, paths = captioner_of(loaded), photo_paths(photos)
-            captions = captioner.caption_photos(paths, opened, options, number, ranks)
-            find = _photograph
-        elif features is not None:
-            captioner = captioner_of(loaded)
-            captions = captioner.caption_features(features, number, options)
-        else:
-            from captioner.inference.reranker_index import own_index_rows
-
-            corpus, split = open_corpus(loaded, data), split or "val"
-            of_split = corpus.split(split)
-            captioner = captioner_of(loaded, corpus if data is None else None)
-            own_rows = own_index_rows(loaded, corpus, split) if captioner.reranker else None
-            captions = captioner.caption_split(of_split, number, options, corpus.vocab, own_rows)
-            if has_page:
-                from captioner.report.gallery import pictures_by_name
-
-                find = pictures_by_name(corpus, split, images)
+        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks)
         sinks: list[CaptionSink] = []
-        ranks.on_rank_0(lambda: sinks.extend(_open_sinks(outputs, overwrite, attention, find)))
-        if options.attention:
+        ranks.on_rank_0(lambda: sinks.extend(_open_sinks(files, find)))
+        if attention or files.has_page:
             check_attention(loaded)
         if ranks.rank != 0:
             list(captions)  # there are none: rank 0 has them all
             return ranks.from_rank_0(0)
-        output.warnings(filter(None, (*captioner.warnings, warning)))
-        code, captioned = _print(captions, as_json, attention, sinks)
+        output.warnings(warnings)
+        code, captioned = _print(captions, files.as_json, attention, sinks)
         if sinks and not captioned:
             raise DataError("no image was captioned; no file was written")
         for sink in sinks:
@@ -190,14 +164,92 @@ def sample(
                 output.problem(kept)
             if written:
                 output.note(written)
-        if has_page and corpus is not None:
+        if files.has_page and corpus is not None:
             from captioner.report.gallery import AttentionPage
 
             for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
-                report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, images)
-        if output.is_terminal() and not (features or as_json or ensemble or data):
+                report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, files.images)
+        if output.is_terminal() and not (source.features or files.as_json or ensemble or source.data):
             output.next_command("serve" if photos else "evaluate", run)
         return ranks.from_rank_0(code)
+
+
+def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[list[Path], Sequence[Path]]:
+    """Separate the runs, which come first, from the photographs; a run is recognized by its name.
+
+    Raises: UsageError for another order, or several runs that are not an ensemble.
+    """
+    from captioner.inference.find_checkpoint import is_run
+
+    runs = [run, *takewhile(is_run, names)]
+    photos = names[len(runs) - 1 :]
+    if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
+        words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
+        raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
+    if late := [name for name in photos if is_run(name)]:
+        raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
+    if len(runs) > 1 and is_run(run) and not ensemble:
+        raise UsageError(f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble")
+    return runs, photos
+
+
+def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool, overrides: Values) -> None:
+    """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
+    of_split, of_features = source.split is not None or source.data is not None, source.features is not None
+    for wrong, message in (
+        (sum((of_split, of_features, bool(photos))) > 1,
+         "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
+        ((source.encoder or source.encoder_option or any(map(_is_sidecar, files.outputs))) and not photos,
+         "--write xmp, --write txt, --encoder and --encoder-option need photographs"),
+        (files.overwrite and not files.outputs, "--overwrite needs --write"),
+        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, LINES, *PAGES),
+         "--attention needs --json, or --write FILE.jsonl or FILE.html"),
+        (files.images is not None and (not files.has_page or photos or of_features),
+         "--images needs --write FILE.html and the images of a split"),
+        (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
+    ):  # fmt: skip
+        if wrong:
+            raise UsageError(message)
+    _check_outputs(files.outputs)
+
+
+class Captions(NamedTuple):
+    """The captions of images; how to find the picture of each, if they are known; warnings; and the data set."""
+
+    captions: Iterable[Caption | DataError]
+    find: Callable[[Caption], Picture] | None
+    warnings: Iterable[str]
+    corpus: Corpus | None = None
+
+
+def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks) -> Captions:
+    """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
+    from captioner.inference.load import captioner_of, open_corpus
+
+    options = {"caption.attention": True} if files.has_page else NONE
+    if photos:
+        from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
+
+        encoder = open_encoder_of(loaded, source.encoder, source.encoder_option)
+        captioner = captioner_of(loaded).with_options(options)
+        captions = captioner.caption_photos(photo_paths(photos), encoder, source.number, ranks)
+        return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
+    if source.features is not None:
+        captioner = captioner_of(loaded).with_options(options)
+        return Captions(captioner.caption_features(source.features, source.number), None, captioner.warnings)
+    from captioner.inference.reranker_index import own_index_rows
+
+    corpus, name = open_corpus(loaded, source.data), source.split or "val"
+    split = corpus.split(name)
+    captioner = captioner_of(loaded, corpus if source.data is None else None).with_options(options)
+    own_rows = own_index_rows(loaded, corpus, name) if captioner.reranker else None
+    find = None
+    if files.has_page:
+        from captioner.report.gallery import pictures_by_name
+
+        find = pictures_by_name(corpus, name, files.images)
+    of_split = captioner.caption_split(split, source.number, corpus.vocab, own_rows)
+    return Captions(of_split, find, captioner.warnings, corpus)
 
 
 def _photograph(caption: Caption) -> Path:
@@ -224,16 +276,15 @@ def _check_outputs(outputs: Sequence[Path]) -> None:
             raise UsageError(f"--write {path}: exists twice; name each output once")
 
 
-def _open_sinks(
-    outputs: Sequence[Path], overwrite: bool, attention: bool, find: Callable[[Caption], Picture] | None
-) -> Iterator[CaptionSink]:
+def _open_sinks(files: Files, find: Callable[[Caption], Picture] | None) -> Iterator[CaptionSink]:
     """Yield the outputs; `find`, if pictures are known, finds that of a caption for a page.
 
     Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
     """
     from captioner.inference.output_files import CsvFile, JsonLinesFile, TextSidecars, XmpSidecars
 
-    for path in outputs:
+    overwrite = files.overwrite
+    for path in files.outputs:
         if _is_sidecar(path):
             yield (TextSidecars if path.name == "txt" else XmpSidecars)(overwrite)
         elif _has_suffix([path], *PAGES):
@@ -241,7 +292,7 @@ def _open_sinks(
 
             yield AttentionPage(path, find, overwrite)
         elif _has_suffix([path], LINES):
-            yield JsonLinesFile(path, overwrite, attention)
+            yield JsonLinesFile(path, overwrite)
         else:
             yield CsvFile(path, overwrite)
 
@@ -249,7 +300,7 @@ def _open_sinks(
 def _print(
     captions: Iterable[Caption | DataError], as_json: bool, attention: bool, sinks: Sequence[CaptionSink]
 ) -> tuple[int, int]:
-    """Write captions to the sinks and print them, as JSON with their attention if it is set.
+    """Write captions to the sinks and print them, with their attention if it is set.
 
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
@@ -262,14 +313,15 @@ def _print(
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
         unfamiliar += caption.is_unfamiliar
+        shown = caption if attention else caption._replace(attention=None)
         for sink in sinks:
             try:
-                sink.write(caption)
+                sink.write(caption if sink.has_attention else shown)
             except CaptionerError as error:
                 output.problem(error)
                 code = 1
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
-            _print_caption(caption, as_json, attention)
+            _print_caption(shown, as_json)
     if empty:
         from captioner.inference.decoder import ENDS_EARLY
 
@@ -283,17 +335,17 @@ def _print(
     return code, captioned
 
 
-def _print_caption(caption: Caption, as_json: bool, attention: bool) -> None:
+def _print_caption(caption: Caption, as_json: bool) -> None:
     if as_json:
         from captioner.inference.caption import to_record
 
-        output.record(to_record(caption, attention))
+        output.record(to_record(caption))
         return
     mark = ("unfamiliar",) if caption.is_unfamiliar else ()
     output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true], *mark)
     for text, log_prob in caption.candidates[1:]:
         output.result("", text, f"{log_prob:.2f}")
-    for name, probability in caption.keywords:
+    for name, probability in caption.labels:
         output.result("", name, f"{probability:.0%}")
     for reference in caption.references:
         output.result("", f"  {' '.join(reference.split())}")

@@ -11,6 +11,7 @@ import click
 from captioner.cli import output
 from captioner.cli.processes import stop_signals
 from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
+from captioner.config.overrides import Values
 from captioner.errors import UsageError, install_command
 
 NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"}
@@ -46,7 +47,7 @@ NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"
 @example_override_option("decode.beam_width=5")
 def serve(
     run: Path, host: str, port: int, allow_host: tuple[str, ...], max_bytes: int, workers: int, queue: int,
-    encoder: str | None, encoder_option: dict[str, str], overrides: tuple[str, ...],
+    encoder: str | None, encoder_option: dict[str, str], overrides: Values,
 ) -> int:  # fmt: skip
     """Caption photographs on a local web page.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -9,14 +11,33 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from captioner.cli import output
-from captioner.config.option_table import PREPARE_OPTIONS, Option, build
-from captioner.config.options import Prepare
+from captioner.config.checks import check_used
+from captioner.config.option_table import OPTIONS, PREPARE_OPTIONS, Option
+from captioner.config.overrides import Values, read_overrides
 from captioner.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
+    """Return a decorator that passes options to a command in dataclasses: each one has its options as fields."""
+
+    def group(command: Callable[..., Any]) -> Any:
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            parts = {
+                name: kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+                for name, kind in groups.items()
+            }
+            return command(**values, **parts)
+
+        return call
+
+    return group
 
 
 class PathType(click.Path):
@@ -52,20 +73,45 @@ runs_argument = click.argument(
 
 
 def example_override_option(example: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `-o/--set`, with an example in its help, as the argument `overrides`.
+    """Return a decorator that adds `-o/--set`, with an example in its help, as values in the argument `overrides`.
 
     Each override must be used by the command.
     """
 
-    def check(context: click.Context, parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
-        if overrides:
-            from captioner.config.checks import check_used
-
-            check_used(overrides, context.command_path.partition(" ")[2])
-        return overrides
+    def read(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> None:
+        values = read_overrides(texts)
+        check_used(values, context.command_path.partition(" ")[2])
+        _override(context, values)
 
     what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
-    return click.option("-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=check, help=what)
+    return click.option(
+        "-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=read, expose_value=False, help=what
+    )
+
+
+def _override(context: click.Context, values: Values) -> None:
+    """Add values to the argument `overrides`, which several options have in common."""
+    context.params.setdefault("overrides", {}).update(values)
+
+
+def caption_options(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds flags for options of the section `caption`, which are overrides like those of `-o`.
+
+    They need a decorator that adds `-o`.
+    """
+
+    def add(command: Command) -> Command:
+        for name in reversed(names):
+            option = OPTIONS[f"caption.{name}"]
+            command = _table_option(name, option, _override_by_flag, expose_value=False)(command)
+        return command
+
+    return add
+
+
+def _override_by_flag(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+        _override(context, {f"caption.{parameter.name}": value})
 
 
 override_option = example_override_option("model.decoder=rnn")
@@ -86,12 +132,6 @@ list_option = click.option(
     "--list", "lists", multiple=True, metavar="SPLIT=FILE",
     help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
 )  # fmt: skip
-
-
-def n_best_option(default: int, help: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `--n-best`."""
-    bounds = click.IntRange(min=1, max=100)
-    return click.option("--n-best", type=bounds, default=default, metavar="N", help=help)
 
 
 def data_option(purpose: str) -> Callable[[Command], Command]:
@@ -153,30 +193,28 @@ photographs_option = mpi_option(
 
 
 def prepare_options(command: Command) -> Command:
-    """Add the options of `config.options.Prepare`, as arguments of the same names."""
+    """Add the options of `config.options.Prepare`, for `grouped`."""
     for option in reversed(PREPARE_OPTIONS.values()):
-        command = _prepare_option(option)(command)
+        command = _table_option(option.path, option, default=option.default)(command)
     return command
 
 
-def _prepare_option(option: Option) -> Callable[[Command], Command]:
+def _table_option(
+    name: str, option: Option, keep: Callable[..., Any] = lambda context, parameter, value: value, **settings: Any
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds an option of the table as `--name`; `keep` is called with its checked value."""
+
     def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if not option.admits(value):
+        if value is not None and not option.admits(value):
             raise click.BadParameter(f"expected {option.expected()}, got {value}")
-        return value
+        return keep(context, parameter, value)
 
     return click.option(
-        "--" + option.path.replace("_", "-"),
+        "--" + name.replace("_", "-"),
         is_flag=option.kind is bool,
         type=click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind,
-        default=option.default,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
+        **settings,
     )
-
-
-def prepare_config(values: dict[str, Any]) -> Prepare:
-    """Build a `Prepare` from the arguments that `prepare_options` adds."""
-    prepare: Prepare = build(values, Prepare)
-    return prepare

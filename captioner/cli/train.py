@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from captioner.cli.shared_options import (
     examples,
     mpi_option,
 )
+from captioner.config.overrides import Values, checked_values
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
 )  # fmt: skip
 def train(
-    config_file: Path | None, overrides: tuple[str, ...], data: Path | None, run: Path | None, resume: Path | None,
+    config_file: Path | None, overrides: Values, data: Path | None, run: Path | None, resume: Path | None,
     resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool, profile: bool,
 ) -> int:  # fmt: skip
     """Train a captioning model.
@@ -84,8 +84,7 @@ def train(
     With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """
     if data is not None:
-        # with a folder: null and ~ have other meanings in a config
-        overrides = ("data.source=prepared", f"data.root={os.path.join('.', data)}", *overrides)
+        overrides = {**checked_values({"data.source": "prepared", "data.root": data}), **overrides}
     from captioner.cli import progress
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting
@@ -109,8 +108,8 @@ def train(
             config = load(config_file, overrides)
             events = resuming.resume_or_start(config, resume_or_start, overrides, stop, ranks)
         else:
-            preset = () if overfit is None else overfitting.overfit_settings(overfit)
-            config = load(config_file, (*preset, *overrides))
+            preset = {} if overfit is None else overfitting.overfit_settings(overfit)
+            config = load(config_file, {**preset, **overrides})
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = training.train if overfit is None else overfitting.overfit

@@ -130,8 +130,10 @@ CONSTRAINTS = (
     *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
 )  # fmt: skip
 
-TRAINED = ("threads", "data", "decode", "caption")
+SCORED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
+CAPTIONED = (*SCORED, "caption")
+"""The same, and what is written for an image."""
 SHAPING = (
     *("data.standardize", "model.decoder", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
     *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim", "model.norm"),
@@ -139,12 +141,12 @@ SHAPING = (
 )
 """Options that determine the parameters' names, shapes and meaning, and the scale of the features."""
 USED_BY: Mapping[str, Sequence[str]] = {
-    "sample": TRAINED,
-    "serve": TRAINED,
-    "evaluate": TRAINED,
-    "report": TRAINED,
-    "captioner.load": TRAINED,
-    "captioner.evaluate": TRAINED,
+    "sample": CAPTIONED,
+    "serve": CAPTIONED,
+    "evaluate": SCORED,
+    "report": (*SCORED, "caption.n_best"),
+    "captioner.load": CAPTIONED,
+    "captioner.evaluate": SCORED,
     "export": ("decode",),
     "inspect gradients": ("data",),
     "data show": ("seed", "data"),

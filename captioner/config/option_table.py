@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -87,16 +87,18 @@ def sections(section: type[Any] = Config, prefix: str = "") -> Mapping[str, str]
     return docs
 
 
-def build(values: Mapping[str, Any], section: Any = Config, prefix: str = "") -> Any:
-    """Build a Config from values by path, with defaults for the rest and without checks."""
-    arguments: dict[str, Any] = {}
-    for field in fields(section):
-        path = prefix + field.name
-        if is_dataclass(field.default):
-            arguments[field.name] = build(values, type(field.default), f"{path}.")
-        elif path in values:
-            arguments[field.name] = values[path]
-    return section(**arguments)
+def replaced(section: Any, values: Mapping[str, Any]) -> Any:
+    """Return a config, or a section of one, with other values of options by path, without checks."""
+    own: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, dot, rest = path.partition(".")
+        if dot:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            own[name] = value
+    sections = {name: replaced(getattr(section, name), part) for name, part in inner.items()}
+    return replace(section, **own, **sections)
 
 
 OPTIONS: Mapping[str, Option] = {option.path: option for option in options()}

@@ -146,11 +146,11 @@ SAMPLING = ("temperature", "top_k", "top_p", "seed")
 
 @dataclass(frozen=True)
 class Caption:
-    """What is written for an image, in addition to its best caption."""
+    """What is written for an image: by default its best caption alone."""
 
-    n_best: Annotated[int, "candidate captions; a narrower beam is widened to N", ">= 1", "<= 100"] = 1
-    attention: Annotated[bool, "attention weights of the words"] = False
-    labels: Annotated[int, "most probable ImageNet labels of the image", ">= 0", "<= 1000"] = 0
+    n_best: Annotated[int, "write N captions per image; a narrower beam is widened", ">= 1", "<= 100"] = 1
+    attention: Annotated[bool, "add the attention weights of the words"] = False
+    labels: Annotated[int, "add the N most probable ImageNet labels", ">= 0", "<= 1000"] = 0
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,15 @@ All of them are values by path, such as {"decode.beam_width": 5}. A Config is ch
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from captioner.config.checks import CONSTRAINTS, check_used, unused
-from captioner.config.option_table import OPTIONS, SECTIONS
+from captioner.config.option_table import OPTIONS, SECTIONS, replaced
 from captioner.config.options import Config
-from captioner.config.values import MAX_SHOWN, closest, read, write
+from captioner.config.values import MAX_SHOWN, closest, converted, read, write
 from captioner.errors import ConfigError, printable
 
 Values = Mapping[str, Any]
@@ -59,12 +58,10 @@ def checked_values(values: Values, command: str | None = None) -> dict[str, Any]
         if option is None:
             problems.append(f"{printable(path, MAX_SHOWN)}: {unknown(path)}")
             continue
-        value = Path(value).absolute() if option.kind is Path and isinstance(value, str | Path) else value
-        value = float(value) if option.kind is float and type(value) is int else value
-        is_type = (value is None and option.nullable) or isinstance(value, option.kind)
-        if not is_type or (isinstance(value, bool) and option.kind is not bool) or not option.admits(value):
-            problems.append(f"{path}: expected {option.expected()}, got {value!r}")
-        checked[path] = value
+        try:
+            checked[path] = converted(option, value)
+        except ValueError as problem:
+            problems.append(f"{path}: {problem}")
     if problems:
         raise ConfigError(problems)
     if command is not None:
@@ -104,24 +101,10 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
             continue
         place = places.get(constraint.option) or places.get(constraint.other)
         problems.append(": ".join(filter(None, (place, constraint.option, constraint.describe(config)))))
-    problems += [f"{places[path]}: {path}: {problem}" for path, _, problem in unused(config, values)]
+    problems += [": ".join(filter(None, (places[path], path, problem))) for path, _, problem in unused(config, values)]
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def replaced(section: Any, values: Values) -> Any:
-    """Return a config, or a section of one, with other values of options, without checks."""
-    own: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, dot, rest = path.partition(".")
-        if dot:
-            inner.setdefault(name, {})[rest] = value
-        else:
-            own[name] = value
-    sections = {name: replaced(getattr(section, name), part) for name, part in inner.items()}
-    return dataclasses.replace(section, **own, **sections)
 
 
 def to_record(config: Config) -> dict[str, Any]:

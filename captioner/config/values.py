@@ -24,6 +24,8 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """Texts that YAML readers convert to other types; these, and those that are not `PLAIN`, are quoted."""
+ACCEPTED: Mapping[type, Any] = {bool: bool, int: int, float: int | float, str: str, Path: str | Path}
+"""The types of Python values for each type of option."""
 INVISIBLE = ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp")
 """Unicode categories of characters that no name or path may contain."""
 MAX_SHOWN = 60
@@ -48,6 +50,20 @@ def read(option: Option, text: str, folder: Path | None = None, *, is_quoted: bo
         hint = closest(text, option.choices) if option.choices else ""
         raise ValueError(f"expected {option.expected()}, got {shown}{hint}")
     return value
+
+
+def converted(option: Option, value: Any) -> Any:
+    """Convert a value of Python or JSON to the type of an option: an integer to a number, a name to an absolute path.
+
+    Raises: ValueError, as `read`.
+    """
+    if value is None and option.nullable:
+        return None
+    if not isinstance(value, ACCEPTED[option.kind]) or isinstance(value, bool) != (option.kind is bool):
+        raise ValueError(f"expected {option.expected()}, got {printable(repr(value), MAX_SHOWN)}")
+    # In a shell, ~ and a path like it have another meaning than in Python.
+    text = os.path.join(".", value) if option.kind is Path else str(value)
+    return read(option, text, is_quoted=option.kind in (str, Path))
 
 
 def write(option: Option, value: Any) -> str:

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.config.overrides import Values
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
-from captioner.inference.caption import Attention, CaptionOptions
-from captioner.inference.captioner import BATCH, Captioner
+from captioner.inference.caption import Attention
+from captioner.inference.captioner import BATCH, BEST_ALONE, Captioner
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import check_encoder, is_training_split
@@ -58,7 +59,8 @@ def score_model(
     if corpus.vocab == loaded.vocab:
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
-    decoded = list(captioner.decode(split.features, CaptionOptions(attention=with_attention), regions=split.regions))
+    captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
+    decoded = list(captioner.decode(split.features, regions=split.regions))
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     true = None
@@ -162,7 +164,7 @@ def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str,
 
 
 def open_captioners(
-    runs: Sequence[Captioner | Run], overrides: Sequence[str], ensemble: bool, data: Path | None
+    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None
 ) -> tuple[list[tuple[str, Captioner]], Corpus]:
     """Open runs with their names, and the data set to score them on: `data`, or else that of the first run.
 

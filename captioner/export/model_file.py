@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from captioner.arrays import Params, cast
+from captioner.config.checks import has_effect
+from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump, parse
+from captioner.config.overrides import from_record, override, to_record
 from captioner.errors import CheckpointError, UsageError
 from captioner.export.scores import read_scores
 from captioner.files import checkpoint
@@ -48,7 +51,7 @@ def prepare_to_share(
         )
     if scores is not None:
         card = dataclasses.replace(card, scores=read_scores(scores, config.decode))
-    elif parse(restored.meta.config, str(restored.path)).decode != config.decode:
+    elif from_record(restored.meta.config).decode != config.decode:
         card = dataclasses.replace(card, scores=[])  # they were measured with other options
     if card.base:
         named = ", ".join(
@@ -60,7 +63,7 @@ def prepare_to_share(
         )
     # of the environment, only what a loaded model can depend on
     environment = {name: text for name, text in restored.meta.environment.items() if name == "numpy"}
-    meta = dataclasses.replace(restored.meta, config=dump(config), environment=environment, card=card)
+    meta = dataclasses.replace(restored.meta, config=to_record(config), environment=environment, card=card)
     return dataclasses.replace(restored, config=config, meta=meta), notes
 
 
@@ -79,11 +82,11 @@ def _card(restored: Restored, stated: Mapping[str, str]) -> Card:
 
 def _portable(config: Config) -> tuple[Config, list[str]]:
     """Return a config without paths and threads of the machine and without consensus re-ranking, and notes."""
-    data, train, decode, notes = config.data, config.train, config.decode, []
-    if data.root is not None:
-        data = dataclasses.replace(data, root=NOT_SHARED)
-    if train.init_from is not None:
-        train = dataclasses.replace(train, init_from=NOT_SHARED)
+    decode, notes = config.decode, []
+    values: dict[str, Any] = {"threads": Config.threads}
+    for path, option in OPTIONS.items():
+        if option.kind is Path and attrgetter(path)(config) is not None:
+            values[path] = NOT_SHARED if has_effect(config, path) else None
     if decode.consensus:
         notes.append(
             f"decode.consensus: set to 0 (was {decode.consensus:g}); re-ranking needs the training captions, which the "
@@ -94,9 +97,8 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
                 f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); without re-ranking, a wider beam is "
                 "slower and hardly better"
             )
-        width = min(decode.beam_width, MAX_BEAM)
-        decode = dataclasses.replace(decode, consensus=0.0, guidance=0.0, beam_width=width)
-    return dataclasses.replace(config, threads=Config.threads, data=data, train=train, decode=decode), notes
+        values |= {"decode.consensus": 0.0, "decode.beam_width": min(decode.beam_width, MAX_BEAM)}
+    return override(config, values), notes
 
 
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:

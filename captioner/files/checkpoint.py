@@ -80,14 +80,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Meta:
-    """Metadata of a checkpoint: the config as YAML, the vocabulary, the feature encoder, the digests of the data set,
+    """Metadata of a checkpoint: the options by path, the vocabulary, the feature encoder, the digests of the data set,
     of its training split and of the encoded captions that training learned, the step, the best validation, the number
     of validations without improvement since, and the environment (threads and library versions, which affect
     floating-point rounding). With attention, `region_dim` is the width of a region and `grid` the rows and columns of
     an image's regions; without, they are 0 and empty.
     """
 
-    config: str
+    config: dict[str, Any]
     words: list[str]
     feature_dim: int
     encoder: str
@@ -107,6 +107,7 @@ class Meta:
         """Raises: ValueError if a field is missing, unknown or of a wrong type."""
         values = json.loads(text)
         kinds: dict[str, Any] = {
+            "config": dict,
             "words": list,
             "grid": list,
             "card": dict,

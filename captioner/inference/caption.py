@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.errors import CheckpointError
-from captioner.images.keywords import Keyword
+from captioner.images.labels import Label
 from captioner.inference.restore import LoadedModel
 from captioner.model.ensemble import Ensemble
 
@@ -65,8 +65,8 @@ class Caption(NamedTuple):
     the caption's words, if they were asked for.
 
     `familiarity` is the percentile of the image among training images, or None if the model does not know it;
-    `is_unfamiliar` says whether it is below `decode.unfamiliar_below`. `keywords` are the most probable classes of the
-    image, if they were asked for.
+    `is_unfamiliar` says whether it is below `decode.unfamiliar_below`. `labels` are the most probable ImageNet
+    labels of the image, if they were asked for.
     """
 
     image: str
@@ -78,19 +78,7 @@ class Caption(NamedTuple):
     attention: Attention | None = None
     familiarity: float | None = None
     is_unfamiliar: bool = False
-    keywords: Sequence[Keyword] = ()
-
-
-class CaptionOptions(NamedTuple):
-    """The number of candidates, attention weights, and the number of keywords of a caption."""
-
-    n_best: int = 1
-    attention: bool = False
-    keywords: int = 0
-
-
-BEST_CAPTION = CaptionOptions()
-"""The best caption alone."""
+    labels: Sequence[Label] = ()
 
 
 class NextWord(NamedTuple):
@@ -110,10 +98,10 @@ class NextWords(NamedTuple):
     attention: Attention | None = None
 
 
-def to_record(caption: Caption, attention: bool = False) -> dict[str, Any]:
-    """Return the caption as a JSON object, with its attention weights if `attention` is set.
+def to_record(caption: Caption) -> dict[str, Any]:
+    """Return the caption as a JSON object.
 
-    `candidates` is present only if there are several, `keywords` only if they were asked for.
+    `candidates` is present only if there are several, `labels` and `attention` only if they were asked for.
     """
     record: dict[str, Any] = {
         "image": caption.image,
@@ -125,9 +113,9 @@ def to_record(caption: Caption, attention: bool = False) -> dict[str, Any]:
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
-    if caption.keywords:
-        record["keywords"] = [keyword._asdict() for keyword in caption.keywords]
-    if attention and caption.attention is not None:
+    if caption.labels:
+        record["labels"] = [label._asdict() for label in caption.labels]
+    if caption.attention is not None:
         record["attention"] = caption.attention.record()
     return record
 

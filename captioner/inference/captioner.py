@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -16,18 +16,17 @@ import numpy as np
 
 from captioner import __version__
 from captioner.arrays import Array, SharedRows
+from captioner.config.overrides import Values, checked_values, override
 from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import Reranker, parallel_decoding, rerank
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images.keywords import CLASSES, Keyword, open_classifier
+from captioner.images.labels import Label, open_classifier
 from captioner.inference.caption import (
-    BEST_CAPTION,
     Attention,
     Candidate,
     Caption,
-    CaptionOptions,
     NextWord,
     NextWords,
     check_attention,
@@ -39,14 +38,14 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from captioner.config.options import Decode
     from captioner.images.encoders import Encoded, Encoder
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
 PHOTO_BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""
-MAX_N_BEST = 100
+BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False, "caption.labels": 0}
+"""Options for the best caption alone."""
 Photo = str | os.PathLike[str]
 Photos = list[Photo] | tuple[Photo, ...]
 
@@ -84,17 +83,21 @@ class Captioner:
             f"Captioner({str(self.loaded.path)!r}: {config.model.decoder}, {words:,} words, encoder {meta.encoder!r})"
         )
 
-    def with_decoding(self, options: Decode) -> Captioner:
-        """Return a Captioner with other decoding options, which shares the model, its workers and the re-ranker."""
+    def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
+        """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
+
+        Raises: ConfigError, as `override`.
+        """
         other = Captioner.__new__(Captioner)
         vars(other).update(vars(self))
-        other.loaded = replace(self.loaded, config=replace(self.loaded.config, decode=options))
-        other.reranker = self.reranker if options.consensus else None
+        config = override(self.loaded.config, values, places)
+        other.loaded = replace(self.loaded, config=config)
+        other.reranker = self.reranker if config.decode.consensus else None
         return other
 
     @overload
     def caption(
-        self, images: Photo, *, n_best: int = 1, attention: bool = False, keywords: int = 0
+        self, images: Photo, *, n_best: int | None = None, attention: bool | None = None, labels: int | None = None
     ) -> Caption | Any: ...
     @overload
     def caption(
@@ -103,9 +106,9 @@ class Captioner:
         *,
         features: Array | None = None,
         regions: Array | None = None,
-        n_best: int = 1,
-        attention: bool = False,
-        keywords: int = 0,
+        n_best: int | None = None,
+        attention: bool | None = None,
+        labels: int | None = None,
     ) -> list[Caption]: ...
     def caption(
         self,
@@ -113,37 +116,35 @@ class Captioner:
         *,
         features: Array | None = None,
         regions: Array | None = None,
-        n_best: int = 1,
-        attention: bool = False,
-        keywords: int = 0,
+        n_best: int | None = None,
+        attention: bool | None = None,
+        labels: int | None = None,
     ) -> Caption | list[Caption]:
         """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
 
         A folder, alone or in a list, is a list of its photographs, as for `captioner sample`. A photograph is encoded
-        by the encoder of the training images. A row of features is named by its number. With
-        `attention`, each caption has the attention weights of its words; further candidates have none. `keywords` is
-        the number of most probable ImageNet classes that each caption has. A model of generated scenes warns if it is
-        given photographs.
+        by the encoder of the training images. A row of features is named by its number. `n_best`, `attention` and
+        `labels` are the options of `caption.*`, by default those of the config: the number of candidates, whether a
+        caption has the attention weights of its words (further candidates have none), and the number of ImageNet
+        labels. A model of generated scenes warns if it is given photographs.
 
         Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
         Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
         for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
-        that is not found or, with `keywords`, has no classes, for `n_best` outside 1 to 100, or `keywords` outside 0 to
-        1,000.
+        that is not found or, with `labels`, has no classes; ConfigError for an option out of bounds.
         """
-        if not 1 <= n_best <= MAX_N_BEST:
-            raise UsageError(f"caption: n_best: expected 1 to {MAX_N_BEST}, got {n_best}")
-        if not 0 <= keywords <= CLASSES:
-            raise UsageError(f"caption: keywords: expected 0 to {CLASSES:,}, got {keywords}")
+        options = {"caption.n_best": n_best, "caption.attention": attention, "caption.labels": labels}
+        asked = {path: value for path, value in options.items() if value is not None}
+        captioner = self.with_options(checked_values(asked)) if asked else self
         if (images is None) == (features is None):
             raise UsageError("caption: expected photographs or features=, one of them")
         if regions is not None and features is None:
             raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
-        if attention:
+        if captioner.loaded.config.caption.attention:
             check_attention(self.loaded)
         if features is not None:
             rows, grids = self._checked(features, regions, "caption")
-            return list(self.decode(rows, CaptionOptions(n_best, attention, keywords), regions=grids))
+            return list(captioner.decode(rows, regions=grids))
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         paths = [Path(image) for image in ([images] if isinstance(images, str | os.PathLike) else images or ())]
         from captioner.inference.photographs import photo_paths, photo_warning
@@ -151,8 +152,7 @@ class Captioner:
         if paths and (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=2)
         captions: list[Caption] = []
-        options = CaptionOptions(n_best, attention, keywords)
-        for caption in self.caption_photos(photo_paths(paths), self.encoder, options):
+        for caption in captioner.caption_photos(photo_paths(paths), self.encoder):
             if isinstance(caption, DataError):
                 raise caption
             captions.append(caption)
@@ -219,7 +219,6 @@ class Captioner:
         self,
         photos: Iterable[Path | DataError],
         encoder: Encoder,
-        options: CaptionOptions = BEST_CAPTION,
         limit: int | None = None,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> Iterator[Caption | DataError]:
@@ -248,7 +247,7 @@ class Captioner:
             encoded = encode_photos(encoder, paths, threads, regions=True)
             while batch := list(islice(encoded, size)):
                 readable = [photo for photo in batch if not isinstance(photo, DataError)]
-                decoded = self.decode_photos(readable, encoder.identity, options)
+                decoded = self.decode_photos(readable, encoder.identity)
                 for photo in batch:
                     yield photo if isinstance(photo, DataError) else next(decoded)._replace(image=os.fspath(photo.path))
 
@@ -257,7 +256,7 @@ class Captioner:
             {
                 "checkpoint": self.loaded.meta,
                 "encoder": encoder.identity,
-                "decoding options": (self.loaded.config.decode, options),
+                "decoding options": (self.loaded.config.decode, self.loaded.config.caption),
                 "threads": threads,  # they determine the batches, and so the rounding
                 "version": __version__,
             },
@@ -270,7 +269,6 @@ class Captioner:
         self,
         split: Split,
         limit: int | None = None,
-        options: CaptionOptions = BEST_CAPTION,
         vocab: Vocab | None = None,
         index_rows: Array | None = None,
     ) -> Iterator[Caption]:
@@ -279,15 +277,13 @@ class Captioner:
         `vocab` is the vocabulary of the data set, by default that of the model; `index_rows` are those of `search`.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(split.features, options, regions=split.regions, rows=rows, index_rows=index_rows)
+        captions = self.decode(split.features, regions=split.regions, rows=rows, index_rows=index_rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             true = None if split.is_true is None else split.is_true(row, caption.text.split())
             yield caption._replace(image=split.image_ids[row], references=references, true=true)
 
-    def caption_features(
-        self, path: Path, limit: int | None = None, options: CaptionOptions = BEST_CAPTION
-    ) -> Iterator[Caption]:
+    def caption_features(self, path: Path, limit: int | None = None) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
 
         Raises: DataError, or CheckpointError when the rows have another shape than the model expects.
@@ -298,7 +294,7 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         self.check_features(features, str(path), limit, regions)
         rows = np.arange(features.shape[0])[:limit]
-        yield from self.decode(features, options, regions=regions, rows=rows)
+        yield from self.decode(features, regions=regions, rows=rows)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -348,13 +344,13 @@ class Captioner:
     def decode(
         self,
         features: Features,
-        options: CaptionOptions = BEST_CAPTION,
         noise_keys: Array | None = None,
         regions: Features | None = None,
         rows: Array | None = None,
         index_rows: Array | None = None,
     ) -> Iterator[Caption]:
-        """Decode rows of features, a batch at a time: the best caption of each, with what `options` add.
+        """Decode rows of features, a batch at a time: the best caption of each, with what the options of
+        `caption.*` add.
 
         An image is named by its row. Without `rows`, which are in ascending order, all rows are decoded. The beam is
         widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks the
@@ -363,27 +359,26 @@ class Captioner:
 
         Shapes: features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention, rows (R,).
         Raises: ConfigError for banned words that the vocabulary lacks, CheckpointError for log-probabilities that are
-        not finite, or a model with attention without regions; UsageError for `keywords` of an encoder without classes.
+        not finite, or a model with attention without regions; UsageError for `labels` of an encoder without classes.
         """
         vocab, familiarity = self.loaded.vocab, self.loaded.familiarity
-        n_best, attention, keywords = options
-        threshold = self.loaded.config.decode.unfamiliar_below
-        classifier = open_classifier(self.loaded.meta.encoder) if keywords else None
+        options, threshold = self.loaded.config.caption, self.loaded.config.decode.unfamiliar_below
+        classifier = open_classifier(self.loaded.meta.encoder) if options.labels else None
         rows = np.arange(features.shape[0]) if rows is None else rows
-        for batch in self.search(features, rows, n_best, noise_keys, regions, index_rows):
+        for batch in self.search(features, rows, noise_keys, regions, index_rows):
             count = len(batch.rows)
             maps: list[Attention | None] = [None] * count
-            if attention and regions is not None:
+            if options.attention and regions is not None:
                 maps[:] = self._attention(batch, regions.shape[1:3])
             percentiles: list[float | None] = [None] * count
             if familiarity is not None:
                 percentiles = familiarity.percentile(batch.features).tolist()
-            classes: Sequence[Sequence[Keyword]] = [()] * count
+            classes: Sequence[Sequence[Label]] = [()] * count
             if classifier is not None:
-                classes = classifier.keywords(batch.features, keywords)
+                classes = classifier.labels(batch.features, options.labels)
             columns = batch.rows.tolist(), batch.tokens.tolist(), batch.log_probs.tolist(), maps, percentiles, classes
             for row, captions, scores, weights, percentile, names in zip(*columns, strict=True):
-                pairs = zip(captions[:n_best], scores, strict=False)
+                pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 is_unfamiliar = percentile is not None and percentile < threshold
                 yield Caption(str(row), *candidates[0], [], None, candidates, weights, percentile, is_unfamiliar, names)
@@ -397,9 +392,7 @@ class Captioner:
         height, width = grid
         return [Attention(line, rows[: len(line)], (height, width)) for line, rows in zip(words, weights, strict=True)]
 
-    def decode_photos(
-        self, photos: Sequence[Encoded], encoder: str, options: CaptionOptions = BEST_CAPTION
-    ) -> Iterator[Caption]:
+    def decode_photos(self, photos: Sequence[Encoded], encoder: str) -> Iterator[Caption]:
         """Decode encoded photographs, as `decode`; `encoder` is the identity of their encoder.
 
         Raises: as `check_features` and `decode`.
@@ -413,13 +406,12 @@ class Captioner:
         self.check_features(features, encoder, regions=regions)
         # A photograph is identified by its content: its samples depend on neither its name nor the order.
         noise_keys = np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64)
-        yield from self.decode(features, options, noise_keys, regions)
+        yield from self.decode(features, noise_keys, regions)
 
     def search(
         self,
         features: Features,
         rows: Array,
-        n_best: int = 1,
         noise_keys: Array | None = None,
         regions: Features | None = None,
         index_rows: Array | None = None,
@@ -434,7 +426,7 @@ class Captioner:
         """
         self._check_has_regions(regions)
         options, vocab = self.loaded.config.decode, self.loaded.vocab
-        decode, width = build_decoder(options, vocab, n_best)
+        decode, width = build_decoder(options, vocab, self.loaded.config.caption.n_best)
         size = self._pool.size * max(1, BATCH // width)
         for first in range(0, len(rows), size):
             chosen = rows[first : first + size]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captioner.config.overrides import NONE, Values, checked_values
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
@@ -38,18 +39,16 @@ NOT_SHARED = Path("not-in-the-model-file")
 """What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
 
-def load(runs: Run | Sequence[Run], overrides: Sequence[str] = ()) -> Captioner:
+def load(runs: Run | Sequence[Run], overrides: Values = NONE) -> Captioner:
     """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
 
-    `overrides` set options, such as `decode.beam_width=5`.
+    `overrides` are values of options, such as `{"decode.beam_width": 5}`.
 
     Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
     for those without effect, DataError for a damaged re-ranking index.
     """
-    from captioner.config.checks import check_used
-
-    check_used(overrides, "captioner.load")
-    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), overrides))
+    values = checked_values(overrides, "captioner.load")
+    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), values))
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner
@@ -63,7 +62,7 @@ def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> l
     return named
 
 
-def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
+def open_run(path: Run, overrides: Values = NONE) -> Restored:
     """Restore the model of a run folder (its best checkpoint) or of a model file.
 
     A run that ended before its first scheduled validation has no best checkpoint, so its last one is used; if the best
@@ -79,7 +78,7 @@ def open_run(path: Run, overrides: Sequence[str] = ()) -> Restored:
     return dataclasses.replace(restored, warnings=(f"{path}: no {BEST}; using {LAST} (step {restored.meta.step:,})",))
 
 
-def open_runs(paths: Sequence[Run], overrides: Sequence[str] = ()) -> LoadedModel:
+def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
     """Restore one model, or several as an ensemble.
 
     Raises: as `open_run`; CheckpointError when the models do not fit together.

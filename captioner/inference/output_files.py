@@ -25,7 +25,7 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "caption": lambda caption: caption.text,
     "log_prob": lambda caption: round(caption.log_prob, 4),
     "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
-    "keywords": lambda caption: ", ".join(keyword.name for keyword in caption.keywords),
+    "labels": lambda caption: ", ".join(label.name for label in caption.labels),
 }
 """The columns of a table of captions."""
 _FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
@@ -41,9 +41,9 @@ _XMP = """<?xml version="1.0" encoding="UTF-8"?>
  </rdf:RDF>
 </x:xmpmeta>
 """
-_KEYWORDS, _KEYWORD = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
+_LABELS, _LABEL = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
 _OF_CAPTIONER = re.compile(
-    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_KEYWORDS) % f'(?:{_KEYWORD})+'})?" % "[^<]*")).encode()
+    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_LABELS) % f'(?:{_LABEL})+'})?" % "[^<]*")).encode()
 )
 """A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_START = 1 << 16
@@ -57,6 +57,9 @@ KEPT = "already, not replaced; --overwrite replaces existing files"
 
 class CaptionSink(Protocol):
     """Files that captions are written to."""
+
+    has_attention: bool
+    """Whether the attention of captions is always written; otherwise it is only if `caption.attention` is set."""
 
     def write(self, caption: Caption) -> None:
         """Write a caption. Raises: CaptionerError when it cannot be written; others may follow."""
@@ -101,6 +104,7 @@ class CaptionFile(ABC):
     start: ClassVar[re.Pattern[bytes]]
     """The start of a file of this kind; it contains `log_prob`, which files of references do not have."""
     header: ClassVar[str] = ""
+    has_attention = False
     encoding: ClassVar[str] = "utf-8"
 
     def __init__(self, path: Path, overwrite: bool = False) -> None:
@@ -139,26 +143,22 @@ class CsvFile(CaptionFile):
 
 
 class JsonLinesFile(CaptionFile):
-    """Captions as JSON lines, with their attention weights if `attention` is set."""
+    """Captions as JSON lines, as `captioner sample --json` prints them."""
 
     kind = "JSON lines of captions with their log_prob"
     start = re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "log_prob": ')
 
-    def __init__(self, path: Path, overwrite: bool = False, attention: bool = False) -> None:
-        super().__init__(path, overwrite)
-        self.attention = attention
-
     def entry(self, caption: Caption) -> str:
-        return f"{to_json(to_record(caption, self.attention))}\n"
+        return f"{to_json(to_record(caption))}\n"
 
 
-def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
-    """Return an XMP packet with a caption (dc:description) and keywords (dc:subject), without control characters.
+def to_xmp(caption: str, labels: Iterable[str] = ()) -> str:
+    """Return an XMP packet with a caption (dc:description) and labels (dc:subject), without control characters.
 
     Source: ISO 16684-1 (XMP), section 8.3.
     """
-    items = "".join(_KEYWORD % _xml_text(keyword) for keyword in keywords)
-    return _XMP % (_xml_text(caption), items and _KEYWORDS % items)
+    items = "".join(_LABEL % _xml_text(label) for label in labels)
+    return _XMP % (_xml_text(caption), items and _LABELS % items)
 
 
 def _xml_text(text: str) -> str:
@@ -167,6 +167,8 @@ def _xml_text(text: str) -> str:
 
 class Sidecars(ABC):
     """Writes one file per photograph. An existing file is kept unless `overwrite` is set."""
+
+    has_attention = False
 
     def __init__(self, overwrite: bool = False) -> None:
         self.overwrite = overwrite
@@ -250,7 +252,7 @@ class XmpSidecars(Sidecars):
         return photo.with_name(f"{photo.name}.xmp")
 
     def content(self, caption: Caption) -> str:
-        return to_xmp(caption.text, (keyword.name for keyword in caption.keywords))
+        return to_xmp(caption.text, (label.name for label in caption.labels))
 
     def is_replaceable(self, path: Path) -> bool:
         return _OF_CAPTIONER.fullmatch(read_start(path, MAX_START) or b"") is not None

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
-from captioner.config.yaml_io import parse
+from captioner.config.overrides import NONE, Values, differences, from_record, override
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
@@ -69,7 +69,7 @@ class Restored(LoadedModel):
     slots: dict[str, Params]
 
 
-def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True) -> Restored:
+def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> Restored:
     """Restore a model from a file; `overrides` change its config, except options in `FIXED`.
 
     The parameters are of the type that the config states, or all float16, as `captioner export` writes them.
@@ -81,17 +81,16 @@ def restore(path: Path, overrides: Sequence[str] = (), for_training: bool = True
     """
     saved = checkpoint.load(path, None if for_training else (EMA,))
     meta = saved.meta
-    where = f"the config in {path}"
     try:
-        as_saved, vocab = parse(meta.config, where), Vocab(meta.words)
+        as_saved, vocab = from_record(meta.config), Vocab(meta.words)
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
-    config = parse(meta.config, where, overrides) if overrides else as_saved
-    values = ((option, attrgetter(option)(as_saved), attrgetter(option)(config)) for option in FIXED)
+    config = override(as_saved, overrides)
     settled = [
-        f"-o {option}: expected {saved} as in {path}, got {value}; start a new run to change it"
-        for option, saved, value in values
-        if saved != value
+        f"-o {option}: expected {attrgetter(option)(as_saved)} as in {path}, got {attrgetter(option)(config)}; start a "
+        "new run to change it"
+        for option in differences(as_saved, config)
+        if option in FIXED
     ]
     if (as_saved.train.ema_decay is None) != (config.train.ema_decay is None):
         had = "no EMA" if as_saved.train.ema_decay is None else "an EMA"

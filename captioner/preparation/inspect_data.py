@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from captioner.config.options import Prepare
+from captioner.config.overrides import Values, checked_values
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
@@ -28,13 +28,13 @@ class Example(NamedTuple):
     references: list[str]
 
 
-def source_overrides(source: str) -> list[str]:
+def source_overrides(source: str) -> Values:
     """Return the config overrides for a data set: a prepared file, a CS231n folder, or `scenes`.
 
     Raises: UsageError for anything else.
     """
     kind = source_of(source, "to check caption files, use `captioner data check`")
-    return [f"data.source={kind}", *([] if kind == "scenes" else [f"data.root={os.path.join('.', source)}"])]
+    return checked_values({"data.source": kind} | ({} if kind == "scenes" else {"data.root": source}))
 
 
 def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tuple[list[object], dict[str, Any]]:

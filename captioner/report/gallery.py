@@ -14,8 +14,8 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
-from captioner.inference.caption import Candidate, Caption, CaptionOptions
-from captioner.inference.captioner import Captioner
+from captioner.inference.caption import Candidate, Caption
+from captioner.inference.captioner import BEST_ALONE, Captioner
 from captioner.preparation.inspect_data import Example
 from captioner.report.chart import pick_evenly
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
@@ -103,19 +103,19 @@ def build_gallery(
     corpus: Corpus,
     name: str,
     pictures: Callable[[int], Picture],
-    n_best: int,
     rows: Mapping[int, Scored],
     captions: Mapping[int, str],
 ) -> Gallery:
-    """Caption images of a split, in the order of `rows`, with `n_best` candidates and the attention.
+    """Caption images of a split, in the order of `rows`, with `caption.n_best` candidates and the attention.
 
     `rows` have the scores of the images, and `captions` those that were scored; attention is omitted where the caption
     is another one.
     """
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
-    first = captioner.decode(split.features, CaptionOptions(attention=attends), regions=split.regions, rows=ordered)
-    more = captioner.decode(split.features, CaptionOptions(n_best), regions=split.regions, rows=ordered)
+    scored = captioner.with_options({**BEST_ALONE, "caption.attention": attends})
+    first = scored.decode(split.features, regions=split.regions, rows=ordered)
+    more = captioner.decode(split.features, regions=split.regions, rows=ordered)
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
@@ -207,6 +207,8 @@ class AttentionPage:
 
     Raises: UsageError if the file exists and `overwrite` is not set.
     """
+
+    has_attention = True
 
     def __init__(self, path: Path, find: Callable[[Caption], Picture] | None = None, overwrite: bool = False) -> None:
         check_output(path, overwrite, "an HTML page", is_page)

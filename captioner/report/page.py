@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.config.overrides import Values
 from captioner.errors import printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files.atomic import write_file
@@ -37,6 +38,8 @@ SECTIONS = {
 """The sections by their anchors, in the order of the page: the attribute with their content, and their titles."""
 LEAD = {"decoder": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
 """The properties of the model in the first line of the page."""
+CANDIDATES = 5
+"""Captions per image, unless `caption.n_best` is overridden."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,15 @@ class Report(NamedTuple):
 class Selection:
     """What a report shows: a split of `data`, or else of the data set of the run, and `shown` images of it.
 
-    `overrides` change how captions are decoded. Photographs are read only from the folder `images`.
+    `overrides` change how captions are decoded, and the number of candidates. Photographs are read
+    only from the folder `images`.
     """
 
-    overrides: Sequence[str] = ()
+    overrides: Values = field(default_factory=dict)
     data: Path | None = None
     split: str = "val"
     images: Path | None = None
     shown: int = 24
-    n_best: int = 5
 
 
 def collect(run: Path, selection: Selection) -> Report:
@@ -101,7 +104,8 @@ def collect(run: Path, selection: Selection) -> Report:
 
     Raises: CheckpointError, DataError, ConfigError and UsageError, as `open_captioners`.
     """
-    ((name, captioner),), corpus = open_captioners([run], selection.overrides, False, selection.data)
+    overrides = {"caption.n_best": CANDIDATES, **selection.overrides}
+    ((name, captioner),), corpus = open_captioners([run], overrides, False, selection.data)
     loaded = captioner.loaded
     pictures = pictures_of_split(corpus, selection.split, selection.images)
     evaluated = evaluate_split([(name, captioner)], corpus, selection.split)
@@ -119,7 +123,7 @@ def collect(run: Path, selection: Selection) -> Report:
         figures=figures_of_scores(record),
         data=data_table(corpus, data),
         scores=score_tables(record, facts.name),
-        gallery=build_gallery(captioner, corpus, selection.split, pictures, selection.n_best, chosen, captions),
+        gallery=build_gallery(captioner, corpus, selection.split, pictures, chosen, captions),
     )
     warnings = [*captioner.warnings, *record["warnings"], *filter(None, [facts.history.problem])]
     return Report(page, warnings, corpus.about)

@@ -16,18 +16,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError, DataError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoded, Encoder
 from captioner.images.photo_files import HEIC_SUFFIXES
-from captioner.inference.caption import CaptionOptions, to_record
+from captioner.inference.caption import to_record
 from captioner.inference.captioner import Captioner
 from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
 from captioner.serve.guard import error_response, json_response, page_response
-from captioner.serve.options import DecodingOptions, in_words_of_request
+from captioner.serve.options import RequestOptions, in_words_of_request
 
 NAME = "image"
 """The option of a request that names its photograph."""
@@ -66,7 +65,7 @@ class Site:
         self, captioner: Captioner, encoder: Encoder, name: str, limits: Limits, report: Callable[[Exception], object]
     ) -> None:
         self.captioner, self.encoder, self.name, self.limits, self.report = captioner, encoder, name, limits, report
-        self.options = DecodingOptions(captioner)
+        self.options = RequestOptions(captioner)
         self.photographs = 0
         """Photographs that are received, wait or are captioned."""
         self._decoder = DecodingProcess()
@@ -98,7 +97,7 @@ class Site:
             max_bytes=self.limits.max_bytes,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
             fields=self.options.fields(),
-            unfamiliar_below=self.options.own.unfamiliar_below,
+            unfamiliar_below=self.options.own.decode.unfamiliar_below,
         )
         return page_response(page, POLICY)
 
@@ -111,10 +110,11 @@ class Site:
         try:
             texts = dict(request.query_params)
             name = printable(texts.pop(NAME, "").replace("\\", "/").rpartition("/")[2], MAX_NAME) or UNNAMED
-            decode, options = self.options.read(texts)
+            values = self.options.read(texts)
+            captioner = self.captioner.with_options(values, dict.fromkeys(values, ""))
             content = await self._receive(request)
             work = asyncio.get_running_loop().run_in_executor
-            return json_response(await work(self._workers, self._caption, content, name, decode, options))
+            return json_response(await work(self._workers, self._caption, content, name, captioner))
         except ConfigError as error:
             raise HTTPException(400, in_words_of_request(error)) from None
         except DataError as error:
@@ -147,14 +147,12 @@ class Site:
             raise HTTPException(422, "expected a photograph as the body of the request, got nothing")
         return bytes(content)
 
-    def _caption(self, content: bytes, name: str, decode: Decode, options: CaptionOptions) -> dict[str, Any]:
+    def _caption(self, content: bytes, name: str, captioner: Captioner) -> dict[str, Any]:
         """Caption a photograph in a worker. Raises: DataError, ConfigError."""
         prepared = self.encoder.prepare(self._decoder.decode(content, name, self.encoder.side))
         photo = Encoded(Path(name), hashlib.sha256(content).digest(), *self.encoder.encode(prepared))
-        captioner = self.captioner.with_decoding(decode)
-        (caption,) = captioner.decode_photos([photo], self.encoder.identity, options)
-        record = to_record(caption._replace(image=name))
-        return record if caption.attention is None else {**record, "attention": caption.attention.record()}
+        (caption,) = captioner.decode_photos([photo], self.encoder.identity)
+        return to_record(caption._replace(image=name))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         self.report(error)

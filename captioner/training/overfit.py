@@ -12,6 +12,7 @@ import numpy as np
 
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
+from captioner.config.overrides import Values
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.events import Event
@@ -22,33 +23,33 @@ from captioner.training.training import Training
 
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
-SETTINGS = (
-    "data.captions=null",
-    "data.max_captions_per_image=1",  # no model can predict two captions of one image
-    *(f"{path}=0" for path in OPTIONS if path.startswith("model.dropout_")),
-    "train.objective=cross_entropy",
-    "train.init_from=null",
-    "train.epochs=1000000",
-    "train.max_steps=1000",
-    "train.label_smoothing=0",
-    "train.ema_decay=null",
-    "train.weight_decay=0",
-    "train.schedule=constant",
-    "train.lr_decay=1",
-    "train.warmup_steps=0",
-    "train.patience=null",
-    "validate.split=train",
-    "validate.max_captions=null",
-    "validate.score_every=null",
-    "validate.best_metric=loss",
-    "decode.consensus=0",
-)
+SETTINGS: Values = {
+    "data.captions": None,
+    "data.max_captions_per_image": 1,  # no model can predict two captions of one image
+    **{path: 0.0 for path in OPTIONS if path.startswith("model.dropout_")},
+    "train.objective": "cross_entropy",
+    "train.init_from": None,
+    "train.epochs": 1_000_000,
+    "train.max_steps": 1000,
+    "train.label_smoothing": 0.0,
+    "train.ema_decay": None,
+    "train.weight_decay": 0.0,
+    "train.schedule": "constant",
+    "train.lr_decay": 1.0,
+    "train.warmup_steps": 0,
+    "train.patience": None,
+    "validate.split": "train",
+    "validate.max_captions": None,
+    "validate.score_every": None,
+    "validate.best_metric": "loss",
+    "decode.consensus": 0.0,
+}
 """Overrides that make a config overfit: nothing regularizes, and the learning rate is constant."""
 
 
-def overfit_settings(captions: int) -> tuple[str, ...]:
+def overfit_settings(captions: int) -> Values:
     """Return the overrides for overfitting `captions` captions."""
-    return (*SETTINGS, f"data.max_train={captions}")
+    return {**SETTINGS, "data.max_train": captions}
 
 
 def overfit(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
+from captioner.config.overrides import NONE, Values, differences, from_record, to_record
 from captioner.config.values import write
-from captioner.config.yaml_io import dump, load, parse
+from captioner.config.yaml_io import dump, load
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.files.history import damaged_lines, end_of, records
 from captioner.inference.find_checkpoint import nearest_runs
@@ -34,7 +35,7 @@ FINAL = ("done", "early stopping", "nothing left to do")
 
 def resume(
     folder: str | os.PathLike[str],
-    overrides: Sequence[str] = (),
+    overrides: Values = NONE,
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
@@ -48,7 +49,7 @@ def resume(
     training = resumed_training(run, restored)
     run.claim()
     if training.state.step < training.plan.span.total_steps:
-        if restored.meta.config != dump(training.config):
+        if restored.meta.config != to_record(training.config):
             # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
             run.remove_config()
             training.save()
@@ -105,7 +106,7 @@ class ExistingRun(NamedTuple):
 def resume_or_start(
     config: Config,
     folder: str | os.PathLike[str],
-    overrides: Sequence[str] = (),
+    overrides: Values = NONE,
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
@@ -134,7 +135,7 @@ def resume_or_start(
     yield from resume(folder, overrides, stop, ranks)
 
 
-def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> ExistingRun | None:
+def _existing_run(run: RunFolder, config: Config, overrides: Values) -> ExistingRun | None:
     """Return the run that has a checkpoint, or None."""
     if not run.last.exists():
         return None
@@ -142,10 +143,9 @@ def _existing_run(run: RunFolder, config: Config, overrides: Sequence[str]) -> E
     check_config(run, restored)
     end = end_of(records(run.history))
     has_ended = end.get("ended") in FINAL and end["step"] == restored.meta.step
-    is_extended = dump(restored.config) != restored.meta.config
-    values = ((path, attrgetter(path)) for path in OPTIONS)
-    names = [path for path, value in values if value(restored.config) != value(config)]
-    return ExistingRun(restored.meta.step, end if has_ended and not is_extended else None, names)
+    is_extended = to_record(restored.config) != restored.meta.config
+    others = differences(restored.config, config)
+    return ExistingRun(restored.meta.step, end if has_ended and not is_extended else None, others)
 
 
 def check_config(run: RunFolder, restored: Restored) -> None:
@@ -155,12 +155,13 @@ def check_config(run: RunFolder, restored: Restored) -> None:
     """
     if not run.config.exists():
         return
-    edited, saved = load(run.config), parse(restored.meta.config, f"the config in {restored.path}")
+    edited, saved = load(run.config), from_record(restored.meta.config)
+    from_now = differences(edited, restored.config)
     problems = []
-    for path, option in OPTIONS.items():
-        expected, now, got = (attrgetter(path)(config) for config in (saved, restored.config, edited))
-        if got in (expected, now):
+    for path in differences(edited, saved):
+        if path not in from_now:
             continue
+        option, expected, got = OPTIONS[path], attrgetter(path)(saved), attrgetter(path)(edited)
         remedy = f"or try -o {shlex.quote(f'{path}={write(option, got)}')}"
         remedy = "or start a new run with it" if path in FIXED else remedy
         problems.append(

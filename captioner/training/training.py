@@ -16,7 +16,7 @@ import captioner
 from captioner.arrays import Params
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
-from captioner.config.yaml_io import dump
+from captioner.config.overrides import to_record
 from captioner.data.corpus import Corpus
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.files.history import AT_END
@@ -136,7 +136,7 @@ class Training:
     def _meta(self) -> Meta:
         sizes = self.model.sizes
         return Meta(
-            config=dump(self.config),
+            config=to_record(self.config),
             words=list(self.corpus.vocab.words),
             feature_dim=self.corpus.feature_dim,
             encoder=self.corpus.encoder,

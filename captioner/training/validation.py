@@ -24,7 +24,7 @@ from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
-from captioner.inference.captioner import Captioner
+from captioner.inference.captioner import BEST_ALONE, Captioner
 from captioner.inference.decoder import ENDS_EARLY, build_decoder
 from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import LoadedModel
@@ -91,7 +91,8 @@ class Validation:
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
-        decoded = Captioner(loaded, self._reranker).decode(split.features, regions=split.regions, rows=rows)
+        captioner = Captioner(loaded, self._reranker).with_options(BEST_ALONE)
+        decoded = captioner.decode(split.features, regions=split.regions, rows=rows)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
         self._scored = loaded.meta.step, captions
 
@@ -147,7 +148,8 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
     config, vocab = captioner.loaded.config, captioner.loaded.vocab
     images = evenly_spaced(split.features.shape[0], COLLAPSE_IMAGES)
     if known is None:
-        texts = [caption.text for caption in captioner.decode(split.features, regions=split.regions, rows=images)]
+        decoded = captioner.with_options(BEST_ALONE).decode(split.features, regions=split.regions, rows=images)
+        texts = [caption.text for caption in decoded]
     else:
         texts = [known[image] for image in images]
     captions = [text.split() for text in texts]

@@ -85,7 +85,7 @@ def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: 
 
 MISTAKES = {
     "run": "Missing option '--output'",
-    "run --output new.html -o train.epochs=3": "-o train.epochs=3: train.epochs has no effect on report",
+    "run --output new.html -o train.epochs=3": "train.epochs has no effect on report",
     "run --output new.html --split nowhere": "split 'nowhere': not found; this data set has train, val, test, heldout",
     "run --output new.html -n 0": "Invalid value for '-n' / '--number'",
     "run --output new.html --images none": "none: folder not found",

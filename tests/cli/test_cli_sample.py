@@ -45,7 +45,7 @@ def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., 
 
 def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT).succeeded()
-    restored = open_run(coco_run, ["decode.max_length=3"])
+    restored = open_run(coco_run, {"decode.max_length": 3})
     captions = captioner_of(restored).caption_split(open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
     assert list(json.loads(done.out.splitlines()[0])) == [
@@ -72,7 +72,7 @@ def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeyp
 def test_captions_of_unfamiliar_images_are_marked(
     cli: Callable[..., Any], familiar_run: Path, golden: Callable[..., None], tmp_path: Path
 ) -> None:
-    done = cli("sample", familiar_run, "--split", "val", "--keywords", 2)
+    done = cli("sample", familiar_run, "--split", "val", "--labels", 2)
     golden("sample_unfamiliar.txt", done.out)
     note = "3 of 8 images are unlike the training images; their captions are probably wrong (decode.unfamiliar_below)\n"
     assert (done.code, done.err) == (0, note)
@@ -89,20 +89,20 @@ def test_captions_of_unfamiliar_images_are_marked(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_the_familiarity_and_the_keywords_of_images_as_json(cli: Callable[..., Any], familiar_run: Path) -> None:
-    done = cli("sample", familiar_run, "--split", "val", "--json", "--keywords", 3)
+def test_the_familiarity_and_the_labels_of_images_as_json(cli: Callable[..., Any], familiar_run: Path) -> None:
+    done = cli("sample", familiar_run, "--split", "val", "--json", "--labels", 3)
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["familiarity"] for record in records[5:]] == [0, 0, 0]
     assert all(0 < record["familiarity"] <= 100 for record in records[:5])
     for record in records:
-        probabilities = [keyword["probability"] for keyword in record["keywords"]]
+        probabilities = [label["probability"] for label in record["labels"]]
         assert len(probabilities) == 3
         assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_keywords_need_an_encoder_with_classes(cli: Callable[..., Any], tiny_run: Path) -> None:
-    message = "keywords: expected features of efficientnet-lite0 or efficientnet-lite2, got scenes-"
-    cli("sample", tiny_run, "--keywords", 1).failed(2, message)
+def test_labels_need_an_encoder_with_classes(cli: Callable[..., Any], tiny_run: Path) -> None:
+    message = "labels: expected features of efficientnet-lite0 or efficientnet-lite2, got scenes-"
+    cli("sample", tiny_run, "--labels", 1).failed(2, message)
 
 
 def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_run: Path) -> None:
@@ -310,3 +310,15 @@ def test_images_of_the_training_split_are_left_out_of_their_own_reranking(
     for others in (("--split", "val", *beam), ("--split", "train"), ("--data", "scenes", "--split", "val", *beam)):
         cli("sample", tiny_run, "-n", 3, *others)
         assert seen.pop() is None
+
+
+def test_flags_of_captions_are_options_of_the_config(
+    cli: Callable[..., Any], tiny_run: Path, tmp_path: Path, small_options: tuple[str, ...]
+) -> None:
+    """The last one is used. A config may have them."""
+    two = cli("sample", tiny_run, "--split", "val", "--n-best", 2).succeeded().out
+    for options in (("-o", "caption.n_best=2"), ("-o", "caption.n_best=3", "--n-best", 2)):
+        assert cli("sample", tiny_run, "--split", "val", *options).succeeded().out == two
+    run = tmp_path / "run"
+    assert cli("train", *small_options, "--run", run, "-o", "caption.n_best=2").code == 0
+    assert cli("sample", run).out == cli("sample", run, "--n-best", 2).out != cli("sample", run, "--n-best", 1).out

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from captioner.cli import progress
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load, parse
 from captioner.files import checkpoint
 from captioner.files.history import end_of, records
@@ -57,7 +58,7 @@ def test_the_next_command_has_photographs_if_the_encoder_is_known(
     encoder: str, images: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def events() -> Iterator[Event]:
-        for event in train(parse("", "", [*small, "train.epochs=1"]), "new"):
+        for event in train(parse("", "", read_overrides([*small, "train.epochs=1"])), "new"):
             if isinstance(event, Started):
                 config = dataclasses.replace(
                     event.config, data=dataclasses.replace(event.config.data, source="prepared")
@@ -81,7 +82,7 @@ def test_the_progress_bar_needs_a_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := stream())
     monkeypatch.setenv("NO_COLOR", "1")
-    progress.show_training(train(parse("", "", [*small, "train.epochs=2"]), "new"))
+    progress.show_training(train(parse("", "", read_overrides([*small, "train.epochs=2"])), "new"))
     assert ("\r" in shown.getvalue()) is (stream is Terminal)
     assert "\x1b" not in shown.getvalue().replace("\x1b[A", "")
     assert re.search(r"[\r\n]epoch 1  validation loss ", shown.getvalue())
@@ -100,7 +101,7 @@ def test_the_progress_bar_shows_the_metrics_of_the_objective(
     expected: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", shown := Terminal())
-    events = train(parse("", "", [*small, "train.epochs=1"]), "new")
+    events = train(parse("", "", read_overrides([*small, "train.epochs=1"])), "new")
     progress.show_training(
         event._replace(metrics=METRICS[expected]) if isinstance(event, Step) else event for event in events
     )
@@ -161,10 +162,10 @@ def test_an_overwritten_run_is_renamed(
 def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(photo_run, tmp_path / "run"))
     data = shutil.copy(photo_run.parent / "data.h5", tmp_path / "my data.h5")
-    old, lost = str(photo_run.parent / "data.h5"), str(tmp_path / "gone.h5")
+    lost = str(tmp_path / "gone.h5")
     for name in ("last.h5", "best.h5"):
         saved = checkpoint.load(run / name)
-        meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace(old, lost))
+        meta = dataclasses.replace(saved.meta, config={**saved.meta.config, "data.root": lost})
         checkpoint.save(run / name, dataclasses.replace(saved, meta=meta))
     (run / "config.yaml").unlink()
     message = f"captioner: {lost}: data set not found; if it has moved, try -o data.root=NEW\n"

@@ -43,21 +43,19 @@ CONFIG = {
     "sample run -o data.max_train=3": "-o data.max_train: expected None as in run/best.h5, got 3; start a new run to "
     "change it",
     # options without effect
-    "sample run -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on sample; it uses threads, data.*, "
-    "decode.*",
-    "evaluate run -o data.captions=teacher.jsonl": "-o data.captions=teacher.jsonl: data.captions has no effect on "
-    "evaluate; only train uses it",
+    "sample run -o train.epochs=2": "train.epochs has no effect on sample; it uses threads, data.*, decode.*, "
+    "caption.*",
+    "evaluate run -o data.captions=teacher.jsonl": "data.captions has no effect on evaluate; only train uses it",
     "train -o data.references=1": "-o data.references=1: data.references: has no effect without data.captions (set "
     "that, or leave this at 0)",
-    "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "-o model.decoder=rnn: model.decoder has no "
+    "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "model.decoder has no "
     "effect on evaluate; it uses threads, data.*, decode.*\n"
-    "-o seed=3: seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
-    "inspect gradients run -o decode.beam_width=2": "-o decode.beam_width=2: decode.beam_width has no effect on "
+    "seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
+    "inspect gradients run -o decode.beam_width=2": "decode.beam_width has no effect on "
     "inspect gradients; it uses data.*",
-    "data show scenes -o train.epochs=2": "-o train.epochs=2: train.epochs has no effect on data show; it uses "
-    "seed, data.*",
-    "train -o data.root=birds.h5": "-o data.root=birds.h5: data.root: has no effect with data.source scenes, only with "
-    "cs231n or prepared",
+    "data show scenes -o train.epochs=2": "train.epochs has no effect on data show; it uses seed, data.*",
+    "train -o data.memory_mib=5": "-o data.memory_mib=5: data.memory_mib: has no effect with data.source scenes, "
+    "only with cs231n or prepared",
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
@@ -94,8 +92,8 @@ USAGE = CONFIG | {
     "sample run a.png --write empty.csv": "empty.csv: expected the name of a file, got a folder",
     "sample run --attention": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "sample run --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
-    "sample run a.png --n-best 0": "Invalid value for '--n-best': 0 is not in the range 1<=x<=100; see captioner "
-    "sample --help",
+    "sample run a.png --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
+    "captioner sample --help",
     "sample run --overwrite": OVERWRITE,
     "sample run new/070.png --overwrite": OVERWRITE,
     "sample run --images .": IMAGES,

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
-from captioner.config.option_table import OPTIONS, Option, build
+from captioner.config.option_table import OPTIONS, Option, replaced
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
@@ -51,10 +51,10 @@ def values(option: Option) -> st.SearchStrategy[Any]:
 def configs(draw: st.DrawFn) -> Config:
     """Configs with random values of some options, without violated constraints."""
     paths = draw(st.lists(st.sampled_from([*OPTIONS]), unique=True))
-    config: Config = build({path: draw(values(OPTIONS[path])) for path in paths})
+    config: Config = replaced(Config(), {path: draw(values(OPTIONS[path])) for path in paths})
     fixes = {path: option.default for path, option in OPTIONS.items()} | {"data.root": Path("/x"), "model.heads": 1}
     for constraint in CONSTRAINTS:
         if not constraint.holds(config):
             current = {path: attrgetter(path)(config) for path in OPTIONS}
-            config = build(current | {constraint.option: fixes[constraint.option]})
+            config = replaced(Config(), current | {constraint.option: fixes[constraint.option]})
     return config

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.config import yaml_io as configio
-from captioner.config.option_table import Option, build, options
+from captioner.config.option_table import Option, options, replaced
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, dump, parse
@@ -18,7 +18,7 @@ from captioner.errors import JOINERS, ConfigError
 
 
 def named(split: str) -> Config:
-    config: Config = build({"validate.split": split})
+    config: Config = replaced(Config(), {"validate.split": split})
     return config
 
 
@@ -46,7 +46,7 @@ def test_a_comment_documents_every_option_in_one_line() -> None:
         assert f"# {option.doc}; {option.expected()}\n" in text
 
 
-VALID = dump(build({"data.root": Path("/a b"), "train.patience": 3}))
+VALID = dump(replaced(Config(), {"data.root": Path("/a b"), "train.patience": 3}))
 SYNTAX = [
     "\n", "  ", ": ", "- ", "[", "{", "}", "]", "&a ", "*a", "!!int ", "<<: ", "'", '"', "|", ">", "#", "---\n", "%TAG",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 
 from captioner.config.checks import CONSTRAINTS
-from captioner.config.option_table import NOUNS, OPTIONS, Option, build, options, sections
+from captioner.config.option_table import NOUNS, OPTIONS, Option, options, replaced, sections
 from captioner.config.options import Config, Prepare
 
 
@@ -71,10 +71,10 @@ def test_one_line_adds_an_option() -> None:
 
 def test_build_sets_values_and_keeps_the_other_defaults() -> None:
     values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn", "data.root": Path("/x")}
-    config = build(values)
+    config = replaced(Config(), values)
     for path, option in OPTIONS.items():
         assert attrgetter(path)(config) == values.get(path, option.default)
-    assert build({}) == Config()
+    assert replaced(Config(), {}) == Config()
 
 
 def test_constraints_name_options_and_hold_for_the_defaults() -> None:

@@ -8,7 +8,7 @@ import pytest
 from config_texts import configs
 from hypothesis import given
 
-from captioner.config.option_table import OPTIONS, build
+from captioner.config.option_table import OPTIONS, replaced
 from captioner.config.options import Config
 from captioner.config.overrides import (
     checked_values,
@@ -16,7 +16,6 @@ from captioner.config.overrides import (
     from_record,
     override,
     read_overrides,
-    replaced,
     to_record,
 )
 from captioner.errors import ConfigError
@@ -77,8 +76,9 @@ def test_values_of_python_are_converted_and_must_be_used(tmp_path: Path, monkeyp
 
 def test_a_config_is_replaced_in_every_section() -> None:
     values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn"}
-    assert replaced(Config(), values) == build(values)
-    assert differences(build(values), Config()) == list(values)
+    config = replaced(Config(), values)
+    assert (config.seed, config.data.scenes.train, config.model.decoder) == (3, 5, "rnn")
+    assert differences(config, Config()) == list(values)
 
 
 def test_an_override_without_effect_is_a_problem() -> None:

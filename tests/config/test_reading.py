@@ -9,7 +9,7 @@ import pytest
 from config_texts import LOADERS, problems
 
 from captioner.config import yaml_io as configio
-from captioner.config.option_table import Option, build, options
+from captioner.config.option_table import Option, options, replaced
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.values import write
@@ -159,7 +159,7 @@ def test_reads_options_of_every_depth_and_kind() -> None:
         "train.learning_rate": 1e-2,
         "model.decoder": "rnn",
     }
-    assert config == build(expected)
+    assert config == replaced(Config(), expected)
 
 
 @pytest.mark.parametrize("option", options(), ids=lambda option: option.path)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from captioner.config.options import ENCODER, Prepare
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import FOLDER, OPTIONS, description, load, shipped
 from captioner.data.caption_readers import Columns
 from captioner.data.corpus import Corpus
@@ -65,22 +66,27 @@ def with_regions(corpus: Corpus) -> Corpus:
 @pytest.mark.smoke
 @every_config
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
-    overrides = list(SMALL)
+    overrides = read_overrides(SMALL)
     folder = write_coco(tmp_path / "data")
     if load(path).data.source == "cs231n":
-        overrides.append(f"data.root={folder}")
+        overrides["data.root"] = folder
     if load(path).data.source == "prepared":
         write_prepared(folder / "data.h5", with_regions(SOURCES["cs231n"](folder)), {})
-        overrides.append(f"data.root={folder / 'data.h5'}")
+        overrides["data.root"] = folder / "data.h5"
     if load(path, overrides).train.init_from is not None:
-        start = ("train.objective=cross_entropy", "train.init_from=null", "train.consensus=0", "data.captions=null")
-        list(train(load(path, [*overrides, *start]), tmp_path / "start"))
-        overrides.append(f"train.init_from={tmp_path / 'start'}")
+        start = {
+            "train.objective": "cross_entropy",
+            "train.init_from": None,
+            "train.consensus": 0,
+            "data.captions": None,
+        }
+        list(train(load(path, {**overrides, **start}), tmp_path / "start"))
+        overrides["train.init_from"] = tmp_path / "start"
     config = load(path, overrides)
     if config.data.captions is not None:
         file, train_split = tmp_path / "teacher.jsonl", build_corpus(config).split("train")
         file.write_text("".join(f'{{"image": "{image}", "caption": "a"}}\n' for image in train_split.image_ids))
-        config = load(path, [*overrides, f"data.captions={file}"])
+        config = load(path, {**overrides, "data.captions": file})
     *_, ended = train(config, tmp_path / "run")
     assert isinstance(ended, Ended)
     assert ended.summary["step"] == 2

@@ -30,7 +30,7 @@ from captioner.model.ensemble import Ensemble
 def opened(
     *runs: Captioner | Path, ensemble: bool = False, data: Path | None = None
 ) -> tuple[list[tuple[str, Captioner]], Corpus]:
-    return open_captioners(runs, (), ensemble, data)
+    return open_captioners(runs, {}, ensemble, data)
 
 
 def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> None:
@@ -157,7 +157,7 @@ def test_an_ensemble_is_one_captioner(tiny_run: Path) -> None:
 
 
 def test_opened_captioners_are_used(tiny_run: Path) -> None:
-    greedy, wide = load(tiny_run), load(tiny_run, ["decode.beam_width=3"])
+    greedy, wide = load(tiny_run), load(tiny_run, {"decode.beam_width": 3})
     captioners, corpus = opened(greedy, wide)
     assert [captioner for _, captioner in captioners] == [greedy, wide]
     assert set(corpus.splits) == {"train", "val", "test", "heldout"}

@@ -12,7 +12,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
 from captioner.evaluation.evaluate import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
-from captioner.inference.caption import Attention, Caption, CaptionOptions
+from captioner.inference.caption import Attention, Caption
 from captioner.inference.captioner import Captioner
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.inference.restore import LoadedModel, Restored
@@ -123,10 +123,8 @@ def test_pointing_accuracy_uses_the_attention_maps(attention_run: Path) -> None:
     loaded, corpus, val = opened(attention_run)
     for model in (loaded, ensemble_of([loaded, loaded])):
         captioner = captioner_of(model, corpus)
-        maps = [
-            decoded.attention
-            for decoded in captioner.decode(val.features, CaptionOptions(attention=True), regions=val.regions)
-        ]
+        attending = captioner.with_options({"caption.attention": True})
+        maps = [decoded.attention for decoded in attending.decode(val.features, regions=val.regions)]
         assert scored(model, corpus).scores["pointing"] == pointing_accuracy(val, maps) is not None
 
 

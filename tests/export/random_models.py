@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from captioner.arrays import SharedRows
-from captioner.config.yaml_io import dump, parse
+from captioner.config.overrides import read_overrides, to_record
+from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.load import open_run
@@ -48,7 +49,7 @@ def random_run(
         small = ["model.hidden_dim=6", "model.heads=3", "model.layers=2", "model.feed_forward_dim=5", small[-1]]
     elif attention != "none":
         small.append("model.attention_dim=3")
-    config = parse("", "", [*kind, *small, *overrides])
+    config = parse("", "", read_overrides([*kind, *small, *overrides]))
     region = REGION if attention != "none" else 0
     sizes = build_sizes(vars(config.model), len(WORDS), FEATURE, region)
     rng = np.random.default_rng(seed)
@@ -62,7 +63,7 @@ def random_run(
     for prefix, width in (("", FEATURE), *([("region_", REGION)] if region else [])):
         standardizer |= {f"{prefix}mean": 5 + rng.standard_normal(width), f"{prefix}std": 1 + rng.random(width)}
     meta = Meta(
-        config=dump(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", data_digest="ab" * 32,
+        config=to_record(config), words=list(WORDS), feature_dim=FEATURE, encoder="drawn", data_digest="ab" * 32,
         step=7, best={"step": 5, "epoch": 1, "loss": 2.5}, since_best=1, environment={"cpu": "a machine"},
         train_digest="cd" * 32, learned="", region_dim=region, grid=[2, 2] if region else [],
     )  # fmt: skip

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import captioner
 from captioner.config import yaml_io
+from captioner.config.overrides import override
 from captioner.errors import CheckpointError, DataError, printable
 from captioner.export.card import escaped, model_card, table
 from captioner.export.model_file import prepare_to_share
@@ -87,9 +88,8 @@ def test_the_options_of_the_card_are_a_config(tiny_run: Path, attention_run: Pat
 
 def test_base_models_and_other_objectives_are_named(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
-    config = yaml_io.parse(
-        yaml_io.dump(restored.config), "", ["train.objective=self_critical", "train.init_from=runs/a"]
-    )
+    values = {"train.objective": "self_critical", "train.init_from": Path("/runs/a")}
+    config = override(restored.config, values)
     meta = dataclasses.replace(restored.meta, card=Card(base=[Base("birds|1.h5", "other", "")]))
     card = model_card(dataclasses.replace(restored, config=config, meta=meta))
     assert "It was trained with rewards for captions that it sampled (self-critical training), so the perp" in card
@@ -103,7 +103,7 @@ def test_no_path_or_host_name_of_the_machine_is_in_the_card(
     """The paths of the run, of its data set and of the run that it started from are planted."""
     secret = tmp_path / "secret-place"
     run = Path(shutil.copytree(photo_run, secret / "birds"))
-    overrides = (f"train.init_from={run}", "train.max_steps=1", f"data.root={photo_run.parent / 'data.h5'}")
+    overrides = {"train.init_from": run, "train.max_steps": 1, "data.root": photo_run.parent / "data.h5"}
     captioner.train(open_run(photo_run).config, secret / "tuned", overrides)
     assert "secret-place" in (secret / "tuned" / "config.yaml").read_text()
     done = cli("card", secret / "tuned").succeeded()

@@ -14,6 +14,7 @@ from random_models import images, random_run
 
 import captioner
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.model_file import prepare_to_share, write_model
 from captioner.files import checkpoint
@@ -29,7 +30,7 @@ BIRDS = Base("birds.h5", "other", TERMS)
 def exported(
     run: Path, file: Path, overrides: tuple[str, ...] = (), overwrite: bool = False, **stated: str
 ) -> tuple[Path, list[str]]:
-    model, notes = prepare_to_share(open_run(run, overrides), stated, None)
+    model, notes = prepare_to_share(open_run(run, read_overrides(overrides)), stated, None)
     write_model(model, file, overwrite)
     return file, notes
 
@@ -38,8 +39,8 @@ def exported(
 def test_the_parameters_are_float16_and_loaded_in_the_dtype_of_the_model(
     dtype: str, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    overrides = (*small, f"model.dtype={dtype}", "data.standardize=true", "train.ema_decay=0.5", "train.max_steps=3")
-    captioner.train(None, tmp_path / "run", overrides)
+    overrides = {"model.dtype": dtype, "data.standardize": True, "train.ema_decay": 0.5, "train.max_steps": 3}
+    captioner.train(None, tmp_path / "run", {**read_overrides(small), **overrides})
     file, _ = exported(tmp_path / "run", tmp_path / "birds.h5")
     saved = checkpoint.load(file)
     assert saved.slots == {}
@@ -153,10 +154,11 @@ def test_license_and_terms_follow_the_parameters_on_every_way(
     restricted: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Fine-tuned, resumed, copied out of the run, fine-tuned again, exported under a license, fine-tuned again."""
-    captioner.train(None, tmp_path / "tuned", (*small, "train.max_steps=1", f"train.init_from={restricted}"))
-    captioner.resume(tmp_path / "tuned", ["train.max_steps=2"])
+    step = {**read_overrides(small), "train.max_steps": 1}
+    captioner.train(None, tmp_path / "tuned", {**step, "train.init_from": restricted})
+    captioner.resume(tmp_path / "tuned", {"train.max_steps": 2})
     copy = Path(shutil.copyfile(tmp_path / "tuned" / "last.h5", tmp_path / "copy.h5"))
-    captioner.train(None, tmp_path / "again", (*small, "train.max_steps=1", f"train.init_from={copy}"))
+    captioner.train(None, tmp_path / "again", {**step, "train.init_from": copy})
     file, notes = exported(tmp_path / "again", tmp_path / "cats.h5", license="mit", terms=" two\nlines ")
     card = checkpoint.load(file).meta.card
     assert (card.license, card.terms, card.base) == ("mit", "two lines", [BIRDS])
@@ -164,7 +166,7 @@ def test_license_and_terms_follow_the_parameters_on_every_way(
         f"made from birds.h5 (license: other; terms: {TERMS}): their licenses and terms apply too, and the card lists "
         "them; check that the license of this model, mit, permits no more than they do"
     ]
-    captioner.train(None, tmp_path / "last", (*small, "train.max_steps=1", f"train.init_from={file}"))
+    captioner.train(None, tmp_path / "last", {**step, "train.init_from": file})
     assert checkpoint.load(tmp_path / "last" / "last.h5").meta.card == Card(
         base=[Base("cats.h5", "mit", "two lines"), BIRDS]
     )

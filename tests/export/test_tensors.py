@@ -108,7 +108,7 @@ def test_too_large_a_parameter_for_float16_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_metadata_contain_options_and_the_card(tmp_path: Path) -> None:
-    restored = open_run(random_run(tmp_path / "run"), ["decode.max_length=9", "decode.suppress_words=w1, 猫"])
+    restored = open_run(random_run(tmp_path / "run"), {"decode.max_length": 9, "decode.suppress_words": "w1, 猫"})
     base = Base("birds.h5", "other", "for research")
     meta = dataclasses.replace(restored.meta, card=Card(license="mit", base=[base]))
     file = exported(dataclasses.replace(restored, meta=meta), tmp_path / "tensors")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.config.option_table import build, options
+from captioner.config.option_table import options, replaced
+from captioner.config.options import Config
 from captioner.files import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults import resumed
@@ -16,6 +17,9 @@ from faults.session import SEED
 from faults.watch import ESCAPED
 
 GIVEN = {
+    "caption.n_best",  # options of captions have no effect on training
+    "caption.attention",
+    "caption.labels",
     "data.source",
     "data.root",
     "data.scenes.seed",
@@ -47,7 +51,7 @@ def test_resumed_run_equals_an_uninterrupted_run(trial: int, tmp_path: Path) -> 
 def test_every_kind_of_stop_is_resumable(kind: str, tmp_path: Path) -> None:
     """Stop in the middle of the second epoch, then resume."""
     lengths = {"train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
-    small = build({**resumed.TINY, **lengths, "model.wordvec_dim": 4, "model.hidden_dim": 4})
+    small = replaced(Config(), {**resumed.TINY, **lengths, "model.wordvec_dim": 4, "model.hidden_dim": 4})
     started, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
     assert started is not None
     assert (started.steps_per_epoch, started.total_steps) == (6, 18)

@@ -5,7 +5,7 @@ import numpy as np
 from captioner.files.checkpoint import Checkpoint, Meta
 
 META = Meta(
-    config="seed: 3\n",
+    config={"seed": 3},
     words=["<NULL>", "<START>", "<END>", "<UNK>", "café"],
     feature_dim=2,
     encoder="drawn",

@@ -48,7 +48,7 @@ def test_any_words_numbers_and_shapes(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], step: int, best: Any, shape: list[int]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.h5"
-    meta = Meta("", words, 1, "", "", "", "", step, best, 0, {})
+    meta = Meta({}, words, 1, "", "", "", "", step, best, 0, {})
     saved = Checkpoint(meta, {"w": np.full(shape, -0.0)}, {}, {})
     save(path, saved)
     assert_same(load(path), saved)
@@ -95,7 +95,8 @@ def test_slots_are_read_by_name(tmp_path: Path) -> None:
     save(tmp_path / "last.h5", WHOLE)
     for slots in ((), ("v",), ("m", "v")):
         assert_same(
-            load(tmp_path / "last.h5", slots), dataclasses.replace(WHOLE, slots={s: WHOLE.slots[s] for s in slots})
+            load(tmp_path / "last.h5", slots),
+            dataclasses.replace(WHOLE, slots={s: WHOLE.slots[s] for s in slots}),
         )
 
 

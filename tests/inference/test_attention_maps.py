@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import captioner
+from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split, read_regions
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.inference.caption import CaptionOptions
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.model.interface import ModelOrEnsemble
 
@@ -34,9 +34,11 @@ def teacher_forced(model: ModelOrEnsemble, vocab: Vocab, split: Split, image: in
 @pytest.mark.parametrize("name", METHODS)
 def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) -> None:
     """For each image alone, by teacher forcing with the words of its caption."""
-    loaded = open_run(attention_run, ["decode.max_length=6", *METHODS[name]])
+    loaded = open_run(attention_run, read_overrides(["decode.max_length=6", *METHODS[name]]))
     val = open_corpus(loaded).split("val")
-    captions = list(captioner_of(loaded).caption_split(val, options=CaptionOptions(2, True)))
+    captions = list(
+        captioner_of(loaded).with_options({"caption.n_best": 2, "caption.attention": True}).caption_split(val)
+    )
     assert len(captions) == 10
     for image, caption in enumerate(captions):
         attention, words = caption.attention, caption.text.split()
@@ -55,7 +57,8 @@ def test_captions_are_the_same_without_attention(attention_run: Path) -> None:
     loaded = open_run(attention_run)
     val = open_corpus(loaded).split("val")
     plain, attended = (
-        list(captioner_of(loaded).caption_split(val, options=CaptionOptions(2, on))) for on in (False, True)
+        list(captioner_of(loaded).with_options({"caption.n_best": 2, "caption.attention": on}).caption_split(val))
+        for on in (False, True)
     )
     assert [caption._replace(attention=None) for caption in attended] == plain
 
@@ -65,7 +68,8 @@ def test_an_ensemble_has_the_mean_weights(attention_run: Path) -> None:
     params = {name: rng.standard_normal(w.shape).astype(w.dtype) for name, w in loaded.model.params.items()}
     second = dataclasses.replace(loaded, model=loaded.model.with_params(params))
     ensemble, val = ensemble_of([loaded, second]), open_corpus(loaded).split("val")
-    for image, caption in enumerate(captioner_of(ensemble).caption_split(val, options=CaptionOptions(attention=True))):
+    both_attend = captioner_of(ensemble).with_options({"caption.attention": True})
+    for image, caption in enumerate(both_attend.caption_split(val)):
         weights, words = caption.attention.weights, caption.attention.words
         both = [teacher_forced(model, loaded.vocab, val, image, words) for model in (loaded.model, second.model)]
         np.testing.assert_allclose(weights, np.mean(both, axis=0), atol=1e-5)
@@ -89,7 +93,7 @@ def test_models_without_attention_are_rejected(attention_run: Path, tiny_run: Pa
 def test_features_with_regions_are_captioned(attention_run: Path) -> None:
     model = captioner.load(attention_run)
     val = open_corpus(model.loaded).split("val")
-    expected = list(model.caption_split(val, 3, CaptionOptions(attention=True)))
+    expected = list(model.with_options({"caption.attention": True}).caption_split(val, 3))
     captions = model.caption(features=val.features[:3], regions=val.regions[:3], attention=True)
     for caption, right in zip(captions, expected, strict=True):
         assert (caption.text, caption.image) == (right.text, right.image[-1])

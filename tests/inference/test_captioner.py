@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from captioning import best_captions, candidates, loss
 
+from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.files import checkpoint
 from captioner.inference import captioner
-from captioner.inference.caption import Candidate, CaptionOptions, to_record
+from captioner.inference.caption import Candidate, to_record
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -96,12 +97,12 @@ def test_the_kernel_is_inverted_once_for_all_splits(
 def test_other_decoding_options_share_the_model(
     tiny_run: Path, restored: Restored, packed: list[CaptioningRNN]
 ) -> None:
-    options = {"beam_width": 4, "length_penalty": 0.5, "max_length": 6}
+    options = {"decode.beam_width": 4, "decode.length_penalty": 0.5, "decode.max_length": 6}
     features = np.random.default_rng(0).standard_normal((3, restored.meta.feature_dim)).astype(np.float32)
     first = captioner_of(restored)
     before = candidates(first, features)
-    other = first.with_decoding(replace(restored.config.decode, **options))
-    expected = captioner_of(open_run(tiny_run, [f"decode.{name}={value}" for name, value in options.items()]))
+    other = first.with_options(options)
+    expected = captioner_of(open_run(tiny_run, options))
     got, count = candidates(other, features, 4), len(packed)
     assert candidates(expected, features, 4) == got != candidates(first, features, 4)
     assert candidates(first, features) == before, "the first is unchanged"
@@ -144,7 +145,7 @@ def test_captions_do_not_depend_on_the_batch_size_or_the_limit(
 def test_beam_search_returns_its_most_probable_caption(
     tiny_run: Path, val_split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wide = open_run(tiny_run, ["decode.beam_width=4"])
+    wide = open_run(tiny_run, {"decode.beam_width": 4})
     captions = list(best_captions(wide, val_split.features))
     vocab, most = wide.vocab, wide.config.decode.max_length
     ids = {"start": vocab.start, "end": vocab.end, "null": vocab.null}
@@ -174,13 +175,13 @@ def constant_run(run: Path, word: str) -> Path:
 def test_special_tokens_are_banned_and_unk_by_default(own_run: Path, val_split) -> None:
     for word in ("<NULL>", "<START>", "<UNK>"):
         path = constant_run(own_run, word)
-        assert best_texts(restore(path, ["decode.max_length=2"]), val_split, 1) == ["a a"]
-    plain = restore(path, ["decode.max_length=2", "decode.suppress_unk=false"])
+        assert best_texts(restore(path, {"decode.max_length": 2}), val_split, 1) == ["a a"]
+    plain = restore(path, {"decode.max_length": 2, "decode.suppress_unk": False})
     assert best_texts(plain, val_split, 1) == ["<UNK> <UNK>"]
 
 
 def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> None:
-    wide = open_run(tiny_run, ["decode.beam_width=4"])
+    wide = open_run(tiny_run, {"decode.beam_width": 4})
     for count in (1, 3, 4):
         several = candidates(captioner_of(wide), val_split.features, n_best=count)
         assert [captions[0][0] for captions in several] == best_texts(wide, val_split)
@@ -194,7 +195,7 @@ def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> Non
 
 def test_a_caption_may_be_empty_and_there_may_be_fewer_candidates_than_n_best(own_run: Path, val_split) -> None:
     path = constant_run(own_run, "<END>")
-    one_word = captioner_of(restore(path, ["decode.max_length=1"]))
+    one_word = captioner_of(restore(path, {"decode.max_length": 1}))
     (captions,) = candidates(one_word, val_split.features, rows=np.arange(1), n_best=100)
     assert [text for text, _ in captions[:2]] == ["", "a"]
     assert len(captions) == len({text for text, _ in captions}) == len(restore(path).vocab) - 3
@@ -282,18 +283,22 @@ def test_another_data_set_is_rejected(coco_run: Path, write_coco: Callable[..., 
         (f"data.root={write_coco(tmp_path / 'wide', width=9)}", "features: expected 8 numbers per image, got 9"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            open_corpus(open_run(coco_run, [override]))
+            open_corpus(open_run(coco_run, read_overrides([override])))
 
 
 def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
     captioner = captioner_of(varied_model)
-    for caption in (
-        *captioner.caption_split(val_split, 3, CaptionOptions(2)),
-        *captioner.caption_features(path, 3, CaptionOptions(2)),
-    ):
+    two = captioner.with_options({"caption.n_best": 2})
+    for caption in (*two.caption_split(val_split, 3), *two.caption_features(path, 3)):
         assert (caption.text, caption.log_prob) == caption.candidates[0]
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates
     (alone,) = captioner.caption_split(val_split, 1)
     assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true", "familiarity"]
+
+
+def test_arguments_of_a_call_override_the_options_of_the_captioner(tiny_run: Path, val_split: Split) -> None:
+    two = captioner_of(open_run(tiny_run, {"caption.n_best": 2}))
+    assert [len(caption.candidates) for caption in two.caption(features=val_split.features[:2])] == [2, 2]
+    assert [len(caption.candidates) for caption in two.caption(features=val_split.features[:2], n_best=1)] == [1, 1]

@@ -92,7 +92,7 @@ def test_a_resumed_run_keeps_the_summary(familiar_run: Path, tmp_path: Path, mon
     run = tmp_path / "run"
     shutil.copytree(familiar_run, run)
     monkeypatch.setattr("captioner.training.training.summarize", lambda _: pytest.fail("computed again"))
-    for _ in resume(run, [f"train.max_steps={checkpoint.load(run / 'last.h5').meta.step + 1}"]):
+    for _ in resume(run, {"train.max_steps": checkpoint.load(run / "last.h5").meta.step + 1}):
         pass
     expected, resumed = (checkpoint.load(folder / "last.h5") for folder in (familiar_run, run))
     assert resumed.meta.step == expected.meta.step + 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from captioning import best_captions, candidates, loss
 
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
@@ -68,8 +69,8 @@ def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
     features = corpus.split("val").features[:4]
     captioner = Captioner(ensemble_of(models), index.reranker())
     words: list[list[set[str]]] = []
-    for options in (config.decode, guided.decode):
-        images = candidates(captioner.with_decoding(options), features, 6)
+    for guidance in (config.decode.guidance, 30.0):
+        images = candidates(captioner.with_options({"decode.guidance": guidance}), features, 6)
         words.append([{word for text, _ in image for word in text.split()} for image in images])
         for feature, image in zip(features, images, strict=True):
             for text, log_prob in image:
@@ -115,7 +116,9 @@ def test_an_ensemble_uses_the_index_of_its_first_run(reranked_run: Restored, cor
 
 def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
     root = tmp_path / "gone"
-    options = ["decode.consensus=1", "decode.beam_width=2", "decode.length_penalty=0.5", f"data.root={root}"]
+    options = {
+        "decode.consensus": 1.0, "decode.beam_width": 2, "decode.length_penalty": 0.5, "data.root": root
+    }  # fmt: skip
     moved = open_run(coco_run, options)
     features = np.zeros((1, moved.meta.feature_dim), np.float32)
     captioner = captioner_of(moved)
@@ -237,7 +240,8 @@ def test_a_data_set_with_another_vocabulary_is_rejected_for_reranking(reranked_r
 def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path: Path) -> None:
     from captioner.training.train import train
 
-    for _ in train(parse("", "", [*small, *RERANKING, "data.max_train=30", "train.max_steps=1"]), tmp_path / "run"):
+    config = parse("", "", read_overrides([*small, *RERANKING, "data.max_train=30", "train.max_steps=1"]))
+    for _ in train(config, tmp_path / "run"):
         pass
     restored = open_run(tmp_path / "run")
     assert restored.meta.train_digest == open_corpus(restored).train_digest
@@ -247,7 +251,7 @@ def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path
 @pytest.fixture(scope="module")
 def models(tiny_run: Path) -> list[Restored]:
     """Three random models of different cells, sizes and precisions, as if restored from a.h5, b.h5, c.h5."""
-    tiny, models = restore(tiny_run / "best.h5", ["decode.max_length=6"]), []
+    tiny, models = restore(tiny_run / "best.h5", {"decode.max_length": 6}), []
     kinds = [("a", "rnn", 5, "float32"), ("b", "lstm", 8, "float64"), ("c", "lstm", 16, "float32")]
     for seed, (name, cell, hidden, dtype) in enumerate(kinds):
         sizes, rng = Sizes(len(tiny.vocab), tiny.meta.feature_dim, 4, hidden, cell), np.random.default_rng(seed)
@@ -313,7 +317,7 @@ def test_models_of_an_ensemble_must_match(models: list[Restored]) -> None:
 
 
 def test_runs_load_as_an_ensemble_or_a_model(tiny_run: Path) -> None:
-    ensemble = open_runs([tiny_run, tiny_run / "last.h5"], ["decode.max_length=3"])
+    ensemble = open_runs([tiny_run, tiny_run / "last.h5"], {"decode.max_length": 3})
     assert (ensemble.path, ensemble.config.decode.max_length) == (tiny_run / "best.h5", 3)
     assert isinstance(ensemble.model, Ensemble)
     assert open_runs([tiny_run]).path == tiny_run / "best.h5"

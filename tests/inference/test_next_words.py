@@ -55,7 +55,7 @@ def test_probabilities_are_those_of_the_model(varied: Captioner, val_split: Spli
 
 
 def test_decoding_by_hand_is_greedy_decoding(varied: Captioner, val_split: Split) -> None:
-    greedy = varied.with_decoding(dataclasses.replace(varied.loaded.config.decode, beam_width=1))
+    greedy = varied.with_options({"decode.beam_width": 1})
     texts = set()
     for row in val_split.features[:4]:
         (caption,) = greedy.caption(features=row)
@@ -66,7 +66,7 @@ def test_decoding_by_hand_is_greedy_decoding(varied: Captioner, val_split: Split
 
 
 def test_attention_weights_are_those_of_the_word(attention_run: Path) -> None:
-    model = captioner.load(attention_run, ["decode.beam_width=1", "decode.max_length=5"])
+    model = captioner.load(attention_run, {"decode.beam_width": 1, "decode.max_length": 5})
     split = open_corpus(open_run(attention_run)).split("val")
     image = {"features": split.features[0], "regions": split.regions[:1][0]}
     (caption,) = model.caption(**image, attention=True)

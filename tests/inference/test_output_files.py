@@ -48,7 +48,7 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     written = to_csv([caption])
     assert written == to_csv([]) + to_csv([caption], header=False)
     header, row = csv.reader(io.StringIO(written, newline=""), strict=True)
-    assert header == ["image", "caption", "log_prob", "familiarity", "keywords"]
+    assert header == ["image", "caption", "log_prob", "familiarity", "labels"]
     assert row[2] == "-1.6346", "a number, without quotes"
     assert written.endswith(',-1.6346,"",""\r\n')
     assert to_csv([caption._replace(familiarity=42.468)]).endswith(',42.5,""\r\n')
@@ -68,7 +68,7 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     assert (
         path.read_bytes()
         == (
-            '\ufeff"image","caption","log_prob","familiarity","keywords"\r\n'
+            '\ufeff"image","caption","log_prob","familiarity","labels"\r\n'
             '"é.png","a café 猫",-1.0,"",""\r\n"\\udcff.png","a café 猫",-1.0,"",""\r\n'
         ).encode()
     )
@@ -91,10 +91,10 @@ ANY = st.text(st.characters())
 
 
 @settings(deadline=None)
-@given(text=ANY, keywords=st.lists(ANY, max_size=3))
-@example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %s d', keywords=["%s", "</rdf:li>"])
-def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tmp_path_factory: Any) -> None:
-    content = to_xmp(text, keywords).encode()
+@given(text=ANY, labels=st.lists(ANY, max_size=3))
+@example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %s d', labels=["%s", "</rdf:li>"])
+def test_xmp_is_well_formed_and_has_the_texts(text: str, labels: list[str], tmp_path_factory: Any) -> None:
+    content = to_xmp(text, labels).encode()
     root = ElementTree.fromstring(content)
     assert root.find("rdf:RDF/rdf:Description", XMP).get("{http://ns.adobe.com/xap/1.0/}CreatorTool") == "captioner"
 
@@ -104,7 +104,7 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tm
     texts = [item.text or "" for item in root.iterfind(".//rdf:Alt/rdf:li", XMP)]
     assert [shown(item) for item in texts] == [shown(text)]
     assert [shown(item.text or "") for item in root.iterfind(".//dc:subject/rdf:Bag/rdf:li", XMP)] == [
-        *map(shown, keywords)
+        *map(shown, labels)
     ]
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in texts[0])
     path = tmp_path_factory.getbasetemp() / "own.xmp"
@@ -243,23 +243,20 @@ def attended_caption(image: object, words: str = "a red cross") -> Caption:
     return Caption(str(image), words, -1.0, [], None, [], Attention(words.split(), weights, (2, 3)))
 
 
-@pytest.mark.parametrize("attention", [True, False])
-def test_the_lines_are_the_records_of_the_captions(attention: bool, tmp_path: Path) -> None:
+def test_the_lines_are_the_records_of_the_captions(tmp_path: Path) -> None:
     caption, path = attended_caption("val-00000"), tmp_path / "captions.jsonl"
-    file = JsonLinesFile(path, attention=attention)
+    file = JsonLinesFile(path)
     for image in (caption, attended_caption("b", ""), caption):  # a photograph may be given twice
         file.write(image)
     assert file.finish() == ("", "")
     record, empty = map(json.loads, path.read_text().splitlines())
     assert (record["image"], record["caption"], record["log_prob"]) == ("val-00000", "a red cross", -1.0)
     assert (empty["image"], empty["caption"]) == ("b", "")
-    assert ("attention" in record) == attention
-    if attention:
-        maps = record["attention"]
-        weights, sentinel = np.array(maps["weights"]), np.array(maps["sentinel"])
-        assert (maps["words"], maps["grid"], empty["attention"]["weights"]) == (["a", "red", "cross"], [2, 3], [])
-        np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
-        np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
+    maps = record["attention"]
+    weights, sentinel = np.array(maps["weights"]), np.array(maps["sentinel"])
+    assert (maps["words"], maps["grid"], empty["attention"]["weights"]) == (["a", "red", "cross"], [2, 3], [])
+    np.testing.assert_allclose(weights, caption.attention.maps, atol=1e-6)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)) + sentinel, 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("image", ["a.jpg", 'a"b\\.jpg', "\udcff.jpg"])

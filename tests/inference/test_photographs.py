@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from captioning import best_captions, candidates
 
+from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scene_encoding import ENCODER, FEATURES, encode
@@ -23,7 +24,7 @@ from captioner.images.photo import heic_remedy, read_photo
 from captioner.images.recipe import same_encoder
 from captioner.inference import captioner as captioner_module
 from captioner.inference import photographs
-from captioner.inference.caption import Caption, CaptionOptions
+from captioner.inference.caption import Caption
 from captioner.inference.load import captioner_of
 from captioner.inference.photographs import open_encoder_of, photo_paths
 from captioner.inference.restore import Restored
@@ -97,9 +98,8 @@ def test_impossible_file_names_are_reported(name: str, photo_model: Restored, ne
     assert list(map(type, captions)) == [DataError, Caption]
 
 
-def with_decoding(restored: Restored, **options: Any) -> Restored:
-    decode = dataclasses.replace(restored.config.decode, **options)
-    return dataclasses.replace(restored, config=dataclasses.replace(restored.config, decode=decode))
+def with_options(restored: Restored, values: Values) -> Restored:
+    return dataclasses.replace(restored, config=override(restored.config, values))
 
 
 def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
@@ -136,10 +136,10 @@ def test_an_unreadable_photograph_is_skipped(
 def test_samples_depend_only_on_the_content_of_the_photograph(
     photo_model: Restored, new_photos: list[Path], tmp_path: Path
 ) -> None:
-    sampling_run = with_decoding(photo_model, method="sampling", max_length=6)
+    sampling_run = with_options(photo_model, {"decode.method": "sampling", "decode.max_length": 6, "caption.n_best": 3})
 
     def sampled(photos: list[Path]) -> dict[str, list[str]]:
-        captions = caption_photos(sampling_run, photos, options=CaptionOptions(3))
+        captions = caption_photos(sampling_run, photos)
         return {Path(caption.image).name: [text for text, _ in caption.candidates] for caption in captions}
 
     whole = sampled(new_photos)
@@ -157,8 +157,10 @@ def test_the_reranker_is_built_once_for_all_batches(
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in captions] for captions in several]
 
-    captioner = captioner_of(with_decoding(photo_model, beam_width=5, consensus=300.0))
-    captions: Any = captioner.caption_photos(new_photos, SCENES, CaptionOptions(5))
+    captioner = captioner_of(
+        with_options(photo_model, {"decode.beam_width": 5, "decode.consensus": 300.0, "caption.n_best": 5})
+    )
+    captions: Any = captioner.caption_photos(new_photos, SCENES)
     reranked = texts(caption.candidates for caption in captions)
     assert len(inversions) == 1
     features = encode(np.stack([read_photo(photo, 64) for photo in new_photos]))
@@ -302,12 +304,12 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
             write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
             if name == "old":
                 options = [*small, "data.source=prepared", f"data.root={data}", "train.max_steps=2"]
-                list(train(parse("", "", options), run))
+                list(train(parse("", "", read_overrides(options)), run))
             elif digest == "0":
-                assert list(resume(run, [f"train.max_steps={most}"]))[-1].summary["step"] == most
+                assert list(resume(run, {"train.max_steps": most}))[-1].summary["step"] == most
             else:
                 with pytest.raises(CheckpointError, match="expected encoder"):
-                    next(resume(run, [f"train.max_steps={most}"]))
+                    next(resume(run, {"train.max_steps": most}))
 
 
 def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restored, tmp_path: Path) -> None:

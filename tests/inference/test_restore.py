@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from captioner.arrays import Params
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
@@ -47,7 +48,7 @@ def test_without_training_only_the_moving_average_is_read_of_the_slots(tiny_run:
 
 
 def test_overrides_change_the_config(tiny_run: Path) -> None:
-    restored = restore(tiny_run / "last.h5", ["decode.max_length=3", "model.dropout_hidden=0.5"])
+    restored = restore(tiny_run / "last.h5", {"decode.max_length": 3, "model.dropout_hidden": 0.5})
     assert restored.config.decode.max_length == 3
     assert restored.model.dropout.hidden == 0.5
 
@@ -55,7 +56,7 @@ def test_overrides_change_the_config(tiny_run: Path) -> None:
 @pytest.mark.parametrize("override", ["model.decoder=rnn", "model.hidden_dim=8", "model.dtype=float64"])
 def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^-o model.* as in {tiny_run}/last.h5, got .*; start a new run"):
-        restore(tiny_run / "last.h5", [override])
+        restore(tiny_run / "last.h5", read_overrides([override]))
 
 
 def with_meta(**fields: Any) -> Callable[[Checkpoint], Checkpoint]:
@@ -107,8 +108,8 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
     "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
                    "meta: vocabulary: duplicate word 'a'"),
-    "config": (with_meta(config="seed: no\nmodle: 3\n"), "meta: .*seed: expected .*; .*modle: unknown"),
-    "config_not_yaml": (with_meta(config="{"), "meta: .*not YAML"),
+    "config": (with_meta(config={"seed": "no", "modle": 3}), "meta: seed: expected .*; modle: unknown"),
+    "config_of_another_type": (with_meta(config="seed: 1"), "not readable as a model: .*config: unexpected 'seed: 1'"),
 }  # fmt: skip
 
 
@@ -165,7 +166,7 @@ def test_another_feature_width_is_rejected(restored: Restored) -> None:
 @pytest.fixture(scope="module")
 def saved(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("standardized") / "run"
-    for _ in train(parse("", "", [*small, "train.max_steps=2", "data.standardize=true"]), folder):
+    for _ in train(parse("", "", read_overrides([*small, "train.max_steps=2", "data.standardize=true"])), folder):
         pass
     return checkpoint.load(folder / "last.h5")
 

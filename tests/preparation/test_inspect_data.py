@@ -13,6 +13,7 @@ import h5py
 import pytest
 
 from captioner.config.options import Prepare
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
@@ -46,11 +47,11 @@ def corpus(data: Path) -> Corpus:
 
 
 def test_the_source_is_detected_from_the_name(data: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
-    assert source_overrides("scenes") == ["data.source=scenes"]
+    assert source_overrides("scenes") == {"data.source": "scenes"}
     for source in (str(data), str(tmp_path / "absent.h5")):
-        assert source_overrides(source) == ["data.source=prepared", f"data.root={source}"]
+        assert source_overrides(source) == {"data.source": "prepared", "data.root": Path(source).absolute()}
     folder = str(write_coco(tmp_path / "coco"))
-    assert source_overrides(folder) == ["data.source=cs231n", f"data.root={folder}"]
+    assert source_overrides(folder) == {"data.source": "cs231n", "data.root": Path(folder)}
 
 
 @pytest.mark.parametrize("name", ["a b.h5", "a: b.h5", "#.h5", "1.5", "null.h5", "猫.h5", "a=b"])
@@ -103,11 +104,13 @@ def test_photographs_are_not_required_with_precomputed_features(photos: Path) ->
 def test_a_data_set_is_checked_as_a_whole(
     data: Path, tmp_path: Path, write_coco: Callable[..., Path], small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect_data, "load", lambda file, overrides: load(file, [*overrides, *small]))
+    monkeypatch.setattr(
+        inspect_data, "load", lambda file, overrides: load(file, {**overrides, **read_overrides(small)})
+    )
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
         issues, summary = check([source], [], Prepare())
         assert issues == []
-        config = load(None, [*source_overrides(source), *small])
+        config = load(None, {**source_overrides(source), **read_overrides(small)})
         assert summary == summarize_corpus(build_corpus(config, regions=True))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1
@@ -191,7 +194,7 @@ def test_a_page_contains_photographs_of_the_given_folder(
 
 
 def test_a_page_contains_generated_images(tmp_path: Path, small: tuple[str, ...]) -> None:
-    scenes = build_corpus(load(None, ["data.source=scenes", *small]))
+    scenes = build_corpus(load(None, read_overrides(["data.source=scenes", *small])))
     write_examples(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
     assert pictures_in(tmp_path / "a.html") == ["png"] * 3
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captioner.inference.captioner import BEST_ALONE
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.report.gallery import (
     MAX_NAME,
@@ -64,14 +65,16 @@ def test_huge_names_and_captions_are_shortened() -> None:
 
 
 def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | None = None) -> Gallery:
-    captioner = captioner_of(open_run(run))
+    captioner = captioner_of(open_run(run, {"caption.n_best": 3}))
     corpus = open_corpus(captioner.loaded)
     pictures = pictures_of_split(corpus, "val", images)
     if captions is None:
-        decoded = captioner.decode(corpus.split("val").features, regions=corpus.split("val").regions)
+        decoded = captioner.with_options(BEST_ALONE).decode(
+            corpus.split("val").features, regions=corpus.split("val").regions
+        )
         captions = {row: caption.text for row, caption in enumerate(decoded)}
     chosen = {1: Scored(0.5, "best"), 0: Scored(0.25, "worst")}
-    return build_gallery(captioner, corpus, "val", pictures, 3, chosen, captions)
+    return build_gallery(captioner, corpus, "val", pictures, chosen, captions)
 
 
 def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:

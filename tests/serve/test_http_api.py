@@ -92,7 +92,7 @@ def test_formats(kind: str, server: Served) -> None:
         ({"n_best": 101}, "n_best: expected an integer >= 1 and <= 100, got 101"),
         ({"n_best": "9" * 4000}, "n_best: expected an integer >= 1 and <= 100, got 999"),
         ({"attention": "true"}, "attention: not an option of this model"),
-        ({"temperature": "nan"}, "temperature: expected a number >= 0.01 and <= 100, got nan (must be finite)"),
+        ({"temperature": "nan"}, "temperature: expected a number >= 0.01 and <= 100, got nan"),
         ({"suppress_words": "abracadabra"}, "suppress_words: expected words of the vocabulary, got abracadabra"),
         ({"top_p": 0.5}, "top_p: has no effect without method sampling (set that, or leave this at 1.0)"),
         ({"min_length": 9, "max_length": 3}, "min_length: expected at most max_length"),

@@ -150,7 +150,7 @@ def test_labels_and_an_image_outside_the_training_domain(
     familiar_run: Path, photograph: Path, browser: Browser
 ) -> None:
     with served(familiar_run) as server:
-        names = [label["name"] for label in server.caption(photograph.read_bytes(), keywords=5).json["keywords"]]
+        names = [label["name"] for label in server.caption(photograph.read_bytes(), labels=5).json["labels"]]
         browser.open(server.url)
         hand_over(browser, photograph, "drop", "new.png")
         captions(browser)

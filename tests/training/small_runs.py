@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.files.history import end_of, records
@@ -29,7 +30,7 @@ def small_config(small: Sequence[str]) -> Callable[..., Config]:
     def config(*overrides: str) -> Config:
         is_recurrent = "model.decoder=transformer" not in overrides
         options = [option for option in small if is_recurrent or not option.startswith("model.wordvec_dim")]
-        return parse("", "", [*options, "train.log_every=1", *overrides])
+        return parse("", "", read_overrides([*options, "train.log_every=1", *overrides]))
 
     return config
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.errors import UsageError
@@ -22,7 +23,7 @@ COUNTS = {"train": 40, "val": 3, "test": 5, "heldout": 5}
 
 @pytest.fixture(scope="module")
 def config(small: Sequence[str]):
-    return lambda *overrides: parse("", "", [*small, *overrides])
+    return lambda *overrides: parse("", "", read_overrides([*small, *overrides]))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder:
     """Configs can then differ in the decoder alone."""
     text = "model: {forget_bias: 1, hidden_dim: 16, wordvec_dim: 8}"
     with_bias, without = (
-        build_model(parse(text, "my.yaml", [f"model.decoder={decoder}", *more]), corpus).params
+        build_model(parse(text, "my.yaml", read_overrides([f"model.decoder={decoder}", *more])), corpus).params
         for more in ((), ("model.forget_bias=0",))
     )
     for name in with_bias:
@@ -135,7 +136,7 @@ def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder:
     ],
 )
 def test_ignored_options_are_named(text: str, decoder: str, names: str | None) -> None:
-    config = parse(text, "my.yaml", [f"model.decoder={decoder}"])
+    config = parse(text, "my.yaml", read_overrides([f"model.decoder={decoder}"]))
     expected = f"{names}: ignored, no effect with model.decoder {decoder}"
     assert ignored_options(config) == ([expected] if names else [])
 

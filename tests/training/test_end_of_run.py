@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.inference.load import open_run
@@ -43,8 +44,8 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
 def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Event]]:
     def run(name: str, *overrides: str) -> list[Event]:
         if (tmp_path / name).exists():
-            return list(resume(tmp_path / name, overrides))
-        return list(train(parse("", "", [*small, "train.log_every=3", *overrides]), tmp_path / name))
+            return list(resume(tmp_path / name, read_overrides(overrides)))
+        return list(train(parse("", "", read_overrides([*small, "train.log_every=3", *overrides])), tmp_path / name))
 
     return run
 

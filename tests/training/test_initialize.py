@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
 from captioner.config.options import Prepare
+from captioner.config.overrides import override
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -63,7 +64,7 @@ def start(train_on: TrainRun, albums: Albums) -> Path:
 
 
 def words_of(data: Path) -> tuple[str, ...]:
-    return build_corpus(parse("", "", ["data.source=prepared", f"data.root={data}"])).vocab.words
+    return build_corpus(parse("", "", {"data.source": "prepared", "data.root": data})).vocab.words
 
 
 @pytest.mark.parametrize("vocabulary", ["union", "data_set"])
@@ -109,7 +110,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     options = (*options, f"train.init_from={start}")
     whole = train_on(albums.new, *options, "train.max_steps=4")
     half = train_on(albums.new, *options, "train.max_steps=2")
-    for _ in resume(half, ["train.max_steps=4"]):
+    for _ in resume(half, {"train.max_steps": 4}):
         pass
     assert_same_arrays(half, whole)
     assert history(half, "init_from") == history(whole, "init_from")
@@ -146,10 +147,10 @@ def test_the_data_set_of_a_fine_tuned_run_has_its_vocabulary(
     of_file = cli("evaluate", run, "--data", albums.new, "--json")
     assert json.loads(of_file.out)["perplexity"] == json.loads(done.out)["perplexity"]
     with pytest.raises(CheckpointError, match="vocabulary: expected the"):
-        open_corpus(open_run(start, [f"data.root={albums.new}"]))
+        open_corpus(open_run(start, {"data.root": albums.new}))
     again = train_on(albums.old, "train.max_steps=1", f"train.init_from={start}")
     with pytest.raises(CheckpointError, match="vocabulary: expected the"):
-        open_corpus(open_run(again, [f"data.root={albums.new}"]))
+        open_corpus(open_run(again, {"data.root": albums.new}))
 
 
 def test_models_of_different_vocabularies_are_scored_on_their_common_data_set(
@@ -159,7 +160,7 @@ def test_models_of_different_vocabularies_are_scored_on_their_common_data_set(
     tuned = train_on(albums.new, "train.max_steps=1", f"train.init_from={start}")
     fresh = train_on(albums.new, "train.max_steps=1")
     for runs in ((tuned, fresh), (fresh, tuned)):
-        captioners, corpus = open_captioners(runs, [], ensemble=False, data=albums.new)
+        captioners, corpus = open_captioners(runs, {}, ensemble=False, data=albums.new)
         scores = [scored.scores for scored in evaluate_split(captioners, corpus, "val").scored]
         assert [score["perplexity"] is None for score in scores] == [False, True]
     assert open_corpus(open_run(tuned), albums.old).vocab.words == words_of(albums.old)
@@ -197,7 +198,7 @@ def test_words_are_mapped_by_name_whatever_their_ids(
 ) -> None:
     """Special tokens may have any ids, and no word needs to be shared."""
     restored, whole = unchanged
-    config = parse(restored.meta.config, "", [f"seed={seed}"])
+    config = override(restored.config, {"seed": seed})
     known = [f"{word}-new" if word not in SPECIAL else word for word in words[::2]]
     vocab = Vocab(dict.fromkeys([*known, *reversed(restored.vocab.words[:9]), *SPECIAL]))
     corpus = dataclasses.replace(whole, vocab=vocab)

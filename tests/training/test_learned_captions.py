@@ -10,6 +10,7 @@ import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DataError, UsageError
@@ -119,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(moved: bool, train_run: Train
         file.unlink()
         file = file.with_name("moved.csv")
         file.write_text("".join(["image,caption\n", *lines]))
-    list(resume(half, [f"data.captions={file}", "train.max_steps=8"]))
+    list(resume(half, {"data.captions": file, "train.max_steps": 8}))
     assert_same_arrays(half, whole)
 
 
@@ -128,9 +129,9 @@ def test_other_captions_cannot_be_resumed_with(train_run: TrainRun, file: Path, 
     write(file, images, "a red circle", "a blue square", "a green # triangle")
     for overrides in ([], ["data.captions=null"]):
         with pytest.raises(UsageError, match=r"the captions of data\.captions have changed since training began"):
-            list(resume(run, [*overrides, "train.max_steps=5"]))
+            list(resume(run, read_overrides([*overrides, "train.max_steps=5"])))
     with pytest.raises(ConfigError, match=r"data\.captions_per_image: expected 3 as in "):
-        list(resume(run, ["data.captions_per_image=2"]))
+        list(resume(run, {"data.captions_per_image": 2}))
 
 
 def test_options_without_effect_are_errors_or_reset() -> None:
@@ -140,13 +141,13 @@ def test_options_without_effect_are_errors_or_reset() -> None:
     with pytest.raises(ConfigError, match=r"data\.captions: has no effect with train\.objective self_critical"):
         parse("data: {captions: x.jsonl}\ntrain: {init_from: run, objective: self_critical}", "file")
     text = "data: {captions: x.jsonl, captions_per_image: 5}\ntrain: {init_from: run}"
-    continued = parse(text, "file", ["train.objective=self_critical"])
+    continued = parse(text, "file", {"train.objective": "self_critical"})
     assert continued == parse("train: {init_from: run, objective: self_critical}", "file")
 
 
 def test_overfitting_uses_the_references(small: Sequence[str], new_run: Path) -> None:
     text = "data: {captions: none.jsonl, references: 1}"
-    config = parse(text, "file", [*overfit_settings(3), *small, "train.max_steps=1"])
+    config = parse(text, "file", {**overfit_settings(3), **read_overrides([*small, "train.max_steps=1"])})
     (*_, ended) = overfit(config, new_run)
     assert ended.summary["overfit"]["captions"] == 3
 

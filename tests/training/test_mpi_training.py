@@ -14,6 +14,7 @@ import pytest
 from mpi_runs import AT_STEP, command, mpiexec, needs_mpiexec
 from small_runs import assert_same_arrays, history, summary
 
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
 from captioner.files import checkpoint
 from captioner.training.train import train
@@ -117,7 +118,7 @@ def test_three_ranks_agree_with_a_serial_run(config: Path, serial: Path, tmp_pat
 def test_ranks_of_a_transformer_agree_with_a_serial_run(config: Path, tmp_path: Path) -> None:
     overrides = "model.decoder=transformer", "model.layers=2", "model.heads=2", "model.feed_forward_dim=32"
     overrides += ("model.dropout_layers=0.3",)
-    for _ in train(load(config, overrides), tmp_path / "serial"):
+    for _ in train(load(config, read_overrides(overrides)), tmp_path / "serial"):
         pass
     words = "-c", config, *(f"-o{override}" for override in overrides)
     for name in ("two", "again"):
@@ -197,7 +198,7 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
         "train.update_rule=sgd",  # Adam amplifies rounding where a gradient is nearly 0
         "train.learning_rate=0.1",
     )
-    for _ in train(load(config, options), tmp_path / "serial"):
+    for _ in train(load(config, read_overrides(options)), tmp_path / "serial"):
         pass
     more = [word for option in options for word in ("-o", option)]
     done = mpiexec(3, "train", "-c", config, *more, "--run", tmp_path / "run", "--mpi")

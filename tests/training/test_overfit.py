@@ -8,6 +8,7 @@ import pytest
 from small_runs import summary
 
 from captioner.config.options import Config
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.errors import UsageError
 from captioner.files import checkpoint
@@ -29,7 +30,7 @@ SCENES = ("data.scenes.val=1", "data.scenes.test=1", "data.scenes.heldout=1")
 
 
 def config(count: int, *overrides: str) -> Config:
-    return parse("", "", [*overfit_settings(count), *SMALL, *SCENES, *overrides])
+    return parse("", "", {**overfit_settings(count), **read_overrides([*SMALL, *SCENES, *overrides])})
 
 
 def outcome_of(events: list[Event]) -> dict[str, object]:
@@ -106,7 +107,7 @@ def test_too_few_images(new_run: Path) -> None:
 def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
     calls: list[int] = []
     (*_, stopped) = overfit(config(3, "train.max_steps=7"), new_run, stop=lambda: calls.append(1) or len(calls) == 4)
-    (*_, ended) = resume(new_run, ["train.max_steps=9"])
+    (*_, ended) = resume(new_run, {"train.max_steps": 9})
     assert isinstance(stopped, Ended)
     assert isinstance(ended, Ended)
     assert (stopped.summary["ended"], stopped.summary["step"], ended.summary["step"]) == ("stopped", 4, 9)
@@ -120,7 +121,7 @@ def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> Non
         "validate: {score_every: 1, best_metric: cider_d, max_captions: 1}\n"
         "decode: {beam_width: 3, consensus: 6}\n"
     )
-    regularized = parse(text, "file", [*overfit_settings(3), *SMALL, *SCENES])
+    regularized = parse(text, "file", {**overfit_settings(3), **read_overrides([*SMALL, *SCENES])})
     assert regularized.train.update_rule == "adamw"
     assert outcome_of(list(overfit(regularized, new_run)))["passed"] is True
-    assert parse(text, "file", [*overfit_settings(3), "model.dropout_hidden=0.1"]).model.dropout_hidden == 0.1
+    assert parse(text, "file", {**overfit_settings(3), "model.dropout_hidden": 0.1}).model.dropout_hidden == 0.1

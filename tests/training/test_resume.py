@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from small_runs import FILES, TrainRun, assert_same_arrays, contents, history, kinds, summary
 
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
@@ -127,7 +128,7 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
 def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, own_run: Path) -> None:
     for name in ("config.yaml", "last.h5", "reranker.h5"):
         (own_run / f".{name}.999999999.tmp").touch()
-    list(resume(own_run, [f"train.epochs={epochs}"]))
+    list(resume(own_run, {"train.epochs": epochs}))
     assert sorted(path.name for path in own_run.iterdir()) == FILES
 
 
@@ -140,7 +141,7 @@ def test_resuming_requires_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "overrides"), [(Path, []), (str, ["train.learning_rate=0.5"])])
 def test_resuming_a_finished_run_changes_no_file(kind: type, overrides: list[str], own_run: Path) -> None:
     before = contents(own_run)
-    events = list(resume(kind(own_run), overrides))
+    events = list(resume(kind(own_run), read_overrides(overrides)))
     assert kinds(events) == "<>"
     assert events[-1].summary["ended"] == "nothing left to do"
     assert contents(own_run) == before
@@ -237,7 +238,7 @@ def test_a_run_killed_while_its_options_change_resumes_with_the_new_ones(
     own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunFolder, "forget_after", lambda *_, **__: os._exit(9))
-    process = multiprocessing.get_context("fork").Process(target=lambda: next(resume(own_run, ["train.epochs=3"])))
+    process = multiprocessing.get_context("fork").Process(target=lambda: next(resume(own_run, {"train.epochs": 3})))
     process.start()
     process.join()
     assert process.exitcode == 9
@@ -279,12 +280,12 @@ def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
 )
 def test_resuming_with_another_model_or_optimizer_is_rejected(override: str, problem: str, own_run: Path) -> None:
     with pytest.raises(ConfigError, match=f"^{problem}"):
-        next(resume(own_run, [override]))
+        next(resume(own_run, read_overrides([override])))
 
 
 @pytest.fixture
 def corpus(small: Sequence[str]) -> Corpus:
-    whole = build_corpus(parse("", "", small))
+    whole = build_corpus(parse("", "", read_overrides(small)))
     return dataclasses.replace(whole, splits={name: whole.splits[name] for name in ("train", "val", "test")})
 
 

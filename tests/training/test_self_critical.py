@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
-from captioner.config.yaml_io import dump, parse
+from captioner.config.overrides import override, read_overrides
+from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
@@ -30,7 +31,7 @@ SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
 @pytest.fixture(scope="module")
 def corpus(small: Sequence[str]) -> Corpus:
-    return build_corpus(parse("", "", small))
+    return build_corpus(parse("", "", read_overrides(small)))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def reinforce(train_run: TrainRun, trained: Path) -> TrainRun:
 
 def test_a_resumed_run_equals_an_uninterrupted_one(reinforce: TrainRun) -> None:
     whole, half = reinforce("train.max_steps=6"), reinforce("train.max_steps=3")
-    for _ in resume(half, ["train.max_steps=6"]):
+    for _ in resume(half, {"train.max_steps": 6}):
         pass
     assert_same_arrays(half, whole)
 
@@ -189,7 +190,7 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
     params = {name: w.astype(np.float64) for name, w in saved.params.items()}
     params["Wh"][0, 0] = 1e200
     slots = {slot: {name: w.astype(np.float64) for name, w in arrays.items()} for slot, arrays in saved.slots.items()}
-    meta = dataclasses.replace(saved.meta, config=saved.meta.config.replace("dtype: float32", "dtype: float64"))
+    meta = dataclasses.replace(saved.meta, config={**saved.meta.config, "model.dtype": "float64"})
     checkpoint.save(tmp_path / "large.h5", dataclasses.replace(saved, meta=meta, params=params, slots=slots))
     with pytest.raises(CheckpointError, match=r"params/Wh: a parameter is too large for .* float32; set it to fl"):
         reinforce(f"train.init_from={tmp_path / 'large.h5'}")
@@ -209,7 +210,7 @@ def test_too_few_captions_are_rejected(corpus: Corpus, rows: list[int], message:
 
 def test_a_run_is_kept_when_its_replacement_has_too_few_captions(reinforce: TrainRun) -> None:
     run = reinforce("train.max_steps=1")
-    config = parse(dump(open_run(run / "last.h5").config), "", ["data.max_captions_per_image=1"])
+    config = override(open_run(run / "last.h5").config, {"data.max_captions_per_image": 1})
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(DataError, match="images with 2 captions or more"):
         list(train(config, run, overwrite=True))
@@ -218,4 +219,4 @@ def test_a_run_is_kept_when_its_replacement_has_too_few_captions(reinforce: Trai
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
     with pytest.raises(ConfigError, match=r"train.objective.*set train.init_from to its run"):
-        parse("", "", [*small, "train.objective=self_critical"])
+        parse("", "", read_overrides([*small, "train.objective=self_critical"]))

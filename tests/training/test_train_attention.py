@@ -13,6 +13,7 @@ from small_runs import TrainRun, assert_same_arrays
 
 import captioner
 from captioner.config.options import Prepare
+from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scene_encoding import ENCODER
@@ -78,7 +79,7 @@ def region_run(train_on_regions: TrainRun) -> Path:
 
 def test_a_resumed_run_equals_an_uninterrupted_one(train_run: TrainRun, trained: Path) -> None:
     run = train_run(*OF_SCENES, "train.max_steps=6")
-    list(resume(run, ["train.max_steps=14"]))
+    list(resume(run, {"train.max_steps": 14}))
     assert_same_arrays(run, trained)
 
 
@@ -129,7 +130,7 @@ def test_a_data_set_without_regions_is_rejected(
 @pytest.mark.parametrize("override", ["model.attention=none", "model.attention_dim=9", "train.captions_per_image=1"])
 def test_options_of_attention_are_fixed_after_training_has_started(override: str, trained: Path) -> None:
     with pytest.raises(ConfigError, match="start a new run to change it"):
-        list(resume(trained, [override, "train.max_steps=20"]))
+        list(resume(trained, read_overrides([override, "train.max_steps=20"])))
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_reading_by_rows_does_not_change_training(
     run = train_on_regions("train.max_steps=6")
     assert_same_arrays(run, region_run)
     half = train_on_regions("train.max_steps=2")
-    list(resume(half, ["train.max_steps=6"]))
+    list(resume(half, {"train.max_steps": 6}))
     assert_same_arrays(half, region_run)
 
 
@@ -154,7 +155,7 @@ def test_reading_by_rows_does_not_change_training(
 def test_self_critical_training_reads_regions_by_rows(train_on_regions: TrainRun, region_run: Path) -> None:
     options = ("train.objective=self_critical", f"train.init_from={region_run}")
     run, half = train_on_regions(*options, "train.max_steps=2"), train_on_regions(*options, "train.max_steps=1")
-    list(resume(half, ["train.max_steps=2"]))
+    list(resume(half, {"train.max_steps": 2}))
     assert_same_arrays(half, run)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from small_runs import TrainRun, contents
 
+from captioner.config.overrides import read_overrides
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.reranker_index import is_current, load
@@ -26,7 +27,7 @@ def go(train_small, new_run: Path) -> TrainRun:
 
 
 def continue_run(run: Path, *overrides: str) -> None:
-    for _ in resume(run, overrides):
+    for _ in resume(run, read_overrides(overrides)):
         pass
 
 

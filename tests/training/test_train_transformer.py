@@ -11,6 +11,7 @@ import pytest
 from small_runs import TrainRun, assert_same_arrays
 
 import captioner
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError
@@ -38,7 +39,7 @@ def trained(transformer: TrainRun) -> Path:
 
 def test_a_resumed_run_equals_an_uninterrupted_one(transformer: TrainRun, trained: Path) -> None:
     half = transformer("train.max_steps=3")
-    list(resume(half, ["train.max_steps=8"]))
+    list(resume(half, {"train.max_steps": 8}))
     assert_same_arrays(half, trained)
     losses = [json.loads(line).get("loss") for line in (trained / "history.jsonl").read_text().splitlines()]
     losses = [loss for loss in losses if loss is not None]
@@ -48,7 +49,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(transformer: TrainRun, traine
 def test_self_critical_training_continues_from_it(transformer: TrainRun, trained: Path) -> None:
     options = ("train.objective=self_critical", f"train.init_from={trained}")
     whole, half = transformer(*options, "train.max_steps=2"), transformer(*options, "train.max_steps=1")
-    list(resume(half, ["train.max_steps=2"]))
+    list(resume(half, {"train.max_steps": 2}))
     assert_same_arrays(half, whole)
 
 
@@ -67,7 +68,7 @@ def test_initialization_with_other_heads_is_rejected_and_with_another_vocabulary
 def test_the_api_captions_with_maps_beams_samples_and_mixed_ensembles(trained: Path, attention_run: Path) -> None:
     data = captioner.load(trained)
     split = data_split(trained)
-    for overrides in ([], ["decode.beam_width=3", "decode.no_repeat_ngram=2"], ["decode.method=sampling"]):
+    for overrides in ({}, {"decode.beam_width": 3, "decode.no_repeat_ngram": 2}, {"decode.method": "sampling"}):
         for runs in (trained, [trained, attention_run]):
             model = captioner.load(runs, overrides)
             captions = model.caption(features=split.features[:4], regions=split.regions[:4], attention=True)
@@ -81,7 +82,7 @@ def test_constraints_and_consensus_hold(trained: Path) -> None:
     split = data_split(trained)
 
     def captions(*overrides: str) -> list[Any]:
-        model = captioner.load(trained, ["decode.beam_width=4", "decode.max_length=12", *overrides])
+        model = captioner.load(trained, read_overrides(["decode.beam_width=4", "decode.max_length=12", *overrides]))
         return model.caption(features=split.features, regions=split.regions, n_best=4)
 
     free = captions()
@@ -141,7 +142,7 @@ WRONG = {
 @pytest.mark.parametrize("override", WRONG)
 def test_wrong_options_are_one_line(override: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse("", "", ["model.decoder=transformer", override])
+        parse("", "", read_overrides(["model.decoder=transformer", override]))
     assert str(caught.value) == f"-o {override}: {WRONG[override]}"
 
 

@@ -10,6 +10,7 @@ from small_runs import PER_EPOCH, TrainRun, assert_same_arrays, history, kinds, 
 
 from captioner.arrays import Batch
 from captioner.cli import progress
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
@@ -67,7 +68,7 @@ def test_a_run_that_stopped_early_resumes_with_more_patience(train_small, new_ru
     scripted_losses(monkeypatch, 2.0, 2.1, 2.2, 2.3, 2.4)
     train_small("train.epochs=9", "train.patience=1")
     assert kinds(list(resume(new_run))) == "<>"
-    assert list(resume(new_run, ["train.patience=3"]))[-1].summary["step"] == 4 * PER_EPOCH
+    assert list(resume(new_run, {"train.patience": 3}))[-1].summary["step"] == 4 * PER_EPOCH
 
 
 def test_validation_options(train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_a_resumed_run_compares_with_the_saved_best_score(
 ) -> None:
     scripted_scores(monkeypatch, 0.5, 0.4, 0.6)
     validate("train.epochs=1", "validate.score_every=1", "validate.best_metric=cider_d")
-    again = [e for e in resume(new_run, ["train.epochs=3"]) if isinstance(e, Validated)]
+    again = [e for e in resume(new_run, {"train.epochs": 3}) if isinstance(e, Validated)]
     assert [event.best for event in again] == [False, True]
 
 
@@ -171,12 +172,12 @@ def test_unknown_suppressed_words_are_rejected_before_training(validate: Callabl
 def test_ema_cannot_be_enabled_by_resume(validate: Callable[..., Any], new_run: Path) -> None:
     validate("train.epochs=1")
     with pytest.raises(ConfigError, match=r"-o train.ema_decay: the run in .* has no EMA; start a new run"):
-        list(resume(new_run, ["train.ema_decay=0.9", "train.epochs=2"]))
+        list(resume(new_run, {"train.ema_decay": 0.9, "train.epochs": 2}))
 
 
 def test_best_metric_requires_scores(small: Sequence[str]) -> None:
     with pytest.raises(ConfigError, match=r"validate.best_metric.*is never measured \(set validate.score_every 1"):
-        parse("", "", [*small, "validate.best_metric=cider_d"])
+        parse("", "", read_overrides([*small, "validate.best_metric=cider_d"]))
 
 
 def test_the_message_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], new_run: Path) -> None:
@@ -218,7 +219,7 @@ def constant_model(width: int, **scores: float) -> CaptioningRNN:
 
 def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]], *decoding: str) -> list[str]:
     """The problems of a model whose config has these decoding options; by default it may write <UNK>."""
-    config = parse("", "", ["decode.max_length=5", "decode.suppress_unk=false", *decoding])
+    config = parse("", "", read_overrides(["decode.max_length=5", "decode.suppress_unk=false", *decoding]))
     meta = Meta("", list(VOCAB.words), model.sizes.feature, "cs231n", "", "", "", 1, None, 0, {})
     captioner = Captioner(LoadedModel(Path("last.h5"), config, VOCAB, model, meta))
     return [collapse.problem for collapse in find_collapse(captioner, split(captions))]
@@ -294,7 +295,7 @@ def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_the_advice_has_only_what_the_config_lacks(overrides: tuple[str, ...], expected: list[str]) -> None:
-    assert remedies(parse("", "", overrides)) == expected
+    assert remedies(parse("", "", read_overrides(overrides))) == expected
 
 
 def test_captions_that_were_scored_are_not_decoded_again(train_small, monkeypatch: pytest.MonkeyPatch) -> None:

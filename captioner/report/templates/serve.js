@@ -82,15 +82,15 @@ function draw(answer, url) {
     problem.setAttribute("role", "alert");
     return [problem];
   }
-  const { image, caption, familiarity, keywords, candidates, attention } = answer;
+  const { image, caption, familiarity, labels, candidates, attention } = answer;
   const isKnown = familiarity !== null;
   const isUnfamiliar = isKnown && familiarity < Number(form.dataset.unfamiliarBelow);
-  const labels = (keywords ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
+  const named = (labels ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
     ...(isUnfamiliar ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
     element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
-    ...(labels.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, labels.join(", "))] : []),
+    ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
     ...(candidates ? candidateTable(candidates) : []));
   const photo = picture(url, { className: "photo", alt: caption || NO_WORDS });
   return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, url) : [])];

@@ -1,4 +1,4 @@
-"""Keywords: the most probable ImageNet classes of an image, from the features of the EfficientNet-Lite networks."""
+"""ImageNet labels: the most probable classes of an image, from the features of the EfficientNet-Lite networks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from captioner.errors import UsageError
 from captioner.images.efficientnet_weights import NETWORKS, read_weights, weights_file
 from captioner.images.recipe import parse_identity
 
-CLASSES = 1000
 
-
-class Keyword(NamedTuple):
-    """The name of a class, and its probability for an image."""
+class Label(NamedTuple):
+    """The name of an ImageNet class, and its probability for an image."""
 
     name: str
     probability: float
@@ -36,7 +34,7 @@ class Classifier(NamedTuple):
     bias: Array
     names: list[str]
 
-    def keywords(self, features: Array, number: int) -> list[list[Keyword]]:
+    def labels(self, features: Array, number: int) -> list[list[Label]]:
         """Return the `number` most probable classes of each image, most probable first.
 
         Shapes: features (N, F) -> N lists.
@@ -46,12 +44,12 @@ class Classifier(NamedTuple):
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
         return [
-            [Keyword(self.names[index], float(row[index])) for index in order]
+            [Label(self.names[index], float(row[index])) for index in order]
             for row, order in zip(probabilities, top.tolist(), strict=True)
         ]
 
 
-def has_classes(identity: str) -> bool:
+def has_labels(identity: str) -> bool:
     """Return whether all networks of an encoder predict ImageNet classes."""
     parts = parse_identity(identity) or ()
     return bool(parts) and all(part.name in NETWORKS for part in parts)
@@ -63,9 +61,9 @@ def open_classifier(identity: str) -> Classifier:
 
     Raises: UsageError for an encoder without classes, or missing weights; DataError for other weights.
     """
-    if not has_classes(identity):
+    if not has_labels(identity):
         known = " or ".join(NETWORKS)
-        raise UsageError(f"keywords: expected features of {known}, got {identity}, which predicts no ImageNet classes")
+        raise UsageError(f"labels: expected features of {known}, got {identity}, which predicts no ImageNet classes")
     parts = [part.name for part in parse_identity(identity) or ()]
     weights = {name: read_weights(name, weights_file(name)) for name in parts}
     return Classifier(

@@ -1,4 +1,4 @@
-"""Keywords: the output layers of the published networks, and the names of their classes."""
+"""ImageNet labels: the output layers of the published networks, and the names of their classes."""
 
 import re
 from pathlib import Path
@@ -7,25 +7,26 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.errors import UsageError
+from captioner.errors import ConfigError, UsageError
 from captioner.images.efficientnet_weights import read_weights, weights_file
-from captioner.images.keywords import CLASSES, open_classifier, read_names
+from captioner.images.labels import open_classifier, read_names
 
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
+CLASSES = 1000
 
 
 def test_the_probabilities_are_the_softmax_of_the_mean_logits() -> None:
     features = np.random.default_rng(0).random((3, 2560)).astype(np.float16)
-    top = open_classifier(f"{LITE0}-1:mirror+{LITE2}-1:size=288").keywords(features, CLASSES)
+    top = open_classifier(f"{LITE0}-1:mirror+{LITE2}-1:size=288").labels(features, CLASSES)
     logits = np.zeros((3, CLASSES))
     for name, part in ((LITE0, features[:, :1280]), (LITE2, features[:, 1280:])):
         weights = read_weights(name, weights_file(name))
         logits += (part.astype(float) @ weights["_fc.weight"].T.astype(float) + weights["_fc.bias"]) / 2
     names = read_names()
-    for row, keywords in zip(logits, top, strict=True):
+    for row, labels in zip(logits, top, strict=True):
         expected = np.exp(row) / np.exp(row).sum()
-        assert [keyword.name for keyword in keywords[:20]] == [names[index] for index in np.argsort(-expected)[:20]]
-        np.testing.assert_allclose([keyword.probability for keyword in keywords], -np.sort(-expected), rtol=1e-3)
+        assert [label.name for label in labels[:20]] == [names[index] for index in np.argsort(-expected)[:20]]
+        np.testing.assert_allclose([label.probability for label in labels], -np.sort(-expected), rtol=1e-3)
 
 
 def test_every_class_has_a_name() -> None:
@@ -37,15 +38,15 @@ def test_every_class_has_a_name() -> None:
 @pytest.mark.parametrize("identity", ["scenes-1", f"{LITE0}-1+scenes-1", "features:a.h5", "vgg16"])
 def test_other_encoders_have_no_classes(identity: str) -> None:
     with pytest.raises(
-        UsageError, match=f"^keywords: expected features of {LITE0} or {LITE2}, got {re.escape(identity)}, "
+        UsageError, match=f"^labels: expected features of {LITE0} or {LITE2}, got {re.escape(identity)}, "
     ):
         open_classifier(identity)
 
 
-def test_captions_have_the_keywords_that_were_asked_for(familiar_run: Path) -> None:
+def test_captions_have_the_labels_that_were_asked_for(familiar_run: Path) -> None:
     model, features = captioner.load(familiar_run), np.eye(2, 1280, dtype=np.float32)
-    expected = open_classifier(f"{LITE0}-1").keywords(features, 3)
-    assert [caption.keywords for caption in model.caption(features=features, keywords=3)] == expected
-    assert [caption.keywords for caption in model.caption(features=features)] == [(), ()]
-    with pytest.raises(UsageError, match=r"^caption: keywords: expected 0 to 1,000, got 1001$"):
-        model.caption(features=features, keywords=1001)
+    expected = open_classifier(f"{LITE0}-1").labels(features, 3)
+    assert [caption.labels for caption in model.caption(features=features, labels=3)] == expected
+    assert [caption.labels for caption in model.caption(features=features)] == [(), ()]
+    with pytest.raises(ConfigError, match=r"^caption\.labels: expected an integer >= 0 and <= 1000, got 1001$"):
+        model.caption(features=features, labels=1001)
