@@ -140,7 +140,7 @@ def sample(
     with sharing_photographs(mpi) as ranks:
         runs, photos = _runs_and_photos(run, names, ensemble)
         _check_usage(photos, source, files, mpi, overrides)
-        from captioner.inference.caption import check_attention
+        from captioner.inference.checks import check_attention
         from captioner.inference.load import open_runs
 
         loaded = open_runs(runs, overrides)
@@ -228,11 +228,11 @@ def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files
 
     options = {"caption.attention": True} if files.has_page else NONE
     if photos:
-        from captioner.inference.photographs import open_encoder_of, photo_paths, photo_warning
+        from captioner.inference.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
 
         encoder = open_encoder_of(loaded, source.encoder, source.encoder_option)
         captioner = captioner_of(loaded).with_options(options)
-        captions = captioner.caption_photos(photo_paths(photos), encoder, source.number, ranks)
+        captions = caption_photos(captioner, photo_paths(photos), encoder, source.number, ranks)
         return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
     if source.features is not None:
         captioner = captioner_of(loaded).with_options(options)
@@ -323,7 +323,7 @@ def _print(
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(shown, as_json)
     if empty:
-        from captioner.inference.decoder import ENDS_EARLY
+        from captioner.inference.decoding import ENDS_EARLY
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])

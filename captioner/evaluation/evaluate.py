@@ -20,9 +20,9 @@ from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
 from captioner.inference.caption import Attention
 from captioner.inference.captioner import BATCH, BEST_ALONE, Captioner
+from captioner.inference.checks import check_encoder, is_training_split
 from captioner.inference.find_checkpoint import BEST, LAST
 from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
-from captioner.inference.restore import check_encoder, is_training_split
 from captioner.metrics import fraction
 from captioner.model.losses import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool
@@ -60,7 +60,7 @@ def score_model(
         loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
-    decoded = list(captioner.decode(split.features, regions=split.regions))
+    decoded = list(captioner.decode(split.features, split.regions))
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     true = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from PIL.Image import Image
 
+from captioner.data.corpus import MAX_FEATURE
 from captioner.data.scene_encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
@@ -112,10 +113,7 @@ class ConcatenatedEncoder:
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file and its features (F,).
-
-    With regions, `regions` has those of the photograph (rows, columns, R).
-    """
+    """A photograph with the digest of its file, its features (F,) and, if asked for, its regions (rows, columns, R)."""
 
     path: Path
     digest: bytes
@@ -123,32 +121,46 @@ class Encoded(NamedTuple):
     regions: NDArray[np.float32] | None = None
 
 
+def encode_photo(encoder: Encoder, path: Path, content: bytes, decode: Callable[[bytes, str, int], Image]) -> Encoded:
+    """Encode the photograph in `content`; `decode` is `decode_photo`, or does it in a child process.
+
+    Raises: DataError with its path if it cannot be decoded or encoded.
+    """
+    prepared = encoder.prepare(decode(content, str(path), encoder.side))
+    try:
+        features, regions = encoder.encode(prepared)
+    except DataError as error:  # of the encoder, which does not know the photograph
+        raise DataError(f"{path}: {error}") from None
+    for array in (features, regions):
+        if array is not None and not (np.abs(array) <= MAX_FEATURE).all():
+            raise DataError(f"{path}: {encoder.identity}: expected features of at most {MAX_FEATURE:g}, got others")
+    return Encoded(path, hashlib.sha256(content).digest(), features, regions)
+
+
 def encode_photos(
-    encoder: Encoder, paths: Iterable[Path], threads: int = 1, regions: bool = False
+    encoder: Encoder, photos: Iterable[Path | DataError], threads: int = 1, regions: bool = False
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs in order with several threads, with `regions` their regions too, if the encoder has any.
 
-    The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph.
+    The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph. Errors
+    among the photographs are yielded unchanged.
     """
 
-    def work(path: Path) -> Encoded | DataError:
+    def work(photo: Path | DataError) -> Encoded | DataError:
+        if isinstance(photo, DataError):
+            return photo
         try:
-            content = read_bytes(path, BYTES, expected="a photograph")
-            digest = hashlib.sha256(content).digest()
-            prepared = encoder.prepare(decode_photo(content, str(path), encoder.side))
+            content = read_bytes(photo, BYTES, expected="a photograph")
+            encoded = encode_photo(encoder, photo, content, decode_photo)
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
-        try:
-            features, grid = encoder.encode(prepared)
-        except DataError as error:  # of the encoder, which does not know the photograph
-            return DataError(f"{path}: {error}")
-        return Encoded(path, digest, features, grid if regions else None)
+        return encoded if regions else encoded._replace(regions=None)
 
     waiting: deque[Future[Encoded | DataError]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", limit_worker)
     try:
-        for path in paths:
-            waiting.append(pool.submit(work, path))
+        for photo in photos:
+            waiting.append(pool.submit(work, photo))
             if len(waiting) > AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:

@@ -1,4 +1,4 @@
-"""A caption of an image, its candidates, and the attention weights of its words."""
+"""Captions: the caption of an image, its candidates, the attention weights of its words, and its next words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
-from captioner.errors import CheckpointError
 from captioner.images.labels import Label
-from captioner.inference.restore import LoadedModel
-from captioner.model.ensemble import Ensemble
 
 DECIMALS = 6
-TRAIN = "train with -o model.attention=adaptive"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +114,3 @@ def to_record(caption: Caption) -> dict[str, Any]:
     if caption.attention is not None:
         record["attention"] = caption.attention.record()
     return record
-
-
-def check_attention(loaded: LoadedModel) -> None:
-    """Check that a model, or each model of an ensemble, has attention. Raises: CheckpointError."""
-    model = loaded.model
-    if model.attends:
-        return
-    if isinstance(model, Ensemble):
-        without = ", ".join(str(number) for number, member in enumerate(model.members, 1) if not member.attends)
-        raise CheckpointError(
-            f"attention maps: expected models with attention, got none in model {without} of {len(model.members)}; "
-            f"leave out models without attention, or {TRAIN}"
-        )
-    raise CheckpointError(
-        f"{loaded.path}: attention maps: expected a model with attention, got model.attention "
-        f"{loaded.config.model.attention}; {TRAIN}"
-    )

@@ -14,19 +14,17 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.inference.captioner import Captioner
-from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.restore import (
-    LoadedModel,
-    Restored,
+from captioner.inference.checks import (
     check_corpus,
     check_encoder,
     check_regions,
     check_width,
     encoded_as_trained,
     is_training_split,
-    restore,
     vocabulary_difference,
 )
+from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
+from captioner.inference.restore import LoadedModel, Restored, restore
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.blas import set_threads
 

@@ -1,14 +1,16 @@
-"""The photographs to caption, and the encoder of the training images."""
+"""The way of a photograph: find it, open the encoder of the training images, encode and caption."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
+from captioner import __version__
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
-from captioner.images.encoders import Encoder
+from captioner.images.encoders import Encoder, encode_photos
 from captioner.images.photo_files import (
     CONVERTIBLE,
     HEIC_SUFFIXES,
@@ -19,8 +21,16 @@ from captioner.images.photo_files import (
     list_photos,
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
-from captioner.inference.restore import LoadedModel, check_regions, check_width
+from captioner.inference.caption import Caption
+from captioner.inference.captioner import Captioner
+from captioner.inference.checks import check_regions, check_width
+from captioner.inference.image_batch import photo_batch
+from captioner.inference.restore import LoadedModel
+from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import is_url
+
+PHOTO_BATCH = 16
+"""Photographs per thread that are decoded together: few, so that the first captions appear soon."""
 
 
 def open_encoder_of(
@@ -82,28 +92,77 @@ def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Data
     for path in map(Path, names):
         if is_url(path) and not os.path.lexists(path):
             yield DataError(f"{path}: URLs are not supported; download the photograph first")
-            continue
-        if not os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+        elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+            yield from _photos_in(path)
+        else:
             yield path
-            continue
-        unread: list[OSError] = []
-        heic = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
-        unreadable = heic | CONVERTIBLE
-        problems = {suffix: problem for problem, suffixes in unreadable.items() for suffix in suffixes}
-        photos: list[Path] = []
-        others: dict[str, list[Path]] = {problem: [] for problem in unreadable}
-        for file in list_photos(path, unread.append, SUFFIXES | HEIC_SUFFIXES | problems.keys()):
-            problem = problems.get(file.suffix.lower())
-            (photos if problem is None else others[problem]).append(file)
-        yield from photos
-        for error in unread:
-            yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
-        stems = {photo.with_suffix("") for photo in photos}
-        for problem, files in others.items():
-            if unreadable[problem] is RAW_SUFFIXES:  # a camera stores a raw file beside its JPEG
-                files = [file for file in files if file.with_suffix("") not in stems]
-            if files:
-                more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-                yield DataError(f"{files[0]}{more}: {problem}")
-        if not photos and not unread and not any(others.values()):
-            yield DataError(f"{path}: expected photographs in this folder, got none")
+
+
+def _photos_in(folder: Path) -> Iterator[Path | DataError]:
+    unread: list[OSError] = []
+    heic = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
+    unreadable = heic | CONVERTIBLE
+    every = list_photos(folder, unread.append, SUFFIXES.union(HEIC_SUFFIXES, *unreadable.values()))
+    if not every and not unread:
+        yield DataError(f"{folder}: expected photographs in this folder, got none")
+    others = {
+        problem: [file for file in every if file.suffix.lower() in suffixes] for problem, suffixes in unreadable.items()
+    }
+    photos = [file for file in every if not any(file in files for files in others.values())]
+    yield from photos
+    for error in unread:
+        yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
+    stems = {photo.with_suffix("") for photo in photos}
+    for problem, files in others.items():
+        if unreadable[problem] is RAW_SUFFIXES:  # a camera stores a raw file beside its JPEG
+            files = [file for file in files if file.with_suffix("") not in stems]
+        if files:
+            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+            yield DataError(f"{files[0]}{more}: {problem}")
+
+
+def caption_photos(
+    captioner: Captioner,
+    photos: Iterable[Path | DataError],
+    encoder: Encoder,
+    limit: int | None = None,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Iterator[Caption | DataError]:
+    """Caption photographs, or the first `limit` of them, in order; the error of a photograph is yielded in its place.
+
+    With several ranks, batches of the photographs of rank 0 are distributed, and rank 0 yields all captions.
+
+    Raises: as `Captioner.captions`; UsageError, if the ranks have other models or options.
+    """
+    loaded, threads = captioner.loaded, captioner.loaded.config.threads
+    size = min(PHOTO_BATCH * threads, captioner.batch_size)
+
+    def captions(photos: Iterable[Path | DataError]) -> Iterator[Caption | DataError]:
+        encoded = encode_photos(encoder, photos, threads, regions=loaded.meta.region_dim > 0)
+        while several := list(islice(encoded, size)):
+            readable = [photo for photo in several if not isinstance(photo, DataError)]
+            captioned = captioner.captions([photo_batch(readable, loaded)] if readable else [])
+            for photo in several:
+                yield photo if isinstance(photo, DataError) else next(captioned)
+
+    check_same(
+        ranks,
+        {
+            "checkpoint": loaded.meta,
+            "encoder": encoder.identity,
+            "decoding options": (loaded.config.decode, loaded.config.caption),
+            "threads": threads,  # they determine the batches, and so the rounding
+            "version": __version__,
+        },
+    )
+    yield from ranks.share(captions, _first(photos, limit) if ranks.rank == 0 else (), size)
+
+
+def _first(photos: Iterable[Path | DataError], limit: int | None) -> Iterator[Path | DataError]:
+    """Yield photographs until there are `limit`, and the errors among them."""
+    count = 0
+    for photo in photos:
+        count += not isinstance(photo, DataError)
+        yield photo
+        if count == limit:
+            return

@@ -19,7 +19,8 @@ from captioner.errors import CheckpointError
 from captioner.files.header import RERANKING_INDEX
 from captioner.files.saved import open_saved, write
 from captioner.images.recipe import same_encoder
-from captioner.inference.restore import LoadedModel, is_training_split
+from captioner.inference.checks import is_training_split
+from captioner.inference.restore import LoadedModel
 from captioner.model.image_input import Standardizer
 
 T = TypeVar("T")

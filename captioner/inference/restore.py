@@ -1,9 +1,8 @@
-"""Restore a model from a file, check that its parts fit together, and describe it."""
+"""Restore a model from a file: read it, take its config, build the model, and check that its parts fit together."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -14,12 +13,10 @@ from captioner.arrays import Params
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
-from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
-from captioner.files.checkpoint import Meta
-from captioner.images.recipe import parse_identity, same_encoder
+from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.inference.familiarity import Familiarity
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
@@ -86,7 +83,19 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     except CaptionerError as error:
         raise CheckpointError(f"{path}: meta: {'; '.join(str(error).splitlines())}") from error
     config = override(as_saved, overrides)
-    settled = [
+    check_fixed(path, as_saved, config)
+    sizes = build_sizes(vars(config.model), len(vocab), meta.feature_dim, meta.region_dim)
+    check_meta(path, meta, config, sizes)
+    params, slots = checked_params(path, saved, sizes, config.model.dtype), saved.slots
+    standardizers, smoothing = standardizers_of(path, saved.standardizer, sizes), config.train.label_smoothing
+    model = assemble_model(vars(config.model), sizes, slots.get(EMA, params), vocab.null, standardizers, smoothing)
+    familiarity = familiarity_of(path, saved.familiarity, meta.feature_dim)
+    return Restored(path, config, vocab, model, meta, params, slots, familiarity=familiarity)
+
+
+def check_fixed(path: Path, as_saved: Config, config: Config) -> None:
+    """Raises: ConfigError for overrides of options that cannot change after training has started."""
+    problems = [
         f"-o {option}: expected {attrgetter(option)(as_saved)} as in {path}, got {attrgetter(option)(config)}; start a "
         "new run to change it"
         for option in differences(as_saved, config)
@@ -94,32 +103,35 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     ]
     if (as_saved.train.ema_decay is None) != (config.train.ema_decay is None):
         had = "no EMA" if as_saved.train.ema_decay is None else "an EMA"
-        settled.append(f"-o train.ema_decay: the run in {path} has {had}; start a new run to change it")
-    if settled:
-        raise ConfigError(settled)
+        problems.append(f"-o train.ema_decay: the run in {path} has {had}; start a new run to change it")
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_meta(path: Path, meta: Meta, config: Config, sizes: Sizes) -> None:
+    """Raises: CheckpointError for metadata that does not fit the config."""
     if meta.best is not None and config.validate.best_metric not in meta.best:
         raise CheckpointError(
             f"{path}: meta: best: expected the metric {config.validate.best_metric}, got {', '.join(meta.best)}"
         )
-    options = vars(config.model)
-    sizes = build_sizes(options, len(vocab), meta.feature_dim, meta.region_dim)
     if sizes.attends != (meta.region_dim > 0):
         expected = "at least 1" if sizes.attends else "0"
         raise CheckpointError(
             f"{path}: meta: region_dim: expected {expected} for model.attention {sizes.attention}, "
             f"got {meta.region_dim}"
         )
-    is_half = all(w.dtype == np.float16 for w in saved.params.values())
-    shapes = parameter_shapes(sizes)
-    check_arrays(path, "params", saved.params, shapes, "float16" if is_half else config.model.dtype)
-    params = {name: w.astype(config.model.dtype, copy=False) for name, w in saved.params.items()}
+
+
+def checked_params(path: Path, saved: Checkpoint, sizes: Sizes, dtype: str) -> Params:
+    """Check the parameters and slots of a checkpoint, and return the parameters in the type of the config.
+
+    Raises: CheckpointError, as `check_arrays`.
+    """
+    is_half, shapes = all(w.dtype == np.float16 for w in saved.params.values()), parameter_shapes(sizes)
+    check_arrays(path, "params", saved.params, shapes, "float16" if is_half else dtype)
     for slot, arrays in saved.slots.items():
-        check_arrays(path, f"slots/{slot}", arrays, shapes, config.model.dtype)
-    standardizers = standardizers_of(path, saved.standardizer, sizes)
-    smoothing = config.train.label_smoothing
-    model = assemble_model(options, sizes, saved.slots.get(EMA, params), vocab.null, standardizers, smoothing)
-    familiarity = _familiarity_of(path, saved.familiarity, meta.feature_dim)
-    return Restored(path, config, vocab, model, meta, params, saved.slots, familiarity=familiarity)
+        check_arrays(path, f"slots/{slot}", arrays, shapes, dtype)
+    return {name: w.astype(dtype, copy=False) for name, w in saved.params.items()}
 
 
 def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -151,7 +163,7 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
     return features, regions[0] if regions else None
 
 
-def _familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None:
+def familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None:
     """Check and return the summary of the training images of a checkpoint, if there is one.
 
     Raises: CheckpointError, as `check_arrays`, and for energies that are not in ascending order.
@@ -164,91 +176,6 @@ def _familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | Non
     if (np.diff(arrays["energies"]) < 0).any():
         raise CheckpointError(f"{path}: array familiarity/energies: expected numbers in ascending order")
     return Familiarity(**arrays)
-
-
-def check_corpus(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that a data set has the vocabulary, the encoder and the width of the model. Raises: CheckpointError."""
-    if corpus.vocab != loaded.vocab:
-        raise CheckpointError(
-            f"{loaded.path}: vocabulary: expected the {len(loaded.vocab)} words of the checkpoint, "
-            f"got {vocabulary_difference(loaded.vocab, corpus.vocab)}; use the data set that the model was trained on"
-        )
-    check_encoder(loaded, corpus)
-
-
-def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
-    """Check that the features of a data set have the encoder and the width of the model's. Raises: CheckpointError."""
-    if not same_encoder(corpus.encoder, loaded.meta.encoder):
-        raise CheckpointError(
-            f"{loaded.path}: features: expected encoder {loaded.meta.encoder}, got {corpus.encoder}; "
-            f"{_prepare_again(loaded.meta)}"
-        )
-    check_width(loaded, corpus.feature_dim, "the data set")
-    check_regions(loaded, corpus.region_dim, corpus.grid)
-
-
-def _prepare_again(meta: Meta) -> str:
-    """Return the hint for features of another encoder than that of the training images."""
-    parts = parse_identity(meta.encoder)
-    if parts is None:
-        return "use features of the encoder of the training images"
-    regions = " --regions" if meta.region_dim else ""
-    recipe = shlex.quote("+".join(map(str, parts)))
-    return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and name it with --data"
-
-
-def check_regions(
-    loaded: LoadedModel, width: int, grid: Sequence[int], hint: str = "name a model with attention first"
-) -> None:
-    """Check the region dimension and the grid of a data set, an encoder, or the model that opened the data set.
-
-    `width` is 0 and `grid` is empty if there are no regions; the error then ends with `hint`. Old checkpoints have no
-    grid.
-
-    Raises: CheckpointError when the model attends to other regions.
-    """
-    meta = loaded.meta
-    if meta.region_dim not in (0, width):
-        hint = "use the encoder of the training images" if width else hint
-        raise CheckpointError(
-            f"{loaded.path}: regions: expected region dimension {meta.region_dim}, got {width}; {hint}"
-        )
-    if meta.grid and grid and meta.grid != list(grid):
-        expected, got = (" x ".join(map(str, sides)) for sides in (meta.grid, grid))
-        raise CheckpointError(
-            f"{loaded.path}: regions: expected a grid of {expected}, got {got}; use the encoder of the training images"
-        )
-
-
-def is_training_split(loaded: LoadedModel, corpus: Corpus) -> bool:
-    """Whether a data set has the training split of the model, with the same vocabulary."""
-    return bool(corpus.train_digest) and corpus.train_digest == loaded.meta.train_digest
-
-
-def encoded_as_trained(loaded: LoadedModel, corpus: Corpus) -> Corpus:
-    """Encode a data set with the vocabulary of the model, if it then has the training split of the model.
-
-    The vocabulary of a fine-tuned model is larger than that of its data set. Other data sets are returned unchanged:
-    `<UNK>` replaces other words in them.
-    """
-    encoded = with_vocabulary(corpus, loaded.vocab)
-    return encoded if encoded is not corpus and is_training_split(loaded, encoded) else corpus
-
-
-def vocabulary_difference(expected: Vocab, got: Vocab) -> str:
-    """Describe how a vocabulary differs from the expected one, for a message."""
-    pairs = zip(expected.words, got.words, strict=False)
-    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(got)))
-    return f"{len(got)} words, different from id {at} on"
-
-
-def check_width(loaded: LoadedModel, width: int, where: str) -> None:
-    """Check the feature width. Raises: CheckpointError when it differs from that of the training features."""
-    if width != loaded.meta.feature_dim:
-        raise CheckpointError(
-            f"{where}: features: expected {loaded.meta.feature_dim} numbers per image, got {width}; "
-            f"{loaded.path} was trained on features of another width"
-        )
 
 
 def model_properties(loaded: LoadedModel) -> dict[str, str]:

@@ -114,8 +114,8 @@ def build_gallery(
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
     scored = captioner.with_options({**BEST_ALONE, "caption.attention": attends})
-    first = scored.decode(split.features, regions=split.regions, rows=ordered)
-    more = captioner.decode(split.features, regions=split.regions, rows=ordered)
+    first = scored.decode(split.features, split.regions, ordered)
+    more = captioner.decode(split.features, split.regions, ordered)
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))

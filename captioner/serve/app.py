@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from starlette.routing import Route
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError, DataError, printable
 from captioner.images.decode import DecodingProcess
-from captioner.images.encoders import Encoded, Encoder
+from captioner.images.encoders import Encoder, encode_photo
 from captioner.images.photo_files import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
 from captioner.inference.captioner import Captioner
+from captioner.inference.image_batch import photo_batch
 from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
 from captioner.serve.guard import error_response, json_response, page_response
@@ -149,10 +149,9 @@ class Site:
 
     def _caption(self, content: bytes, name: str, captioner: Captioner) -> dict[str, Any]:
         """Caption a photograph in a worker. Raises: DataError, ConfigError."""
-        prepared = self.encoder.prepare(self._decoder.decode(content, name, self.encoder.side))
-        photo = Encoded(Path(name), hashlib.sha256(content).digest(), *self.encoder.encode(prepared))
-        (caption,) = captioner.decode_photos([photo], self.encoder.identity)
-        return to_record(caption._replace(image=name))
+        photo = encode_photo(self.encoder, Path(name), content, self._decoder.decode)
+        (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
+        return to_record(caption)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         self.report(error)

@@ -19,7 +19,8 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError, UsageError
-from captioner.inference.restore import Restored, check_encoder
+from captioner.inference.checks import check_encoder
+from captioner.inference.restore import Restored
 from captioner.model.build import (
     add_forget_bias,
     assemble_model,

@@ -11,7 +11,7 @@ from captioner.data.batches import ShuffledBatches, part_of_rank, take
 from captioner.data.corpus import Corpus, Split, read_regions
 from captioner.decode import Constraints, parallel_decoding, sample
 from captioner.errors import DataError
-from captioner.inference.decoder import decoding_arguments
+from captioner.inference.decoding import decoding_arguments
 from captioner.inference.reranker_index import build_index, index_rows
 from captioner.metrics import CiderD
 from captioner.model.captioning_model import CaptioningModel

@@ -25,7 +25,7 @@ from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.inference.captioner import BEST_ALONE, Captioner
-from captioner.inference.decoder import ENDS_EARLY, build_decoder
+from captioner.inference.decoding import ENDS_EARLY, decoding_method
 from captioner.inference.reranker_index import Index, build_index
 from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
@@ -68,7 +68,7 @@ class Validation:
         self._pool, self._ranks = pool, ranks
         self._scored: tuple[int, list[str]] | None = None
         if config.validate.score_every is not None:
-            build_decoder(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
+            decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
         """Return whether the epoch that this step ends is validated."""
@@ -92,7 +92,7 @@ class Validation:
         """Score the captions that a model generates, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         captioner = Captioner(loaded, self._reranker).with_options(BEST_ALONE)
-        decoded = captioner.decode(split.features, regions=split.regions, rows=rows)
+        decoded = captioner.decode(split.features, split.regions, rows)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
         self._scored = loaded.meta.step, captions
 
@@ -148,7 +148,7 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
     config, vocab = captioner.loaded.config, captioner.loaded.vocab
     images = evenly_spaced(split.features.shape[0], COLLAPSE_IMAGES)
     if known is None:
-        decoded = captioner.with_options(BEST_ALONE).decode(split.features, regions=split.regions, rows=images)
+        decoded = captioner.with_options(BEST_ALONE).decode(split.features, split.regions, images)
         texts = [caption.text for caption in decoded]
     else:
         texts = [known[image] for image in images]

@@ -21,7 +21,7 @@ from captioner.data.prepared import write_prepared
 from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
-from captioner.inference.decoder import METHODS
+from captioner.inference.decoding import METHODS
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
 from captioner.model.build import DECODERS

@@ -220,15 +220,22 @@ def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
         assert str(error).startswith(f"{path}: ")
 
 
-def test_an_encoder_error_names_the_photograph(tmp_path: Path) -> None:
+def test_an_error_of_the_encoder_names_the_photograph_and_others_pass_unchanged(tmp_path: Path) -> None:
     class Failing(Colours):
         def encode(self, prepared: Any) -> Any:
             raise DataError("m.onnx: output f: a number is not finite")
 
-    (path,) = write(tmp_path, 1)
-    (error,) = encode_photos(Failing(), [path])
-    assert isinstance(error, DataError)
+    class Broken(Colours):
+        def encode(self, prepared: Any) -> Any:
+            features, regions = super().encode(prepared)
+            return features * np.float32(np.nan), regions
+
+    (path,), other = write(tmp_path, 1), DataError("b.heic: HEIC is not supported")
+    error, passed = encode_photos(Failing(), [path, other])
     assert str(error) == f"{path}: m.onnx: output f: a number is not finite"
+    assert passed is other
+    (error,) = encode_photos(Broken(), [path])
+    assert str(error) == f"{path}: {Broken.identity}: expected features of at most 1e+30, got others"
 
 
 @pytest.mark.parametrize("problem", [ZeroDivisionError(), UsageError("no")])

@@ -18,9 +18,12 @@ from captioner.errors import CheckpointError, DataError
 from captioner.files import checkpoint
 from captioner.inference import captioner
 from captioner.inference.caption import Candidate, to_record
+from captioner.inference.image_batch import row_batches
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
+
+ROWS = np.arange(10)
 
 
 class RecordingFeatures:
@@ -213,8 +216,11 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
 ) -> None:
     drawn = sampling(varied_model, top_p=0.9)
 
-    def samples(restored: Restored, features: Any = val_split.features, **options: Any) -> list[list[str]]:
-        return texts(candidates(captioner_of(restored), features, n_best=3, **options))
+    def samples(restored: Restored, order: np.ndarray = ROWS) -> list[list[str]]:
+        several = captioner_of(restored).with_options({"caption.n_best": 3})
+        batches = row_batches(several.batch_size, val_split.features[order])
+        captions = several.captions(batch._replace(noise_keys=order[batch.noise_keys]) for batch in batches)
+        return texts([caption.candidates for caption in captions])
 
     whole = samples(drawn)
     assert len({text for captions in whole for text in captions}) > 15
@@ -222,7 +228,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
         monkeypatch.setattr(captioner, "BATCH", batch)
         assert samples(replace(drawn, config=replace(drawn.config, threads=threads))) == whole
     order = np.arange(10)[::-1]
-    assert samples(drawn, val_split.features[order], noise_keys=order) == whole[::-1]
+    assert samples(drawn, order) == whole[::-1]
     assert samples(sampling(varied_model, top_p=0.9, seed=1)) != whole
 
 

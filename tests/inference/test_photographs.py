@@ -22,7 +22,6 @@ from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
 from captioner.images.recipe import same_encoder
-from captioner.inference import captioner as captioner_module
 from captioner.inference import photographs
 from captioner.inference.caption import Caption
 from captioner.inference.load import captioner_of
@@ -89,7 +88,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
 
 
 def caption_photos(restored: Restored, photos: Iterable[Path | DataError], **options: Any) -> list[Any]:
-    return list(captioner_of(restored).caption_photos(photos, SCENES, **options))
+    return list(photographs.caption_photos(captioner_of(restored), photos, SCENES, **options))
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
@@ -122,7 +121,7 @@ def test_captions_of_photographs_equal_those_of_their_features(photo_model: Rest
 def test_an_unreadable_photograph_is_skipped(
     at_once: int, photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", at_once)
+    monkeypatch.setattr(photographs, "PHOTO_BATCH", at_once)
     new_photos[1].write_bytes(b"no photograph")
     new_photos[4].unlink()
     captions = caption_photos(photo_model, new_photos)
@@ -152,7 +151,7 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
 def test_the_reranker_is_built_once_for_all_batches(
     photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
 ) -> None:
-    monkeypatch.setattr(captioner_module, "PHOTO_BATCH", 1)
+    monkeypatch.setattr(photographs, "PHOTO_BATCH", 1)
 
     def texts(several: Iterable[Any]) -> list[list[str]]:
         return [[text for text, _ in captions] for captions in several]
@@ -160,22 +159,12 @@ def test_the_reranker_is_built_once_for_all_batches(
     captioner = captioner_of(
         with_options(photo_model, {"decode.beam_width": 5, "decode.consensus": 300.0, "caption.n_best": 5})
     )
-    captions: Any = captioner.caption_photos(new_photos, SCENES)
+    captions: Any = photographs.caption_photos(captioner, new_photos, SCENES)
     reranked = texts(caption.candidates for caption in captions)
     assert len(inversions) == 1
     features = encode(np.stack([read_photo(photo, 64) for photo in new_photos]))
     assert reranked == texts(candidates(captioner, features, 5))
     assert reranked != texts(candidates(captioner_of(photo_model), features, 5))
-
-
-def test_non_finite_features_are_rejected(photo_model: Restored, new_photos: list[Path]) -> None:
-    class Broken(ScenesEncoder):
-        def encode(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            features, regions = super().encode(prepared)
-            return features * np.float32(np.nan), regions
-
-    with pytest.raises(DataError, match=rf"^{ENCODER}: features: row 0: a number is not finite"):
-        list(captioner_of(photo_model).caption_photos(new_photos, Broken()))
 
 
 def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:

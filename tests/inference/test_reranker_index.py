@@ -18,6 +18,7 @@ from captioner.files.header import RERANKING_INDEX
 from captioner.files.saved import write
 from captioner.inference import reranker_index
 from captioner.inference.captioner import Captioner
+from captioner.inference.image_batch import row_batches
 from captioner.inference.reranker_index import (
     Index,
     build_index,
@@ -152,7 +153,8 @@ def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: py
 def test_the_references_of_an_image_never_rank_its_captions(reranked_run: Restored, corpus: Corpus) -> None:
     """Plant a candidate among the references of the image itself, and among those of a copy of it."""
     split, vocab = corpus.split("train"), corpus.vocab
-    target = next(Captioner(reranked_run).search(split.features, np.array([3]))).tokens[0, -1]
+    (batch,) = row_batches(1, split.features, rows=np.array([3]))
+    target = Captioner(reranked_run).search(batch)[0][0, -1]
     planted = np.full((len(split.captions), len(target) + 1), vocab.null, np.int32)
     planted[:, :3] = vocab.start, vocab.word_to_idx["a"], vocab.end
     # the weights of the consensus outweigh the log-probabilities

@@ -19,7 +19,8 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
-from captioner.inference.restore import Restored, check_corpus, check_width, restore
+from captioner.inference.checks import check_corpus, check_width
+from captioner.inference.restore import Restored, restore
 from captioner.optim import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.train import train

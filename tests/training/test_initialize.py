@@ -20,8 +20,9 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
+from captioner.inference.checks import is_training_split
 from captioner.inference.load import open_corpus, open_run
-from captioner.inference.restore import Restored, is_training_split
+from captioner.inference.restore import Restored
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from

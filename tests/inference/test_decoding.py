@@ -1,4 +1,4 @@
-"""Decoders from the decode section: options are passed on, and suppressed words are validated."""
+"""Decoding methods from the decode section: options are passed on, and suppressed words are validated."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError
-from captioner.inference.decoder import build_decoder
+from captioner.inference.decoding import decoding_method
 
 VOCAB = Vocab([*SPECIAL, "a", "cat", "dog", "sat"])
 WORDS: dict[str, Any] = {"start": 1, "end": 2, "null": 0}
@@ -24,14 +24,14 @@ def step(tokens: np.ndarray, state: Any) -> Any:
 
 
 def written(options: Decode, best: int = 1) -> Any:
-    return build_decoder(options, VOCAB, best).decode(step, (np.zeros(3),), IMAGES)
+    return decoding_method(options, VOCAB, best).decode(step, (np.zeros(3),), IMAGES)
 
 
 @pytest.mark.parametrize(("best", "width"), [(1, 1), (2, 4), (4, 4), (6, 6)])
 def test_the_beam_is_widened_to_n_best(best: int, width: int) -> None:
-    decoder = build_decoder(Decode(beam_width=1 if width == 1 else 4), VOCAB, best)
-    tokens, _ = decoder.decode(step, (np.zeros(3),), IMAGES)
-    assert decoder.width == tokens.shape[1] == width
+    method = decoding_method(Decode(beam_width=1 if width == 1 else 4), VOCAB, best)
+    tokens, _ = method.decode(step, (np.zeros(3),), IMAGES)
+    assert method.width == tokens.shape[1] == width
 
 
 EXAMPLES = {
@@ -48,7 +48,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_options_are_passed_to_the_decoder(name: str) -> None:
+def test_options_are_passed_to_the_decoding_method(name: str) -> None:
     config, decode, constraints, options = EXAMPLES[name]
     expected = decode(step, (np.zeros(3),), max_length=config.max_length, constraints=constraints, **options, **WORDS)
     for got, want in zip(written(config), expected, strict=True):

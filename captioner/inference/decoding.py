@@ -1,4 +1,4 @@
-"""Build the decoder that a config describes."""
+"""The decoding method that a config describes: greedy, beam search or sampling, with constraints on the words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDS_EARLY = "the model predicts <END> too early; train it longer, or try -o dec
 """Why captions are empty, and what to try."""
 
 
-class Decoder(NamedTuple):
+class DecodingMethod(NamedTuple):
     """A decoding function, and the number of captions per image that it keeps in memory.
 
     Shapes: step, state, images (N,) and, for guided beam search, guidance (N, V) -> tokens (N, K, T), scores (N, K).
@@ -27,8 +27,8 @@ class Decoder(NamedTuple):
     width: int
 
 
-def build_decoder(options: Decode, vocab: Vocab, n_best: int = 1) -> Decoder:
-    """Build a decoder that returns at least the `n_best` captions of each image.
+def decoding_method(options: Decode, vocab: Vocab, n_best: int = 1) -> DecodingMethod:
+    """Return the decoding method, which returns at least the `n_best` captions of each image.
 
     Raises: ConfigError for banned words that the vocabulary lacks.
     """
@@ -50,18 +50,21 @@ def decoding_arguments(vocab: Vocab, max_length: int, constraints: Constraints) 
     return {**ids, "max_length": max_length, "constraints": constraints}
 
 
-def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
+def _search(options: Decode, n_best: int, arguments: dict[str, Any]) -> DecodingMethod:
     width = max(options.beam_width, n_best)
     decode = greedy if width == 1 else partial(beam, width=width, length_penalty=options.length_penalty)
-    return Decoder(lambda step, state, images, *guidance: decode(step, state, *guidance, **arguments), width)
+    return DecodingMethod(lambda step, state, images, *guidance: decode(step, state, *guidance, **arguments), width)
 
 
-def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> Decoder:
+def _sampling(options: Decode, n_best: int, arguments: dict[str, Any]) -> DecodingMethod:
     settings: dict[str, Any] = {name: getattr(options, name) for name in SAMPLING}
-    return Decoder(partial(sample, samples=n_best, **settings, **arguments), n_best)
+    return DecodingMethod(partial(sample, samples=n_best, **settings, **arguments), n_best)
 
 
-METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], Decoder]] = {"beam": _search, "sampling": _sampling}
+METHODS: Mapping[str, Callable[[Decode, int, dict[str, Any]], DecodingMethod]] = {
+    "beam": _search,
+    "sampling": _sampling,
+}
 
 
 def _suppressed_ids(text: str | None, vocab: Vocab) -> list[int]:

@@ -1,0 +1,90 @@
+"""Batches of images to caption: of encoded photographs, of arrays, or of rows of features."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.data.corpus import Features
+from captioner.errors import UsageError
+from captioner.inference.checks import check_images
+from captioner.inference.restore import LoadedModel
+
+if TYPE_CHECKING:
+    from captioner.images.encoders import Encoded  # needs Pillow
+
+
+class ImageBatch(NamedTuple):
+    """Images that are captioned together.
+
+    `names` are those of their captions; `noise_keys` seed the random numbers of sampling. `index_rows` are the rows of
+    the images in the re-ranking index, which are left out of their own consensus; -1: the image is not in the index.
+
+    Shapes: names (N,), features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention,
+    index_rows (N,).
+    """
+
+    names: Sequence[str]
+    features: Array
+    noise_keys: Array
+    regions: Array | None = None
+    index_rows: Array | None = None
+
+
+def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
+    """Make a batch of photographs.
+
+    A photograph is identified by its content: its samples depend on neither its name nor the order.
+    """
+    regions = None
+    if loaded.meta.region_dim:
+        regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
+    return ImageBatch(
+        [os.fspath(photo.path) for photo in photos],
+        np.stack([photo.features for photo in photos]),
+        np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64),
+        regions,
+    )
+
+
+def row_batches(
+    size: int,
+    features: Features,
+    regions: Features | None = None,
+    rows: Array | None = None,
+    index_rows: Array | None = None,
+) -> Iterator[ImageBatch]:
+    """Read some rows of features, in ascending order, or all of them, in batches of `size`, named by their numbers.
+
+    Shapes: features (M, F), regions (M, rows, columns, R), rows (R,) below M, index_rows (M,).
+    """
+    rows = np.arange(features.shape[0]) if rows is None else rows
+    for first in range(0, len(rows), size):
+        chosen = rows[first : first + size]
+        yield ImageBatch(
+            [str(row) for row in chosen.tolist()],
+            features[chosen],
+            chosen,
+            None if regions is None else regions[chosen],
+            None if index_rows is None else index_rows[chosen],
+        )
+
+
+def checked_arrays(loaded: LoadedModel, features: Any, regions: Any, where: str) -> tuple[Array, Array | None]:
+    """Check features and regions of one image or of several, and return them as those of several.
+
+    Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
+    Raises: as `check_images`; UsageError for regions that the model does not use.
+    """
+    rows = np.asarray(features)
+    rows = rows[None] if rows.ndim == 1 else rows
+    grids = None if regions is None else np.asarray(regions)
+    grids = grids[None] if grids is not None and grids.ndim == 3 else grids
+    if grids is not None and not loaded.meta.region_dim:
+        raise UsageError(f"{where}: regions= has no effect on a model without attention; leave it out")
+    check_images(loaded, rows, where, regions=grids)
+    return rows, grids
