@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     from captioner.report.pictures import Picture
 
 PAGES = (".html", ".htm")
-LINES = ".jsonl"
-SIDECARS = ("xmp", "txt")
-"""Values of --write that are no files: sidecars beside the photographs."""
+"""The pages of --write; other files are those of `output_files`."""
 TRUE = {True: ("true",), False: ("not true",), None: ()}
 
 
@@ -195,14 +193,17 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
 
 def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool, overrides: Values) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
+    from captioner.inference.output_files import SIDECARS
+
     of_split, of_features = source.split is not None or source.data is not None, source.features is not None
     for wrong, message in (
         (sum((of_split, of_features, bool(photos))) > 1,
          "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-        ((source.encoder or source.encoder_option or any(map(_is_sidecar, files.outputs))) and not photos,
+        ((source.encoder or source.encoder_option or not SIDECARS.keys().isdisjoint(map(str, files.outputs)))
+         and not photos,
          "--write xmp, --write txt, --encoder and --encoder-option need photographs"),
         (files.overwrite and not files.outputs, "--overwrite needs --write"),
-        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, LINES, *PAGES),
+        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, ".jsonl", *PAGES),
          "--attention needs --json, or --write FILE.jsonl or FILE.html"),
         (files.images is not None and (not files.has_page or photos or of_features),
          "--images needs --write FILE.html and the images of a split"),
@@ -256,21 +257,20 @@ def _photograph(caption: Caption) -> Path:
     return Path(caption.image)
 
 
-def _is_sidecar(path: Path) -> bool:
-    return str(path) in SIDECARS
-
-
 def _has_suffix(paths: Iterable[Path], *suffixes: str) -> bool:
     return any(path.suffix.lower() in suffixes for path in paths)
 
 
 def _check_outputs(outputs: Sequence[Path]) -> None:
     """Raises: UsageError for a name that is of no kind of output, and for two outputs with one target."""
-    targets = [str(path) if _is_sidecar(path) else os.path.realpath(path) for path in outputs]
+    from captioner.inference.output_files import FILES, SIDECARS
+
+    targets = [str(path) if str(path) in SIDECARS else os.path.realpath(path) for path in outputs]
     for number, (path, target) in enumerate(zip(outputs, targets, strict=True)):
-        if not _is_sidecar(path) and not _has_suffix([path], ".csv", LINES, *PAGES):
+        if str(path) not in SIDECARS and not _has_suffix([path], *FILES, *PAGES):
             raise UsageError(
-                f"--write {path}: expected a name that ends in .csv, {LINES} or {PAGES[0]}, or {' or '.join(SIDECARS)}"
+                f"--write {path}: expected a name that ends in {', '.join(FILES)} or {PAGES[0]}, "
+                f"or {' or '.join(SIDECARS)}"
             )
         if target in targets[:number]:
             raise UsageError(f"--write {path}: exists twice; name each output once")
@@ -281,20 +281,15 @@ def _open_sinks(files: Files, find: Callable[[Caption], Picture] | None) -> Iter
 
     Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
     """
-    from captioner.inference.output_files import CsvFile, JsonLinesFile, TextSidecars, XmpSidecars
+    from captioner.inference.output_files import open_sink
 
-    overwrite = files.overwrite
     for path in files.outputs:
-        if _is_sidecar(path):
-            yield (TextSidecars if path.name == "txt" else XmpSidecars)(overwrite)
-        elif _has_suffix([path], *PAGES):
+        if _has_suffix([path], *PAGES):
             from captioner.report.gallery import AttentionPage
 
-            yield AttentionPage(path, find, overwrite)
-        elif _has_suffix([path], LINES):
-            yield JsonLinesFile(path, overwrite)
+            yield AttentionPage(path, find, files.overwrite)
         else:
-            yield CsvFile(path, overwrite)
+            yield open_sink(path, files.overwrite)
 
 
 def _print(

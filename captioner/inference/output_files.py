@@ -7,12 +7,11 @@ import errno
 import io
 import os
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import NamedTuple, Protocol
 from xml.sax.saxutils import escape
 
 from captioner.errors import CaptionerError
@@ -71,8 +70,8 @@ class CaptionSink(Protocol):
         """
 
 
-def to_csv(captions: Iterable[Caption], header: bool = True) -> str:
-    """Return the `COLUMNS` of captions as CSV, without cells that a spreadsheet would execute.
+def csv_line(cells: Iterable[str | float]) -> str:
+    """Return a line of a table, without cells that a spreadsheet would execute.
 
     Text cells are quoted. In one that a spreadsheet would read as a formula, an apostrophe precedes it, which
     `unescape_cell` removes.
@@ -80,76 +79,72 @@ def to_csv(captions: Iterable[Caption], header: bool = True) -> str:
     Source: OWASP, CSV Injection.
     """
     text = io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
-    if header:
-        writer.writerow(COLUMNS)
-    for caption in captions:
-        cells = (column(caption) for column in COLUMNS.values())
-        writer.writerow([_UNESCAPED.sub("'", cell) if isinstance(cell, str) else cell for cell in cells])
+    escaped = [_UNESCAPED.sub("'", cell) if isinstance(cell, str) else cell for cell in cells]
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(escaped)
     return text.getvalue()
 
 
 def unescape_cell(cell: str) -> str:
-    """Return the text of a cell of `to_csv`."""
+    """Return the text of a cell of `csv_line`."""
     return _ESCAPED.sub("", cell)
 
 
-class CaptionFile(ABC):
+class FileKind(NamedTuple):
+    """A kind of file with an entry for each caption.
+
+    `start` matches the start of such a file; it contains `log_prob`, which files of references do not have.
+    """
+
+    name: str
+    start: re.Pattern[bytes]
+    entry: Callable[[Caption], str]
+    header: str = ""
+    encoding: str = "utf-8"
+
+
+FILES: Mapping[str, FileKind] = {
+    ".csv": FileKind(
+        "a table of captions with their log_prob",
+        re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b'),  # also saved by a spreadsheet
+        lambda caption: csv_line(column(caption) for column in COLUMNS.values()),
+        csv_line(COLUMNS),
+        "utf-8-sig",  # with the byte order mark that Excel needs
+    ),
+    ".jsonl": FileKind(
+        "JSON lines of captions with their log_prob",
+        re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "log_prob": '),
+        lambda caption: f"{to_json(to_record(caption))}\n",
+    ),
+}
+"""The files of --write by their suffix."""
+
+
+def _starts_as(kind: FileKind, path: str | os.PathLike[str]) -> bool:
+    start = read_start(path, MAX_START)
+    return start is not None and (start == b"" or kind.start.match(start) is not None)
+
+
+class CaptionFile:
     """A file with an entry for each image, written when it is complete. An image that is captioned twice has one entry.
 
     Raises: UsageError when the file cannot be written, or the one to replace is of another kind.
     """
 
-    kind: ClassVar[str]
-    start: ClassVar[re.Pattern[bytes]]
-    """The start of a file of this kind; it contains `log_prob`, which files of references do not have."""
-    header: ClassVar[str] = ""
     has_attention = False
-    encoding: ClassVar[str] = "utf-8"
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
-        check_output(path, overwrite, self.kind, self._is_kind)
-        self.path = path
+    def __init__(self, path: Path, kind: FileKind, overwrite: bool = False) -> None:
+        check_output(path, overwrite, kind.name, lambda file: _starts_as(kind, file))
+        self.path, self.kind = path, kind
         self._entries: dict[str, str] = {}
 
-    def _is_kind(self, path: str | os.PathLike[str]) -> bool:
-        start = read_start(path, MAX_START)
-        return start is not None and (start == b"" or self.start.match(start) is not None)
-
-    @abstractmethod
-    def entry(self, caption: Caption) -> str:
-        """Return the text of a caption."""
-
     def write(self, caption: Caption) -> None:
-        self._entries[caption.image] = self.entry(caption)
+        self._entries[caption.image] = self.kind.entry(caption)
 
     def finish(self) -> tuple[str, str]:
         """Write the file; nothing is to be reported. Raises: CaptionerError."""
-        content = self.header + "".join(self._entries.values())
-        write_file(self.path, content.encode(self.encoding, "backslashreplace"))
+        content = self.kind.header + "".join(self._entries.values())
+        write_file(self.path, content.encode(self.kind.encoding, "backslashreplace"))
         return "", ""
-
-
-class CsvFile(CaptionFile):
-    """A table of captions in UTF-8, with the byte order mark that Excel needs."""
-
-    kind = "a table of captions with their log_prob"
-    start = re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1"?log_prob\b')  # also saved by a spreadsheet
-    header = to_csv([])
-    encoding = "utf-8-sig"
-
-    def entry(self, caption: Caption) -> str:
-        return to_csv([caption], header=False)
-
-
-class JsonLinesFile(CaptionFile):
-    """Captions as JSON lines, as `captioner sample --json` prints them."""
-
-    kind = "JSON lines of captions with their log_prob"
-    start = re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "log_prob": ')
-
-    def entry(self, caption: Caption) -> str:
-        return f"{to_json(to_record(caption))}\n"
 
 
 def to_xmp(caption: str, labels: Iterable[str] = ()) -> str:
@@ -165,13 +160,37 @@ def _xml_text(text: str) -> str:
     return escape(" ".join(_NOT_IN_XML.sub(" ", text).split()))
 
 
-class Sidecars(ABC):
+def is_own_xmp(path: Path) -> bool:
+    """Return whether a sidecar is as captioner wrote it."""
+    return _OF_CAPTIONER.fullmatch(read_start(path, MAX_START) or b"") is not None
+
+
+class SidecarKind(NamedTuple):
+    """A kind of file beside each photograph; `is_replaceable` returns whether an existing file may be replaced."""
+
+    path: Callable[[Path], Path]
+    content: Callable[[Caption], str]
+    is_replaceable: Callable[[Path], bool] = lambda path: True
+
+
+SIDECARS: Mapping[str, SidecarKind] = {
+    "xmp": SidecarKind(  # named as in darktable and digiKam
+        lambda photo: photo.with_name(f"{photo.name}.xmp"),
+        lambda caption: to_xmp(caption.text, (label.name for label in caption.labels)),
+        is_own_xmp,
+    ),
+    "txt": SidecarKind(lambda photo: photo.with_suffix(".txt"), lambda caption: f"{caption.text}\n"),
+}
+"""The sidecars of --write by its value, which is no file."""
+
+
+class Sidecars:
     """Writes one file per photograph. An existing file is kept unless `overwrite` is set."""
 
     has_attention = False
 
-    def __init__(self, overwrite: bool = False) -> None:
-        self.overwrite = overwrite
+    def __init__(self, kind: SidecarKind, overwrite: bool = False) -> None:
+        self.kind, self.overwrite = kind, overwrite
         self.kept = 0
         """The number of existing files that were kept."""
         self.foreign = 0
@@ -180,25 +199,13 @@ class Sidecars(ABC):
         self._owners: dict[str, str] = {}
         self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
 
-    @abstractmethod
-    def path(self, photo: Path) -> Path:
-        """Return the file of a photograph."""
-
-    @abstractmethod
-    def content(self, caption: Caption) -> str:
-        """Return the content of the file."""
-
-    def is_replaceable(self, path: Path) -> bool:
-        """Return whether an existing file may be replaced."""
-        return True
-
     def write(self, caption: Caption) -> None:
         """Write the caption of a photograph; not in a folder where a file could not be written.
 
         Raises: CaptionerError when another photograph has the same sidecar, or the file cannot be written.
         """
         photo = Path(caption.image)
-        path = self.path(photo)
+        path = self.kind.path(photo)
         if path == photo:
             raise CaptionerError(f"{path}: is the photograph itself; rename it")
         place = os.path.join(os.path.realpath(path.parent), path.name)
@@ -211,13 +218,13 @@ class Sidecars(ABC):
             with suppress(OSError):
                 stale.unlink()
         if os.path.lexists(path):
-            foreign = not self.is_replaceable(path)
+            foreign = not self.kind.is_replaceable(path)
             if foreign or not self.overwrite:
                 self.kept, self.foreign = self.kept + (not foreign), self.foreign + foreign
                 return
         try:
             with writing(path):
-                write_atomically(path, self.content(caption).encode())
+                write_atomically(path, self.kind.content(caption).encode())
         except CaptionerError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
@@ -232,27 +239,8 @@ class Sidecars(ABC):
         return "; ".join(kept), ""
 
 
-class TextSidecars(Sidecars):
-    """Writes one text file per photograph."""
-
-    def path(self, photo: Path) -> Path:
-        return photo.with_suffix(".txt")
-
-    def content(self, caption: Caption) -> str:
-        return f"{caption.text}\n"
-
-
-class XmpSidecars(Sidecars):
-    """Writes one XMP file per photograph, named photo.jpg.xmp as in darktable and digiKam.
-
-    Only a file that is as captioner wrote it is replaced.
-    """
-
-    def path(self, photo: Path) -> Path:
-        return photo.with_name(f"{photo.name}.xmp")
-
-    def content(self, caption: Caption) -> str:
-        return to_xmp(caption.text, (label.name for label in caption.labels))
-
-    def is_replaceable(self, path: Path) -> bool:
-        return _OF_CAPTIONER.fullmatch(read_start(path, MAX_START) or b"") is not None
+def open_sink(path: Path, overwrite: bool = False) -> CaptionSink:
+    """Return the files of --write for one of its values. Raises: UsageError, as `CaptionFile`."""
+    if str(path) in SIDECARS:
+        return Sidecars(SIDECARS[str(path)], overwrite)
+    return CaptionFile(path, FILES[path.suffix.lower()], overwrite)

@@ -17,16 +17,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import CaptionerError, UsageError
 from captioner.inference.caption import Attention, Caption
-from captioner.inference.output_files import (
-    CsvFile,
-    JsonLinesFile,
-    Sidecars,
-    TextSidecars,
-    XmpSidecars,
-    to_csv,
-    to_xmp,
-    unescape_cell,
-)
+from captioner.inference.output_files import FILES, is_own_xmp, open_sink, to_xmp, unescape_cell
 
 
 def caption_of(path: Path) -> Caption:
@@ -45,13 +36,11 @@ CELL = st.one_of(
 @example("a.jpg;=1+1", "\t=1+1")
 def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: str) -> None:
     caption = Caption(image, text, -1.63456, [], None, [])
-    written = to_csv([caption])
-    assert written == to_csv([]) + to_csv([caption], header=False)
-    header, row = csv.reader(io.StringIO(written, newline=""), strict=True)
-    assert header == ["image", "caption", "log_prob", "familiarity", "labels"]
+    written = FILES[".csv"].entry(caption)
+    (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
     assert row[2] == "-1.6346", "a number, without quotes"
     assert written.endswith(',-1.6346,"",""\r\n')
-    assert to_csv([caption._replace(familiarity=42.468)]).endswith(',42.5,""\r\n')
+    assert FILES[".csv"].entry(caption._replace(familiarity=42.468)).endswith(',42.5,""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -61,7 +50,7 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
 
 def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
-    table = CsvFile(path)
+    table = open_sink(path)
     for name in ("é.png", "\udcff.png", "é.png"):
         table.write(Caption(name, "a café 猫", -1.0, [], None, []))
     assert table.finish() == ("", "")
@@ -73,14 +62,14 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
         ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
-        CsvFile(path)
+        open_sink(path)
     for start in ("", "image;caption;log_prob;more\n", path.read_text()):
         path.write_text(start)
-        CsvFile(path, overwrite=True)
+        open_sink(path, overwrite=True)
     for start in ("image,caption\na.jpg,written by hand\n", "\x89HDF"):
         path.write_text(start)
         with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
-            CsvFile(path, overwrite=True)
+            open_sink(path, overwrite=True)
 
 
 XMP = {
@@ -109,7 +98,7 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, labels: list[str], tmp_
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in texts[0])
     path = tmp_path_factory.getbasetemp() / "own.xmp"
     path.write_bytes(content)
-    assert XmpSidecars().is_replaceable(path)
+    assert is_own_xmp(path)
 
 
 def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> None:
@@ -128,7 +117,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
         ),
         (True, foreign, ["a café 猫"]),
     ):
-        sidecars = XmpSidecars(overwrite)
+        sidecars = open_sink(Path("xmp"), overwrite)
         for name in (*others, "d.jpg", "e.jpg", "f.png" if overwrite else "f.jpg"):
             sidecars.write(caption_of(tmp_path / name))
         assert sidecars.finish() == (reported, "")
@@ -137,9 +126,9 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
     assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
 
 
-@pytest.mark.parametrize("kind", [XmpSidecars, TextSidecars])
+@pytest.mark.parametrize("kind", ["xmp", "txt"])
 def test_a_folder_without_permission_is_reported_once(
-    kind: Callable[[], Sidecars], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(path: Path, content: bytes) -> None:
         if path.parent == tmp_path / "locked":
@@ -148,7 +137,7 @@ def test_a_folder_without_permission_is_reported_once(
 
     (tmp_path / "open").mkdir()
     monkeypatch.setattr("captioner.inference.output_files.write_atomically", denied)  # root may write everywhere
-    sidecars = kind()
+    sidecars = open_sink(Path(kind))
     with pytest.raises(
         CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "
     ):
@@ -160,7 +149,7 @@ def test_a_folder_without_permission_is_reported_once(
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
 def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    TextSidecars().write(caption_of(tmp_path / name))
+    open_sink(Path("txt")).write(caption_of(tmp_path / name))
     written = (tmp_path / name).with_suffix(".txt")
     assert os.listdir(tmp_path) == [written.name]
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
@@ -169,13 +158,13 @@ def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> 
 def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious")
     (tmp_path / "b.txt").symlink_to("not/yet/there")
-    sidecars = TextSidecars()
+    sidecars = open_sink(Path("txt"))
     for name in ("a.png", "b.png", "c.png"):
         sidecars.write(caption_of(tmp_path / name))
     assert sidecars.kept == 2
     assert (tmp_path / "a.txt").read_text() == "precious"
     assert not (tmp_path / "not").exists()
-    TextSidecars(overwrite=True).write(caption_of(tmp_path / "a.png"))
+    open_sink(Path("txt"), overwrite=True).write(caption_of(tmp_path / "a.png"))
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
 
 
@@ -184,7 +173,7 @@ def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
 def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:
     if before:
         (tmp_path / "a.txt").write_text("precious")
-    sidecars = TextSidecars(overwrite)
+    sidecars = open_sink(Path("txt"), overwrite)
     sidecars.write(caption_of(tmp_path / "a.png"))
     sidecars.write(caption_of(tmp_path / "." / "a.png"))
     (tmp_path / "again").symlink_to(tmp_path)
@@ -202,7 +191,7 @@ def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"the photograph")
     with pytest.raises(CaptionerError) as caught:
-        TextSidecars(overwrite=True).write(caption_of(path))
+        open_sink(Path("txt"), overwrite=True).write(caption_of(path))
     assert str(caught.value) == f"{path}: is the photograph itself; rename it"
     assert path.read_bytes() == b"the photograph"
 
@@ -212,9 +201,9 @@ def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Cal
         CaptionerError,
         match=r"\.txt: cannot write: No such file or directory; no further sidecars are written to this folder$",
     ):
-        TextSidecars().write(caption_of(tmp_path / "absent/a.png"))
+        open_sink(Path("txt")).write(caption_of(tmp_path / "absent/a.png"))
     with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
-        TextSidecars().write(caption_of(tmp_path / "a.png"))
+        open_sink(Path("txt")).write(caption_of(tmp_path / "a.png"))
     assert os.listdir(tmp_path) == []
 
 
@@ -224,14 +213,14 @@ def test_temporary_files_of_killed_processes_are_removed(overwrite: bool, tmp_pa
     kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
     for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
         (tmp_path / name).touch()
-    TextSidecars(overwrite).write(caption_of(tmp_path / "a.png"))
+    open_sink(Path("txt"), overwrite).write(caption_of(tmp_path / "a.png"))
     assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
 
 
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    sidecars = TextSidecars()
+    sidecars = open_sink(Path("txt"))
     for name in ("a.png", "b.png", "sub/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(caption_of(tmp_path / name))
@@ -245,7 +234,7 @@ def attended_caption(image: object, words: str = "a red cross") -> Caption:
 
 def test_the_lines_are_the_records_of_the_captions(tmp_path: Path) -> None:
     caption, path = attended_caption("val-00000"), tmp_path / "captions.jsonl"
-    file = JsonLinesFile(path)
+    file = open_sink(path)
     for image in (caption, attended_caption("b", ""), caption):  # a photograph may be given twice
         file.write(image)
     assert file.finish() == ("", "")
@@ -262,14 +251,14 @@ def test_the_lines_are_the_records_of_the_captions(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image", ["a.jpg", 'a"b\\.jpg', "\udcff.jpg"])
 def test_only_captions_are_replaced_by_captions(image: str, tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
-    JsonLinesFile(path).finish()
+    open_sink(path).finish()
     for _ in range(2):
-        file = JsonLinesFile(path, overwrite=True)
+        file = open_sink(path, overwrite=True)
         file.write(Caption(image, 'a "café"', -1.0, [], None, []))
         file.finish()
     with pytest.raises(UsageError, match="exists already"):
-        JsonLinesFile(path)
+        open_sink(path)
     for other in ("[]", '{"image": "a.jpg", "caption": "a dog"}\n', "image,caption,log_prob\n"):
         path.write_text(other)
         with pytest.raises(UsageError, match="expected JSON lines of captions with their log_prob to replace"):
-            JsonLinesFile(path, overwrite=True)
+            open_sink(path, overwrite=True)
