@@ -75,7 +75,7 @@ def score(workspace: Workspace, run: Path) -> dict[str, Any]:
     """Return the scores of a run on each split."""
     words = (word for split in SPLITS for word in ("--split", split))
     scored = map(json.loads, workspace.captioner("evaluate", run, *words, "--json").splitlines())
-    return {line["split"]: {key: line[key] for key in ("perplexity", "true", "pointing")} for line in scored}
+    return {line["split"]: {key: line[key] for key in ("perplexity", "correct", "pointing")} for line in scored}
 
 
 def gradients(workspace: Workspace, run: Path) -> dict[str, Any]:
@@ -101,18 +101,19 @@ def seconds_per_epoch(name: str) -> float:
 
 def scores_table(measured: dict[str, Any]) -> str:
     """Return the table of sizes, times and scores: means over seeds ± half the range."""
-    head = "decoder | parameters | s per epoch | perplexity, val | true, val | true, heldout"
+    head = "decoder | parameters | s per epoch | perplexity, val | fully correct, val | fully correct, heldout"
     return results.table(head, _scores(measured))
 
 
 def _scores(measured: dict[str, Any]) -> Iterator[results.Row]:
     for name, row in ordered(measured["rows"]):
         perplexity = results.mean_and_spread([seed["val"]["perplexity"] for seed in row["seeds"]], 3)
-        true = (
-            results.mean_and_spread([100 * seed[split]["true"] for seed in row["seeds"]], 1) + " %" for split in SPLITS
+        correct = (
+            results.mean_and_spread([100 * seed[split]["correct"] for seed in row["seeds"]], 1) + " %"
+            for split in SPLITS
         )
         seconds = f"{measured['seconds'][name]:.1f}" if name in measured["seconds"] else ""
-        yield ROWS[name].title, f"{row['parameters']:,}", seconds, perplexity, *true
+        yield ROWS[name].title, f"{row['parameters']:,}", seconds, perplexity, *correct
 
 
 def gradients_table(measured: dict[str, Any]) -> str:

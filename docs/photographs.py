@@ -29,7 +29,7 @@ def render(page: str, captions: Iterable[Caption]) -> str:
     """Return the page with a row of the photographs, and the captions, marks and ImageNet labels below them."""
     cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
     texts = [
-        f"{caption.text}{' (**outside the training domain**)' if caption.is_unfamiliar else ''}<br><br>"
+        f"{caption.text}{' (**outside the training domain**)' if caption.is_outside_domain else ''}<br><br>"
         f"ImageNet labels: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.labels)}"
         for caption in captions
     ]

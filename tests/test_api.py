@@ -56,7 +56,7 @@ def test_a_photograph_gives_one_caption_and_a_list_several_with_n_best(
     paths = photos(photographs, 3)
     caption = model.caption(paths[0])
     assert isinstance(caption, captioner.Caption)
-    assert (caption.image, caption.references, caption.true) == (paths[0], [], None)
+    assert (caption.image, caption.references, caption.correct) == (paths[0], [], None)
     assert caption.candidates == [(caption.text, caption.log_prob)]
     assert model.caption(Path(paths[0])) == caption
     captions = model.caption(paths, n_best=2)

@@ -132,7 +132,7 @@ def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
             output.result("", f"  {' '.join(reference.split())}")
 
 
-IN_HEADING = ("perplexity", "true")
+IN_HEADING = ("perplexity", "correct")
 """Statistics in the heading instead, if there is one column."""
 WIDTH = 22
 """Minimum width of a column."""
@@ -151,7 +151,7 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
         rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
-    for part in ("familiar", "unfamiliar"):
+    for part in ("inside", "outside"):
         scored = [column.get("scores_by_familiarity", {}).get(part) for column in columns]
         if any(scored):
             cells = [
@@ -173,8 +173,8 @@ def _heading(record: dict[str, Any], is_alone: bool) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
     if is_alone and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
-    if is_alone and record.get("true") is not None:
-        heading += f", {record['true']:.1%} of captions true"
+    if is_alone and record.get("correct") is not None:
+        heading += f", {record['correct']:.1%} of captions fully correct"
     return heading
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 PAGES = (".html", ".htm")
 """The pages of --write; other files are those of `output_files`."""
-TRUE = {True: ("true",), False: ("not true",), None: ()}
+CORRECT = {True: ("fully correct",), False: ("not fully correct",), None: ()}
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def sample(
     follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
-    generated scenes whether the caption is true, and `unfamiliar` if the image is unlike the training images, so that
-    the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further candidates, labels and
-    the references follow on lines that start with a tab. Unreadable photographs are reported and skipped, and the exit
-    code is 1.
+    generated scenes whether the caption is fully correct, and `outside the training domain` if the image is unlike the
+    training images, so that the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further
+    candidates, labels and the references follow on lines that start with a tab. Unreadable photographs are reported and
+    skipped, and the exit code is 1.
 
     --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
     records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
@@ -300,14 +300,14 @@ def _print(
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
     """
-    code = captioned = empty = unfamiliar = 0
+    code = captioned = empty = outside = 0
     for caption in captions:
         if isinstance(caption, DataError):
             output.problem(caption)
             code = 1
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
-        unfamiliar += caption.is_unfamiliar
+        outside += caption.is_outside_domain
         shown = caption if attention else caption._replace(attention=None)
         for sink in sinks:
             try:
@@ -322,11 +322,11 @@ def _print(
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
-    if unfamiliar:
-        those, their = f"{unfamiliar:,} of {captioned:,} images are", "their captions are"
+    if outside:
+        those, their = f"{outside:,} of {captioned:,} images are", "their captions are"
         if captioned == 1:
             those, their = "the image is", "its caption is"
-        output.note(f"{those} unlike the training images; {their} probably wrong (decode.unfamiliar_below)")
+        output.note(f"{those} outside the training domain; {their} probably wrong (decode.unfamiliar_below)")
     return code, captioned
 
 
@@ -336,8 +336,8 @@ def _print_caption(caption: Caption, as_json: bool) -> None:
 
         output.record(to_record(caption))
         return
-    mark = ("unfamiliar",) if caption.is_unfamiliar else ()
-    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *TRUE[caption.true], *mark)
+    mark = ("outside the training domain",) if caption.is_outside_domain else ()
+    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *CORRECT[caption.correct], *mark)
     for text, log_prob in caption.candidates[1:]:
         output.result("", text, f"{log_prob:.2f}")
     for name, probability in caption.labels:

@@ -63,9 +63,9 @@ def score_model(
     decoded = list(captioner.decode(split.features, split.regions))
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
-    true = None
+    correct = None
     if split.is_true is not None:
-        true = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
+        correct = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
     scored = score_captions(
         evaluation_set,
         name,
@@ -73,13 +73,13 @@ def score_model(
         same_train=is_training_split(loaded, corpus),
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
-        true=true,
+        correct=correct,
         pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
     if loaded.familiarity is not None:
-        marks = np.array([decoded[row].is_unfamiliar for row in rows.tolist()])
-        parts = {"familiar": scored.rows[~marks], "unfamiliar": scored.rows[marks]}
+        marks = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
+        parts = {"inside": scored.rows[~marks], "outside": scored.rows[marks]}
         by_familiarity = {name: scores_of_part(part) for name, part in parts.items() if len(part)}
         scored.scores["scores_by_familiarity"] = by_familiarity
     return scored

@@ -16,7 +16,7 @@ SCORES: Mapping[str, str] = {
 """Metrics that are shown times 100, with confidence intervals if there are any."""
 STATISTICS: Mapping[str, tuple[str, str]] = {
     "perplexity": ("perplexity", ".2f"),
-    "true": ("captions true", ".1%"),
+    "correct": ("captions fully correct", ".1%"),
     "pointing": ("pointing accuracy", ".1%"),
     "mean_length": ("words per caption", ".1f"),
     "vocabulary": ("distinct words", ",.0f"),

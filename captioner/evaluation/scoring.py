@@ -123,7 +123,9 @@ def to_dict(
     if count >= FEW_IMAGES:
         for column in (scored, *others):
             parts = column.scores.get("scores_by_familiarity", {})
-            sizes |= {f"{part['images']:,} {name} images": part["images"] for name, part in parts.items()}
+            sizes |= {
+                f"{part['images']:,} images {name} the training domain": part["images"] for name, part in parts.items()
+            }
     return {
         "name": scored.name,
         "images": count,

@@ -90,7 +90,7 @@ LIMITS: Mapping[str, Sequence[str]] = {
 }
 """Limits of the models of a data source; those of other sources are `PHOTOGRAPHS`."""
 PHOTOGRAPHS = (
-    "Photographs unlike the training images get captions of what is in the training images.",
+    "Photographs outside the training domain get captions of what is in the training images.",
     "Objects may be invented or missed; numbers, colours, positions and actions are often wrong.",
     "Captions reproduce biases of the training captions about people, such as gender and age.",
 )

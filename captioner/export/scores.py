@@ -13,7 +13,7 @@ from captioner.errors import DataError, quoted
 from captioner.files.user_files import read_text
 from captioner.metrics import NAMES
 
-STATISTICS = ("perplexity", "true", "pointing", "distinct", "novel", "repeats")
+STATISTICS = ("perplexity", "correct", "pointing", "distinct", "novel", "repeats")
 """Statistics that a model file states if they are known."""
 
 

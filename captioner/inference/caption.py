@@ -56,24 +56,24 @@ class Candidate(NamedTuple):
 class Caption(NamedTuple):
     """The best caption of an image, with its reference captions if they are known.
 
-    `true` says whether the caption is true of the image, or is None if the data set cannot check it. `candidates` are
+    `correct` says whether the caption is fully correct, or is None if the data set cannot check it. `candidates` are
     the n best captions, best first; the first of them is the caption itself. `attention` has the attention weights of
     the caption's words, if they were asked for.
 
-    `familiarity` is the percentile of the image among training images, or None if the model does not know it;
-    `is_unfamiliar` says whether it is below `decode.unfamiliar_below`. `labels` are the most probable ImageNet
-    labels of the image, if they were asked for.
+    `familiarity` is the percentile of the image among training images, or None if the model does not know it. Below
+    `decode.unfamiliar_below`, the image `is_outside_domain`: outside the training domain. `labels` are the most
+    probable ImageNet labels of the image, if they were asked for.
     """
 
     image: str
     text: str
     log_prob: float
     references: list[str]
-    true: bool | None
+    correct: bool | None
     candidates: list[Candidate]
     attention: Attention | None = None
     familiarity: float | None = None
-    is_unfamiliar: bool = False
+    is_outside_domain: bool = False
     labels: Sequence[Label] = ()
 
 
@@ -104,7 +104,7 @@ def to_record(caption: Caption) -> dict[str, Any]:
         "caption": caption.text,
         "log_prob": caption.log_prob,
         "references": caption.references,
-        "true": caption.true,
+        "correct": caption.correct,
         "familiarity": caption.familiarity,
     }
     if len(caption.candidates) > 1:

@@ -215,8 +215,8 @@ class Captioner:
         captions = self.decode(split.features, split.regions, rows, index_rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
-            true = None if split.is_true is None else split.is_true(row, caption.text.split())
-            yield caption._replace(image=split.image_ids[row], references=references, true=true)
+            correct = None if split.is_true is None else split.is_true(row, caption.text.split())
+            yield caption._replace(image=split.image_ids[row], references=references, correct=correct)
 
     def caption_features(self, path: Path, limit: int | None = None) -> Iterator[Caption]:
         """Caption the rows of `features` in an HDF5 file, or the first `limit` of them, with `regions` for attention.
@@ -283,8 +283,10 @@ class Captioner:
             for name, captions, scores, attention, percentile, labels in zip(*columns, strict=True):
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                is_unfamiliar = percentile is not None and percentile < threshold
-                yield Caption(name, *candidates[0], [], None, candidates, attention, percentile, is_unfamiliar, labels)
+                is_outside_domain = percentile is not None and percentile < threshold
+                yield Caption(
+                    name, *candidates[0], [], None, candidates, attention, percentile, is_outside_domain, labels
+                )
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:
         """Compute the attention of captions in one teacher-forced pass. Shapes: tokens (N, T)."""

@@ -199,7 +199,7 @@ class ScoreTables(NamedTuple):
 def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
     """Return the most important scores of a run."""
     figures = [Figure(SCORES[key], score(record[key]), interval(record["intervals"][key])) for key in HEADLINES]
-    for key, title in (("perplexity", "Perplexity"), ("true", "True captions")):
+    for key, title in (("perplexity", "Perplexity"), ("correct", "Fully correct captions")):
         if record.get(key) is not None:
             figures.append(Figure(title, f"{record[key]:{STATISTICS[key][1]}}"))
     return figures

@@ -121,8 +121,8 @@ def build_gallery(
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
         if captions[row] != caption.text:
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
-        true = None if split.is_true is None else split.is_true(row, caption.text.split())
-        caption = caption._replace(true=true, candidates=several.candidates)
+        correct = None if split.is_true is None else split.is_true(row, caption.text.split())
+        caption = caption._replace(correct=correct, candidates=several.candidates)
         picture = embed_or_none(pictures(row), SIDE, attends)
         entries[row] = gallery_entry(row, caption, picture, rows[row])
     return Gallery(name, [entries[row] for row in rows], len(split.captioned_images))

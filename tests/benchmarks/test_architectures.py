@@ -41,7 +41,7 @@ def test_a_small_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert CliRunner().invoke(architectures.main, words, catch_exceptions=False).exit_code == 0
     measured = json.loads(figures.read_text())
     (row,), (seconds,) = measured["rows"].values(), measured["seconds"].values()
-    assert 0 <= row["seeds"][0]["heldout"]["true"] <= 1
+    assert 0 <= row["seeds"][0]["heldout"]["correct"] <= 1
     assert all(len(row["gradients"][when]["inputs"]) > max(DISTANCES) for when in ("start", "end"))
     assert seconds > 0
     assert page.read_text().count("| small |") == len(architectures.TABLES)

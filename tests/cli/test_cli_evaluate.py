@@ -15,7 +15,7 @@ from captioner.files import checkpoint
 from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 
-KEYS = ["split", "name", "images", "loss", "perplexity", "true", "pointing", "decode", *NAMES]
+KEYS = ["split", "name", "images", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
 OF_FILES = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json")
@@ -99,7 +99,7 @@ def test_a_missing_best_checkpoint_is_reported(cli: Callable[..., Any], own_run:
 def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Path) -> None:
     data = photo_run.parent / "data.h5"
     record = json.loads(cli("evaluate", tiny_run, "--data", data, "--split", "train", "--json").out)
-    assert (record["images"], record["perplexity"], record["novel"], record["true"]) == (6, None, None, None)
+    assert (record["images"], record["perplexity"], record["novel"], record["correct"]) == (6, None, None, None)
     alone = json.loads(cli("evaluate", photo_run, "--json").out)
     (other,) = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"].values()
     assert {name: other[name] for name in NAMES} == {name: alone[name] for name in NAMES}
@@ -161,8 +161,8 @@ def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypat
 
 
 def test_the_fraction_of_true_captions() -> None:
-    record = {"split": "a\nb", "name": "x", "images": 1200, "perplexity": 4.4817, "true": 0.9876, "others": {}}
-    assert next(score_lines(record)) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% of captions true"
+    record = {"split": "a\nb", "name": "x", "images": 1200, "perplexity": 4.4817, "correct": 0.9876, "others": {}}
+    assert next(score_lines(record)) == "a\\nb: 1,200 images, perplexity 4.48, 98.8% of captions fully correct"
 
 
 @pytest.mark.parametrize(

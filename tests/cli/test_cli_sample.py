@@ -53,7 +53,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
         "caption",
         "log_prob",
         "references",
-        "true",
+        "correct",
         "familiarity",
     ]
 
@@ -65,27 +65,35 @@ def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeyp
     ]
     monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
-    assert lines[::4] == ["a\\nb\tc d\t-1.23\ttrue", "a\\nb\tc d\t-1.23\tnot true", "a\\nb\tc d\t-1.23"]
+    assert lines[::4] == [
+        "a\\nb\tc d\t-1.23\tfully correct",
+        "a\\nb\tc d\t-1.23\tnot fully correct",
+        "a\\nb\tc d\t-1.23",
+    ]
     assert lines[1:4] == ["\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"]
 
 
-def test_captions_of_unfamiliar_images_are_marked(
+def test_captions_outside_the_training_domain_are_marked(
     cli: Callable[..., Any], familiar_run: Path, golden: Callable[..., None], tmp_path: Path
 ) -> None:
     done = cli("sample", familiar_run, "--split", "val", "--labels", 2)
-    golden("sample_unfamiliar.txt", done.out)
-    note = "3 of 8 images are unlike the training images; their captions are probably wrong (decode.unfamiliar_below)\n"
+    golden("sample_outside_domain.txt", done.out)
+    note = (
+        "3 of 8 images are outside the training domain; their captions are probably wrong (decode.unfamiliar_below)\n"
+    )
     assert (done.code, done.err) == (0, note)
     alone = cli("sample", familiar_run, "--split", "val", "-n", 1, "-o", "decode.unfamiliar_below=100").err
-    assert alone == "the image is unlike the training images; its caption is probably wrong (decode.unfamiliar_below)\n"
+    assert (
+        alone == "the image is outside the training domain; its caption is probably wrong (decode.unfamiliar_below)\n"
+    )
     files = []
     for threshold in (0, 10):  # the mark is in no file, and can be switched off
         files.append(tmp_path / f"{threshold}.csv")
         below = f"decode.unfamiliar_below={threshold}"
         done = cli("sample", familiar_run, "--split", "val", "--write", files[-1], "-o", below)
-        assert [line.endswith("\tunfamiliar") for line in done.out.splitlines() if line[0] != "\t"] == (
-            [False] * 5 + [threshold > 0] * 3
-        )
+        assert [
+            line.endswith("\toutside the training domain") for line in done.out.splitlines() if line[0] != "\t"
+        ] == ([False] * 5 + [threshold > 0] * 3)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -156,8 +164,8 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     )  # fmt: skip
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
-        "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [], "true": None,
-            "familiarity": None,
+        "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
+        "correct": None, "familiarity": None,
     }  # fmt: skip
 
 
@@ -300,7 +308,7 @@ def test_images_of_the_training_split_are_left_out_of_their_own_reranking(
     search = Captioner.search
 
     def spied(self: Captioner, *args: Any) -> Any:
-        seen.append(args[-1])
+        seen.append(args[-1].index_rows)
         return search(self, *args)
 
     monkeypatch.setattr(Captioner, "search", spied)

@@ -30,19 +30,19 @@ def scored(model: LoadedModel, corpus: Corpus) -> ScoredCaptions:
     return score_model(captioner_of(model), corpus, "val", *build_evaluation_set(corpus, "val"))
 
 
-def test_familiar_and_unfamiliar_images_have_scores(familiar_run: Path) -> None:
+def test_images_inside_and_outside_the_training_domain_have_scores(familiar_run: Path) -> None:
     restored, corpus, _ = opened(familiar_run)
     scores = scored(restored, corpus).scores
     parts = scores["scores_by_familiarity"]
-    assert {name: part["images"] for name, part in parts.items()} == {"familiar": 5, "unfamiliar": 3}
+    assert {name: part["images"] for name, part in parts.items()} == {"inside": 5, "outside": 3}
     mean = sum(part["images"] * part["cider_d"] for part in parts.values()) / 8  # the IDF is that of all images
     assert scores["cider_d"] == pytest.approx(mean)
-    assert parts["familiar"]["cider_d"] > parts["unfamiliar"]["cider_d"] > 0
+    assert parts["inside"]["cider_d"] > parts["outside"]["cider_d"] > 0
     everything = dataclasses.replace(restored.config.decode, unfamiliar_below=0.0)
     config = dataclasses.replace(restored.config, decode=everything)
     alone = scored(dataclasses.replace(restored, config=config), corpus).scores["scores_by_familiarity"]
-    assert alone.keys() == {"familiar"}
-    assert alone["familiar"]["cider_d"] == scores["cider_d"]
+    assert alone.keys() == {"inside"}
+    assert alone["inside"]["cider_d"] == scores["cider_d"]
     assert "scores_by_familiarity" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
 
 
@@ -60,7 +60,7 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
     assert scores["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert scores["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
-    assert scores["true"] == sum(bool(caption.true) for caption in captions) / 10
+    assert scores["correct"] == sum(bool(caption.correct) for caption in captions) / 10
     references = [list(map(ptb_tokenize, caption.references)) for caption in captions]
     assert {name: scores[name] for name in NAMES} == scores_by_name(
         score_rows(list(map(ptb_tokenize, texts)), references)
@@ -73,14 +73,14 @@ def test_reference_captions_are_true_and_have_bleu_1(tiny_run: Path, monkeypatch
     decoded = [Caption("", references[0], -1.0, [], None, []) for references in evaluation_set.references]
     monkeypatch.setattr(Captioner, "decode", lambda *_, **__: iter(decoded))
     scores = scored(restored, corpus).scores
-    assert scores["true"] == 1
+    assert scores["correct"] == 1
     assert scores["bleu4"] == pytest.approx(1)
 
 
 def test_a_source_without_a_truth_check_has_no_true_score(coco_run: Path) -> None:
     restored, corpus, _ = opened(coco_run)
     assert build_evaluation_set(corpus, "val")[0].references == [["a café 猫", "a 猫", "<UNK>"]] * 2
-    assert scored(restored, corpus).scores["true"] is None
+    assert scored(restored, corpus).scores["correct"] is None
 
 
 def test_images_without_references_are_not_scored(tiny_run: Path) -> None:

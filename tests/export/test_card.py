@@ -75,7 +75,7 @@ def test_what_is_stated_and_the_scores(tiny_run: Path, scores: Path) -> None:
     value, (low, high) = measured["cider_d"], measured["intervals"]["cider_d"]
     assert f"| CIDEr-D | {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f}) |" in card
     assert "|  | val (10 images) | heldout (5 images) |" in card
-    assert f"| captions true | {measured['true']:.1%} |" in card
+    assert f"| captions fully correct | {measured['correct']:.1%} |" in card
     assert " Name: flickr8k. " in card
     assert "License of the model: mit. Terms of the training data: For research.\n" in card
 

@@ -248,14 +248,14 @@ def test_captions_of_a_split_have_names_references_and_truth(varied_model: Resto
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
         assert all(val_split.is_true(image, reference.split()) for reference in caption.references)
-        assert caption.true is val_split.is_true(image, caption.text.split())
+        assert caption.correct is val_split.is_true(image, caption.text.split())
     assert len(list(captioner_of(varied_model).caption_split(val_split, 3))) == 3
 
 
 def test_truth_is_none_without_a_truth_function(coco_run: Path) -> None:
     restored = open_run(coco_run)
     captions = list(captioner_of(restored).caption_split(open_corpus(restored).split("val")))
-    assert [c.true for c in captions] == [None, None]
+    assert [c.correct for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
 
 
@@ -270,7 +270,7 @@ def test_features_from_a_file_give_the_same_captions(varied_model: Restored, val
     captions = list(captioner_of(varied_model).caption_features(path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
-    assert {(c.true, *c.references) for c in captions} == {(None,)}
+    assert {(c.correct, *c.references) for c in captions} == {(None,)}
     assert len(list(captioner_of(varied_model).caption_features(path, 2))) == 2
 
 
@@ -301,7 +301,7 @@ def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates
     (alone,) = captioner.caption_split(val_split, 1)
-    assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "true", "familiarity"]
+    assert list(to_record(alone)) == ["image", "caption", "log_prob", "references", "correct", "familiarity"]
 
 
 def test_arguments_of_a_call_override_the_options_of_the_captioner(tiny_run: Path, val_split: Split) -> None:

@@ -114,7 +114,7 @@ def test_captions_of_photographs_equal_those_of_their_features(photo_model: Rest
     assert len({text for text, _ in predicted}) > 2
     for caption, (_, log_prob) in zip(captions, predicted, strict=True):
         assert caption.log_prob == pytest.approx(log_prob, rel=1e-4)
-        assert (caption.references, caption.true) == ([], None)
+        assert (caption.references, caption.correct) == ([], None)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
