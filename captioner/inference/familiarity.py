@@ -52,7 +52,7 @@ class Familiarity(NamedTuple):
         return 100 * (count - np.searchsorted(self.energies, outside)) / count
 
 
-def summarize(features: Features) -> Params:
+def fit_familiarity(features: Features) -> Params:
     """Summarize training images as the arrays of a `Familiarity`; none if there are too few, or too short features.
 
     Shapes: (M, F).

@@ -175,7 +175,7 @@ def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index
     from captioner.inference import reranker_index
 
     if os.path.lexists(file):
-        return reranker_index.check_index(file, reranker_index.load(file), loaded)
+        return reranker_index.check_index(file, reranker_index.read_index(file), loaded)
     root = loaded.config.data.root
     if corpus is None and root is not None and not root.exists():
         return None

@@ -95,12 +95,12 @@ def unfold(triangle: Array, n: int) -> Array:
     return matrix
 
 
-def save(path: Path, index: Index) -> None:
+def write_index(path: Path, index: Index) -> None:
     """Write an index atomically. Raises: CheckpointError when it cannot be written; the previous file is kept."""
     write(RERANKING_INDEX, path, index.arrays, {"train_digest": index.train_digest, "encoder": index.encoder})
 
 
-def load(path: Path) -> Index:
+def read_index(path: Path) -> Index:
     """Read an index. Raises: CheckpointError when the file is damaged or not an index."""
     with open_saved(RERANKING_INDEX, path) as saved:
         return _parse({name: saved.read(name, "fiu") for name in saved}, saved.meta)
@@ -183,7 +183,7 @@ def own_index_rows(loaded: LoadedModel, corpus: Corpus, name: str) -> Array | No
 def is_current(path: Path, corpus: Corpus) -> bool:
     """Whether a file is an undamaged index of a data set."""
     try:
-        index = load(path)
+        index = read_index(path)
     except CheckpointError:
         return False
     return (index.train_digest, index.encoder) == (corpus.train_digest, corpus.encoder)

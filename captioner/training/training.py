@@ -21,7 +21,7 @@ from captioner.data.corpus import Corpus
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.files.history import AT_END
 from captioner.inference import reranker_index
-from captioner.inference.familiarity import summarize
+from captioner.inference.familiarity import fit_familiarity
 from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
@@ -105,7 +105,7 @@ class Training:
     @cached_property
     def familiarity(self) -> Params:
         """The summary of the training images, the same for every step."""
-        return self.ranks.on_rank_0(lambda: summarize(self.corpus.split("train").features))
+        return self.ranks.on_rank_0(lambda: fit_familiarity(self.corpus.split("train").features))
 
     def out_of_patience(self) -> bool:
         patience = self.config.train.patience
@@ -158,7 +158,7 @@ class Training:
         def save() -> None:
             if not reranker_index.is_current(self.run.reranker, self.corpus):
                 with self.run.writing(self.run.reranker):
-                    reranker_index.save(self.run.reranker, self.validation.index)
+                    reranker_index.write_index(self.run.reranker, self.validation.index)
 
         self.ranks.on_rank_0(save)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from captioner.arrays import Array
 from captioner.data.prepared import prepared
 from captioner.files import checkpoint
-from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, summarize
+from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity
 from captioner.inference.load import ensemble_of, open_run
 from captioner.training.resume import resume
 
@@ -33,7 +33,7 @@ SHAPES = {"seed": st.integers(0, 99), "count": st.integers(MIN_IMAGES, 240), "wi
 @given(**SHAPES)
 def test_percentiles_order_images_by_their_energy_outside_the_components(seed: int, count: int, width: int) -> None:
     familiar, unfamiliar = images(seed, count, width)
-    summary = Familiarity(**summarize(familiar))
+    summary = Familiarity(**fit_familiarity(familiar))
     np.testing.assert_allclose(summary.components @ summary.components.T, np.eye(len(summary.components)), atol=1e-4)
     references = np.linspace(0, count - 1, count // 10).astype(int)
     expected = [100 * np.mean(summary.energies >= energy) for energy in summary.energies]  # energies may be equal
@@ -48,8 +48,8 @@ def test_scale_and_origin_of_the_features_have_no_effect(
     seed: int, count: int, width: int, scale: float, shift: float
 ) -> None:
     train, others = images(seed, count, width)[0], images(seed, 60, width)[0]
-    expected = Familiarity(**summarize(train)).percentile(others)
-    other = Familiarity(**summarize(scale * (train + shift))).percentile(scale * (others + shift))
+    expected = Familiarity(**fit_familiarity(train)).percentile(others)
+    other = Familiarity(**fit_familiarity(scale * (train + shift))).percentile(scale * (others + shift))
     assert np.abs(other - expected).max() <= 100 / (count // 10)  # rounding moves an image by one reference at most
 
 
@@ -57,7 +57,7 @@ def test_scale_and_origin_of_the_features_have_no_effect(
 @given(**SHAPES)
 def test_the_components_keep_as_much_energy_as_exact_ones(seed: int, count: int, width: int) -> None:
     train = images(seed, count, width, rank=100)[0]
-    summary = Familiarity(**summarize(train))
+    summary = Familiarity(**fit_familiarity(train))
     held_out = np.linspace(0, count - 1, count // 10).astype(int)
     rows = np.delete(train, held_out, axis=0) - summary.mean
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -66,20 +66,24 @@ def test_the_components_keep_as_much_energy_as_exact_ones(seed: int, count: int,
 
 
 def test_few_images_or_short_features_have_no_summary() -> None:
-    assert summarize(np.ones((MIN_IMAGES - 1, MIN_WIDTH))) == summarize(np.ones((MIN_IMAGES, MIN_WIDTH - 1))) == {}
-    same = Familiarity(**summarize(np.ones((MIN_IMAGES, MIN_WIDTH))))
+    assert (
+        fit_familiarity(np.ones((MIN_IMAGES - 1, MIN_WIDTH)))
+        == fit_familiarity(np.ones((MIN_IMAGES, MIN_WIDTH - 1)))
+        == {}
+    )
+    same = Familiarity(**fit_familiarity(np.ones((MIN_IMAGES, MIN_WIDTH))))
     assert same.percentile(np.array([np.ones(MIN_WIDTH), np.arange(MIN_WIDTH)])).tolist() == [100, 100], "all zero"
 
 
 def test_of_many_images_an_even_sample_is_used() -> None:
     features = np.repeat(images(0, 500, MIN_WIDTH)[0].astype(np.float16), 20, axis=0)
     sampled = features[np.linspace(0, len(features) - 1, MAX_IMAGES).astype(int)]
-    for name, array in summarize(features).items():
-        np.testing.assert_array_equal(array, summarize(sampled)[name])
+    for name, array in fit_familiarity(features).items():
+        np.testing.assert_array_equal(array, fit_familiarity(sampled)[name])
 
 
 def test_a_run_stores_the_summary_of_its_training_images(familiar_run: Path) -> None:
-    expected = summarize(prepared(familiar_run.parent / "data.h5").split("train").features)
+    expected = fit_familiarity(prepared(familiar_run.parent / "data.h5").split("train").features)
     for name in ("best.h5", "last.h5"):
         saved = checkpoint.load(familiar_run / name).familiarity
         assert saved.keys() == expected.keys()
@@ -91,7 +95,7 @@ def test_a_resumed_run_keeps_the_summary(familiar_run: Path, tmp_path: Path, mon
     """Computed again, it may differ by rounding, and costs seconds."""
     run = tmp_path / "run"
     shutil.copytree(familiar_run, run)
-    monkeypatch.setattr("captioner.training.training.summarize", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr("captioner.training.training.fit_familiarity", lambda _: pytest.fail("computed again"))
     for _ in resume(run, {"train.max_steps": checkpoint.load(run / "last.h5").meta.step + 1}):
         pass
     expected, resumed = (checkpoint.load(folder / "last.h5") for folder in (familiar_run, run))

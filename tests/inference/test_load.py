@@ -22,7 +22,7 @@ from captioner.inference.captioner import Captioner
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import Index, is_current, load, save
+from captioner.inference.reranker_index import Index, is_current, read_index, write_index
 from captioner.inference.restore import Restored, restore
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -95,7 +95,7 @@ def test_the_index_replaces_the_data_set(
     expected = captions(reranked_run, corpus)
     assert inversions == [40]
     assert sorted(os.listdir(reranked_run.path.parent)) == before, "captioning writes nothing into the run folder"
-    save(reranked_run.path.parent / RERANKER, index)
+    write_index(reranked_run.path.parent / RERANKER, index)
     monkeypatch.setattr("captioner.inference.load.open_corpus", None)
     assert captions(reranked_run, corpus) == expected, "to the bit"
     assert captioner_of(reranked_run, corpus).warnings == ()
@@ -106,7 +106,7 @@ def test_an_ensemble_uses_the_index_of_its_first_run(reranked_run: Restored, cor
     other = dataclasses.replace(reranked_run, path=reranked_run.path.parent / "elsewhere" / "best.h5")
     features, both = corpus.split("val").features, ensemble_of([reranked_run, other])
     expected = candidates(captioner_of(both, corpus), features, 6)
-    save(reranked_run.path.parent / RERANKER, index)
+    write_index(reranked_run.path.parent / RERANKER, index)
     other.path.parent.mkdir()
     (other.path.parent / RERANKER).write_bytes(b"damaged")
     assert candidates(captioner_of(both), features, 6) == expected
@@ -164,7 +164,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_is_one_error_line(damage: str, reranked_run: Restored, corpus: Corpus, index: Index) -> None:
     path = reranked_run.path.parent / RERANKER
-    save(path, index)
+    write_index(path, index)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with pytest.raises(DataError) as caught:
         captioner_of(reranked_run, corpus)
@@ -198,7 +198,7 @@ def test_an_index_of_another_run_is_rejected(what: str, reranked_run: Restored, 
     path, arrays = reranked_run.path.parent / RERANKER, dict(index.arrays)
     if what == "feature width":
         arrays |= {name: arrays[name][..., 1:] for name in ("directions", "mean", "std")}
-    save(path, dataclasses.replace(index, arrays=arrays, **MISMATCHES[what]))
+    write_index(path, dataclasses.replace(index, arrays=arrays, **MISMATCHES[what]))
     assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
     with pytest.raises(DataError) as caught:
         captioner_of(reranked_run, corpus)
@@ -245,7 +245,7 @@ def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path
         pass
     restored = open_run(tmp_path / "run")
     assert restored.meta.train_digest == open_corpus(restored).train_digest
-    assert len(load(tmp_path / "run" / RERANKER).arrays["lengths"]) == 30
+    assert len(read_index(tmp_path / "run" / RERANKER).arrays["lengths"]) == 30
 
 
 @pytest.fixture(scope="module")

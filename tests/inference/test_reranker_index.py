@@ -24,10 +24,10 @@ from captioner.inference.reranker_index import (
     build_index,
     fold,
     index_rows,
-    load,
     own_index_rows,
-    save,
+    read_index,
     unfold,
+    write_index,
 )
 from captioner.inference.restore import Restored
 from captioner.model.image_input import Standardizer
@@ -65,8 +65,8 @@ def test_an_index_needs_a_training_split(corpus: Corpus) -> None:
 
 
 def test_a_saved_index_loads_unchanged(index: Index, tmp_path: Path) -> None:
-    save(tmp_path / "x.h5", index)
-    loaded = load(tmp_path / "x.h5")
+    write_index(tmp_path / "x.h5", index)
+    loaded = read_index(tmp_path / "x.h5")
     assert (loaded.train_digest, loaded.encoder) == (index.train_digest, index.encoder)
     assert loaded.arrays.keys() == index.arrays.keys()
     for name, array in index.arrays.items():
@@ -126,14 +126,14 @@ def test_a_hostile_index_with_a_valid_header_is_rejected(name: str, index: Index
     HOSTILE[name](arrays)
     write(RERANKING_INDEX, tmp_path / "x.h5", arrays, {"train_digest": index.train_digest, "encoder": index.encoder})
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/x.h5: not readable as a re-ranking index: ValueError: "):
-        load(tmp_path / "x.h5")
+        read_index(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("meta", [{}, {"encoder": "a"}, {"train_digest": 1, "encoder": "c"}, {"x": "y"}])
 def test_an_index_without_origin_is_rejected(meta: dict[str, Any], index: Index, tmp_path: Path) -> None:
     write(RERANKING_INDEX, tmp_path / "x.h5", index.arrays, meta)
     with pytest.raises(CheckpointError, match="not readable as a re-ranking index"):
-        load(tmp_path / "x.h5")
+        read_index(tmp_path / "x.h5")
 
 
 def test_index_rows_are_the_places_of_the_images(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DataError, UsageError
 from captioner.inference.load import open_corpus, open_run
-from captioner.inference.reranker_index import load
+from captioner.inference.reranker_index import read_index
 from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.overfit import overfit, overfit_settings
 from captioner.training.resume import resume
@@ -105,7 +105,7 @@ def test_only_training_uses_the_file(train_run: TrainRun, file: Path) -> None:
     restored, expected = open_run(run), open_run(plain).meta
     corpus = open_corpus(restored)
     assert restored.meta.data_digest == expected.data_digest == corpus.digest
-    assert load(run / "reranker.h5").train_digest == corpus.train_digest
+    assert read_index(run / "reranker.h5").train_digest == corpus.train_digest
     assert (restored.meta.card.captions, expected.card.captions) == (f"{file.name}, sha256={digest}", "")
     assert restored.meta.learned != expected.learned == captions_digest(corpus.split("train"))
 

@@ -10,7 +10,7 @@ from small_runs import TrainRun, contents
 from captioner.config.overrides import read_overrides
 from captioner.inference.find_checkpoint import RERANKER
 from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.reranker_index import is_current, load
+from captioner.inference.reranker_index import is_current, read_index
 from captioner.training.resume import resume
 
 RERANKING = ("decode.beam_width=2", "decode.consensus=5")
@@ -37,7 +37,7 @@ def test_the_index_is_written_however_training_ends(ended: str, go: TrainRun) ->
     run = go(*RERANKING, *patience, stop=lambda: ended == "stopped")
     restored = open_run(run / "last.h5")
     assert is_current(run / RERANKER, open_corpus(restored))
-    assert load(run / RERANKER).train_digest == restored.meta.train_digest
+    assert read_index(run / RERANKER).train_digest == restored.meta.train_digest
     assert captioner_of(restored).reranker is not None
 
 
@@ -68,6 +68,6 @@ def test_the_index_is_renamed_with_its_run(go: TrainRun) -> None:
     renamed = run.with_name("run.old")
     assert (renamed / RERANKER).read_bytes() == old, "the index is kept with its checkpoint"
     assert captioner_of(open_run(renamed)).reranker is not None
-    assert load(other / RERANKER).train_digest == open_run(other).meta.train_digest
+    assert read_index(other / RERANKER).train_digest == open_run(other).meta.train_digest
     assert (other / RERANKER).read_bytes() != old
     assert not (go("seed=8", overwrite=True) / RERANKER).exists()
