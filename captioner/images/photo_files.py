@@ -38,6 +38,11 @@ def is_photo_suffix(suffix: str) -> bool:
     return suffix.lower() in _IMAGE_SUFFIXES
 
 
+def is_url(name: str | os.PathLike[str]) -> bool:
+    """Check whether a name is a URL; a Path of a URL has one slash."""
+    return os.fspath(name).startswith(("http:/", "https:/"))
+
+
 def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
 

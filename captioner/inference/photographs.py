@@ -18,6 +18,7 @@ from captioner.images.photo_files import (
     SUFFIXES,
     can_read_heic,
     heic_remedy,
+    is_url,
     list_photos,
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
@@ -27,7 +28,6 @@ from captioner.inference.checks import check_regions, check_width
 from captioner.inference.image_batch import photo_batch
 from captioner.inference.restore import LoadedModel
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
-from captioner.preparation.find_photos import is_url
 
 PHOTO_BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from captioner.config.options import Prepare
 from captioner.errors import DataError
 from captioner.files.user_files import caseless, check_images_folder
+from captioner.images.photo_files import is_url
 from captioner.preparation.image_records import parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -139,8 +140,3 @@ def _listing(folder: Path) -> dict[str, list[str]]:
         for name in os.listdir(folder):
             names.setdefault(caseless(name), []).append(name)
     return names
-
-
-def is_url(name: str | os.PathLike[str]) -> bool:
-    """Check whether a name is a URL; a Path of a URL has one slash."""
-    return os.fspath(name).startswith(("http:/", "https:/"))
