@@ -13,8 +13,8 @@ from benchmarks.session import Session, set_library_threads
 from benchmarks.shapes import END, NULL, START, Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Array, Params
+from captioner.captioning.captioner import BATCH
 from captioner.decode import beam, greedy, parallel_decoding
-from captioner.inference.captioner import BATCH
 from captioner.model.build import DECODERS
 from captioner.parallel.thread_pool import ThreadPool
 

@@ -14,9 +14,9 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Array
+from captioner.captioning.load import open_corpus
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import score_captions
-from captioner.inference.load import open_corpus
 from captioner.metrics import NAMES, scores_from_sums
 
 PATH = click.Path(path_type=Path)

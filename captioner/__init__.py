@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captioner.api import evaluate, load, prepare, resume, train
+    from captioner.captioning.caption import Caption
+    from captioner.captioning.captioner import Captioner
     from captioner.config.options import Config
     from captioner.data.vocabulary import Vocab
     from captioner.errors import CaptionerError
-    from captioner.inference.caption import Caption
-    from captioner.inference.captioner import Captioner
     from captioner.model.captioning_rnn import CaptioningRNN
     from captioner.model.captioning_transformer import CaptioningTransformer
 
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Caption": "captioner.inference.caption",
-    "Captioner": "captioner.inference.captioner",
+    "Caption": "captioner.captioning.caption",
+    "Captioner": "captioner.captioning.captioner",
     "CaptionerError": "captioner.errors",
     "CaptioningRNN": "captioner.model.captioning_rnn",
     "CaptioningTransformer": "captioner.model.captioning_transformer",

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import Run, load, run_list
 from captioner.config.option_table import PREPARE_OPTIONS
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError, quoted
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import Run, load, run_list
 from captioner.preparation import prepare as preparation
 from captioner.training import resume as resuming
 from captioner.training import train as training

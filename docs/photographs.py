@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import captioner
-from captioner.inference.caption import Caption
+from captioner.captioning.caption import Caption
 
 ROOT = Path(__file__).parents[1]
 README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k.h5"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from captioner.captioning.find_checkpoint import LAST
 from captioner.errors import CheckpointError
 from captioner.files import checkpoint
-from captioner.inference.find_checkpoint import LAST
 from faults.processes import Training
 from faults.session import Row, Session
 from faults.watch import Outcome

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from captioner.captioning.find_checkpoint import LAST
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
 from captioner.files.user_files import file_version
-from captioner.inference.find_checkpoint import LAST
 from faults.session import SMALL, captioner, settings
 
 OPTIONS = (

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from captioner.captioning.find_checkpoint import LAST
 from captioner.errors import CheckpointError
 from captioner.files import checkpoint
-from captioner.inference.find_checkpoint import LAST
 from faults.processes import OPTIONS, Training, difference, uninterrupted
 from faults.session import Row, Session
 from faults.watch import Outcome

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captioner.captioning import reranker_index
+from captioner.captioning.load import open_corpus, open_run
+from captioner.captioning.reranker_index import Index, build_index
+from captioner.captioning.restore import Restored
 from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Corpus
 from captioner.decode.consensus import Kernel, inverse_kernel
-from captioner.inference import reranker_index
-from captioner.inference.load import open_corpus, open_run
-from captioner.inference.reranker_index import Index, build_index
-from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
 __all__ = ["corpus", "index", "inversions", "reranked_run"]

@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from captioner.captioning.find_checkpoint import BEST, LAST, find_checkpoint
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.config.checks import USED_WITH, is_used
 from captioner.files import checkpoint
-from captioner.inference.find_checkpoint import BEST, LAST, find_checkpoint
 
 PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
 """Functions that `gradcheck --file` accepts."""

@@ -41,8 +41,8 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
     which a transformer does not have, and for the word. Bars show the hidden-state norms (word norms for a transformer)
     on a log scale: if the gradient vanishes exponentially, each bar is shorter than the one above by the same length.
     """
+    from captioner.captioning.load import open_corpus, open_run
     from captioner.gradcheck.gradient_norms import gradient_norms
-    from captioner.inference.load import open_corpus, open_run
 
     for run in runs:
         restored = open_run(run, overrides)

@@ -33,10 +33,10 @@ from captioner.config.overrides import NONE, Values
 from captioner.errors import CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from captioner.captioning.caption import Caption
+    from captioner.captioning.output_files import CaptionSink
+    from captioner.captioning.restore import LoadedModel
     from captioner.data.corpus import Corpus
-    from captioner.inference.caption import Caption
-    from captioner.inference.output_files import CaptionSink
-    from captioner.inference.restore import LoadedModel
     from captioner.parallel.ranks import Ranks
     from captioner.report.pictures import Picture
 
@@ -138,8 +138,8 @@ def sample(
     with sharing_photographs(mpi) as ranks:
         runs, photos = _runs_and_photos(run, names, ensemble)
         _check_usage(photos, source, files, mpi, overrides)
-        from captioner.inference.checks import check_attention
-        from captioner.inference.load import open_runs
+        from captioner.captioning.checks import check_attention
+        from captioner.captioning.load import open_runs
 
         loaded = open_runs(runs, overrides)
         attention = loaded.config.caption.attention
@@ -177,7 +177,7 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
 
     Raises: UsageError for another order, or several runs that are not an ensemble.
     """
-    from captioner.inference.find_checkpoint import is_run
+    from captioner.captioning.find_checkpoint import is_run
 
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
@@ -193,7 +193,7 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
 
 def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool, overrides: Values) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
-    from captioner.inference.output_files import SIDECARS
+    from captioner.captioning.output_files import SIDECARS
 
     of_split, of_features = source.split is not None or source.data is not None, source.features is not None
     for wrong, message in (
@@ -225,11 +225,11 @@ class Captions(NamedTuple):
 
 def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks) -> Captions:
     """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
-    from captioner.inference.load import captioner_of, open_corpus
+    from captioner.captioning.load import captioner_of, open_corpus
 
     options = {"caption.attention": True} if files.has_page else NONE
     if photos:
-        from captioner.inference.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
+        from captioner.captioning.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
 
         encoder = open_encoder_of(loaded, source.encoder, source.encoder_option)
         captioner = captioner_of(loaded).with_options(options)
@@ -238,7 +238,7 @@ def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files
     if source.features is not None:
         captioner = captioner_of(loaded).with_options(options)
         return Captions(captioner.caption_features(source.features, source.number), None, captioner.warnings)
-    from captioner.inference.reranker_index import own_index_rows
+    from captioner.captioning.reranker_index import own_index_rows
 
     corpus, name = open_corpus(loaded, source.data), source.split or "val"
     split = corpus.split(name)
@@ -263,7 +263,7 @@ def _has_suffix(paths: Iterable[Path], *suffixes: str) -> bool:
 
 def _check_outputs(outputs: Sequence[Path]) -> None:
     """Raises: UsageError for a name that is of no kind of output, and for two outputs with one target."""
-    from captioner.inference.output_files import FILES, SIDECARS
+    from captioner.captioning.output_files import FILES, SIDECARS
 
     targets = [str(path) if str(path) in SIDECARS else os.path.realpath(path) for path in outputs]
     for number, (path, target) in enumerate(zip(outputs, targets, strict=True)):
@@ -281,7 +281,7 @@ def _open_sinks(files: Files, find: Callable[[Caption], Picture] | None) -> Iter
 
     Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
     """
-    from captioner.inference.output_files import open_sink
+    from captioner.captioning.output_files import open_sink
 
     for path in files.outputs:
         if _has_suffix([path], *PAGES):
@@ -318,7 +318,7 @@ def _print(
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(shown, as_json)
     if empty:
-        from captioner.inference.decoding import ENDS_EARLY
+        from captioner.captioning.decoding import ENDS_EARLY
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
@@ -332,7 +332,7 @@ def _print(
 
 def _print_caption(caption: Caption, as_json: bool) -> None:
     if as_json:
-        from captioner.inference.caption import to_record
+        from captioner.captioning.caption import to_record
 
         output.record(to_record(caption))
         return

@@ -62,8 +62,8 @@ def serve(
         extras = ",".join(sorted({NEEDED[library] for library in missing}))
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
-    from captioner.inference.load import captioner_of, open_runs
-    from captioner.inference.photographs import open_encoder_of, photo_warning
+    from captioner.captioning.load import captioner_of, open_runs
+    from captioner.captioning.photographs import open_encoder_of, photo_warning
     from captioner.serve import server
     from captioner.serve.app import Limits, Site
     from captioner.serve.guard import Guard, check_host_names, is_loopback

@@ -56,7 +56,7 @@ def examples(*commands: str) -> str:
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete run folders in a shell; if there are none, let the shell complete files."""
-    from captioner.inference.find_checkpoint import RUNS, runs_in
+    from captioner.captioning.find_checkpoint import RUNS, runs_in
 
     folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
     runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
+from captioner.captioning.output_files import unescape_cell
 from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
 from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, format_of, read_bytes, read_start
-from captioner.inference.output_files import unescape_cell
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning.caption import Attention
+from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
+from captioner.captioning.checks import check_encoder, is_training_split
+from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.config.overrides import Values
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
@@ -18,11 +23,6 @@ from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
-from captioner.inference.caption import Attention
-from captioner.inference.captioner import BATCH, BEST_ALONE, Captioner
-from captioner.inference.checks import check_encoder, is_training_split
-from captioner.inference.find_checkpoint import BEST, LAST
-from captioner.inference.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.metrics import fraction
 from captioner.model.losses import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool

@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.restore import Restored, model_properties
 from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
 from captioner.export.scores import parse_scores
 from captioner.images.recipe import parse_identity
-from captioner.inference.find_checkpoint import BEST, LAST
-from captioner.inference.restore import Restored, model_properties
 from captioner.model.losses import perplexity
 
 TEXT = 2000

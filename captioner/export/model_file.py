@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Params, cast
+from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.load import NOT_SHARED
+from captioner.captioning.restore import Restored
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
@@ -21,9 +24,6 @@ from captioner.files import checkpoint
 from captioner.files.checkpoint import Card, Checkpoint, one_line
 from captioner.files.header import MODEL
 from captioner.files.user_files import check_output
-from captioner.inference.find_checkpoint import BEST, LAST
-from captioner.inference.load import NOT_SHARED
-from captioner.inference.restore import Restored
 from captioner.model.image_input import standardizer_arrays
 
 MAX_BEAM = 10

@@ -33,10 +33,10 @@ from pathlib import Path
 import numpy as np
 
 from captioner.arrays import Array, cast
+from captioner.captioning.restore import Restored
 from captioner.errors import DataError, UsageError
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, read_start
-from captioner.inference.restore import Restored
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from captioner.captioning.restore import LoadedModel, model_properties
 from captioner.config.yaml_io import config_differences
 from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
@@ -17,7 +18,6 @@ from captioner.evaluation.score_format import SCORES, STATISTICS, format_interva
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.files.checkpoint import Meta
 from captioner.files.history import damaged_lines, end_of, records
-from captioner.inference.restore import LoadedModel, model_properties
 from captioner.training.environment import describe_versions
 from captioner.training.train import PARTS
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning.caption import Candidate, Caption
+from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, printable
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
-from captioner.inference.caption import Candidate, Caption
-from captioner.inference.captioner import BEST_ALONE, Captioner
 from captioner.preparation.inspect_data import Example
 from captioner.report.chart import pick_evenly
 from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.arrays import Array
+from captioner.captioning.caption import Attention
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, printable
 from captioner.files.user_files import check_images_folder
-from captioner.inference.caption import Attention
 from captioner.preparation.find_photos import find_all
 
 try:

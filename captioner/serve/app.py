@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from captioner.captioning.caption import to_record
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.image_batch import photo_batch
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError, DataError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoder, encode_photo
 from captioner.images.photo_files import HEIC_SUFFIXES
-from captioner.inference.caption import to_record
-from captioner.inference.captioner import Captioner
-from captioner.inference.image_batch import photo_batch
 from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
 from captioner.serve.guard import error_response, json_response, page_response

@@ -7,12 +7,12 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from captioner.captioning.captioner import Captioner
 from captioner.config.option_table import OPTIONS, Bound, Option
 from captioner.config.overrides import Values
 from captioner.config.values import MAX_SHOWN, closest, read, write
 from captioner.errors import ConfigError, printable
 from captioner.images.labels import has_labels
-from captioner.inference.captioner import Captioner
 
 SECTIONS = ("caption.", "decode.")
 OFFERED = {path.partition(".")[2]: path for section in SECTIONS for path in OPTIONS if path.startswith(section)}

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
+from captioner.captioning.checks import check_encoder
+from captioner.captioning.restore import Restored
 from captioner.config.checks import SHAPING, has_effect, unused
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
@@ -19,8 +21,6 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, ConfigError, UsageError
-from captioner.inference.checks import check_encoder
-from captioner.inference.restore import Restored
 from captioner.model.build import (
     add_forget_bias,
     assemble_model,

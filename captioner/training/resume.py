@@ -9,6 +9,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.captioning.find_checkpoint import nearest_runs
+from captioner.captioning.load import open_corpus
+from captioner.captioning.restore import FIXED, Restored, restore
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, to_record
@@ -16,9 +19,6 @@ from captioner.config.values import write
 from captioner.config.yaml_io import dump, load
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.files.history import damaged_lines, end_of, records
-from captioner.inference.find_checkpoint import nearest_runs
-from captioner.inference.load import open_corpus
-from captioner.inference.restore import FIXED, Restored, restore
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.environment import changes, environment

@@ -12,6 +12,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import checkpoint
@@ -21,7 +22,6 @@ from captioner.files.header import MODEL
 from captioner.files.history import END, HISTORY_LIMIT, is_kept, records
 from captioner.files.lock import lock
 from captioner.files.user_files import read_bytes, read_text, to_json
-from captioner.inference.find_checkpoint import BEST, LAST, RERANKER
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
 P = ParamSpec("P")

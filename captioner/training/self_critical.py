@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 from captioner.arrays import Array, Batch
+from captioner.captioning.decoding import decoding_arguments
+from captioner.captioning.reranker_index import build_index, index_rows
 from captioner.data.batches import ShuffledBatches, part_of_rank, take
 from captioner.data.corpus import Corpus, Split, read_regions
 from captioner.decode import Constraints, parallel_decoding, sample
 from captioner.errors import DataError
-from captioner.inference.decoding import decoding_arguments
-from captioner.inference.reranker_index import build_index, index_rows
 from captioner.metrics import CiderD
 from captioner.model.captioning_model import CaptioningModel
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks

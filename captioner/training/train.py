@@ -8,12 +8,12 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from captioner.captioning.load import open_run
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import DivergenceError, UsageError
 from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
-from captioner.inference.load import open_run
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks

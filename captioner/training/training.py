@@ -14,15 +14,15 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Params
+from captioner.captioning import reranker_index
+from captioner.captioning.familiarity import fit_familiarity
+from captioner.captioning.restore import LoadedModel
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import to_record
 from captioner.data.corpus import Corpus
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.files.history import AT_END
-from captioner.inference import reranker_index
-from captioner.inference.familiarity import fit_familiarity
-from captioner.inference.restore import LoadedModel
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim import EMA

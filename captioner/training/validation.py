@@ -14,6 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, evenly_spaced
+from captioner.captioning.captioner import BEST_ALONE, Captioner
+from captioner.captioning.decoding import ENDS_EARLY, decoding_method
+from captioner.captioning.reranker_index import Index, build_index
+from captioner.captioning.restore import LoadedModel
 from captioner.config.checks import has_effect
 from captioner.config.option_table import either
 from captioner.config.options import Config
@@ -24,10 +28,6 @@ from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import EvaluationSet, score_captions
-from captioner.inference.captioner import BEST_ALONE, Captioner
-from captioner.inference.decoding import ENDS_EARLY, decoding_method
-from captioner.inference.reranker_index import Index, build_index
-from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import mean_word_loss

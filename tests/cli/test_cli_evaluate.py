@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.cli.evaluate import score_lines
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.evaluation.scoring import to_dict
 from captioner.files import checkpoint
-from captioner.inference.load import captioner_of, open_corpus, open_run
 from captioner.metrics import NAMES
 
 KEYS = ["split", "name", "images", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]

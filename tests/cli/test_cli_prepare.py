@@ -16,15 +16,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from captioning import best_captions
+from captioned_rows import best_captions
 from PIL import Image, ImageOps
 from scene_photos import SCENES
 
+from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import encode
 from captioner.data.scenes import example
 from captioner.errors import install_command
-from captioner.inference.load import open_run
 
 pytestmark = pytest.mark.usefixtures("photos_here")
 

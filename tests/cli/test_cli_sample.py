@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from scene_photos import by_image
 
+from captioner.captioning.caption import Caption, to_record
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.files import checkpoint
-from captioner.inference.caption import Caption, to_record
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, open_corpus, open_run
 
 SHORT = ("-o", "decode.max_length=3")
 
@@ -63,7 +63,7 @@ def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeyp
     captions = [
         Caption("a\nb", "c d", -1.234, references, true, [("c d", -1.234), ("d", -2.5)]) for true in (True, False, None)
     ]
-    monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", lambda *_: iter(captions))
+    monkeypatch.setattr("captioner.captioning.captioner.Captioner.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::4] == [
         "a\\nb\tc d\t-1.23\tfully correct",
@@ -246,7 +246,7 @@ def test_an_interruption_leaves_no_partial_results(
         yield Caption("x", "a", -1.0, [], None, [])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("captioner.inference.captioner.Captioner.caption_split", interrupted)
+    monkeypatch.setattr("captioner.captioning.captioner.Captioner.caption_split", interrupted)
     assert cli("sample", tiny_run, "--write", tmp_path / "table.csv").code == 130
     assert os.listdir(tmp_path) == []
 

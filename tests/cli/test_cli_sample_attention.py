@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioner.captioning.load import open_corpus, open_run
 from captioner.errors import install_command
-from captioner.inference.load import open_corpus, open_run
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
@@ -169,7 +169,7 @@ def test_photographs_of_a_split_are_found_in_their_folder(
         splits = {"val": dataclasses.replace(val, picture=None, image_ids=names)}
         return dataclasses.replace(corpus, splits=splits, about={"images": "my photos"})
 
-    monkeypatch.setattr("captioner.inference.load.open_corpus", of_photos)
+    monkeypatch.setattr("captioner.captioning.load.open_corpus", of_photos)
     Image.new("RGB", (90, 60), (0, 200, 0)).save(photos.parent / "secret.png")
     command = ("sample", attention_run, "-n", 4, "--write", "a.html", *SHORT)
     done = cli(*command, "--images", photos)

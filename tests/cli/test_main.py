@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import captioner
+from captioner.captioning.captioner import Captioner
 from captioner.errors import LIBRARIES
-from captioner.inference.captioner import Captioner
 from captioner.parallel import machine
 
 

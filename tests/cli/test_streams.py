@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from captioner.captioning.find_checkpoint import LAST
 from captioner.files.history import end_of, records
-from captioner.inference.find_checkpoint import LAST
 
 WHOLE = ("-o", "train.max_steps=3")
 CLOSE = (

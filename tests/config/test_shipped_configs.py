@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captioner.captioning.decoding import METHODS
 from captioner.config.options import ENCODER, Prepare
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import FOLDER, OPTIONS, description, load, shipped
@@ -21,7 +22,6 @@ from captioner.data.prepared import write_prepared
 from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError
 from captioner.images import ENCODERS
-from captioner.inference.decoding import METHODS
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
 from captioner.model.build import DECODERS

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.errors import DataError, UsageError
 from captioner.evaluation.caption_files import (
     image_id,
@@ -18,7 +19,6 @@ from captioner.evaluation.caption_files import (
     write_results,
 )
 from captioner.files.user_files import to_json
-from captioner.inference.caption import Candidate, Caption, to_record
 
 
 def test_results_round_trip(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, load, open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.evaluation.evaluate import (
@@ -22,8 +24,6 @@ from captioner.evaluation.evaluate import (
 )
 from captioner.evaluation.scoring import intervals
 from captioner.files import checkpoint
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, load, open_corpus, open_run
 from captioner.model.ensemble import Ensemble
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.captioning.caption import Attention, Caption
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run
+from captioner.captioning.restore import LoadedModel, Restored
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
 from captioner.evaluation.evaluate import build_evaluation_set, pointing_accuracy, score_model
 from captioner.evaluation.scoring import ScoredCaptions
-from captioner.inference.caption import Attention, Caption
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
-from captioner.inference.restore import LoadedModel, Restored
 from captioner.metrics import NAMES, ptb_tokenize, score_rows, scores_by_name
 
 

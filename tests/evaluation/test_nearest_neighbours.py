@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 from captioner.evaluation.nearest_neighbours import nearest, nearest_neighbour_captions
-from captioner.inference.load import open_corpus, open_run
 from captioner.metrics import CiderD
 
 TEXTS = ["a red dog runs", "a red dog sits", "a red dog runs now", "two men", "the blue sea", "a blue sea"]

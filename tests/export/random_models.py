@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from captioner.arrays import SharedRows
+from captioner.captioning.load import open_run
+from captioner.captioning.restore import Restored
 from captioner.config.overrides import read_overrides, to_record
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint, Meta
-from captioner.inference.load import open_run
-from captioner.inference.restore import Restored
 from captioner.layers import CELLS
 from captioner.model.build import build_sizes, parameter_shapes
 from captioner.model.image_input import IMAGE_INPUTS

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import captioner
+from captioner.captioning.load import open_run
 from captioner.config import yaml_io
 from captioner.config.overrides import override
 from captioner.errors import CheckpointError, DataError, printable
 from captioner.export.card import escaped, model_card, table
 from captioner.export.model_file import prepare_to_share
 from captioner.files.checkpoint import Base, Card
-from captioner.inference.load import open_run
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
 

@@ -13,13 +13,13 @@ import pytest
 from random_models import images, random_run
 
 import captioner
+from captioner.captioning.load import NOT_SHARED, open_run
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.export.model_file import prepare_to_share, write_model
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Base, Card
-from captioner.inference.load import NOT_SHARED, open_run
 from captioner.model.build import DECODERS
 from captioner.model.region_attention import ATTENTIONS
 

@@ -11,11 +11,11 @@ import pytest
 import safetensors.numpy
 from random_models import WORDS, every_kind, images, random_model, random_run
 
+from captioner.captioning.load import open_run
+from captioner.captioning.restore import Restored
 from captioner.errors import DataError, UsageError
 from captioner.export.tensors import export_safetensors, to_tensors
 from captioner.files.checkpoint import Base, Card
-from captioner.inference.load import open_run
-from captioner.inference.restore import Restored
 from captioner.layers import CELLS
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from captioner.captioning.load import open_run
 from captioner.files.history import end_of, records
-from captioner.inference.load import open_run
 from captioner.report.facts import MAX_WARNINGS, History, RunFacts, facts_of_run, points, read_history
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.inference.captioner import BEST_ALONE
-from captioner.inference.load import captioner_of, open_corpus, open_run
+from captioner.captioning.captioner import BEST_ALONE
+from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.report.gallery import (
     MAX_NAME,
     MAX_TEXT,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.inference.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, curves, draw
 from captioner.report.facts import Figure, History, RunFacts, ScoreTables, Table
 from captioner.report.gallery import LARGE_SIDE, Gallery, GalleryEntry, ImageEntry, Scored, write_entries

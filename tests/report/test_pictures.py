@@ -5,7 +5,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.inference.caption import Attention
+from captioner.captioning.caption import Attention
 from captioner.report.pictures import LEVELS, WordMap, visibility, word_maps
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from captioner.captioning.load import captioner_of, open_run
 from captioner.config.overrides import override, read_overrides
 from captioner.errors import ConfigError
-from captioner.inference.load import captioner_of, open_run
 from captioner.serve.options import CAPS, RequestOptions, in_words_of_request
 
 

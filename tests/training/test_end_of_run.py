@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from captioner.captioning.load import open_run
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
-from captioner.inference.load import open_run
 from captioner.metrics import NAMES
 from captioner.training import validation
 from captioner.training.events import Ended, Event, Validated

@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
+from captioner.captioning.checks import is_training_split
+from captioner.captioning.load import open_corpus, open_run
+from captioner.captioning.restore import Restored
 from captioner.config.options import Prepare
 from captioner.config.overrides import override
 from captioner.config.yaml_io import parse
@@ -20,9 +23,6 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
-from captioner.inference.checks import is_training_split
-from captioner.inference.load import open_corpus, open_run
-from captioner.inference.restore import Restored
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from

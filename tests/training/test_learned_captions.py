@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
+from captioner.captioning.load import open_corpus, open_run
+from captioner.captioning.reranker_index import read_index
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.errors import ConfigError, DataError, UsageError
-from captioner.inference.load import open_corpus, open_run
-from captioner.inference.reranker_index import read_index
 from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.overfit import overfit, overfit_settings
 from captioner.training.resume import resume

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from small_runs import summary
 
+from captioner.captioning.load import open_corpus, open_run
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.errors import UsageError
 from captioner.files import checkpoint
-from captioner.inference.load import open_corpus, open_run
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.events import Ended, Event, Started, Validated

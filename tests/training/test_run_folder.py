@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from small_runs import contents
 
+from captioner.captioning.find_checkpoint import is_run
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.errors import CaptionerError, UsageError
 from captioner.files.checkpoint import Checkpoint, Meta
-from captioner.inference.find_checkpoint import is_run
 from captioner.training.run_folder import RunFolder
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
+from captioner.captioning.load import open_run
+from captioner.captioning.reranker_index import build_index, index_rows
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
@@ -16,8 +18,6 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.files import checkpoint
 from captioner.gradcheck.numeric import Case, check_gradients
-from captioner.inference.load import open_run
-from captioner.inference.reranker_index import build_index, index_rows
 from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool

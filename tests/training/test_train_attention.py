@@ -12,6 +12,7 @@ import pytest
 from small_runs import TrainRun, assert_same_arrays
 
 import captioner
+from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.config.options import Prepare
 from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Corpus
@@ -21,7 +22,6 @@ from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.hdf5 import StoredArray
 from captioner.images.encoders import ScenesEncoder
-from captioner.inference.load import ensemble_of, open_corpus, open_run
 from captioner.preparation.prepare import prepare
 from captioner.training.resume import resume
 

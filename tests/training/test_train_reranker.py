@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from small_runs import TrainRun, contents
 
+from captioner.captioning.find_checkpoint import RERANKER
+from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.reranker_index import is_current, read_index
 from captioner.config.overrides import read_overrides
-from captioner.inference.find_checkpoint import RERANKER
-from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.reranker_index import is_current, read_index
 from captioner.training.resume import resume
 
 RERANKING = ("decode.beam_width=2", "decode.consensus=5")

@@ -11,11 +11,11 @@ import pytest
 from small_runs import TrainRun, assert_same_arrays
 
 import captioner
+from captioner.captioning.load import open_run
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError
-from captioner.inference.load import open_run
 from captioner.training.resume import resume
 
 TRANSFORMER = (
@@ -101,7 +101,7 @@ def test_constraints_and_consensus_hold(trained: Path) -> None:
 
 
 def data_split(run: Path) -> Any:
-    from captioner.inference.load import open_corpus
+    from captioner.captioning.load import open_corpus
 
     return open_corpus(open_run(run)).split("val")
 

@@ -9,6 +9,9 @@ import pytest
 from small_runs import PER_EPOCH, TrainRun, assert_same_arrays, history, kinds, scripted_losses, summary
 
 from captioner.arrays import Batch
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.restore import LoadedModel
 from captioner.cli import progress
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
@@ -18,9 +21,6 @@ from captioner.errors import ConfigError
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Meta
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.restore import LoadedModel
 from captioner.metrics import NAMES
 from captioner.model.build import initial_params
 from captioner.model.captioning_rnn import CaptioningRNN

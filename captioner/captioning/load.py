@@ -9,12 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioner.config.overrides import NONE, Values, checked_values
-from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images.recipe import same_encoder
-from captioner.inference.captioner import Captioner
-from captioner.inference.checks import (
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.checks import (
     check_corpus,
     check_encoder,
     check_regions,
@@ -23,14 +19,18 @@ from captioner.inference.checks import (
     is_training_split,
     vocabulary_difference,
 )
-from captioner.inference.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
-from captioner.inference.restore import LoadedModel, Restored, restore
+from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
+from captioner.captioning.restore import LoadedModel, Restored, restore
+from captioner.config.overrides import NONE, Values, checked_values
+from captioner.data.corpus import Corpus
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.images.recipe import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.blas import set_threads
 
 if TYPE_CHECKING:
+    from captioner.captioning.reranker_index import Index
     from captioner.config.options import Config
-    from captioner.inference.reranker_index import Index
 
 Run = str | os.PathLike[str]
 NOT_SHARED = Path("not-in-the-model-file")
@@ -172,7 +172,7 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
-    from captioner.inference import reranker_index
+    from captioner.captioning import reranker_index
 
     if os.path.lexists(file):
         return reranker_index.check_index(file, reranker_index.read_index(file), loaded)

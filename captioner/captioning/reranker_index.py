@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from captioner.arrays import Array, evenly_spaced, normalize_rows
+from captioner.captioning.checks import is_training_split
+from captioner.captioning.restore import LoadedModel
 from captioner.data.corpus import MAX_FEATURE, Corpus, Split
 from captioner.data.features import standardization
 from captioner.decode import Reranker
@@ -19,8 +21,6 @@ from captioner.errors import CheckpointError
 from captioner.files.header import RERANKING_INDEX
 from captioner.files.saved import open_saved, write
 from captioner.images.recipe import same_encoder
-from captioner.inference.checks import is_training_split
-from captioner.inference.restore import LoadedModel
 from captioner.model.image_input import Standardizer
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import captioner
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.restore import Restored
 from captioner.data.corpus import Split
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.restore import Restored
 
 Array = np.ndarray
 

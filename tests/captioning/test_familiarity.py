@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.arrays import Array
+from captioner.captioning.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity
+from captioner.captioning.load import ensemble_of, open_run
 from captioner.data.prepared import prepared
 from captioner.files import checkpoint
-from captioner.inference.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity
-from captioner.inference.load import ensemble_of, open_run
 from captioner.training.resume import resume
 
 

@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.data.corpus import Corpus
-from captioner.data.features import standardization
-from captioner.data.vocabulary import join
-from captioner.decode import Reranker
-from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
-from captioner.errors import CheckpointError, DataError
-from captioner.files.header import RERANKING_INDEX
-from captioner.files.saved import write
-from captioner.inference import reranker_index
-from captioner.inference.captioner import Captioner
-from captioner.inference.image_batch import row_batches
-from captioner.inference.reranker_index import (
+from captioner.captioning import reranker_index
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.image_batch import row_batches
+from captioner.captioning.reranker_index import (
     Index,
     build_index,
     fold,
@@ -29,7 +21,15 @@ from captioner.inference.reranker_index import (
     unfold,
     write_index,
 )
-from captioner.inference.restore import Restored
+from captioner.captioning.restore import Restored
+from captioner.data.corpus import Corpus
+from captioner.data.features import standardization
+from captioner.data.vocabulary import join
+from captioner.decode import Reranker
+from captioner.decode.consensus import choose_kernel, inverse_kernel, unit_features
+from captioner.errors import CheckpointError, DataError
+from captioner.files.header import RERANKING_INDEX
+from captioner.files.saved import write
 from captioner.model.image_input import Standardizer
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from captioner.arrays import Params
+from captioner.captioning.familiarity import Familiarity
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
@@ -17,7 +18,6 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint, Meta
-from captioner.inference.familiarity import Familiarity
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer

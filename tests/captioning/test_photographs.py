@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning import best_captions, candidates
+from captioned_rows import best_captions, candidates
 
+from captioner.captioning import photographs
+from captioner.captioning.caption import Caption
+from captioner.captioning.load import captioner_of
+from captioner.captioning.photographs import open_encoder_of, photo_paths
+from captioner.captioning.restore import Restored
 from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
@@ -22,11 +27,6 @@ from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
 from captioner.images.recipe import same_encoder
-from captioner.inference import photographs
-from captioner.inference.caption import Caption
-from captioner.inference.load import captioner_of
-from captioner.inference.photographs import open_encoder_of, photo_paths
-from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.resume import resume
 from captioner.training.train import train

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning.caption import Attention, Candidate, Caption, NextWord, NextWords
+from captioner.captioning.checks import check_attention, check_finite, check_has_regions, check_images
+from captioner.captioning.decoding import decoding_method, word_ids
+from captioner.captioning.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
+from captioner.captioning.restore import LoadedModel
 from captioner.config.overrides import Values, checked_values, override
 from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
@@ -21,11 +26,6 @@ from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import Reranker, parallel_decoding, rerank
 from captioner.errors import DataError, UsageError
 from captioner.images.labels import Label, open_classifier
-from captioner.inference.caption import Attention, Candidate, Caption, NextWord, NextWords
-from captioner.inference.checks import check_attention, check_finite, check_has_regions, check_images
-from captioner.inference.decoding import decoding_method, word_ids
-from captioner.inference.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
-from captioner.inference.restore import LoadedModel
 from captioner.model.interface import State, StepFunction
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -128,7 +128,7 @@ class Captioner:
             check_attention(self.loaded)
         if features is not None:
             return list(captioner.decode(*checked_arrays(self.loaded, features, regions, "caption")))
-        from captioner.inference.photographs import caption_photos, photo_paths
+        from captioner.captioning.photographs import caption_photos, photo_paths
 
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
         paths = [images] if isinstance(images, str | os.PathLike) else images or []
@@ -233,12 +233,12 @@ class Captioner:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder of the training images. Raises: UsageError when it is not found."""
-        from captioner.inference.photographs import open_encoder_of
+        from captioner.captioning.photographs import open_encoder_of
 
         return open_encoder_of(self.loaded)
 
     def _warn_of_photographs(self) -> None:
-        from captioner.inference.photographs import photo_warning
+        from captioner.captioning.photographs import photo_warning
 
         if (warning := photo_warning(self.loaded)) is not None:
             warnings.warn(warning, stacklevel=3)

@@ -8,6 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from captioner import __version__
+from captioner.captioning.caption import Caption
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.checks import check_regions, check_width
+from captioner.captioning.image_batch import photo_batch
+from captioner.captioning.restore import LoadedModel
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
 from captioner.images.encoders import Encoder, encode_photos
@@ -22,11 +27,6 @@ from captioner.images.photo_files import (
     list_photos,
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
-from captioner.inference.caption import Caption
-from captioner.inference.captioner import Captioner
-from captioner.inference.checks import check_regions, check_width
-from captioner.inference.image_batch import photo_batch
-from captioner.inference.restore import LoadedModel
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 
 PHOTO_BATCH = 16

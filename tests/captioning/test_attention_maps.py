@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import captioner
+from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split, read_regions
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run
 from captioner.model.interface import ModelOrEnsemble
 
 METHODS = {

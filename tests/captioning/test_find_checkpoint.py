@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from captioner.errors import CheckpointError
-from captioner.inference.find_checkpoint import (
+from captioner.captioning.find_checkpoint import (
     MAX_NAMED,
     find_checkpoint,
     is_run,
     nearest_runs,
 )
+from captioner.errors import CheckpointError
 
 
 def test_a_run_folder_means_its_best_checkpoint_or_else_the_last(own_run: Path) -> None:

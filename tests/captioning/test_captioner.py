@@ -9,18 +9,18 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from captioning import best_captions, candidates, loss
+from captioned_rows import best_captions, candidates, loss
 
+from captioner.captioning import captioner
+from captioner.captioning.caption import Candidate, to_record
+from captioner.captioning.image_batch import row_batches
+from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
 from captioner.files import checkpoint
-from captioner.inference import captioner
-from captioner.inference.caption import Candidate, to_record
-from captioner.inference.image_batch import row_batches
-from captioner.inference.load import captioner_of, open_corpus, open_run
-from captioner.inference.restore import Restored, restore
 from captioner.model.captioning_rnn import CaptioningRNN
 
 ROWS = np.arange(10)

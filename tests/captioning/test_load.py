@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioning import best_captions, candidates, loss
+from captioned_rows import best_captions, candidates, loss
 
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.find_checkpoint import RERANKER
+from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
+from captioner.captioning.load import load as load_captioner
+from captioner.captioning.reranker_index import Index, is_current, read_index, write_index
+from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -18,12 +24,6 @@ from captioner.errors import CheckpointError, DataError
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.files import checkpoint
 from captioner.files.header import RERANKING_INDEX
-from captioner.inference.captioner import Captioner
-from captioner.inference.find_checkpoint import RERANKER
-from captioner.inference.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
-from captioner.inference.load import load as load_captioner
-from captioner.inference.reranker_index import Index, is_current, read_index, write_index
-from captioner.inference.restore import Restored, restore
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.ensemble import Ensemble
@@ -96,7 +96,7 @@ def test_the_index_replaces_the_data_set(
     assert inversions == [40]
     assert sorted(os.listdir(reranked_run.path.parent)) == before, "captioning writes nothing into the run folder"
     write_index(reranked_run.path.parent / RERANKER, index)
-    monkeypatch.setattr("captioner.inference.load.open_corpus", None)
+    monkeypatch.setattr("captioner.captioning.load.open_corpus", None)
     assert captions(reranked_run, corpus) == expected, "to the bit"
     assert captioner_of(reranked_run, corpus).warnings == ()
     assert inversions == [40]

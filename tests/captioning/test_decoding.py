@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.captioning.decoding import decoding_method
 from captioner.config.options import Decode
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError
-from captioner.inference.decoding import decoding_method
 
 VOCAB = Vocab([*SPECIAL, "a", "cat", "dog", "sat"])
 WORDS: dict[str, Any] = {"start": 1, "end": 2, "null": 0}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from reranking import corpus, index, inversions, reranked_run
 
+from captioner.captioning.load import open_corpus, open_run
+from captioner.captioning.restore import Restored
 from captioner.data.corpus import Split
-from captioner.inference.load import open_corpus, open_run
-from captioner.inference.restore import Restored
 from captioner.model.captioning_rnn import CaptioningRNN
 
 __all__ = ["corpus", "index", "inversions", "reranked_run"]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from captioner.arrays import Params
+from captioner.captioning.checks import check_corpus, check_width
+from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
@@ -19,8 +21,6 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
-from captioner.inference.checks import check_corpus, check_width
-from captioner.inference.restore import Restored, restore
 from captioner.optim import EMA
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.train import train

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from xml.sax.saxutils import escape
 
+from captioner.captioning.caption import Caption, to_record
 from captioner.errors import CaptionerError
 from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
 from captioner.files.user_files import check_output, read_start, to_json
-from captioner.inference.caption import Caption, to_record
 
 COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,

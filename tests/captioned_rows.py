@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from captioner.captioning.caption import Candidate
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, ensemble_of
+from captioner.captioning.restore import LoadedModel
 from captioner.data.corpus import Features, Split
-from captioner.inference.caption import Candidate
-from captioner.inference.captioner import Captioner
-from captioner.inference.load import captioner_of, ensemble_of
-from captioner.inference.restore import LoadedModel
 
 
 def candidates(captioner: Captioner, features: Features, n_best: int = 1, **options: Any) -> list[list[Candidate]]:

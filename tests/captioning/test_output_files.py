@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from captioner.captioning.caption import Attention, Caption
+from captioner.captioning.output_files import FILES, is_own_xmp, open_sink, to_xmp, unescape_cell
 from captioner.errors import CaptionerError, UsageError
-from captioner.inference.caption import Attention, Caption
-from captioner.inference.output_files import FILES, is_own_xmp, open_sink, to_xmp, unescape_cell
 
 
 def caption_of(path: Path) -> Caption:
@@ -136,7 +136,7 @@ def test_a_folder_without_permission_is_reported_once(
         path.write_bytes(content)
 
     (tmp_path / "open").mkdir()
-    monkeypatch.setattr("captioner.inference.output_files.write_atomically", denied)  # root may write everywhere
+    monkeypatch.setattr("captioner.captioning.output_files.write_atomically", denied)  # root may write everywhere
     sidecars = open_sink(Path(kind))
     with pytest.raises(
         CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "

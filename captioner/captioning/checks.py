@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning.restore import LoadedModel
 from captioner.data.corpus import Corpus, Features, check_features, check_region_values, with_vocabulary
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError
 from captioner.files.checkpoint import Meta
 from captioner.images.recipe import parse_identity, same_encoder
-from captioner.inference.restore import LoadedModel
 from captioner.model.ensemble import Ensemble
 
 TRAIN = "train with -o model.attention=adaptive"

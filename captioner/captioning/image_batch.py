@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning.checks import check_images
+from captioner.captioning.restore import LoadedModel
 from captioner.data.corpus import Features
 from captioner.errors import UsageError
-from captioner.inference.checks import check_images
-from captioner.inference.restore import LoadedModel
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded  # needs Pillow

@@ -1,0 +1,1 @@
+"""Captions from checkpoints: restored models, ensembles, decoding methods and photographs."""

@@ -1,1 +1,0 @@
-"""Captions from checkpoints: restored models, decoders, photographs and ensembles."""
