@@ -173,14 +173,11 @@ def test_a_full_disk_is_reported(photos: Path, files_of_at_most: Callable[[int],
     assert message == f"{photos.parent / 'out.h5'}: cannot store features: File too large"
 
 
-@pytest.mark.parametrize(("dtype", "number"), [("float16", 70000.0), ("float32", np.inf), ("float32", np.nan)])
-def test_features_out_of_range_are_rejected(
-    dtype: str, number: float, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    features = np.full(FEATURES, number, np.float32), np.zeros((3, 3, 77), np.float32)
+def test_features_out_of_range_are_rejected(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.full(FEATURES, 70000.0, np.float32), np.zeros((3, 3, 77), np.float32)
     monkeypatch.setattr(ScenesEncoder, "encode", lambda encoder, prepared: features)
-    message = refusal(photos, dtype=dtype)
-    assert message == f"features: expected numbers in the range of {dtype}, got {number:g}; try float32"
+    message = refusal(photos, dtype="float16")
+    assert message == "features: expected numbers in the range of float16, got 70000; try float32"
 
 
 def test_the_captions_are_not_overwritten(photos: Path) -> None:

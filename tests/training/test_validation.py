@@ -274,9 +274,9 @@ def varied_model() -> CaptioningRNN:
 def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counts, decode = [], Captioner.decode
 
-    def counted(captioner: Captioner, *arguments: Any, rows: np.ndarray, **options: Any) -> Any:
+    def counted(captioner: Captioner, features: Any, regions: Any, rows: np.ndarray) -> Any:
         counts.append(len(rows))
-        return decode(captioner, *arguments, rows=rows, **options)
+        return decode(captioner, features, regions, rows)
 
     monkeypatch.setattr(Captioner, "decode", counted)
     warnings(constant_model(408, cat=1.0), [["a"]] * 400)
