@@ -26,16 +26,7 @@ CONVERTIBLE = {
     )),
 }  # fmt: skip
 """Suffixes of photographs that other programs can convert, by what to try."""
-_IMAGE_SUFFIXES = SUFFIXES.union(
-    HEIC_SUFFIXES, *CONVERTIBLE.values(),
-    (".avifs", ".jxl", ".apng", ".psd", ".xcf", ".tga", ".ico", ".svg", ".eps", ".exr", ".hdr"),
-)  # fmt: skip
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
-
-
-def is_photo_suffix(suffix: str) -> bool:
-    """Return whether files with this suffix may be photographs, in a supported format or not."""
-    return suffix.lower() in _IMAGE_SUFFIXES
 
 
 def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:

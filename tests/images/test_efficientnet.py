@@ -16,8 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from captioner.errors import DataError, UsageError, install_command
-from captioner.images import efficientnet, onnx, open_encoder
-from captioner.images.efficientnet_weights import NETWORKS, parse_weights, read_weights, weights_file
+from captioner.images import efficientnet, open_encoder
+from captioner.images.efficientnet import NETWORKS, parse_weights, read_weights, weights_file
 from captioner.images.photo import read_photo, square
 
 FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k"
@@ -117,17 +117,6 @@ def test_the_graph_equals_a_numpy_implementation(recipe: str, grid: int) -> None
 def test_the_identity_names_a_size_other_than_the_default(recipe: str, identity: str, side: int) -> None:
     encoder = open_encoder(recipe)
     assert (encoder.identity, encoder.width, encoder.side) == (identity, 1280, side)
-
-
-def test_no_image_takes_a_new_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening the network has a deadline; encoding an image has none."""
-    deadlines, call = [], onnx.call_with_deadline
-    monkeypatch.setattr(onnx, "call_with_deadline", lambda work, seconds, cancel: (
-        deadlines.append(seconds) or call(work, seconds, cancel)
-    ))  # fmt: skip
-    encoder = open_encoder("efficientnet-lite0:size=32")
-    encoder.encode(encoder.prepare(Image.new("RGB", (32, 32))))
-    assert deadlines == [onnx.SECONDS, None, None]
 
 
 def test_preprocessing_crops_and_scales(encoder: Any) -> None:
