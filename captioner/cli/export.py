@@ -67,9 +67,8 @@ def export(
 
     A safetensors file contains the parameters with the names of PyTorch's layers, and the rest as JSON.
     """
-    from captioner.export.model_file import prepare_to_share, write_model
-    from captioner.export.tensors import export_safetensors
     from captioner.inference.load import open_run
+    from captioner.share import export_safetensors, prepare_to_share, write_model
 
     if path.suffix not in (MODEL, TENSORS):
         raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
@@ -96,8 +95,8 @@ def card(run: Path) -> None:
     The card is Markdown with the front matter of Hugging Face. It describes the model, its training data, scores,
     limits, license, terms and options, as `captioner export` stored them. It contains no paths of this machine.
     """
-    from captioner.export.card import model_card
     from captioner.inference.load import open_run
+    from captioner.report.card import model_card
 
     model = open_run(run)
     output.warnings(model.warnings)

@@ -19,10 +19,10 @@ import captioner
 from captioner.config import yaml_io
 from captioner.config.overrides import override
 from captioner.errors import CheckpointError, DataError, printable
-from captioner.export.card import escaped, model_card, table
-from captioner.export.model_file import prepare_to_share
 from captioner.files.checkpoint import Base, Card
 from captioner.inference.load import open_run
+from captioner.report.card import escaped, model_card, table
+from captioner.share import prepare_to_share
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
 
