@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, printable
-from captioner.files.user_files import check_images_folder
 from captioner.inference.caption import Attention
-from captioner.preparation.find_photos import find_all
+from captioner.preparation.find_photos import check_images_folder, find_all
 
 try:
     from PIL import Image
