@@ -9,7 +9,7 @@ from pathlib import Path
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
 from captioner.images.encoders import Encoder
-from captioner.images.photo_files import (
+from captioner.images.photo import (
     CONVERTIBLE,
     HEIC_SUFFIXES,
     RAW_SUFFIXES,

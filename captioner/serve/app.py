@@ -20,7 +20,7 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError, DataError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoded, Encoder
-from captioner.images.photo_files import HEIC_SUFFIXES
+from captioner.images.photo import HEIC_SUFFIXES
 from captioner.inference.caption import to_record
 from captioner.inference.captioner import Captioner
 from captioner.parallel.blas import limit_worker

@@ -13,7 +13,6 @@ from captioner.files.user_files import (
     missing_remedy,
     read_bytes,
     read_text,
-    regular_file,
 )
 
 
@@ -67,15 +66,6 @@ def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path)
     assert re.fullmatch(r"a\\x00b: cannot be opened: .*null.*", error_of(read_text, "a\0b"))
 
 
-def test_the_descriptor_is_closed_afterwards(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"1")
-    with regular_file(path, 1) as descriptor:
-        assert os.read(descriptor, 2) == b"1"
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptor)
-
-
 @pytest.fixture
 def _photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -104,13 +94,6 @@ MISSING = {
 def test_what_to_try_for_a_missing_file(name: str, expected: str, tmp_path: Path) -> None:
     here = tmp_path.resolve()
     assert missing_remedy(name.format(here=here)) == expected.format(here=here)
-
-
-def test_a_deleted_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    assert missing_remedy("market.png") == "check the name"
 
 
 @pytest.mark.usefixtures("_photos")

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from captioner.errors import DataError, UsageError, install_command
-from captioner.images import efficientnet, open_encoder
+from captioner.images import open_encoder
 from captioner.images.efficientnet import NETWORKS, parse_weights, read_weights, weights_file
 from captioner.images.photo import read_photo, square
 
@@ -143,21 +143,6 @@ def test_features_of_flickr8k_equal_the_published_ones(encoder: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_weight_is_used(name: str) -> None:
-    weights = read_weights(name, weights_file(name))
-    used = set(weights)
-    names = {name for name in used if name.startswith("_fc") or name.endswith("num_batches_tracked")}
-
-    class Noting(dict[str, Any]):
-        def __getitem__(self, name: str) -> Any:
-            used.discard(name)
-            return super().__getitem__(name)
-
-    efficientnet.graph(Noting(weights), NETWORKS[name].blocks, NETWORKS[name].side)
-    assert used == names
-
-
-@pytest.mark.parametrize("name", NETWORKS)
 def test_other_weights_are_rejected(name: str, tmp_path: Path) -> None:
     changed, path = bytearray(weights_file(name).read_bytes()), tmp_path / "weights.pth"
     changed[-1] ^= 1
@@ -210,12 +195,6 @@ def test_a_pickle_cannot_execute_code(tmp_path: Path, place: int, protocol: int)
         pickle.loads(planted)  # this attack does work without the guard
         assert trace.exists()
         trace.unlink()
-
-
-def test_an_attribute_of_an_allowed_name_is_rejected() -> None:
-    for module, name in (("collections", "OrderedDict.__init__"), ("torch", "load"), ("builtins", "getattr")):
-        with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is not allowed"):
-            parse_weights(pickle.dumps(1) + f"c{module}\n{name}\n.".encode())
 
 
 def opcodes(key: str, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> bytes:
