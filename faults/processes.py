@@ -12,7 +12,6 @@ from typing import Any
 from captioner.captioning.find_checkpoint import LAST
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
-from captioner.files.user_files import file_version
 from faults.session import SMALL, captioner, settings
 
 OPTIONS = (
@@ -68,8 +67,16 @@ class Training:
 
     def until_it_saves(self) -> bool:
         """Wait until this process writes a checkpoint; return False if it ends first."""
-        before = file_version(self.folder / LAST)
-        return self._wait_until(lambda: file_version(self.folder / LAST) != before)
+        before = self._checkpoint()
+        return self._wait_until(lambda: self._checkpoint() != before)
+
+    def _checkpoint(self) -> tuple[int, int] | None:
+        """Return the inode and the time of the checkpoint, which each save replaces; None before the first."""
+        try:
+            status = (self.folder / LAST).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def end(self, seconds: float = MOST_SECONDS) -> int | None:
         """Wait for the exit code; after a timeout, kill the process and return None."""

@@ -16,7 +16,7 @@ from captioner.captioning.restore import LoadedModel
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
 from captioner.images.encoders import Encoder, encode_photos
-from captioner.images.photo_files import (
+from captioner.images.photo import (
     CONVERTIBLE,
     HEIC_SUFFIXES,
     RAW_SUFFIXES,

@@ -68,8 +68,7 @@ def export(
     A safetensors file contains the parameters with the names of PyTorch's layers, and the rest as JSON.
     """
     from captioner.captioning.load import open_run
-    from captioner.export.model_file import prepare_to_share, write_model
-    from captioner.export.tensors import export_safetensors
+    from captioner.share import export_safetensors, prepare_to_share, write_model
 
     if path.suffix not in (MODEL, TENSORS):
         raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
@@ -97,7 +96,7 @@ def card(run: Path) -> None:
     limits, license, terms and options, as `captioner export` stored them. It contains no paths of this machine.
     """
     from captioner.captioning.load import open_run
-    from captioner.export.card import model_card
+    from captioner.report.card import model_card
 
     model = open_run(run)
     output.warnings(model.warnings)

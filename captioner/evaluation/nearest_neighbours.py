@@ -57,7 +57,6 @@ def nearest(features: Features, rows: Array, others: Features, allowed: Array, c
 
 
 def _unit(features: Features, rows: Array) -> Array:
-    """Normalize rows to unit length; zeros stay zeros. A power of 2 scales them first, since squares may overflow."""
-    block = np.concatenate([features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS)])
-    block = block.astype(np.float32)
-    return normalize_rows(np.ldexp(block, -np.frexp(np.abs(block).max(axis=1, keepdims=True))[1]))
+    """Normalize rows to unit length, in float64, since squares may overflow; zeros stay zeros."""
+    blocks = (features[rows[first : first + ROWS]] for first in range(0, len(rows), ROWS))
+    return np.concatenate([normalize_rows(block.astype(np.float64)) for block in blocks])

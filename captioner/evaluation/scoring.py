@@ -133,29 +133,11 @@ def to_dict(
         "intervals": intervals(scored),
         "others": compared,
         "warnings": [
-            *(
-                f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
-                for images, size in sizes.items()
-                if size < FEW_IMAGES
-            ),
-            *filter(None, (_normalization_warning(evaluation_set, captions) for captions in (scored, *others))),
+            f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
+            for images, size in sizes.items()
+            if size < FEW_IMAGES
         ],
     }
-
-
-def _normalization_warning(evaluation_set: EvaluationSet, scored: ScoredCaptions) -> str | None:
-    """Warn of captions with words of the references in another Unicode form, which the scores count as other words."""
-    if evaluation_set.normalized:
-        return None
-    captions = set(itertools.chain.from_iterable(map(evaluation_set.tokenize, scored.captions)))
-    references = {word for image in evaluation_set.reference_words for words in image for word in words}
-    both = set(map(normalize, captions - references)) & set(map(normalize, references - captions))
-    if not both:
-        return None
-    return (
-        f"{scored.name}: {len(both):,} words, such as {min(both)}, have another Unicode form in the references, so "
-        "they count as other words, as in pycocoevalcap; convert both files to NFC"
-    )
 
 
 def distinct(name: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones, file versions.
+"""Safe access to files that a user names: regular files of a bounded size, remedies for missing ones.
 
 Also strict JSON: no NaN and no infinity.
 """
@@ -10,11 +10,10 @@ import math
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from captioner.errors import CaptionerError, DataError, UsageError, similar
 
@@ -35,16 +34,6 @@ FORMATS = (
     (b"<!DOCTYPE", "an HTML page"), (b"<!doctype", "an HTML page"), (b"<html", "an HTML page"),
 )  # fmt: skip
 """First bytes of common formats."""
-
-
-def caseless(name: str) -> str:
-    """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def irregular_kind(status: os.stat_result) -> str | None:
-    """Name the kind of a file that is not a regular file; None for a regular file."""
-    return None if stat.S_ISREG(status.st_mode) else KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
 
 
 @contextmanager
@@ -72,8 +61,9 @@ def regular_file(
         raise error(f"{path}: {what}: {getattr(problem, 'strerror', problem)}") from problem
     try:
         status = os.fstat(descriptor)
-        if irregular := irregular_kind(status):
-            raise error(f"{path}: expected a {kind or 'regular'} file, got {irregular}")
+        if not stat.S_ISREG(status.st_mode):
+            got = KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+            raise error(f"{path}: expected a {kind or 'regular'} file, got {got}")
         if limit is not None and status.st_size > limit:
             raise error(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
         yield descriptor
@@ -103,14 +93,6 @@ def check_output(
         raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
         raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
-
-
-def check_images_folder(
-    folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
-) -> None:
-    """Raises: `error` if a folder of photographs is set but does not exist."""
-    if folder is not None and not os.path.isdir(folder):
-        raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
 
 
 def read_bytes(
@@ -176,44 +158,16 @@ def missing_remedy(path: str | os.PathLike[str]) -> str:
             return f"it is a broken link to {os.readlink(path)}"
         folder, base = os.path.split(os.fspath(path))
         if folder and not os.path.isdir(folder):
-            while (parent := os.path.dirname(folder)) not in ("", folder) and not os.path.isdir(parent):
-                folder = parent
             return f"folder not found: {folder}"
-        for other in _similar(folder or ".", base):
-            return f"did you mean {os.path.join(folder, other)}?"
+        with os.scandir(folder or ".") as entries:
+            others = [entry.name for entry in islice(entries, MAX_ENTRIES)]
+        # photo-2.jpg is another photograph than photo-1.jpg
+        names = {other.lower(): other for other in others if NUMBERS.findall(other) == NUMBERS.findall(base)}
+        for other in similar(base.lower(), names, 0.75):
+            return f"did you mean {os.path.join(folder, names[other])}?"
         return "check the name" if os.path.isabs(path) else f"relative names start at {os.path.realpath('.')}"
     except OSError:  # such as a deleted current folder
         return "check the name"
-
-
-def _similar(folder: str, name: str) -> list[str]:
-    """Find the most similar name in a folder, up to case; photo-2.jpg is another photograph than photo-1.jpg."""
-    with os.scandir(folder) as entries:
-        others = [entry.name for entry in islice(entries, MAX_ENTRIES)]
-    names = {other.lower(): other for other in others if NUMBERS.findall(other) == NUMBERS.findall(name)}
-    return [names[lower] for lower in similar(name.lower(), names, 0.75)]
-
-
-class FileVersion(NamedTuple):
-    """What changes when a file is replaced or written to."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
-def version_of(status: os.stat_result) -> FileVersion:
-    """Return the version of a file with this status."""
-    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
-    """Return the version of a file, or None if it does not exist or its name is invalid."""
-    try:
-        return version_of(os.stat(path))
-    except (OSError, ValueError):
-        return None
 
 
 def to_json(record: dict[str, Any], indent: int | None = None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.errors import UsageError
-from captioner.images.efficientnet_weights import NETWORKS, read_weights, weights_file
+from captioner.images.efficientnet import NETWORKS, read_weights, weights_file
 from captioner.images.recipe import parse_identity
 
 

@@ -18,8 +18,6 @@ from PIL.Image import Image
 from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import square
-from captioner.images.protobuf import refuse_external_data
-from captioner.parallel.thread_pool import call_with_deadline
 
 BYTES = 1 << 31
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
@@ -27,8 +25,6 @@ LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 SILENT = 4
 """The log level of onnxruntime that prints only fatal errors."""
-SECONDS = 120.0
-"""Maximum time to open a model, and to encode one image. The largest vision models take 20 seconds on one core."""
 LARGEST = float(np.finfo(np.float32).max)
 REGIONS = "regions"
 """The output of a model made by captioner that is its regions."""
@@ -52,8 +48,7 @@ class Settings(NamedTuple):
 class OnnxEncoder:
     """An ONNX model with its preprocessing.
 
-    `identity` is that of a model that captioner made: it has a second output `regions` (N, R, rows, columns), and no
-    deadline per image, which would take a new thread.
+    `identity` is that of a model that captioner made: it has a second output `regions` (N, R, rows, columns).
 
     Raises: DataError if onnxruntime rejects the model; UsageError if an option is missing or wrong.
     """
@@ -67,27 +62,21 @@ class OnnxEncoder:
         options: Mapping[str, str],
         identity: str | None = None,
     ) -> None:
-        refuse_external_data(model, name)
         setup = onnxruntime.SessionOptions()
         setup.intra_op_num_threads = setup.inter_op_num_threads = 1  # photographs are distributed over threads instead
         setup.log_severity_level = SILENT
         setup.add_session_config_entry("session.load_model_format", "ONNX")
-        # a second guard: no weights from external files, which `identity` would not cover
+        # no weights from external files, which `identity` would not cover: no file is in the folder /dev/null, and
+        # onnxruntime refuses absolute paths
         setup.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            self._session = call_with_deadline(
-                # the fallback to another provider would print
-                lambda: onnxruntime.InferenceSession(
-                    model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
-                ),
-                SECONDS,
-                lambda: setup.set_load_cancellation_flag(True),
+            # the fallback to another provider would print
+            self._session = onnxruntime.InferenceSession(
+                model, setup, providers=["CPUExecutionProvider"], enable_fallback=False
             )
-        except TimeoutError as error:
-            raise DataError(f"{name}: the model was not opened within {SECONDS:g} s; use a smaller model") from error
         except Exception as error:
             raise DataError(
-                f"{name}: expected an ONNX model, complete in this file, got one that onnxruntime rejects: "
+                f"{name}: expected an ONNX model with all weights in this file, got one that onnxruntime rejects: "
                 f"{_line(error)}"
             ) from error
         self._name = name
@@ -104,7 +93,6 @@ class OnnxEncoder:
         )
         self.side = self._settings.size
         self._outputs = [self._settings.output] if identity is None else [self._settings.output, REGIONS]
-        self._deadline = SECONDS if identity is None else None
         shape = (3, self.side, self.side) if self._settings.layout == "nchw" else (self.side, self.side, 3)
         # ones, as models that normalize their output would divide zeros by 0
         features, grid = self.encode(np.ones(shape, self._kind))
@@ -131,15 +119,7 @@ class OnnxEncoder:
         options = onnxruntime.RunOptions()
         options.log_severity_level = SILENT
         try:
-            out, *maps = call_with_deadline(
-                lambda: self._session.run(self._outputs, {self._input: prepared[None]}, options),
-                self._deadline,
-                lambda: setattr(options, "terminate", True),  # between two operators, also inside a Loop
-            )
-        except TimeoutError as error:
-            raise DataError(
-                f"{self._name}: the model takes longer than {SECONDS:g} s per image; use a smaller model or size"
-            ) from error
+            out, *maps = self._session.run(self._outputs, {self._input: prepared[None]}, options)
         except Exception as error:
             raise DataError(f"{self._name}: the model fails: {_line(error)}") from error
         shape, where = np.shape(out), f"{self._name}: output {_line(self._settings.output)}"

@@ -1,20 +1,23 @@
-"""Decode photographs to upright RGB images; HEIC with the optional library pillow-heif."""
+"""Find photographs in folders, and decode them to upright RGB images; HEIC with the optional library pillow-heif."""
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import io
 import logging
 import os
 import re
 import warnings
+from collections.abc import Callable, Collection
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from captioner.errors import DataError
+from captioner.errors import DataError, install_command
 from captioner.files.user_files import format_of, read_bytes
-from captioner.images.photo_files import can_read_heic, heic_remedy
 
 Image.init()
 # glibc keeps freed blocks of up to 32 MiB for each thread; larger ones are returned to the system
@@ -43,6 +46,47 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transposition for each EXIF orientation."""
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pnm",
+))  # fmt: skip
+HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+RAW_SUFFIXES = frozenset((
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".raf", ".orf", ".rw2", ".pef",
+    ".raw", ".3fr", ".iiq", ".x3f",
+))  # fmt: skip
+CONVERTIBLE = {
+    "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg": RAW_SUFFIXES,
+    "JPEG 2000 is not supported; convert it to PNG, for example with opj_decompress -i a.jp2 -o a.png": frozenset((
+        ".jp2", ".j2k", ".jpf", ".jpx",
+    )),
+}  # fmt: skip
+"""Suffixes of photographs that other programs can convert, by what to try."""
+LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
+
+
+def is_url(name: str | os.PathLike[str]) -> bool:
+    """Check whether a name is a URL; a Path of a URL has one slash."""
+    return os.fspath(name).startswith(("http:/", "https:/"))
+
+
+def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
+
+    `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
+    could lead to the whole disk. `suffixes` are by default those of the formats that Pillow reads.
+    """
+    photos: list[Path] = []
+    inside = os.path.join(os.path.realpath(folder), "")
+    for where, folders, names in os.walk(folder, onerror=unread):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
+            if not os.path.join(os.path.realpath(link), "").startswith(inside):
+                unread(OSError(errno.ELOOP, LINK, link))
+        photos += [
+            Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+        ]
+    return sorted(photos)
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
@@ -148,3 +192,13 @@ def _register_heif() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+
+
+def can_read_heic() -> bool:
+    """Return whether pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def heic_remedy(*options: str) -> str:
+    """Return what to try if pillow-heif is missing, with options of the install command."""
+    return f"try {install_command('heic', *options)}, or convert it to JPEG"

@@ -1,12 +1,11 @@
-"""Thread pool for NumPy, which releases the GIL during array operations; calls of native code with a deadline."""
+"""Thread pool for NumPy, which releases the GIL during array operations."""
 
 from __future__ import annotations
 
 import itertools
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,8 +17,6 @@ from captioner.parallel.blas import limit_worker
 T = TypeVar("T")
 MIN_PARALLEL = 10**7
 """Minimum multiplications of a matrix product to be sharded: 0.1 to 0.2 ms of work."""
-GRACE = 5.0
-"""Seconds to wait for a cancelled call, so that it does not use a core for the rest of the process."""
 
 
 class Outcome(NamedTuple):
@@ -115,38 +112,3 @@ def _serve(queue: SimpleQueue[Any]) -> None:
 
 SERIAL = ThreadPool()
 """The calling thread alone."""
-
-
-def call_with_deadline(work: Callable[[], T], seconds: float | None, cancel: Callable[[], object]) -> T:
-    """Return `work()`, run in a new thread; after `seconds`, call `cancel`, which should end the work.
-
-    If `seconds` is None, there is no deadline, and the calling thread runs the work.
-
-    Python handles signals, such as SIGINT, while the calling thread waits.
-
-    Raises: TimeoutError after the deadline, also if the work continues; an exception of `work`.
-    """
-    if seconds is None:
-        return work()
-    done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            done.put((work(), None))
-        except BaseException as error:
-            done.put((None, error))
-
-    try:
-        Thread(target=run, name="captioner-deadline", daemon=True).start()
-        result, error = done.get(timeout=seconds)
-    except Empty:
-        cancel()
-        with suppress(Empty):
-            done.get(timeout=GRACE)
-        raise TimeoutError(f"not finished after {seconds:g} s") from None
-    except BaseException:  # from a signal handler
-        cancel()
-        raise
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,9 +12,8 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from captioner.config.options import Prepare
-from captioner.errors import DataError
-from captioner.files.user_files import caseless, check_images_folder
-from captioner.images.photo_files import is_url
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.images.photo import is_url
 from captioner.preparation.image_records import parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -28,109 +28,102 @@ def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
     return options.images or parse_source(sources[0])[1].parent
 
 
-def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
-    """Find the photographs of image names, and the errors of missing ones, which suggest photographs in subfolders.
+def check_images_folder(
+    folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
+) -> None:
+    """Raises: `error` if a folder of photographs is set but does not exist."""
+    if folder is not None and not os.path.isdir(folder):
+        raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
 
-    Raises: DataError when the folder or all photographs are missing.
+
+def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
+    """Find the photographs of image names, and the errors of missing ones.
+
+    Raises: DataError when the folder or all photographs are missing; it suggests one in a subfolder.
     """
     check_images_folder(folder, DataError)
     photos = find_all(folder, names)
     missing = [name for name, path in photos.items() if path is None]
-    below = _below(folder, missing) if missing else {}
     if len(missing) == len(photos):
-        first = next((name for name in missing if name in below), missing[0])
-        hint = f", or include subfolders in the names: found {below[first]}" if below else ""
+        first, below = _find_below(folder, missing) or (missing[0], "")
+        hint = f", or include subfolders in the names: found {below}" if below else ""
         raise DataError(
             f"{folder}: expected photographs, found none of {len(photos):,}, such as {first}; "
             f"name their folder with --images{hint}"
         )
-    errors: dict[str, DataError] = {}
-    for name in missing:
-        remedy = f"found {below[name]}: names must include subfolders" if name in below else REMEDY
-        problem = f"{folder / name}: photograph not found; {remedy}"
-        if os.path.isfile(folder / name):  # find_photo does not follow it
-            problem = (
-                f"{name}: outside the folder of photographs {folder}; name a folder that contains it with --images"
-            )
-        elif os.path.islink(folder / name):
-            problem = f"{folder / name}: broken link to {os.readlink(folder / name)}; restore the photograph"
-        if is_url(name):
-            problem = f"{name}: addresses are unsupported; download the photograph, and use its file name"
-        errors[name] = DataError(problem)
-    return {name: path for name, path in photos.items() if path is not None}, errors
+    found = {name: path for name, path in photos.items() if path is not None}
+    return found, {name: DataError(_problem(folder, name)) for name in missing}
 
 
-def _below(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Find names without folders in the subfolders; return relative paths."""
-    bare = {name for name in names if "/" not in name}
-    below: dict[str, str] = {}
+def _problem(folder: Path, name: str) -> str:
+    """Describe why the photograph of a name is missing."""
+    if is_url(name):
+        return f"{name}: addresses are unsupported; download the photograph, and use its file name"
+    if os.path.isfile(folder / name) and _inside(folder, name) is None:
+        return f"{name}: outside the folder of photographs {folder}; name a folder that contains it with --images"
+    return f"{folder / name}: photograph not found; {REMEDY}"
+
+
+def _find_below(folder: Path, names: Sequence[str]) -> tuple[str, str] | None:
+    """Find a name without folders in the subfolders; return it and its relative path."""
+    bare = [name for name in names if "/" not in name]
     for where, _, files in islice(os.walk(folder), MAX_FOLDERS):
-        for name in bare.intersection(files):
-            below.setdefault(name, Path(os.path.relpath(os.path.join(where, name), folder)).as_posix())
-    return below
-
-
-def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
-    """Find the photograph of every name, or None; a file is never used for two names.
-
-    A lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. A name without an exact match may match one file up to case and
-    Unicode normalization (which differs between Linux and macOS).
-    """
-    exact = {name: find_photo(folder, name) for name in names}
-    stems = Counter(PurePath(name).stem for name in dict.fromkeys(names))
-    photos = {
-        name: path if path is None or stems[PurePath(name).stem] == 1 or path.parent == (folder / name).parent else None
-        for name, path in exact.items()
-    }
-    if None not in photos.values():
-        return photos
-    listing = cache(_listing)
-    similar = {name: _find_similar(folder, name, listing) for name, path in photos.items() if path is None}
-    taken = Counter([*photos.values(), *similar.values()])
-    return {name: path or (similar[name] if taken[similar[name]] == 1 else None) for name, path in photos.items()}
-
-
-def find_photo(folder: Path, name: str) -> Path | None:
-    """Find the photograph of a name in a folder, with the folders of the name or without them.
-
-    A caption file may be untrusted, so a photograph outside the folder is None. An absolute name may be that of a
-    photograph before it was copied to the folder.
-    """
-    pure, folders = PurePath(name), (folder, Path(os.path.realpath(folder)))
-    may_leave = bool(pure.anchor) or ".." in pure.parts
-    for path in (folder / name, folder / pure.name):
-        for suffix in ("", *(SUFFIXES if not path.suffix else ())):
-            candidate = f"{path}{suffix}"
-            if os.path.exists(candidate) and not os.path.isdir(candidate):  # os.path, unlike Path, accepts NULs
-                if not may_leave or any(is_below(parent, Path(candidate)) for parent in folders):
-                    return Path(candidate)
-                if not pure.anchor:
-                    return None
-                break
+        present = set(files)
+        if name := next(filter(present.__contains__, bare), None):
+            return name, Path(os.path.relpath(os.path.join(where, name), folder)).as_posix()
     return None
 
 
-def is_below(folder: Path, path: Path) -> bool:
-    """Check whether a path is lexically inside a folder; links are not resolved."""
-    try:
-        inside = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
-    except ValueError:  # on another drive
-        return False
-    return ".." not in (*PurePath(inside).parts, *path.parts[len(folder.parts) :])
+def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
+    """Find the photograph of every name in a folder, or None.
 
+    A name may differ from that of its photograph in folders (of where the photographs were before), a missing suffix,
+    case, and Unicode normalization (which differs between Linux and macOS), but only if no other name is similar: a
+    lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg.
 
-def _find_similar(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> Path | None:
-    """Find the only file in a folder whose path is equal up to case and Unicode normalization."""
-    for suffix in ("", *(SUFFIXES if not PurePath(name).suffix else ())):
-        path = folder
-        for part in PurePath(f"{name}{suffix}").parts:
-            names = listing(path).get(caseless(part), [])
-            if len(names) != 1:
-                break
-            path = path / names[0]
+    A caption file may be untrusted, so a photograph outside the folder is None.
+    """
+    stems = Counter(_stem(name) for name in dict.fromkeys(names))
+    listing = cache(_listing)
+    photos: dict[str, Path | None] = {}
+    for name in names:
+        inside = _inside(folder, name)
+        if inside is not None and os.path.isfile(folder / inside):  # os.path, unlike Path, accepts NULs
+            photos[name] = folder / inside
         else:
-            if path.is_file():
-                return path
+            photos[name] = _find_similar(folder, name, inside, listing) if stems[_stem(name)] == 1 else None
+    return photos
+
+
+def _inside(folder: Path, name: str) -> PurePath | None:
+    """Return a name relative to the folder, or None if it leads outside."""
+    path = PurePath(name)
+    if not path.name or ".." in path.parts:
+        return None
+    if not path.is_absolute():
+        return path
+    parents = (os.path.abspath(folder), os.path.realpath(folder))
+    return next((path.relative_to(parent) for parent in parents if path.is_relative_to(parent)), None)
+
+
+def _find_similar(
+    folder: Path, name: str, inside: PurePath | None, listing: Callable[[Path], dict[str, list[str]]]
+) -> Path | None:
+    """Find a name with its folders or without, with a suffix if it has none, up to case and Unicode normalization."""
+    bare = PurePath(name).name
+    if not bare or ".." in PurePath(name).parts:
+        return None
+    for candidate in (*([str(inside)] if inside else []), bare):
+        for suffix in ("", *(SUFFIXES if not PurePath(bare).suffix else ())):
+            path = folder
+            for part in PurePath(f"{candidate}{suffix}").parts:
+                alike = listing(path).get(_caseless(part), [])
+                if part not in alike and len(alike) != 1:
+                    break
+                path = path / (part if part in alike else alike[0])
+            else:
+                if path.is_file():
+                    return path
     return None
 
 
@@ -138,5 +131,14 @@ def _listing(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
         for name in os.listdir(folder):
-            names.setdefault(caseless(name), []).append(name)
+            names.setdefault(_caseless(name), []).append(name)
     return names
+
+
+def _stem(name: str) -> str:
+    return _caseless(PurePath(name).stem)
+
+
+def _caseless(name: str) -> str:
+    """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

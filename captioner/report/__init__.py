@@ -1,1 +1,1 @@
-"""HTML pages: runs, also while they are trained, data sets, and captions with attention; templates of serve."""
+"""HTML pages: runs, data sets, and captions with attention; templates of serve; model cards."""

@@ -15,8 +15,7 @@ from captioner.arrays import Array
 from captioner.captioning.caption import Attention
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, printable
-from captioner.files.user_files import check_images_folder
-from captioner.preparation.find_photos import find_all
+from captioner.preparation.find_photos import check_images_folder, find_all
 
 try:
     from PIL import Image

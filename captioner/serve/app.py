@@ -22,7 +22,7 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError, DataError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoder, encode_photo
-from captioner.images.photo_files import HEIC_SUFFIXES
+from captioner.images.photo import HEIC_SUFFIXES
 from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
 from captioner.serve.guard import error_response, json_response, page_response

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import shlex
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +23,6 @@ from captioner.files.atomic import remove_temporary_files, temporary_files, writ
 from captioner.files.checkpoint import Checkpoint
 from captioner.files.header import MODEL
 from captioner.files.history import END, HISTORY_LIMIT, is_kept, records
-from captioner.files.lock import lock
 from captioner.files.user_files import read_bytes, read_text, to_json
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -218,26 +220,33 @@ class RunFolder:
             self.write(self.history, "".join(line for line in lines.splitlines(keepends=True) if is_kept(line, step)))
 
 
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of file systems without locks."""
+
+
 class FolderLock:
     """A lock on a run folder, held until this object is deleted or its process ends.
 
-    It also detects that the folder was moved or replaced.
+    It also detects that the folder was moved or replaced. On a file system without locks, it warns.
 
     Raises: UsageError when another process holds the lock.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._descriptor = path, os.open(path, os.O_RDONLY)
-        try:
-            lock(self._descriptor, path)
-        except BaseException as error:
-            os.close(self._descriptor)
-            if isinstance(error, BlockingIOError):
-                raise UsageError(
-                    f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
-                ) from None
-            raise
         self._finalize = weakref.finalize(self, os.close, self._descriptor)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise UsageError(
+                f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
+            ) from None
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
+            warnings.warn(problem, stacklevel=3)
 
     def release(self) -> None:
         """End the lock."""

@@ -22,7 +22,7 @@ from captioner.data.scene_encoding import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
 from captioner.images import open_encoder, protobuf
 from captioner.images import photo as photo_module
-from captioner.images.efficientnet_weights import NETWORKS
+from captioner.images.efficientnet import NETWORKS
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo

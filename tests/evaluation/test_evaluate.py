@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import unicodedata
 from pathlib import Path
 
 import pytest
@@ -95,23 +94,6 @@ def test_references_of_a_data_set_are_normalized_as_captions_are(photo_run: Path
     for scored in (scores, scores["others"]["x.json"]):
         assert (scored["bleu4"], scored["novel"]) == (pytest.approx(1), 0)
     assert not [warning for warning in scores["warnings"] if "Unicode" in warning]
-
-
-@pytest.mark.parametrize(("reference", "caption", "words"), [("NFD", "NFC", 4), ("NFC", "NFD", 4), ("NFD", "NFD", 0)])
-def test_files_are_not_normalized_but_there_is_a_warning(
-    reference: str, caption: str, words: int, tmp_path: Path
-) -> None:
-    """As pycocoevalcap, which compares words as they are."""
-    text = "un caf\u00e9 et une gla\u00e7e \u00e0 la cr\u00e8me"
-    table, file = tmp_path / "references.csv", tmp_path / "x.json"
-    table.write_text(f"image,caption\na.jpg,{unicodedata.normalize(reference, text)}\n")
-    file.write_text(json.dumps([{"image_id": "a.jpg", "caption": unicodedata.normalize(caption, text)}]))
-    record = evaluate_files([file], table, None).record()
-    assert record["bleu1"] == pytest.approx(1 - words / 8)
-    assert [warning for warning in record["warnings"] if "Unicode" in warning] == words // 4 * [
-        "x.json: 4 words, such as caf\u00e9, have another Unicode form in the references, so they count as other "
-        "words, as in pycocoevalcap; convert both files to NFC"
-    ]
 
 
 def test_baselines_are_checked() -> None:

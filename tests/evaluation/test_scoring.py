@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from captioner.evaluation import scoring
 from captioner.evaluation.scoring import FEW_IMAGES, EvaluationSet, intervals, score_captions, to_dict, worst
 
 TASK = EvaluationSet(
@@ -72,9 +71,3 @@ def test_worst_lists_the_lowest_cider_d_first() -> None:
     assert entries[0]["caption"] == CAPTIONS[2]
     assert entries[0]["references"] == TASK.references[2]
     assert entries[0]["cider_d"] < entries[1]["cider_d"]
-
-
-def test_normalized_captions_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = score_captions(TASK, "good", CAPTIONS)
-    monkeypatch.setattr(scoring, "ptb_tokenize", None)
-    assert to_dict(TASK, good)["name"] == "good"

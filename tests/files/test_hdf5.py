@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import numpy as np
 import pytest
-from h5py import h5d, h5t, h5z
+from h5py import h5d, h5t
 from hdf5_files import CHUNKED, HINT, MATRIX, error_of, gzip_twice, low_level, seventeen_bits, stored_in, virtual
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,10 +86,6 @@ def test_fixed_length_strings_are_read_as_bytes(tmp_path, options):
     assert [text.decode() for text in stored[1:3].tolist()] == TEXTS[1:3]
 
 
-def test_every_allowed_filter_is_available_in_h5py():
-    assert all(h5z.filter_avail(code) for code in module.FILTERS)
-
-
 @given(index=hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 4999)))
 def test_chunked_rows_are_read_once_in_ascending_order(tmp_path_factory, index):
     reads, values = [], np.arange(10_000.0).reshape(5000, 2)
@@ -110,12 +106,6 @@ def test_chunked_rows_are_read_once_in_ascending_order(tmp_path_factory, index):
         assert read.stop - read.start <= module.DENSE * len(index)
     else:
         assert (np.diff(read) > 0).all()
-
-
-def test_the_cache_counts_decompressed_chunks(tmp_path):
-    stored_in(tmp_path / "a.h5", **CHUNKED)
-    stored = open_dataset(tmp_path / "a.h5", "x", numbers="f", ndim=2, cache=1 << 22)
-    assert stored._dataset.id.get_access_plist().get_chunk_cache()[1] == 1 << 22
 
 
 def test_partial_reads_are_completed(tmp_path, monkeypatch):
@@ -166,33 +156,6 @@ def test_a_replaced_file_keeps_its_old_rows(options, tmp_path):
     os.replace(tmp_path / "b.h5", tmp_path / "a.h5")
     assert np.array_equal(stored[:], MATRIX)
     assert np.array_equal(stored.read(), MATRIX)
-
-
-def test_a_system_error_is_one_line(tmp_path, monkeypatch):
-    stored = stored_in(tmp_path / "a.h5")
-
-    def fail(*args):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "preadv", fail)
-    with pytest.raises(DataError, match=r"a\.h5: dataset 'x': cannot be read \(.*Input/output error\); it may be"):
-        stored[:]
-
-
-def test_no_descriptor_outlives_its_array(tmp_path):
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file["x"] = MATRIX
-        file["y"] = MATRIX[0]
-        file.create_dataset("z", data=MATRIX, **CHUNKED)
-    kept, before = [], len(os.listdir("/dev/fd"))
-    for name in ("x", "z"):
-        open_dataset(path, name, numbers="f", ndim=2).read()
-        with pytest.raises(DataError) as caught:
-            open_dataset(path, "y", numbers="f", ndim=2)
-        kept.append(str(caught.value))
-        del caught
-    assert len(os.listdir("/dev/fd")) == before
 
 
 # --- files that are refused

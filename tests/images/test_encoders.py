@@ -1,9 +1,7 @@
 """Encoders: the registry, composites, and the encoding of many photographs in order, with errors and bounded memory."""
 
 import hashlib
-import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -20,15 +18,10 @@ from PIL import Image, ImageOps
 
 from captioner.data.scene_encoding import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
-from captioner.images import ENCODERS, MAX_PARTS, open_encoder
-from captioner.images import encoders as encoder_module
+from captioner.images import ENCODERS, open_encoder
 from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
 from captioner.images.photo import square
 from captioner.images.recipe import SHORT_NAMES
-
-
-def test_the_number_of_encoders_is_bounded() -> None:
-    assert open_encoder("+".join(["scenes"] * MAX_PARTS)).width == 231 * MAX_PARTS
 
 
 @pytest.mark.parametrize("name", ["onnx:a.onnx", "efficientnet-lite0"])
@@ -40,30 +33,6 @@ def test_a_missing_library_is_reported(name: str, monkeypatch: pytest.MonkeyPatc
         open_encoder(name)
     missing = f"encoder {name}: needs onnxruntime, which is not installed; try {install_command()}"
     assert str(caught.value) == missing
-
-
-BROKEN = "raise ImportError('numpy.core.multiarray failed to import\\n\\x1b[31m')\n"
-
-
-@pytest.mark.parametrize(("name", "library"), [("scenes", "PIL"), ("onnx:a.onnx", "onnxruntime")])
-def test_a_broken_library_is_reported(
-    name: str, library: str, shell: Callable[..., subprocess.CompletedProcess[Any]], tmp_path: Path
-) -> None:
-    """As for onnxruntime 1.17 with NumPy 2: installed, but the import fails."""
-    (tmp_path / library).mkdir()
-    (tmp_path / library / "__init__.py").write_text(BROKEN)
-    code = f"from captioner.images import open_encoder\nopen_encoder({name!r})"
-    done = shell(code=code, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path))})
-    assert done.stderr.splitlines()[-1] == (
-        f"captioner.errors.MissingLibraryError: encoder {name}: needs {library}, which cannot be imported "
-        f"(numpy.core.multiarray failed to import\\n\\x1b[31m); try {install_command('images', '--upgrade')}"
-    )
-
-
-def test_an_import_error_inside_captioner_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENCODERS, "odd", ("captioner.images.nothing", "open"))
-    with pytest.raises(ModuleNotFoundError, match=r"captioner\.images\.nothing"):
-        open_encoder("odd")
 
 
 def test_the_scenes_encoder() -> None:
@@ -133,16 +102,6 @@ def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> 
     assert recipe.regions == (2, 2, 320)
     np.testing.assert_array_equal(encoded(recipe)[1], encoded(open_encoder("efficientnet-lite0:size=64"))[1])
     assert encoded(open_encoder(f"{channels}+{channels}:mirror"))[1] is None
-
-
-def test_a_photograph_is_decoded_once_for_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, original = [], encoder_module.decode_photo
-    monkeypatch.setattr(encoder_module, "decode_photo", lambda *args: calls.append(args[2]) or original(*args))
-    PHOTOS[0].save(tmp_path / "a.png")
-    recipe = open_encoder("scenes+scenes:mirror+efficientnet-lite0:size=32")
-    (only,) = encode_photos(recipe, [tmp_path / "a.png"])
-    np.testing.assert_array_equal(only.features, encoded(recipe)[0][0])
-    assert calls == [64]
 
 
 def test_a_recipe_is_thread_safe(channels: str) -> None:

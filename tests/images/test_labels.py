@@ -8,7 +8,7 @@ import pytest
 
 import captioner
 from captioner.errors import ConfigError, UsageError
-from captioner.images.efficientnet_weights import read_weights, weights_file
+from captioner.images.efficientnet import read_weights, weights_file
 from captioner.images.labels import open_classifier, read_names
 
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"

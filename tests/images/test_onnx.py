@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_faults import endless_model
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
 
 from captioner.errors import DataError, UsageError
-from captioner.images import onnx, open_encoder, open_parts
+from captioner.images import onnx, open_encoder, open_parts, protobuf
 from captioner.images.onnx import OnnxEncoder
-from captioner.images.protobuf import node
+from captioner.images.protobuf import message, node
 from captioner.images.recipe import parse_identity
 
 
@@ -98,7 +96,7 @@ def test_the_output_must_be_floats() -> None:
 def test_a_failing_model_is_reported() -> None:
     fails = model((node("Reshape", ["x", "s"], "f"),), weights={"s": np.zeros(0)})
     assert error_of(fails, DataError).startswith(
-        "expected an ONNX model, complete in this file, got one that onnxruntime rej"
+        "expected an ONNX model with all weights in this file, got one that onnxruntime rej"
     )
     sized = model(
         (node("MatMul", ["x", "w"], "f"),), ("N", 3, "h", "w"), {"f": ("a", "b", "c", "d")}, {"w": np.ones((5, 2))}
@@ -108,7 +106,7 @@ def test_a_failing_model_is_reported() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
 def test_other_files_are_rejected(content: bytes) -> None:
-    assert error_of(content, DataError).startswith("expected an ONNX model, ")
+    assert error_of(content, DataError).startswith("expected an ONNX model with all weights")
 
 
 def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +125,33 @@ def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.Captur
     assert sum(outcomes.values()) == 250
     assert min(outcomes.values()) > 0
     assert capsys.readouterr() == ("", "")
+
+
+LOCATIONS = {
+    "a relative path": "w.bin",
+    "an absolute path": "{folder}/w.bin",
+    "a path out of a folder": "../../../../../../../..{folder}/w.bin",
+    "an address in memory": "*/_ORT_MEM_ADDR_/*",
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS.values(), ids=LOCATIONS)
+def test_weights_outside_of_the_file_are_rejected(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest in the identity would not cover them."""
+    monkeypatch.chdir(tmp_path)
+    weights = np.eye(3, dtype="<f4")
+    Path("w.bin").write_bytes(weights.tobytes())
+    nodes = (*POOL, node("MatMul", ["f", "w"], "g"))
+    content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
+    assert features(content).shape == (3,)
+    keys = {"location": location.format(folder=tmp_path), "offset": "0", "length": "36"}
+    outside = [(13, [message([(1, key), (2, value)]) for key, value in keys.items()]), (14, 1)]
+    monkeypatch.setattr(protobuf, "tensor", lambda name, w: message([(1, w.shape), (2, 1), (8, name), *outside]))
+    content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
+    error = error_of(content, DataError)
+    assert error.startswith("expected an ONNX model with all weights in this file, got one that onnxruntime rejects")
 
 
 @pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
@@ -240,31 +265,3 @@ def test_encoding_writes_nothing_to_the_home_folder(tmp_path: Path) -> None:
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", ENCODE], env=environment, check=True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-# --- models that do not end are stopped at the deadline, when they are opened and for each image
-
-
-@pytest.fixture
-def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx, "SECONDS", 0.3)
-
-
-@pytest.mark.usefixtures("short_deadline")
-def test_an_endless_model_is_refused_and_stopped() -> None:
-    message = "the model takes longer than 0.3 s per image; use a smaller model or size"
-    assert error_of(endless_model(), DataError) == message
-    running = [thread for thread in threading.enumerate() if thread.name == "captioner-deadline"]
-    for thread in running:
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-@pytest.mark.usefixtures("short_deadline")
-def test_a_model_that_is_endless_for_some_images_encodes_the_others() -> None:
-    encoder = OnnxEncoder(endless_model(above=100), "m.onnx", {})
-    bright, dark = (np.full((3, 4, 4), value, np.float32) for value in (200, 50))
-    for _ in range(2):
-        with pytest.raises(DataError, match="takes longer than"):
-            encoder.encode(bright)
-        np.testing.assert_array_equal(encoder.encode(dark)[0], [50, 50, 50])

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -30,8 +29,7 @@ from PIL import ExifTags, Image
 
 from captioner.errors import install_command
 from captioner.images import photo
-from captioner.images.photo import FORMATS, PIXELS, decode_photo, square
-from captioner.images.photo_files import HEIC_SUFFIXES, can_read_heic, list_photos
+from captioner.images.photo import FORMATS, HEIC_SUFFIXES, PIXELS, can_read_heic, decode_photo, list_photos, square
 
 HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")
@@ -88,13 +86,6 @@ def test_without_pillow_heif_a_folder_omits_heic(monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).touch()
     assert list_photos(tmp_path, pytest.fail) == [tmp_path / "a.jpg"]
     assert list_photos(tmp_path, pytest.fail, HEIC_SUFFIXES) == [tmp_path / "b.heic"]
-
-
-def test_a_pillow_heif_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo, "can_read_heic", lambda: True)
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    photo._register_heif.cache_clear()
-    assert error_of(HEAD).startswith("needs pillow-heif, which cannot be imported (")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", pytest.param("HEIF", marks=installed)])
@@ -203,13 +194,6 @@ def test_the_first_frame_is_used(kind: str) -> None:
     with Image.open(io.BytesIO(content)) as image:
         assert getattr(image, "n_frames", 1) == 2
     assert alike(quarters(decode_photo(content, "a", 100)), CORNERS)
-
-
-def test_a_transparent_animation_has_a_white_background() -> None:
-    image = Image.new("P", (4, 4), 0)
-    image.putpalette([*BLUE, *RED])
-    image.paste(1, (0, 0, 2, 2))
-    assert quarters(decode_photo(encoded(image, "GIF", transparency=0), "a", 100)) == [RED, WHITE, WHITE, WHITE]
 
 
 @pytest.mark.parametrize("size", [(400, 300), (399, 1000), (47, 2000), (2, 2)])

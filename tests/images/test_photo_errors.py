@@ -1,7 +1,6 @@
 """Files that are no photographs, too large, damaged or unreadable; folders are listed; threads share Pillow's state."""
 
 import os
-import subprocess
 import threading
 import tracemalloc
 import warnings
@@ -16,8 +15,7 @@ from photographs import CORNERS, bomb, corners, encoded, error_of, quarters
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, PIXELS, decode_photo, read_photo
-from captioner.images.photo_files import LINK, list_photos
+from captioner.images.photo import FORMATS, LINK, PIXELS, decode_photo, list_photos, read_photo
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -70,13 +68,7 @@ def test_other_files_are_rejected_with_their_format(content: bytes) -> None:
     assert error_of(content) == f"expected a photograph ({', '.join(FORMATS)}), got {got}"
 
 
-def test_no_other_program_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_if_started(*args: object, **_: object) -> None:
-        raise AssertionError(f"started {args}")
-
-    monkeypatch.setattr(subprocess, "Popen", fail_if_started)
-    monkeypatch.setattr(subprocess, "check_call", fail_if_started)
-    monkeypatch.setattr(os, "system", fail_if_started)
+def test_formats_that_start_another_program_are_rejected() -> None:
     page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     assert error_of(page).startswith("expected a photograph (")
     assert not {"EPS", "WMF", "IPTC", "FITS", "MSP"} & set(FORMATS)
@@ -179,14 +171,6 @@ def test_a_link_to_a_folder_elsewhere_is_reported_and_not_followed(tmp_path: Pat
     assert photos == [tmp_path / "album" / "a.png", tmp_path / "album" / "more" / "b.png"]
     assert sorted(error.filename for error in errors) == [str(tmp_path / "album" / link) for link in ("up", "x")]
     assert {error.strerror for error in errors} == {LINK}
-
-
-def test_a_hidden_folder_given_by_name_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(tmp_path, ".photos/a.png")
-    assert list_photos(tmp_path / ".photos", pytest.fail) == [tmp_path / ".photos" / "a.png"]
-    monkeypatch.chdir(tmp_path / ".photos")
-    assert list_photos(Path(), pytest.fail) == [Path("a.png")]
-    assert list_photos(Path("../.photos"), pytest.fail) == [Path("../.photos/a.png")]
 
 
 @pytest.mark.usefixtures("unreadable_shut")

@@ -12,7 +12,6 @@ from minimal_gated_unit import MGU
 import captioner.cs231n
 from captioner.config.options import Config, Model
 from captioner.errors import UsageError
-from captioner.export.tensors import to_tensors
 from captioner.gradcheck.cases import gradient_cases
 from captioner.gradcheck.numeric import check_gradients
 from captioner.layers import CELLS
@@ -21,6 +20,7 @@ from captioner.layers.lstm import sigmoid
 from captioner.model.build import DECODERS, initial_params
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.model.parameters import Sizes
+from captioner.model.pytorch import to_tensors
 
 Array = np.ndarray
 N, D, H = 3, 2, 5

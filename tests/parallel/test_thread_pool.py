@@ -1,11 +1,9 @@
 """The thread pool: concurrency, exceptions, shards and matrix products; calls with a deadline."""
 
-import signal
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from unittest import mock
 
 import numpy as np
@@ -13,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.parallel import thread_pool
-from captioner.parallel.thread_pool import ThreadPool, call_with_deadline
+from captioner.parallel.thread_pool import ThreadPool
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -117,61 +114,6 @@ def test_only_large_products_are_sharded(rows: int, columns: int, monkeypatch: p
     (work,) = shapes
     work(1)
     assert out.sum() == out.size, "worker 1 computes half of the product"
-
-
-@pytest.fixture
-def stopped() -> Iterator[threading.Event]:
-    """Ends the work of a test."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-def test_the_result_is_returned(stopped: threading.Event) -> None:
-    assert call_with_deadline(lambda: 7, 60, stopped.set) == 7
-    assert call_with_deadline(lambda: None, 60, stopped.set) is None
-    assert not stopped.is_set()
-
-
-def test_without_a_deadline_the_calling_thread_does_the_work(stopped: threading.Event) -> None:
-    assert call_with_deadline(threading.get_ident, None, stopped.set) == threading.get_ident()
-    assert call_with_deadline(threading.get_ident, 60, stopped.set) != threading.get_ident()
-
-
-@pytest.mark.parametrize("seconds", [60, None])
-def test_an_exception_is_raised(seconds: float | None) -> None:
-    with pytest.raises(ZeroDivisionError):
-        call_with_deadline(lambda: 1 / 0, seconds, lambda: None)
-
-
-def test_late_work_is_cancelled(stopped: threading.Event) -> None:
-    ended = threading.Event()
-
-    def work() -> None:
-        stopped.wait()
-        ended.set()
-
-    with pytest.raises(TimeoutError, match=r"^not finished after 0\.05 s$"):
-        call_with_deadline(work, 0.05, stopped.set)
-    assert ended.is_set()
-
-
-def test_work_that_ignores_its_cancellation_is_left_alone(
-    stopped: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thread_pool, "GRACE", 0.05)
-    with pytest.raises(TimeoutError):
-        call_with_deadline(stopped.wait, 0.05, lambda: None)
-
-
-def test_a_signal_ends_the_wait_and_cancels_the_work(stopped: threading.Event) -> None:
-    def work() -> None:
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        stopped.wait()
-
-    with pytest.raises(KeyboardInterrupt):
-        call_with_deadline(work, 60, stopped.set)
-    assert stopped.is_set()
 
 
 def test_a_process_ends_without_messages_while_a_pool_exists() -> None:

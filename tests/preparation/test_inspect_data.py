@@ -16,7 +16,7 @@ from captioner.config.options import Prepare
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
-from captioner.data.prepared import prepared, write_prepared
+from captioner.data.prepared import prepared
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation import inspect_data
@@ -142,16 +142,6 @@ def test_the_summary_contains_the_preparation_counts(data: Path, corpus: Corpus)
     assert summarize_corpus(dataclasses.replace(corpus, about={})) == summarize(corpus)
 
 
-@pytest.mark.parametrize(
-    "about",
-    [{}, {"counts": None}, {"counts": {}}, {"counts": {"x": 1}}, {"counts": {"distinct_words": 1, "min_count": "one"}},
-     {"counts": {"distinct_words": 1, "min_count": 1, "truncated": [1]}}],
-)  # fmt: skip
-def test_invalid_counts_are_omitted(about: dict[str, object], corpus: Corpus, tmp_path: Path) -> None:
-    write_prepared(tmp_path / "a.h5", corpus, about)
-    assert summarize_corpus(prepared(tmp_path / "a.h5")) == summarize(corpus)
-
-
 # --- show
 
 
@@ -191,17 +181,6 @@ def test_a_page_contains_photographs_of_the_given_folder(
         assert write_examples(page, corpus, "val", shown, folder, overwrite=True) == 2
         assert pictures_in(page) == []
     assert page.read_text().count("photograph not found; give its folder with --images") == 2
-
-
-def test_a_page_contains_generated_images(tmp_path: Path, small: tuple[str, ...]) -> None:
-    scenes = build_corpus(load(None, read_overrides(["data.source=scenes", *small])))
-    write_examples(tmp_path / "a.html", scenes, "train", examples(scenes, "train", 3, 0), None, False)
-    assert pictures_in(tmp_path / "a.html") == ["png"] * 3
-
-
-def test_an_unwritable_page_is_reported(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="folder not found"):
-        write_examples(tmp_path / "absent" / "a.html", corpus, "val", [], None, False)
 
 
 def test_files_outside_the_folder_are_not_embedded_in_a_page(data: Path, corpus: Corpus, tmp_path: Path) -> None:

@@ -180,15 +180,6 @@ def test_features_out_of_range_are_rejected(photos: Path, monkeypatch: pytest.Mo
     assert message == "features: expected numbers in the range of float16, got 70000; try float32"
 
 
-def test_the_captions_are_not_overwritten(photos: Path) -> None:
-    table = photos / "captions.csv"
-    before = table.read_bytes()
-    assert refusal(photos, UsageError, output=table, overwrite=True) == (
-        f"{table}: expected a data set to replace, got something else; name another file"
-    )
-    assert table.read_bytes() == before
-
-
 NO_SPLITS = {
     "an invalid name": ("000.png,a,train\n001.png,b,a\x1bb\n", r"got 'a\x1bb'; rename it"),
     "too many": ("".join(f"{row}.png,a,train{row or ''}\n" for row in range(100)), "got 100; check the split column"),

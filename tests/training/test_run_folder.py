@@ -239,7 +239,8 @@ def no_locks(*_: object) -> None:
 def test_a_replaced_folder_is_detected_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", no_locks)
     run = RunFolder(tmp_path / "run")
-    run.create(overwrite=False)
+    with pytest.warns(UserWarning, match="run: cannot be locked .*; make sure that no other process writes there$"):
+        run.create(overwrite=False)
     run.write(run.config, "seed: 1\n")
     run.path.rename(tmp_path / "moved")
     run.path.mkdir()

@@ -17,11 +17,11 @@ from captioner.captioning.load import NOT_SHARED, open_run
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.errors import CaptionerError, CheckpointError, UsageError
-from captioner.export.model_file import prepare_to_share, write_model
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Base, Card
 from captioner.model.build import DECODERS
 from captioner.model.region_attention import ATTENTIONS
+from captioner.share import prepare_to_share, write_model
 
 TERMS = "Photographs of birds: for research and education only"
 BIRDS = Base("birds.h5", "other", TERMS)
@@ -197,7 +197,7 @@ def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tm
 
 
 def test_the_model_of_the_repository_states_its_terms_and_scores() -> None:
-    model = open_run(Path(__file__).parents[2] / "models" / "flickr8k.h5")
+    model = open_run(Path(__file__).parents[1] / "models" / "flickr8k.h5")
     card: Any = json.loads(json.dumps(dataclasses.asdict(model.meta.card)))
     assert (card["license"], card["terms"][-31:]) == ("other", "for research and education only")
     assert [record["cider_d"] for record in card["scores"]] == [0.614]

@@ -1,7 +1,8 @@
-"""Tensor files: names, shapes and content."""
+"""Parameters with the names of PyTorch: the equations and the example of docs/export.md compute the same."""
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from random_models import WORDS, every_kind, images, random_model, random_run
 from captioner.captioning.load import open_run
 from captioner.captioning.restore import Restored
 from captioner.errors import DataError, UsageError
-from captioner.export.tensors import export_safetensors, to_tensors
 from captioner.files.checkpoint import Base, Card
 from captioner.layers import CELLS
+from captioner.model.pytorch import to_tensors
+from captioner.share import export_safetensors
+
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def exported(restored: Restored, file: Path, **options: Any) -> Path:
@@ -131,3 +136,32 @@ def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
         safetensors.numpy.save_file({"weight": np.zeros(3)}, other, metadata)
         with pytest.raises(UsageError, match="other: expected a file from `captioner export` to replace"):
             export_safetensors(restored, other, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "option"),
+    [
+        ("lstm", "data.standardize=true"),
+        ("lstm", "data.standardize=false"),
+        ("transformer", "model.norm=pre"),
+        ("transformer", "model.norm=post"),
+        ("transformer", "model.activation=relu"),
+    ],
+)
+def test_the_pytorch_module_computes_the_same_log_probabilities(
+    decoder: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    restored = random_model(tmp_path, decoder, overrides=[option])
+    export_safetensors(restored, tmp_path / "scenes.safetensors")
+    names: dict[str, Any] = {}
+    exec(EXAMPLE, names)
+    features = images(attends=False)[0] / 5
+    words = np.random.default_rng(3).integers(0, len(restored.vocab), (len(features), 6))
+    with torch.no_grad():
+        got = names["log_probs"](torch.tensor(features), torch.tensor(words)).numpy()
+    state = restored.model.start(features, None)
+    for t in range(words.shape[1]):
+        log_probs, state = restored.model.step(words[:, t], state)
+        np.testing.assert_allclose(got[:, t], log_probs, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Write a model as a safetensors file, with the names, shapes and layout of PyTorch's layers.
+"""The parameters of a model with the names, shapes and layout of PyTorch's layers.
 
 | tensor | shape | of |
 |---|---|---|
@@ -18,25 +18,16 @@
 
 Gates are in PyTorch's order: i, f, g, o for the LSTM (captioner's own is i, f, o, g), and r, z, n for the GRU. With the
 image input `every`, `weight_ih_l0` is (G H, 2 D): columns of the word, then columns of the image.
-
-Source: https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from captioner.arrays import Array, cast
-from captioner.captioning.restore import Restored
-from captioner.errors import DataError, UsageError
-from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, read_start
+from captioner.arrays import Array
+from captioner.errors import UsageError
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
@@ -84,20 +75,18 @@ LAYER: Mapping[str, str] = {
 }  # fmt: skip
 """The tensor of each parameter of a transformer's layer, in `nn.TransformerDecoderLayer`."""
 BIAS, SECOND_BIAS = "rnn.bias_ih_l0", "rnn.bias_hh_l0"
-STATISTICS = ("_mean", "_std")
-"""The ends of the names of the tensors of standardization, which are always float64."""
 GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""
-NAMES: Mapping[str, Mapping[str, str]] = {**dict.fromkeys(GATE_ORDER, RECURRENT), "transformer": TRANSFORMER}
+TENSORS: Mapping[str, Mapping[str, str]] = {**dict.fromkeys(GATE_ORDER, RECURRENT), "transformer": TRANSFORMER}
 """The tensors of parameters by decoder, without those of the layers of a transformer."""
 
 
 def tensor_names(sizes: Sizes) -> dict[str, str]:
     """Return the name of the tensor of each parameter. Raises: UsageError for a decoder that PyTorch lacks."""
-    if sizes.decoder not in NAMES:
-        raise UsageError(f"model.decoder: expected {', '.join(NAMES)} in safetensors files, got {sizes.decoder}")
-    names = dict(NAMES[sizes.decoder])
+    if sizes.decoder not in TENSORS:
+        raise UsageError(f"model.decoder: expected {', '.join(TENSORS)} in safetensors files, got {sizes.decoder}")
+    names = dict(TENSORS[sizes.decoder])
     for i in range(sizes.layers):
         names |= {f"layer{i}_{name}": f"decoder.layers.{i}.{tensor}" for name, tensor in LAYER.items()}
     return {name: names[name] for name in parameter_shapes(sizes)}
@@ -131,18 +120,6 @@ def _turned(name: str, w: Array) -> Array:
     return w if name == "W_embed" else w.T
 
 
-def _convert(name: str, array: Array, dtype: str) -> Array:
-    """Convert a tensor to a float type.
-
-    Raises: DataError if a number is too large for the type.
-    """
-    converted = cast(array, dtype)
-    if converted is None:
-        largest = np.abs(array).max()
-        raise DataError(f"{name}: a parameter is too large for {dtype}: {largest:g}; export another dtype")
-    return converted
-
-
 def _reorder(w: Array, order: tuple[int, ...]) -> Array:
     """Reorder the gates of the last axis.
 
@@ -150,41 +127,3 @@ def _reorder(w: Array, order: tuple[int, ...]) -> Array:
     """
     gates: Array = w.reshape(*w.shape[:-1], len(order), -1)[..., list(order), :]
     return gates.reshape(w.shape)
-
-
-KEY = "captioner"
-"""The name of the JSON text in the metadata of a file."""
-SECTIONS = ("data", "model", "decode")
-"""The sections of the config that a file contains: those that captioning uses."""
-FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
-"""The fields that a file has in common with the metadata of a checkpoint."""
-
-
-def write_metadata(restored: Restored) -> str:
-    """Describe a model as JSON: config, vocabulary, the identity of the image encoder, and the card."""
-    config = asdict(restored.config)
-    fields = {name: getattr(restored.meta, name) for name in FIELDS}
-    values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
-    return json.dumps(values, allow_nan=False, default=str)
-
-
-def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:
-    """Write the tensors of a model to a file, as `dtype` or the type of the parameters.
-
-    Raises: UsageError when the file exists and `overwrite` is not set; DataError when a parameter is too large for the
-    type; CaptionerError when the file cannot be written.
-    """
-    from safetensors.numpy import save
-
-    check_output(output, overwrite, "a file from `captioner export`", _is_exported)
-    tensors = to_tensors(restored.model)
-    for tensor, array in tensors.items():
-        if dtype is not None and not tensor.endswith(STATISTICS):
-            tensors[tensor] = _convert(tensor, array, dtype)
-    write_file(output, save(tensors, {KEY: write_metadata(restored)}))
-
-
-def _is_exported(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file begins like a safetensors file with the metadata of captioner alone."""
-    start = b'{"__metadata__":{"%s":' % KEY.encode()
-    return (read_start(path, 8 + len(start)) or b"")[8:] == start

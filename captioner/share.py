@@ -1,35 +1,53 @@
-"""Prepare a trained model for others, and write it as a model file."""
+"""Prepare a trained model for others, and write it as a model file or a safetensors file.
+
+Source: https://huggingface.co/docs/safetensors
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Params, cast
+from captioner.arrays import Array, Params, cast
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import NOT_SHARED
 from captioner.captioning.restore import Restored
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
-from captioner.config.options import Config
+from captioner.config.options import Config, Decode
 from captioner.config.overrides import from_record, override, to_record
-from captioner.errors import CheckpointError, UsageError
-from captioner.export.scores import read_scores
+from captioner.errors import CheckpointError, DataError, UsageError, quoted
 from captioner.files import checkpoint
+from captioner.files.atomic import write_file
 from captioner.files.checkpoint import Card, Checkpoint, one_line
 from captioner.files.header import MODEL
-from captioner.files.user_files import check_output
+from captioner.files.user_files import check_output, read_start, read_text
+from captioner.metrics import NAMES
 from captioner.model.image_input import standardizer_arrays
+from captioner.model.pytorch import to_tensors
 
 MAX_BEAM = 10
 """The widest beam of a shared model that was decoded with consensus re-ranking."""
 DEFAULTS: Mapping[str, str] = {"license": "unknown", "language": "en"}
 """What a shared model states if nothing else is known."""
+STATISTICS = ("perplexity", "correct", "pointing", "distinct", "novel", "repeats")
+"""Statistics that a model file states if they are known."""
+KEY = "captioner"
+"""The name of the JSON text in the metadata of a file."""
+SECTIONS = ("data", "model", "decode")
+"""The sections of the config that a file contains: those that captioning uses."""
+FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
+"""The fields that a file has in common with the metadata of a checkpoint."""
+STANDARDIZATION = ("_mean", "_std")
+"""The ends of the names of the tensors of standardization, which are always float64."""
 
 
 def prepare_to_share(
@@ -101,6 +119,59 @@ def _portable(config: Config) -> tuple[Config, list[str]]:
     return override(config, values), notes
 
 
+def read_scores(path: Path, decode: Decode) -> list[dict[str, Any]]:
+    """Read a file of scores, which must have been measured with the decoding options `decode`.
+
+    Raises: DataError for a file that is no such output, or for scores of other decoding options.
+    """
+    lines = read_text(path, "the output of `captioner evaluate --json`").splitlines()
+    scores = [_parse_line(line, decode, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+    splits = [record["split"] for record in scores]
+    if not scores or len(set(splits)) < len(splits):
+        got = f"{len(splits)} of {len(set(splits))} splits"
+        raise DataError(f"{path}: expected one line of `captioner evaluate --json` for each split, got {got}")
+    return scores
+
+
+def _parse_line(line: str, decode: Decode, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+        measured = values.get("decode") or {}
+        record = parse_scores(values)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"{where}: expected a line of `captioner evaluate --json`, got {quoted(line, 40)} ({quoted(error)})"
+        ) from error
+    for name, value in asdict(decode).items():
+        if name in measured and measured[name] != value:
+            shown = "null" if value is None else f"{value:g}" if isinstance(value, float) else value
+            raise DataError(
+                f"{where}: measured with decode.{name} {quoted(measured[name], 40)}, but the model has {shown}; "
+                f"try captioner evaluate -o decode.{name}={shown}"
+            )
+    return record
+
+
+def parse_scores(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model file states of a record: split, images, scores, their intervals, and statistics.
+
+    Raises: ValueError, LookupError, TypeError, AttributeError or OverflowError for another record.
+    """
+    return {
+        "split": str(values["split"]),
+        "images": int(values["images"]),
+        **{name: _number(values[name]) for name in NAMES},
+        "intervals": {name: [_number(bound) for bound in values["intervals"][name][:2]] for name in NAMES},
+        **{name: _number(values[name]) for name in STATISTICS if values.get(name) is not None},
+    }
+
+
+def _number(value: Any) -> float:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"expected a number of at least 0, got {value}")
+    return float(value)
+
+
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """Write a model with float16 parameters (the moving average, if there is one) and without optimizer state.
 
@@ -119,3 +190,45 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
     familiarity = {} if model.familiarity is None else model.familiarity._asdict()
     checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, familiarity))
+
+
+def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:
+    """Write the tensors of a model to a file, as `dtype` or the type of the parameters.
+
+    Raises: UsageError when the file exists and `overwrite` is not set; DataError when a parameter is too large for the
+    type; CaptionerError when the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    check_output(output, overwrite, "a file from `captioner export`", _is_exported)
+    tensors = to_tensors(restored.model)
+    for tensor, array in tensors.items():
+        if dtype is not None and not tensor.endswith(STANDARDIZATION):
+            tensors[tensor] = _convert(tensor, array, dtype)
+    write_file(output, save(tensors, {KEY: _metadata(restored)}))
+
+
+def _metadata(restored: Restored) -> str:
+    """Describe a model as JSON: config, vocabulary, the identity of the image encoder, and the card."""
+    config = asdict(restored.config)
+    fields = {name: getattr(restored.meta, name) for name in FIELDS}
+    values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
+    return json.dumps(values, allow_nan=False, default=str)
+
+
+def _convert(name: str, array: Array, dtype: str) -> Array:
+    """Convert a tensor to a float type.
+
+    Raises: DataError if a number is too large for the type.
+    """
+    converted = cast(array, dtype)
+    if converted is None:
+        largest = np.abs(array).max()
+        raise DataError(f"{name}: a parameter is too large for {dtype}: {largest:g}; export another dtype")
+    return converted
+
+
+def _is_exported(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like a safetensors file with the metadata of captioner alone."""
+    start = b'{"__metadata__":{"%s":' % KEY.encode()
+    return (read_start(path, 8 + len(start)) or b"")[8:] == start

@@ -17,9 +17,9 @@ from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, printable
 from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
-from captioner.export.scores import parse_scores
 from captioner.images.recipe import parse_identity
 from captioner.model.losses import perplexity
+from captioner.share import parse_scores
 
 TEXT = 2000
 """Maximum characters of a text."""

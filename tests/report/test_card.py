@@ -20,9 +20,9 @@ from captioner.captioning.load import open_run
 from captioner.config import yaml_io
 from captioner.config.overrides import override
 from captioner.errors import CheckpointError, DataError, printable
-from captioner.export.card import escaped, model_card, table
-from captioner.export.model_file import prepare_to_share
 from captioner.files.checkpoint import Base, Card
+from captioner.report.card import escaped, model_card
+from captioner.share import prepare_to_share
 
 HOSTILE = "a|b `c` <script>*x*</script> [l](http://x)\n---\n# title\x1b[31m\u202e"
 
@@ -171,7 +171,3 @@ def test_an_escaped_text_is_one_line_without_markdown(text: str) -> None:
     without_pairs = re.sub(r"\\.", "", shown)
     assert not set("`*_[]|~$\\") & set(without_pairs)
     assert re.sub(r"\\(.)", r"\1", html.unescape(shown)) == printable(" ".join(text.split()), 2000)
-
-
-def test_tables() -> None:
-    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

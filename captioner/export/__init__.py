@@ -1,1 +1,0 @@
-"""Trained models for others: model files, safetensors files and model cards."""
