@@ -23,11 +23,11 @@ from captioner.images.photo import (
     SUFFIXES,
     can_read_heic,
     heic_remedy,
-    is_url,
     list_photos,
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
+from captioner.preparation.find_photos import is_url
 
 PHOTO_BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""

@@ -53,13 +53,14 @@ def _open_part(part: Part) -> Encoder:
     if part.options.get("mirror"):
         raise UsageError(f"encoder {part}: option mirror: expected no value, got {part.options['mirror']}")
     module, function = ENCODERS[part.name]
+    options = {key: value for key, value in part.options.items() if key != "mirror"}
     try:
         opener: Callable[[str, str, Mapping[str, str]], Encoder] = getattr(import_module(module), function)
+        encoder = opener(part.name, part.file, options)
     except ImportError as error:
         if library_of(error) is None:
             raise
         raise MissingLibraryError(error, f"encoder {part}: ") from error
-    encoder = opener(part.name, part.file, {key: value for key, value in part.options.items() if key != "mirror"})
     if "mirror" not in part.options:
         return encoder
     from captioner.images.encoders import MirroredEncoder  # needs Pillow

@@ -17,7 +17,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -25,8 +25,10 @@ from numpy.lib.stride_tricks import as_strided
 from captioner.arrays import Array, Params
 from captioner.errors import DataError, UsageError, install_command
 from captioner.files.user_files import read_bytes
-from captioner.images.onnx import REGIONS, OnnxEncoder
-from captioner.images.protobuf import model, node, value_info
+from captioner.images.protobuf import REGIONS, model, node, value_info
+
+if TYPE_CHECKING:
+    from captioner.images.onnx import OnnxEncoder
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 """Stride of the first block per stage; widths and kernel sizes follow from the weights."""
@@ -92,6 +94,8 @@ def open_efficientnet(name: str, file: str, options: Mapping[str, str]) -> OnnxE
     side = int(size)
     identity = network.identity if side == network.side else f"{network.identity}:size={side}"
     content = graph(read_weights(name, weights_file(name)), network.blocks, side)
+    from captioner.images.onnx import OnnxEncoder  # needs onnxruntime; labels need only the weights
+
     return OnnxEncoder(content, name, {}, identity)
 
 

@@ -18,6 +18,7 @@ from PIL.Image import Image
 from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import square
+from captioner.images.protobuf import REGIONS
 
 BYTES = 1 << 31
 IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
@@ -26,8 +27,6 @@ FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 SILENT = 4
 """The log level of onnxruntime that prints only fatal errors."""
 LARGEST = float(np.finfo(np.float32).max)
-REGIONS = "regions"
-"""The output of a model made by captioner that is its regions."""
 
 
 class Settings(NamedTuple):

@@ -65,11 +65,6 @@ CONVERTIBLE = {
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 
 
-def is_url(name: str | os.PathLike[str]) -> bool:
-    """Check whether a name is a URL; a Path of a URL has one slash."""
-    return os.fspath(name).startswith(("http:/", "https:/"))
-
-
 def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
 

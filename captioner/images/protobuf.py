@@ -14,6 +14,8 @@ from captioner.arrays import Array
 
 FLOAT = 1
 OPSET, IR = 13, 7
+REGIONS = "regions"
+"""The output of a model made by captioner that is its regions."""
 
 Fields = Iterable[tuple[int, Any]]
 

@@ -13,7 +13,6 @@ from pathlib import Path, PurePath
 
 from captioner.config.options import Prepare
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.images.photo import is_url
 from captioner.preparation.image_records import parse_source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -142,3 +141,8 @@ def _stem(name: str) -> str:
 def _caseless(name: str) -> str:
     """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_url(name: str | os.PathLike[str]) -> bool:
+    """Check whether a name is a URL; a Path of a URL has one slash."""
+    return os.fspath(name).startswith(("http:/", "https:/"))

@@ -70,8 +70,10 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
 def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set, with the counts of its preparation."""
     summary = summarize(corpus)
-    if "counts" in corpus.about:
-        summary["counts"] = corpus.about["counts"]
+    match corpus.about.get("counts"):
+        case {"distinct_words": int(), "min_count": int(), **others} as counts:
+            if all(isinstance(number, int) for number in others.values()):
+                summary["counts"] = counts
     return summary
 
 
