@@ -19,8 +19,9 @@ from captioner.errors import JOINERS, printable, quoted, similar
 
 NULL = ("null", "Null", "NULL", "~", "")
 BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-INTEGER = re.compile(r"[-+]?[0-9]{1,19}")
-NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
+NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+"""Without leading zeros: 017 is 15 for a YAML 1.1 reader."""
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """Texts that YAML readers convert to other types; these, and those that are not `PLAIN`, are quoted."""
