@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captioner import __version__
 from captioner.captioning.caption import Caption
-from captioner.captioning.captioner import Captioner
 from captioner.captioning.checks import check_regions, check_width
 from captioner.captioning.image_batch import photo_batch
 from captioner.captioning.restore import LoadedModel
@@ -28,6 +28,9 @@ from captioner.images.photo import (
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import is_url
+
+if TYPE_CHECKING:
+    from captioner.captioning.captioner import Captioner
 
 PHOTO_BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""

@@ -273,7 +273,7 @@ def _check_outputs(outputs: Sequence[Path]) -> None:
                 f"or {' or '.join(SIDECARS)}"
             )
         if target in targets[:number]:
-            raise UsageError(f"--write {path}: exists twice; name each output once")
+            raise UsageError(f"--write {path}: given twice; name each output once")
 
 
 def _open_sinks(files: Files, find: Callable[[Caption], Picture] | None) -> Iterator[CaptionSink]:

@@ -72,7 +72,7 @@ class OpenFile(io.FileIO):
     def check_unchanged(self) -> None:
         """Check after reading. Raises: Hdf5Error if the file was written to after it was opened."""
         if self._current() != self.version:
-            raise Hdf5Error("the file was written to while it was in use; leave it alone, and start again")
+            raise Hdf5Error("the file was written to while it was in use; do not modify it while captioner runs")
 
     def read_at(self, into: memoryview, offset: int) -> None:
         """Read bytes at an offset, from any thread. Raises: Hdf5Error if the file is shorter."""

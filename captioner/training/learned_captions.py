@@ -1,6 +1,6 @@
 """Learned captions: those of a file (`data.captions`), such as a teacher's, which replace the references of train.
 
-loss = -1/N Σ_n log P(w_n | image of w_n),   N captions w_n: the k best of each image in the file
+loss = -1/N Σ_n log P(w_n | image of w_n),   N captions w_n: the first k of each image in the file
 
 Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2; with the k best captions instead of
 one.

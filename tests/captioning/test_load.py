@@ -155,7 +155,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda whole: b"",
     "text": lambda whole: b"no index",
     "cut short": lambda whole: whole[:-1],
-    "in the seal": lambda whole: whole[:20] + b"x" + whole[21:],
+    "in the header": lambda whole: whole[:20] + b"x" + whole[21:],
     "in the numbers": lambda whole: whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:],
     "another version": lambda whole: whole.replace(RERANKING_INDEX.magic + b" 2 ", RERANKING_INDEX.magic + b" 1 "),
 }

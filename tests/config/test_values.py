@@ -46,7 +46,22 @@ def test_reads(option: Option, text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        *((SEED, text) for text in ("-1", "", "true", "1.5", "0x1F", "017", "1:30", "1_000", "٣", "9223372036854775808", "9" * 5000)),
+        *(
+            (SEED, text)
+            for text in (
+                "-1",
+                "",
+                "true",
+                "1.5",
+                "0x1F",
+                "017",
+                "1:30",
+                "1_000",
+                "٣",
+                "9223372036854775808",
+                "9" * 5000,
+            )
+        ),
         *((INT, text) for text in ("0", "none")),
         *((FLOAT, text) for text in (".inf", "-.NaN", "nan", "1e400", "false", "2026-11-25")),
         *((BOOL, text) for text in ("yes", "0", "tRUE")),

@@ -137,7 +137,9 @@ def test_rows_of_a_modified_file_are_rejected(options, tmp_path):
     for index in (slice(0, 10), [0, 15], 19):
         with pytest.raises(DataError) as caught:
             stored[index]
-        expected = f"{path}: dataset 'x': the file was written to while it was in use; leave it alone, and start again"
+        expected = (
+            f"{path}: dataset 'x': the file was written to while it was in use; do not modify it while captioner runs"
+        )
         assert str(caught.value) == expected
 
 
