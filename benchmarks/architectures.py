@@ -23,9 +23,8 @@ from benchmarks.session import ROOT
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
 from captioner.files.history import end_of, records
-from captioner.training.events import Started
 from captioner.training.solver import Step
-from captioner.training.train import train
+from captioner.training.train import Started, train
 
 PAGE = ROOT / "docs" / "course" / "architectures.md"
 FIGURES = ROOT / "benchmarks" / "architectures.json"

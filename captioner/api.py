@@ -19,7 +19,7 @@ from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_c
 from captioner.preparation import prepare as preparation
 from captioner.training import resume as resuming
 from captioner.training import train as training
-from captioner.training.events import Event
+from captioner.training.train import Event
 
 __all__ = ["evaluate", "load", "prepare", "resume", "train"]
 

@@ -25,11 +25,10 @@ from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
 from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
-from captioner.training.events import Started
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.train import train
+from captioner.training.train import Started, train
 from faults.processes import difference
 from faults.session import Row, Session
 from faults.watch import Outcome

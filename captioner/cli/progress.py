@@ -14,8 +14,8 @@ from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
-from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
+from captioner.training.train import Ended, Event, Started, Validated, Warned
 
 PERPLEXITY_NOTE = (
     "note: loss and perplexity are those of the reference captions. The model is trained on {captions}, so they can "

@@ -15,10 +15,9 @@ from captioner.config.options import Config
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.events import Event
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Batches, steps
-from captioner.training.train import begin, events, new_training, record_validation
+from captioner.training.train import Event, begin, events, new_training, record_validation
 from captioner.training.training import Training
 
 GOAL = 0.1

@@ -21,13 +21,11 @@ from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.files.history import damaged_lines, end_of, records
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.environment import changes, environment
-from captioner.training.events import Ended, Event, Warned
 from captioner.training.learned_captions import captions_digest, learned_corpus
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import TrainState
-from captioner.training.train import events, train
-from captioner.training.training import Training
+from captioner.training.train import Ended, Event, Warned, events, train
+from captioner.training.training import Training, changes, environment
 
 FINAL = ("done", "early stopping", "nothing left to do")
 """The ends after which nothing is left to do, as in the history."""

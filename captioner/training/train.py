@@ -1,4 +1,4 @@
-"""Train a model in a run folder, as an iterator of events."""
+"""Train a model in a run folder, as an iterator of events, which are defined here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from captioner.captioning.load import open_run
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
+from captioner.data.corpus import Corpus
 from captioner.errors import DivergenceError, UsageError
 from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
@@ -26,19 +27,67 @@ from captioner.training.build import (
     initialize_from,
     long_warmup,
 )
-from captioner.training.environment import versions
-from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run_folder import RunFolder
 from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
-from captioner.training.training import Loop, Training
+from captioner.training.training import Training, versions
 from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
 PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "saving")
 """Timed phases of training. `reading` is the time spent waiting for batches; `all-reduce` is that of waiting for other
 ranks and adding their gradients."""
+
+
+class Started(NamedTuple):
+    """The start of training, after loading: from `step` to `total_steps`.
+
+    `initialization` has the checkpoint of `train.init_from` and the numbers of shared, of all and of dropped words.
+    """
+
+    folder: Path
+    config: Config
+    corpus: Corpus
+    parameters: int
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+    initialization: dict[str, Any] | None
+
+
+class Validated(NamedTuple):
+    """A validation: the mean word loss, and the scores of generated captions if they are due."""
+
+    step: int
+    epoch: int
+    loss: float
+    scores: dict[str, float]
+    best: bool
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(self.loss)
+
+
+class Warned(NamedTuple):
+    """A problem that does not stop training."""
+
+    step: int
+    problem: str
+
+
+class Ended(NamedTuple):
+    """The end of training, with what the history records about it."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+Event = Started | Step | Validated | Warned | Ended
+
+Loop: TypeAlias = Callable[[Training, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
+"""Trains, yields the events, and returns how the run ended; the function is called after every step."""
 
 
 def train(

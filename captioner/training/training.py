@@ -1,15 +1,17 @@
-"""What a training run has in memory, and how it is saved."""
+"""What a training run has in memory, how it is saved, and what bit-identical results depend on: the environment."""
 
 from __future__ import annotations
 
+import platform
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+import h5py
 import numpy as np
 
 import captioner
@@ -21,21 +23,20 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import to_record
 from captioner.data.corpus import Corpus
+from captioner.errors import printable
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.files.history import AT_END
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim import EMA
-from captioner.parallel.blas import set_threads
+from captioner.parallel import blas
 from captioner.parallel.machine import oversubscription
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.build import build_plan
-from captioner.training.environment import environment
-from captioner.training.events import Event
 from captioner.training.learned_captions import captions_digest
 from captioner.training.run_folder import RunFolder
-from captioner.training.solver import Batches, Plan, Stopwatch, TrainState
+from captioner.training.solver import Plan, Stopwatch, TrainState
 from captioner.training.validation import Validation
 
 LOCAL = ("threads",)
@@ -70,7 +71,7 @@ class Training:
         self.ranks: Ranks = self.run.ranks
         self._check_replicas()
         self.warnings += oversubscription(self.config.threads, self.ranks.local_size)
-        set_threads(1)
+        blas.set_threads(1)
         self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
         self.plan: Plan = build_plan(self.config, self.learned.split("train"))
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
@@ -163,10 +164,6 @@ class Training:
         self.ranks.on_rank_0(save)
 
 
-Loop: TypeAlias = Callable[[Training, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
-"""Trains, yields the events, and returns how the run ended; the function is called after every step."""
-
-
 def synchronize(state: TrainState, ranks: Ranks) -> None:
     """Give all ranks the parameters and slots of rank 0, if they differ.
 
@@ -181,3 +178,39 @@ def synchronize(state: TrainState, ranks: Ranks) -> None:
     if len(set(ranks.all_gather(digest))) > 1:
         for array, first in zip(arrays, ranks.on_rank_0(lambda: arrays), strict=True):
             array[...] = first
+
+
+LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
+
+VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
+"""What the history of a run records the versions of, at its end."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the history of a run records at its end."""
+    values = (captioner.__version__, platform.python_version(), np.__version__, h5py.__version__)
+    return dict(zip(VERSIONS, values, strict=True))
+
+
+def describe_versions(summary: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """List the versions in a summary of a training, with those of its checkpoint, which are newer after a resume."""
+    recorded = summary.get("versions")
+    known = {**recorded, **environment} if isinstance(recorded, dict) else environment
+    return ", ".join(f"{title} {printable(known[key], 40)}" for key, title in VERSIONS.items() if key in known)
+
+
+def environment(threads: int, ranks: int = 1) -> dict[str, str]:
+    """Return threads, ranks and library versions; results are bit-identical if all are equal."""
+    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": str(blas.describe())}
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning if they differ."""
+    changed = [
+        f"{label} {before[key]} to {now[key]}" for key, label in LABELS.items() if before.get(key, now[key]) != now[key]
+    ]
+    if changed:
+        yield (
+            f"changed since the checkpoint was saved: {', '.join(changed)}; "
+            "training continues, but its results will not be bit-identical to an uninterrupted run"
+        )

@@ -18,9 +18,8 @@ from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load, parse
 from captioner.files import checkpoint
 from captioner.files.history import end_of, records
-from captioner.training.events import Event, Started
 from captioner.training.solver import Step
-from captioner.training.train import train
+from captioner.training.train import Event, Started, train
 
 
 @pytest.fixture(autouse=True)

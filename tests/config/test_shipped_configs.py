@@ -30,8 +30,7 @@ from captioner.model.region_attention import ATTENTIONS
 from captioner.optim import SCHEDULES, UPDATE_RULES
 from captioner.preparation.load_corpus import SOURCES, build_corpus
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
-from captioner.training.events import Ended
-from captioner.training.train import train
+from captioner.training.train import Ended, train
 
 CONFIGS = list(shipped().values())
 TABLES = {

@@ -14,9 +14,8 @@ from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.files.history import end_of, records
 from captioner.training import validation
-from captioner.training.events import Ended, Event, Started, Validated, Warned
 from captioner.training.solver import Step
-from captioner.training.train import train
+from captioner.training.train import Ended, Event, Started, Validated, Warned, train
 
 PER_EPOCH = 4
 FILES = ["best.h5", "config.yaml", "history.jsonl", "last.h5"]

@@ -13,11 +13,10 @@ from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.metrics import NAMES
 from captioner.training import validation
-from captioner.training.events import Ended, Event, Validated
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import steps
-from captioner.training.train import train
+from captioner.training.train import Ended, Event, Validated, train
 from captioner.training.validation import Validation
 
 PER_EPOCH = 4

@@ -33,11 +33,10 @@ from captioner.files import checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training import validation
-from captioner.training.events import Ended, Started, Validated
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
-from captioner.training.train import train
+from captioner.training.train import Ended, Started, Validated, train
 
 
 def test_the_order_of_events(train_small, new_run: Path) -> None:

@@ -28,8 +28,8 @@ from captioner.model.parameters import Sizes
 from captioner.parallel.ranks import Reduce
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training import validation
-from captioner.training.events import Validated, Warned
 from captioner.training.resume import resume
+from captioner.training.train import Validated, Warned
 from captioner.training.validation import COLLAPSE_IMAGES, Collapse, Validation, find_collapse, remedies
 
 
