@@ -18,7 +18,7 @@ from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.layers import CELLS
 from captioner.model.build import build_sizes, parameter_shapes
 from captioner.model.image_input import IMAGE_INPUTS
-from captioner.model.region_attention import ATTENTIONS
+from captioner.model.parameters import ATTENTIONS
 
 KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
 """Every decoder, image input and attention."""

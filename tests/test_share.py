@@ -20,7 +20,7 @@ from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Base, Card
 from captioner.model.build import DECODERS
-from captioner.model.region_attention import ATTENTIONS
+from captioner.model.parameters import ATTENTIONS
 from captioner.share import prepare_to_share, write_model
 
 TERMS = "Photographs of birds: for research and education only"

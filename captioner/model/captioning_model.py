@@ -12,9 +12,17 @@ from captioner.errors import DataError
 from captioner.layers.dropout import NO_DROPOUT, Dropout
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import State, StepModel
-from captioner.model.losses import Losses, output_cross_entropy
+from captioner.model.losses import (
+    Losses,
+    Outputs,
+    Words,
+    output_cross_entropy,
+    outputs_backward,
+    pack_words,
+    select_targets,
+    words_backward,
+)
 from captioner.model.parameters import Shapes, Sizes
-from captioner.model.teacher_forcing import Outputs, Words, outputs_backward, pack_words, select_targets, words_backward
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 

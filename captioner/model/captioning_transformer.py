@@ -19,9 +19,8 @@ from captioner.layers.multi_head_attention import dot_product_attention, group_t
 from captioner.layers.positions import positions_backward, positions_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.interface import State
-from captioner.model.losses import OutputLayer
+from captioner.model.losses import OutputLayer, Words
 from captioner.model.parameters import Shapes, Sizes, transformer_shapes
-from captioner.model.teacher_forcing import Words
 from captioner.model.transformer import DecoderCache, decoder_backward, decoder_forward, layer_params, memory_forward
 from captioner.parallel.thread_pool import ThreadPool
 

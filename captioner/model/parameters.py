@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
@@ -10,10 +11,14 @@ from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.model.image_input import IMAGE_INPUTS
-from captioner.model.region_attention import ATTENTIONS
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
+ATTENTIONS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "adaptive": ("W_key", "b_key", "W_query", "W_sentinel", "b_sentinel", "W_context"),
+}
+"""The parameters of each kind of attention, by config name."""
 NORMS = ("pre", "post")
 """Places of the layer norm of a transformer, by config name."""
 

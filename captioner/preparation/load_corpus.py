@@ -19,7 +19,7 @@ from captioner.data.scenes import scenes
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.header import DATA_SET
-from captioner.model.region_attention import ATTENTIONS
+from captioner.model.parameters import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
 """Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""

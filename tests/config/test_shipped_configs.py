@@ -26,7 +26,7 @@ from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
 from captioner.model.build import DECODERS
 from captioner.model.image_input import IMAGE_INPUTS
-from captioner.model.region_attention import ATTENTIONS
+from captioner.model.parameters import ATTENTIONS
 from captioner.optim import SCHEDULES, UPDATE_RULES
 from captioner.preparation.load_corpus import SOURCES, build_corpus
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES

@@ -56,7 +56,7 @@ def test_keys_are_computed_once_per_image(monkeypatch: pytest.MonkeyPatch) -> No
 
     counts = []
     monkeypatch.setattr(
-        "captioner.model.region_attention.keys_forward",
+        "captioner.model.captioning_rnn.keys_forward",
         lambda a, *rest: counts.append(len(a)) or keys_forward(a, *rest),
     )
     m = model()
