@@ -22,7 +22,7 @@ from captioner.captioning.restore import LoadedModel
 from captioner.config.overrides import Values, checked_values, override
 from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
-from captioner.data.vocabulary import SPECIAL, Vocab, join
+from captioner.data.vocabulary import SPECIAL, Vocab, join, tokenize
 from captioner.decode import Reranker, parallel_decoding, rerank
 from captioner.errors import DataError, UsageError
 from captioner.images.labels import Label, open_classifier
@@ -165,8 +165,6 @@ class Captioner:
         if (image is None) == (features is None):
             raise UsageError("next_words: expected a photograph or features=, one of them")
         if isinstance(words, str):
-            from captioner.data.tokenizer import tokenize  # captioning does not need its large patterns
-
             words = tokenize(words)
         ids = [vocab.start, *word_ids(words, vocab)]
         if image is not None:

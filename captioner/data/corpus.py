@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.arrays import Rows, SharedRows, blocks
-from captioner.data.vocabulary import Vocab, join
+from captioner.data.vocabulary import Vocab, join, tokenize
 from captioner.errors import DataError
 
 MAX_FEATURE = 1e30
@@ -162,8 +162,6 @@ def with_vocabulary(corpus: Corpus, vocab: Vocab) -> Corpus:
 
     `<UNK>` of the corpus is replaced too if the source has raw captions: `vocab` may have words that are rare in train.
     """
-    from captioner.data.tokenizer import tokenize  # compiles large patterns
-
     if vocab == corpus.vocab:
         return corpus
     ids = np.array([vocab.word_to_idx.get(word, vocab.unk) for word in corpus.vocab.words], np.int32)

@@ -6,7 +6,7 @@ import numpy as np
 
 from captioner.arrays import Array, normalize_rows
 from captioner.data.corpus import Corpus, Features
-from captioner.data.tokenizer import normalize
+from captioner.data.vocabulary import normalize
 from captioner.metrics import CiderD, ptb_tokenize
 
 NEIGHBOURS = 30

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.tokenizer import normalize
-from captioner.data.vocabulary import UNK
+from captioner.data.vocabulary import UNK, normalize
 from captioner.metrics import (
     NAMES,
     confidence_interval,

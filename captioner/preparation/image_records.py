@@ -18,8 +18,7 @@ import numpy as np
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.prepared import check_names, check_texts
-from captioner.data.tokenizer import tokenize
-from captioner.data.vocabulary import SPECIAL
+from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from captioner.config.options import Config
 from captioner.data.corpus import Corpus, Split
-from captioner.data.tokenizer import tokenize
+from captioner.data.vocabulary import tokenize
 from captioner.errors import DataError
 from captioner.evaluation.caption_files import read_candidates
 

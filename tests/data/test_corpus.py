@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from captioner import arrays as module
 from captioner.data.corpus import Corpus, Split, validate, with_vocabulary
-from captioner.data.tokenizer import tokenize
-from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.data.vocabulary import SPECIAL, Vocab, tokenize
 from captioner.errors import DataError
 
 NULL, START, END, UNK, CAT, DOG = range(6)
