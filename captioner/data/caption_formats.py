@@ -80,8 +80,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 DELIMITERS = (",", "\t", ";", "|")
-SEPARATOR = re.compile(r"(?P<blank>\s*)sep=(?P<separator>[,\t;|])[^\S\r\n]*(?=[\r\n])", re.IGNORECASE)
-"""The optional first line that sets the separator for spreadsheets."""
 MAX_FIELD = 1 << 20
 MAX_RECORD_LINES = 100
 """Without a bound, an unclosed quote in every line would take quadratic time."""
@@ -102,11 +100,8 @@ def table_rows(name: str, text: str, columns: Columns) -> Iterator[tuple[str, di
 
     Raises: DataError when a column is missing from the header.
     """
-    declared = SEPARATOR.match(text)
-    if declared:  # keep the line ends, and with them the line numbers
-        text = declared["blank"] + text[declared.end() :]
     header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
-    delimiter = declared["separator"] if declared else max(DELIMITERS, key=header.count)
+    delimiter = max(DELIMITERS, key=header.count)
     records = _records(text, delimiter)
     first, cells = next(records, (1, ""))
     names = [cell.strip() for cell in cells]

@@ -70,9 +70,9 @@ def read_folder(
 
 
 def read_vocab(path: Path) -> Vocab:
-    """Read a vocabulary from a JSON object with the list `idx_to_word` and, optionally, its inverse `word_to_idx`.
+    """Read a vocabulary from a JSON object with the list `idx_to_word`, which alone has a say.
 
-    Raises: DataError for other content, or when the two disagree.
+    Raises: DataError for other content.
     """
     try:
         content = json.loads(read_text(path, "a vocabulary"))
@@ -84,20 +84,7 @@ def read_vocab(path: Path) -> Vocab:
     for i, word in enumerate(words):
         if not _is_word(word):
             raise DataError(f"{path}: idx_to_word[{i}]: expected a word without spaces, got {quoted(word)}")
-    vocab = Vocab.read(words, path)
-    _check_inverse(content.get("word_to_idx", vocab.word_to_idx), vocab, path)
-    return vocab
-
-
-def _check_inverse(word_to_idx: Any, vocab: Vocab, path: Path) -> None:
-    if not isinstance(word_to_idx, dict):
-        raise DataError(f"{path}: word_to_idx: expected an object, got {quoted(word_to_idx)}")
-    for word in [*vocab.words, *word_to_idx]:
-        expected, got = vocab.word_to_idx.get(word), word_to_idx.get(word)
-        if expected != got:
-            raise DataError(
-                f"{path}: word_to_idx: {quoted(word)}: expected {expected} as in idx_to_word, got {quoted(got)}"
-            )
+    return Vocab.read(words, path)
 
 
 def _read_split(folder: Path, split: str, pca: bool, memory_mib: int, regions: bool) -> Split:

@@ -24,8 +24,6 @@ NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "Flexi
 """Names of the libraries that threadpoolctl knows."""
 MODULE = "*core/_multiarray_umath.*.so"
 """NumPy's module that is linked with the library and gives access to the library's functions."""
-THREADED = ("MKL_Set_Num_Threads", "bli_thread_set_num_threads", "omp_set_num_threads")
-"""Functions of libraries with threads."""
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OPENMP = 2
 
@@ -81,9 +79,7 @@ def set_threads(count: int) -> None:
     library = _library()
     if library is not None:
         library.set_num_threads(count)
-        if library.num_threads != count:
-            _warn(count)
-    elif _may_have_threads():
+    if library is None or library.num_threads != count:
         _warn(count)
 
 
@@ -122,21 +118,10 @@ def _find_with_threadpoolctl() -> Any | None:
 
 
 def _find_with_ctypes() -> Any | None:
-    for file in _files(MODULE):
+    for file in Path(np.__file__).parent.glob(MODULE):
         with contextlib.suppress(LookupError, OSError):
             return OpenBlas(file)
     return None
-
-
-def _files(pattern: str) -> list[Path]:
-    return list(Path(np.__file__).parent.glob(pattern))
-
-
-@cache
-def _may_have_threads() -> bool:
-    """Whether an unknown library may have threads, unlike the reference implementation of BLAS."""
-    modules = [ctypes.CDLL(str(file)) for file in _files(MODULE)]
-    return not modules or any(hasattr(module, function) for module in modules for function in THREADED)
 
 
 @cache

@@ -257,7 +257,10 @@ class FolderLock:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
                 return
-        raise CaptionerError(f"{file}: cannot write: {_moved_message(self._descriptor)}")
+        raise CaptionerError(
+            f"{file}: cannot write: the run folder was moved or replaced during the training; "
+            "resume from where it is now, or train again with --run and another folder"
+        )
 
 
 @contextlib.contextmanager
@@ -268,16 +271,3 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _moved_message(descriptor: int) -> str:
-    """Say where the folder is now, and what to try."""
-    moved = "the run folder was moved or replaced during the training"
-    try:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-    except OSError:  # not on Linux
-        return f"{moved}; its files are where it was moved to: resume from there, or train again in another folder"
-    if not path.exists():
-        return f"{moved}, and its files were removed; train again, with --run and another folder"
-    remedy = f"try --resume {shlex.quote(os.fspath(path))}" if (path / LAST).exists() else "it has no checkpoint yet"
-    return f"{moved}; its files are in {path}: {remedy}"

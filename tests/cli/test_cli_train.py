@@ -176,20 +176,6 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
     assert cli("train", "--resume", run, "-o", f"data.root={data}").code == 0
 
 
-@pytest.mark.parametrize(
-    ("rate", "batch"), [("1e20", 64), ("1e39", 64), ("1e30", 256)], ids=["loss", "parameters", "validation"]
-)
-def test_divergence_is_one_line_and_exit_code_1(
-    rate: str, batch: int, cli: Callable[..., Any], small_options: tuple[str, ...]
-) -> None:
-    options = [f"train.learning_rate={rate}", f"train.batch_size={batch}", "train.clip_norm=null"]
-    done = cli("train", *small_options, *(f"--set={option}" for option in options), "--run", "new")
-    assert done.code == 1
-    *progress_lines, last = done.err.splitlines()
-    assert re.fullmatch(r"captioner: step \d+: .*; try a smaller train.learning_rate.*; no checkpoint yet", last)
-    assert len(progress_lines) == 2
-
-
 OVERFIT = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
 
 

@@ -131,19 +131,6 @@ def test_hostile_content_and_names_of_files_are_escaped(key: str, cli: Callable[
         check(cli(*(word.replace("{}", f"{folder}/moved") for word in command.split())))
 
 
-@pytest.mark.parametrize("key", HOSTILE)
-def test_hostile_cells_of_a_table_are_escaped(
-    key: str, cli: Callable[..., Any], album: Callable[..., Path], tmp_path: Path
-) -> None:
-    table = album(tmp_path / "photos")
-    name = HOSTILE[key].encode(errors="surrogateescape").decode(errors="replace")
-    cell = name.replace('"', '""')
-    with open(table, "a", newline="") as file:
-        file.write(f'"{cell}","a dog"\n000.png,"{cell}"\n"{cell}"\n"gone {cell}.png","a cat"\n')
-    for command in ("data check {}", "prepare {} --output {}.h5 --encoder scenes", "data show {}.h5 -n 99"):
-        check(cli(*(word.replace("{}", os.fspath(table)) for word in command.split())))
-
-
 def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:
     hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
     done = cli("data", "check", tmp_path / "set.h5", "--json")

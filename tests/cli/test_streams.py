@@ -108,18 +108,6 @@ def test_on_stdout_a_full_disk_is_an_error_and_a_closed_pipe_is_none(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_all_captions_are_saved_after_the_pipe_was_closed(shell: Callable[..., Any], closed_pipe: int) -> None:
-    code = (
-        "from captioner.cli import main, output\n"
-        "def closed(*cells): raise BrokenPipeError\n"  # as if the output were larger than the buffer
-        "output.result = closed\n"
-        "main(['sample', 'run', '--write', 'captions.csv'])"
-    )
-    done = shell(code=code, stdout=closed_pipe)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(Path("captions.csv").read_text().splitlines()) == 11
-
-
 def test_a_failed_check_has_exit_code_1_after_the_pipe_was_closed(
     shell: Callable[..., Any], closed_pipe: int, small_options: tuple[str, ...]
 ) -> None:
@@ -171,11 +159,6 @@ def test_a_run_folder_may_have_any_name(name: str, cli: Callable[..., Any], smal
         assert all(line.isprintable() for line in done.err.split("\n"))
     assert LAST in os.listdir(run)
     cli("sample", run, "-n", "1").succeeded()
-
-
-def test_without_stdout(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    assert cli("config", "show") == (0, "", "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cyrillic", "latin-1"])

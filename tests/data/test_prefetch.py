@@ -104,23 +104,6 @@ def test_an_error_is_raised_at_the_step_that_caused_it() -> None:
         assert ahead.batch(1) == (1, 1)
 
 
-def test_a_damaged_chunk_raises_the_same_error_without_prefetching(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("features", data=VALUES, **CHUNKED)
-        file["features"].id.write_direct_chunk((8, 0), b"not what gzip writes")
-    batches = plain(open_features(tmp_path / "a.h5", memory_mib=0))
-    with pytest.raises(DataError, match="cannot be read") as straight:
-        read(batches, 8)
-    with PrefetchedBatches(batches, END) as ahead, pytest.raises(DataError) as caught:
-        read(ahead, 8)
-    assert str(caught.value) == str(straight.value)
-
-
-def read(batches: Any, steps: int) -> None:
-    for step in range(steps):
-        batches.batch(step)
-
-
 class SignallingFeatures:
     """Features that signal when a background thread reads a row."""
 
@@ -256,39 +239,3 @@ def test_close_can_be_called_from_the_background_thread() -> None:
 
     ahead = PrefetchedBatches(Closing(), 1)
     assert ahead.batch(0) == (0, 0)
-
-
-ENDS = {
-    "forgotten": ("pass", 0, ""),
-    "an exception": ("raise ValueError('planted')", 1, "ValueError: planted"),
-    "an exception inside": ("with ahead: raise ValueError('planted')", 1, "ValueError: planted"),
-    "exit": ("import sys; sys.exit(3)", 3, ""),
-    "Ctrl-C": ("import signal; signal.raise_signal(signal.SIGINT)", -2, "KeyboardInterrupt"),
-    "SIGTERM": ("import signal; signal.raise_signal(signal.SIGTERM)", -15, ""),
-}
-PROCESS = """
-import threading, time
-from captioner.data.batches import PrefetchedBatches
-
-class Slow:
-    def batch(self, step):
-        if step:
-            began.set()
-            time.sleep(seconds)
-        return step, step
-
-seconds, began = {seconds}, threading.Event()
-ahead = PrefetchedBatches(Slow(), 100)
-assert ahead.batch(0) == (0, 0)
-assert began.wait({patience})
-{end}
-"""
-
-
-@pytest.mark.parametrize("seconds", [0, 0.3], ids=["idle", "reading"])
-@pytest.mark.parametrize("name", ENDS)
-def test_a_process_exits_with_the_thread_running(name: str, seconds: float, shell: Callable[..., Any]) -> None:
-    end, code, message = ENDS[name]
-    done = shell(code=PROCESS.format(seconds=seconds, patience=PATIENCE, end=end), timeout=PATIENCE)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert (done.stderr.splitlines() or [""])[-1] == message

@@ -12,9 +12,7 @@ from captioning_models import (
     FEATURES,
     REGIONS,
     Array,
-    D,
     F,
-    H,
     V,
     assert_grads_equal,
     by_hand,
@@ -198,43 +196,6 @@ def test_gradients_with_dropout_match_numeric_gradients(cell: str) -> None:
     standardizer = Standardizer(np.linspace(-1, 1, F), np.linspace(0.5, 2, F))
     m = model(cell, dropout=Dropout(0.3, 0.3, 0.3), standardizer=standardizer)
     assert failed_checks(m, NULL_INSIDE, noise=3) == []
-
-
-@every_cell
-@pytest.mark.parametrize("captions", [USUAL, NULL_INSIDE], ids=["usual", "null inside"])
-def test_gradients_match_pytorch(cell: str, captions: Array) -> None:
-    """The same parameters in the recurrent layers of PyTorch.
-
-    The gate order of its LSTM is i, f, g, o. The second bias of its layers is 0, as the GRU here has only the first.
-    """
-    torch = pytest.importorskip("torch")
-    m, images = model(cell), features(len(captions))
-    loss, grads = m.loss(images, captions)
-
-    p = {name: torch.tensor(w, requires_grad=True) for name, w in m.params.items()}
-    gates = torch.arange(CELLS[cell].gates * H).reshape(-1, H)
-    order = (gates[[0, 1, 3, 2]] if cell == "lstm" else gates).reshape(-1)
-    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](
-        D, H, batch_first=True, dtype=torch.float64
-    )
-    weights = {
-        "weight_ih_l0": p["Wx"].T[order],
-        "weight_hh_l0": p["Wh"].T[order],
-        "bias_ih_l0": p["b"][order],
-        "bias_hh_l0": torch.zeros(len(order), dtype=torch.float64),
-    }
-    h0 = (torch.tensor(images) @ p["W_proj"] + p["b_proj"])[None]
-    initial = (h0, torch.zeros_like(h0)) if cell == "lstm" else h0
-    words = torch.tensor(captions)
-    hidden, _ = torch.func.functional_call(layer, weights, (p["W_embed"][words[:, :-1]], initial))
-    scores = hidden @ p["W_vocab"] + p["b_vocab"]
-    total = torch.nn.functional.cross_entropy(
-        scores.reshape(-1, V), words[:, 1:].reshape(-1), ignore_index=0, reduction="sum"
-    )
-    (total / len(captions)).backward()
-
-    assert loss == pytest.approx(total.item() / len(captions), abs=1e-12)
-    assert_grads_equal(grads, {name: w.grad.numpy() for name, w in p.items()}, 1e-12)
 
 
 @every_cell

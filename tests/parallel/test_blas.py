@@ -13,7 +13,7 @@ from captioner.errors import install_command
 from captioner.parallel import blas
 from captioner.parallel.thread_pool import ThreadPool
 
-CACHED = (blas._library, blas._built_with, blas._may_have_threads, blas._warn)
+CACHED = (blas._library, blas._built_with, blas._warn)
 BUILT = blas._built_with()
 needs_openblas = pytest.mark.skipif("openblas" not in BUILT["name"], reason="needs NumPy with OpenBLAS")
 
@@ -121,7 +121,6 @@ def test_a_number_that_cannot_be_set_causes_one_warning(
     library: Library | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, library)
-    monkeypatch.setattr(blas, "_may_have_threads", lambda: True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
@@ -134,15 +133,7 @@ def test_a_number_that_cannot_be_set_causes_one_warning(
 @pytest.mark.parametrize("name", blas.VARIABLES)
 def test_no_warning_if_the_environment_sets_the_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, None)
-    monkeypatch.setattr(blas, "_may_have_threads", lambda: True)
     monkeypatch.setenv(name, "1")
-    blas.set_threads(1)
-
-
-@needs_openblas
-def test_no_warning_for_a_library_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "_library", lambda: None)
-    monkeypatch.setattr(blas, "THREADED", ("no_such_function",))
     blas.set_threads(1)
 
 

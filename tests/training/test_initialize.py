@@ -173,15 +173,6 @@ def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train
     assert {*open_run(run).vocab.words} == {*open_run(tiny_run).vocab.words, *words_of(albums.plain)}
 
 
-def test_a_run_on_the_assignments_layout_is_trained_further_on_other_words(
-    coco_run: Path, write_coco: Callable[..., Path], train_run: TrainRun, tmp_path: Path
-) -> None:
-    data = write_coco(tmp_path / "data", words=(*SPECIAL, "猫", "dog", "a"))
-    source = "data.source=cs231n", f"data.root={data}"
-    run = train_run(*source, "data.vocabulary=data_set", f"train.init_from={coco_run}", "train.max_steps=1")
-    assert history(run, "init_from")[0]["shared_words"] == 2
-
-
 @pytest.fixture(scope="module")
 def unchanged(tiny_run: Path) -> tuple[Restored, Corpus]:
     """A trained model and its corpus."""

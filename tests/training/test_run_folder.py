@@ -276,13 +276,9 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def write_error(write: Callable[[RunFolder], None], run: RunFolder, name: str) -> str:
-    with pytest.raises(CaptionerError) as caught:
+def assert_refused(write: Callable[[RunFolder], None], run: RunFolder, name: str) -> None:
+    with pytest.raises(CaptionerError, match=f"^{run.path / name}: cannot write: {MOVED}"):
         write(run)
-    message = str(caught.value)
-    assert message.startswith(f"{run.path / name}: cannot write: {MOVED}")
-    assert message.isprintable()
-    return message.removeprefix(f"{run.path / name}: cannot write: {MOVED}")
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -292,29 +288,10 @@ def test_writing_to_a_moved_folder_fails(name: str, replaced: bool, run: RunFold
     run.path.rename(moved)
     if replaced:
         run.path.mkdir()
-    remedy = f"; its files are in {moved}: try --resume '{moved}'"
-    where = write_error(WRITES[name], run, name)
-    if Path("/proc/self/fd").exists():
-        assert where == remedy
+    assert_refused(WRITES[name], run, name)
     assert content(moved) == before
     assert run.path.exists() == replaced
     assert not replaced or os.listdir(run.path) == []
-
-
-@pytest.mark.parametrize("name", WRITES)
-def test_writing_to_a_removed_folder_fails(name: str, run: RunFolder) -> None:
-    shutil.rmtree(run.path)
-    run.path.mkdir()
-    where = write_error(WRITES[name], run, name)
-    if Path("/proc/self/fd").exists():
-        assert where == ", and its files were removed; train again, with --run and another folder"
-    assert os.listdir(run.path) == []
-
-
-def test_no_resume_is_suggested_without_a_checkpoint(run: RunFolder, tmp_path: Path) -> None:
-    run.last.unlink()
-    run.path.rename(tmp_path / "moved")
-    assert "--resume" not in write_error(WRITES["last.h5"], run, "last.h5")
 
 
 @pytest.mark.parametrize("name", ["last.h5", "config.yaml"])
@@ -331,7 +308,7 @@ def test_a_folder_replaced_during_a_write(
         real(*args)
 
     monkeypatch.setattr(os, call, swap)
-    write_error(WRITES[name], run, name)
+    assert_refused(WRITES[name], run, name)
     assert os.listdir(run.path) == []
     assert {file: was for file, was in content(moved).items() if not file.endswith(".tmp")} == before
 

@@ -165,15 +165,6 @@ def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.Monkey
     assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "all-reduce": 0, "update": 36_000}
 
 
-def test_the_stopwatch_does_not_change_training() -> None:
-    timed, untimed = model(), model()
-    watch, how = Stopwatch(), plan(5)
-    records = list(steps(timed, batches(), TrainState.fresh(timed, how.rule), how, watch))
-    assert records == run(untimed, how)
-    assert_equal(timed.params, untimed.params)
-    assert all(seconds > 0 for seconds in watch.seconds.values())
-
-
 class NonFiniteFeatures(ShuffledBatches):
     """Batches with NaN features at step 3."""
 

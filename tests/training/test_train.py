@@ -201,16 +201,6 @@ def test_an_error_before_training_leaves_the_existing_run_unchanged(name: str, o
     assert contents(own_run) == before
 
 
-def test_a_run_is_only_overwritten_on_request(train_small, new_run: Path) -> None:
-    train_small("train.max_steps=1")
-    before = contents(new_run)
-    with pytest.raises(UsageError, match="already contains a run"):
-        train_small("train.max_steps=2")
-    assert contents(new_run) == before
-    train_small("train.max_steps=2", overwrite=True)
-    assert checkpoint.load(new_run / "last.h5").meta.step == 2
-
-
 def diverge_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     real, calls = CaptioningRNN.forward, []
 

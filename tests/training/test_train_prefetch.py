@@ -1,6 +1,5 @@
 """Training with prefetched features is bit-identical to training in memory, and its thread never blocks an exit."""
 
-import gc
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -13,11 +12,8 @@ import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.arrays import Batch
-from captioner.config.options import Config
 from captioner.data.batches import ShuffledBatches
 from captioner.files import checkpoint
-from captioner.training.solver import Step
-from captioner.training.train import train
 
 TIMEOUT = 30
 CAPTIONS, IMAGES, WIDTH, TOTAL = 70, 2100, 128, 12
@@ -106,22 +102,6 @@ def test_features_in_memory_are_read_without_a_thread(
 ) -> None:
     train_run(*(options("pages", 64) if source == "cs231n" else OPTIONS[1:]), "train.max_steps=2")
     assert readers == {threading.current_thread()}
-
-
-def test_the_thread_ends_when_training_is_abandoned(
-    options: Callable[..., list[str]],
-    readers: set[threading.Thread],
-    small_config: Callable[..., Config],
-    new_run: Path,
-) -> None:
-    events = train(small_config(*options("chunks")), new_run)
-    while not isinstance(next(events), Step):
-        pass
-    del events
-    gc.collect()
-    (reader,) = readers
-    reader.join(TIMEOUT)
-    assert not reader.is_alive()
 
 
 READING = """
