@@ -52,16 +52,6 @@ from captioner.cli import main
 main()
 """
 """The command line, with a fault on one rank at one of its photographs."""
-NO_LIBRARY = """
-import os, sys
-
-if os.environ["PMI_RANK"] == sys.argv[1]:
-    sys.modules["PIL"] = None
-del sys.argv[1]
-from captioner.cli import main
-main()
-"""
-"""The command line; one rank lacks Pillow."""
 OTHER_WORDS = """
 import os, sys
 
@@ -165,16 +155,6 @@ def test_a_failure_is_one_line(what: str) -> None:
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert (done.stderr.startswith(message), done.stderr.count("\n")) == (True, 1), done.stderr
     assert not Path("out.h5").exists()
-
-
-@pytest.mark.parametrize(("rank", "name"), [(0, "captioner"), (1, "captioner: rank 1")])
-def test_a_rank_without_a_library(rank: int, name: str) -> None:
-    words = *PREPARE, "--output", "out.h5", "--mpi"
-    done = mpiexec(2, rank, *words, start=("-c", NO_LIBRARY), timeout=SECONDS)
-    assert done.returncode == 2
-    assert (done.stderr.startswith(f"{name}: encoder scenes: needs PIL"), done.stderr.count("\n")) == (True, 1), (
-        done.stderr
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

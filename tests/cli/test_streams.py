@@ -126,26 +126,6 @@ def test_a_full_disk_or_a_closed_pipe_on_stderr_does_not_stop_training(
             assert end_of(records(Path("new/history.jsonl")))["ended"] == "done"
 
 
-ENVIRONMENTS = {
-    "plain C": {"LC_ALL": "C"},
-    "C in ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "dumb": {"TERM": "dumb", "NO_COLOR": "1"},
-    "nothing set": {},
-}
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_any_locale_prints_any_word(name: str, shell: Callable[..., Any], coco_run: Path) -> None:
-    if "PYTHONUTF8" in ENVIRONMENTS[name] and not sys.prefix.isascii():
-        pytest.skip("in ASCII, Python imports no extension module, such as NumPy, from a path with other letters")
-    kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "OPENBLAS_NUM_THREADS") if key in os.environ}
-    done = shell("sample", coco_run, env=kept | ENVIRONMENTS[name], text=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    shown = done.stdout.decode()
-    assert "\t  a café 猫\n" in shown or "\t  a caf\\xe9 \\u732b\n" in shown
-    assert "\x1b" not in shown
-
-
 @pytest.mark.parametrize(
     "name",
     ["two\nlines\x1b[2Jgone\u202etxt", os.fsdecode(b"caf\xe9\xff"), "-o", "my runs  a'b\"c$d`e données 猫"],

@@ -11,7 +11,7 @@ from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.captioning.load import open_run
 from captioner.captioning.reranker_index import build_index, index_rows
-from captioner.config.overrides import override, read_overrides
+from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
@@ -24,7 +24,6 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
 from captioner.training.self_critical import SAMPLES, SelfCritical, check_references
-from captioner.training.train import train
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
@@ -177,12 +176,6 @@ def test_training_increases_the_mean_reward(reinforce: TrainRun, trained: Path, 
     assert mean_reward(after) > 1.05 * mean_reward(before)
 
 
-def test_init_from_copies_the_parameters_of_another_run(reinforce: TrainRun, trained: Path) -> None:
-    run = reinforce("train.max_steps=1", "train.learning_rate=1e-9", "model.dropout_hidden=0.1")
-    for name, w in checkpoint.load(trained / "best.h5").params.items():
-        np.testing.assert_allclose(checkpoint.load(run / "last.h5").params[name], w, atol=1e-7)
-
-
 def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
     reinforce: TrainRun, trained: Path, tmp_path: Path
 ) -> None:
@@ -206,15 +199,6 @@ def test_too_few_captions_are_rejected(corpus: Corpus, rows: list[int], message:
     assert len(set(few.image_idxs.tolist())) == (1 if "2 images" in message else 2)
     with pytest.raises(DataError, match=message):
         check_references(few)
-
-
-def test_a_run_is_kept_when_its_replacement_has_too_few_captions(reinforce: TrainRun) -> None:
-    run = reinforce("train.max_steps=1")
-    config = override(open_run(run / "last.h5").config, {"data.max_captions_per_image": 1})
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    with pytest.raises(DataError, match="images with 2 captions or more"):
-        list(train(config, run, overwrite=True))
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:

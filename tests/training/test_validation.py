@@ -43,13 +43,6 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(train_small, new_run
     assert (best.since_best, last.since_best) == (0, 2)
 
 
-def test_evaluate_reproduces_the_validation_loss_of_the_best_checkpoint(tiny_run: Path) -> None:
-    restored = open_run(tiny_run)
-    corpus = open_corpus(restored)
-    figures = score_model(captioner_of(restored), corpus, "val", *build_evaluation_set(corpus, "val")).scores
-    assert figures["loss"] == pytest.approx(restored.meta.best["loss"], rel=1e-5)
-
-
 def test_early_stopping(train_small, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted_losses(monkeypatch, 3.0, 2.0, 2.1, 1.9, 2.5, 2.2)
     seen = train_small("train.epochs=9", "train.patience=2")
@@ -146,15 +139,6 @@ def test_a_validation_without_scores_is_never_the_best(validate: Callable[..., A
     assert events[1].best is True
     assert checkpoint.load(new_run / "last.h5").meta.best["epoch"] == 2
     assert checkpoint.load(new_run / "best.h5").meta.best["epoch"] == (3 if events[2].best else 2)
-
-
-def test_a_resumed_run_compares_with_the_saved_best_score(
-    validate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, new_run: Path
-) -> None:
-    scripted_scores(monkeypatch, 0.5, 0.4, 0.6)
-    validate("train.epochs=1", "validate.score_every=1", "validate.best_metric=cider_d")
-    again = [e for e in resume(new_run, {"train.epochs": 3}) if isinstance(e, Validated)]
-    assert [event.best for event in again] == [False, True]
 
 
 def test_patience_counts_only_scored_validations(validate: Callable[..., Any]) -> None:
