@@ -3,7 +3,6 @@
 import json
 import os
 from importlib import import_module
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -60,7 +59,6 @@ def refusal(folder, **options):
 
 
 FILES = "coco2014_captions.h5, coco2014_vocab.json, train2014_vgg16_fc7{0}.h5, val2014_vgg16_fc7{0}.h5"
-FLICKR8K = Path(__file__).parents[2] / "../shared/data/flickr8k/cs231n"
 
 
 def test_the_folder_is_read_as_a_corpus(cs231n_folder):
@@ -199,18 +197,6 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
     assert refusal(cs231n_folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
     urls.write_bytes(b"a\n\xff\nb\n")
     assert refusal(cs231n_folder) == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2"
-
-
-@pytest.mark.skipif(not FLICKR8K.is_dir(), reason="needs Flickr8k in the assignment's layout")
-@pytest.mark.parametrize(("pca", "width", "dtype"), [(True, 512, np.float32), (False, 1280, np.float16)])
-def test_flickr8k_is_equal_from_memory_and_from_the_file(pca, width, dtype):
-    whole, part = (cs231n(FLICKR8K, pca=pca, memory_mib=memory_mib) for memory_mib in (64, 1))
-    assert whole.digest == part.digest
-    train = whole.split("train")
-    assert train.captions.shape == (30_000, 22)
-    assert (train.features.shape, train.features.dtype) == ((6000, width), dtype)
-    rows = np.array([5999, 0, 77, 77])
-    assert np.array_equal(train.features[rows], part.split("train").features[rows])
 
 
 # --- the vocabulary

@@ -10,7 +10,6 @@ from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
-from captioner.errors import UsageError
 from captioner.model.build import DECODERS
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.preparation import load_corpus
@@ -155,11 +154,6 @@ def test_the_output_bias(name: str, config, corpus) -> None:
     else:
         assert np.exp(bias.astype(float)).sum() == pytest.approx(1)
         assert bias.argmax() == corpus.vocab.word_to_idx["a"]
-
-
-def test_too_many_parameters_are_rejected(config, corpus) -> None:
-    with pytest.raises(UsageError, match=r"^model: expected at most 1,000,000,000 parameters, got [\d,]+; try"):
-        build_model(config("model.hidden_dim=100000"), corpus)
 
 
 @pytest.mark.parametrize(

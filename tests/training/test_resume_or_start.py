@@ -60,18 +60,6 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert history(run) == history(uninterrupted)
 
 
-def test_a_run_whose_checkpoints_were_moved_is_not_replaced(
-    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
-) -> None:
-    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
-    for name in ("last.h5", "best.h5"):
-        (run / name).rename(tmp_path / name)
-    before = modified(run)
-    done = repeat("-o", "train.epochs=4")
-    assert (done.code, "already contains a run; it has no last.h5 to resume from" in done.err) == (2, True)
-    assert modified(run) == before
-
-
 def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any], tmp_path: Path) -> None:
     assert repeat().code == 0
     done = repeat("-o", "train.epochs=3")

@@ -45,16 +45,6 @@ def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path,
     assert contents(tmp_path / "run.old") == before
 
 
-def test_create_replaces_a_run_that_has_no_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
-    """The same command can be repeated after a kill before the first checkpoint."""
-    lines = (tiny_run / "history.jsonl").read_text().splitlines(keepends=True)
-    first = next(number for number, line in enumerate(lines) if '"validation"' in line)
-    shutil.copy(tiny_run / "config.yaml", tmp_path)
-    (tmp_path / "history.jsonl").write_text("".join(lines[: first + 1]))  # a kill before last.h5 is written
-    RunFolder(tmp_path).create(overwrite=False)
-    assert contents(tmp_path) == {}
-
-
 AFTER_A_CHECKPOINT = {
     "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
     **dict.fromkeys(("report.html", "reranker.h5", "best.h5", "notes.txt"), "mine"),
