@@ -137,7 +137,7 @@ class RunFolder:
         path = Path(os.path.realpath(self.path))  # of a symbolic link, its target is renamed
         old = RunFolder(path.with_name(f"{path.name}.old"))
         if os.path.lexists(old.path):
-            with locked(old.path):
+            with contextlib.closing(FolderLock(old.path)):
                 old.remove()
         path.rename(old.path)
         path.mkdir()
@@ -170,15 +170,10 @@ class RunFolder:
     @contextlib.contextmanager
     def writing(self, file: Path) -> Iterator[None]:
         """Check before and after a write that the folder was not moved, and name the file in any error."""
-        try:
-            with writing(file):
-                self._check_not_moved(file)
-                yield
-                self._check_not_moved(file)
-        except CaptionerError:
-            with contextlib.suppress(OSError):
-                self._check_not_moved(file)  # a moved folder explains any other failure
-            raise
+        with writing(file):
+            self._check_not_moved(file)
+            yield
+            self._check_not_moved(file)
 
     @rank_0_only
     def save(self, saved: Checkpoint) -> None:
@@ -238,7 +233,7 @@ class FolderLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.release()
+            self.close()
             raise UsageError(
                 f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
             ) from None
@@ -248,7 +243,7 @@ class FolderLock:
             problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
             warnings.warn(problem, stacklevel=3)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """End the lock."""
         self._finalize()
 
@@ -261,13 +256,3 @@ class FolderLock:
             f"{file}: cannot write: the run folder was moved or replaced during the training; "
             "resume from where it is now, or train again with --run and another folder"
         )
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a run folder in a `with` block. Raises: UsageError when another process holds it."""
-    lock = FolderLock(path)
-    try:
-        yield
-    finally:
-        lock.release()
