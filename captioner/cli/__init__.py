@@ -153,9 +153,10 @@ def _run(args: list[str], debug: bool) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
-        from captioner.cli import suggestions
-
-        message = suggestions.message(error, args)
+        message = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
+        path = _config_option(error.option_name, context) if context and isinstance(error, click.NoSuchOption) else None
+        if path is not None:
+            message = f"No such option '{error.option_name}'; try -o {path}=VALUE"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
@@ -180,6 +181,18 @@ def _run(args: list[str], debug: bool) -> int:
             for problem in failure.problems if isinstance(failure, ProblemsError) else (failure,):
                 output.problem(problem)
         return failure.exit_code
+
+
+def _config_option(flag: str, context: click.Context) -> str | None:
+    """Return the path of the config option that has the name of an unknown flag, such as `--learning-rate`, or None."""
+    if all(parameter.name != "overrides" for parameter in context.command.params):
+        return None
+    from captioner.config.checks import is_used
+    from captioner.config.option_table import OPTIONS
+
+    name, command = flag.lstrip("-").replace("-", "_"), context.command_path.partition(" ")[2]
+    same = [path for path in OPTIONS if path.rpartition(".")[2] == name and is_used(path, command)]
+    return min(same, key=lambda path: path.count("."), default=None)
 
 
 def _failure(error: BaseException) -> CaptionerError | None:

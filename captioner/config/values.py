@@ -73,20 +73,13 @@ def write(option: Option, value: Any) -> str:
 
 
 def closest(path: str, valid: Collection[str]) -> str:
-    """Return the hint ` (did you mean x?)` for a name that is similar to one of `valid`, or an empty text."""
-    nearest = nearest_option(path, valid)
-    return f" (did you mean {nearest}?)" if nearest else ""
+    """Return the hint ` (did you mean x?)` for a name whose last part is similar to that of one of `valid`, or "".
 
-
-def nearest_option(path: str, valid: Collection[str], similarity: float = 0.6) -> str | None:
-    """Return the path among `valid` whose last name is most similar to that of `path`, or None.
-
-    Of paths with the same last name, the most similar one is returned.
+    Of paths with the same last name, the most similar one is suggested.
     """
-    name = path.rpartition(".")[2]
-    for last in similar(name, dict.fromkeys(candidate.rpartition(".")[2] for candidate in valid), similarity):
-        return similar(path, (candidate for candidate in valid if candidate.rpartition(".")[2] == last), 0)[0]
-    return None
+    last_names = similar(path.rpartition(".")[2], dict.fromkeys(other.rpartition(".")[2] for other in valid))
+    same = [other for other in valid if other.rpartition(".")[2] in last_names[:1]]
+    return f" (did you mean {similar(path, same, 0)[0]}?)" if same else ""
 
 
 def _read_int(text: str) -> int | None:
