@@ -154,8 +154,7 @@ def _run(args: list[str], debug: bool) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
         message = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
-        path = _config_option(error.option_name, context) if context and isinstance(error, click.NoSuchOption) else None
-        if path is not None:
+        if isinstance(error, click.NoSuchOption) and (path := _config_option(error)):
             message = f"No such option '{error.option_name}'; try -o {path}=VALUE"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
@@ -183,14 +182,15 @@ def _run(args: list[str], debug: bool) -> int:
         return failure.exit_code
 
 
-def _config_option(flag: str, context: click.Context) -> str | None:
-    """Return the path of the config option that has the name of an unknown flag, such as `--learning-rate`, or None."""
-    if all(parameter.name != "overrides" for parameter in context.command.params):
+def _config_option(error: click.NoSuchOption) -> str | None:
+    """Return the path of the config option that has the name of the unknown one, such as `--learning-rate`, or None."""
+    context = error.ctx
+    if context is None or all(parameter.name != "overrides" for parameter in context.command.params):
         return None
     from captioner.config.checks import is_used
     from captioner.config.option_table import OPTIONS
 
-    name, command = flag.lstrip("-").replace("-", "_"), context.command_path.partition(" ")[2]
+    name, command = error.option_name.lstrip("-").replace("-", "_"), context.command_path.partition(" ")[2]
     same = [path for path in OPTIONS if path.rpartition(".")[2] == name and is_used(path, command)]
     return min(same, key=lambda path: path.count("."), default=None)
 

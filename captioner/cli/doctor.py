@@ -22,7 +22,7 @@ CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs",
     "heic": "reads HEIC photographs",
-    "report": "writes HTML pages (report, data show --html, sample --attention)",
+    "report": "writes HTML pages (report, sample --write FILE.html)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes safetensors files (captioner export)",
     "mpi": "trains in several processes (captioner train --mpi)",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from captioner.captioning.restore import LoadedModel
     from captioner.data.corpus import Corpus
     from captioner.parallel.ranks import Ranks
-    from captioner.report.pictures import Picture
+    from captioner.report.gallery import Picture
 
 PAGES = (".html", ".htm")
 """The pages of --write; other files are those of `output_files`."""

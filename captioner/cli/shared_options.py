@@ -149,14 +149,13 @@ def images_option(purpose: str) -> Callable[[Command], Command]:
     return click.option("--images", type=PATH, metavar="FOLDER", help=what)
 
 
-def report_missing(
-    missing: int, total: int, about: Mapping[str, Any], images: Path | None, what: str = "not found or unreadable"
-) -> None:
+def report_missing(missing: int, total: int, about: Mapping[str, Any], images: Path | None) -> None:
     """Report how many photographs of a data set with this metadata are not in `images`, and what to try."""
     if missing:
         folder = about.get("images")
         example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-        output.problem(f"{missing:,} of {total:,} photographs {what}; set their folder with --images{example}")
+        problem = f"{missing:,} of {total:,} photographs not found or unreadable"
+        output.problem(f"{problem}; set their folder with --images{example}")
 
 
 def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
