@@ -107,7 +107,6 @@ def main(args: list[str] | None = None) -> None:
     output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
-        sys.unraisablehook = processes.raise_again
         # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
