@@ -8,9 +8,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from captioner.captioning.captioner import Captioner
-from captioner.config.option_table import OPTIONS, Bound, Option
+from captioner.config.option_table import MAX_SHOWN, OPTIONS, Bound, Option, closest, read, write
 from captioner.config.overrides import Values
-from captioner.config.values import MAX_SHOWN, closest, read, write
 from captioner.errors import ConfigError, printable
 from captioner.images.labels import has_labels
 
