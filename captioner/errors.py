@@ -1,20 +1,14 @@
 """Exceptions with their exit codes, and what their messages contain: printable text, similar names, install commands.
 
 Library code raises them where data enters; only `captioner.cli` prints them. A message is one line with the place, what
-is wrong, expected, got, and what to try. Install commands name the libraries of an extra as the metadata of the
-installed captioner declares them, so they work for a wheel and an editable install, and need no published captioner.
+is wrong, expected, got, and what to try.
 """
 
 from __future__ import annotations
 
 import copyreg
 import os
-import re
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 LONGEST = 1000
@@ -52,10 +46,11 @@ class MissingLibraryError(UsageError):
     def __init__(self, error: ImportError, where: str = "", extra: str = "") -> None:
         library = library_of(error) or str(error.name)
         extra = extra or LIBRARIES.get(library.partition(".")[0], "images")
-        problem, install = f"cannot be imported ({printable(error, 200)})", install_command(extra, "--upgrade")
         if isinstance(error, ModuleNotFoundError):
-            problem, install = "is not installed", install_command(extra)
-        super().__init__(f"{where}needs {library}, which {problem}; try {install}")
+            problem = f"is not installed; try {install_command(extra)}"
+        else:
+            problem = f"cannot be imported ({printable(error, 200)}); install it again"
+        super().__init__(f"{where}needs {library}, which {problem}")
 
 
 class ProblemsError(CaptionerError):
@@ -152,29 +147,6 @@ def library_of(error: ImportError) -> str | None:
     return next((name for name in modules if name in LIBRARIES), None)
 
 
-def install_command(extra: str = "images", *options: str) -> str:
-    """Return the shell command that installs the libraries of an extra into the running Python.
-
-    With `options`, such as `--upgrade`, it names the libraries: pip would replace captioner itself too.
-    """
-    # a bare `pip` may be that of another Python; an environment of uv contains no pip
-    of_uv = ("uv", "pip", "install", "--python", sys.executable)
-    pip = (sys.executable, "-m", "pip", "install") if find_spec("pip") else of_uv
-    return shlex.join([*pip, *options, *_requirements(extra, by_name=not options)])
-
-
-def _requirements(extra: str, by_name: bool) -> list[str]:
-    """Return the extra by its name, or its requirements without those for some versions of Python.
-
-    A checkout that is not installed is named by its folder.
-    """
-    from importlib import metadata
-
-    try:
-        declared = metadata.requires("captioner") or []
-    except metadata.PackageNotFoundError:
-        return [f"{Path(__file__).parents[1]}[{extra}]"]
-    if by_name:
-        return [f"captioner[{extra}]"]
-    pairs = [requirement.partition(";") for requirement in declared]
-    return [library for library, _, marker in pairs if re.fullmatch(rf"\s*extra == ['\"]{extra}['\"]", marker)]
+def install_command(extra: str = "images") -> str:
+    """Return the shell command that installs the libraries of an extra."""
+    return f"pip install 'captioner[{extra}]'"

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from captioner.config.option_table import OPTIONS
-from captioner.config.values import write
+from captioner.config.option_table import OPTIONS, write
 
 PAGE = Path(__file__).with_name("config.md")
 TABLE = re.compile(r"(?<=<!-- options:begin -->\n).*(?=<!-- options:end -->)", re.DOTALL)

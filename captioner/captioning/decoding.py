@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
+from captioner.config.option_table import MAX_SHOWN, closest
 from captioner.config.options import SAMPLING, Decode
-from captioner.config.values import MAX_SHOWN, closest
 from captioner.data.vocabulary import END, NULL, SPECIAL, START, Vocab
 from captioner.decode import Constraints, beam, greedy, sample
 from captioner.errors import ConfigError, UsageError, printable

@@ -107,7 +107,6 @@ def main(args: list[str] | None = None) -> None:
     output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
-        sys.unraisablehook = processes.raise_again
         # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -153,9 +152,9 @@ def _run(args: list[str], debug: bool) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "captioner"
-        from captioner.cli import suggestions
-
-        message = suggestions.message(error, args)
+        message = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
+        if isinstance(error, click.NoSuchOption) and (path := _config_option(error)):
+            message = f"No such option '{error.option_name}'; try -o {path}=VALUE"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
@@ -180,6 +179,19 @@ def _run(args: list[str], debug: bool) -> int:
             for problem in failure.problems if isinstance(failure, ProblemsError) else (failure,):
                 output.problem(problem)
         return failure.exit_code
+
+
+def _config_option(error: click.NoSuchOption) -> str | None:
+    """Return the path of the config option that has the name of the unknown one, such as `--learning-rate`, or None."""
+    context = error.ctx
+    if context is None or all(parameter.name != "overrides" for parameter in context.command.params):
+        return None
+    from captioner.config.checks import is_used
+    from captioner.config.option_table import OPTIONS
+
+    name, command = error.option_name.lstrip("-").replace("-", "_"), context.command_path.partition(" ")[2]
+    same = [path for path in OPTIONS if path.rpartition(".")[2] == name and is_used(path, command)]
+    return min(same, key=lambda path: path.count("."), default=None)
 
 
 def _failure(error: BaseException) -> CaptionerError | None:

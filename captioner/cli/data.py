@@ -10,18 +10,15 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import (
-    PATH,
     config_options,
     examples,
     grouped,
-    images_option,
     list_option,
     prepare_options,
-    report_missing,
 )
 from captioner.config.options import Prepare
 from captioner.config.overrides import Values
-from captioner.errors import UsageError, printable, quoted
+from captioner.errors import printable, quoted
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
@@ -56,19 +53,13 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, optio
     return 1 if issues else 0
 
 
-@data.command(epilog=examples("data show birds.h5 --split val -n 3", "data show scenes --html scenes.html"))
+@data.command(epilog=examples("data show birds.h5 --split val -n 3"))
 @click.argument("source", required=False, metavar="[SOURCE]")
 @click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, help="Seed for choosing the images.")
-@click.option("--html", type=PATH, metavar="FILE", help="Write the images and captions to FILE as an HTML page.")
-@images_option("--html")
-@click.option("--overwrite", is_flag=True, help="Replace an existing --html file.")
 @config_options
-def show(
-    source: str | None, split: str, number: int, seed: int, html: Path | None, images: Path | None, overwrite: bool,
-    config_file: Path | None, overrides: Values,
-) -> None:  # fmt: skip
+def show(source: str | None, split: str, number: int, seed: int, config_file: Path | None, overrides: Values) -> None:
     """Show random images of a data set with their reference captions.
 
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
@@ -76,18 +67,8 @@ def show(
     """
     from captioner.preparation import inspect_data
 
-    if overwrite and html is None:
-        raise UsageError("--overwrite needs --html")
     corpus = _open(source, config_file, overrides)
-    rows = inspect_data.examples(corpus, split, number, seed)
-    if html is not None:
-        from captioner.report.gallery import write_examples
-
-        missing = write_examples(html, corpus, split, rows, images, overwrite)
-        report_missing(missing, len(rows), corpus.about, images, "not found")
-        output.note(f"{html}: written")
-        return
-    for example in rows:
+    for example in inspect_data.examples(corpus, split, number, seed):
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))

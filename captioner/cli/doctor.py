@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs",
     "heic": "reads HEIC photographs",
-    "report": "writes HTML pages (report, data show --html, sample --attention)",
+    "report": "writes HTML pages (report, sample --write FILE.html)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes safetensors files (captioner export)",
     "mpi": "trains in several processes (captioner train --mpi)",
@@ -30,60 +29,35 @@ PURPOSES: Mapping[str, str] = {
 """What each extra is for. Those for the development of captioner are left out: no command needs them."""
 
 
-@click.command(epilog=examples("doctor", "doctor --json"))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(as_json: bool) -> int:
+@click.command(epilog=examples("doctor"))
+def doctor() -> int:
     """Print versions, BLAS, cores and missing extras.
 
     The exit code is 1 if a package is missing that every command needs.
     """
-    found = examine()
-    with output.ignoring_a_closed_pipe():
-        if as_json:
-            output.record(found)
-        else:
-            lines = describe(found)
-            width = max(map(len, lines))
-            for name, line in lines.items():
-                output.result(f"{name:<{width}}  {line}")
-    return 1 if None in found["packages"].values() else 0
-
-
-def examine() -> dict[str, Any]:
-    """Return what is installed; the version of a missing package is None, and extras have their missing modules."""
+    versions = {name: _version(name) for name in CORE}
     usable, total = machine.cores()
-    return {
+    lines = {
         "captioner": captioner.__version__,
-        "python": platform.python_version(),
-        "executable": sys.executable,
-        "packages": {name: _version(name) for name in CORE},
+        "python": f"{platform.python_version()}, {sys.executable}",
+        **{name: version or "not installed; install captioner again" for name, version in versions.items()},
         "blas": _blas(),
-        "cores": {"usable": usable, "total": total},
-        "missing": {
-            extra: [module for module, needed_by in LIBRARIES.items() if needed_by == extra and not find_spec(module)]
-            for extra in PURPOSES
-        },
+        "cores": f"{usable} of {total}",
+        **{f"extra {extra}": _state(extra) for extra in PURPOSES},
     }
+    width = max(map(len, lines))
+    with output.ignoring_a_closed_pipe():
+        for name, line in lines.items():
+            output.result(f"{name:<{width}}  {line}")
+    return 1 if None in versions.values() else 0
 
 
-def describe(found: Mapping[str, Any]) -> dict[str, str]:
-    """Return one line about each part of the installation, with what to try if it is missing."""
-    cores = found["cores"]
-    return {
-        "captioner": found["captioner"],
-        "python": f"{found['python']}, {found['executable']}",
-        **{name: version or "not installed; install captioner again" for name, version in found["packages"].items()},
-        "blas": found["blas"],
-        "cores": f"{cores['usable']} of {cores['total']}",
-        **{
-            f"extra {extra}": (
-                f"not installed: {', '.join(modules)} ({PURPOSES[extra]}); try {install_command(extra)}"
-                if modules
-                else "installed"
-            )
-            for extra, modules in found["missing"].items()
-        },
-    }
+def _state(extra: str) -> str:
+    """Return whether an extra is installed, with what to try if it is missing."""
+    missing = [module for module, needed_by in LIBRARIES.items() if needed_by == extra and not find_spec(module)]
+    if not missing:
+        return "installed"
+    return f"not installed: {', '.join(missing)} ({PURPOSES[extra]}); try {install_command(extra)}"
 
 
 def _version(package: str) -> str | None:

@@ -11,7 +11,6 @@ import click
 from captioner.cli import output
 from captioner.cli.shared_options import (
     PATH,
-    complete_run,
     data_option,
     ensemble_option,
     example_override_option,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
         "evaluate --captions results.json --references captions.json",
     )
 )
-@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...", shell_complete=complete_run)
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...")
 @ensemble_option
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(

@@ -1,4 +1,4 @@
-"""How a process ends: signals, also if Python ignores the exception of Ctrl-C, and several MPI ranks as one program."""
+"""How a process ends: signals, and several MPI ranks as one program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,35 +15,12 @@ from typing import TYPE_CHECKING
 from captioner.cli import output
 
 if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
-
     from captioner.parallel.ranks import Ranks
 
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-AGAIN = 0.05
-"""Seconds until an ignored interrupt is raised again."""
 BEFORE_EXIT: list[Callable[[int], None]] = []
 """Called with the exit code before the process exits with one other than 0."""
-
-
-def raise_again(ignored: UnraisableHookArgs) -> None:
-    """Raise an interrupt again that arrived in a weakref callback or `__del__`, where Python ignores exceptions.
-
-    Use it as `sys.unraisablehook`.
-    """
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        timer = threading.Timer(AGAIN, _interrupt)
-        timer.daemon = True
-        timer.start()
-    else:
-        sys.__unraisablehook__(ignored)
-
-
-def _interrupt() -> None:
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, signal.SIGINT)  # unlike `interrupt_main`, this also interrupts a system call
 
 
 def exit_at_once(code: int) -> None:

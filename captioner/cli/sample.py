@@ -18,7 +18,6 @@ from captioner.cli.processes import sharing_photographs, warn_of_oversubscriptio
 from captioner.cli.shared_options import (
     PATH,
     caption_options,
-    complete_run,
     data_option,
     ensemble_option,
     example_override_option,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from captioner.captioning.restore import LoadedModel
     from captioner.data.corpus import Corpus
     from captioner.parallel.ranks import Ranks
-    from captioner.report.pictures import Picture
+    from captioner.report.gallery import Picture
 
 PAGES = (".html", ".htm")
 """The pages of --write; other files are those of `output_files`."""
@@ -82,7 +81,7 @@ class Files:
         "sample runs/birds --split train --n-best 5 --write teacher.jsonl",
     )
 )
-@click.argument("run", type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run)
+@click.argument("run", type=PATH, metavar="RUN_OR_MODEL...")
 @click.argument("names", nargs=-1, type=PATH, metavar="[PHOTO_OR_FOLDER]...")
 @ensemble_option
 @data_option("Caption a split of the data set FILE instead of the run's")

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from captioner.cli import output
 from captioner.config.checks import check_used
@@ -54,22 +53,10 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  captioner {command}" for command in commands)
 
 
-def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete run folders in a shell; if there are none, let the shell complete files."""
-    from captioner.captioning.find_checkpoint import RUNS, runs_in
-
-    folders = dict.fromkeys((RUNS, Path(os.path.dirname(incomplete))))
-    runs = [str(path) for folder in folders for path in sorted(runs_in(folder))]
-    names = [name for name in runs if name.startswith(incomplete)]
-    return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
-
-
 # An unreadable file is reported when it is read, so that the other photographs are captioned.
 PATH = PathType(path_type=Path, readable=False)
-run_argument = click.argument("run", type=PATH, metavar="RUN_OR_MODEL", shell_complete=complete_run)
-runs_argument = click.argument(
-    "runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_MODEL...", shell_complete=complete_run
-)
+run_argument = click.argument("run", type=PATH, metavar="RUN_OR_MODEL")
+runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN_OR_MODEL...")
 
 
 def example_override_option(example: str) -> Callable[[Command], Command]:
@@ -149,14 +136,13 @@ def images_option(purpose: str) -> Callable[[Command], Command]:
     return click.option("--images", type=PATH, metavar="FOLDER", help=what)
 
 
-def report_missing(
-    missing: int, total: int, about: Mapping[str, Any], images: Path | None, what: str = "not found or unreadable"
-) -> None:
+def report_missing(missing: int, total: int, about: Mapping[str, Any], images: Path | None) -> None:
     """Report how many photographs of a data set with this metadata are not in `images`, and what to try."""
     if missing:
         folder = about.get("images")
         example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-        output.problem(f"{missing:,} of {total:,} photographs {what}; set their folder with --images{example}")
+        problem = f"{missing:,} of {total:,} photographs not found or unreadable"
+        output.problem(f"{problem}; set their folder with --images{example}")
 
 
 def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

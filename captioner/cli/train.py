@@ -12,7 +12,6 @@ from captioner.cli import output
 from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.cli.shared_options import (
     PATH,
-    complete_run,
     config_options,
     examples,
     mpi_option,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     "file, else data.source]",
 )  # fmt: skip
 @click.option(
-    "--resume", type=PATH, metavar="FOLDER", shell_complete=complete_run,
+    "--resume", type=PATH, metavar="FOLDER",
     help="Resume the run in FOLDER from its last checkpoint; train.epochs is the total, including past epochs.",
 )  # fmt: skip
 @click.option(

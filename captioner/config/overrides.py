@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.checks import CONSTRAINTS, check_used, unused
-from captioner.config.option_table import OPTIONS, SECTIONS, replaced
+from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
-from captioner.config.values import MAX_SHOWN, closest, converted, read, write
 from captioner.errors import ConfigError, printable
 
 Values = Mapping[str, Any]

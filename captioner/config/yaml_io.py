@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from captioner.config.option_table import OPTIONS, SECTIONS, Option, replaced
+from captioner.config.option_table import MAX_SHOWN, NULL, OPTIONS, SECTIONS, Option, closest, read, replaced, write
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, override, unknown
-from captioner.config.values import MAX_SHOWN, NULL, closest, read, write
 from captioner.errors import ConfigError, printable
 from captioner.files.user_files import read_bytes
 

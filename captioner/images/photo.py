@@ -125,9 +125,7 @@ def _problem(error: Exception, content: bytes, name: str) -> DataError:
         case MemoryError():
             return DataError(f"{name}: not enough memory to read this photograph")
         case ImportError():
-            return DataError(
-                f"{name}: needs pillow-heif, which cannot be imported ({error}); {heic_remedy('--upgrade')}"
-            )
+            return DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); install it again")
         case UnidentifiedImageError() if not is_heic(content):
             return DataError(f"{name}: expected a photograph ({', '.join(FORMATS)}), got {format_of(content)}")
         case UnidentifiedImageError() if can_read_heic():
@@ -194,6 +192,6 @@ def can_read_heic() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
-def heic_remedy(*options: str) -> str:
-    """Return what to try if pillow-heif is missing, with options of the install command."""
-    return f"try {install_command('heic', *options)}, or convert it to JPEG"
+def heic_remedy() -> str:
+    """Return what to try if pillow-heif is missing."""
+    return f"try {install_command('heic')}, or convert it to JPEG"

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.errors import install_command
-
 OPENBLAS = "OpenBLAS"
 NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
 """Names of the libraries that threadpoolctl knows."""
@@ -135,6 +133,6 @@ def _warn(count: int) -> None:
     if not any(os.environ.get(variable) == str(count) for variable in VARIABLES):
         warnings.warn(
             f"the number of BLAS threads cannot be set ({describe()}), which can make training slower and its results "
-            f"not reproducible; try {install_command('images', '--upgrade')}, or set {VARIABLES[0]}={count}",
+            f"not reproducible; try pip install --upgrade threadpoolctl, or set {VARIABLES[0]}={count}",
             stacklevel=3,
         )

@@ -21,9 +21,8 @@ from captioner.preparation.prepare import summarize_records
 
 
 class Example(NamedTuple):
-    """An image of a split: its row, name and references."""
+    """An image of a split: its name and references."""
 
-    row: int
     image: str
     references: list[str]
 
@@ -81,4 +80,4 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
     """Sample `count` images of a split by a seed, in file order."""
     split = corpus.split(name)
     rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
-    return [Example(row, split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]
+    return [Example(split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]

@@ -1,25 +1,146 @@
-"""Images with captions: the gallery of a report, and pages of a data set and of attention maps."""
+"""Images with captions in HTML pages: the gallery of a report, and the page of attention maps.
+
+A picture is a data URI, and the attention of a word consists of shapes over it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from captioner.arrays import Array
-from captioner.captioning.caption import Candidate, Caption
+from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.data.corpus import Corpus
-from captioner.errors import DataError, printable
+from captioner.errors import DataError, MissingLibraryError, printable
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
-from captioner.preparation.inspect_data import Example
+from captioner.preparation.find_photos import check_images_folder, find_all
 from captioner.report.chart import pick_evenly
-from captioner.report.pictures import Embedded, Picture, WordMap, embed, embed_or_none, pictures_of_split, word_maps
 from captioner.report.template import is_page, load_script, render
+
+try:
+    from PIL import Image
+
+    from captioner.images.photo import read_photo, square
+except ImportError as error:
+    raise MissingLibraryError(error, extra="report") from error  # pages need Pillow, but no encoder
+
+Picture: TypeAlias = NDArray[np.uint8] | Path | None
+"""The pixels of an image, the path of a photograph, or None if neither is known."""
+FAINT = 0.14
+"""The opacity of a region without weight: low, but its content can be recognized."""
+LEVELS = 20
+"""Steps of opacity: cells of one step share an SVG path, so that a page of many maps remains small."""
+MAX_WORD = 40
+
+
+class Embedded(NamedTuple):
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def embed(picture: Picture, side: int, is_square: bool) -> Embedded | None:
+    """Embed a picture: pixels as PNG, a photograph as JPEG with sides of at most `side` pixels.
+
+    With `is_square`, a photograph is cropped like for an encoder, whose regions then form a grid over it. Returns None
+    if there is no picture, or the photograph cannot be read.
+    """
+    if picture is None:
+        return None
+    if not isinstance(picture, Path):
+        return _encode(Image.fromarray(picture), "png")
+    try:
+        image = read_photo(picture, side if is_square else side // 2)
+    except DataError:
+        return None
+    if is_square:
+        image = square(image.convert("RGB"), side)
+    else:
+        image.thumbnail((side, side))
+    return _encode(image, "jpeg")
+
+
+def _encode(image: Image.Image, kind: str) -> Embedded:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return Embedded(f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", *image.size)
+
+
+def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callable[[int], Picture]:
+    """Return a function that finds the picture of an image of a split by its row.
+
+    Generated scenes have pictures. Photographs are read only from the folder `images`: a data set may be untrusted and
+    a page may be shared, so neither the folder that the data set names nor a path outside `images` is read.
+
+    Raises: UsageError if there is no such folder.
+    """
+    check_images_folder(images)
+    split = corpus.split(name)
+    if split.picture is not None:
+        return split.picture
+    names = [image for any_split in corpus.splits.values() for image in any_split.image_ids]
+    photos = {} if images is None else find_all(images, names)
+    return lambda row: photos.get(split.image_ids[row])
+
+
+class Overlay(NamedTuple):
+    """Cells that hide the picture with one opacity, as SVG path data in units of cells."""
+
+    opacity: float
+    path: str
+
+
+class WordMap(NamedTuple):
+    """The attention of one word: what hides the picture, the strongest cell, and the weights."""
+
+    word: str
+    overlays: list[Overlay]
+    row: int
+    column: int
+    strongest: float
+    sentinel: float
+
+
+def word_maps(attention: Attention) -> list[WordMap]:
+    """Draw the attention of each word of a caption."""
+    maps = []
+    for word, weights, sentinel in zip(attention.words, attention.maps, attention.sentinel.tolist(), strict=True):
+        row, column = divmod(int(weights.argmax()), weights.shape[1])
+        hidden = np.rint((1 - visibility(weights, sentinel)) * LEVELS).astype(int)
+        levels = [level for level in np.unique(hidden).tolist() if level > 0]
+        overlays = [Overlay(level / LEVELS, _cells(hidden == level)) for level in levels]
+        maps.append(WordMap(printable(word, MAX_WORD), overlays, row, column, float(weights.max()), sentinel))
+    return maps
+
+
+def visibility(map_: Array, sentinel: float) -> Array:
+    """Return the opacity of each region: relative to the strongest one, and low if the sentinel has most of the weight.
+
+    Shapes: map_ (rows, columns) -> (rows, columns), from 0 to 1.
+    """
+    opacity: Array = FAINT + (1 - FAINT) * (1 - sentinel) * map_ / max(float(map_.max()), 1e-12)
+    return opacity.clip(0, 1)
+
+
+def _cells(chosen: Array) -> str:
+    """Return a path of the chosen cells; neighbours in a row are one rectangle."""
+    parts = []
+    for row, line in enumerate(chosen):
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(int), [0])))).tolist()
+        parts += [f"M{a} {row}h{b - a}v1h{a - b}z" for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return "".join(parts)
+
 
 SIDE = 320
 """The longest side of a photograph in pixels."""
@@ -123,7 +244,7 @@ def build_gallery(
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
         correct = None if split.is_true is None else split.is_true(row, caption.text.split())
         caption = caption._replace(correct=correct, candidates=several.candidates)
-        picture = embed_or_none(pictures(row), SIDE, attends)
+        picture = embed(pictures(row), SIDE, attends)
         entries[row] = gallery_entry(row, caption, picture, rows[row])
     return Gallery(name, [entries[row] for row in rows], len(split.captioned_images))
 
@@ -153,53 +274,8 @@ def shown_text(text: str) -> str:
     return printable(" ".join(text[: 4 * MAX_TEXT].split()), MAX_TEXT)
 
 
-LARGE_SIDE = 640
-"""The longest side of a photograph of a data set in pixels: twice that of its place, for screens of high density."""
-MISSING = "photograph not found; give its folder with --images"
 MAX_CAPTIONS = 1000
 """Captions on a page with attention, each of which takes about 30 kB."""
-
-
-class ImageEntry(NamedTuple):
-    """An image with its captions."""
-
-    name: str
-    picture: Picture
-    captions: Sequence[str]
-
-
-def write_entries(path: Path, entries: Iterable[ImageEntry], overwrite: bool = False) -> None:
-    """Write a page of images and captions.
-
-    Raises: UsageError if the file exists and `overwrite` is not set; CaptionerError if it cannot be written.
-    """
-    check_output(path, overwrite, "an HTML page", is_page)
-    shown = []
-    for entry in entries:
-        uri, problem = None, MISSING
-        if entry.picture is not None:
-            try:
-                uri, problem = embed(entry.picture, LARGE_SIDE).uri, ""
-            except DataError as error:
-                problem = str(error)
-        shown.append((entry, uri, problem))
-    write_file(path, render("data.html", title="Images and captions", entries=shown))
-
-
-def write_examples(
-    path: Path, corpus: Corpus, name: str, shown: Sequence[Example], images: Path | None, overwrite: bool
-) -> int:
-    """Write examples of a split as a page; return the number of missing images.
-
-    Raises: as `write_entries` and `pictures_of_split`.
-    """
-    find = pictures_of_split(corpus, name, images)
-    entries = [
-        ImageEntry(example.image, find(example.row), [" ".join(reference.split()) for reference in example.references])
-        for example in shown
-    ]
-    write_entries(path, entries, overwrite)
-    return sum(entry.picture is None for entry in entries)
 
 
 class AttentionPage:
@@ -223,7 +299,7 @@ class AttentionPage:
     def write(self, caption: Caption) -> None:
         """Add a caption, with its picture as it is now."""
         if self.captions < MAX_CAPTIONS:
-            picture = embed_or_none(self.find and self.find(caption), SIDE, True)
+            picture = embed(self.find and self.find(caption), SIDE, True)
             self._entries.append(gallery_entry(self.captions, caption, picture))
         self.captions += 1
 

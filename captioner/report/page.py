@@ -25,8 +25,7 @@ from captioner.report.facts import (
     figures_of_scores,
     score_tables,
 )
-from captioner.report.gallery import Gallery, build_gallery, choose
-from captioner.report.pictures import pictures_of_split
+from captioner.report.gallery import Gallery, build_gallery, choose, pictures_of_split
 from captioner.report.template import is_page, load_script, render
 
 SECTIONS = {

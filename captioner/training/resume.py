@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from captioner.captioning.find_checkpoint import nearest_runs
 from captioner.captioning.load import open_corpus
 from captioner.captioning.restore import FIXED, Restored, restore
-from captioner.config.option_table import OPTIONS
+from captioner.config.option_table import OPTIONS, write
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, to_record
-from captioner.config.values import write
 from captioner.config.yaml_io import dump, load
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.files.history import damaged_lines, end_of, records

@@ -141,26 +141,3 @@ def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) ->
     assert re.fullmatch(r"heldout-0000\d\n(\t.+\n){5}", scenes.out)
     done = cli("data", "show", "coco", "--split", "dev")
     assert (done.code, done.err) == (1, "captioner: split 'dev': not found; this data set has train, val\n")
-
-
-def test_a_page(cli: Callable[..., Any], small_config: Path) -> None:
-    folder = str(prepared("birds.h5").about["images"])
-    without = cli("data", "show", "birds.h5", "-n", 3, "--html", "without.html")
-    problem = f"3 of 3 photographs not found; set their folder with --images, such as --images {folder}"
-    assert without == (0, "", f"captioner: {problem}\nwithout.html: written\n")
-    assert "data:image" not in Path("without.html").read_text()
-    done = cli("data", "show", "birds.h5", "-n", 3, "--html", "birds.html", "--images", folder)
-    assert done == (0, "", "birds.html: written\n")
-    assert Path("birds.html").read_text().count("data:image/jpeg;base64,") == 3
-    again = cli("data", "show", "birds.h5", "--html", "birds.html")
-    assert (again.code, again.err.partition(";")[0]) == (2, "captioner: birds.html: exists already")
-    assert cli("data", "show", "birds.h5", "--html", "birds.html", "--overwrite", "--images", folder).code == 0
-    options = ("-o", "data.source=prepared", "-o", "data.root=birds.h5")
-    assert cli("data", "show", *options, "-n", 3, "--html", "config.html", "--images", folder).code == 0
-    assert Path("config.html").read_text().count("data:image/jpeg;base64,") == 3
-    assert cli("data", "show", "scenes", "-c", small_config, "-n", 2, "--html", "scenes.html").code == 0
-    assert Path("scenes.html").read_text().count("data:image/png;base64,") == 2
-
-
-def test_overwrite_needs_a_page(cli: Callable[..., Any]) -> None:
-    assert cli("data", "show", "scenes", "--overwrite") == (2, "", "captioner: --overwrite needs --html\n")

@@ -1,34 +1,8 @@
-"""Shell completion of commands, options and run folders."""
+"""Shell completion of commands and options."""
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import pytest
-from click.shell_completion import ZshComplete
-
-from captioner.cli import cli as root
-
-
-def completed(args: list[str], incomplete: str) -> list[str]:
-    shell = ZshComplete(root, {}, "captioner", "_CAPTIONER_COMPLETE")
-    return [item.value for item in shell.get_completions(args, incomplete)]
-
-
-def test_run_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("runs/scenes/best.h5", "runs/birds/last.h5", "runs/empty/config.yaml", "other/run/last.h5"):
-        Path(name).parent.mkdir(parents=True)
-        Path(name).touch()
-    for args in (["train", "--resume"], ["inspect", "gradients"], ["inspect", "gradients", "runs/birds"]):
-        assert completed(args, "") == ["runs/birds", "runs/scenes"]
-        assert completed(args, "runs/s") == ["runs/scenes"]
-        assert completed(args, "other/") == ["other/run"]
-    shell = ZshComplete(root, {}, "captioner", "_CAPTIONER_COMPLETE")
-    for incomplete in ("runs/scenes/", "absent/x", "oth"):
-        (item,) = shell.get_completions(["train", "--resume"], incomplete)
-        assert (item.value, item.type) == (incomplete, "file")
 
 
 def test_completion_loads_nothing_heavy(shell: Callable[..., Any]) -> None:

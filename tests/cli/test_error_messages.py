@@ -168,6 +168,19 @@ def test_a_usage_error_is_one_line_that_quotes_the_argument(command: str, cli: C
     assert done.err.endswith("--help\n")
 
 
+def test_an_unknown_flag_with_the_name_of_a_config_option_suggests_it(cli: Callable[..., Any]) -> None:
+    for command, path in {
+        "train --epochs 3": "train.epochs",
+        "train --learning-rate=3": "train.learning_rate",
+        "sample run --seed 3": "decode.seed",
+        "config show --decoder rnn": "model.decoder",
+    }.items():
+        flag = next(word for word in command.split() if word[0] == "-").partition("=")[0]
+        cli(*command.split()).failed(2, f"No such option '{flag}'; try -o {path}=VALUE; see captioner ")
+    for command in ("sample run --epochs 3", "doctor --epochs 3"):
+        cli(*command.split()).failed(2, "No such option '--epochs'; see captioner ")
+
+
 @pytest.mark.parametrize(
     "command",
     ["sample @", "sample run @", "sample run --features @", "evaluate run --coco @", "train --run @", "train -c @",

@@ -94,7 +94,6 @@ PRINTING = (
     "data check {}/set.h5",
     "data check {}/set.h5 --json",
     "data show {}/set.h5",
-    "data show {}/set.h5 --html {}/page.html",
     "config init {}/my.yaml",
     "config check {}/my.yaml",
     f"train --data {{}}/set.h5 --run {{}}/run {TINY}",

@@ -12,29 +12,6 @@ import pytest
 
 from captioner.cli.processes import STOPPING, stop_signals
 
-IN_A_CALLBACK = """
-import signal, time, weakref
-import click
-from captioner.cli import cli, main
-
-@cli.command()
-def wait():
-    class Object:
-        pass
-    object = Object()
-    reference = weakref.ref(object, lambda dead: signal.raise_signal(signal.SIGINT))
-    del object
-    time.sleep(60)
-
-main()
-"""
-
-
-def test_an_interrupt_in_a_weakref_callback_is_not_lost(shell: Callable[..., Any]) -> None:
-    done = shell("wait", code=IN_A_CALLBACK, timeout=30)
-    assert (done.returncode, done.stderr) == (130, "\ncaptioner: interrupted\n")
-
-
 BUSY = """
 import sys, time
 from pathlib import Path

@@ -1,14 +1,28 @@
-"""The table of options is complete."""
+"""The table of options is complete; a value is read by the type of its option, and written as it is read back."""
 
 import dataclasses
+import math
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
-from captioner.config.option_table import NOUNS, OPTIONS, Option, options, replaced, sections
+from captioner.config.option_table import (
+    MAX_SHOWN,
+    NOUNS,
+    OPTIONS,
+    Option,
+    closest,
+    options,
+    read,
+    replaced,
+    sections,
+    write,
+)
 from captioner.config.options import Config, Prepare
 
 
@@ -87,3 +101,126 @@ def test_constraints_name_options_and_hold_for_the_defaults() -> None:
 def test_a_config_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
+
+
+# --- values as text
+
+SEED, INT, FLOAT, BOOL = (
+    OPTIONS[path] for path in ("seed", "train.patience", "train.learning_rate", "data.standardize")
+)
+CHOICE, NAME, PATH, DECAY = (
+    OPTIONS[path] for path in ("model.decoder", "validate.split", "data.root", "train.weight_decay")
+)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        (SEED, "0", 0),
+        (SEED, "+12", 12),
+        (SEED, "9223372036854775807", 2**63 - 1),
+        (INT, "null", None),
+        (INT, "~", None),
+        (FLOAT, "1e-3", 0.001),
+        (FLOAT, ".5", 0.5),
+        (FLOAT, "3", 3.0),
+        (BOOL, "true", True),
+        (BOOL, "False", False),
+        (NAME, "no", "no"),
+        (NAME, "1.0", "1.0"),
+        (NAME, "a\xa0b\u200dc", "a\xa0b\u200dc"),
+        (CHOICE, "lstm", "lstm"),
+    ],
+)
+def test_reads(option: Option, text: str, value: Any) -> None:
+    assert read(option, text) == value
+    assert type(read(option, text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(
+            (SEED, text)
+            for text in (
+                "-1",
+                "",
+                "true",
+                "1.5",
+                "0x1F",
+                "017",
+                "1:30",
+                "1_000",
+                "٣",
+                "9223372036854775808",
+                "9" * 5000,
+            )
+        ),
+        *((INT, text) for text in ("0", "none")),
+        *((FLOAT, text) for text in (".inf", "-.NaN", "nan", "1e400", "false", "2026-11-25")),
+        *((BOOL, text) for text in ("yes", "0", "tRUE")),
+        *((CHOICE, text) for text in ("mamba", "null")),
+        (NAME, ""),
+        *((PATH, text) for text in ("a\0b", "a\nb", "\udcff", "a\u202eb")),
+    ],
+)
+def test_rejects(option: Option, text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected ") as caught:
+        read(option, text)
+    problem = str(caught.value)
+    assert problem.startswith(f"expected {option.expected()}, got ")
+    assert problem.isprintable()
+    assert len(problem) < 100 + MAX_SHOWN
+
+
+def test_quotes_make_a_name() -> None:
+    assert read(NAME, "null", is_quoted=True) == "null"
+    for option, text in ((SEED, "3"), (BOOL, "true"), (FLOAT, "null"), (NAME, "")):
+        with pytest.raises(ValueError, match=f"got '{text}'"):
+            read(option, text, is_quoted=True)
+
+
+def test_relative_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    real = tmp_path.resolve()
+    for text, folder, path in (
+        ("a/b", None, real / "a/b"),
+        ("../a", tmp_path / "c", real / "a"),
+        ("a", Path("c"), real / "c/a"),
+        ("~/a", tmp_path, tmp_path / "home/a"),
+    ):
+        assert read(PATH, text, folder) == path
+
+
+def test_a_relative_path_in_a_folder_that_is_not_utf_8_or_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="expected a path or null, got a"):
+        read(PATH, "a", tmp_path / "caf\udce9")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ValueError, match="expected a path or null, got a"):
+        read(PATH, "a")
+
+
+@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
+def test_floats_are_read_back_and_have_a_point_for_yaml_1_1(value: float) -> None:
+    text = write(DECAY, value)
+    assert math.isclose(read(DECAY, text), value, rel_tol=0, abs_tol=0)
+    assert "." in text
+
+
+def test_suggests_the_name_that_is_similar() -> None:
+    for name, target in {
+        "model.hiden_dim": "model.hidden_dim",
+        "hidden_dim": "model.hidden_dim",
+        "model.learning_rate": "train.learning_rate",
+        "sede": "seed",
+        "scenes.seed": "data.scenes.seed",
+        "train.batchsize": "train.batch_size",
+        "decode.max_len": "decode.max_length",
+    }.items():
+        assert closest(name, OPTIONS) == f" (did you mean {target}?)"
+    assert closest("train.zzz", OPTIONS) == ""

@@ -9,10 +9,9 @@ import pytest
 from config_texts import LOADERS, problems
 
 from captioner.config import yaml_io as configio
-from captioner.config.option_table import Option, options, replaced
+from captioner.config.option_table import Option, options, replaced, write
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
-from captioner.config.values import write
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError
 

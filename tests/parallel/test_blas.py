@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.errors import install_command
 from captioner.parallel import blas
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -112,7 +111,7 @@ def test_multiplying_in_a_worker_uses_one_thread() -> None:
     assert counts in ([1, 1], [None, None])
 
 
-TRY = f"try {install_command('images', '--upgrade')}, or set OMP_NUM_THREADS=1"
+TRY = "try pip install --upgrade threadpoolctl, or set OMP_NUM_THREADS=1"
 SLOW = "which can make training slower and its results not reproducible"
 
 

@@ -1,24 +1,38 @@
 """The gallery: which images it shows, and what it keeps of names, captions and photographs."""
 
+import base64
+import dataclasses
+import io
+import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from captioner.captioning.caption import Attention
 from captioner.captioning.captioner import BEST_ALONE
 from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.report.gallery import (
+    LEVELS,
     MAX_NAME,
     MAX_TEXT,
     SIDE,
     Gallery,
     Scored,
+    WordMap,
     build_gallery,
     choose,
+    embed,
+    pictures_of_split,
     shown_name,
     shown_text,
+    visibility,
+    word_maps,
 )
-from captioner.report.pictures import pictures_of_split
 
 SCORES = np.random.default_rng(0).permutation(100) / 100
 
@@ -123,3 +137,86 @@ def test_an_unreadable_photograph_is_missing(photo_run: Path, tmp_path: Path) ->
     for photo in (photo_run.parent / "photos").glob("*.png"):
         (tmp_path / photo.name).write_text("no photograph")
     assert gallery(photo_run, tmp_path).missing == 2
+
+
+def test_files_outside_the_folder_are_not_shown(photo_run: Path, tmp_path: Path) -> None:
+    """Image names of an untrusted data set must not embed other files: pages are shared."""
+    folder, private = (Path(shutil.copytree(photo_run.parent / "photos", tmp_path / name)) for name in ("a", "private"))
+    (folder / "deep").mkdir()
+    corpus = open_corpus(open_run(photo_run))
+    whole = corpus.split("val")
+    photo = f"hidden-{whole.image_ids[0]}"  # the folder has no photograph of this name
+    (private / whole.image_ids[0]).rename(private / photo)
+    out = os.path.relpath(private / photo, folder)
+    for name in (f"{private}/{photo}", out, f"deep/../{out}", f"{folder}/{out}", "../" * 30 + "etc/passwd"):
+        ids = [name, *whole.image_ids[1:]]
+        hostile = dataclasses.replace(corpus, splits={"val": dataclasses.replace(whole, image_ids=ids)})
+        assert pictures_of_split(hostile, "val", folder)(0) is None, name
+    assert pictures_of_split(corpus, "val", folder / "deep" / "..")(0) is not None
+
+
+# --- pictures and attention
+
+
+def decoded(uri: str) -> Image.Image:
+    kind, _, data = uri.partition(";base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+    assert kind == f"data:image/{(image.format or '').lower()}"
+    return image
+
+
+def test_pixels_are_embedded_losslessly() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    embedded = embed(pixels, SIDE, is_square=False)
+    assert embedded is not None
+    np.testing.assert_array_equal(np.asarray(decoded(embedded.uri)), pixels)
+    assert (embedded.width, embedded.height) == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1600, 1200), (320, 240)), ((100, 50), (100, 50)), ((1, 6000), (1, 320))]
+)
+def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "a.png")
+    embedded = embed(tmp_path / "a.png", SIDE, is_square=False)
+    assert embedded is not None
+    image = decoded(embedded.uri)
+    assert image.size == expected == (embedded.width, embedded.height)
+    assert image.convert("RGB").getpixel((0, 0))[0] > 190  # type: ignore[index]
+
+
+def hidden(word: WordMap, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Draw the paths of a word into a grid."""
+    grid = np.zeros(shape)
+    for overlay in word.overlays:
+        for column, row, width in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\d+z", overlay.path):
+            cells = grid[int(row), int(column) : int(column) + int(width)]
+            assert not cells.any(), "no cell is hidden twice"
+            cells[:] = overlay.opacity
+    return grid
+
+
+def test_the_shapes_are_the_map() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(7 * 5 + 1) / 5, 6)
+    attention = Attention(["a", "dog", "runs", "x" * 99, "\u202edog", "."], weights, (7, 5))
+    maps = word_maps(attention)
+    for word, grid, sentinel in zip(maps, attention.maps, attention.sentinel, strict=True):
+        np.testing.assert_allclose(hidden(word, (7, 5)), 1 - visibility(grid, sentinel), atol=0.51 / LEVELS)
+        assert grid[word.row, word.column] == grid.max() == word.strongest
+        assert word.sentinel == sentinel
+    assert [word.word for word in maps][:3] == ["a", "dog", "runs"]
+    assert len(maps[3].word) == 40
+    assert maps[4].word == "\\u202edog"
+
+
+def test_a_word_of_the_sentinel_hides_everything() -> None:
+    (word,) = word_maps(Attention(["of"], np.array([[0.0, 0, 0, 0, 1]]), (2, 2)))
+    assert hidden(word, (2, 2)).min() > 0.8
+
+
+def test_a_path_is_short() -> None:
+    weights = np.full((1, 197), 1 / 197)
+    weights[0, 7] = 0.5
+    (word,) = word_maps(Attention(["a"], weights / weights.sum(), (14, 14)))
+    assert len(word.overlays) <= 2
+    assert sum(len(overlay.path) for overlay in word.overlays) < 400

@@ -1,25 +1,18 @@
-"""Pages as HTML: untrusted texts are escaped, nothing is loaded, pictures are embedded, tables are counted by hand."""
+"""Pages as HTML: untrusted texts are escaped, and nothing is loaded."""
 
 import base64
 import hashlib
-import io
-import os
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from PIL import Image
 
 from captioner.captioning.caption import Attention, Candidate, Caption
-from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.report.chart import Series, curves, draw
 from captioner.report.facts import Figure, History, RunFacts, ScoreTables, Table
-from captioner.report.gallery import LARGE_SIDE, Gallery, GalleryEntry, ImageEntry, Scored, write_entries
+from captioner.report.gallery import Embedded, Gallery, GalleryEntry, Overlay, Scored, WordMap
 from captioner.report.page import ReportPage, render_page
-from captioner.report.pictures import Embedded, Overlay, WordMap
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -84,61 +77,39 @@ def test_a_warning_about_captions_is_beside_the_curve_that_shows_it() -> None:
         assert f"<h3>{chart}</h3>" in figure
 
 
-def images_of(folder: Path, *entries: ImageEntry) -> bytes:
-    """Write a page of images, and return its content."""
-    write_entries(folder / "a.html", entries, overwrite=True)
-    return (folder / "a.html").read_bytes()
-
-
-def image_page(folder: Path, text: str) -> bytes:
-    """Write a page of images with this text wherever a data set has text."""
-    return images_of(folder, ImageEntry(text, PIXELS, [text, text]), ImageEntry(text, None, [text]))
-
-
-@pytest.mark.parametrize("kind", ["report", "images"])
-def test_untrusted_texts_are_escaped_everywhere(kind: str, tmp_path: Path) -> None:
-    plain, hostile = (
-        Elements(report_of(text) if kind == "report" else image_page(tmp_path, text)) for text in ("plain", HOSTILE)
-    )
+def test_untrusted_texts_are_escaped_everywhere() -> None:
+    plain, hostile = (Elements(report_of(text)) for text in ("plain", HOSTILE))
     assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in plain.elements]
     assert [sorted(attributes) for _, attributes in hostile.elements] == [sorted(attrs) for _, attrs in plain.elements]
-    assert hostile.text.count(HOSTILE) == plain.text.count("plain") > (30 if kind == "report" else 4)
-    if kind == "images":
-        assert [(image["alt"], sorted(image)) for image in hostile.images] == [(HOSTILE, ["alt", "class", "src"])]
+    assert hostile.text.count(HOSTILE) == plain.text.count("plain") > 30
 
 
-@pytest.mark.parametrize("kind", ["report", "images"])
-def test_control_characters_are_escaped_everywhere(kind: str, tmp_path: Path) -> None:
+def test_control_characters_are_escaped_everywhere() -> None:
     """Among them those that reverse the direction of text, so that a name ends with another suffix."""
-    text = "a\x00b\x1b[2Jc\u202egpj.exe\udcff\x85"
-    page = (report_of(text) if kind == "report" else image_page(tmp_path, text)).decode()
+    page = report_of("a\x00b\x1b[2Jc\u202egpj.exe\udcff\x85").decode()
     assert [line for line in page.split("\n") if not line.isprintable()] == []
     assert Elements(page.encode()).text.count(r"a\x00b\x1b[2Jc\u202egpj.exe\udcff\x85") > 4
 
 
-def test_spaces_and_soft_hyphens_are_characters_of_a_text(tmp_path: Path) -> None:
+def test_spaces_and_soft_hyphens_are_characters_of_a_text() -> None:
     text = "10\xa0km\tand\u3000a soft\xadhyphen"
-    assert Elements(image_page(tmp_path, text)).text.count(text) > 4
+    assert Elements(report_of(text)).text.count(text) > 4
 
 
-def test_only_its_own_script_may_run(tmp_path: Path) -> None:
+def test_only_its_own_script_may_run() -> None:
     page = report_of(HOSTILE)
     (script,) = re.findall(r"<script>(.*?)</script>", page.decode(), re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    common = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    for content, policy in (
-        (page, f"{common}; script-src 'sha256-{digest}'"),
-        (image_page(tmp_path, HOSTILE), common),
-    ):
-        assert [attrs["content"] for _, attrs in Elements(content).elements if attrs.get("http-equiv")] == [policy]
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert [attrs["content"] for _, attrs in Elements(page).elements if attrs.get("http-equiv")] == [policy]
 
 
-def test_nothing_is_loaded(tmp_path: Path) -> None:
-    pages = report_of("plain").decode(), image_page(tmp_path, "plain").decode()
+def test_nothing_is_loaded() -> None:
+    page = report_of("plain").decode()
     for pattern in (r"https?:", r"url\(", "@import", r'src="(?!data:)', r'href="(?!#|data:)'):
-        assert not any(re.search(pattern, page) for page in pages), pattern
-    assert re.findall(r"<link[^>]*>", pages[0]) == ['<link rel="icon" href="data:,">'], "no request for a favicon"
-    assert not {"script", "iframe", "object"} & {tag for tag, _ in Elements(pages[1].encode()).elements}
+        assert not re.search(pattern, page), pattern
+    assert re.findall(r"<link[^>]*>", page) == ['<link rel="icon" href="data:,">'], "no request for a favicon"
+    assert not {"iframe", "object"} & {tag for tag, _ in Elements(page.encode()).elements}
 
 
 def test_sections_without_content_are_omitted() -> None:
@@ -146,84 +117,3 @@ def test_sections_without_content_are_omitted() -> None:
     page = Elements(render_page(ReportPage(facts)))
     assert [attributes["id"] for tag, attributes in page.elements if tag == "h2"] == ["setup"]
     assert "All options have their defaults." in page.text
-
-
-# --- pages of images
-
-
-def picture(source: str | None) -> Image.Image:
-    assert source is not None
-    kind, _, data = source.partition(";base64,")
-    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-    assert kind == f"data:image/{(image.format or '').lower()}"
-    return image
-
-
-def test_pixels_are_embedded_losslessly(tmp_path: Path) -> None:
-    entries = ImageEntry("one", PIXELS, ["a dog", "it runs"]), ImageEntry("two", PIXELS[:, :3], [])
-    page = Elements(images_of(tmp_path, *entries))
-    assert [page.texts[tag] for tag in ("h2", "p")] == [["one", "two"], ["a dog", "it runs"]]
-    assert [image["alt"] for image in page.images] == ["a dog", ""]
-    np.testing.assert_array_equal(np.asarray(picture(page.images[0]["src"])), PIXELS)
-    np.testing.assert_array_equal(np.asarray(picture(page.images[1]["src"])), PIXELS[:, :3])
-    assert os.listdir(tmp_path) == ["a.html"]
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [((1600, 1200), (640, 480)), ((100, 50), (100, 50)), ((1, 6000), (1, 640))]
-)
-def test_large_photographs_are_scaled_down(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "a.png")
-    page = Elements(images_of(tmp_path, ImageEntry("one", tmp_path / "a.png", ["a"])))
-    image = picture(page.images[0]["src"])
-    assert image.size == expected
-    assert max(image.size) <= LARGE_SIDE
-    assert image.convert("RGB").getpixel((0, 0))[0] > 190  # type: ignore[index]
-
-
-def test_an_unreadable_photograph_is_replaced_by_its_error(tmp_path: Path) -> None:
-    bad = tmp_path / "<b>.jpg"
-    bad.write_bytes(b"<i>no photograph")
-    pictures = [bad, tmp_path / "no.jpg", None, PIXELS]
-    page = Elements(images_of(tmp_path, *(ImageEntry("a", picture, ["x"]) for picture in pictures)))
-    first, second, third = page.texts["div"]
-    assert first.startswith(f"{bad}: expected a photograph (")
-    assert first.endswith("got a text file")
-    assert second == f"{tmp_path / 'no.jpg'}: not found; expected a photograph; check the name"
-    assert third == "photograph not found; give its folder with --images"
-    assert not {"b", "i"} & {tag for tag, _ in page.elements}
-    assert len(page.images) == 1
-    assert page.texts["p"] == ["x"] * 4
-
-
-def test_only_a_page_is_overwritten_and_only_by_a_whole_one(tmp_path: Path) -> None:
-    path = tmp_path / "a.html"
-    path.write_text("mine")
-
-    def entries(error: Exception | None) -> Any:
-        yield ImageEntry("one", PIXELS, [])
-        if error is not None:
-            raise error
-
-    unread = entries(DataError("read before the check"))
-    with pytest.raises(UsageError, match=r"a\.html: exists already; .* --overwrite"):
-        write_entries(path, unread)
-    with pytest.raises(UsageError, match="expected an HTML page to replace, got something else; name another file"):
-        write_entries(path, unread, overwrite=True)
-    assert path.read_text() == "mine"
-    path.write_text("<!DOCTYPE html>mine")
-    with pytest.raises(DataError, match="cut short"):
-        write_entries(path, entries(DataError("cut short")), overwrite=True)
-    assert path.read_text() == "<!DOCTYPE html>mine"
-    write_entries(path, entries(None), overwrite=True)
-    assert Elements(path.read_bytes()).texts["h2"] == ["one"]
-    assert os.listdir(tmp_path) == ["a.html"]
-
-
-def test_a_write_error_is_reported(tmp_path: Path) -> None:
-    for path, reason in (
-        (tmp_path / "no" / "a.html", "folder not found: .*no"),
-        (tmp_path, "expected .* got a folder"),
-    ):
-        with pytest.raises(CaptionerError, match=reason):
-            write_entries(path, [], overwrite=True)

@@ -7,7 +7,7 @@ import pytest
 from captioner.captioning.load import captioner_of, open_run
 from captioner.config.overrides import override, read_overrides
 from captioner.errors import ConfigError
-from captioner.serve.options import CAPS, RequestOptions, in_words_of_request
+from captioner.serve.app import CAPS, RequestOptions, in_words_of_request
 
 
 def options_of(run: Path, *overrides: str) -> RequestOptions:
