@@ -131,7 +131,9 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
     if root is not None and root.name == NOT_SHARED.name:
-        raise DataError(f"{loaded.path}: has no data set; name it with --data FILE, or give photographs")
+        raise DataError(
+            f"{loaded.path}: has no data set; set one with --data FILE, or caption photographs with captioner sample"
+        )
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)

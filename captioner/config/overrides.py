@@ -13,7 +13,7 @@ from typing import Any
 from captioner.config.checks import CONSTRAINTS, check_used, unused
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
-from captioner.errors import ConfigError, printable
+from captioner.errors import ConfigError, printable, quoted
 
 Values = Mapping[str, Any]
 """Values of options by path."""
@@ -52,10 +52,12 @@ def checked_values(values: Values, command: str | None = None) -> dict[str, Any]
     """
     checked: dict[str, Any] = {}
     problems = []
+    if not isinstance(values, Mapping):
+        raise ConfigError([f'expected options by path, such as {{"decode.beam_width": 5}}, got {quoted(values)}'])
     for path, value in values.items():
         option = OPTIONS.get(path)
         if option is None:
-            problems.append(f"{printable(path, MAX_SHOWN)}: {unknown(path)}")
+            problems.append(f"{printable(path, MAX_SHOWN)}: {unknown(str(path))}")
             continue
         try:
             checked[path] = converted(option, value)

@@ -172,7 +172,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """
     groups = checkpoint.groups()
     arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
-    write(MODEL, path, arrays, asdict(checkpoint.meta))
+    # by name: a training that was resumed has its slots in another order
+    write(MODEL, path, dict(sorted(arrays.items())), asdict(checkpoint.meta))
 
 
 def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:

@@ -136,7 +136,11 @@ class RunFolder:
         """Rename the folder to RUN.old, and lock a new one."""
         path = Path(os.path.realpath(self.path))  # of a symbolic link, its target is renamed
         old = RunFolder(path.with_name(f"{path.name}.old"))
-        if os.path.lexists(old.path):
+        if old.path.is_symlink() or (old.path.exists() and not old.path.is_dir()):
+            raise UsageError(
+                f"{old.path}: expected the folder of an older run to replace, got a link or a file; move it elsewhere"
+            )
+        if old.path.exists():
             with contextlib.closing(FolderLock(old.path)):
                 old.remove()
         path.rename(old.path)

@@ -45,7 +45,9 @@ def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
     assert (record["name"], record["bleu1"]) == ("birds.h5", of_run["bleu1"])
     assert cli("evaluate", "birds.h5", "-o", f"data.root={data}", "--json").out == done.out
     for command in ("evaluate", "sample"):
-        cli(command, "birds.h5").failed(1, "birds.h5: has no data set; name it with --data FILE, or give photographs\n")
+        cli(command, "birds.h5").failed(
+            1, "birds.h5: has no data set; set one with --data FILE, or caption photographs with captioner sample\n"
+        )
     Path("scores.json").write_text(done.out)
     words = ("export", photo_run, "--output", "scored.h5", "--scores", "scores.json")
     assert cli(*words, "-o", "decode.beam_width=7").err.endswith("try captioner evaluate -o decode.beam_width=7\n")

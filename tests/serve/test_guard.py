@@ -53,7 +53,14 @@ def test_own_requests_are_accepted(parts: dict[str, Any]) -> None:
         *((421, {"in_network": True, "host": host}) for host in (EVIL, "", "a b", ":8000")),
         *(
             (403, {"host": OWN, "origin": origin})
-            for origin in (f"http://{EVIL}", "http://127.0.0.1:9000", "http://localhost:8000", "null", "")
+            for origin in (
+                f"http://{EVIL}",
+                "http://127.0.0.1:9000",
+                "http://localhost:8000",
+                "null",
+                "",
+                "http://[bad",
+            )
         ),
         (403, {"host": OWN, "origin": "null", "sec_fetch_site": "same-origin"}),  # a page in a sandbox
         (403, {"host": OWN, "sec_fetch_site": "cross-site"}),
