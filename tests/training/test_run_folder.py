@@ -151,6 +151,7 @@ def test_of_a_symbolic_link_the_folder_is_renamed(own_run: Path, tmp_path: Path)
     run.create(overwrite=True)
     run.write(run.config, "seed: 1\n")
     assert contents(own_run.with_name(f"{own_run.name}.old")) == files
+    assert contents(own_run) == {"config.yaml": b"seed: 1\n"}
 
 
 def test_an_older_run_behind_a_link_is_not_removed(own_run: Path, tiny_run: Path) -> None:
@@ -160,7 +161,6 @@ def test_an_older_run_behind_a_link_is_not_removed(own_run: Path, tiny_run: Path
     with pytest.raises(UsageError, match=r"\.old: expected the folder of an older run .*, got a link or a file"):
         RunFolder(own_run).create(overwrite=True)
     assert (contents(other), contents(own_run)) == (theirs, mine)
-    assert contents(own_run) == {"config.yaml": b"seed: 1\n"}
 
 
 def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
