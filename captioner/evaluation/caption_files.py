@@ -24,7 +24,7 @@ from captioner.preparation.image_records import group_by_image
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
 WRITTEN = ", as `captioner sample --json` or `evaluate --coco` writes it, or a table with the columns image and caption"
-_HEADER = re.compile(r"(?:sep=.\s+)?(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
+_HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
 """The first line of a table of captions."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -86,7 +86,7 @@ def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
     for text in (
         '\ufeff"image","caption","log_prob"\r\n"\'-1.jpg","a dog",-1.5\r\n"b.jpg","",-2\r\n',
         "image;caption;log_prob\n'-1.jpg;a dog;-1,5\nb.jpg;;-2\n",
-        "sep=\t\nCaption\tImage\na dog\t'-1.jpg\n\tb.jpg\n",
+        "Caption\tImage\na dog\t'-1.jpg\n\tb.jpg\n",
     ):
         path.write_text(text, encoding="utf-8", newline="")
         assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
