@@ -246,7 +246,7 @@ def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None
         assert re.search(rf"^\| geometric mean of the first ten [| ]+ {one} / {two} \|", section, re.MULTILINE), cpu
     table = (ROOT / "docs" / "course" / "architectures.md").read_text()
     rnn, lstm = (re.search(rf"^\| {name} \|.*\| ([\d.]+) .*\|$", table, re.MULTILINE)[1] for name in ("RNN", "LSTM"))
-    assert f"an RNN describes {float(rnn):.0f} % of new combinations" in text
+    assert f"an RNN describes {float(rnn):.0f} % of unseen combinations" in text
     assert f"an LSTM {float(lstm):.0f} %" in text
 
 
