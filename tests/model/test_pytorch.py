@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from random_models import WORDS, every_kind, images, random_model, random_run
 
 from captioner.captioning.load import open_run
@@ -20,6 +19,8 @@ from captioner.layers import CELLS
 from captioner.model.pytorch import to_tensors
 from captioner.share import export_safetensors
 
+safetensors = pytest.importorskip("safetensors")  # of the extra `export`
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 (EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -33,7 +34,7 @@ def exported(restored: Restored, file: Path, **options: Any) -> Path:
 def test_the_file_has_the_tensors_of_the_model(cell: str, image: str, attention: str, tmp_path: Path) -> None:
     restored = open_run(random_run(tmp_path / "run", cell, image, attention))
     file = exported(restored, tmp_path / "tensors")
-    tensors, loaded = to_tensors(restored.model), safetensors.numpy.load_file(file)
+    tensors, loaded = to_tensors(restored.model), safetensors_numpy.load_file(file)
     assert loaded.keys() == tensors.keys()
     for name, array in tensors.items():
         assert loaded[name].dtype == array.dtype
@@ -90,7 +91,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
     files = [exported(open_run(run), tmp_path / str(dtype), dtype=dtype) for dtype in (None, "float16")]
     large, small = (file.stat().st_size for file in files)
     assert small < 0.6 * large
-    full, half = map(safetensors.numpy.load_file, files)
+    full, half = map(safetensors_numpy.load_file, files)
     for name, array in full.items():
         expected = array if name.endswith(("_mean", "_std")) else array.astype(np.float16)
         np.testing.assert_array_equal(half[name], expected)
@@ -99,7 +100,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
 def test_float64_parameters_are_kept(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.dtype=float64", "data.standardize=false"])
     file = exported(open_run(run), tmp_path / "a")
-    tensors = safetensors.numpy.load_file(file)
+    tensors = safetensors_numpy.load_file(file)
     assert tensors["embed.weight"].dtype == np.float64
     assert not tensors["feature_mean"].any()
 
@@ -133,7 +134,7 @@ def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     export_safetensors(restored, file, overwrite=True)
     other = tmp_path / "other"
     for metadata in (None, {"format": "pt"}):
-        safetensors.numpy.save_file({"weight": np.zeros(3)}, other, metadata)
+        safetensors_numpy.save_file({"weight": np.zeros(3)}, other, metadata)
         with pytest.raises(UsageError, match="other: expected a file from `captioner export` to replace"):
             export_safetensors(restored, other, overwrite=True)
 
