@@ -195,10 +195,12 @@ def _table_option(
             raise click.BadParameter(f"expected {option.expected()}, got {value}")
         return keep(context, parameter, value)
 
+    is_flag = option.kind is bool  # without a type: click 8.2.0 ignores flags that have one
+    other = click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind
     return click.option(
         "--" + name.replace("_", "-"),
-        is_flag=option.kind is bool,
-        type=click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind,
+        is_flag=is_flag,
+        type=None if is_flag else other,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
