@@ -86,8 +86,8 @@ def test_the_command_in_the_message_of_a_missing_library_installs_it(
     prepare = ("prepare", "photos/captions.csv", "--output", "birds.h5", "--min-count", "1")
     failed = captioner(*prepare)
     assert failed.code == 2
-    (command,) = re.findall(r"which is not installed; try (.*)\n", failed.err)
-    run("bash", "-c", command)
+    (command,) = re.findall(r"(pip install .*)\n", failed.err)
+    run("bash", "-c", f"{environment / 'bin' / 'python'} -m {command}")
     assert captioner(*prepare).code == 0
 
 
