@@ -170,9 +170,9 @@ def missing_remedy(path: str | os.PathLike[str]) -> str:
         return "check the name"
 
 
-def to_json(record: dict[str, Any], indent: int | None = None) -> str:
+def to_json(record: dict[str, Any]) -> str:
     """Encode a record as strict ASCII JSON without control characters; NaN and infinity become null."""
-    return json.dumps(_finite(record), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
+    return json.dumps(_finite(record), allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _finite(value: Any) -> Any:

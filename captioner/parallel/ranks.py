@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from operator import eq
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -100,14 +99,14 @@ class OtherRankError(CaptionerError):
         self.exit_code = exit_code
 
 
-def check_same(ranks: Ranks, values: Mapping[str, Any], equal: Callable[[Any, Any], bool] = eq) -> None:
+def check_same(ranks: Ranks, values: Mapping[str, Any]) -> None:
     """Check that all ranks have equal values: otherwise they would hang, or their results would be a mixture.
 
     Raises: UsageError, on all ranks.
     """
     first, *others = ranks.all_gather(values)
     for rank, other in enumerate(others, 1):
-        if different := [name for name, value in first.items() if not equal(other[name], value)]:
+        if different := [name for name, value in first.items() if other[name] != value]:
             raise UsageError(
                 f"--mpi: rank {rank} differs from rank 0 in {', '.join(different)}; "
                 "start all ranks with the same command, files and version"

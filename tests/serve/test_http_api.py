@@ -19,16 +19,6 @@ GIF_BOMB = encoded(picture(), "GIF")[:6] + b"\x60\xea\x60\xea" + encoded(picture
 """A small file that declares 60,000 x 60,000 pixels."""
 
 
-def without_scores(record: dict[str, Any]) -> str:
-    """The caption and everything else, in order, but the log-probabilities."""
-    return re.sub(r'"log_prob": [-.0-9]+', "", json.dumps(record))
-
-
-def scores(record: dict[str, Any]) -> list[float]:
-    """The log-probabilities, whose last bits depend on where arrays are in memory."""
-    return [caption["log_prob"] for caption in (record, *record.get("candidates", []))]
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -47,8 +37,7 @@ def test_the_answer_is_that_of_sample(
     expected = json.loads(cli("sample", photo_run, photograph, "--json", *words.split()).out)
     answer = server.caption(photograph.read_bytes(), photograph.name, **options)
     assert answer.status == 200
-    assert without_scores(answer.json) == without_scores({**expected, "image": photograph.name})
-    assert scores(answer.json) == pytest.approx(scores(expected), rel=1e-6)
+    assert answer.json == {**expected, "image": photograph.name}
 
 
 def test_attention_is_that_of_the_files(
