@@ -135,5 +135,6 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
         pairs = ", ".join(printable(" = ".join(pair), MAX_NAME) for pair in duplicates["examples"][:3])
         yield f"  duplicate photographs across splits: {duplicates['images']:,} ({pairs})"
     if any(split["unk"] > MAX_UNK for split in splits.values()):
-        smaller = "" if counts.get("min_count") == 1 else "a smaller --min-count or "
-        yield f"  many words are <UNK>; try {smaller}more captions"
+        remedy = "more captions" if counts.get("min_count") == 1 else "a smaller --min-count or more captions"
+        is_limited = counts.get("max_words") == summary["vocabulary"]
+        yield f"  many words are <UNK>; try {'a larger --max-words' if is_limited else remedy}"

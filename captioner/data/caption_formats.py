@@ -18,8 +18,8 @@ from captioner.errors import DataError, quoted
 class CaptionRecord(NamedTuple):
     """One caption of a file.
 
-    `words` are its tokens separated by spaces, if the file has tokens. `row` is the row of the image in a feature
-    matrix, if the file numbers its images. `line` is the location in the file.
+    `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
+    file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
     """
 
     image: str
@@ -28,13 +28,16 @@ class CaptionRecord(NamedTuple):
     line: str
     words: str | None = None
     row: int | None = None
+    rows: int | None = None
 
 
 class Issue(NamedTuple):
-    """A problem in a data file; `line` is its location, such as `captions.csv:812`."""
+    """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption."""
 
     line: str
     problem: str
+    image: str | None = None
+    row: int | None = None
 
     def __str__(self) -> str:
         return f"{self.line}: {self.problem}"
@@ -204,26 +207,31 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
+    image = values["image"] if _is_text(values.get("image")) else None
     for key in ("image", "caption"):
-        if not isinstance(values.get(key), str) or not values[key].strip():
+        if not _is_text(values.get(key)):
             got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
-            return Issue(line, f"{key}: expected text, got {got}")
+            return Issue(line, f"{key}: expected text, got {got}", image)
     split = values.get("split")
     if split is not None and not isinstance(split, str):
-        return Issue(line, f"split: expected a name, got {quoted(split)}")
+        return Issue(line, f"split: expected a name, got {quoted(split)}", image)
     return CaptionRecord(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
     """Read Karpathy's format: `{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
+    has_imgids = any(isinstance(image, dict) and image.get("imgid") is not None for image in content["images"])
+    rows = None if has_imgids else len(content["images"])
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or not _is_text(image.get("filename")):
             yield Issue(where, f"expected an object with a filename, got {quoted(image)}")
             continue
-        split, row, sentences = image.get("split"), image.get("imgid", number), image.get("sentences")
+        row = image.get("imgid") if has_imgids else number
+        split, sentences = image.get("split"), image.get("sentences")
         folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
-        if not (split is None or _is_text(split)) or type(row) is not int or row < 0:
+        is_row = row is None or (type(row) is int and row >= 0)
+        if not (split is None or _is_text(split)) or not is_row:
             yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
             continue
         if not isinstance(sentences, list) or not sentences:
@@ -240,7 +248,8 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
             else:
                 words = " ".join(tokens) if tokens else None
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
-                yield CaptionRecord(folder + image["filename"].strip(), text, split and split.strip(), line, words, row)
+                filename = folder + image["filename"].strip()
+                yield CaptionRecord(filename, text, split and split.strip(), line, words, row, rows)
 
 
 def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
@@ -264,10 +273,10 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
         else:
             image, row = names[annotation["image_id"]]
             captioned.add(image)
-            yield CaptionRecord(image, annotation["caption"].strip(), split, line, row=row)
+            yield CaptionRecord(image, annotation["caption"].strip(), split, line, None, row, len(content["images"]))
     for image, number in names.values():
         if image not in captioned:
-            yield Issue(f"{name}: images[{number}]", f"{image}: has no caption")
+            yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)
 
 
 def _is_text(value: object) -> bool:

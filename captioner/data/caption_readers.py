@@ -27,13 +27,11 @@ from captioner.data.caption_formats import (
     token_txt,
 )
 from captioner.errors import DataError, quoted
-from captioner.files.user_files import format_of, read_bytes, read_text
+from captioner.files.user_files import encoding_of, format_of, read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "read_captions", "read_list", "split_name"]
 
 LIMIT = 1 << 30
-BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-"""Byte order marks and their encodings: spreadsheets export "Unicode text" as UTF-16."""
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """The first bytes of spreadsheet files."""
 EXPECTED = (
@@ -61,9 +59,9 @@ def read_captions(
     content = read_bytes(path, LIMIT, expected="a caption file")
     if content.startswith(WORKBOOKS):
         raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
-    if content.startswith(b"%PDF") or (b"\0" in content[:4096] and content[:2] not in BYTE_ORDER_MARKS):
+    if content.startswith(b"%PDF") or (b"\0" in content[:4096] and encoding_of(content) != "utf-16"):
         raise DataError(f"{path}: {EXPECTED}, got {format_of(content)}")
-    encoding = next((BYTE_ORDER_MARKS[mark] for mark in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    encoding = encoding_of(content)
     try:
         # invalid bytes become surrogates, which `_validate` reports with their line
         text = content.decode(encoding, errors="surrogateescape" if encoding != "utf-16" else "surrogatepass")
@@ -153,7 +151,8 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
         except UnicodeEncodeError as error:
             bad = text[error.start]
             byte = bad.encode("utf-8", "surrogateescape") if 0xDC80 <= ord(bad) <= 0xDCFF else bad
-            return Issue(record.line, f"{field}: expected UTF-8 text, got {byte!r}; save the file as UTF-8")
+            problem = f"{field}: expected UTF-8 text, got {byte!r}; save the file as UTF-8"
+            return Issue(record.line, problem, record.image, record.row)
     image = image_name(record.image)
     if "\0" in image or image.endswith("/"):
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")

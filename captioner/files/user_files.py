@@ -129,6 +129,11 @@ def format_of(content: bytes) -> str:
     return "a text file" if is_text else "a file of an unknown format"
 
 
+def encoding_of(content: bytes) -> str:
+    """Return the encoding of a text: UTF-16 by its byte order mark, as spreadsheets export "Unicode text", or UTF-8."""
+    return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+
+
 def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
     """Read the first bytes of a regular file, at most `length`; return None if they cannot be read."""
     try:
@@ -139,13 +144,13 @@ def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
 
 
 def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:
-    """Read a UTF-8 file, with or without a byte order mark.
+    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
-    Raises: DataError if it is not a regular file, larger than `TEXT_LIMIT` or not UTF-8.
+    Raises: DataError if it is not a regular file, larger than `TEXT_LIMIT` or not such text.
     """
     content = read_bytes(path, TEXT_LIMIT, expected=expected)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding_of(content))
     except UnicodeDecodeError as problem:
         bad = content[problem.start : problem.start + 1]
         raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -23,7 +22,7 @@ from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_photos
-from captioner.preparation.image_records import ImageRecord
+from captioner.preparation.image_records import FeatureRows, ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
@@ -76,31 +75,18 @@ class ImageFeatures(NamedTuple):
     regions: Features | None = None
 
 
-def read_features(job: EncodingJob, path: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
-    """Use the rows of a feature file."""
+def read_features(job: EncodingJob, path: Path, numbered: FeatureRows) -> ImageFeatures:
+    """Use the rows of a feature file. Raises: DataError, also unless it has one row per image; UsageError."""
     if job.encoder_options and job.options.encoder is None:
         raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
     features, regions = open_features(path), None
-    count = features.shape[0]
+    numbered.check(features.shape[0], path)
     if job.options.regions:
         regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {record.image: record.row for record in job.images if record.row < count}
-    for record in job.images:
-        if record.row >= count:
-            problem = f"{record.image}: expected a row of {path} below {count:,}, got {record.row:,}"
-            yield job.leave_out(DataError(problem))
-    if not rows:
-        raise DataError(f"{path}: expected a row for each image, got {count:,} rows, none of them of an image")
-    if len(set(rows.values())) < len(rows):
-        row, count = Counter(rows.values()).most_common(1)[0]
-        names = ", ".join(name for name in rows if rows[name] == row)
-        raise DataError(
-            f"{path}: row {row}: expected one image, got {count} ({names:.80}); prepare each caption file separately"
-        )
+    rows = {record.image: numbered.by_image[record.image] for record in job.images}
     identity = f"features:{path.name},sha256={sha256_of(path)}"
-    missing = len(job.images) - len(rows)
-    stored = ImageFeatures(features, rows, identity, np.dtype(job.options.dtype), missing, regions)
+    stored = ImageFeatures(features, rows, identity, np.dtype(job.options.dtype), 0, regions)
     if job.options.encoder is None:
         return stored
     encoder = open_encoder(job.options.encoder, job.encoder_options)

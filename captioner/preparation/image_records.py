@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from captioner.config.options import Prepare
+from captioner.data.caption_formats import image_name
 from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.vocabulary import SPECIAL, tokenize
@@ -24,30 +25,73 @@ from captioner.errors import DataError, UsageError, quoted
 
 @dataclass
 class ImageRecord:
-    """An image with its captions, its split (if known) and its row in a feature matrix."""
+    """An image with its captions and its split, if known."""
 
     image: str
     split: str | None
-    row: int
     captions: list[CaptionRecord] = field(default_factory=list)
 
 
 def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
-    """Group captions by image, in order of first occurrence; images without a row are numbered in that order.
-
-    A caption that assigns its image to a second split is an issue.
-    """
+    """Group captions by image, in order of first occurrence; a second split of an image is an issue."""
     images: dict[str, ImageRecord] = {}
     issues = []
     for caption in captions:
-        row = len(images) if caption.row is None else caption.row
-        record = images.setdefault(caption.image, ImageRecord(caption.image, caption.split, row))
+        record = images.setdefault(caption.image, ImageRecord(caption.image, caption.split))
         if caption.split == record.split:
             record.captions.append(caption)
         else:
             splits = f"expected split {record.split or 'none'} as before, got {caption.split or 'none'}"
             issues.append(Issue(caption.line, f"{caption.image:.80}: {splits}; skipped"))
     return list(images.values()), issues
+
+
+@dataclass
+class FeatureRows:
+    """The feature row of each image of the caption files, also of an image whose captions are all skipped.
+
+    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files.
+    """
+
+    by_image: dict[str, int] = field(default_factory=dict)
+    numberings: set[tuple[str, int | None]] = field(default_factory=set)
+    """How the files number their images: `imgid`, or `position` with the number of images, or else `order`."""
+    files: int = 0
+    unnamed: Issue | None = None
+    """The first record without a readable name: it could be any image."""
+
+    def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
+        """Yield the records of one file, and add their images."""
+        self.files += 1
+        for record in records:
+            if record.image is not None:
+                row = len(self.by_image) if record.row is None else record.row
+                self.by_image.setdefault(image_name(record.image), row)
+            elif isinstance(record, Issue):
+                self.unnamed = self.unnamed or record
+            if isinstance(record, CaptionRecord):
+                numbering = "order" if record.row is None else "imgid" if record.rows is None else "position"
+                self.numberings.add((numbering, record.rows))
+            yield record
+
+    def check(self, count: int, features: Path) -> None:
+        """Check that a feature file has one row per image, or, with imgids, at least theirs. Raises: DataError."""
+        (numbering, positions), *others = self.numberings
+        if others or (self.files > 1 and numbering == "position"):
+            raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
+        if self.unnamed and numbering == "order":
+            raise DataError(f"{features}: row of an unknown image: {self.unnamed}")
+        images: dict[int, str] = {}
+        for image, row in self.by_image.items():
+            if images.setdefault(row, image) != image:
+                raise DataError(f"{features}: two images of imgid {row}: {quoted(images[row])} and {quoted(image)}")
+        expected, which = positions or len(images), "one per image of the captions, valid or not"
+        if numbering == "imgid":
+            expected, which = max(count, max(images) + 1), "up to the last imgid"
+        if count != expected:
+            first = min((row for row in images if row >= count), default=max(images))
+            place = f"{'the first without a row' if first >= count else 'the last image'} is {quoted(images[first])}"
+            raise DataError(f"{features}: expected {expected:,} rows, {which}, got {count:,}; {place}")
 
 
 def split_randomly(
@@ -126,6 +170,7 @@ class SplitRecords:
     issues: list[Issue] = field(default_factory=list)
     omitted: int = 0
     unsplit: list[ImageRecord] = field(default_factory=list)
+    rows: FeatureRows = field(default_factory=FeatureRows)
 
     @property
     def images(self) -> list[ImageRecord]:
@@ -180,6 +225,10 @@ def _fractions(options: Prepare) -> dict[str, float]:
 def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     unsplit: list[ImageRecord] = []
+    rows = FeatureRows()
+    files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
+    if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
+        raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
 
     def valid(records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
         for record in map(_validate, records):
@@ -188,8 +237,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
             else:
                 yield record
 
-    records = chain.from_iterable(read_captions(path, columns, split) for split, path in map(parse_source, sources))
-    images, conflicts = group_by_image(valid(records))
+    read = (rows.read(read_captions(path, columns, split)) for split, path in map(parse_source, sources))
+    images, conflicts = group_by_image(valid(chain.from_iterable(read)))
     issues += conflicts
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
@@ -212,7 +261,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     for name, members in splits.items():
         check_texts([record.image for record in members], f"{where}: {name} images")
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
-    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit)
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, rows)
 
 
 def caption_words(caption: CaptionRecord) -> list[str]:

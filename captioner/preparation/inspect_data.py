@@ -12,6 +12,7 @@ from captioner.config.options import Prepare
 from captioner.config.overrides import Values, checked_values
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
+from captioner.data.features import open_features
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation.find_photos import locate_photos, photo_folder
@@ -53,7 +54,9 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
     folder = photo_folder(sources, options)
     missing: dict[str, DataError] = {}
     unreadable: list[DataError] = []
-    if not options.features:
+    if options.features:
+        records.rows.check(open_features(options.features, memory_mib=0).shape[0], options.features)
+    else:
         try:
             missing = locate_photos(folder, [record.image for record in records.images])[1]
             unreadable = list(missing.values())

@@ -78,8 +78,10 @@ def prepare(
     images = records.unsplit or records.images
     folder = photo_folder(sources, options)
     job = EncodingJob(images, options, encoder_options or {}, folder, [])
-    encoding = read_features(job, options.features) if options.features else encode_images(job, output, ranks)
-    features = yield from encoding
+    if options.features:
+        features = read_features(job, options.features, records.rows)
+    else:
+        features = yield from encode_images(job, output, ranks)
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"missing": features.missing, "unreadable": unreadable}
@@ -144,4 +146,5 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "min_count": options.min_count,
         "skipped": len(records.issues),
         "omitted": records.omitted,
+        **({} if options.max_words is None else {"max_words": options.max_words}),
     }

@@ -118,6 +118,8 @@ def test_a_summary_reports_possible_problems() -> None:
     ]
     contents["counts"]["min_count"] = 1
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
+    contents["counts"]["max_words"] = 12_345
+    assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try a larger --max-words"
 
 
 # --- show

@@ -283,14 +283,14 @@ def test_karpathy_images_are_read():
     got = read_karpathy(
         image(sentids=[0], imgid=7),
         image(filename=" b.jpg ", filepath="val2014/", split=" restval ", sentences=two),
-        image(filename="c.jpg", split=None),
+        image(filename="c.jpg", split=None, imgid=3),
     )
     assert got == [
         "d.json: images[0].sentences[0] a.jpg|A dog.|train|a dog|7",
-        "d.json: images[1].sentences[0] val2014/b.jpg|A cat!|restval|None|1",
-        "d.json: images[1].sentences[1] val2014/b.jpg|two Cats|restval|two Cats|1",
-        "d.json: images[1].sentences[2] val2014/b.jpg|Cats|restval|None|1",
-        "d.json: images[2].sentences[0] c.jpg|A dog.|None|a dog|2",
+        "d.json: images[1].sentences[0] val2014/b.jpg|A cat!|restval|None|None",
+        "d.json: images[1].sentences[1] val2014/b.jpg|two Cats|restval|two Cats|None",
+        "d.json: images[1].sentences[2] val2014/b.jpg|Cats|restval|None|None",
+        "d.json: images[2].sentences[0] c.jpg|A dog.|None|a dog|3",
     ]
 
 
@@ -325,7 +325,8 @@ def test_an_invalid_image_is_an_issue(bad, problem):
     first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
     assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
     assert issue == f"d.json: images[1]{problem}"
-    assert last == "d.json: images[2].sentences[0] z.jpg|A dog.|train|a dog|2"
+    row = None if isinstance(bad, dict) and "imgid" in bad else 2
+    assert last == f"d.json: images[2].sentences[0] z.jpg|A dog.|train|a dog|{row}"
 
 
 # --- COCO

@@ -238,6 +238,8 @@ def test_image_lists_are_read(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n  b\x0bc.jpg \r./d.jpg\nimages\\e.jpg")
     assert read_list(path) == ["a.jpg", "b\x0bc.jpg", "d.jpg", "images/e.jpg"]
+    path.write_text("ä.jpg\r\nb.jpg\r\n", encoding="utf-16")
+    assert read_list(path) == ["ä.jpg", "b.jpg"]
     path.write_bytes(b"a\n\xe9.jpg\n")
     with pytest.raises(DataError, match=r"list.txt: expected UTF-8 text, got b'\\xe9' at byte 2$"):
         read_list(path)

@@ -51,6 +51,14 @@ def test_splits_of_several_files():
     assert list(map(str, records.issues)) == ["b.csv:3: a: expected split train as before, got val; skipped"]
 
 
+@pytest.mark.parametrize("again", ["c.csv", "./c.csv", "val=c.csv", "link.csv"])
+def test_a_file_given_twice_does_not_double_its_captions(again):
+    write("c.csv", "a,one,")
+    Path("link.csv").symlink_to("c.csv")
+    message = f"{again}: expected each caption file once, got it twice"
+    assert refusal(UsageError, ["c.csv", again], [], DEFAULTS) == message
+
+
 def test_random_splits():
     names = [f"{row}.jpg" for row in range(20)]
     write("c.csv", *(f"{name},a dog" for name in names for _ in range(2)), header="image,caption")

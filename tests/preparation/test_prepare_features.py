@@ -1,18 +1,24 @@
 """Precomputed features, and verification of their declared encoder."""
 
+import csv
 import hashlib
+import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, made, refusal
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import ENCODER, FEATURES
 from captioner.errors import DataError, UsageError
+from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import prepare
 
 
@@ -43,41 +49,131 @@ def test_rows_are_selected_by_image_number(photos: Path) -> None:
     assert train.features[:].ravel().tolist() == values.ravel().tolist()[::-1]
 
 
-def test_images_cannot_share_a_row(photos: Path) -> None:
-    """Every COCO file numbers its images from 0."""
-    for split in ("train", "val"):
-        content = {
-            "images": [{"id": 1, "file_name": f"{split}.png"}],
-            "annotations": [{"image_id": 1, "caption": "a dog"}],
-        }
-        (photos / f"captions_{split}.json").write_text(json.dumps(content))
-    file = feature_file(photos.parent, np.ones((6, 3), np.float32))
-    sources = [str(photos / f"captions_{split}.json") for split in ("train", "val")]
-    with pytest.raises(DataError) as caught:
-        list(prepare(sources, photos.parent / "out.h5", Prepare(features=file)))
-    assert str(caught.value) == (
-        f"{file}: row 0: expected one image, got 2 (train.png, val.png); prepare each caption file separately"
-    )
+NAMES = [f"{letter}.jpg" for letter in "abcdef"]
+CAPTIONS = ("a dog", "", " ", "...", "x" * 2001, "\ud800")
+"""A caption, and captions that are skipped."""
+Records = list[tuple[str, str]]
 
 
-def test_images_without_a_row_are_skipped(photos: Path) -> None:
-    file = feature_file(photos.parent, np.ones((6, 3), np.float32))
-    corpus, events = made(photos, features=file, encoder=None)
-    assert [str(event) for event in events[:-1]] == [
-        f"{name}: expected a row of {file} below 6, got {row}" for row, name in ((6, "006.png"), (7, "007.png"))
+def table(records: Records) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows((("image", "caption"), *records))
+    return text.getvalue()
+
+
+def karpathy(records: Records, has_imgids: bool) -> str:
+    images = [{"filename": image, "sentences": [{"raw": caption}] * bool(caption)} for image, caption in records]
+    numbers = [{"imgid": NAMES.index(image)} if has_imgids else {} for image, _ in records]
+    return json.dumps({"images": [image | number for image, number in zip(images, numbers, strict=True)]})
+
+
+def coco(records: Records) -> str:
+    """The annotations are not in the order of the images, and some images have none."""
+    annotations = [{"image_id": row, "caption": text} for row, (_, text) in enumerate(records) if text]
+    images = [{"id": row, "file_name": image} for row, (image, _) in enumerate(records)]
+    return json.dumps({"images": images, "annotations": annotations[::-1]})
+
+
+Rows = Callable[[list[str]], list[str]]
+IN_ORDER: Rows = lambda images: list(dict.fromkeys(images))  # noqa: E731
+FORMATS: dict[str, tuple[Callable[[Records], str], Rows]] = {
+    "c.csv": (table, IN_ORDER),
+    "c.jsonl": (lambda records: "\n".join(json.dumps({"image": i, "caption": c}) for i, c in records), IN_ORDER),
+    "c.token.txt": (lambda records: "".join(f"{i}#{n}\t{c}\n" for n, (i, c) in enumerate(records)), IN_ORDER),
+    "imgids.json": (lambda records: karpathy(records, has_imgids=True), lambda _: NAMES),
+    "positions.json": (lambda records: karpathy(records, has_imgids=False), list),
+    "coco.json": (coco, list),
+}
+"""A file of records, and the images of its feature rows."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(
+    records=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(CAPTIONS)), max_size=9),
+    place=st.integers(0, 9),
+    extra=st.sampled_from((0, 0, -1, 1)),
+)
+def test_a_feature_row_is_that_of_its_image(
+    name: str, records: Records, place: int, extra: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whichever records are dropped, reordered, doubled or skipped."""
+    records.insert(place, ("c.jpg", "a dog"))
+    records.insert(place // 2, ("b.jpg", ""))
+    folder, (write, rows_of) = tmp_path_factory.mktemp("rows"), FORMATS[name]
+    (folder / name).write_bytes(write(records).encode("utf-8", "surrogatepass"))
+    images = rows_of([image for image, _ in records])
+    count = len(images) + (abs(extra) if name == "imgids.json" else extra)
+    values = np.array([NAMES.index(image) for image in [*images, NAMES[0]]], np.float32)[:count, None]
+    events = events_of(folder / name, folder / "o.h5", features=feature_file(folder, values), encoder=None, val=0.0)
+    if extra and name != "imgids.json":
+        with pytest.raises(DataError, match=f"features.h5: expected {len(images)} rows, .*, got {count}; the "):
+            list(events)
+        return
+    list(events)
+    stored = {image: NAMES[int(row[0])] for image, row in features_by_name(prepared(folder / "o.h5")).items()}
+    assert stored == {image: image for image, caption in records if caption == CAPTIONS[0]}
+
+
+EACH = "one per image of the captions, valid or not"
+
+
+@pytest.mark.parametrize(
+    ("imgids", "rows", "problem"),
+    [
+        ([0, 9], 6, "expected 10 rows, up to the last imgid, got 6; the first without a row is '1.png'"),
+        ([3, 3], 6, "two images of imgid 3: '0.png' and '1.png'"),
+        ([None, 1], 2, "expected one caption file, with all imgids or none; prepare each separately"),
+        ([None, None], 1, f"expected 2 rows, {EACH}, got 1; the first without a row is '1.png'"),
+        ([None, None], 3, f"expected 2 rows, {EACH}, got 3; the last image is '1.png'"),
+    ],
+)
+def test_rows_that_are_not_those_of_the_images_are_an_error(
+    imgids: list[int | None], rows: int, problem: str, photos: Path
+) -> None:
+    images = [
+        {"filename": f"{row}.png", "split": "train", "imgid": imgid, "sentences": [{"raw": "a dog"}]}
+        for row, imgid in enumerate(imgids)
     ]
-    assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in range(6)]
-    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
-    assert (counts["missing"], counts["unreadable"]) == (2, 0)
-
-
-def test_no_matching_row_is_an_error(photos: Path) -> None:
-    images = [{"filename": "000.png", "split": "train", "imgid": 9, "sentences": [{"raw": "a dog"}]}]
     (photos / "dataset.json").write_text(json.dumps({"images": images}))
-    file = feature_file(photos, np.ones((6, 3), np.float32))
-    with pytest.raises(DataError) as caught:
-        list(events_of(photos / "dataset.json", photos.parent / "out.h5", features=file, encoder=None))
-    assert str(caught.value) == f"{file}: expected a row for each image, got 6 rows, none of them of an image"
+    file = feature_file(photos, np.ones((rows, 3), np.float32))
+    source, options = str(photos / "dataset.json"), Prepare(features=file)
+    for read in (lambda: list(prepare([source], photos / "o.h5", options)), lambda: check([source], [], options)):
+        with pytest.raises(DataError) as caught:
+            read()
+        assert str(caught.value) == f"{file}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("c.csv", "image,caption\nb,a dog, a\na,a dog\nb,a dog\n", "2: expected 2 columns, got 3; quote captions"),
+        ("c.jsonl", '\n'.join(('{"image": "b"', *(f'{{"image": "{i}", "caption": "a"}}' for i in "ab"))), "1: invalid"),
+        ("c.txt", "a#0\ta dog\nc#0\nb#0\ta dog\nc#1\ta\n", "2: expected IMAGE#NUMBER, a tab and a caption"),
+    ],
+)  # fmt: skip
+def test_rows_are_unknown_after_a_record_without_a_readable_name(
+    name: str, content: str, problem: str, photos: Path
+) -> None:
+    (photos / name).write_text(content)
+    file = feature_file(photos, np.ones((2 + (name == "c.txt"), 3), np.float32))
+    message = refusal(photos / name, features=file, encoder=None, output=photos / "o.h5")
+    assert message.startswith(f"{file}: row of an unknown image: {name}:{problem}")
+
+
+def test_rows_of_several_files(photos: Path) -> None:
+    """Tables are numbered together; every COCO file numbers its images from 0."""
+    file = feature_file(photos, np.arange(3, dtype=np.float32)[:, None])
+    options = Prepare(features=file, min_count=1)
+    for split, images in (("train", "ab"), ("val", "c")):
+        rows = [(image, "a dog") for image in images]
+        (photos / f"{split}.csv").write_text(table(rows))
+        (photos / f"{split}.json").write_text(coco(rows))
+    list(prepare([f"{split}={photos / split}.csv" for split in ("train", "val")], photos / "o.h5", options))
+    rows_by_name = {name: row.tolist() for name, row in features_by_name(prepared(photos / "o.h5")).items()}
+    assert rows_by_name == {"a": [0], "b": [1], "c": [2]}
+    with pytest.raises(DataError, match="expected one caption file, with all imgids or none; prepare each separately"):
+        list(prepare([f"{photos / split}.json" for split in ("train", "val")], photos / "x.h5", options))
 
 
 def test_features_of_the_declared_encoder_are_accepted(photos: Path) -> None:

@@ -17,12 +17,12 @@ from captioner.preparation.image_records import (
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
 
 
-def record(image, split=None, number=1, row=None):
-    return CaptionRecord(image, f"caption {number}", split, f"c.csv:{number}", row=row)
+def record(image, split=None, number=1):
+    return CaptionRecord(image, f"caption {number}", split, f"c.csv:{number}")
 
 
 def pictures(names, split=None):
-    return [ImageRecord(name, split, row) for row, name in enumerate(names)]
+    return [ImageRecord(name, split) for name in names]
 
 
 def splits_of(images):
@@ -35,17 +35,9 @@ def splits_of(images):
 def test_captions_by_image_in_the_order_of_the_file():
     captions = [record("b", number=1), record("a", number=2), record("b", number=3)]
     images, issues = group_by_image(iter(captions))
-    assert [(image.image, image.row, image.captions) for image in images] == [
-        ("b", 0, [captions[0], captions[2]]),
-        ("a", 1, [captions[1]]),
-    ]
+    assert [(image.image, image.captions) for image in images] == [("b", captions[::2]), ("a", [captions[1]])]
     assert issues == []
     assert group_by_image([]) == ([], [])
-
-
-def test_rows_that_the_file_has_are_kept():
-    images, _ = group_by_image([record("b", row=7), record("a", row=0), record("b", row=7)])
-    assert [(image.image, image.row) for image in images] == [("b", 7), ("a", 0)]
 
 
 def test_a_second_split_of_an_image_is_an_issue():
@@ -77,7 +69,7 @@ def test_every_caption_is_grouped_or_reported(pairs):
 def test_random_splits_follow_the_fractions():
     images = pictures(map(str, range(100)))
     drawn = split_randomly(images, {"val": 0.1, "test": 0.25}, seed=0)
-    assert [(image.image, image.row) for image in drawn] == [(image.image, image.row) for image in images]
+    assert [image.image for image in drawn] == [image.image for image in images]
     counts = {split: len(members) for split, members in group_by_split(drawn).items()}
     assert counts == {"train": 65, "val": 10, "test": 25}
     assert all(image.split is None for image in images)
@@ -165,8 +157,8 @@ def test_missing_ambiguous_and_repeated_names_are_issues():
 
 def test_splits_are_ordered_train_val_test():
     order = ["zoo", "test", "val", "train", "art", "test"]
-    images = [ImageRecord(str(row), split, row) for row, split in enumerate(order)]
-    images.append(ImageRecord("out", None, 9))
-    assert [(split, [image.row for image in members]) for split, members in group_by_split(images).items()] == [
+    images = [ImageRecord(str(row), split) for row, split in enumerate(order)]
+    images.append(ImageRecord("out", None))
+    assert [(split, [int(image.image) for image in members]) for split, members in group_by_split(images).items()] == [
         ("train", [3]), ("val", [2]), ("test", [1, 5]), ("art", [4]), ("zoo", [0])
     ]  # fmt: skip
