@@ -18,7 +18,7 @@ from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, format_of, read_bytes, read_start
+from captioner.files.user_files import check_output, encoding_of, format_of, read_bytes, read_start
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
@@ -70,13 +70,13 @@ def read_candidates(path: Path, images: Sequence[str]) -> list[list[str]]:
 
     Other images in the file are ignored.
 
-    Raises: DataError when the file contains anything else.
+    Raises: DataError when the file contains anything else, or two images that match the same one.
     """
     captions: dict[Id, list[str]] = {}
     for _, image, texts in _entries(path):
         captions.setdefault(image, []).extend(texts)
     by_place: list[list[str]] = [[] for _ in images]
-    for name, place in _find_images(captions, images, {}):
+    for name, place in _find_images(captions, path, images, {}):
         if place is not None:
             by_place[place] += captions[name]
     return by_place
@@ -142,10 +142,10 @@ def _values(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises: DataError."""
+    """Read a file in UTF-8 or UTF-16. Raises: DataError."""
     content = read_bytes(path, LIMIT, expected="a caption file")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding_of(content))
     except ValueError:
         raise DataError(f"{path}: expected JSON{WRITTEN}, got {format_of(content)}") from None
 
@@ -210,7 +210,7 @@ def match_images(
     Raises: DataError when an image has no caption or two, or a caption matches no image.
     """
     by_place: dict[int, str] = {}
-    for name, place in _find_images(captions, images, numbers):
+    for name, place in _find_images(captions, where, images, numbers):
         if place is None:
             raise DataError(
                 f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
@@ -229,18 +229,23 @@ def match_images(
 
 
 def _find_images(
-    names: Iterable[Id], images: Sequence[str], numbers: Mapping[str, int]
+    names: Iterable[Id], where: Path, images: Sequence[str], numbers: Mapping[str, int]
 ) -> Iterator[tuple[Id, int | None]]:
     """Yield each name with the place of its image among `images`, or None if it is the name of none.
 
     An image is identified by its number or its name; `numbers` are known ids by name without its folder. Folders may
     be missing at the start of either name.
+
+    Raises: DataError for two names, each with more folders, that match one image: they may be those of two photographs.
     """
+    longer: dict[int, str] = {}
     places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
     for name in names:
         place = places.get(name if isinstance(name, int) else image_name(name))
         if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
             place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
+            if place is not None and longer.setdefault(place, name) != name:
+                raise DataError(f"{where}: {quoted(longer[place])} and {quoted(name)} both match {images[place]:.80}")
         yield name, place
 
 

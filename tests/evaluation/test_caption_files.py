@@ -88,8 +88,9 @@ def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
         "image;caption;log_prob\n'-1.jpg;a dog;-1,5\nb.jpg;;-2\n",
         "Caption\tImage\na dog\t'-1.jpg\n\tb.jpg\n",
     ):
-        path.write_text(text, encoding="utf-8", newline="")
-        assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
+        for encoding in ("utf-8", "utf-16"):
+            path.write_text(text.removeprefix("\ufeff" * (encoding == "utf-16")), encoding=encoding, newline="")
+            assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
 
 
 CAPTION = st.builds(
@@ -131,6 +132,14 @@ def test_all_captions_of_the_images_are_read(content: str, tmp_path: Path) -> No
     assert read_candidates(path, ["x/a.jpg", "x/b.jpg", "c.jpg"]) == [["a cat"], ["a dog", "dogs"], []]
 
 
+def test_captions_of_two_photographs_are_not_those_of_one_image(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("image,caption\nx/a.jpg,a cat\nx/a.jpg,cats\ny/a.jpg,a dog\n")
+    with pytest.raises(DataError, match=r"c.csv: 'x/a.jpg' and 'y/a.jpg' both match a.jpg$"):
+        read_candidates(path, ["a.jpg"])
+    assert read_candidates(path, ["x/a.jpg", "y/a.jpg"]) == [["a cat", "cats"], ["a dog"]]
+
+
 def write(path: Path, content: Any) -> Path:
     path.write_text(json.dumps(content))
     return path
@@ -149,6 +158,8 @@ def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
     assert match_images({20: "two", 30: "one"}, path, references.images, numbers) == ["two", "one"]
     assert match_images({20: "two", "x.jpg": "one"}, path, references.images, numbers) == ["two", "one"]
     assert read_references(path, "val")[0] == references
+    path.write_text(json.dumps(content), encoding="utf-16")
+    assert read_references(path, None) == (references, numbers)
     with pytest.raises(DataError, match="expected captions of split test, got val"):
         read_references(path, "test")
 
