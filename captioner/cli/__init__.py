@@ -165,8 +165,8 @@ def _run(args: list[str], debug: bool) -> int:
         # The reader closed the pipe; click raises SystemExit for it.
         output.discard(sys.stdout.fileno())
         return 0
-    except (CaptionerError, ImportError, OSError, MemoryError) as error:
-        failure = _failure(error)
+    except (CaptionerError, ImportError, OSError, MemoryError, RuntimeError) as error:
+        failure = _failure(error, args)
         if failure is None:
             raise
         if isinstance(failure, output.OutputError):
@@ -194,16 +194,19 @@ def _config_option(error: click.NoSuchOption) -> str | None:
     return min(same, key=lambda path: path.count("."), default=None)
 
 
-def _failure(error: BaseException) -> CaptionerError | None:
-    """Convert an exception to a CaptionerError, or return None for a bug."""
+def _failure(error: BaseException, args: list[str]) -> CaptionerError | None:
+    """Convert an exception of the command `args` to a CaptionerError, or return None for a bug."""
     match error:
         case CaptionerError():
             return error
         case ImportError():
             return MissingLibraryError(error) if library_of(error) else None
         case MemoryError():
-            options = "train.batch_size, decode.beam_width, data.memory_mib or data.scenes.train"
-            return CaptionerError(f"not enough memory; try a smaller {options}")
+            decoding = dict.fromkeys(("sample", "evaluate", "report"), "decode.beam_width")
+            option = {"train": "train.batch_size or data.memory_mib", **decoding}.get(args[0])
+            return CaptionerError("not enough memory" + (f"; try a smaller {option}" if option else ""))
+        case RuntimeError() if str(error) == "can't start new thread":
+            return CaptionerError("cannot start a thread: not enough memory, or too many threads of this user")
         case OSError(filename=None):
             from traceback import walk_tb
 

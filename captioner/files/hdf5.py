@@ -50,6 +50,8 @@ def convert_hdf5_errors(where: str, error: Callable[[str], CaptionerError] = Dat
         raise
     except Hdf5Error as problem:
         raise error(f"{where}: {problem}") from problem
+    except MemoryError as problem:
+        raise error(f"{where}: cannot be read: not enough memory") from problem
     except Exception as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
         raise error(

@@ -97,7 +97,7 @@ def open_saved(kind: Kind, path: Path) -> Iterator[Saved]:
     with kind.verified(path) as file:
         try:
             yield Saved(kind, path, file)
-        except CaptionerError:
+        except (CaptionerError, MemoryError):  # `kind.verified` names the file
             raise
         except Exception as error:
             raise kind.error(

@@ -49,8 +49,8 @@ def regular_file(
     `error` makes the exception from a message. In the message, `kind` names the expected file, such as "checkpoint",
     and `expected` describes it if it is missing.
 
-    Raises: `error` if the file cannot be opened, is not regular or is too large, or if reading it fails inside the
-    `with` block.
+    Raises: `error` if the file cannot be opened, is not regular or is too large, or if reading it fails, also for
+    lack of memory, inside the `with` block.
     """
     try:
         descriptor = os.open(path, FLAGS)
@@ -67,9 +67,10 @@ def regular_file(
         if limit is not None and status.st_size > limit:
             raise error(f"{path}: expected a file of at most {limit} bytes, got {status.st_size}")
         yield descriptor
-    except OSError as problem:
+    except (OSError, MemoryError) as problem:
         what = f"cannot read the {kind}" if kind else "cannot be read"
-        raise error(f"{path}: {what}: {problem.strerror or problem}") from problem
+        reason = getattr(problem, "strerror", "not enough memory") or problem
+        raise error(f"{path}: {what}: {reason}") from problem
     finally:
         os.close(descriptor)
 
@@ -109,7 +110,8 @@ def read_bytes(
         regular_file(path, limit, error, expected=expected) as descriptor,
         open(descriptor, "rb", closefd=False) as file,
     ):
-        content: bytes | None = file.read(limit)
+        # `limit` bytes would be allocated at once; virtual files have the size 0
+        content: bytes | None = file.read(min(limit, os.fstat(descriptor).st_size or TEXT_LIMIT))
     if content is None:  # the read would block, as for /proc/kmsg
         raise error(f"{path}: expected a regular file, got one without data to read now")
     return content

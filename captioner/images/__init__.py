@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from captioner.errors import MissingLibraryError, UsageError, library_of
+from captioner.errors import DataError, MissingLibraryError, UsageError, library_of
 from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe, with_options
 
 if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one
@@ -61,6 +61,8 @@ def _open_part(part: Part) -> Encoder:
         if library_of(error) is None:
             raise
         raise MissingLibraryError(error, f"encoder {part}: ") from error
+    except MemoryError as error:
+        raise DataError(f"encoder {part}: not enough memory to open it") from error
     if "mirror" not in part.options:
         return encoder
     from captioner.images.encoders import MirroredEncoder  # needs Pillow

@@ -154,6 +154,8 @@ def encode_photos(
             encoded = encode_photo(encoder, photo, content, decode_photo)
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
+        except MemoryError:
+            return DataError(f"{photo}: not enough memory to encode this photograph")
         return encoded if regions else encoded._replace(regions=None)
 
     waiting: deque[Future[Encoded | DataError]] = deque()

@@ -62,9 +62,14 @@ def test_after_two_hyphens_debug_is_a_name(cli: Callable[..., Any]) -> None:
     cli("sample", "--", "--debug").failed(1, "captioner: --debug: not found;")
 
 
+def no_thread() -> None:
+    raise RuntimeError("can't start new thread")
+
+
 RAISED = {
     "interrupt": (lambda: signal.raise_signal(signal.SIGINT), 130, "\ncaptioner: interrupted\n"),
-    "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller train.batch_size"),
+    "memory": (lambda: [0] * (1 << 61), 1, "captioner: not enough memory; try a smaller decode.beam_width\n"),
+    "thread": (no_thread, 1, "captioner: cannot start a thread: not enough memory, or too many threads of this user\n"),
     "file": (Path("/nowhere/x").read_text, 1, "captioner: /nowhere/x: No such file or directory\n"),
     "system": (
         lambda: os.close(-1),

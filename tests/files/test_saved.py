@@ -140,7 +140,10 @@ def test_an_array_of_another_type_is_refused(files: dict[str, bytes], path: Path
 
 def test_what_the_caller_cannot_parse_is_an_error_with_the_file(files: dict[str, bytes], path: Path) -> None:
     path.write_bytes(files["re-ranking index"])
-    for problem in (ValueError("two\nlines"), KeyError("a"), RecursionError(), MemoryError()):
+    with pytest.raises(CheckpointError) as caught, open_saved(RERANKING_INDEX, path):
+        raise MemoryError
+    assert str(caught.value) == f"{path}: cannot read the re-ranking index: not enough memory"
+    for problem in (ValueError("two\nlines"), KeyError("a"), RecursionError()):
         with pytest.raises(CheckpointError) as caught, open_saved(RERANKING_INDEX, path):
             raise problem
         assert str(caught.value).startswith(f"{path}: not readable as a re-ranking index: {type(problem).__name__}: ")

@@ -1,11 +1,14 @@
 """The messages of errors: recipes, options of encoders, and ONNX models with other options or shapes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx_models import NCHW, PLAIN, POOL, TWO, error_of, model
+from photographs import corners, encoded
 
 from captioner.errors import DataError, UsageError, printable
-from captioner.images import MAX_PARTS, open_encoder, protobuf
+from captioner.images import MAX_PARTS, encoders, open_encoder, protobuf
 from captioner.images.onnx import IMAGENET
 from captioner.images.protobuf import node, value_info
 from captioner.images.recipe import SHORT_NAMES
@@ -51,6 +54,19 @@ def test_a_recipe_is_rejected(recipe: str, options: dict[str, str], message: str
         open_encoder(recipe, options)
     assert str(caught.value) == message
     assert message.isprintable()
+
+
+def test_an_encoder_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders.ScenesEncoder, "__new__", lambda *_: [0] * (1 << 61))
+    with pytest.raises(DataError, match=r"^encoder scenes:mirror: not enough memory to open it$"):
+        open_encoder("scenes:mirror")
+
+
+def test_a_photograph_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(corners()))
+    monkeypatch.setattr(encoders.ScenesEncoder, "encode", lambda *_: [0] * (1 << 61))
+    (error,) = encoders.encode_photos(open_encoder("scenes"), [tmp_path / "a.png"])
+    assert str(error) == f"{tmp_path}/a.png: not enough memory to encode this photograph"
 
 
 FREE = model(shape=("N", 3, "h", "w"))
