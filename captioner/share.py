@@ -180,7 +180,7 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """
     if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
         raise UsageError(f"{output}: is the name of a checkpoint of a run; name another file")
-    check_output(output, overwrite, "a model from captioner", MODEL.matches)
+    check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
     for name, w in model.model.params.items():
         half = cast(w, np.float16)

@@ -95,7 +95,7 @@ def evaluate(
 
     check_baseline(baseline, splits)
     if coco is not None:
-        check_results_output(coco, overwrite)
+        check_results_output(coco, overwrite, filter(None, [against]))
     if captions is not None and references is not None:
         files = [path for path in (captions, against) if path is not None]
         _print(evaluate_files(files, references, splits[0] if splits else None), worst, as_json)

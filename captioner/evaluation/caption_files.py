@@ -47,9 +47,9 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
     write_file(path, ("[" + ",\n".join(entries.values()) + "]\n").encode())
 
 
-def check_results_output(path: Path, overwrite: bool) -> None:
+def check_results_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
-    check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["))
+    check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["), inputs)
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -80,11 +80,15 @@ def check_output(
     overwrite: bool,
     kind: str = "a file",
     is_kind: Callable[[str | os.PathLike[str]], bool] = os.path.isfile,
+    inputs: Iterable[str | os.PathLike[str]] = (),
 ) -> None:
-    """Check that a file can be written to `path`; with `overwrite`, an existing one must satisfy `is_kind`.
+    """Check that a file can be written to `path`; with `overwrite`, an existing one must satisfy `is_kind`
+    and be none of the `inputs` that the command reads.
 
     Raises: UsageError.
     """
+    if os.fspath(path) == "-":
+        raise UsageError(f"{path}: expected the name of a file; standard output is not supported here")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise UsageError(f"{path}: folder not found: {folder}")
@@ -94,6 +98,8 @@ def check_output(
         raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
         raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
+    if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
+        raise UsageError(f"{path}: is a file that this command reads; name another file")
 
 
 def read_bytes(

@@ -35,7 +35,7 @@ class Classifier(NamedTuple):
     names: list[str]
 
     def labels(self, features: Array, number: int) -> list[list[Label]]:
-        """Return the `number` most probable classes of each image, most probable first.
+        """Return at most `number` classes of each image, most probable first; none whose probability rounds to 0 %.
 
         Shapes: features (N, F) -> N lists.
         """
@@ -44,7 +44,7 @@ class Classifier(NamedTuple):
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
         return [
-            [Label(self.names[index], float(row[index])) for index in order]
+            [Label(self.names[index], float(row[index])) for index in order if row[index] > 0.005]
             for row, order in zip(probabilities, top.tolist(), strict=True)
         ]
 

@@ -137,7 +137,9 @@ def new_training(config: Config, run: RunFolder) -> Training:
 
 def begin(training: Training, overwrite: bool) -> None:
     """Create the folder of a new run, with its config and, if it has initial parameters, a record of these."""
-    run = training.run
+    run, base = training.run, training.config.train.init_from
+    if overwrite and base and f"{os.path.realpath(run.path)}.old" in map(os.path.realpath, (base, base.parent)):
+        raise UsageError(f"{run.path}.old: is the folder of train.init_from, which --overwrite would replace; move it")
     run.create(overwrite)
     run.write(run.config, dump(training.config))
     if training.initialization is not None:

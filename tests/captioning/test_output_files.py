@@ -108,7 +108,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
         (tmp_path / f"{name}.xmp").write_text(content)
     (tmp_path / "d.jpg.xmp").write_text(to_xmp("a dog", ["dog"]))
     (tmp_path / "e.jpg.xmp").symlink_to("nowhere")
-    foreign = "XMP sidecars of other programs, not changed: 4"
+    foreign = "files of other programs, not changed: 4"
     for overwrite, reported, own in (
         (
             False,
@@ -225,6 +225,17 @@ def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(caption_of(tmp_path / name))
     assert listed == [tmp_path, tmp_path / "sub"]
+
+
+def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
+    for name, content in {"a.txt": b"\xff\xd8\xff a photograph", "b.txt": b"notes"}.items():
+        (tmp_path / name).write_bytes(content)
+    sidecars = open_sink(Path("txt"), overwrite=True)
+    for name in ("a.jpg", "b.jpg"):
+        sidecars.write(caption_of(tmp_path / name))
+    assert sidecars.finish() == ("files of other programs, not changed: 1", "")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xff\xd8\xff a photograph"
+    assert (tmp_path / "b.txt").read_text() != "notes"
 
 
 def attended_caption(image: object, words: str = "a red cross") -> Caption:

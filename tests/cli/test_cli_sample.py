@@ -104,7 +104,8 @@ def test_the_familiarity_and_the_labels_of_images_as_json(cli: Callable[..., Any
     assert all(0 < record["familiarity"] <= 100 for record in records[:5])
     for record in records:
         probabilities = [label["probability"] for label in record["labels"]]
-        assert len(probabilities) == 3
+        assert 0 < len(probabilities) <= 3
+        assert min(probabilities) > 0.005
         assert probabilities == sorted(probabilities, reverse=True)
 
 
@@ -276,7 +277,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
 def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
     Path("new/072.png.xmp").write_text("<x:xmpmeta/>")
     done = cli("sample", photo_run, "new", "--write", "xmp", "--overwrite")
-    assert (done.code, done.err) == (0, "captioner: XMP sidecars of other programs, not changed: 1\n")
+    assert (done.code, done.err) == (0, "captioner: files of other programs, not changed: 1\n")
     assert by_image(done.out) == new_captions
     for path, text in new_captions.items():
         content = Path(f"{path}.xmp").read_text(encoding="utf-8")

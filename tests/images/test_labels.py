@@ -16,7 +16,7 @@ CLASSES = 1000
 
 
 def test_the_probabilities_are_the_softmax_of_the_mean_logits() -> None:
-    features = np.random.default_rng(0).random((3, 2560)).astype(np.float16)
+    features = (np.random.default_rng(0).random((3, 2560)) / 0.7).astype(np.float16)
     top = open_classifier(f"{LITE0}-1:mirror+{LITE2}-1:size=288").labels(features, CLASSES)
     logits = np.zeros((3, CLASSES))
     for name, part in ((LITE0, features[:, :1280]), (LITE2, features[:, 1280:])):
@@ -25,8 +25,10 @@ def test_the_probabilities_are_the_softmax_of_the_mean_logits() -> None:
     names = read_names()
     for row, labels in zip(logits, top, strict=True):
         expected = np.exp(row) / np.exp(row).sum()
-        assert [label.name for label in labels[:20]] == [names[index] for index in np.argsort(-expected)[:20]]
-        np.testing.assert_allclose([label.probability for label in labels], -np.sort(-expected), rtol=1e-3)
+        likely = [index for index in np.argsort(-expected) if expected[index] > 0.005]  # the others are 0 %
+        assert len(likely) > 5
+        assert [label.name for label in labels] == [names[index] for index in likely]
+        np.testing.assert_allclose([label.probability for label in labels], expected[likely], rtol=1e-3)
 
 
 def test_every_class_has_a_name() -> None:

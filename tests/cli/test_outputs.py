@@ -1,0 +1,54 @@
+"""No output replaces an input of its command, whatever its name, also with --overwrite."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READ = "is a file that this command reads; name another file"
+OTHER = "to replace, got something else; name another file"
+OLD = "is the folder of train.init_from, which --overwrite would replace; move it"
+STDOUT = "-: expected the name of a file; standard output is not supported here"
+COMMANDS = {
+    "export model.h5 --output model.h5": f"model.h5: {READ}",
+    "export model.h5 --output link.h5": f"link.h5: {READ}",
+    "export link.h5 --output hard.h5": f"hard.h5: {READ}",
+    "evaluate run --against captions.json --coco captions.json": f"captions.json: {READ}",
+    "evaluate run --against captions.json --coco link.json": f"link.json: {READ}",
+    "prepare table.csv --output table.csv": f"table.csv: expected a data set {OTHER}",
+    "sample run --write table.csv": f"table.csv: expected a table of captions with their log_prob {OTHER}",
+    "train --run run -o train.init_from=run.old": f"run.old: {OLD}",
+    "train --run run -o train.init_from=run.old/last.h5": f"run.old: {OLD}",
+    "evaluate run --coco -": STDOUT,
+    "prepare table.csv --output -": STDOUT,
+}
+
+
+def contents() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def _here(own_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own_run.parent)
+    assert cli("export", "run", "--output", "model.h5").code == 0
+    assert cli("evaluate", "run", "--coco", "captions.json").code == 0
+    Path("table.csv").write_text("image,caption\na.jpg,a dog runs\n")
+    for name in ("model.h5", "captions.json"):
+        Path(name).with_stem("link").symlink_to(name)
+    os.link("model.h5", "hard.h5")
+    shutil.copytree("run", "run.old")
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_never_replaces_an_input(
+    command: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    before = contents()
+    done = cli(*command.split(), "--overwrite", *(small_options if command.startswith("train") else ()))
+    assert (done.code, done.out, done.err) == (2, "", f"captioner: {COMMANDS[command]}\n")
+    assert contents() == before
