@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from captioner.errors import CheckpointError, similar
+from captioner.files.header import MODEL
 
 BEST, LAST, RERANKER = "best.h5", "last.h5", "reranker.h5"
 RUNS = Path("runs")
@@ -32,7 +33,7 @@ def find_checkpoint(path: Path) -> Path:
     """
     if not os.path.lexists(path):
         raise CheckpointError(
-            f"{path}: not found; expected a run folder from `captioner train` or a model file{nearest_runs(path)}"
+            f"{path}: not found; expected a run folder from `captioner train` or a model file{_nearest(path)}"
         )
     if not path.is_dir():
         return path
@@ -42,6 +43,13 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(
         f"{path}: no checkpoint found; expected {BEST} or {LAST} from `captioner train`{nearest_runs(path)}"
     )
+
+
+def _nearest(path: Path) -> str:
+    """Name the model file beside a missing one that has a similar name, or else existing runs."""
+    names = [file.name for file in islice(path.parent.glob("*.h5"), MAX_ENTRIES)]
+    models = filter(MODEL.matches, map(path.with_name, similar(path.name, names, 0.75)))
+    return next((f"; did you mean {model}?" for model in models), nearest_runs(path))
 
 
 def nearest_runs(path: Path) -> str:

@@ -36,6 +36,8 @@ Run = str | os.PathLike[str]
 NOT_SHARED = Path("not-in-the-model-file")
 """What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
+DATA_OPTION = "--data FILE, or caption photographs with captioner sample"
+
 
 def load(runs: Run | Sequence[Run], overrides: Values = NONE) -> Captioner:
     """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
@@ -115,10 +117,11 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     return LoadedModel(*parts, warnings=warnings, familiarity=familiarity)
 
 
-def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
+def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DATA_OPTION) -> Corpus:
     """Load the data set that a model was trained on, or the data set `data`, whose vocabulary may differ.
 
     If `data` has the training split of the model, it has the vocabulary of the model too (`encoded_as_trained`).
+    `option` is what the message for a model without a data set suggests.
 
     Raises: CheckpointError when the data set has changed, or has features of another encoder; DataError when it is
     missing; UsageError when `data` is no data set.
@@ -131,9 +134,7 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None) -> Corpus:
         return encoded_as_trained(loaded, corpus)
     root = loaded.config.data.root
     if root is not None and root.name == NOT_SHARED.name:
-        raise DataError(
-            f"{loaded.path}: has no data set; set one with --data FILE, or caption photographs with captioner sample"
-        )
+        raise DataError(f"{loaded.path}: has no data set; set one with {option}")
     check_root(loaded.config)
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)

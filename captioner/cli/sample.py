@@ -176,13 +176,18 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
 
     Raises: UsageError for another order, or several runs that are not an ensemble.
     """
-    from captioner.captioning.find_checkpoint import is_run
+    from captioner.captioning.find_checkpoint import is_run, nearest_runs
+    from captioner.files.header import MODEL
+    from captioner.files.user_files import format_of, read_start
 
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
     if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
         words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
         raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
+    start = read_start(run, 512)
+    if start is not None and not is_run(run) and not start.startswith(MODEL.magic):
+        raise UsageError(f"{run}: expected a run or a model first, got {format_of(start)}{nearest_runs(run)}")
     if late := [name for name in photos if is_run(name)]:
         raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if len(runs) > 1 and is_run(run) and not ensemble:

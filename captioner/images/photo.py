@@ -66,7 +66,7 @@ LINK = "it is a link to a folder elsewhere, which is not followed; name that fol
 
 
 def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """List the photographs in a folder and its subfolders, sorted, without hidden files and pictures of attention.
+    """List the photographs in a folder and its subfolders in natural order (a2 before a10), without hidden files.
 
     `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
     could lead to the whole disk. `suffixes` are by default those of the formats that Pillow reads.
@@ -81,7 +81,8 @@ def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Col
         photos += [
             Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]
-    return sorted(photos)
+    parts = {photo: [re.split(r"(\d+)", part) for part in photo.parts] for photo in photos}
+    return sorted(photos, key=lambda p: ([[int(t) if t.isdecimal() else t for t in part] for part in parts[p]], p))
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:

@@ -25,7 +25,7 @@ from captioner.captioning.image_batch import photo_batch
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, Bound, Option, closest, read, write
 from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
-from captioner.errors import ConfigError, DataError, printable
+from captioner.errors import ConfigError, DataError, UsageError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoder, encode_photo
 from captioner.images.labels import has_labels
@@ -123,8 +123,8 @@ class Site:
             return json_response(await work(self._workers, self._caption, content, name, captioner))
         except ConfigError as error:
             raise HTTPException(400, in_words_of_request(error)) from None
-        except DataError as error:
-            raise HTTPException(422, str(error)) from None
+        except (UsageError, DataError) as error:
+            raise HTTPException(400 if isinstance(error, UsageError) else 422, str(error)) from None
         except asyncio.CancelledError:  # by uvicorn, at the end of the time for requests that run
             raise HTTPException(503, "the server is stopping; try again later", LATER) from None
         finally:
@@ -219,14 +219,14 @@ class RequestOptions:
     def read(self, texts: Mapping[str, str]) -> Values:
         """Return the values of a request; an empty text counts as not given.
 
-        Raises: ConfigError for an option that is unknown or invalid.
+        Raises: UsageError for an unknown option, ConfigError for an invalid value.
         """
         given = {name: text.strip() for name, text in sorted(texts.items()) if text.strip()}
         return dict(self._value(name, text) for name, text in given.items())
 
     def _value(self, name: str, text: str) -> tuple[str, Any]:
         if name not in self.table:
-            raise ConfigError([f"{printable(name, MAX_SHOWN)}: not an option of this model{closest(name, self.table)}"])
+            raise UsageError(f"{printable(name, MAX_SHOWN)}: not an option of this model{closest(name, self.table)}")
         try:
             return OFFERED[name], read(self.table[name], text)
         except ValueError as problem:

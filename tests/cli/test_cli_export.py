@@ -48,6 +48,8 @@ def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
         cli(command, "birds.h5").failed(
             1, "birds.h5: has no data set; set one with --data FILE, or caption photographs with captioner sample\n"
         )
+    cli("inspect", "gradients", "birds.h5").failed(1, "has no data set; set one with -o data.root=FILE\n")
+    assert cli("inspect", "gradients", "birds.h5", "-o", f"data.root={data}", "--word", 2).code == 0
     Path("scores.json").write_text(done.out)
     words = ("export", photo_run, "--output", "scored.h5", "--scores", "scores.json")
     assert cli(*words, "-o", "decode.beam_width=7").err.endswith("try captioner evaluate -o decode.beam_width=7\n")

@@ -30,6 +30,19 @@ def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path
     several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
     assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *new_captions, "new/070.png"]
     assert list(by_image(cli("sample", photo_run, "new", "-n", 2).out)) == list(new_captions)[:2]
+    for name in (
+        "new/a10.png",
+        "new/a2.png",
+        "new/a2b.png",
+        "new/b٣.png",
+        "new/b12.png",
+        "new/10/1.png",
+        "new/9/2.png",
+    ):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy("new/070.png", name)
+    ordered = ["new/9/2.png", "new/10/1.png", *new_captions, "new/a2.png", "new/a2b.png", "new/a10.png"]
+    assert list(by_image(cli("sample", photo_run, "new", "-n", 10).out)) == ordered
 
 
 def test_an_unreadable_photograph_is_skipped(

@@ -15,6 +15,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty").mkdir()
     Path("empty.csv").mkdir()
     Path("file").touch()
+    Path("new.jpg").write_bytes(b"\xff\xd8\xff")
     Path("old.html").touch()
     Path("file.HTM").write_text("mine")
     Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  decoder: mamba\n")
@@ -73,6 +74,10 @@ USAGE = CONFIG | {
     "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",
+    "sample file": "file: expected a run or a model first, got an empty file; existing runs: run",
+    "sample file a.png": "file: expected a run or a model first, got an empty file; existing runs: run",
+    "sample new.jpg": "new.jpg: expected a run or a model first, got a JPEG; existing runs: run",
+    "sample run/config.yaml": "run/config.yaml: expected a run or a model first, got a text file",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run a.png --split train": ONE_INPUT,
@@ -83,6 +88,7 @@ USAGE = CONFIG | {
     "3, or scenes; to use caption files, prepare a data set from them",
     "sample run --write txt": NEED_PHOTOGRAPHS,
     "sample run --write xmp": NEED_PHOTOGRAPHS,
+    "sample run --write -": f"--write -: {WRITE}",
     "sample run a.png --write .xmp": f"--write .xmp: {WRITE}",
     "sample run a.png --write captions.txt": f"--write captions.txt: {WRITE}",
     "sample run a.png --write txt --write txt": "--write txt: given twice; name each output once",
@@ -120,8 +126,9 @@ FAILURES = {
     "sample runs": "runs: not found; expected a run folder from `captioner train` or a model file; did you mean run?",
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
-    "sample file": f"file: {NO_MODEL}",
-    "sample run/config.yaml": f"run/config.yaml: {NO_MODEL}",
+    "evaluate file": f"file: {NO_MODEL}",
+    "sample run/best.h": "run/best.h: not found; expected a run folder from `captioner train` or a model file; did you "
+    "mean run/best.h5?",
     "sample damaged.h5": DAMAGED,
     "evaluate damaged.h5": DAMAGED,
     "sample run --split dev": DEV,

@@ -68,7 +68,9 @@ def test_the_command(cli: Callable[..., Any], tiny_run: Path) -> None:
     assert (done.code, done.err) == (0, "")
     title, *bars, factor = done.out.splitlines()
     assert title.startswith(f"{tiny_run}: lstm, loss of word 5, ")
-    assert [line.split()[:3] for line in bars] == [[str(back), "steps", "back"] for back in range(5)]
+    assert [line.split()[:3] for line in bars] == [
+        [str(back), "step" if back == 1 else "steps", "back"] for back in range(5)
+    ]
     assert max(line.count("#") for line in bars) == 36
     assert factor.strip().startswith("mean factor per step: ")
     norms = json.loads(cli("inspect", "gradients", tiny_run, "--word", 5, "--json").out)

@@ -76,6 +76,8 @@ def test_formats(kind: str, server: Served) -> None:
     ("options", "problem"),
     [
         ({"beam_widht": 5}, "beam_widht: not an option of this model (did you mean beam_width?)"),
+        ({"decode.beam_width": 5}, "decode.beam_width: not an option of this model (did you mean beam_width?)"),
+        ({"suppress_unk": "no"}, "suppress_unk: expected true or false, got no"),
         ({"beam_width": 0}, "beam_width: expected an integer >= 1 and <= 100, got 0"),
         ({"max_length": 999}, "max_length: expected an integer >= 1 and <= 100, got 999"),
         ({"n_best": 101}, "n_best: expected an integer >= 1 and <= 100, got 101"),

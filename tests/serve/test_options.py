@@ -6,7 +6,7 @@ import pytest
 
 from captioner.captioning.load import captioner_of, open_run
 from captioner.config.overrides import override, read_overrides
-from captioner.errors import ConfigError
+from captioner.errors import ConfigError, UsageError
 from captioner.serve.app import CAPS, RequestOptions, in_words_of_request
 
 
@@ -49,7 +49,7 @@ def test_caps_are_at_least_the_model_s_own(tiny_run: Path) -> None:
 def test_options_without_effect_on_a_model_are_absent(options: RequestOptions, familiar_run: Path) -> None:
     assert not {"labels", "consensus", "guidance", "unfamiliar_below", "attention"} & options.table.keys()
     assert options_of(familiar_run).read({"labels": "7"}) == {"caption.labels": 7}
-    with pytest.raises(ConfigError, match=r"^labels: not an option of this model"):
+    with pytest.raises(UsageError, match=r"^labels: not an option of this model"):
         options.read({"labels": "3"})
 
 
