@@ -66,7 +66,7 @@ class Workspace:
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
             scores = json.loads(self.captioner("evaluate", *scored, "--worst", 1000000))
         worst = sorted(scores.pop("worst"), key=lambda image: image["image"])
-        chosen = ("perplexity", "novel")
+        chosen = ("checkpoint", "perplexity", "novel")
         scores["images"] = [round(image["cider_d"], 4) for image in worst]
         return {name: json.loads(metrics)[name] for name in chosen} | scores
 

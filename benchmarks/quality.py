@@ -1,7 +1,7 @@
 """python -m benchmarks.quality FLICKR8K RUNS: train the Flickr8k configs with three seeds and score them.
 
-Everything runs through the command line. Finished runs are not trained again. A run is scored with the checkpoint of
-its last epoch. docs/results.md states which options were chosen on the validation images.
+Everything runs through the command line. Finished runs are not trained again. A run is scored with the checkpoint that
+`captioner evaluate RUN` uses. docs/results.md states which options were chosen on the validation images.
 """
 
 from __future__ import annotations
@@ -87,23 +87,18 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
 def train(workspace: Workspace, name: str, seed: int) -> Path:
     """Train a model, unless its run is finished."""
     data = workspace.prepared("richer", "richer") if name in RICHER else workspace.data / "cs231n"
-    options = [f"train.init_from={last(train(workspace, STARTS[name], seed))}"] if name in STARTS else []
+    options = [f"train.init_from={train(workspace, STARTS[name], seed)}"] if name in STARTS else []
     if name == "distilled":
         options += [f"data.captions={teacher_captions(workspace)}", "data.captions_per_image=5"]
     config = "flickr8k-student" if name == "distilled" else None
     return workspace.train(name, seed, "--data", data, *set_options(options), config=config)
 
 
-def last(run: Path) -> Path:
-    """Return the checkpoint after the last epoch, which no score chose."""
-    return run / "last.h5"
-
-
 def teacher_captions(workspace: Workspace) -> Path:
     """Return the file of the captions of the teachers, which are written once."""
     file = workspace.runs / "teacher.jsonl"
     if not file.exists():
-        teachers = [last(train(workspace, *_named(teacher))) for teacher in TEACHERS]
+        teachers = [train(workspace, *_named(teacher)) for teacher in TEACHERS]
         words = ("--ensemble", "--split", "train", *TEACHER_OPTIONS, "--write", file)
         workspace.captioner("sample", *teachers, *words)
     return file
@@ -120,13 +115,13 @@ def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         runs, ways = models(workspace, name), decodings(name)
         scored["single"][name] = {way: [workspace.score([run], *opts) for run in runs] for way, opts in ways.items()}
-        lines = map(json.loads, (runs[0].parent / "history.jsonl").read_text().splitlines())
+        lines = map(json.loads, (runs[0] / "history.jsonl").read_text().splitlines())
         scored["curves"][name] = [(line["epoch"], line["perplexity"]) for line in lines if line["kind"] == "validation"]
         for ensemble, (members, _) in ENSEMBLES.items():
             if members[0] == name:
-                checkpoints = [run for member in members for run in models(workspace, member)]
+                every = [run for member in members for run in models(workspace, member)]
                 beams = {way: options for way, options in ways.items() if way != "greedy"}
-                scored["ensemble"][ensemble] = {way: workspace.score(checkpoints, *opts) for way, opts in beams.items()}
+                scored["ensemble"][ensemble] = {way: workspace.score(every, *opts) for way, opts in beams.items()}
         if name in GRADIENTS:
             norms = workspace.captioner("inspect", "gradients", runs[0], "--word", 14, "--json")
             scored["gradients"][name] = json.loads(norms)["norms"]
@@ -137,8 +132,8 @@ def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
 
 
 def models(workspace: Workspace, name: str) -> list[Path]:
-    """Return the checkpoints of a row, one for each seed."""
-    return [last(train(workspace, name, seed)) for seed in SEEDS]
+    """Return the runs of a row, one for each seed."""
+    return [train(workspace, name, seed) for seed in SEEDS]
 
 
 def differences(images: dict[str, dict[str, list[list[float]]]]) -> dict[str, list[float]]:

@@ -257,6 +257,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "train.max_steps": choice(None, None, 7, 11, 18),
     "train.batch_size": choice(7, 16, 16, 300),
     "train.captions_per_image": choice(1, 2, 5),
+    "train.samples": choice(2, 5),
     "train.consensus": choice(0.0, 0.5, 1.0),
     "train.label_smoothing": choice(0.0, 0.1, 0.6),
     "train.ema_decay": choice(None, 0.5, 0.99),
@@ -279,7 +280,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "validate.split": choice("val", "val", "train", "heldout"),
     "validate.max_captions": choice(None, 5),
     "validate.score_every": choice(None, None, 1, 2, 3),
-    "validate.best_metric": choice("loss", "loss", "bleu1", "rouge_l", "cider_d"),
+    "validate.best_metric": choice(None, "loss", "loss", "bleu1", "rouge_l", "cider_d"),
     "decode.max_length": choice(4, 12, 30),
     "decode.min_length": choice(0, 3),
     "decode.no_repeat_ngram": choice(None, 2),
@@ -311,7 +312,6 @@ def sample_config(rng: np.random.Generator, fixed: Mapping[str, Any], start: Pat
         del values["model.attention"]  # it has no regions
     if values["train.objective"] == "self_critical":
         values["train.init_from"] = start
-        values["data.max_captions_per_image"] = None  # it compares the samples of images with several references
     while broken := [rule for rule in CONSTRAINTS if not rule.holds(replaced(Config(), values))]:
         del values[broken[0].option]
     return override(replaced(Config(), values))

@@ -114,7 +114,8 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     is_same_split = all(loaded.meta.train_digest == first.meta.train_digest != "" for loaded in models)
     familiarity = first.familiarity if is_same_split else None
     parts = first.path, first.config, first.vocab, ensemble, first.meta
-    return LoadedModel(*parts, warnings=warnings, familiarity=familiarity)
+    checkpoint = ", ".join(loaded.checkpoint for loaded in models)
+    return LoadedModel(*parts, warnings=warnings, familiarity=familiarity, checkpoint=checkpoint)
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DATA_OPTION) -> Corpus:

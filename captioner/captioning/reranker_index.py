@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -180,13 +180,18 @@ def own_index_rows(loaded: LoadedModel, corpus: Corpus, name: str) -> Array | No
     return index_rows(corpus.split(name)) if name == "train" and is_training_split(loaded, corpus) else None
 
 
-def is_current(path: Path, corpus: Corpus) -> bool:
-    """Whether a file is an undamaged index of a data set."""
+def current_index(path: Path, corpus: Corpus) -> Index | None:
+    """Read the index of a data set; None if the file is missing, damaged or that of another data set."""
     try:
         index = read_index(path)
     except CheckpointError:
-        return False
-    return (index.train_digest, index.encoder) == (corpus.train_digest, corpus.encoder)
+        return None
+    return index if (index.train_digest, index.encoder) == (corpus.train_digest, corpus.encoder) else None
+
+
+def find_or_build_index(corpus: Corpus, files: Iterable[Path]) -> Index:
+    """Return the index of a data set: that of the first file that is current, or else a new one."""
+    return next(filter(None, (current_index(file, corpus) for file in files)), None) or build_index(corpus)
 
 
 def check_index(path: Path, index: Index, loaded: LoadedModel) -> Index:

@@ -11,6 +11,7 @@ import numpy as np
 
 from captioner.arrays import Params
 from captioner.captioning.familiarity import Familiarity
+from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
@@ -29,8 +30,8 @@ FIXED = (
     "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
     "data.captions_per_image", "data.references",
     "model.dtype", "model.forget_bias", "model.output_bias",
-    "train.batch_size", "train.captions_per_image", "train.objective", "train.init_from", "train.update_rule",
-    "validate.split", "validate.max_captions", "validate.best_metric",
+    "train.batch_size", "train.captions_per_image", "train.samples", "train.objective", "train.init_from",
+    "train.update_rule", "validate.split", "validate.max_captions", "validate.best_metric",
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 
@@ -40,8 +41,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint. `familiarity` is None with few training images or short
-    features.
+    about the choice of the checkpoint, and `checkpoint` is which one of its run it is. `familiarity` is None with few
+    training images or short features.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class LoadedModel:
     model: ModelOrEnsemble
     meta: Meta
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    checkpoint: str = field(default="", kw_only=True)
     familiarity: Familiarity | None = field(default=None, kw_only=True)
 
 
@@ -90,7 +92,10 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     standardizers, smoothing = standardizers_of(path, saved.standardizer, sizes), config.train.label_smoothing
     model = assemble_model(vars(config.model), sizes, slots.get(EMA, params), vocab.null, standardizers, smoothing)
     familiarity = familiarity_of(path, saved.familiarity, meta.feature_dim)
-    return Restored(path, config, vocab, model, meta, params, slots, familiarity=familiarity)
+    is_best = meta.best is not None and meta.best["step"] == meta.step
+    name = path.name if path.name in (BEST, LAST) else BEST if is_best else LAST
+    parts = path, config, vocab, model, meta, params, slots
+    return Restored(*parts, familiarity=familiarity, checkpoint=f"{name} of step {meta.step:,}")
 
 
 def check_fixed(path: Path, as_saved: Config, config: Config) -> None:

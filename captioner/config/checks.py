@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from captioner.config.option_table import OPTIONS, either
 from captioner.config.options import SAMPLING, Config
@@ -98,9 +98,9 @@ CONSTRAINTS = (
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
                "self_critical needs a trained model (set train.init_from to its run)"),
     _only_with("train.consensus", "train.objective", "self_critical"),
-    Constraint("train.batch_size", "train.objective",
-               lambda c: c.train.objective != "self_critical" or c.train.batch_size > 1,
-               "expected at least 2 with train.objective self_critical, which compares captions of an image"),
+    Constraint("train.samples", "train.batch_size",
+               lambda c: c.train.objective != "self_critical" or c.train.samples <= c.train.batch_size,
+               "expected at most train.batch_size"),
     Constraint("data.vocabulary", "train.init_from",
                lambda c: c.data.vocabulary == "union" or c.train.init_from is not None,
                "has no effect without train.init_from (set that, or leave this at union)"),
@@ -115,9 +115,6 @@ CONSTRAINTS = (
     Constraint("validate.score_every", "validate.every",
                lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
                "expected a multiple of validate.every"),
-    Constraint("validate.best_metric", "validate.score_every",
-               lambda c: c.validate.best_metric == "loss" or c.validate.score_every is not None,
-               "is never measured (set validate.score_every 1, or leave this at loss)"),
     Constraint("decode.min_length", "decode.max_length",
                lambda c: c.decode.min_length <= c.decode.max_length,
                "expected at most decode.max_length"),
@@ -129,6 +126,18 @@ CONSTRAINTS = (
                reset=True),
     *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
 )  # fmt: skip
+
+DEPENDENT: Mapping[str, Callable[[Config], Any]] = {
+    "validate.best_metric": lambda c: "cider_d" if learns_other_captions(c) else "loss",
+    "validate.score_every": lambda c: None if c.validate.best_metric == "loss" else c.validate.every,
+}
+"""What null means for options whose default depends on others, in the order in which it is replaced."""
+
+
+def learns_other_captions(config: Config) -> bool:
+    """Return whether training minimizes something else than the loss of the references, which validation measures."""
+    return config.train.objective == "self_critical" or config.data.captions is not None
+
 
 SCORED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
@@ -171,6 +180,8 @@ USED_WITH: Sequence[tuple[str, str, Sequence[str]]] = (
     *((f"model.{name}", "model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input", *ATTENTION[:2])),
     *((f"model.{name}", "model.decoder", ("transformer",)) for name in TRANSFORMER),
     ("model.forget_bias", "model.decoder", ("lstm",)),
+    ("train.captions_per_image", "train.objective", ("cross_entropy",)),
+    ("train.samples", "train.objective", ("self_critical",)),
     ("train.momentum", "train.update_rule", ("sgd_momentum",)),
     ("train.decay_rate", "train.update_rule", ("rmsprop",)),
     ("train.beta1", "train.update_rule", ADAM),

@@ -82,7 +82,8 @@ def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]
         choices = tuple(part for part in parts if isinstance(part, str))
         limits = tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds))
         kind = str if choices else parts[0]
-        rows.append(Option(path, kind, NoneType in parts, field.default, limits, choices, doc))
+        nullable = NoneType in parts or None in parts
+        rows.append(Option(path, kind, nullable, field.default, limits, choices, doc))
     return tuple(rows)
 
 

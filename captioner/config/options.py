@@ -85,7 +85,8 @@ class Train:
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
-    captions_per_image: Annotated[int, "keep N captions of an image together in a batch", ">= 1"] = 1
+    captions_per_image: Annotated[int, "keep N captions of an image together in a batch (cross_entropy)", ">= 1"] = 1
+    samples: Annotated[int, "captions sampled per image of a batch (self_critical)", ">= 2"] = 5
     consensus: Annotated[float, "share of the expected CIDEr-D in the reward (self_critical)", ">= 0", "<= 1"] = 0.0
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
@@ -113,10 +114,11 @@ class Validate:
     every: Annotated[int, "epochs between validations", ">= 1"] = 1
     split: Annotated[str, "split to validate on"] = "val"
     max_captions: Annotated[int | None, "validate on at most N captions; null: all", ">= 1"] = None
-    score_every: Annotated[int | None, "score generated captions every N epochs; null: never", ">= 1"] = None
+    score_every: Annotated[int | None, "score captions every N epochs; null: as best_metric requires", ">= 1"] = None
     best_metric: Annotated[
-        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"], "metric that selects best.h5"
-    ] = "loss"
+        Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d", None],
+        "metric of best.h5; null: cider_d with self_critical or data.captions, else loss",
+    ] = None
 
 
 @dataclass(frozen=True)

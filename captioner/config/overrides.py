@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from captioner.config.checks import CONSTRAINTS, check_used, unused
+from captioner.config.checks import CONSTRAINTS, DEPENDENT, check_used, unused
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
 from captioner.errors import ConfigError, printable, quoted
@@ -82,12 +82,16 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
     """Set options of a config, and check the options that depend on each other.
 
     A decoding option that becomes ineffective, and is not set itself, is reset to its default: any model can decode by
-    another method. Any other option that is set without effect is a problem. `places` are the places of options in
-    messages, such as a line of a file; by default, those of overrides are `-o key=value`.
+    another method. Any other option that is set without effect is a problem. The null of an option in `DEPENDENT` is
+    replaced. `places` are the places of options in messages, such as a line of a file; by default, those of overrides
+    are `-o key=value`.
 
     Raises: ConfigError with one line per problem.
     """
     config = replaced(config, values)
+    for path, default in DEPENDENT.items():
+        if attrgetter(path)(config) is None:
+            config = replaced(config, {path: default(config)})
     places = {path: f"-o {path}={printable(write(OPTIONS[path], values[path]), MAX_SHOWN)}" for path in values} | {
         **places
     }

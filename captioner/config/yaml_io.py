@@ -80,7 +80,7 @@ def dump(config: Config, *, comments: bool = False) -> str:
 
 def config_differences(config: Config) -> str:
     """Return the options that differ from their defaults, as a config file. File paths are omitted."""
-    changed = [OPTIONS[path] for path in differences(config, Config()) if OPTIONS[path].kind is not Path]
+    changed = [OPTIONS[path] for path in differences(config, override(Config())) if OPTIONS[path].kind is not Path]
     return "".join(f"{line}\n" for line, _ in _lines(config, changed))
 
 

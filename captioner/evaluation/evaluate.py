@@ -71,6 +71,7 @@ def score_model(
         name,
         captions,
         same_train=is_training_split(loaded, corpus),
+        checkpoint=loaded.checkpoint or None,
         loss=loss,
         perplexity=None if loss is None else perplexity(loss),
         correct=correct,

@@ -15,6 +15,7 @@ SCORES: Mapping[str, str] = {
 }
 """Metrics that are shown times 100, with confidence intervals if there are any."""
 STATISTICS: Mapping[str, tuple[str, str]] = {
+    "checkpoint": ("checkpoint", ""),
     "perplexity": ("perplexity", ".2f"),
     "correct": ("captions fully correct", ".1%"),
     "pointing": ("pointing accuracy", ".1%"),
@@ -25,7 +26,7 @@ STATISTICS: Mapping[str, tuple[str, str]] = {
     "repeats": ("with repeated bigram", ".1%"),
     "unk": ("<UNK> words", ".1%"),
 }
-"""Statistics of captions: their titles and formats."""
+"""The checkpoint of a model and statistics of its captions: their titles and formats."""
 
 
 def format_score(value: float, sign: str = "") -> str:

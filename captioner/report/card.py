@@ -68,7 +68,7 @@ License of the model: {license}. Terms of the training data: {terms}.
 
 ## Options
 
-Trained for {steps:,} steps. Options that differ from the defaults:
+Checkpoint: {checkpoint}. Options that differ from the defaults:
 
 ```yaml
 {options}
@@ -132,7 +132,7 @@ def model_card(model: Restored) -> str:
             f"{escaped(base.terms or 'not stated')}). Its license and terms apply too."
             for base in card.base
         ),
-        steps=model.meta.step,
+        checkpoint=model.checkpoint,
         options=config_differences(config).rstrip("\n"),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -142,7 +142,7 @@ def _scores(model: Restored) -> str:
     """Return a table with a column per split, or what is known from training without scores."""
     if not model.meta.card.scores:
         best = model.meta.best
-        if best is None:
+        if best is None or best["step"] != model.meta.step:
             return "Not measured."
         split = escaped(model.config.validate.split)
         return f"Perplexity of the validation captions (split {split}) during training: {perplexity(best['loss']):.2f}."

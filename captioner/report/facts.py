@@ -16,7 +16,6 @@ from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.files.checkpoint import Meta
 from captioner.files.history import damaged_lines, end_of, records
 from captioner.training.train import PARTS
 from captioner.training.training import describe_versions
@@ -127,17 +126,18 @@ def facts_of_run(name: str, loaded: LoadedModel) -> RunFacts:
         history,
         "\n".join(printable(line, MAX_LINE) for line in config_differences(loaded.config).splitlines()),
         {title: printable(value, MAX_LINE) for title, value in properties.items()},
-        dict(_training(history, loaded.meta)),
+        dict(_training(history, loaded)),
     )
 
 
-def _training(history: History, meta: Meta) -> Iterator[tuple[str, str]]:
-    step, epoch, environment = max(history.last_step, meta.step), history.last_epoch, meta.environment
+def _training(history: History, loaded: LoadedModel) -> Iterator[tuple[str, str]]:
+    meta, epoch = loaded.meta, history.last_epoch
+    step, environment = max(history.last_step, meta.step), meta.environment
     end = history.end
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
     if history.problem:
         yield "history", history.problem
-    yield "checkpoint", f"step {meta.step:,}"
+    yield "checkpoint", loaded.checkpoint
     if isinstance(end.get("ended"), str):
         yield "ended", printable(end["ended"], MAX_NAME)
     if _is_time(end.get("seconds")):

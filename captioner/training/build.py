@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 from captioner.arrays import Array, Params, cast
 from captioner.captioning.checks import check_encoder
 from captioner.captioning.restore import Restored
-from captioner.config.checks import SHAPING, has_effect, unused
+from captioner.config.checks import SHAPING, has_effect, learns_other_captions, unused
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
+from captioner.decode import Reranker
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.model.build import (
     add_forget_bias,
@@ -34,7 +35,7 @@ from captioner.model.image_input import Standardizer
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.training.self_critical import SelfCritical
+from captioner.training.self_critical import SelfCritical, epoch_steps
 from captioner.training.solver import Batches, Plan
 
 MAX_PARAMETERS = 10**9
@@ -85,6 +86,7 @@ def build_batches(
     total_steps: int,
     pool: ThreadPool,
     ranks: Ranks = SINGLE_PROCESS,
+    reranker: Reranker | None = None,
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources.
 
@@ -93,10 +95,8 @@ def build_batches(
     """
     options, split = config.train, corpus.split("train")
     if OBJECTIVES[options.objective] is SelfCritical:
-        max_length = config.decode.max_length
-        return nullcontext(
-            SelfCritical(model, corpus, options.batch_size, config.seed, max_length, options.consensus, pool, ranks)
-        )
+        sampling = options.batch_size, options.samples, config.seed, config.decode.max_length
+        return nullcontext(SelfCritical(model, corpus, *sampling, options.consensus, reranker, pool, ranks))
     shuffled = ShuffledBatches(
         split, options.batch_size, config.seed, options.captions_per_image, null=corpus.vocab.null, ranks=ranks
     )
@@ -105,10 +105,16 @@ def build_batches(
     return PrefetchedBatches(shuffled, total_steps)
 
 
-def ignored_options(config: Config) -> list[str]:
-    """Return a warning that names the options of other decoders, if the config has any."""
-    names = [path for path, other, _ in unused(config, OPTIONS) if other == "model.decoder"]
-    return [f"{', '.join(names)}: ignored, no effect with model.decoder {config.model.decoder}"] if names else []
+def ignored_options(config: Config) -> Iterator[str]:
+    """Yield a warning that names the options of other decoders, one for other objectives, and one about the loss."""
+    for other in ("model.decoder", "train.objective"):
+        if names := [path for path, disabling, _ in unused(config, OPTIONS) if disabling == other]:
+            yield f"{', '.join(names)}: ignored, no effect with {other} {attrgetter(other)(config)}"
+    if config.validate.best_metric == "loss" and learns_other_captions(config):
+        yield (
+            "validate.best_metric: loss selects best.h5 by the references, which training does not learn; "
+            "captions may score lower than those of last.h5; try -o validate.best_metric=cider_d"
+        )
 
 
 def long_warmup(config: Config, span: Span) -> list[str]:
@@ -125,6 +131,8 @@ def build_plan(config: Config, train: Split) -> Plan:
     """Build the training plan for a split."""
     options = config.train
     per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
+    if options.objective == "self_critical":
+        per_epoch = epoch_steps(len(train.captioned_images), options.batch_size, options.samples)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Plan(
         rule=UPDATE_RULES[options.update_rule],

@@ -8,50 +8,46 @@ import numpy as np
 
 from captioner.arrays import Array, Batch
 from captioner.captioning.decoding import decoding_arguments
-from captioner.captioning.reranker_index import build_index, index_rows
-from captioner.data.batches import ShuffledBatches, part_of_rank, take
+from captioner.captioning.reranker_index import index_rows
+from captioner.data.batches import part_of_rank
 from captioner.data.corpus import Corpus, Split, read_regions
-from captioner.decode import Constraints, parallel_decoding, sample
+from captioner.decode import Constraints, Reranker, parallel_decoding, sample
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_model import CaptioningModel
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
-SAMPLES = 5
-"""Captions that are sampled for an image in a batch, at most as many as it has references."""
-
 
 def check_references(split: Split) -> None:
     """Check that a training split can be used for self-critical training.
 
-    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency, and if no image has
-    two references.
+    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency.
     """
     images = len(split.captioned_images)
     if images < 2:
         raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
-    if len(split.captions) == images:
-        raise DataError(
-            "train: expected images with 2 captions or more for self-critical training, which compares the samples of "
-            "an image, got 1 of each; use train.objective=cross_entropy"
-        )
+
+
+def epoch_steps(images: int, batch_size: int, samples: int) -> int:
+    """Return the number of batches per epoch, of at most `batch_size` captions; the last may be smaller."""
+    return -(-images // (batch_size // samples))
 
 
 class SelfCritical:
     """Batches of sampled captions, weighted so that the cross-entropy gradient is the policy gradient.
 
-    For each image x of a batch the model samples K captions w_1 .. w_K, one for each of its references in the batch:
+    For each image x of a batch the model samples K captions w_1 .. w_K (`samples`), N of all images:
 
     loss = -1/N Σ_n (r(w_n) - b_n) Σ_t log P(w_nt | w before, x_n),   b_n = mean of r over the other captions of x_n
 
     r(w) = (1 - c) CIDEr-D(w, references of x) + c E[CIDEr-D(w) | x],   c = `consensus`
 
     The expectation is that of consensus re-ranking (`Reranker`), which leaves the references of x out, so the model
-    cannot raise it by memorizing them. The gradient is an unbiased estimate of -∇ E[r(w)], since the baseline b_n does
-    not depend on w_n; dropout, which is applied in the loss but not while sampling, biases it slightly. `<END>` counts
-    as a word in r, so that truncated captions score lower. The noise is a function of (seed, step), so a batch is a
-    function of (seed, step, parameters).
+    cannot raise it by memorizing them; `reranker` is needed if c > 0. The gradient is an unbiased estimate of -∇
+    E[r(w)], since the baseline b_n does not depend on w_n; dropout, which is applied in the loss but not while
+    sampling, biases it slightly. `<END>` counts as a word in r, so that truncated captions score lower. The noise is a
+    function of (seed, step), so a batch is a function of (seed, step, parameters).
 
     Source: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", equations 6 to 8; Luo 2020, "A
     Better Variant of Self-Critical Sequence Training" (the baseline).
@@ -62,20 +58,30 @@ class SelfCritical:
         model: CaptioningModel,
         corpus: Corpus,
         batch_size: int,
+        samples: int,
         seed: int,
         max_length: int,
         consensus: float = 0.0,
+        reranker: Reranker | None = None,
         pool: ThreadPool = SERIAL,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
-        split, vocab = corpus.split("train"), corpus.vocab
-        self._batches = ShuffledBatches(split, batch_size, seed, SAMPLES, null=vocab.null, ranks=ranks)
-        self._model, self._vocab, self._pool = model, vocab, pool
-        self._seed, self._max_length, self._consensus = seed, max_length, consensus
-        self._images, references = split.reference_ids(vocab)
-        self._reward = CiderD(references)
-        self._reranker = build_index(corpus).reranker() if consensus else None
-        self._index_rows = index_rows(split)
+        self._split, self._vocab, self._model = corpus.split("train"), corpus.vocab, model
+        self._samples, self._seed, self._max_length, self._consensus = samples, seed, max_length, consensus
+        self._pool, self._ranks = pool, ranks
+        self._images, references = self._split.reference_ids(self._vocab)
+        self._per_batch, self._per_epoch = batch_size // samples, epoch_steps(len(references), batch_size, samples)
+        self._reward, self._reranker = CiderD(references), reranker
+        self._index_rows = index_rows(self._split)
+
+    def images(self, step: int) -> Array:
+        """Return the image of each caption in the batch of a step: every epoch contains each image once.
+
+        Shapes: -> (N,).
+        """
+        epoch, batch = divmod(step, self._per_epoch)
+        order = np.random.default_rng((self._seed, 0, epoch)).permutation(self._images)
+        return np.repeat(order[batch * self._per_batch :][: self._per_batch], self._samples)
 
     def batch(self, step: int, /) -> Batch:
         """Sample the batch of a step, with advantages as weights.
@@ -83,24 +89,23 @@ class SelfCritical:
         `metrics` are the mean reward and the mean absolute advantage. Several ranks share the images, and then
         exchange their captions: all know the whole batch, and each returns its part.
         """
-        vocab, ranks, rows = self._vocab, self._batches.ranks, self._batches.rows(step)
-        images = self._batches.split.image_idxs[rows]
-        _, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
-        places = np.flatnonzero(inverse % ranks.size == ranks.rank)
+        split, vocab, ranks, images = self._split, self._vocab, self._ranks, self.images(step)
+        places = np.flatnonzero(np.arange(len(images)) // self._samples % ranks.size == ranks.rank)
         seed = int(np.random.default_rng((self._seed, 4, step)).integers(1 << 62))
         parts = ranks.all_gather((places, *self._rewarded(images[places], places, seed)))
         sampled_rows, *columns = map(np.concatenate, zip(*parts, strict=True))
         sampled, rewards = (column[np.argsort(sampled_rows)] for column in columns)
-        others = counts[inverse] - 1
-        sums = np.bincount(inverse, rewards)[inverse] - rewards
-        weights = np.where(others > 0, rewards - sums / np.maximum(1, others), 0)
+        by_image = rewards.reshape(-1, self._samples)
+        others = (by_image.sum(axis=1, keepdims=True) - by_image) / (self._samples - 1)
+        weights = (by_image - others).reshape(-1)
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
         metrics = {"reward": float(rewards.mean()), "advantage": float(np.abs(weights).mean())}
         captions = np.concatenate([starts, sampled], axis=1)
         part = part_of_rank(captions, images, vocab.null, ranks)
-        kept = np.arange(len(rows)) if part is None else part.rows
-        batch = take(self._batches.split, rows[kept])
-        return batch._replace(captions=captions[kept], weights=weights[kept], metrics=metrics, part=part)
+        kept = slice(None) if part is None else part.rows
+        images = images[kept]
+        regions = read_regions(split.regions, images)
+        return Batch(split.features[images], captions[kept], weights[kept], metrics, regions, part)
 
     def _rewarded(self, images: Array, places: Array, seed: int) -> tuple[Array, Array]:
         """Sample a caption for each image, and return the captions with their rewards.
@@ -109,7 +114,7 @@ class SelfCritical:
         """
         if not len(images):  # more ranks than images
             return np.empty((0, self._max_length), np.int32), np.empty(0)
-        split, vocab = self._batches.split, self._vocab
+        split, vocab = self._split, self._vocab
         arguments = decoding_arguments(vocab, self._max_length, Constraints([vocab.null, vocab.start]))
         decode = parallel_decoding(self._model, self._pool)
         features, regions = split.features[images], read_regions(split.regions, images)

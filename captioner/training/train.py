@@ -40,6 +40,12 @@ PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "
 ranks and adding their gradients."""
 
 
+EQUAL_REWARDS = (
+    "the sampled captions of each image have equal rewards (0 for captions unlike the references), so the step trains "
+    "nothing; train the model of train.init_from longer, or on such references"
+)
+
+
 class Started(NamedTuple):
     """The start of training, after loading: from `step` to `total_steps`.
 
@@ -161,6 +167,8 @@ def train_steps(
         if is_logged or at_end:
             t.log("step", step.record(), at_end=not is_logged)
         validations = list(_validate(t, step, epoch_ended, at_end))
+        if is_logged and step.metrics.get("advantage", 1) < 1e-9:
+            validations += warned(t, step, {"problem": EQUAL_REWARDS}, at_end=False)
         should_stop = stop()
         if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
             with t.watch("saving"):
@@ -182,8 +190,11 @@ def events(training: Training, stop: Callable[[], bool], loop: Loop = train_step
     counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
     yield Started(run.path, config, t.learned, *counts, initialization(run.history))
     yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
+    if config.train.consensus:
+        t.save_reranker()  # now: a resumed run reads it
+    reranker = t.validation.reranker if config.train.consensus else None
     try:
-        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks) as batches:
+        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks, reranker) as batches:
             outcome = yield from loop(t, batches, stop)
     except DivergenceError as error:
         _end(t, {"ended": "diverged"}, began)
@@ -215,17 +226,23 @@ def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Itera
     with t.watch("validation"):
         collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(t.loaded(), step)))
     for kind, problem in collapse:
-        t.log("warning", {"step": step.step, "epoch": step.epoch, "collapse": kind, "problem": problem}, at_end=not due)
-        if kind not in t.warned:
-            t.warned.add(kind)
-            yield Warned(step.step, problem)
+        yield from warned(t, step, {"collapse": kind, "problem": problem}, at_end=not due)
+
+
+def warned(t: Training, step: Step, record: dict[str, str], at_end: bool) -> Iterator[Warned]:
+    """Record a warning, and yield the first of its kind."""
+    t.log("warning", {"step": step.step, "epoch": step.epoch, **record}, at_end)
+    kind = record.get("collapse", record["problem"])
+    if kind not in t.warned:
+        t.warned.add(kind)
+        yield Warned(step.step, record["problem"])
 
 
 def record_validation(t: Training, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
     """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one."""
     with t.watch("validation"):
         scores = t.validation.scores(t.loaded()) if scored else {}
-    name, measured = t.config.validate.best_metric, {"loss": loss, **scores}
+    name, measured = str(t.config.validate.best_metric), {"loss": loss, **scores}
     better = not at_end and is_better(name, measured, t.best)
     if better:
         t.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}

@@ -18,6 +18,7 @@ import captioner
 from captioner.arrays import Params
 from captioner.captioning import reranker_index
 from captioner.captioning.familiarity import fit_familiarity
+from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.restore import LoadedModel
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
@@ -74,7 +75,9 @@ class Training:
         blas.set_threads(1)
         self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
         self.plan: Plan = build_plan(self.config, self.learned.split("train"))
-        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
+        base = self.config.train.init_from or self.run.path
+        indexes = self.run.reranker, (base if base.is_dir() else base.parent) / RERANKER
+        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks, indexes)
         self.first = self.state.step
         self.saved = self.state.step or None
         self.words = 0
@@ -157,7 +160,7 @@ class Training:
         """Write the re-ranking index, which is the same for every step, unless the file is current."""
 
         def save() -> None:
-            if not reranker_index.is_current(self.run.reranker, self.corpus):
+            if reranker_index.current_index(self.run.reranker, self.corpus) is None:
                 with self.run.writing(self.run.reranker):
                     reranker_index.write_index(self.run.reranker, self.validation.index)
 

@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from captioner.arrays import Array, evenly_spaced
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.captioning.decoding import ENDS_EARLY, decoding_method
-from captioner.captioning.reranker_index import Index, build_index
+from captioner.captioning.reranker_index import Index, find_or_build_index
 from captioner.captioning.restore import LoadedModel
 from captioner.config.checks import has_effect
 from captioner.config.option_table import either
@@ -53,11 +54,20 @@ UNK_REMEDIES: Mapping[str, str] = {
 class Validation:
     """Measurements on the validation split, and their schedule. Several ranks share the captions and images.
 
+    `indexes` are files that may contain the re-ranking index.
+
     Raises: DataError when the data set has no such split, ConfigError for suppressed words that are not in the
     vocabulary.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = SINGLE_PROCESS) -> None:
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        pool: ThreadPool,
+        ranks: Ranks = SINGLE_PROCESS,
+        indexes: Sequence[Path] = (),
+    ) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -65,7 +75,7 @@ class Validation:
                 f"{name}; try -o validate.split=train, or prepare the data set with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._pool, self._ranks = pool, ranks
+        self._pool, self._ranks, self._indexes = pool, ranks, indexes
         self._scored: tuple[int, list[str]] | None = None
         if config.validate.score_every is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
@@ -91,7 +101,7 @@ class Validation:
     def scores(self, loaded: LoadedModel) -> dict[str, float]:
         """Score the captions that a model generates, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
-        captioner = Captioner(loaded, self._reranker).with_options(BEST_ALONE)
+        captioner = self._captioner(loaded).with_options(BEST_ALONE)
         decoded = captioner.decode(split.features, split.regions, rows)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
         self._scored = loaded.meta.step, captions
@@ -106,11 +116,15 @@ class Validation:
     @cached_property
     def index(self) -> Index:
         """The re-ranking index of the training split."""
-        return build_index(self._corpus)
+        return find_or_build_index(self._corpus, self._indexes)
 
     @cached_property
-    def _reranker(self) -> Reranker | None:
-        return self.index.reranker() if self._config.decode.consensus else None
+    def reranker(self) -> Reranker:
+        """The re-ranker of the index."""
+        return self.index.reranker()
+
+    def _captioner(self, loaded: LoadedModel) -> Captioner:
+        return Captioner(loaded, self.reranker if self._config.decode.consensus else None)
 
     @cached_property
     def _evaluation_set(self) -> tuple[EvaluationSet, Array]:
@@ -122,7 +136,7 @@ class Validation:
         if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
             scored, captions = self._scored or (None, [])
             known = captions if scored == loaded.meta.step else None
-            yield from find_collapse(Captioner(loaded, self._reranker), self._split, known)
+            yield from find_collapse(self._captioner(loaded), self._split, known)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

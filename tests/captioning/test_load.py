@@ -14,7 +14,7 @@ from captioner.captioning.captioner import Captioner
 from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run, open_runs
 from captioner.captioning.load import load as load_captioner
-from captioner.captioning.reranker_index import Index, is_current, read_index, write_index
+from captioner.captioning.reranker_index import Index, current_index, read_index, write_index
 from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
@@ -171,7 +171,7 @@ def test_a_damaged_index_is_one_error_line(damage: str, reranked_run: Restored, 
     assert str(caught.value).startswith(f"decode.consensus: {path}: ")
     assert str(caught.value).endswith("; or -o decode.consensus=0")
     assert "\n" not in str(caught.value)
-    assert not is_current(path, corpus)
+    assert not current_index(path, corpus)
     assert captioner_of(without_reranking(reranked_run), corpus).reranker is None
 
 
@@ -199,7 +199,9 @@ def test_an_index_of_another_run_is_rejected(what: str, reranked_run: Restored, 
     if what == "feature width":
         arrays |= {name: arrays[name][..., 1:] for name in ("directions", "mean", "std")}
     write_index(path, dataclasses.replace(index, arrays=arrays, **MISMATCHES[what]))
-    assert is_current(path, corpus) is (what == "feature width"), "which no data set of that training split has"
+    assert bool(current_index(path, corpus)) is (what == "feature width"), (
+        "which no data set of that training split has"
+    )
     with pytest.raises(DataError) as caught:
         captioner_of(reranked_run, corpus)
     assert str(caught.value) == (

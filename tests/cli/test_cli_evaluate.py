@@ -15,7 +15,7 @@ from captioner.evaluation.scoring import to_dict
 from captioner.files import checkpoint
 from captioner.metrics import NAMES
 
-KEYS = ["split", "name", "images", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
+KEYS = ["split", "name", "images", "checkpoint", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
 OF_FILES = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from captioner.config.checks import CONSTRAINTS
 from captioner.config.option_table import OPTIONS, Option, replaced
 from captioner.config.options import Config
-from captioner.config.overrides import read_overrides
+from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 
@@ -57,4 +57,4 @@ def configs(draw: st.DrawFn) -> Config:
         if not constraint.holds(config):
             current = {path: attrgetter(path)(config) for path in OPTIONS}
             config = replaced(Config(), current | {constraint.option: fixes[constraint.option]})
-    return config
+    return override(config)

@@ -10,7 +10,7 @@ from captioner.config.checks import CONSTRAINTS, USED_BY, USED_WITH, check_used,
 from captioner.config.option_table import sections
 from captioner.config.options import Decode
 from captioner.config.overrides import read_overrides
-from captioner.config.yaml_io import OPTIONS, parse
+from captioner.config.yaml_io import OPTIONS, dump, parse
 from captioner.errors import ConfigError
 
 
@@ -55,6 +55,29 @@ def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: 
 )
 def test_a_satisfied_constraint_reports_nothing(overrides: list[str]) -> None:
     parse("", "", read_overrides(overrides))
+
+
+REINFORCED = {"train.objective": "self_critical", "train.init_from": Path("/run")}
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "metric", "score_every"),
+    [
+        ("", {}, "loss", None),
+        ("", {"validate.score_every": 2}, "loss", 2),
+        ("", REINFORCED, "cider_d", 1),
+        ("validate: {every: 2}", REINFORCED, "cider_d", 2),
+        ("validate: {score_every: 3}", REINFORCED, "cider_d", 3),
+        ("validate: {best_metric: loss}", REINFORCED, "loss", None),
+        ("data: {captions: teacher.jsonl}", {}, "cider_d", 1),
+        ("data: {captions: teacher.jsonl}", {"data.captions": None}, "loss", None),
+        ("", {"validate.best_metric": "bleu4"}, "bleu4", 1),
+    ],
+)
+def test_the_metric_of_best_depends_on_what_is_learned(text, overrides, metric: str, score_every: int | None) -> None:
+    config = parse(text, "", overrides)
+    assert (config.validate.best_metric, config.validate.score_every) == (metric, score_every)
+    assert parse(dump(config), "") == config, "config.yaml has the effective values"
 
 
 def test_an_invalid_option_is_the_only_problem() -> None:

@@ -20,6 +20,7 @@ from captioner.captioning.load import open_run
 from captioner.config import yaml_io
 from captioner.config.overrides import override
 from captioner.errors import CheckpointError, DataError, printable
+from captioner.files import checkpoint
 from captioner.files.checkpoint import Base, Card
 from captioner.report.card import escaped, model_card
 from captioner.share import prepare_to_share
@@ -47,6 +48,16 @@ def scores(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> Path:
     return tmp_path / "scores.json"
 
 
+@pytest.mark.parametrize("file", ["last.h5", "model.h5"])
+def test_the_card_of_another_checkpoint_than_the_best_does_not_have_its_perplexity(own_run: Path, file: str) -> None:
+    saved = checkpoint.load(own_run / "last.h5")
+    meta = dataclasses.replace(saved.meta, best={**saved.meta.best, "step": 4})
+    checkpoint.save(own_run / file, dataclasses.replace(saved, meta=meta))
+    card = model_card(open_run(own_run / file))
+    assert "Checkpoint: last.h5 of step 8." in card
+    assert "## Scores\n\nNot measured.\n" in card
+
+
 def test_the_card_of_a_run_without_scores(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     card = model_card(restored)
@@ -60,7 +71,7 @@ def test_the_card_of_a_run_without_scores(tiny_run: Path) -> None:
     for text in (
         f"| parameters | {restored.model.parameter_count:,} (float32) |",
         "| image encoder | scenes-1 (231 dimensions) |",
-        f"Trained for {restored.meta.step} steps.",
+        f"Checkpoint: best.h5 of step {restored.meta.step}.",
         "License of the model: unknown. Terms of the training data: not stated; ask the author",
         "captioner sample runs/run photo.jpg",
         "Perplexity of the validation captions (split val) during training: ",

@@ -137,7 +137,7 @@ def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder:
 def test_ignored_options_are_named(text: str, decoder: str, names: str | None) -> None:
     config = parse(text, "my.yaml", read_overrides([f"model.decoder={decoder}"]))
     expected = f"{names}: ignored, no effect with model.decoder {decoder}"
-    assert ignored_options(config) == ([expected] if names else [])
+    assert list(ignored_options(config)) == ([expected] if names else [])
 
 
 def test_the_initial_forget_gate_bias(config, corpus) -> None:

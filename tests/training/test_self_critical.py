@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
+from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.load import open_run
 from captioner.captioning.reranker_index import build_index, index_rows
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
-from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.files import checkpoint
@@ -22,8 +22,10 @@ from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
+from captioner.training.build import ignored_options
 from captioner.training.resume import resume
-from captioner.training.self_critical import SAMPLES, SelfCritical, check_references
+from captioner.training.self_critical import SelfCritical, check_references, epoch_steps
+from captioner.training.train import EQUAL_REWARDS, Warned
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
@@ -45,21 +47,20 @@ def model(trained: Path) -> CaptioningRNN:
     return trained.with_params({name: w.astype(np.float64) for name, w in trained.params.items()})
 
 
-def batch(
-    model: CaptioningRNN, corpus: Corpus, step: int = 3, seed: int = 7, threads: int = 1, consensus: float = 0.0
-) -> tuple[Any, ...]:
-    return SelfCritical(model, corpus, 16, seed, 20, consensus, ThreadPool(threads)).batch(step)[:4]
+def batches(
+    model: CaptioningRNN, corpus: Corpus, seed: int = 7, threads: int = 1, consensus: float = 0.0, samples: int = 5
+) -> SelfCritical:
+    reranker = build_index(corpus).reranker() if consensus else None
+    return SelfCritical(model, corpus, 16, samples, seed, 20, consensus, reranker, ThreadPool(threads))
 
 
-def batch_images(corpus: Corpus, step: int = 3, seed: int = 7) -> np.ndarray:
-    """The image of each caption of `batch`."""
-    split = corpus.split("train")
-    return split.image_idxs[ShuffledBatches(split, 16, seed, SAMPLES, null=0).rows(step)]
+def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, **options: Any) -> tuple[Any, ...]:
+    return batches(model, corpus, **options).batch(step)[:4]
 
 
 def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: CaptioningRNN, corpus: Corpus) -> None:
     features, captions, weights, figures = batch(model, corpus)
-    split, vocab, images = corpus.split("train"), corpus.vocab, batch_images(corpus)
+    split, vocab, images = corpus.split("train"), corpus.vocab, batches(model, corpus).images(3)
     np.testing.assert_array_equal(features, split.features[images])
     assert set(captions[:, 0]) == {vocab.start}
     references: list[list[list[int]]] = [[] for _ in split.image_ids]
@@ -68,7 +69,7 @@ def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: Captioni
     sampled = [[token for token in caption[1:] if token] for caption in captions.tolist()]
     rewards = CiderD(references).score(images, sampled)
     expected = [
-        reward - np.mean(others) if len(others := np.delete(rewards, row)[np.delete(images, row) == image]) else 0
+        reward - np.mean(np.delete(rewards, row)[np.delete(images, row) == image])
         for row, (reward, image) in enumerate(zip(rewards, images, strict=True))
     ]
     np.testing.assert_allclose(weights, expected, atol=1e-9)
@@ -81,7 +82,7 @@ def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: Captioni
 def test_the_reward_contains_the_expected_cider_d_without_the_references_of_the_image(
     model: CaptioningRNN, corpus: Corpus
 ) -> None:
-    images, train = batch_images(corpus), corpus.split("train")
+    images, train = batches(model, corpus).images(3), corpus.split("train")
     rewards = {share: batch(model, corpus, consensus=share)[3]["reward"] for share in (0.0, 0.25, 1.0)}
     assert rewards[0.25] == pytest.approx(0.75 * rewards[0.0] + 0.25 * rewards[1.0])
     assert rewards[1.0] != pytest.approx(rewards[0.0], rel=0.01)
@@ -92,6 +93,23 @@ def test_the_reward_contains_the_expected_cider_d_without_the_references_of_the_
     words = [[[token for token in caption[1:].tolist() if token]] for caption in batch(model, corpus, consensus=1.0)[1]]
     expected = np.concatenate(reranker.expected_cider(weights, words))
     assert rewards[1.0] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize("samples", [2, 5, 16])
+def test_every_image_has_the_same_number_of_samples_however_many_references_it_has(
+    model: CaptioningRNN, corpus: Corpus, samples: int
+) -> None:
+    split = corpus.split("train")
+    rows = np.flatnonzero(np.append(True, np.diff(split.image_idxs)) | (split.image_idxs > 30))
+    few = dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows], texts=None)
+    uneven = dataclasses.replace(corpus, splits={"train": few})
+    assert {len(few.caption_rows(image)) for image in few.captioned_images} == {1, 5}
+    one = batches(model, uneven, samples=samples)
+    epoch = [one.images(step) for step in range(epoch_steps(40, 16, samples))]
+    assert {len(images) for images in epoch[:-1]} == {16 // samples * samples}
+    assert np.bincount(np.concatenate(epoch)).tolist() == [samples] * 40
+    assert all(set(np.unique(images, return_counts=True)[1]) == {samples} for images in epoch)
+    assert len(one.batch(0).captions) == len(epoch[0])
 
 
 def test_equal_samples_have_no_advantage(model: CaptioningRNN, corpus: Corpus) -> None:
@@ -167,10 +185,9 @@ def test_training_increases_the_mean_reward(reinforce: TrainRun, trained: Path, 
         """Average over some thousand sampled captions."""
         size, rewards = len(split.captions), []
         for seed in range(20):
-            captions = SelfCritical(model, corpus, size, seed, 20).batch(0).captions
-            words = [[token for token in caption if token] for caption in captions[:, 1:].tolist()]
-            rows = ShuffledBatches(split, size, seed, SAMPLES, null=0).rows(0)
-            rewards.append(reward.score(split.image_idxs[rows], words).mean())
+            sampled = SelfCritical(model, corpus, size, 5, seed, 20)
+            words = [[token for token in caption if token] for caption in sampled.batch(0).captions[:, 1:].tolist()]
+            rewards.append(reward.score(sampled.images(0), words).mean())
         return float(np.mean(rewards))
 
     assert mean_reward(after) > 1.05 * mean_reward(before)
@@ -189,16 +206,59 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
         reinforce(f"train.init_from={tmp_path / 'large.h5'}")
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [([0, 1], "at least 2 images for a CIDEr-D reward"), ([0, -1], "images with 2 captions or more")],
-)
-def test_too_few_captions_are_rejected(corpus: Corpus, rows: list[int], message: str) -> None:
+def test_a_single_image_is_rejected(corpus: Corpus) -> None:
     split = corpus.split("train")
-    few = dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows])
-    assert len(set(few.image_idxs.tolist())) == (1 if "2 images" in message else 2)
-    with pytest.raises(DataError, match=message):
+    few = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2])
+    with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
         check_references(few)
+
+
+def test_best_is_selected_by_a_score_that_every_epoch_has(reinforce: TrainRun) -> None:
+    run = reinforce("train.epochs=3")
+    scores = [line["scores"]["cider_d"] for line in history(run, "validation")]
+    assert len(scores) == 3
+    best = checkpoint.load(run / "best.h5").meta
+    assert (best.best["epoch"], best.best["cider_d"]) == (1 + int(np.argmax(scores)), max(scores))
+    assert (open_run(run).checkpoint, best.best["step"]) == (f"best.h5 of step {best.step}", best.step)
+
+
+def test_rewards_of_0_are_a_warning_once(train_small: Any, trained: Path, new_run: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(CiderD, "score", lambda self, images, captions: np.zeros(len(captions)))
+    events = train_small(*SCST, f"train.init_from={trained}", "train.max_steps=3")
+    assert [event for event in events if isinstance(event, Warned)] == [Warned(1, EQUAL_REWARDS)]
+    assert [line["step"] for line in history(new_run, "warning")] == [1, 2, 3]
+
+
+def test_the_re_ranking_index_of_the_initial_run_is_used(
+    reinforce: TrainRun, trained: Path, inversions: list[int]
+) -> None:
+    reranking, learning = (
+        {"decode.beam_width": 2, "decode.consensus": 5.0},
+        ("train.consensus=0.5", "train.max_steps=1"),
+    )
+    built = reinforce(*learning)
+    assert (inversions, (built / RERANKER).exists()) == ([40], True), "built once, and kept for a resumed run"
+    for _ in resume(built, {"train.max_steps": 2}):
+        pass
+    for _ in resume(trained, reranking):
+        pass
+    assert inversions == [40, 40]
+    assert_same_arrays(built, reinforce("train.consensus=0.5", "train.max_steps=2"))
+    assert inversions == [40, 40]
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ("train: {captions_per_image: 2}", ["train.captions_per_image: ignored, no effect with train.objective self_"]),
+        ("validate: {best_metric: loss}", ["validate.best_metric: loss selects best.h5 by the references, which tr"]),
+        ("model: {decoder: lstm}", []),
+    ],
+)
+def test_options_of_a_config_that_do_not_suit_the_objective_are_warnings(text: str, warnings: list[str]) -> None:
+    config = parse(text, "", {"train.objective": "self_critical", "train.init_from": Path("/run")})
+    for warning, expected in zip(ignored_options(config), warnings, strict=True):
+        assert warning.startswith(expected)
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:

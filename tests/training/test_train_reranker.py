@@ -9,7 +9,7 @@ from small_runs import TrainRun, contents
 
 from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.load import captioner_of, open_corpus, open_run
-from captioner.captioning.reranker_index import is_current, read_index
+from captioner.captioning.reranker_index import current_index, read_index
 from captioner.config.overrides import read_overrides
 from captioner.training.resume import resume
 
@@ -36,7 +36,7 @@ def test_the_index_is_written_however_training_ends(ended: str, go: TrainRun) ->
     patience = ("train.epochs=9", "train.patience=1", "train.learning_rate=1e-30") if "patience" in ended else ()
     run = go(*RERANKING, *patience, stop=lambda: ended == "stopped")
     restored = open_run(run / "last.h5")
-    assert is_current(run / RERANKER, open_corpus(restored))
+    assert current_index(run / RERANKER, open_corpus(restored))
     assert read_index(run / RERANKER).train_digest == restored.meta.train_digest
     assert captioner_of(restored).reranker is not None
 
@@ -46,7 +46,7 @@ def test_the_index_is_written_only_if_enabled(go: TrainRun) -> None:
     assert not (run / RERANKER).exists()
     files = contents(run)
     continue_run(run, *RERANKING)
-    assert is_current(run / RERANKER, open_corpus(open_run(run)))
+    assert current_index(run / RERANKER, open_corpus(open_run(run)))
     (run / RERANKER).unlink()
     assert contents(run) == files, "no other file of a finished run changes"
 

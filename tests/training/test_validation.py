@@ -159,11 +159,6 @@ def test_ema_cannot_be_enabled_by_resume(validate: Callable[..., Any], new_run: 
         list(resume(new_run, {"train.ema_decay": 0.9, "train.epochs": 2}))
 
 
-def test_best_metric_requires_scores(small: Sequence[str]) -> None:
-    with pytest.raises(ConfigError, match=r"validate.best_metric.*is never measured \(set validate.score_every 1"):
-        parse("", "", read_overrides([*small, "validate.best_metric=cider_d"]))
-
-
 def test_the_message_of_a_validation(cli: Callable[..., Any], small_options: Sequence[str], new_run: Path) -> None:
     done = cli(
         "train", *small_options, "--run", new_run, "-o", "train.epochs=1", "-o", "validate.score_every=1",
