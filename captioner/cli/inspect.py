@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 
 import click
 
-from captioner.cli import output
+from captioner.cli import output, processes
 from captioner.cli.shared_options import PATH, config_options, example_override_option, examples, runs_argument
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
@@ -127,18 +128,18 @@ def gradcheck(config_file: Path | None, overrides: Values, full: bool, functions
 def _check_file(path: Path) -> int:
     """Check the functions in a Python file, and print a line for each."""
     from captioner import cs231n
-    from captioner.gradcheck.student_file import NAMES, check_functions, is_imported, load_functions
+    from captioner.gradcheck.student_file import NAMES, check_functions, is_imported, loaded_functions
 
-    functions = load_functions(path)
     failed, count = [], 0
-    for result in check_functions(functions, vars(cs231n)):
-        if is_imported(functions[result.name]):
-            continue
-        verdict = f"FAIL  {result.problem}" if result.problem else f"PASS  maximum relative error {result.error:.1e}"
-        output.result(f"{result.name:<29} {verdict}")
-        count += 1
-        if result.problem:
-            failed.append(result.name)
+    with processes.raised_signals((signal.SIGINT,)), loaded_functions(path) as functions:
+        for name, problem, error in check_functions(functions, vars(cs231n)):
+            if is_imported(functions[name]):
+                continue
+            verdict = f"FAIL  {problem}" if problem else f"PASS  maximum relative error {error:.1e}"
+            output.result(f"{name:<29} {verdict}")
+            count += 1
+            if problem:
+                failed.append(name)
     if imported := [name for name, function in functions.items() if is_imported(function)]:
         output.result(f"imported from captioner, not checked: {', '.join(imported)}")
     if missing := [name for name in NAMES if name not in functions]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension; Q rows in B groups, E width, J
+    P rows, M images, L regions per image, R region dimension, A key dimension, F = L H; Q rows in B groups, E width, J
     feed-forward size, W = 3 E of a transformer.
     """
 
@@ -64,6 +65,8 @@ class Layer(NamedTuple):
     backward: Callable[..., Any]
     cell: Cell = RNN
     """The cell whose gates G consists of."""
+    sizes: Mapping[str, int] = MappingProxyType({})
+    """The sizes of letters that differ from those of other layers."""
 
 
 def fixed_ids(shape: tuple[int, ...], count: int) -> Array:
@@ -198,7 +201,8 @@ def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) 
     n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
     letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.cell.gates * h, "V": v}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
-    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
+    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH, "F": REGIONS * h}
+    letters |= layer.sizes
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import gc
 import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import product
 from pathlib import Path
 from traceback import walk_tb
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.errors import DataError, printable
+from captioner.errors import DataError, UsageError, printable
+from captioner.files.user_files import read_bytes
 from captioner.gradcheck.cases import (
     CAPTIONS,
     HEADS,
@@ -34,10 +43,13 @@ from captioner.layers.rnn import RNN
 from captioner.model.parameters import Sizes
 
 Functions: TypeAlias = Mapping[str, Any]
+Check: TypeAlias = Callable[[], tuple[str, float]]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 SMALLEST = 1e-2
 """Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
-ABOVE = f"(relative error above {TOLERANCE:.0e})"
+ABOVE = "(relative error above {:.0e})"
+PRECISION = 1e-9
+"""The maximum relative error of values: float64 has about 1e-15, and a part that is computed in float32 1e-8."""
 SIZES = Sizes(MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, hidden=3)
 _RECURRENT = {"Wx": "DG", "Wh": "HG", "b": "G"}
 _ATTENTION = {f"{kind}{name}": shape for name in "qkvo" for kind, shape in (("W", "EE"), ("b", "E"))}
@@ -48,37 +60,51 @@ _NORMS = {f"{name}{i}": "E" for i in (1, 2, 3) for name in ("gamma", "beta")}
 class Signature(NamedTuple):
     """The arguments and results of a pair X_forward and X_backward, or of one function that returns its gradient.
 
-    A forward function has the arguments `before`, the arrays of `shapes` (letters as in `Layer`) and `after`, and
-    returns `outs` and a cache. Only `positional` arrays are arguments; the others are entries of one dict.
+    A forward function has as arguments the arrays of `shapes` (letters as in `Layer`) and `fixed` values, first the ids
+    of words, and returns `outs` and a cache. Only `positional` arrays are arguments; the others are entries of one
+    dict. `variants` are fields of other calls, by their description, and `offset` is added to all arrays.
     """
 
     shapes: dict[str, str]
     outs: tuple[str, ...] = ("out",)
     cell: Cell = RNN
-    before: tuple[Any, ...] = ()
-    after: tuple[Any, ...] = ()
+    fixed: Mapping[str, Any] = MappingProxyType({})
     positional: int | None = None
+    variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    sizes: Mapping[str, int] = MappingProxyType({})
+    offset: float = 0.0
 
 
 _SEQUENCE = {"x": "NTD", "h0": "NH", **_RECURRENT}
+_LOSS = {"y": fixed_ids((CAPTIONS, LONG), MAX_VOCAB), "mask": fixed_ids((CAPTIONS, LONG), 4) > 0}
+_AXES = {" [x of three axes]": {"shapes": {"x": "NLH", "w": "FH", "b": "H"}}}
 SIGNATURES: Mapping[str, Signature] = {
-    "affine": Signature({"x": "ND", "w": "DH", "b": "H"}),
+    "affine": Signature({"x": "ND", "w": "DH", "b": "H"}, variants=_AXES),
     "temporal_affine": Signature({"x": "NTD", "w": "DH", "b": "H"}),
-    "word_embedding": Signature({"W": "VD"}, before=(fixed_ids((CAPTIONS, STEPS), MAX_VOCAB - 1),)),
+    "word_embedding": Signature({"W": "VD"}, fixed={"x": fixed_ids((CAPTIONS, STEPS), MAX_VOCAB - 1)}),
     "temporal_softmax_loss": Signature(
         {"x": "NUV"},
         ("loss",),
-        after=(fixed_ids((CAPTIONS, LONG), MAX_VOCAB), fixed_ids((CAPTIONS, LONG), 4) > 0),
+        fixed=_LOSS,
+        variants={
+            " [scores near 1000]": {"offset": 1000.0},
+            " [captions without words]": {"fixed": _LOSS | {"mask": _LOSS["mask"] & [[True], [False]] * 2}},
+        },
     ),
-    "layernorm": Signature({"x": "NE", "gamma": "E", "beta": "E"}, after=({},)),
+    "layernorm": Signature(
+        {"x": "NE", "gamma": "E", "beta": "E"},
+        fixed={"ln_param": {}},
+        variants={" [eps 0.1]": {"fixed": {"ln_param": {"eps": 0.1}}}},
+    ),
     "rnn_step": Signature({"x": "ND", "prev_h": "NH", **_RECURRENT}, ("next_h",)),
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
-        after=(HEADS, np.tril(np.ones((STEPS, REGIONS), bool))),
+        fixed={"num_heads": HEADS, "attn_mask": np.tril(np.ones((STEPS, REGIONS), bool))},
         positional=3,
+        variants={" [3 heads, no mask]": {"fixed": {"num_heads": 3, "attn_mask": None}}},
     ),
     "decoder_layer": Signature(
         {
@@ -88,8 +114,9 @@ SIGNATURES: Mapping[str, Signature] = {
             **_FEED_FORWARD,
             **_NORMS,
         },
-        after=(HEADS, np.tril(np.ones((STEPS, STEPS), bool))),
+        fixed={"num_heads": HEADS, "tgt_mask": np.tril(np.ones((STEPS, STEPS), bool))},
         positional=2,
+        variants={" [3 heads, no mask]": {"fixed": {"num_heads": 3, "tgt_mask": None}}},
     ),
 }
 """The functions that can be checked, inner ones first."""
@@ -119,83 +146,126 @@ NAMES = tuple(dict.fromkeys(function for name in SIGNATURES for function in func
 def _raised(error: BaseException, path: str) -> str:
     """Return the type, the message and the line of an exception in a file."""
     lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
-    message = printable(error, 300)
+    try:
+        message = printable(error, 300)
+    except BaseException:  # an exception of the file may have a __str__ that raises
+        message = ""
     return f"raised {type(error).__name__}{message and f': {message}'}{f' (line {lines[-1]})' if lines else ''}"
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], arrays: Mapping[str, Array]) -> Any:
-    """Call a function of the file. Raises: WrongFunctionError if it raises, or modifies one of `arrays`."""
-    before = {name: array.copy() for name, array in arrays.items()}
+@contextlib.contextmanager
+def _reported(path: str, kind: type[Exception] = WrongFunctionError, start: str = "") -> Iterator[None]:
+    """Convert what the code of a file raises; a subclass of KeyboardInterrupt is a signal, and is not converted."""
     try:
-        returned = function(*arguments)
-    except (Exception, SystemExit) as error:
-        problem = "not written yet" if isinstance(error, NotImplementedError) else ""
-        path = getattr(getattr(function, "__code__", None), "co_filename", "")
-        raise WrongFunctionError(problem or _raised(error, path)) from error
-    if modified := [name for name, array in arrays.items() if not np.array_equal(array, before[name])]:
-        raise WrongFunctionError(f"modifies its argument {modified[0]}")
+        with np.errstate(), warnings.catch_warnings() if start else contextlib.nullcontext():
+            yield
+    except BaseException as error:
+        is_signal = isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt
+        if is_signal or isinstance(error, WrongFunctionError):
+            raise
+        problem = "not written yet" if isinstance(error, NotImplementedError) else _raised(error, path)
+        raise kind(start + problem) from error
+
+
+def _contents(value: Any, found: dict[int, Any], is_attribute: bool = False) -> dict[int, Any]:
+    """Collect what a value consists of, by id: the objects, and what a change of an array or container changes.
+
+    Functions and other objects, such as layers that are classes, may set their variables: only arrays are compared.
+    """
+    if id(value) in found:
+        return found
+    inside, state = [], None
+    if isinstance(value, np.ndarray):
+        state = repr((value.shape, value.dtype, value.tobytes()))
+    elif isinstance(value, dict | list | tuple | set | deque):
+        inside = [*value, *(value.values() if isinstance(value, dict) else ())]
+        state = None if is_attribute else repr([*map(id, inside)])
+    elif hasattr(value, "__dict__") and not isinstance(value, ModuleType | type):
+        cells, is_attribute = getattr(value, "__closure__", None) or (), True
+        inside = [getattr(value, "__self__", None), *vars(value).values(), *gc.get_referents(*cells)]
+    found[id(value)] = (value, state)
+    for part in inside:
+        _contents(part, found, is_attribute)
+    return found
+
+
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any], reads: Any = None) -> Any:
+    """Call a function of the file. Raises: WrongFunctionError if it modifies an argument, or what its cache `reads`."""
+    before = {name: _contents((value, name == "cache" and reads), {}) for name, value in arguments.items()}
+    returned = function(*arguments.values())
+    for name, contents in before.items():
+        after = _contents([value for value, _ in contents.values()], {})
+        if any(after[k][1] != state for k, (_, state) in contents.items() if state):
+            raise WrongFunctionError(f"modifies its argument {name}")
     return returned
 
 
 def _unpacked(returned: Any, names: tuple[str, ...]) -> list[Any]:
     """Return what a function returned as one value per name. Raises: WrongFunctionError for another number, or None."""
-    values = list(returned) if isinstance(returned, tuple | list) else [returned]
+    is_several = isinstance(returned, tuple | list)
+    values = list(returned) if is_several else [returned]
     if not values or any(value is None for value in values):
         raise WrongFunctionError("returns None: not written yet")
     if len(values) != len(names):
-        got = (
-            f"{len(values)} values"
-            if isinstance(returned, tuple | list)
-            else f"a value of type {type(returned).__name__}"
-        )
+        got = f"{len(values)} values" if is_several else f"a value of type {type(returned).__name__}"
         raise WrongFunctionError(f"expected it to return {', '.join(names)}, got {got}")
     return values
 
 
 def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ...]:
-    """Convert results to arrays. Raises: WrongFunctionError for other shapes, or what is not finite or no number."""
+    """Return results as arrays. Raises: WrongFunctionError for other types or shapes, or what is not finite."""
     arrays = []
     for name, value in values.items():
-        try:
-            array = np.asarray(value, np.float64)
-        except (TypeError, ValueError):
-            raise WrongFunctionError(f"{name}: expected an array, got {type(value).__name__}") from None
+        is_number = isinstance(value, int | float | complex | np.generic) and not (shapes and shapes[name])
+        array = np.asarray(value) if is_number else value
+        if type(array) is not np.ndarray:
+            raise WrongFunctionError(f"{name}: expected an array, got {type(value).__name__}")
         if shapes is not None and array.shape != shapes[name]:
             raise WrongFunctionError(f"{name}: expected the shape {shapes[name]}, got {array.shape}")
+        if array.dtype != np.float64:
+            raise WrongFunctionError(f"{name}: expected float64, as its inputs, got {array.dtype}")
         if not np.isfinite(array).all():
             raise WrongFunctionError(f"{name}: expected finite numbers, got NaN or infinity")
         arrays.append(array)
     return tuple(arrays)
 
 
-def _layer(name: str, functions: Functions, shapes: Shapes | None = None) -> Layer:
+def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes | None = None) -> Layer:
     """Wrap the functions of a file as a layer, whose functions raise WrongFunctionError.
 
     `shapes` are those of the outputs; without them, any shape is accepted.
     """
-    signature = SIGNATURES[name]
-    before, after, count = signature.before, signature.after, signature.positional or len(signature.shapes)
+    count = signature.positional or len(signature.shapes)
     forward_name, backward_name = function_names(name)
     cache_name = f"d{next(iter(signature.shapes))}" if forward_name == backward_name else "cache"
-    inputs: Params = {}
+    paths = [getattr(getattr(functions.get(f), "__code__", None), "co_filename", "") for f in function_names(name)]
 
+    @_reported(paths[0])
     def forward(*arrays: Array) -> tuple[tuple[Array, ...], Any]:
-        inputs.update(zip(signature.shapes, arrays, strict=True))
-        copies = {k: array.copy() for k, array in inputs.items()}
-        weights = dict([*copies.items()][count:])
-        arguments = (*before, *[*copies.values()][:count], *([weights] if weights else ()), *after)
-        returned = _call(functions[forward_name], arguments, copies)
-        *outs, cache = _unpacked(returned, (*signature.outs, cache_name))
-        return _arrays(dict(zip(signature.outs, outs, strict=True)), shapes), cache
-
-    def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
-        *douts, cache = douts_and_cache
-        names = tuple(f"d{k}" for k in signature.shapes)
+        inputs = {k: array + signature.offset for k, array in zip(signature.shapes, arrays, strict=True)}
         expected = {f"d{k}": array.shape for k, array in inputs.items()}
+        weights = dict([*inputs.items()][count:])
+        arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
+        fixed = copy.deepcopy(dict(signature.fixed))
+        arguments = fixed | arguments if "x" in fixed else arguments | fixed
+        *values, cache = _unpacked(_call(functions[forward_name], arguments), (*signature.outs, cache_name))
+        outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
+        for out, (argument, array) in product(outs, inputs.items()):
+            if np.may_share_memory(out, array):
+                raise WrongFunctionError(f"returns a part of its argument {argument}: expected a new array")
+        if forward_name == backward_name:
+            return outs, _arrays({cache_name: cache}, expected)[0]
+        return outs, (cache, (arguments, outs), expected)
+
+    @_reported(paths[1])
+    def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
+        *douts, forward_cache = douts_and_cache
         if backward_name == forward_name:
-            return (douts[0] * _arrays({names[0]: cache}, expected)[0],)
-        copies = {f"d{k}": np.array(d) for k, d in zip(signature.outs, douts, strict=True)}
-        returned = _call(functions[backward_name], (*copies.values(), cache), copies)
+            return (douts[0] * forward_cache,)
+        cache, reads, expected = forward_cache
+        names = tuple(expected)
+        arguments = {f"d{k}": np.array(d) for k, d in zip(signature.outs, douts, strict=True)} | {"cache": cache}
+        returned = _call(functions[backward_name], arguments, reads)
         if count == len(names):
             return _arrays(dict(zip(names, _unpacked(returned, names), strict=True)), expected)
         *grads, weights = _unpacked(returned, (*names[:count], "grads"))
@@ -206,31 +276,30 @@ def _layer(name: str, functions: Functions, shapes: Shapes | None = None) -> Lay
         grads += [weights[k[1:]] for k in names[count:]]
         return _arrays(dict(zip(names, grads, strict=True)), expected)
 
-    return Layer(signature.shapes, forward, backward, signature.cell)
+    return Layer(signature.shapes, forward, backward, signature.cell, signature.sizes)
 
 
-def load_functions(path: Path) -> dict[str, Any]:
-    """Execute a Python file, and return its functions of `NAMES`; a function of captioner that it imports is one too.
+@contextlib.contextmanager
+def loaded_functions(path: Path) -> Iterator[dict[str, Any]]:
+    """Execute a Python file, and yield its functions of `NAMES`; a function of captioner that it imports is one too.
 
-    Modules beside the file can be imported, as for `python FILE`.
+    Modules beside the file can be imported, as for `python FILE`, also when a function is called.
 
-    Raises: OSError if the file cannot be read, DataError if executing it fails, or if it has none of the functions.
+    Raises: UsageError if the file cannot be read, DataError if executing it fails, or if it has none of the functions.
     """
-    path.read_bytes()
-    sys.path.insert(0, os.path.abspath(path.parent))
+    read_bytes(path, 1 << 24, UsageError, "a Python file")
+    file, search = os.path.abspath(path), sys.path
+    sys.path = [os.path.dirname(file), *search]
     try:
-        names = runpy.run_path(str(path), run_name=path.stem)
-    except SyntaxError as error:
-        line = "" if error.filename != str(path) else f":{error.lineno}"
-        raise DataError(f"{path}{line}: {type(error).__name__}: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{path}: {_raised(error, str(path))}") from error
+        with _reported(file, DataError, f"{path}: "):
+            names = runpy.run_path(file, run_name=path.stem)
+        sys.path.insert(0, os.path.dirname(file))  # the file may have removed it
+        functions = {name: names[name] for name in NAMES if callable(names.get(name))}
+        if all(is_imported(function) for function in functions.values()):
+            raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
+        yield functions
     finally:
-        sys.path.remove(os.path.abspath(path.parent))
-    functions = {name: names[name] for name in NAMES if callable(names.get(name))}
-    if all(is_imported(function) for function in functions.values()):
-        raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
-    return functions
+        sys.path = search
 
 
 def is_imported(function: Any) -> bool:
@@ -239,7 +308,7 @@ def is_imported(function: Any) -> bool:
 
 
 def check_functions(functions: Functions, reference: Functions) -> Iterator[FunctionResult]:
-    """Compare the values of forward functions with those of `reference`, and gradients with numeric ones.
+    """Compare values and gradients of functions with those of `reference`, and gradients with numeric ones.
 
     A backward function is checked with the forward function of the same file, because it reads its cache.
     """
@@ -247,45 +316,98 @@ def check_functions(functions: Functions, reference: Functions) -> Iterator[Func
         forward, backward = function_names(name)
         if forward not in functions and backward not in functions:
             continue
-        known = _layer(name, reference)
-        inputs = layer_case(name, known, SIZES, np.random.default_rng(0)).arrays
-        outs = dict(zip(SIGNATURES[name].outs, known.forward(*inputs.values())[0], strict=True))
-        layer = _layer(name, functions, {k: out.shape for k, out in outs.items()})
+        checks = [*_checks(name, functions, reference)]
         result = FunctionResult(forward, "missing", np.inf)
         if forward in functions:
-            result = _check_forward(forward, layer, inputs, outs)
+            result = _result(forward, [(note, check) for note, check, _ in checks])
             if forward == backward and not result.problem:
-                result = _check_backward(backward, name, layer)
+                result = _result(backward, [(note, check) for note, _, check in checks])
             yield result
         if backward not in functions or forward == backward:
             continue
         if np.isfinite(result.error):
-            yield _check_backward(backward, name, layer)
+            yield _result(backward, [(note, check) for note, _, check in checks])
         else:
             yield FunctionResult(backward, f"not checked: it needs {forward} in the same file, without errors", np.inf)
 
 
-def _check_forward(function: str, layer: Layer, inputs: Params, outs: Params) -> FunctionResult:
-    """Compare the outputs of a forward function with `outs`."""
-    try:
-        returned = layer.forward(*inputs.values())[0]
-    except WrongFunctionError as error:
-        return FunctionResult(function, str(error), np.inf)
-    errors = {k: relative_error(a, outs[k]) for k, a in zip(outs, returned, strict=True)}
-    wrong = [f"{k} {outs[k].shape} {error:.1e}" for k, error in errors.items() if error > TOLERANCE]
-    problem = f"differs from captioner's {ABOVE}: {', '.join(wrong)}" if wrong else ""
-    return FunctionResult(function, problem, max(errors.values()))
+def _checks(name: str, functions: Functions, reference: Functions) -> Iterator[tuple[str, Check, Check]]:
+    """Yield a description, and the checks of both functions, for each variant of a signature and for one row."""
+    first = SIGNATURES[name]
+    last = {k: a[-1:, -1:] if isinstance(a, np.ndarray) else a for k, a in first.fixed.items()}
+    one = {"sizes": dict.fromkeys("NTUL", 1), "fixed": last}
+    for note, variant in {"": {}, **first.variants, " [one row]": one}.items():
+        signature = first._replace(**variant)
+        known = _layer(name, signature, reference)
+        inputs, others = (layer_case(name, known, SIZES, np.random.default_rng(seed)).arrays for seed in (0, 1))
+        shapes = {k: out.shape for k, out in zip(signature.outs, known.forward(*inputs.values())[0], strict=True)}
+        arguments = (_layer(name, signature, functions, shapes), known, inputs, others)
+        yield note, partial(_check_forward, *arguments, signature.outs), partial(_check_backward, *arguments)
 
 
-def _check_backward(function: str, name: str, layer: Layer) -> FunctionResult:
-    """Compare the gradients of a backward function with numeric ones."""
+def _result(function: str, checks: Iterable[tuple[str, Check]]) -> FunctionResult:
+    """Return the first problem of a function, or its largest error in all checks."""
+    largest = 0.0
+    for note, check in checks:
+        try:
+            problem, error = check()
+        except WrongFunctionError as wrong:
+            problem, error = str(wrong), np.inf
+        if problem:
+            return FunctionResult(function, problem + note, error)
+        largest = max(largest, error)
+    return FunctionResult(function, "", largest)
+
+
+def _check_forward(
+    layer: Layer, known: Layer, inputs: Params, others: Params, names: tuple[str, ...]
+) -> tuple[str, float]:
+    """Compare the outputs of a forward function with captioner's."""
+
+    def run(arrays: Params) -> tuple[Array, ...]:
+        outs, cache = layer.forward(*arrays.values())
+        return (*outs, cache) if isinstance(cache, np.ndarray) else outs
+
+    run(others)  # a result that is kept for all calls differs from captioner's below
+    return _compare(names, known.forward(*inputs.values())[0], partial(run, inputs), partial(run, others))
+
+
+def _check_backward(layer: Layer, known: Layer, inputs: Params, others: Params) -> tuple[str, float]:
+    """Compare the gradients of a backward function with numeric ones, and with captioner's if the outputs agree."""
     rng = np.random.default_rng(0)
-    try:
-        case = layer_case(name, layer, SIZES, rng)
-        rows = list(check_gradients(case, rng, smallest=SMALLEST))
-    except WrongFunctionError as error:
-        return FunctionResult(function, str(error), np.inf)
+    case = layer_case("", layer, SIZES, rng)
+    rows = list(check_gradients(case, rng, smallest=SMALLEST))
     failed = [(row.array, case.arrays[row.array].shape, row) for row in rows if not row.passed]
-    wrong = [f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed]
-    problem = f"differs from numeric gradients {ABOVE}: {', '.join(wrong)}" if wrong else ""
-    return FunctionResult(function, problem, max(row.error for row in rows))
+    wrong = ", ".join(f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed)
+    if wrong:
+        return f"differs from numeric gradients {ABOVE.format(TOLERANCE)}: {wrong}", max(row.error for row in rows)
+    (outs, cache), (known_outs, known_cache) = layer.forward(*inputs.values()), known.forward(*inputs.values())
+    douts = [rng.standard_normal(out.shape) for out in outs]
+    agrees = all(relative_error(a, b, SMALLEST) <= PRECISION for a, b in zip(outs, known_outs, strict=True))
+    problem, _ = _compare(
+        [f"d{k}" for k in inputs],
+        known.backward(*douts, known_cache) if agrees else (),
+        lambda: layer.backward(*douts, cache),
+        lambda: layer.backward(*(2 * d for d in douts), layer.forward(*others.values())[1]),
+    )
+    return problem, max(row.error for row in rows)
+
+
+def _compare(
+    names: Iterable[str], known: Iterable[Array], run: Callable[[], tuple[Array, ...]], other: Callable[[], Any]
+) -> tuple[str, float]:
+    """Compare the results of a call with captioner's: return the problem or "", and the largest error.
+
+    Raises: WrongFunctionError if another call changes the results, or those of the same call after it.
+    """
+    returned = run()
+    results = [array.copy() for array in returned]
+    other()
+    if not all(map(np.array_equal, returned, results)):
+        raise WrongFunctionError("a later call changes the array that it returned: expected a new array")
+    if any(relative_error(a, b, SMALLEST) > PRECISION for a, b in zip(run(), results, strict=True)):
+        raise WrongFunctionError("depends on other calls: the same arguments have another result after them")
+    errors = {k: (b.shape, relative_error(a, b, SMALLEST)) for k, a, b in zip(names, results, known, strict=False)}
+    wrong = ", ".join(f"{k} {shape} {error:.1e}" for k, (shape, error) in errors.items() if error > PRECISION)
+    largest = max((error for _, error in errors.values()), default=0.0)
+    return f"differs from captioner's {ABOVE.format(PRECISION)}: {wrong}" if wrong else "", largest

@@ -1,0 +1,396 @@
+"""The grader of a student's file: faults planted against every rule fail, and correct code of other styles passes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner import cs231n
+from captioner.gradcheck.student_file import SIGNATURES, check_functions, function_names
+
+RIGHT = (Path(__file__).parents[2] / "docs" / "course" / "plain.py").read_text()
+RIGHT += """
+def affine_forward(x, w, b):
+    rows = x.reshape(len(x), -1)
+    out = rows @ w + b
+    return out, (x, w)
+def affine_backward(dout, cache):
+    x, w = cache
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
+def temporal_affine_forward(x, w, b):
+    return x @ w + b, (x, w)
+def temporal_affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, np.tensordot(x, dout, ([0, 1], [0, 1])), dout.sum(axis=(0, 1))
+def word_embedding_forward(x, W):
+    return W[x], (x, W.shape)
+def word_embedding_backward(dout, cache):
+    x, shape = cache
+    dW = np.zeros(shape)
+    np.add.at(dW, x, dout)
+    return dW
+def temporal_softmax_loss(x, y, mask, verbose=False):
+    N, T, V = x.shape
+    scores = x - x.max(axis=2, keepdims=True)
+    p = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    n, t = np.indices(y.shape)
+    loss = -(mask * np.log(p[n, t, y])).sum() / N
+    dx = p.copy()
+    dx[n, t, y] -= 1
+    return loss, dx * mask[..., None] / N
+def layernorm_forward(x, gamma, beta, ln_param):
+    eps = ln_param.get("eps", 1e-5)
+    mean = x.mean(axis=-1, keepdims=True)
+    std = np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+    normed = (x - mean) / std
+    return gamma * normed + beta, (normed, std, gamma)
+def layernorm_backward(dout, cache):
+    normed, std, gamma = cache
+    axes = tuple(range(dout.ndim - 1))
+    d = dout * gamma
+    dx = (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) / std
+    return dx, (dout * normed).sum(axes), dout.sum(axes)
+def split(a, heads):
+    return a.reshape(*a.shape[:2], heads, -1).swapaxes(1, 2)
+def join(a):
+    return a.swapaxes(1, 2).reshape(a.shape[0], a.shape[2], -1)
+def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
+    inputs = {"q": query, "k": key, "v": value}
+    q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
+    if attn_mask is not None:
+        scores = np.where(attn_mask, scores, -np.inf)
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+    context = join(p @ v)
+    return context @ params["Wo"] + params["bo"], (inputs, q, k, v, p, context, params, num_heads)
+def multi_head_attention_backward(dout, cache):
+    inputs, q, k, v, p, context, params, heads = cache
+    grads = {"Wo": np.einsum("nti,ntj->ij", context, dout), "bo": dout.sum(axis=(0, 1))}
+    dcontext = split(dout @ params["Wo"].T, heads)
+    dp = dcontext @ v.swapaxes(2, 3)
+    dscores = p * (dp - (p * dp).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    projected = {"q": dscores @ k, "k": dscores.swapaxes(2, 3) @ q, "v": p.swapaxes(2, 3) @ dcontext}
+    dinputs = []
+    for i, d in projected.items():
+        d = join(d)
+        grads["W" + i], grads["b" + i] = np.einsum("nti,ntj->ij", inputs[i], d), d.sum(axis=(0, 1))
+        dinputs.append(d @ params["W" + i].T)
+    return (*dinputs, grads)
+def part(params, prefix):
+    return {k[len(prefix) :]: w for k, w in params.items() if k.startswith(prefix)}
+def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
+    out, own = multi_head_attention_forward(tgt, tgt, tgt, part(params, "self_"), num_heads, tgt_mask)
+    x, norm1 = layernorm_forward(tgt + out, params["gamma1"], params["beta1"], {})
+    out, cross = multi_head_attention_forward(x, memory, memory, part(params, "cross_"), num_heads)
+    x, norm2 = layernorm_forward(x + out, params["gamma2"], params["beta2"], {})
+    a = np.maximum(0, x @ params["W1"] + params["b1"])
+    out, norm3 = layernorm_forward(x + a @ params["W2"] + params["b2"], params["gamma3"], params["beta3"], {})
+    return out, (own, norm1, cross, norm2, x, a, params, norm3)
+def decoder_layer_backward(dout, cache):
+    own, norm1, cross, norm2, x, a, params, norm3 = cache
+    grads = {}
+    dx, grads["gamma3"], grads["beta3"] = layernorm_backward(dout, norm3)
+    da = (dx @ params["W2"].T) * (a > 0)
+    grads["W2"], grads["b2"] = np.einsum("nti,ntj->ij", a, dx), dx.sum(axis=(0, 1))
+    grads["W1"], grads["b1"] = np.einsum("nti,ntj->ij", x, da), da.sum(axis=(0, 1))
+    dx, grads["gamma2"], grads["beta2"] = layernorm_backward(dx + da @ params["W1"].T, norm2)
+    dquery, dkey, dvalue, of_cross = multi_head_attention_backward(dx, cross)
+    dmemory = dkey + dvalue
+    dx, grads["gamma1"], grads["beta1"] = layernorm_backward(dx + dquery, norm1)
+    dquery, dkey, dvalue, of_own = multi_head_attention_backward(dx, own)
+    grads.update({"self_" + k: g for k, g in of_own.items()}, **{"cross_" + k: g for k, g in of_cross.items()})
+    return dx + dquery + dkey + dvalue, dmemory, grads
+"""
+# the rule, the functions that must fail (f: forward, b: backward), and texts of RIGHT with what replaces them. After
+# >>: code that follows a call of the correct function; after >: a change of its arguments
+FAULTS = r"""
+# values and shapes
+reshape missing | affine_f | x.reshape(len(x), -1)\n | x\n
+columns in another order | affine_f | x.reshape(len(x), -1)\n | x.reshape(len(x), -1, order="F")\n
+an axis dropped for one row | affine_f | return out, (x, w) | return out.squeeze(), (x, w)
+no sum over the batch | affine_b | dout.sum(axis=0) | dout[0]
+no sum over time | temporal_affine_b | @ w.T, np.tensordot(x, dout, ([0, 1], [0, 1])), dout.sum(axis=(0, 1)) | @ w.T, x[0].T @ dout[0], dout[0].sum(0)
+words that occur twice | word_embedding_b | np.add.at(dW, x, dout) | dW[x] = dout
+mean over the batch | rnn_step_b rnn_b | db = da.sum(axis=0) | db = da.mean(axis=0)
+derivative of tanh | rnn_step_b rnn_b | (1 - next_h**2) | (1 - next_h)
+wrong sign | lstm_step_b lstm_b | da_f = dc * prev_c | da_f = -dc * prev_c
+gradient of c ignored | lstm_step_b lstm_b | dc = dnext_c + dnext_h | dc = dnext_h
+gates in another order | lstm_step_f lstm_f | a_i, a_f, a_o, a_g = | a_i, a_o, a_f, a_g =
+h0 as c0 | lstm_f | h0, np.zeros_like(h0) | h0, h0
+h0 ignored | rnn_f | len(Wh))), h0, [] | len(Wh))), 0 * h0, []
+= for += over time | rnn_b lstm_b |         dWh += dWh_t |         dWh = dWh_t
+no gradient from the next step | rnn_b | (dh[:, t] + dprev_h, caches | (dh[:, t], caches
+mean over N T | loss | .sum() / N\n | .sum() / (N * T)\n
+mean over the words | loss | .sum() / N\n | .sum() / mask.sum()\n
+mask of the loss ignored | loss | -(mask * np | -(np
+mask of dx ignored | loss | dx * mask[..., None] / N | dx / N
+ids for the mask | loss |     N, T, V = x.shape\n |     N, T, V = x.shape\n    mask = y > 0\n
+scale of dx missing | loss | mask[..., None] / N | mask[..., None]
+added to the probability | loss | np.log(p[n, t, y]) | np.log(p[n, t, y] + 1e-7)
+overflow | loss | x - x.max(axis=2, keepdims=True) | x
+other axis | layernorm_f | mean = x.mean(axis=-1 | mean = x.mean(axis=0
+eps of ln_param ignored | layernorm_f | ln_param.get("eps", 1e-5) | 1e-5
+eps outside the root | layernorm_f | keepdims=True) + eps) | keepdims=True)) + eps
+unbiased variance | layernorm_f | x.var(axis=-1, | x.var(axis=-1, ddof=1,
+gradient of the mean missing | layernorm_b | d - d.mean(-1, keepdims=True) - | d -
+heads ignored | mha_f |     inputs = {"q": query |     num_heads = 1\n    inputs = {"q": query
+always 2 heads | mha_f |     inputs = {"q": query |     num_heads = 2\n    inputs = {"q": query
+other columns of a head | mha_f | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
+scale missing | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3)\n    if
+scale of the width | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3) / np.sqrt(query.shape[-1])\n    if
+scale of the gradient missing | mha_b | / np.sqrt(q.shape[-1])\n    projected | \n    projected
+mask ignored | mha_f | if attn_mask is not None: | if False:
+mask inverted | mha_f | np.where(attn_mask, scores | np.where(~attn_mask, scores
+0 for -inf | mha_f | scores, -np.inf) | scores, 0)
+always causal | decoder_layer_f |     out, own = |     tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
+mask of the decoder ignored | decoder_layer_f | num_heads, tgt_mask)\n    x | num_heads)\n    x
+residual gradient missing | decoder_layer_b | dx + dquery + dkey + dvalue | dquery + dkey + dvalue
+dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
+# arguments that change
+integers | word_embedding_f | > args[0][:] = 0
+ids | loss | > args[1][args[2] == 0] = 7
+mask | loss | > args[2][:] = False
+attn_mask | mha_f | > args[5] is None or args[5].fill(True)
+tgt_mask | decoder_layer_f | > args[4] is None or args[4].fill(False)
+float array | affine_f | > args[2][:] = 0
+shape of an array | affine_f |     rows = x.reshape(len(x), -1)\n |     x.shape = (len(x), -1)\n    rows = x\n
+params, an entry more | mha_f | > args[3]["scale"] = 1.0
+params, another array | mha_f | > args[3]["Wq"] = args[3]["Wq"].copy()
+params, values of an array | decoder_layer_f | > args[2]["W1"] *= 1.5
+ln_param | layernorm_f | > args[3]["mode"] = "train"
+dout | temporal_affine_b | > args[0][:] = 0
+list of the cache | rnn_b | > args[1][4].pop()
+array of the cache | rnn_step_b | > args[1][4][:] = 0
+dict of the cache | affine_b | return out, (x, w) | return out, {0: (x, w)} |     x, w = cache\n    return (dout |     x, w = cache.pop(0)\n    return (dout
+array of a closure | affine_b | return out, (x, w) | return out, (lambda: (x, w)) |     x, w = cache\n    return (dout |     x, w = cache(); w[0] += 1\n    return (dout
+# types
+float32 output | affine_f | return out, | return out.astype(np.float32),
+float32 inside | rnn_step_f rnn_f | a = x @ Wx + prev_h @ Wh + b\n    next_h | a = x.astype("f") @ Wx + prev_h @ Wh + b\n    next_h
+float32 gradient | affine_b | dout.sum(axis=0) | dout.sum(axis=0, dtype="f")
+float32 inside a gradient | word_embedding_b | return dW | return dW.astype("f").astype(float)
+longdouble | affine_f | return out, | return out.astype(np.longdouble),
+complex output | layernorm_f | return gamma * normed + beta | return gamma * normed + beta + 0j
+complex gradient | affine_b | dout.sum(axis=0) | dout.sum(axis=0) + 0j
+complex loss | loss | return loss, | return loss + 1j,
+loss of shape (1,) | loss | return loss, | return np.array([loss]),
+list | affine_f | return out, | return out.tolist(),
+np.matrix | affine_f | return out, | return np.asmatrix(out),
+masked array | affine_f | return out, | return np.ma.array(out),
+# aliases, global state and the order of calls
+buffer for all outputs | affine_f | >> buffer = last.setdefault(result[0].shape, result[0]); buffer[:] = result[0]; return buffer, result[1]
+buffer for all gradients | word_embedding_b | >> buffer = last.setdefault(0, result); buffer[:] = result; return buffer
+part of an argument | word_embedding_f | return W[x], | return W[x] if x.size > 1 else W[x[0, 0]][None, None],
+first result for all calls | affine_f | >> return last.setdefault(args[0].shape, result)
+number of calls | affine_f | >> last[len(last)] = 0; return result[0] + (len(last) > 1), result[1]
+sum over calls | word_embedding_b | >> last[0] = last.get(0, 0) + result; return last[0].copy()
+global cache | affine_b |     return out, (x, w) |     np.cache = (x, w)\n    return out, (x, w) |     x, w = cache\n    return (dout |     x, w = np.cache\n    return (dout
+gradient of the last loss | loss | >> old, last[0] = last.get(0, result[1]), result[1]; return result[0], old if old.shape == args[0].shape else result[1]
+raises in the second call | affine_f | >> assert not last; last[0] = 0; return result
+"""  # noqa: E501
+ROWS = {row.split(" | ")[0]: row.split(" | ")[1:] for row in FAULTS.strip().splitlines() if row[0] != "#"}
+SHORT = {"_f": "_forward", "_b": "_backward", "mha": "multi_head_attention", "^loss$": "temporal_softmax_loss"}
+
+
+def edits(replacements: list[str], name: str) -> str:
+    """Return RIGHT after replacements, or with code after a call of the function `name`."""
+    text, code = RIGHT, replacements[0]
+    if code[0] == ">":
+        code = code[3:] if code[1] == ">" else f"{code[2:]}; return result"
+        return f"{text}\nlast, right = {{}}, {name}\ndef {name}(*args):\n    result = right(*args); {code}\n"
+    for old, new in zip(replacements[::2], replacements[1::2], strict=True):
+        assert old.replace("\\n", "\n") in text, old
+        text = text.replace(old.replace("\\n", "\n"), new.replace("\\n", "\n"))
+    return text
+
+
+def problems(text: str, names: list[str]) -> dict[str, str]:
+    """Check the functions of a text that belong to these: the problem of each, or ""."""
+    module: dict[str, Any] = {}
+    with np.errstate():
+        exec(text, module)
+    layers = {re.sub("_(forward|backward)$", "", name) for name in names}
+    chosen = {name: module[name] for layer in layers for name in function_names(layer)}
+    return {result.name: result.problem for result in check_functions(chosen, vars(cs231n))}
+
+
+@pytest.mark.parametrize("rule", ROWS)
+def test_a_planted_fault_fails(rule: str) -> None:
+    names, *replacements = ROWS[rule]
+    for short, long in SHORT.items():
+        names = re.sub(rf"{short}\b" if short[0] == "_" else short, long, names)
+    found = problems(edits(replacements, names), names.split())
+    failed = {name for name in found if found[name]}
+    # a gradient is that of the file's forward function: if this is wrong, the gradient may be either
+    free = {name.replace("forward", "backward") for name in failed if "forward" in name} - {*names.split()}
+    assert failed - free == {*names.split()}, found
+    assert replacements[0][:2] != "> " or found[names].startswith("modifies its argument "), found
+
+
+STYLES = """
+## loops: affine
+def affine_backward(dout, cache):
+    (x, w), flat = cache, cache[0].reshape(len(cache[0]), -1)
+    dw, db = np.zeros_like(w), dout[0]
+    for n, i, j in np.ndindex(len(x), *w.shape):
+        dw[i, j] += flat[n, i] * dout[n, j]
+    for row in dout[1:]:
+        db = db + row
+    return np.array([w @ row for row in dout]).reshape(x.shape), dw, db
+## loops: word_embedding
+def word_embedding_forward(x, W): return np.array([[W[int(i)] for i in row] for row in x]), (x, W)
+def word_embedding_backward(dout, cache):
+    dW = np.full_like(cache[1], 0.)
+    for (n, t), i in np.ndenumerate(cache[0]): dW[i] += dout[n, t]
+    return dW
+## loops: temporal_softmax_loss
+def temporal_softmax_loss(x, y, mask, verbose=False):
+    loss, dx = 0, np.zeros_like(x)
+    for n, t in np.argwhere(mask):
+        e = np.exp(x[n, t] - np.max(x[n, t]))
+        dx[n, t] = e / e.sum() / len(x)
+        dx[n, t, y[n, t]] -= 1 / len(x)
+        loss += -np.log(e[y[n, t]] / e.sum()) / len(x)
+    return float(loss), dx
+## one-hot vectors: word_embedding
+def word_embedding_forward(x, W): onehot = 1.0 * (x[..., None] == range(len(W))); return onehot @ W, onehot
+def word_embedding_backward(dout, onehot): return np.tensordot(onehot, dout, 2 * [[0, 1]])
+## einsum, lists for tuples: temporal_affine
+def temporal_affine_forward(x, w, b): return [np.einsum("ntd,dm->ntm", x, w, optimize=True) + b, dict(x=x, w=w)]
+def temporal_affine_backward(dout, c):
+    return [np.einsum("ntm,dm->ntd", dout, c["w"]), np.einsum("ntd,ntm->dm", c["x"], dout), np.einsum("ntm->m", dout)]
+## out=, views: affine
+def affine_forward(x, w, b):
+    out = np.empty((x.shape[0], w.shape[1]))
+    np.matmul(x.reshape(x.shape[0], -1), w, out=out)
+    out += b
+    return out[:, :], (x, w, b)
+def affine_backward(dout, cache):
+    x, w, b = cache
+    dx = np.empty(x.shape)
+    np.matmul(dout, w.T, out=dx.reshape(len(x), -1))
+    return dx, np.dot(dout.T, x.reshape(len(x), -1)).T, np.add.reduce(dout)
+## closures: rnn_step
+def rnn_step_forward(x, prev_h, Wx, Wh, b):
+    calls, h = [], np.tanh(np.hstack([x, prev_h]) @ np.vstack([Wx, Wh]) + b)
+    def back(dh):
+        calls.append(1)
+        da = (1 - h * h) * dh
+        return da @ Wx.T, da @ Wh.T, x.T @ da, prev_h.T @ da, da.sum(0)
+    return h, back
+rnn_step_backward = lambda dh, back: back(dh)
+## partial, named tuple: rnn_step
+import collections, functools
+Cache = collections.namedtuple("Cache", "x h0 Wx Wh h")
+def step(f, x, h0, Wx, Wh, b): h = f(x.dot(Wx) + h0.dot(Wh) + b); return h, Cache(x, h0, Wx, Wh, h)
+def back(dh, c): da = dh - dh * c.h**2; return da.dot(c.Wx.T), da.dot(c.Wh.T), c.x.T.dot(da), c.h0.T.dot(da), da.sum(0)
+rnn_step_forward, rnn_step_backward = functools.partial(step, np.tanh), back
+## in place, own copies: rnn_step
+def rnn_step_forward(x, prev_h, Wx, Wh, b):
+    h = x @ Wx; h += prev_h @ Wh; h += b; np.tanh(h, out=h)
+    return h, (x, prev_h, Wx, Wh, h)
+def rnn_step_backward(dh, cache):
+    x, prev_h, Wx, Wh, h = (a.copy() for a in cache)
+    h *= h; np.subtract(1, h, out=h); h *= dh
+    return h @ Wx.T, h @ Wh.T, x.T @ h, prev_h.T @ h, h.sum(0)
+## classes, bound methods, set attributes: affine
+class Layer:
+    def __init__(self): self.dw, self.grads, self.steps = None, {}, []
+    def __call__(self, x, w, b):
+        self.x, self.w = x, w; self.steps.append(x)
+        return x.reshape(len(x), -1).dot(w) + b, (self if len(x) > 1 else self.backward)
+    def backward(self, dout):
+        x = self.steps.pop() if self.steps else self.x
+        self.dw, self.grads["b"] = x.reshape(len(x), -1).T @ dout, np.sum(dout, 0)
+        return (dout @ self.w.T).reshape(x.shape), self.dw, self.grads["b"]
+affine_forward = lambda x, w, b: Layer()(x, w, b)
+affine_backward = lambda dout, layer: getattr(layer, "backward", layer)(dout)
+## a callable object with a memo of the values: affine
+class Forward:
+    memo = {}
+    def __call__(self, *args):
+        key = b"".join(a.tobytes() for a in args) + bytes(args[0].shape)
+        return self.memo.setdefault(key, right(*args)[0]).copy(), args[:2]
+right, affine_forward = affine_forward, Forward()
+## an object with slots: temporal_affine
+class Cache: __slots__ = "x", "w", "rows"
+def temporal_affine_forward(x, w, b):
+    c = Cache(); c.x, c.w, c.rows = x, w, x.reshape(-1, x.shape[2])
+    return (c.rows @ w + b).reshape(*x.shape[:2], len(b)), c
+def temporal_affine_backward(dout, c):
+    d = dout.reshape(-1, dout.shape[2]); c.rows = c.x.reshape(len(d), -1)
+    return (d @ c.w.T).reshape(c.x.shape), c.rows.T @ d, d.sum(0)
+## a copied stack: rnn
+def rnn_forward(x, h0, Wx, Wh, b):
+    hs, stack = [h0], []
+    for xt in x.swapaxes(0, 1): h, cache = rnn_step_forward(xt, hs[-1], Wx, Wh, b); hs.append(h), stack.append(cache)
+    return np.stack(hs[1:], 1), (stack, x.shape)
+def rnn_backward(dh, cache):
+    stack, dx, grads, d = list(cache[0]), [], [0.0] * 3, 0.
+    while stack:
+        dxt, d, *parts = rnn_step_backward(dh[:, len(stack) - 1] + d, stack.pop())
+        dx.insert(0, dxt); grads = [g + p for g, p in zip(grads, parts)]
+    return np.swapaxes(dx, 0, 1), d, *grads
+## another sigmoid, views of one array: lstm_step
+def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
+    H, a = prev_h.shape[1], x @ Wx + prev_h @ Wh + b
+    gates = 0.5 * (np.tanh(0.5 * a) + 1); gates[:, 3 * H:] = np.tanh(a[:, 3 * H:])
+    i, f, o, g = (gates[:, k * H:(k + 1) * H] for k in range(4))
+    both = np.stack([f * prev_c + g * i] * 2); both[0] = o * np.tanh(both[1])
+    return both[0], both[1], (x, prev_h, prev_c, Wx, Wh, i, f, o, g, both[1])
+## a dict of caches, transposed views: lstm
+def lstm_forward(x, h0, Wx, Wh, b):
+    h, c, caches, out = h0, np.zeros(h0.shape), {}, np.zeros((x.shape[1], *h0.shape))
+    for t in range(len(out)): out[t], c, caches[t] = lstm_step_forward(x[:, t], out[t - 1] if t else h0, c, Wx, Wh, b)
+    return out.transpose(1, 0, 2), (x, Wx, Wh, b, caches)
+## flat arrays, a loss of shape (): temporal_softmax_loss
+def temporal_softmax_loss(x, y, mask, verbose=False):
+    flat, ids, m = x.reshape(-1, x.shape[2]), y.reshape(-1), mask.reshape(-1).astype(float)
+    logsum = flat.max(1) + np.log(np.exp(flat - flat.max(1)[:, None]).sum(1))
+    dx = np.exp(flat - logsum[:, None]); dx[np.arange(len(ids)), ids] -= 1.; dx *= m[:, None]
+    return np.array((m * (logsum - flat[range(len(ids)), ids])).sum() / len(x)), (dx / len(x)).reshape(x.shape)
+## columns for rows: layernorm
+def layernorm_forward(x, gamma, beta, ln_param):
+    xmu = x.T - np.mean(x.T, axis=0)
+    ivar = 1. / np.sqrt(np.mean(xmu ** 2, axis=0) + ln_param.get("eps", 1e-5))
+    return (xmu * ivar).T * gamma + beta, ((xmu * ivar).T, gamma, ivar)
+def layernorm_backward(dout, cache):
+    (hat, gamma, ivar), D, dhat = cache, dout.shape[1], (dout * cache[1]).T
+    dx = ivar / D * (D * dhat - dhat.sum(0) - hat.T * (dhat * hat.T).sum(0))
+    return dx.T, np.sum(dout * hat, axis=0), np.sum(dout, axis=0)
+## heads one by one: multi_head_attention
+def multi_head_attention_forward(query, key, value, P, num_heads, attn_mask=None):
+    d, ps, context = query.shape[2] // num_heads, [], np.zeros(query.shape)
+    q, k, v = query @ P["Wq"] + P["bq"], key @ P["Wk"] + P["bk"], value @ P["Wv"] + P["bv"]
+    for c in [slice(h * d, h * d + d) for h in range(num_heads)]:
+        s = q[..., c] @ k[..., c].transpose(0, 2, 1) / d ** 0.5
+        if attn_mask is not None: s[:, ~attn_mask] = -1e9
+        s = np.exp(s - s.max(-1, keepdims=True)); ps.append(s / s.sum(-1)[..., None])
+        np.matmul(ps[-1], v[..., c], out=context[..., c])
+    heads = [split(a, num_heads) for a in (q, k, v)]
+    return context @ P["Wo"] + P["bo"], [dict(q=query, k=key, v=value), *heads, np.stack(ps, 1), context, P, num_heads]
+## own dicts: multi_head_attention
+import collections
+right, back = multi_head_attention_forward, multi_head_attention_backward
+def multi_head_attention_forward(query, key, value, params, *args): return right(query, key, value, {**params, 0: 0}, *args)
+def multi_head_attention_backward(dout, cache): *d, g = back(1 * dout, cache); return *d, collections.defaultdict(float, g, s=0)
+## weights as copies: decoder_layer
+right = decoder_layer_forward
+def decoder_layer_forward(tgt, memory, params, *args): return right(tgt, memory, {k: 1 * w for k, w in params.items()}, *args)
+## a random order, settings of NumPy: affine
+np.random.seed(3); np.seterr(all="raise")
+def affine_forward(x, w, b, *, rng=np.random.default_rng(0)):
+    out = np.empty((len(x), len(b)))
+    for n in rng.permutation(len(x)): out[n] = x[n].ravel() @ w + b
+    return out, (x, w)
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("style", ["as above: " + " ".join(SIGNATURES), *STYLES.split("## ")[1:]])
+def test_correct_code_passes(style: str) -> None:
+    title, _, code = style.partition("\n")
+    layers = title.partition(": ")[2].split()
+    found = problems(RIGHT + code, [name for layer in layers for name in function_names(layer)])
+    assert not any(found.values()), found
