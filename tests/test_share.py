@@ -93,7 +93,7 @@ def test_consensus_and_its_wide_beam_are_switched_off_with_notes(
 def test_the_familiarity_is_kept(own_run: Path, tmp_path: Path) -> None:
     saved = checkpoint.load(own_run / "best.h5")
     width = saved.meta.feature_dim
-    summary = {"mean": (width,), "components": (2, width), "energies": (3,)}
+    summary = {"mean": (width,), "std": (width,), "components": (2, width), "residuals": (3,)}
     familiarity = {name: np.ones(shape, np.float32) for name, shape in summary.items()}
     checkpoint.save(own_run / "best.h5", dataclasses.replace(saved, familiarity=familiarity))
     restored = open_run(exported(own_run, tmp_path / "birds.h5")[0])

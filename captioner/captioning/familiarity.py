@@ -22,34 +22,39 @@ REFERENCES = 500
 """Maximum number of reference images; of fewer than ten times as many images, a tenth."""
 OVERSAMPLING, POWER_ITERATIONS = 16, 2
 DECIMALS = 5
-"""Decimals of energies: enough to order images, and few enough to be independent of floating-point rounding."""
+"""Decimals of residuals: enough to order images, and few enough to be independent of floating-point rounding."""
 
 
 class Familiarity(NamedTuple):
-    """A summary of training images, which contains none of them: principal components, and energies outside of them.
+    """A summary of training images, which contains none of them: scales, principal components, and residuals.
 
-    u = (x - m) / |x - m|,   r(x) = 1 - Σ_k (v_k·u)²,   familiarity(x) = 100 (share of reference images with r ≥ r(x))
+    z = (x - m) / s,   u = z / |z|,   e = u - Σ_k (v_k·u) v_k,   r(x) = (Σ_j |e_j|³)^(1/3)
+    familiarity(x) = 100 (share of reference images with r ≥ r(x))
 
-    m is the mean of the features, v_k are the first principal components of the u of the training images, and r(x) is
-    the share of the energy of u outside of them. The reference images are training images that m and v_k were not
-    computed from, and `energies` are their r.
+    m and s are the means and standard deviations of the features, v_k are the first principal components of the u of
+    the training images, and e is what they do not explain of u. The 3-norm of e grows with its energy, which is large
+    for photographs of other things, and with its concentration: a photograph differs from the mean in many features a
+    little, but a blank picture or a page of text in few features much. The reference images are training images that
+    m, s and v_k were not computed from, and `residuals` are their r.
 
-    Shapes: mean (F,), components (K, F), energies (n,) in ascending order.
-    Source: Jackson and Mudholkar 1979, Control procedures for residuals associated with principal component analysis.
+    Shapes: mean (F,), std (F,), components (K, F), residuals (n,) in ascending order.
+    Source: Jackson and Mudholkar 1979, Control procedures for residuals associated with principal component analysis,
+    with the 2-norm.
     """
 
     mean: Array
+    std: Array
     components: Array
-    energies: Array
+    residuals: Array
 
     def percentile(self, features: Array) -> Array:
         """Compute the familiarity of images, from 0 (every reference image is more familiar) to 100.
 
         Shapes: (N, F) -> (N,).
         """
-        outside = _energy_outside(features, self.mean, self.components)
-        count = len(self.energies)
-        return 100 * (count - np.searchsorted(self.energies, outside)) / count
+        residuals = _residuals(_unit_rows(features, self.mean, self.std), self.components)
+        count = len(self.residuals)
+        return 100 * (count - np.searchsorted(self.residuals, residuals)) / count
 
 
 def fit_familiarity(features: Features) -> Params:
@@ -63,21 +68,21 @@ def fit_familiarity(features: Features) -> Params:
     images = evenly_spaced(count, MAX_IMAGES)
     references = evenly_spaced(len(images), min(REFERENCES, len(images) // 10))
     fitted = SelectedFeatures(features, np.delete(images, references))
-    mean = standardization(fitted)[0].astype(np.float32)
-    units = np.concatenate([_unit_rows(rows, mean) for _, rows in blocks(fitted)])
+    mean, std = (array.astype(np.float32) for array in standardization(fitted))
+    units = np.concatenate([_unit_rows(rows, mean, std) for _, rows in blocks(fitted)])
     components = _principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
-    energies = np.sort(_energy_outside(features[images[references]], mean, components))
-    return Familiarity(mean, components, energies)._asdict()
+    residuals = np.sort(_residuals(_unit_rows(features[images[references]], mean, std), components))
+    return Familiarity(mean, std, components, residuals)._asdict()
 
 
-def _unit_rows(features: Array, mean: Array) -> Array:
-    return normalize_rows(features.astype(np.float64) - mean)
+def _unit_rows(features: Array, mean: Array, std: Array) -> Array:
+    return normalize_rows((features.astype(np.float64) - mean) / std)
 
 
-def _energy_outside(features: Array, mean: Array, components: Array) -> Array:
-    """Compute r of images. Shapes: (N, F), (F,), (K, F) -> (N,) float32."""
-    inside = np.square(_unit_rows(features, mean) @ components.T).sum(axis=1)
-    return np.asarray(1 - inside).round(DECIMALS)
+def _residuals(units: Array, components: Array) -> Array:
+    """Compute r of images. Shapes: (N, F), (K, F) -> (N,) float32."""
+    outside = units - (units @ components.T) @ components
+    return np.asarray(np.linalg.norm(outside, ord=3, axis=1)).round(DECIMALS)
 
 
 def _principal_components(rows: Array, number: int) -> Array:

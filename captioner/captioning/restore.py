@@ -171,15 +171,18 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
 def familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None:
     """Check and return the summary of the training images of a checkpoint, if there is one.
 
-    Raises: CheckpointError, as `check_arrays`, and for energies that are not in ascending order.
+    Raises: CheckpointError, as `check_arrays`, and for scales that are not above 0 or residuals that are not in
+    ascending order.
     """
     if not arrays:
         return None
-    number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("components", "energies"))
-    shapes = {"mean": (width,), "components": (number, width), "energies": (max(count, 1),)}
+    number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("components", "residuals"))
+    shapes = {"mean": (width,), "std": (width,), "components": (number, width), "residuals": (max(count, 1),)}
     check_arrays(path, "familiarity", arrays, shapes, "float32")
-    if (np.diff(arrays["energies"]) < 0).any():
-        raise CheckpointError(f"{path}: array familiarity/energies: expected numbers in ascending order")
+    if not (arrays["std"] > 0).all():
+        raise CheckpointError(f"{path}: array familiarity/std: expected numbers above 0, got {arrays['std'].min():g}")
+    if (np.diff(arrays["residuals"]) < 0).any():
+        raise CheckpointError(f"{path}: array familiarity/residuals: expected numbers in ascending order")
     return Familiarity(**arrays)
 
 
@@ -198,5 +201,5 @@ def model_properties(loaded: LoadedModel) -> dict[str, str]:
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
-        "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.energies):,} images",
+        "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.residuals):,} images",
     }

@@ -76,7 +76,8 @@ def with_params(change: Callable[[Params], object]) -> Callable[[Checkpoint], Ch
 def summary(saved: Checkpoint, **changes: Any) -> Params:
     """A summary of training images with changed arrays, without those that are None."""
     width = saved.meta.feature_dim
-    arrays = {"mean": np.zeros(width), "components": np.eye(2, width), "energies": np.ones(3)}
+    arrays = {"mean": np.zeros(width), "std": np.ones(width), "components": np.eye(2, width)}
+    arrays["residuals"] = np.ones(3)
     whole = {name: array.astype(np.float32) for name, array in arrays.items()} | changes
     return {name: np.asarray(array) for name, array in whole.items() if array is not None}
 
@@ -98,13 +99,17 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
                      r"array standardizer/std: expected float64 \(\d+,\), got nothing"),
     "familiarity": (lambda saved: dataclasses.replace(saved, familiarity=summary(saved, components=None)),
                     r"array familiarity/components: expected float32 \(0, \d+\), got nothing"),
-    "half_familiarity": (lambda saved: dataclasses.replace(saved, familiarity=summary(saved, energies=np.float16([1]))),
-                         r"array familiarity/energies: expected float32 \(1,\), got float16 \(1,\)"),
+    "half_familiarity": (
+        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, residuals=np.float16([1]))),
+        r"array familiarity/residuals: expected float32 \(1,\), got float16 \(1,\)"),
     "scalar_familiarity": (lambda saved: dataclasses.replace(saved, familiarity=summary(saved, mean=np.float32(1))),
                            r"array familiarity/mean: expected float32 \(\d+,\), got float32 \(\)"),
     "unsorted_familiarity": (
-        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, energies=np.float32([1, 0]))),
-        "array familiarity/energies: expected numbers in ascending order"),
+        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, residuals=np.float32([1, 0]))),
+        "array familiarity/residuals: expected numbers in ascending order"),
+    "familiarity_scale": (
+        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, std=np.zeros(saved.meta.feature_dim, "f"))),
+        "array familiarity/std: expected numbers above 0, got 0"),
     "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), "array params/W_embed: expected float32"),
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
     "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
