@@ -14,6 +14,7 @@ from captioner.arrays import Array
 from captioner.captioning.captioner import Captioner
 
 ROOT = Path(__file__).parents[2]
+PHOTOS = ROOT / "../shared/data/flickr8k/photos"
 WIDTH, HEIGHT = 400, 300
 COLOURS = ("black", "white", "red", "lime", "blue", "yellow", "navy", "pink", "beige", "skyblue", "brown")
 WORDS = "the quick brown fox jumps over the lazy dog and runs along the bank of the river until noon"
@@ -83,7 +84,7 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
         yield name, Image.fromarray((array + np.zeros(shape)).clip(0, 255).astype(np.uint8))
 
 
-def test_blank_and_drawn_pictures_are_marked_on_every_way(
+def test_blank_and_drawn_pictures_are_marked(
     shipped: Captioner, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     for name, picture in pictures():
@@ -98,3 +99,11 @@ def test_blank_and_drawn_pictures_are_marked_on_every_way(
     lines = cli("sample", model, *greys).out.splitlines()
     assert all(line.endswith("\toutside the training domain") for line in lines)
     assert len(lines) == len(records) == len(greys)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs validation photographs of Flickr8k")
+def test_at_most_a_tenth_of_the_validation_photographs_is_marked(shipped: Captioner) -> None:
+    marks = [each.is_outside_domain for each in shipped.caption([PHOTOS])]
+    assert len(marks) == 300
+    assert 0 < sum(marks) <= 30
