@@ -207,36 +207,38 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return compare
 
 
-SMALL = (
-    "data.scenes.train=40",
-    "data.scenes.val=10",
-    "data.scenes.test=5",
-    "data.scenes.heldout=5",
-    "model.hidden_dim=16",
-    "model.wordvec_dim=16",
-)
 WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "café", "猫")
 
 
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
-    """Overrides that make any config fit into half a second."""
+    """Overrides that make any config of generated scenes fit into half a second."""
+    from small_options import SMALL
+
     return SMALL
 
 
 @pytest.fixture(scope="session")
-def small_options() -> tuple[str, ...]:
+def small_options(small: tuple[str, ...]) -> tuple[str, ...]:
     """The same, as words of a command."""
-    return tuple(f"--set={override}" for override in SMALL)
+    return tuple(f"--set={override}" for override in small)
+
+
+@pytest.fixture(scope="session")
+def small_model(small_options: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of them that are for any data set."""
+    return small_options[-2:]
 
 
 def trained(folder: Path, *overrides: str) -> Path:
     """Train a small run in a folder, and return the folder; one without a scheduled validation gets a best.h5 too."""
-    from captioner.config.overrides import read_overrides
-    from captioner.config.yaml_io import parse
+    from small_options import fitting
+
+    from captioner.config.options import Config
+    from captioner.config.overrides import override
     from captioner.training.train import train
 
-    for _ in train(parse("", "", read_overrides([*SMALL, *overrides])), folder):
+    for _ in train(override(Config(), fitting(*overrides)), folder):
         pass
     if not (folder / "best.h5").exists():
         shutil.copy(folder / "last.h5", folder / "best.h5")

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from PIL import Image
 from captioner.captioning.find_checkpoint import BEST, LAST, find_checkpoint
 from captioner.cli import cli as root
 from captioner.config import yaml_io
-from captioner.config.checks import USED_WITH, is_used
+from captioner.config.checks import has_effect, is_used
 from captioner.files import checkpoint
 
 PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
@@ -98,12 +97,11 @@ class Sandbox:
         if words[1] == "gradcheck" and params["functions"]:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
-        ineffective = set()
+        config = None
         if words[1] in ("train", "gradcheck"):
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
-            ineffective = {path for path, other, values in USED_WITH if attrgetter(other)(config) not in values}
         if words[1] == "serve":
             self.serve(words[2:])
             return
@@ -111,7 +109,11 @@ class Sandbox:
         has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
-        used = [text for text, path in options.items() if is_used(path, command) and path not in ineffective]
+        used = [
+            text
+            for text, path in options.items()
+            if is_used(path, command) and (config is None or has_effect(config, path))
+        ]
         small = [f"--set={override}" for override in used] if has_config else []
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
         words = without(words, "--full", 0)  # every element takes ten times as long, and tests/gradcheck checks them

@@ -28,7 +28,7 @@ def model(photographs: Path, small: tuple[str, ...]) -> captioner.Captioner:
     summary = captioner.prepare(photographs, data, encoder="scenes", min_count=1, val=0.25)
     assert set(summary["splits"]) == {"train", "val"}
     of_data = {"data.source": "prepared", "data.root": data, "train.max_steps": 3}
-    overrides = {**read_overrides(small), **of_data}
+    overrides = {**read_overrides(small[-2:]), **of_data}
     return captioner.train(None, photographs.parent / "run", overrides)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from captioner.arrays import Array
 from captioner.captioning.restore import LoadedModel
+from captioner.config.option_table import OPTIONS
+from captioner.config.overrides import Values
 from captioner.data.corpus import Corpus, Features, check_features, check_region_values, with_vocabulary
 from captioner.data.vocabulary import Vocab
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
+from captioner.images.labels import has_labels, open_classifier
 from captioner.images.recipe import parse_identity, same_encoder
 from captioner.model.ensemble import Ensemble
 
@@ -118,6 +122,33 @@ def check_attention(loaded: LoadedModel) -> None:
         f"{loaded.path}: attention maps: expected a model with attention, got model.attention "
         f"{loaded.config.model.attention}; {TRAIN}"
     )
+
+
+def check_overrides(loaded: LoadedModel, values: Values) -> None:
+    """Check that a model can follow the options of captions that are overridden.
+
+    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without familiarity.
+    """
+    if values.get("caption.attention"):
+        check_attention(loaded)
+    if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
+        open_classifier(loaded.meta.encoder)
+    option = OPTIONS["decode.unfamiliar_below"]
+    if loaded.familiarity is None and values.get(option.path, option.default) != option.default:
+        least = "at least 100 training images and 256 features"
+        raise ConfigError([f"{option.path}: has no effect: {loaded.path} has no familiarity, which needs {least}"])
+
+
+def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None) -> None:
+    """Check that options of a data set which is not read, because of `data` or photographs, are not overridden.
+
+    Consensus re-ranking reads it. Raises: ConfigError.
+    """
+    starts = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
+    has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # sought beside the data set
+    ineffective = [path for path in values if path.startswith(starts)]
+    if ineffective and not loaded.config.decode.consensus and not has_files:
+        raise ConfigError([f"{path}: has no effect: the data set of the run is not read" for path in ineffective])
 
 
 def check_images(

@@ -13,6 +13,7 @@ from captioner.captioning.captioner import Captioner
 from captioner.captioning.checks import (
     check_corpus,
     check_encoder,
+    check_overrides,
     check_regions,
     check_width,
     encoded_as_trained,
@@ -72,6 +73,7 @@ def open_run(path: Run, overrides: Values = NONE) -> Restored:
     """
     checkpoint = find_checkpoint(Path(path))
     restored = restore(checkpoint, overrides, for_training=False)
+    check_overrides(restored, overrides)
     set_threads(1)
     if checkpoint.name != LAST or checkpoint == Path(path) or restored.meta.best is None:
         return restored
@@ -83,7 +85,9 @@ def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
 
     Raises: as `open_run`; CheckpointError when the models do not fit together.
     """
-    return ensemble_of([open_run(path, overrides) for path in paths])
+    loaded = ensemble_of([open_run(path, overrides) for path in paths])
+    check_overrides(loaded, overrides)
+    return loaded
 
 
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:

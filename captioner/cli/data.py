@@ -10,6 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import (
+    check_apart,
     config_options,
     examples,
     grouped,
@@ -18,7 +19,7 @@ from captioner.cli.shared_options import (
 )
 from captioner.config.options import Prepare
 from captioner.config.overrides import Values
-from captioner.errors import printable, quoted
+from captioner.errors import UsageError, printable, quoted
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
@@ -67,6 +68,8 @@ def show(source: str | None, split: str, number: int, seed: int, config_file: Pa
     """
     from captioner.preparation import inspect_data
 
+    if "seed" in overrides and "data.max_train" not in overrides:
+        raise UsageError("-o seed: has no effect without -o data.max_train; did you mean --seed?")
     corpus = _open(source, config_file, overrides)
     for example in inspect_data.examples(corpus, split, number, seed):
         output.result(example.image)
@@ -89,6 +92,7 @@ def _open(source: str | None, config_file: Path | None, overrides: Values) -> Co
     from captioner.preparation.load_corpus import build_corpus
 
     selected = {} if source is None else inspect_data.source_overrides(source)
+    check_apart("SOURCE", selected, overrides)
     return build_corpus(load(config_file, {**selected, **overrides}))
 
 

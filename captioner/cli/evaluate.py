@@ -83,6 +83,7 @@ def evaluate(
         (bool(runs) != (captions is None) or (captions is None) != (references is None),
          "expected a run, or --captions with --references"),
         (len(splits) > 1 and single_split, "--captions, --against and --coco need a single --split"),
+        (ensemble and len(runs) == 1, "--ensemble needs several runs"),
         (overwrite and coco is None, "--overwrite needs --coco"),
         (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
         (coco and len(runs) > 1 and not ensemble,

@@ -137,10 +137,12 @@ def sample(
     with sharing_photographs(mpi) as ranks:
         runs, photos = _runs_and_photos(run, names, ensemble)
         _check_usage(photos, source, files, mpi, overrides)
-        from captioner.captioning.checks import check_attention
+        from captioner.captioning.checks import check_attention, check_reads_data
         from captioner.captioning.load import open_runs
 
         loaded = open_runs(runs, overrides)
+        if photos or source.features or source.data:
+            check_reads_data(loaded, overrides, source.data)
         attention = loaded.config.caption.attention
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
         captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks)
@@ -192,6 +194,8 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
         raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if len(runs) > 1 and is_run(run) and not ensemble:
         raise UsageError(f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble")
+    if len(runs) == 1 and ensemble:
+        raise UsageError("--ensemble needs several runs")
     return runs, photos
 
 

@@ -62,6 +62,7 @@ def serve(
         extras = ",".join(sorted({NEEDED[library] for library in missing}))
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
+    from captioner.captioning.checks import check_reads_data
     from captioner.captioning.load import captioner_of, open_runs
     from captioner.captioning.photographs import open_encoder_of, photo_warning
     from captioner.serve import server
@@ -71,6 +72,7 @@ def serve(
     check_host_names(allow_host)
     with server.bind(host, port) as sock, stop_signals() as caught:
         loaded = open_runs([run], overrides)
+        check_reads_data(loaded, overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
         captioner = captioner_of(loaded)
         output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))

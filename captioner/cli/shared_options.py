@@ -112,6 +112,12 @@ def config_options(command: Command) -> Command:
     )
 
 
+def check_apart(argument: str, selected: Values, overrides: Values) -> None:
+    """Raises: UsageError for an override of what an argument of the command sets to another value."""
+    if other := [path for path, value in selected.items() if overrides.get(path, value) != value]:
+        raise UsageError(f"-o {other[0]}: {argument} sets it already; use one of them")
+
+
 ensemble_option = click.option(
     "--ensemble", is_flag=True, help="Average the word probabilities of all runs, as one model."
 )

@@ -12,6 +12,7 @@ from captioner.cli import output
 from captioner.cli.processes import SharedStop, joined, stop_signals
 from captioner.cli.shared_options import (
     PATH,
+    check_apart,
     config_options,
     examples,
     mpi_option,
@@ -83,7 +84,9 @@ def train(
     With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """
     if data is not None:
-        overrides = {**checked_values({"data.source": "prepared", "data.root": data}), **overrides}
+        of_data = checked_values({"data.source": "prepared", "data.root": data})
+        check_apart("--data", of_data, overrides)
+        overrides = {**of_data, **overrides}
     from captioner.cli import progress
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting

@@ -1,28 +1,120 @@
-"""Checks across options: constraints, and overrides without effect.
+"""Checks across options: constraints, and options without effect.
 
 A violated constraint is an error everywhere. An option without effect is an error in an override, because its user
-expects a change; in a config file it is accepted, since one file serves several commands.
+expects a change. In a config file it is accepted, since one file serves several commands, unless it is in `STRICT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from captioner.config.option_table import OPTIONS, either
+from captioner.config.option_table import BOUNDS, OPTIONS, either
 from captioner.config.options import SAMPLING, Config
 from captioner.errors import ConfigError
 
+RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
+STORED = ("cs231n", "prepared")
+SET, NOT_SET, POSITIVE = "set", "not set", "> 0"
+"""Conditions on an option: it is not null, it is null, or it is above 0. Others are its admitted values."""
+Condition = str | Sequence[str]
+ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width": ">= 2"}
+CROSS_ENTROPY, OF_CAPTIONS = {"train.objective": ("cross_entropy",)}, {"data.captions": SET}
+OF_RECURRENT, OF_ATTENTION = {"model.decoder": RECURRENT}, {"model.attention": ("adaptive",)}
+OF_INITIAL = {"train.init_from": NOT_SET}
+TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
+NEEDS: Mapping[str, Mapping[str, Condition]] = {
+    "data.root": {"data.source": STORED},
+    "data.memory_mib": {"data.source": STORED},
+    **{path: {"data.source": ("scenes",)} for path in OPTIONS if path.startswith("data.scenes.")},
+    "data.cs231n.pca": {"data.source": ("cs231n",)},
+    "data.vocabulary": {"train.init_from": SET},
+    "data.captions": CROSS_ENTROPY,
+    "data.captions_per_image": OF_CAPTIONS,
+    "data.references": OF_CAPTIONS,
+    "model.wordvec_dim": OF_RECURRENT,
+    "model.image_input": OF_RECURRENT,
+    "model.attention_dim": {**OF_ATTENTION, **OF_RECURRENT},
+    "model.dropout_keys": {**OF_ATTENTION, **OF_RECURRENT},
+    "model.dropout_regions": OF_ATTENTION,
+    **{f"model.{name}": {"model.decoder": ("transformer",)} for name in TRANSFORMER},
+    "model.forget_bias": {"model.decoder": ("lstm",), **OF_INITIAL},
+    "model.output_bias": OF_INITIAL,
+    "train.captions_per_image": CROSS_ENTROPY,
+    "train.samples": {"train.objective": ("self_critical",)},
+    "train.consensus": {"train.objective": ("self_critical",)},
+    "train.label_smoothing": CROSS_ENTROPY,
+    "train.momentum": {"train.update_rule": ("sgd_momentum",)},
+    "train.decay_rate": {"train.update_rule": ("rmsprop",)},
+    "train.beta1": {"train.update_rule": ADAM},
+    "train.beta2": {"train.update_rule": ADAM},
+    "train.epsilon": {"train.update_rule": ("rmsprop", *ADAM)},
+    "train.weight_decay": {"train.update_rule": ("adamw",)},
+    "train.lr_decay": {"train.schedule": ("exponential",)},
+    "decode.beam_width": {"decode.method": ("beam",)},
+    "decode.length_penalty": OF_RANKING,
+    "decode.consensus": OF_RANKING,
+    "decode.guidance": {"decode.consensus": POSITIVE},
+    **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
+}
+"""Options that have an effect only under conditions on other options."""
+STRICT = (
+    *("data.vocabulary", "data.captions", "data.captions_per_image", "data.references"),
+    *("train.consensus", "train.label_smoothing", "train.weight_decay", "train.lr_decay"),
+    *(path for path in NEEDS if path.startswith("decode.")),
+)
+"""Options of `NEEDS` for which a value without effect is an error in a config file too."""
+
+
+def has_effect(config: Config, path: str) -> bool:
+    """Return whether an option has an effect with the values of the other options."""
+    return all(_holds(attrgetter(other)(config), condition) for other, condition in NEEDS.get(path, {}).items())
+
+
+def no_effect(path: str, config: Config) -> str:
+    """Describe why an option has no effect, and what to set."""
+    default, needs = OPTIONS[path].default, NEEDS[path]
+    if unset := [other for other, condition in needs.items() if condition == NOT_SET and attrgetter(other)(config)]:
+        return f"has no effect with {unset[0]}, whose parameters replace the initial ones; leave it out"
+    conditions = [
+        other if c == SET else f"{other} {c if isinstance(c, str) else either(c)}"
+        for other, c in needs.items()
+        if c != NOT_SET
+    ]
+    those = "those" if len(conditions) > 1 else "that"
+    left = "null" if default is None else default
+    return f"has no effect without {' and '.join(conditions)} (set {those}, or leave this at {left})"
+
+
+def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options that differ from their defaults without effect, each with the problem."""
+    for path in paths:
+        if attrgetter(path)(config) != OPTIONS[path].default and not has_effect(config, path):
+            yield path, no_effect(path, config)
+
+
+def _holds(value: object, condition: Condition) -> bool:
+    match condition:
+        case "set" | "not set":
+            return (value is not None) == (condition == SET)
+        case str():
+            sign, limit = condition.split()
+            return BOUNDS[sign](value, float(limit))
+        case _:
+            return value in condition
+
 
 class Constraint(NamedTuple):
-    """A condition on two options; if it does not hold, `problem` (of the config) is reported for `option`.
+    """A condition on options; if it does not hold, `problem` (of the config) is reported for `option`.
 
-    With `reset`, an `option` that an override of `other` makes ineffective is set to its default instead.
+    `others` are the options that it depends on. With `reset`, an `option` that an override of one of them makes
+    ineffective is set to its default instead.
     """
 
     option: str
-    other: str
+    others: Sequence[str]
     holds: Callable[[Config], bool]
     problem: str | Callable[[Config], str]
     reset: bool = False
@@ -31,34 +123,17 @@ class Constraint(NamedTuple):
         return self.problem if isinstance(self.problem, str) else self.problem(config)
 
 
-def _only_with(option: str, other: str, value: str) -> Constraint:
-    """Require the default of `option` unless `other` has `value`."""
-    default = OPTIONS[option].default
-    return Constraint(
-        option,
-        other,
-        lambda config: attrgetter(option)(config) == default or attrgetter(other)(config) == value,
-        f"has no effect without {other} {value} (set that, or leave this at {'null' if default is None else default})",
-        reset=option.startswith("decode."),
-    )
-
-
-def _only_with_a_beam(option: str) -> Constraint:
-    """Require 0 for an option that ranks the candidates of a beam unless there is more than one."""
-    return Constraint(
-        option,
-        "decode.beam_width",
-        lambda c: attrgetter(option)(c) == 0 or (c.decode.method == "beam" and c.decode.beam_width >= 2),
-        "has no effect without decode.method beam and decode.beam_width >= 2 (set those, or leave this at 0)",
-        reset=True,
-    )
+def _has_effect_if_set(path: str) -> Constraint:
+    """Require the default of an option that has no effect."""
+    reset = not path.startswith("train.")
+    return Constraint(path, tuple(NEEDS[path]), lambda c: not any(unused(c, [path])), partial(no_effect, path), reset)
 
 
 def _needs_root(source: str, expected: str) -> Constraint:
     """Require `data.root` for a data source."""
     return Constraint(
         "data.root",
-        "data.source",
+        ("data.source",),
         lambda c: c.data.source != source or c.data.root is not None,
         f"required by data.source {source} ({expected})",
     )
@@ -70,61 +145,25 @@ def _divisors(config: Config) -> str:
     return f"expected a divisor of model.hidden_dim {width} (such as {divisors}; or change model.hidden_dim)"
 
 
-LEARNED = ("data.captions", "data.captions_per_image", "data.references")
-"""Options of the captions that training learns; no other command reads them."""
-
-
-def _only_with_captions(option: str) -> Constraint:
-    """Require the default of `option` without `data.captions`."""
-    default = OPTIONS[option].default
-    return Constraint(
-        option,
-        "data.captions",
-        lambda c: attrgetter(option)(c) == default or c.data.captions is not None,
-        f"has no effect without data.captions (set that, or leave this at {default})",
-        reset=True,
-    )
-
-
 CONSTRAINTS = (
     _needs_root("cs231n", "the folder with coco2014_captions.h5"),
     _needs_root("prepared", "a file written by `captioner prepare`"),
-    _only_with("train.lr_decay", "train.schedule", "exponential"),
-    _only_with("train.weight_decay", "train.update_rule", "adamw"),
-    Constraint("model.heads", "model.hidden_dim",
+    Constraint("model.heads", ("model.hidden_dim",),
                lambda c: not has_effect(c, "model.heads") or c.model.hidden_dim % c.model.heads == 0,
                _divisors),
-    Constraint("train.objective", "train.init_from",
+    Constraint("train.objective", ("train.init_from",),
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
                "self_critical needs a trained model (set train.init_from to its run)"),
-    _only_with("train.consensus", "train.objective", "self_critical"),
-    Constraint("train.samples", "train.batch_size",
+    Constraint("train.samples", ("train.batch_size",),
                lambda c: c.train.objective != "self_critical" or c.train.samples <= c.train.batch_size,
                "expected at most train.batch_size"),
-    Constraint("data.vocabulary", "train.init_from",
-               lambda c: c.data.vocabulary == "union" or c.train.init_from is not None,
-               "has no effect without train.init_from (set that, or leave this at union)"),
-    Constraint("data.captions", "train.objective",
-               lambda c: c.data.captions is None or c.train.objective != "self_critical",
-               "has no effect with train.objective self_critical (set another, or leave this at null)",
-               reset=True),
-    *map(_only_with_captions, LEARNED[1:]),
-    Constraint("train.label_smoothing", "train.objective",
-               lambda c: c.train.label_smoothing == 0 or c.train.objective != "self_critical",
-               "has no effect with train.objective self_critical (set another, or leave this at 0)"),
-    Constraint("validate.score_every", "validate.every",
+    Constraint("validate.score_every", ("validate.every",),
                lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
                "expected a multiple of validate.every"),
-    Constraint("decode.min_length", "decode.max_length",
+    Constraint("decode.min_length", ("decode.max_length",),
                lambda c: c.decode.min_length <= c.decode.max_length,
                "expected at most decode.max_length"),
-    _only_with("decode.beam_width", "decode.method", "beam"),
-    *(_only_with_a_beam(f"decode.{name}") for name in ("length_penalty", "consensus")),
-    Constraint("decode.guidance", "decode.consensus",
-               lambda c: c.decode.guidance == 0 or c.decode.consensus > 0,
-               "has no effect without decode.consensus > 0 (set that, or leave this at 0)",
-               reset=True),
-    *(_only_with(f"decode.{name}", "decode.method", "sampling") for name in SAMPLING),
+    *map(_has_effect_if_set, STRICT),
 )  # fmt: skip
 
 DEPENDENT: Mapping[str, Callable[[Config], Any]] = {
@@ -139,6 +178,8 @@ def learns_other_captions(config: Config) -> bool:
     return config.train.objective == "self_critical" or config.data.captions is not None
 
 
+LEARNED = ("data.captions", "data.captions_per_image", "data.references")
+"""Options of the captions that training learns; no other command reads them."""
 SCORED = ("threads", "data", "decode")
 """What can change for a trained model: where its data set is, and how captions are decoded."""
 CAPTIONED = (*SCORED, "caption")
@@ -158,40 +199,19 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "captioner.evaluate": SCORED,
     "export": ("decode",),
     "inspect gradients": ("data",),
-    "data show": ("seed", "data"),
+    "data show": (
+        "seed",
+        *(f"data.{name}" for name in ("source", "root", "memory_mib", "max_captions_per_image", "max_train")),
+        *("data.scenes", "data.cs231n"),
+    ),
     "gradcheck": (
         "seed",
-        *SHAPING,
+        *(path for path in SHAPING if path not in ("model.layers", "model.heads", "model.feed_forward_dim")),
         *(path for path in OPTIONS if path.startswith("model.dropout_")),
         "train.label_smoothing",
     ),
 }
 """The options and sections that a command, or a function of the Python API, uses; others use all."""
-ADAM = ("adam", "adamw")
-RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
-ATTENTION = ("attention_dim", "dropout_keys", "dropout_regions")
-TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
-STORED = ("cs231n", "prepared")
-USED_WITH: Sequence[tuple[str, str, Sequence[str]]] = (
-    ("data.root", "data.source", STORED),
-    ("data.memory_mib", "data.source", STORED),
-    ("data.cs231n.pca", "data.source", ("cs231n",)),
-    *((f"model.{name}", "model.attention", ("adaptive",)) for name in ATTENTION),
-    *((f"model.{name}", "model.decoder", RECURRENT) for name in ("wordvec_dim", "image_input", *ATTENTION[:2])),
-    *((f"model.{name}", "model.decoder", ("transformer",)) for name in TRANSFORMER),
-    ("model.forget_bias", "model.decoder", ("lstm",)),
-    ("train.captions_per_image", "train.objective", ("cross_entropy",)),
-    ("train.samples", "train.objective", ("self_critical",)),
-    ("train.momentum", "train.update_rule", ("sgd_momentum",)),
-    ("train.decay_rate", "train.update_rule", ("rmsprop",)),
-    ("train.beta1", "train.update_rule", ADAM),
-    ("train.beta2", "train.update_rule", ADAM),
-    ("train.epsilon", "train.update_rule", ("rmsprop", *ADAM)),
-)
-"""Options that have an effect only with some values of another option.
-
-`CONSTRAINTS` has those that are an error in a config file too.
-"""
 
 
 def is_used(path: str, command: str) -> bool:
@@ -224,24 +244,3 @@ def _alternative(path: str, command: str) -> str:
         return f"; did you mean {either(same)}?"
     used = (name if name in OPTIONS else f"{name}.*" for name in USED_BY[command])
     return f"; it uses {', '.join(used)}"
-
-
-def has_effect(config: Config, path: str) -> bool:
-    """Return whether an option has an effect with the values of the other options."""
-    return next(_obstacles(config, path), None) is None
-
-
-def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield the options that differ from their defaults without effect, each with the other option and the problem."""
-    for path in paths:
-        obstacle = next(_obstacles(config, path), None)
-        if obstacle and attrgetter(path)(config) != OPTIONS[path].default:
-            other, values = obstacle
-            yield path, other, f"has no effect with {other} {attrgetter(other)(config)}, only with {either(values)}"
-
-
-def _obstacles(config: Config, path: str) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield each option whose value disables `path`, with the values that enable it."""
-    for option, other, values in USED_WITH:
-        if option == path and attrgetter(other)(config) not in values:
-            yield other, values

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from captioner.config.checks import CONSTRAINTS, DEPENDENT, check_used, unused
+from captioner.config.checks import CONSTRAINTS, DEPENDENT, STRICT, check_used, unused
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
 from captioner.errors import ConfigError, printable, quoted
@@ -100,13 +100,14 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
     for constraint in CONSTRAINTS:
         if constraint.holds(config):
             continue
-        if constraint.reset and constraint.other in changed and constraint.option not in changed:
+        if constraint.reset and not changed.isdisjoint(constraint.others) and constraint.option not in changed:
             config = replaced(config, {constraint.option: OPTIONS[constraint.option].default})
             changed.add(constraint.option)
             continue
-        place = places.get(constraint.option) or places.get(constraint.other)
+        place = next(filter(None, map(places.get, (constraint.option, *constraint.others))), None)
         problems.append(": ".join(filter(None, (place, constraint.option, constraint.describe(config)))))
-    problems += [": ".join(filter(None, (places[path], path, problem))) for path, _, problem in unused(config, values)]
+    ineffective = unused(config, (path for path in values if path not in STRICT))
+    problems += [": ".join(filter(None, (places[path], path, problem))) for path, problem in ineffective]
     if problems:
         raise ConfigError(problems)
     return config

@@ -26,7 +26,7 @@ from captioner.data.caption_formats import (
     table,
     token_txt,
 )
-from captioner.errors import DataError, quoted
+from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import encoding_of, format_of, read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "read_captions", "read_list", "split_name"]
@@ -104,10 +104,17 @@ def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterat
     if start == "{":
         return json_lines(path.name, text, columns)
     if TOKEN.match(text.lstrip()):
+        _check_no_columns(path, columns)
         return token_txt(path.name, text)
     if not text.strip():
         raise DataError(f"{path}: {EXPECTED}, got an empty file")
     return table(path.name, text, columns)
+
+
+def _check_no_columns(path: Path, columns: Columns) -> None:
+    """Raises: UsageError for columns of a format that has none; `--split-column` is checked for all files together."""
+    if columns[:2] != Columns()[:2]:
+        raise UsageError(f"{path}: --image-column and --caption-column have no effect on this format; leave them out")
 
 
 def _json(path: Path, text: str) -> Any:
@@ -127,8 +134,10 @@ def _json(path: Path, text: str) -> Any:
 def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
     match content:
         case {"images": list(), "annotations": list()}:
+            _check_no_columns(path, columns)
             return coco(path.name, content, split or split_in_name(path))
         case {"images": list()}:
+            _check_no_columns(path, columns)
             return karpathy(path.name, content)
         case dict() if columns.image in content:  # JSON lines with one line
             return json_entry(f"{path.name}:1", content, columns)

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.captioning.caption import Attention
 from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
-from captioner.captioning.checks import check_encoder, is_training_split
+from captioner.captioning.checks import check_encoder, check_overrides, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import Run, captioner_of, ensemble_of, open_corpus, open_run
 from captioner.config.overrides import Values
@@ -179,6 +179,9 @@ def open_captioners(
     names = short_names([model.path for model in models])
     if ensemble and len(models) > 1:
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
+        check_overrides(models[0], overrides)
+    if data is not None:
+        check_reads_data(models[0], overrides, data)
     corpus = open_corpus(models[0], data)
     for model in models[1:]:
         check_encoder(model, corpus)

@@ -242,6 +242,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     issues += conflicts
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
+    if not any(record.split for record in images) or all(split for split, _ in map(parse_source, sources)):
+        _check_default(options, "split_column", because="no caption has a split in a column")
     if lists:
         names: dict[str, list[str]] = {}
         for split, path in map(_parse_list, lists):
@@ -261,7 +263,16 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     for name, members in splits.items():
         check_texts([record.image for record in members], f"{where}: {name} images")
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
+    if not unsplit:
+        _check_default(options, "val", "test", "seed", because="the sources or lists define the splits")
     return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, rows)
+
+
+def _check_default(options: Prepare, *names: str, because: str) -> None:
+    """Raises: UsageError for an option without effect that differs from its default and 0."""
+    for name in names:
+        if getattr(options, name) not in (0, getattr(Prepare, name)):
+            raise UsageError(f"--{name.replace('_', '-')}: has no effect: {because}; leave it out")
 
 
 def caption_words(caption: CaptionRecord) -> list[str]:

@@ -19,7 +19,7 @@ from captioner.arrays import Array
 from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.data.corpus import Corpus
-from captioner.errors import DataError, MissingLibraryError, printable
+from captioner.errors import DataError, MissingLibraryError, UsageError, printable
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
 from captioner.preparation.find_photos import check_images_folder, find_all
@@ -83,11 +83,13 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
     Generated scenes have pictures. Photographs are read only from the folder `images`: a data set may be untrusted and
     a page may be shared, so neither the folder that the data set names nor a path outside `images` is read.
 
-    Raises: UsageError if there is no such folder.
+    Raises: UsageError if there is no such folder, or for a folder of generated scenes.
     """
     check_images_folder(images)
     split = corpus.split(name)
     if split.picture is not None:
+        if images is not None:
+            raise UsageError(f"--images {images}: has no effect on generated scenes, which are drawn")
         return split.picture
     names = [image for any_split in corpus.splits.values() for image in any_split.image_ids]
     photos = {} if images is None else find_all(images, names)

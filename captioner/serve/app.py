@@ -103,7 +103,6 @@ class Site:
             max_bytes=self.limits.max_bytes,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
             fields=self.options.fields(),
-            unfamiliar_below=self.options.own.decode.unfamiliar_below,
         )
         return page_response(page, POLICY)
 
@@ -201,8 +200,8 @@ class RequestOptions:
         loaded = captioner.loaded
         self.own = loaded.config
         absent = {
-            "unfamiliar_below",  # marks a caption on the page, but changes no answer
             *(() if captioner.reranker else ("consensus", "guidance")),
+            *(() if loaded.familiarity else ("unfamiliar_below",)),
             *(() if has_labels(loaded.meta.encoder) else ("labels",)),
             *(() if loaded.meta.region_dim else ("attention",)),
         }

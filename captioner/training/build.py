@@ -106,10 +106,8 @@ def build_batches(
 
 
 def ignored_options(config: Config) -> Iterator[str]:
-    """Yield a warning that names the options of other decoders, one for other objectives, and one about the loss."""
-    for other in ("model.decoder", "train.objective"):
-        if names := [path for path, disabling, _ in unused(config, OPTIONS) if disabling == other]:
-            yield f"{', '.join(names)}: ignored, no effect with {other} {attrgetter(other)(config)}"
+    """Yield a warning for each option that differs from its default without effect, and one about the loss."""
+    yield from (f"{path}: ignored; it {problem}" for path, problem in unused(config, OPTIONS))
     if config.validate.best_metric == "loss" and learns_other_captions(config):
         yield (
             "validate.best_metric: loss selects best.h5 by the references, which training does not learn; "

@@ -64,7 +64,17 @@ def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], gol
     with open("photos/captions.csv", "a") as table:
         table.write('004.png,\n005.png,a dog,more\n"006\n\x1b[2J.png",a dog\n')
     done = cli(
-        "prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--list", "val=val.txt", "--max-length", 5
+        "prepare",
+        "photos/captions.csv",
+        "--output",
+        "birds.h5",
+        *SCENES,
+        "--list",
+        "val=val.txt",
+        "--max-length",
+        5,
+        "--val",
+        0,
     )
     assert done.code == 1
     golden("prepare_issues.txt", masked(done.err + done.out))
@@ -94,19 +104,19 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
     assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in reported[:20]), more]
 
 
-def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--regions")
     assert done.code == 0
     assert "\n  regions: 3 x 3 per image, 77-d\n" in done.out
     command = done.err.splitlines()[-1].removeprefix("next: captioner ").split()
     assert command == ["train", "-c", "photos-attention", "--data", "birds.h5"]
-    assert cli(*command, *small_options, "-o", "train.max_steps=1").code == 0
+    assert cli(*command, *small_model, "-o", "train.max_steps=1").code == 0
     assert json.loads(cli("data", "check", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
 
 
 @pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
 def test_without_val_the_suggested_command_validates_on_train(
-    output: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+    output: str, cli: Callable[..., Any], small_model: tuple[str, ...]
 ) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", output, *SCENES, "--val", "0")
     assert done.code == 0
@@ -117,10 +127,10 @@ def test_without_val_the_suggested_command_validates_on_train(
     )
     words = shlex.split(following)
     assert words == ["next:", "captioner", "train", "-c", "photos", "--data", output, "-o", "validate.split=train"]
-    cli("train", "--data", output, *small_options).failed(
+    cli("train", "--data", output, *small_model).failed(
         1, "validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
     )
-    assert cli(*words[2:], *small_options, "-o", "train.epochs=1").code == 0
+    assert cli(*words[2:], *small_model, "-o", "train.epochs=1").code == 0
 
 
 FAILURES: dict[str, tuple[int, str]] = {
@@ -241,11 +251,11 @@ def test_an_interrupted_command_leaves_no_file(name: str, shell: Callable[..., A
 
 @pytest.mark.parametrize("recipe", ["scenes", "scenes:mirror+scenes"])
 def test_from_photographs_to_captions(
-    recipe: str, cli: Callable[..., Any], album: Callable[..., Path], small_options: tuple[str, ...]
+    recipe: str, cli: Callable[..., Any], album: Callable[..., Path], small_model: tuple[str, ...]
 ) -> None:
     chosen = (*SCENES, "--encoder", recipe, "--threads", "2")
     assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *chosen).code == 0
-    trained = cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=3", "-o", "data.standardize=true")
+    trained = cli("train", "--data", "birds.h5", *small_model, "-o", "train.epochs=3", "-o", "data.standardize=true")
     assert (trained.code, trained.out) == (0, "")
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
     new = album(Path("new"), 3, first=90).parent
@@ -268,17 +278,17 @@ def test_from_photographs_to_captions(
 
 @pytest.mark.parametrize("name", ["null", "~", "x "])
 def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
-    name: str, cli: Callable[..., Any], small_options: tuple[str, ...]
+    name: str, cli: Callable[..., Any], small_model: tuple[str, ...]
 ) -> None:
     assert cli("prepare", "photos/captions.csv", "--output", name, *SCENES).code == 0
-    for command in (("train", "--data", name, *small_options, "-o", "train.max_steps=1"), ("data", "check", name)):
+    for command in (("train", "--data", name, *small_model, "-o", "train.max_steps=1"), ("data", "check", name)):
         done = cli(*command)
         assert done.code == 0, done.err
 
 
-def test_another_data_set_is_an_error(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_another_data_set_is_an_error(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
     assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
-    assert cli("train", "--data", "birds.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("train", "--data", "birds.h5", *small_model, "-o", "train.epochs=1").code == 0
     assert (
         cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code
         == 0
@@ -286,25 +296,25 @@ def test_another_data_set_is_an_error(cli: Callable[..., Any], small_options: tu
     cli("sample", "runs/birds", "--split", "val").failed(1, "vocabulary: expected the ")
 
 
-def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
     with h5py.File("given.h5", "w") as file:
         file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
     assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
-    assert cli("train", "--data", "nameless.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("train", "--data", "nameless.h5", *small_model, "-o", "train.epochs=1").code == 0
     done = cli("sample", "runs/nameless", "photos/000.png")
     assert (done.code, done.out) == (2, "")
     assert re.search(r"features:given\.h5,sha256=\w+, which is not a known encoder; try --encoder\n$", done.err)
     named = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes").succeeded()
     assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
-    assert cli("train", "--data", "named.h5", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("train", "--data", "named.h5", *small_model, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/named", "photos/000.png").out == named.out
 
 
-def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
+def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
     assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
     Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
-    assert cli("train", "-c", "my.yaml", *small_options, "-o", "train.epochs=1").code == 0
+    assert cli("train", "-c", "my.yaml", *small_model, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/my", "--split", "val").code == 0
     cli("train", "-o", "data.source=prepared").failed(2, "data.root: required by data.source prepared")
     failed = cli("train", "--data", "photos/captions.csv")

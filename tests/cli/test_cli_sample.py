@@ -55,6 +55,7 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
         "references",
         "correct",
         "familiarity",
+        "is_outside_domain",
     ]
 
 
@@ -166,7 +167,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
-        "correct": None, "familiarity": None,
+        "correct": None, "familiarity": None, "is_outside_domain": False,
     }  # fmt: skip
 
 
@@ -285,11 +286,11 @@ def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: di
 
 
 def test_a_run_with_reranking_needs_its_index_or_its_data_set(
-    cli: Callable[..., Any], photo_run: Path, new_folder: Path, small_options: tuple[str, ...]
+    cli: Callable[..., Any], photo_run: Path, new_folder: Path, small_model: tuple[str, ...]
 ) -> None:
     shutil.copy(photo_run.parent / "data.h5", "data.h5")
     options = ("train.epochs=30", "train.learning_rate=0.02", "decode.beam_width=6", "decode.consensus=50")
-    words = (*small_options, *(f"--set={option}" for option in options))
+    words = (*small_model, *(f"--set={option}" for option in options))
     assert cli("train", "--data", "data.h5", "--run", "run", *words).code == 0
     index = Path("run/reranker.h5")
     plain = cli("sample", "run", "new", "-o", "decode.consensus=0").succeeded()

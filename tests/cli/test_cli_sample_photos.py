@@ -108,7 +108,7 @@ def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Pat
 
 @pytest.mark.smoke
 def test_a_users_onnx_encoder(
-    cli: Callable[..., Any], small_options: tuple[str, ...], album: Callable[..., Path], new_folder: Path
+    cli: Callable[..., Any], small_model: tuple[str, ...], album: Callable[..., Path], new_folder: Path
 ) -> None:
     """The ONNX file is found beside the data set from any current folder."""
     nodes = [protobuf.node("GlobalAveragePool", ["x"], "mean"), protobuf.node("Flatten", ["mean"], "y")]
@@ -119,7 +119,7 @@ def test_a_users_onnx_encoder(
     settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
     net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
-    trained = cli("train", "--data", "home/birds.h5", *small_options, "-o", "train.epochs=1")
+    trained = cli("train", "--data", "home/birds.h5", *small_model, "-o", "train.epochs=1")
     assert trained.code == 0
     done = cli("sample", "runs/birds", "new").succeeded()
     assert len(by_image(done.out)) == 5

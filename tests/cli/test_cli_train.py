@@ -45,10 +45,10 @@ def test_the_decoder_of_a_config_can_be_overridden(cli: Callable[..., Any], smal
     command = ("train", "-c", "scenes-lstm", "--run", "rnn", *small_options, "-o", "model.decoder=rnn")
     refused = cli(*command, "-o", "model.forget_bias=1")
     assert refused.code == 2
-    assert "model.forget_bias: has no effect with model.decoder rnn, only with lstm" in refused.err
+    assert "model.forget_bias: has no effect without model.decoder lstm" in refused.err
     trained, resumed = cli(*command, "-o", "train.epochs=1"), cli("train", "--resume", "rnn", "-o", "train.epochs=2")
     assert trained.code == resumed.code == cli("sample", "rnn", "-n", "1").code == 0
-    assert trained.err.count("warning: model.forget_bias: ignored, no effect with model.decoder rnn\n") == 1
+    assert trained.err.count("warning: model.forget_bias: ignored; it has no effect without model.decoder lstm ") == 1
     assert "forget_bias" not in resumed.err
 
 

@@ -54,9 +54,10 @@ CONFIG = {
     "seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
     "inspect gradients run -o decode.beam_width=2": "decode.beam_width has no effect on "
     "inspect gradients; it uses data.*",
-    "data show scenes -o train.epochs=2": "train.epochs has no effect on data show; it uses seed, data.*",
-    "train -o data.memory_mib=5": "-o data.memory_mib=5: data.memory_mib: has no effect with data.source scenes, "
-    "only with cs231n or prepared",
+    "data show scenes -o train.epochs=2": "train.epochs has no effect on data show; it uses seed, data.source, "
+    "data.root, data.memory_mib, data.max_captions_per_image, data.max_train, data.scenes.*, data.cs231n.*",
+    "train -o data.memory_mib=5": "-o data.memory_mib=5: data.memory_mib: has no effect without data.source "
+    "cs231n or prepared (set that, or leave this at 1024)",
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"

@@ -6,9 +6,19 @@ from pathlib import Path
 import pytest
 from config_texts import problems
 
-from captioner.config.checks import CONSTRAINTS, USED_BY, USED_WITH, check_used, is_used
+from captioner.config.checks import (
+    CONSTRAINTS,
+    NEEDS,
+    NOT_SET,
+    POSITIVE,
+    SET,
+    USED_BY,
+    Condition,
+    check_used,
+    is_used,
+)
 from captioner.config.option_table import sections
-from captioner.config.options import Decode
+from captioner.config.options import Config, Decode
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import OPTIONS, dump, parse
 from captioner.errors import ConfigError
@@ -37,8 +47,9 @@ from captioner.errors import ConfigError
     ],
 )
 def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: tuple[str, ...], place: str) -> None:
-    constraint = next(constraint for constraint in CONSTRAINTS if place.endswith(constraint.option))
-    assert problems(text, *overrides) == [f"{place}: {constraint.problem}"]
+    expected = {f"{place}: {each.describe(Config())}" for each in CONSTRAINTS if place.endswith(each.option)}
+    (problem,) = problems(text, *overrides)
+    assert problem in expected
 
 
 @pytest.mark.parametrize(
@@ -113,9 +124,10 @@ def test_only_decoding_options_of_the_file_are_reset() -> None:
 
 def test_the_tables_name_options_and_sections() -> None:
     assert {name for used in USED_BY.values() for name in used} <= OPTIONS.keys() | sections().keys()
-    for path, other, values in USED_WITH:
-        assert path in OPTIONS
-        assert set(values) < set(OPTIONS[other].choices)
+    for path, needs in NEEDS.items():
+        assert {path, *needs} <= OPTIONS.keys()
+        for other, values in needs.items():
+            assert isinstance(values, str) or set(values) < set(OPTIONS[other].choices)
 
 
 @pytest.mark.parametrize("command", USED_BY)
@@ -133,29 +145,38 @@ def test_other_commands_use_every_option() -> None:
         check_used(OPTIONS, command)
 
 
-@pytest.mark.parametrize(("path", "other", "values"), USED_WITH)
-def test_an_option_needs_its_other_option(path: str, other: str, values: Sequence[str]) -> None:
-    option = OPTIONS[path]
-    value = {
-        bool: "false",
-        int: "16",
-        float: "0.5",
-        Path: "/x",
-        str: next(c for c in (*option.choices, "") if c != option.default),
-    }
-    value = value[option.kind]
-    root = [] if path == "data.root" else ["data.root=/x"]
-    for choice in OPTIONS[other].choices:
-        wanted = [f"{other}={choice}", f"{path}={value}"]
-        wanted += root if other == "data.source" and choice != "scenes" else []
-        if other == "model.decoder" and path in ("model.attention_dim", "model.dropout_keys"):
-            wanted.append("model.attention=adaptive")
-        wanted += ["train.init_from=/x"] if choice == "self_critical" else []
-        if choice in values:
-            parse("", "", read_overrides(wanted))
-            continue
-        (problem,) = problems("", *wanted)
-        assert problem.startswith(f"-o {path}={value}: {path}: has no effect with {other} {choice}, only with ")
+def other_value(path: str) -> str:
+    """Return a value of an option that is not its default."""
+    option, of_kind = OPTIONS[path], {bool: "false", int: "16", float: "0.5", Path: "/x"}
+    return next((choice for choice in option.choices if choice != option.default), "") or of_kind[option.kind]
+
+
+def values_of(path: str, condition: Condition, holds: bool) -> Sequence[str]:
+    """Return the values of an option for which a condition holds, or for which it does not."""
+    if isinstance(condition, str):
+        return {SET: ("/x",), NOT_SET: ("null",), POSITIVE: ("1",), ">= 2": ("2",)}[condition] if holds else (
+            {SET: ("null",), NOT_SET: ("/x",), POSITIVE: ("0",), ">= 2": ("1",)}[condition])  # fmt: skip
+    return [choice for choice in OPTIONS[path].choices if (choice in condition) == holds]
+
+
+@pytest.mark.parametrize(("path", "other"), [(path, other) for path, needs in NEEDS.items() for other in needs])
+def test_an_option_needs_its_other_options(path: str, other: str) -> None:
+    wanted = {each: values_of(each, condition, True)[0] for each, condition in NEEDS[path].items()}
+    if path == "decode.guidance":
+        wanted["decode.beam_width"] = "2"
+    for holds in (True, False):
+        for value in values_of(other, NEEDS[path][other], holds):
+            texts = {**wanted, other: value, path: other_value(path)}
+            if "self_critical" in texts.values():
+                texts["train.init_from"] = "/x"
+            if texts.get("data.source") in ("cs231n", "prepared"):
+                texts["data.root"] = "/x"
+            overrides = [f"{each}={text}" for each, text in texts.items()]
+            if holds:
+                parse("", "", read_overrides(overrides))
+                continue
+            found = problems("", *overrides)
+            assert [line for line in found if f"{path}: has no effect with" in line], found
 
 
 def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:

@@ -84,7 +84,7 @@ def test_a_config_is_replaced_in_every_section() -> None:
 
 
 def test_an_override_without_effect_is_a_problem() -> None:
-    with pytest.raises(ConfigError, match=r"^-o model.heads=4: model.heads: has no effect with model.decoder lstm"):
+    with pytest.raises(ConfigError, match=r"^-o model.heads=4: model.heads: has no effect without model.decoder tr"):
         override(Config(), {"model.heads": 4})
 
 

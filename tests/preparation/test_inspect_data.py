@@ -14,7 +14,7 @@ import pytest
 from preparing import feature_file
 
 from captioner.config.options import Prepare
-from captioner.config.overrides import read_overrides
+from captioner.config.overrides import Values, read_overrides
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
@@ -105,13 +105,14 @@ def test_photographs_are_not_required_with_precomputed_features(photos: Path) ->
 def test_a_data_set_is_checked_as_a_whole(
     data: Path, tmp_path: Path, write_coco: Callable[..., Path], small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        inspect_data, "load", lambda file, overrides: load(file, {**overrides, **read_overrides(small)})
-    )
+    def small_of(overrides: Values) -> Values:
+        return read_overrides(small[4 * (overrides["data.source"] != "scenes") :])
+
+    monkeypatch.setattr(inspect_data, "load", lambda file, overrides: load(file, {**overrides, **small_of(overrides)}))
     for source in (str(data), "scenes", str(write_coco(tmp_path / "coco"))):
         issues, summary = check([source], [], Prepare())
         assert issues == []
-        config = load(None, {**source_overrides(source), **read_overrides(small)})
+        config = load(None, {**source_overrides(source), **small_of(source_overrides(source))})
         assert summary == summarize_corpus(build_corpus(config, regions=True))
     content = bytearray(data.read_bytes())
     content[-9] ^= 1

@@ -42,7 +42,11 @@ def test_rows_are_selected_by_image_number(photos: Path) -> None:
     values = np.arange(COUNT, dtype=np.float32)[:, None]
     list(
         events_of(
-            photos / "dataset.json", photos.parent / "out.h5", features=feature_file(photos, values), encoder=None
+            photos / "dataset.json",
+            photos.parent / "out.h5",
+            features=feature_file(photos, values),
+            encoder=None,
+            val=0.0,
         )
     )
     train = prepared(photos.parent / "out.h5").split("train")

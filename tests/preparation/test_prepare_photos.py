@@ -48,14 +48,14 @@ def test_no_photograph_in_train_is_an_error(photos: Path) -> None:
     (photos / "train.txt").write_text("000.png\n")
     (photos / "val.txt").write_text("001.png\n")
     (photos / "000.png").unlink()
-    message = refusal(photos, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
+    message = refusal(photos, val=0.0, lists=[f"{split}={photos / split}.txt" for split in ("train", "val")])
     assert message == "expected images in the split train, got none with a readable photograph"
 
 
 def test_a_split_without_photographs_is_omitted(photos: Path) -> None:
     (photos / "val.txt").write_text("001.png\n")
     (photos / "001.png").unlink()
-    corpus, _ = made(photos, lists=[f"val={photos / 'val.txt'}"])
+    corpus, _ = made(photos, val=0.0, lists=[f"val={photos / 'val.txt'}"])
     assert list(corpus.splits) == ["train"]
 
 

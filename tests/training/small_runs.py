@@ -1,16 +1,16 @@
 """Small trainings and what is checked of them: events, history, checkpoints and validation losses."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small_options import fitting
 
 from captioner.config.options import Config
-from captioner.config.overrides import read_overrides
-from captioner.config.yaml_io import parse
+from captioner.config.overrides import override
 from captioner.files import checkpoint
 from captioner.files.history import end_of, records
 from captioner.training import validation
@@ -23,13 +23,11 @@ TrainRun = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def small_config(small: Sequence[str]) -> Callable[..., Config]:
+def small_config() -> Callable[..., Config]:
     """A config of a small training with overrides."""
 
     def config(*overrides: str) -> Config:
-        is_recurrent = "model.decoder=transformer" not in overrides
-        options = [option for option in small if is_recurrent or not option.startswith("model.wordvec_dim")]
-        return parse("", "", read_overrides([*options, "train.log_every=1", *overrides]))
+        return override(Config(), fitting("train.log_every=1", *overrides))
 
     return config
 

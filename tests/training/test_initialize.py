@@ -56,7 +56,12 @@ def albums(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def train_on(train_run: TrainRun) -> TrainRun:
     """Trains on a prepared data set."""
-    return lambda data, *overrides: train_run("data.source=prepared", f"data.root={data}", *STANDARD, *overrides)
+
+    def run(data: Path, *overrides: str) -> Path:
+        is_new = not any(override.startswith("train.init_from") for override in overrides)
+        return train_run("data.source=prepared", f"data.root={data}", *STANDARD[: 1 + is_new], *overrides)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +124,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 @pytest.mark.parametrize("vocabulary", ["union", "data_set"])
 def test_the_shared_words_are_printed_and_recorded(
-    vocabulary: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+    vocabulary: str, cli: Callable[..., Any], small_model: Sequence[str], albums: Albums, start: Path, tmp_path: Path
 ) -> None:
-    options = (*STANDARD, "train.max_steps=1", f"train.init_from={start}", f"data.vocabulary={vocabulary}")
+    options = (STANDARD[0], "train.max_steps=1", f"train.init_from={start}", f"data.vocabulary={vocabulary}")
     overrides = [f"-o{option}" for option in options]
-    done = cli("train", *small_options, *overrides, "--data", albums.new, "--run", tmp_path / "run")
+    done = cli("train", *small_model, *overrides, "--data", albums.new, "--run", tmp_path / "run")
     assert done.code == 0, done.err
     words, old = words_of(albums.new), words_of(albums.old)
     words = tuple({*words, *old}) if vocabulary == "union" else words
@@ -234,11 +239,11 @@ OTHERS = {
 
 @pytest.mark.parametrize("option", OTHERS)
 def test_another_model_is_rejected_in_one_line(
-    option: str, cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+    option: str, cli: Callable[..., Any], small_model: Sequence[str], albums: Albums, start: Path, tmp_path: Path
 ) -> None:
     value, expected, got = OTHERS[option]
-    options = [f"-o{option}" for option in (*STANDARD, f"train.init_from={start}", f"{option}={value}")]
-    done = cli("train", *small_options, *options, "--data", albums.new, "--run", tmp_path / "run")
+    options = [f"-o{option}" for option in (STANDARD[0], f"train.init_from={start}", f"{option}={value}")]
+    done = cli("train", *small_model, *options, "--data", albums.new, "--run", tmp_path / "run")
     right = expected.removeprefix("expected ")
     problem = f"{option}: {expected} as in {start / 'best.h5'} (train.init_from), {got}; try -o {option}={right}"
     assert (done.code, done.err) == (2, f"captioner: {problem}\n")
@@ -246,12 +251,12 @@ def test_another_model_is_rejected_in_one_line(
 
 
 def test_options_without_effect_on_the_trained_model_may_differ(
-    cli: Callable[..., Any], small_options: Sequence[str], albums: Albums, start: Path, tmp_path: Path
+    cli: Callable[..., Any], small_model: Sequence[str], albums: Albums, start: Path, tmp_path: Path
 ) -> None:
     file, run = tmp_path / "transformer.yaml", tmp_path / "run"
     file.write_text("model: {layers: 2, heads: 2, norm: post, attention_dim: 9}")
-    options = [f"-o{option}" for option in (*STANDARD, "train.max_steps=1", f"train.init_from={start}")]
-    done = cli("train", "-c", file, *small_options, *options, "--data", albums.new, "--run", run)
+    options = [f"-o{option}" for option in (STANDARD[0], "train.max_steps=1", f"train.init_from={start}")]
+    done = cli("train", "-c", file, *small_model, *options, "--data", albums.new, "--run", run)
     assert done.code == 0, done.err
     assert open_run(run).model.sizes.layers == 2
 
@@ -273,10 +278,10 @@ def test_every_option_that_shapes_the_model_is_checked() -> None:
 
 
 def test_another_encoder_is_rejected_in_one_line(
-    cli: Callable[..., Any], small_options: Sequence[str], coco_run: Path, albums: Albums, tmp_path: Path
+    cli: Callable[..., Any], small_model: Sequence[str], coco_run: Path, albums: Albums, tmp_path: Path
 ) -> None:
     options = "-otrain.init_from=" + str(coco_run), "--data", albums.new, "--run", tmp_path / "run"
-    done = cli("train", *small_options, *options)
+    done = cli("train", *small_model, *options)
     assert done.code == 2
     (line,) = (line for line in done.err.splitlines() if "features: expected encoder" in line)
     assert line.endswith("use features of the encoder of the training images")

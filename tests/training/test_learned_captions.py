@@ -138,7 +138,7 @@ def test_options_without_effect_are_errors_or_reset() -> None:
     for text in ("data: {captions_per_image: 2}", "data: {references: 1}"):
         with pytest.raises(ConfigError, match=r"has no effect without data\.captions"):
             parse(text, "file")
-    with pytest.raises(ConfigError, match=r"data\.captions: has no effect with train\.objective self_critical"):
+    with pytest.raises(ConfigError, match=r"data\.captions: has no effect without train\.objective cross_entropy"):
         parse("data: {captions: x.jsonl}\ntrain: {init_from: run, objective: self_critical}", "file")
     text = "data: {captions: x.jsonl, captions_per_image: 5}\ntrain: {init_from: run}"
     continued = parse(text, "file", {"train.objective": "self_critical"})

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_options import fitting
 from small_runs import summary
 
 from captioner.captioning.load import open_corpus, open_run
 from captioner.config.options import Config
-from captioner.config.overrides import read_overrides
+from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.errors import UsageError
 from captioner.files import checkpoint
@@ -30,7 +31,7 @@ SCENES = ("data.scenes.val=1", "data.scenes.test=1", "data.scenes.heldout=1")
 
 
 def config(count: int, *overrides: str) -> Config:
-    return parse("", "", {**overfit_settings(count), **read_overrides([*SMALL, *SCENES, *overrides])})
+    return override(Config(), {**overfit_settings(count), **fitting(*overrides, small=[*SMALL, *SCENES])})
 
 
 def outcome_of(events: list[Event]) -> dict[str, object]:

@@ -269,11 +269,11 @@ def corpus(small: Sequence[str]) -> Corpus:
 
 
 @pytest.fixture
-def run(corpus: Corpus, cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> Path:
+def run(corpus: Corpus, cli: Callable[..., Any], small_model: Sequence[str], tmp_path: Path) -> Path:
     """A run on a prepared data set, which the test may replace."""
     write_prepared(tmp_path / "data.h5", corpus, {})
     more = ("-o", "train.max_steps=2", "--run", tmp_path / "run")
-    done = cli("train", *small_options, "--data", tmp_path / "data.h5", *more)
+    done = cli("train", *small_model, "--data", tmp_path / "data.h5", *more)
     assert done.code == 0, done.err
     return tmp_path / "run"
 

@@ -110,11 +110,11 @@ def test_a_checkpoint_without_statistics_of_regions_is_rejected(trained: Path, t
 
 @pytest.mark.parametrize("source", ["cs231n", "prepared"])
 def test_a_data_set_without_regions_is_rejected(
-    source: str, cli: Callable[..., Any], coco_run: Path, photo_run: Path, small_options: Sequence[str], tmp_path: Path
+    source: str, cli: Callable[..., Any], coco_run: Path, photo_run: Path, small_model: Sequence[str], tmp_path: Path
 ) -> None:
     root = coco_run.parent / "data" if source == "cs231n" else photo_run.parent / "data.h5"
     options = (f"-odata.source={source}", f"-odata.root={root}", "-omodel.attention=adaptive")
-    done = cli("train", *small_options, *options, "--run", tmp_path / "run")
+    done = cli("train", *small_model, *options, "--run", tmp_path / "run")
     assert (done.code, done.out) == (1, "")
     remedy = {
         "cs231n": "add train2014_regions.h5 and val2014_regions.h5",
@@ -153,7 +153,7 @@ def test_reading_by_rows_does_not_change_training(
 
 @pytest.mark.usefixtures("by_rows")
 def test_self_critical_training_reads_regions_by_rows(train_on_regions: TrainRun, region_run: Path) -> None:
-    options = ("train.objective=self_critical", f"train.init_from={region_run}")
+    options = ("train.objective=self_critical", "train.captions_per_image=1", f"train.init_from={region_run}")
     run, half = train_on_regions(*options, "train.max_steps=2"), train_on_regions(*options, "train.max_steps=1")
     list(resume(half, {"train.max_steps": 2}))
     assert_same_arrays(half, run)

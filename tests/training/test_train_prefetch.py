@@ -131,11 +131,11 @@ def test_a_run_resumed_after_a_signal_during_prefetching_is_bit_identical(
     in_memory: Path,
     shell: Callable[..., Any],
     cli: Callable[..., Any],
-    small_options: Sequence[str],
+    small_model: Sequence[str],
     new_run: Path,
 ) -> None:
     number, run = signal.Signals[name], new_run
-    words = [*small_options, *(f"--set={option}" for option in (*options(layout), "train.log_every=1"))]
+    words = [*small_model, *(f"--set={option}" for option in (*options(layout), "train.log_every=1"))]
     action = f"os.kill(os.getpid(), {int(number)})"
     stopped = shell(7, action, "train", *words, "--run", run, code=READING, timeout=TIMEOUT)
     assert (stopped.returncode, stopped.stdout) == (128 + number, "")
@@ -162,11 +162,11 @@ ENDS = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_the_process_exits_without_waiting_for_the_thread(
-    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], small_options: Sequence[str], new_run: Path
+    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], small_model: Sequence[str], new_run: Path
 ) -> None:
     action, code, line_start = ENDS[name]
     more = ["train.learning_rate=1e39", "train.clip_norm=null"] if name == "divergence" else []
-    words = [*small_options, *(f"--set={option}" for option in (*options("chunks"), *more))]
+    words = [*small_model, *(f"--set={option}" for option in (*options("chunks"), *more))]
     done = shell(1, action, "train", *words, "--run", new_run, code=READING, timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (code, "")
     assert any(line.startswith(line_start) for line in done.stderr.splitlines()), done.stderr

@@ -46,7 +46,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(transformer: TrainRun, traine
 
 
 def test_self_critical_training_continues_from_it(transformer: TrainRun, trained: Path) -> None:
-    options = ("train.objective=self_critical", f"train.init_from={trained}")
+    options = ("train.objective=self_critical", "train.captions_per_image=1", f"train.init_from={trained}")
     whole, half = transformer(*options, "train.max_steps=2"), transformer(*options, "train.max_steps=1")
     list(resume(half, {"train.max_steps": 2}))
     assert_same_arrays(half, whole)
@@ -111,8 +111,8 @@ WRONG = {
     "model.hidden_dim)",
     "model.hidden_dim=6": "model.heads: expected a divisor of model.hidden_dim 6 (such as 1, 2, 3 or 6; or change "
     "model.hidden_dim)",
-    "model.wordvec_dim=7": "model.wordvec_dim: has no effect with model.decoder transformer, only with rnn, lstm or "
-    "gru",
+    "model.wordvec_dim=7": "model.wordvec_dim: has no effect without model.decoder rnn, lstm or gru (set "
+    "that, or leave this at 256)",
 }
 
 

@@ -84,11 +84,10 @@ function draw(answer, url) {
   }
   const { image, caption, familiarity, labels, candidates, attention } = answer;
   const isKnown = familiarity !== null;
-  const isUnfamiliar = isKnown && familiarity < Number(form.dataset.unfamiliarBelow);
   const named = (labels ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
-    ...(isUnfamiliar ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
+    ...(answer.is_outside_domain ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
     element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
     ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
     ...(candidates ? candidateTable(candidates) : []));
