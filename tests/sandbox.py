@@ -88,8 +88,6 @@ class Sandbox:
         run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)
-        if words[1] == "report" and params["images"]:
-            self.provide_photo(params["images"])
         if params.get("references"):
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:
@@ -109,14 +107,18 @@ class Sandbox:
         has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
+        has_data = run is not None or any(params.get(name) for name in ("runs", "data", "source"))
         used = [
             text
             for text, path in options.items()
             if is_used(path, command) and (config is None or has_effect(config, path))
+            if not (has_data and path.startswith("data."))
         ]
         small = [f"--set={override}" for override in used] if has_config else []
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
         words = without(words, "--full", 0)  # every element takes ten times as long, and tests/gradcheck checks them
+        if words[1] == "report":
+            words = without(words, "--images", 1)  # the scenes of the small models are drawn
         words = without(words, "--labels", 1)  # the encoder of the small models predicts no ImageNet classes
         done = self.cli(*words[1:], *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"

@@ -14,8 +14,7 @@ import pytest
 from small_runs import contents
 
 from captioner.captioning.find_checkpoint import is_run
-from captioner.config.options import Config
-from captioner.config.yaml_io import dump
+from captioner.config.yaml_io import dump, load
 from captioner.errors import CaptionerError, UsageError
 from captioner.files.checkpoint import Checkpoint, Meta
 from captioner.training.run_folder import RunFolder
@@ -110,7 +109,7 @@ def test_an_overwritten_run_is_renamed_and_replaces_an_older_one(own_run: Path) 
     assert is_run(old)
     (old / "notes.txt").unlink()
     (old / ".last.h5.999999999.tmp").touch()
-    run.write(run.config, dump(Config()))
+    run.write(run.config, dump(load(None)))
     run.log("validation", {"step": 1})
     run.log("validation", {"step": 2})
     del run
@@ -186,7 +185,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, files_of_at
 
 def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first, config = RunFolder(run), dump(Config())
+    first, config = RunFolder(run), dump(load(None))
     first.create(overwrite=False)
     first.write(first.config, config)
     claims = (
