@@ -94,7 +94,8 @@ WIDTH = 8
 def make_inputs(folder: Path) -> Inputs:
     inputs = Inputs(make_album(folder / "album"), folder / "features.h5", make_run(folder / "run"))
     with h5py.File(inputs.features, "w") as file:
-        file["features"] = np.random.default_rng(0).standard_normal((100, WIDTH)).astype("f4")
+        count = len(list(inputs.album.glob("*.png")))
+        file["features"] = np.random.default_rng(0).standard_normal((count, WIDTH)).astype("f4")
     return inputs
 
 
