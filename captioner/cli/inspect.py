@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 from pathlib import Path
 
 import click
 
-from captioner.cli import output, processes
+from captioner.cli import output
 from captioner.cli.shared_options import PATH, config_options, example_override_option, examples, runs_argument
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
@@ -131,7 +130,7 @@ def _check_file(path: Path) -> int:
     from captioner.gradcheck.student_file import NAMES, check_functions, is_imported, loaded_functions
 
     failed, count = [], 0
-    with processes.raised_signals((signal.SIGINT,)), loaded_functions(path) as functions:
+    with loaded_functions(path) as functions:
         for name, problem, error in check_functions(functions, vars(cs231n)):
             if is_imported(functions[name]):
                 continue

@@ -33,12 +33,10 @@ def exit_at_once(code: int) -> None:
 
 
 @contextmanager
-def _handling(
-    handler: Callable[[int, FrameType | None], None] | signal.Handlers, numbers: Sequence[int] = STOPPING
-) -> Iterator[None]:
-    """Handle signals with one function or action, and restore the handlers at the end."""
+def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handle the signals of `STOPPING` with one function or action, and restore the handlers at the end."""
     # `nohup` asks to ignore SIGHUP; shells ignore SIGINT in every background process of a script, where it must work
-    used = [number for number in numbers if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    used = [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
     previous = {number: signal.signal(number, handler) for number in used}
     try:
         yield
@@ -55,15 +53,15 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def raised_signals(numbers: Sequence[int] = STOPPING) -> Iterator[None]:
-    """Raise the first of some signals as `Stopped`, and ignore others: the process ends anyway."""
+def raised_signals() -> Iterator[None]:
+    """Raise the first signal of `STOPPING` as `Stopped`, and ignore others: the process ends anyway."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for other in numbers:
+        for other in STOPPING:
             signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
-    with _handling(stop, numbers):
+    with _handling(stop):
         yield
 
 

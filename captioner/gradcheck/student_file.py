@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import gc
 import os
 import runpy
 import sys
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import product
 from pathlib import Path
-from traceback import walk_tb
-from types import MappingProxyType, ModuleType
+from traceback import format_exception_only, walk_tb
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -143,60 +140,36 @@ NAMES = tuple(dict.fromkeys(function for name in SIGNATURES for function in func
 """The names of all functions that can be checked."""
 
 
-def _raised(error: BaseException, path: str) -> str:
-    """Return the type, the message and the line of an exception in a file."""
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
-    try:
-        message = printable(error, 300)
-    except BaseException:  # an exception of the file may have a __str__ that raises
-        message = ""
-    return f"raised {type(error).__name__}{message and f': {message}'}{f' (line {lines[-1]})' if lines else ''}"
-
-
 @contextlib.contextmanager
 def _reported(path: str, kind: type[Exception] = WrongFunctionError, start: str = "") -> Iterator[None]:
-    """Convert what the code of a file raises; a subclass of KeyboardInterrupt is a signal, and is not converted."""
+    """Convert what the code of a file raises to its type, message and line; Ctrl-C is not converted."""
     try:
-        with np.errstate(), warnings.catch_warnings() if start else contextlib.nullcontext():
+        with np.errstate():
             yield
+    except (WrongFunctionError, KeyboardInterrupt):
+        raise
     except BaseException as error:
-        is_signal = isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt
-        if is_signal or isinstance(error, WrongFunctionError):
-            raise
-        problem = "not written yet" if isinstance(error, NotImplementedError) else _raised(error, path)
-        raise kind(start + problem) from error
+        start = f"{error.filename}:{error.lineno}: " if isinstance(error, SyntaxError) and error.filename else start
+        lines = [f" (line {line})" for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
+        # unlike str(), it cannot raise; indented lines are those of a syntax error
+        message = next(line for line in format_exception_only(error) if line[0] != " ")
+        problem = f"raised {printable(message.strip(), 300)}{lines[-1] if lines else ''}"
+        raise kind(start + ("not implemented" if isinstance(error, NotImplementedError) else problem)) from error
 
 
-def _contents(value: Any, found: dict[int, Any], is_attribute: bool = False) -> dict[int, Any]:
-    """Collect what a value consists of, by id: the objects, and what a change of an array or container changes.
-
-    Functions and other objects, such as layers that are classes, may set their variables: only arrays are compared.
-    """
-    if id(value) in found:
-        return found
-    inside, state = [], None
-    if isinstance(value, np.ndarray):
-        state = repr((value.shape, value.dtype, value.tobytes()))
-    elif isinstance(value, dict | list | tuple | set | deque):
-        inside = [*value, *(value.values() if isinstance(value, dict) else ())]
-        state = None if is_attribute else repr([*map(id, inside)])
-    elif hasattr(value, "__dict__") and not isinstance(value, ModuleType | type):
-        cells, is_attribute = getattr(value, "__closure__", None) or (), True
-        inside = [getattr(value, "__self__", None), *vars(value).values(), *gc.get_referents(*cells)]
-    found[id(value)] = (value, state)
-    for part in inside:
-        _contents(part, found, is_attribute)
-    return found
+def _snapshot(value: Any) -> Any:
+    """Return what differs after a change of an array, or of a dict of arrays."""
+    if isinstance(value, dict):
+        return [(key, id(part), _snapshot(part)) for key, part in value.items()]
+    return (value.shape, value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else None
 
 
-def _call(function: Callable[..., Any], arguments: Mapping[str, Any], reads: Any = None) -> Any:
-    """Call a function of the file. Raises: WrongFunctionError if it modifies an argument, or what its cache `reads`."""
-    before = {name: _contents((value, name == "cache" and reads), {}) for name, value in arguments.items()}
-    returned = function(*arguments.values())
-    for name, contents in before.items():
-        after = _contents([value for value, _ in contents.values()], {})
-        if any(after[k][1] != state for k, (_, state) in contents.items() if state):
-            raise WrongFunctionError(f"modifies its argument {name}")
+def _call(function: Callable[..., Any], arguments: Iterable[Any], watched: Mapping[str, Any]) -> Any:
+    """Call a function of the file. Raises: WrongFunctionError if it modifies a `watched` value, by name."""
+    before = {name: _snapshot(value) for name, value in watched.items()}
+    returned = function(*arguments)
+    if changed := [name for name, value in watched.items() if _snapshot(value) != before[name]]:
+        raise WrongFunctionError(f"modifies its argument {changed[0]}")
     return returned
 
 
@@ -205,7 +178,7 @@ def _unpacked(returned: Any, names: tuple[str, ...]) -> list[Any]:
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
     if not values or any(value is None for value in values):
-        raise WrongFunctionError("returns None: not written yet")
+        raise WrongFunctionError("returns None: not implemented")
     if len(values) != len(names):
         got = f"{len(values)} values" if is_several else f"a value of type {type(returned).__name__}"
         raise WrongFunctionError(f"expected it to return {', '.join(names)}, got {got}")
@@ -248,24 +221,26 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
         fixed = copy.deepcopy(dict(signature.fixed))
         arguments = fixed | arguments if "x" in fixed else arguments | fixed
-        *values, cache = _unpacked(_call(functions[forward_name], arguments), (*signature.outs, cache_name))
+        returned = _call(functions[forward_name], arguments.values(), arguments)
+        *values, cache = _unpacked(returned, (*signature.outs, cache_name))
         outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
-        for out, (argument, array) in product(outs, inputs.items()):
-            if np.may_share_memory(out, array):
-                raise WrongFunctionError(f"returns a part of its argument {argument}: expected a new array")
+        if parts := [k for k, array in inputs.items() if any(np.may_share_memory(out, array) for out in outs)]:
+            raise WrongFunctionError(f"returns a part of its argument {parts[0]}: expected a new array")
         if forward_name == backward_name:
             return outs, _arrays({cache_name: cache}, expected)[0]
-        return outs, (cache, (arguments, outs), expected)
+        shared = arguments | dict(zip(signature.outs, outs, strict=True))
+        kept = {f"cache ({k} of {forward_name})": value for k, value in shared.items()}
+        return outs, (cache, kept, expected)
 
     @_reported(paths[1])
     def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
         *douts, forward_cache = douts_and_cache
         if backward_name == forward_name:
             return (douts[0] * forward_cache,)
-        cache, reads, expected = forward_cache
+        cache, kept, expected = forward_cache
         names = tuple(expected)
-        arguments = {f"d{k}": np.array(d) for k, d in zip(signature.outs, douts, strict=True)} | {"cache": cache}
-        returned = _call(functions[backward_name], arguments, reads)
+        upstream = {f"d{k}": np.array(d) for k, d in zip(signature.outs, douts, strict=True)}
+        returned = _call(functions[backward_name], (*upstream.values(), cache), upstream | kept)
         if count == len(names):
             return _arrays(dict(zip(names, _unpacked(returned, names), strict=True)), expected)
         *grads, weights = _unpacked(returned, (*names[:count], "grads"))
@@ -291,9 +266,8 @@ def loaded_functions(path: Path) -> Iterator[dict[str, Any]]:
     file, search = os.path.abspath(path), sys.path
     sys.path = [os.path.dirname(file), *search]
     try:
-        with _reported(file, DataError, f"{path}: "):
+        with _reported(file, DataError, f"{path}: "), warnings.catch_warnings():
             names = runpy.run_path(file, run_name=path.stem)
-        sys.path.insert(0, os.path.dirname(file))  # the file may have removed it
         functions = {name: names[name] for name in NAMES if callable(names.get(name))}
         if all(is_imported(function) for function in functions.values()):
             raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
@@ -381,13 +355,15 @@ def _check_backward(layer: Layer, known: Layer, inputs: Params, others: Params) 
     wrong = ", ".join(f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed)
     if wrong:
         return f"differs from numeric gradients {ABOVE.format(TOLERANCE)}: {wrong}", max(row.error for row in rows)
-    (outs, cache), (known_outs, known_cache) = layer.forward(*inputs.values()), known.forward(*inputs.values())
-    douts = [rng.standard_normal(out.shape) for out in outs]
-    agrees = all(relative_error(a, b, SMALLEST) <= PRECISION for a, b in zip(outs, known_outs, strict=True))
+    known_outs, known_cache = known.forward(*inputs.values())
+    # one per backward pass, which may change its cache; the call between them replaces a global one
+    calls = [layer.forward(*arrays.values()) for arrays in (inputs, others, inputs)][::2]
+    douts = [rng.standard_normal(out.shape) for out in known_outs]
+    agrees = all(relative_error(a, b, SMALLEST) <= PRECISION for a, b in zip(calls[0][0], known_outs, strict=True))
     problem, _ = _compare(
         [f"d{k}" for k in inputs],
         known.backward(*douts, known_cache) if agrees else (),
-        lambda: layer.backward(*douts, cache),
+        lambda: layer.backward(*douts, calls.pop()[1]),
         lambda: layer.backward(*(2 * d for d in douts), layer.forward(*others.values())[1]),
     )
     return problem, max(row.error for row in rows)

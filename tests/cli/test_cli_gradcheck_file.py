@@ -68,7 +68,7 @@ def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[...
     assert [line.split()[0] for line in rows] == names
     for line, function in zip(rows, names, strict=True):
         needed = function.replace("_backward", "_forward")
-        problem = "not written yet" if needed == function else f"not checked: it needs {needed} in the same file"
+        problem = "not implemented" if needed == function else f"not checked: it needs {needed} in the same file"
         assert f" FAIL  {problem}" in line
     assert done.out.splitlines()[-1] == f"FAIL: {len(names)} of {len(names)} functions: {', '.join(names)}"
 
@@ -115,9 +115,9 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
 @pytest.mark.parametrize(
     ("forward", "problem"),
     [
-        ("pass", "returns None: not written yet"),
-        ("return None, None", "returns None: not written yet"),
-        ("return ()", "returns None: not written yet"),
+        ("pass", "returns None: not implemented"),
+        ("return None, None", "returns None: not implemented"),
+        ("return ()", "returns None: not implemented"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
         ("return (x @ w + b).T, (x, w)", r"out: expected the shape (4, 3), got (3, 4)"),
@@ -128,15 +128,10 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
         ("raise SystemExit", "raised SystemExit (line 3)"),
         ("return x @ w, (x, w)", f"differs from captioner's {PRECISELY}: out (4, 3) "),
-        ("raise KeyboardInterrupt('a')", "raised KeyboardInterrupt: a (line 3)"),
         ("raise GeneratorExit", "raised GeneratorExit (line 3)"),
-        ("import asyncio; raise asyncio.CancelledError", "raised CancelledError (line 3)"),
+        ("import asyncio; raise asyncio.CancelledError", "raised asyncio.exceptions.CancelledError (line 3)"),
         ("return affine_forward(x, w, b)", "raised RecursionError: maximum recursion depth exceeded"),
         ("return np.zeros(1 << 60), 0", "raised "),
-        ("raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})", "raised E (line 3)"),
-        ("raise BaseExceptionGroup('two', [KeyError(), SystemExit()])", "raised BaseExceptionGroup: two (2 sub-exc"),
-        ("return type('T', (tuple,), {'__iter__': lambda t: 1 / 0})((1,)), 0", "out: expected an array, got T"),
-        ("return type('T', (tuple,), {'__iter__': lambda t: 1 / 0})((1, 2))", "raised ZeroDivisionError: "),
     ],
 )
 def test_problems_of_a_forward_function(forward: str, problem: str, checked: Check) -> None:
@@ -150,8 +145,8 @@ def test_problems_of_a_forward_function(forward: str, problem: str, checked: Che
 @pytest.mark.parametrize(
     ("backward", "problem"),
     [
-        ("pass", "returns None: not written yet"),
-        ("return None, None, None", "returns None: not written yet"),
+        ("pass", "returns None: not implemented"),
+        ("return None, None, None", "returns None: not implemented"),
         ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
         ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
         ("dout *= 2; return dout, dout, dout", "modifies its argument dout"),
@@ -202,12 +197,10 @@ def test_a_backward_function_alone(checked: Check) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def f(:\n", "student.py: raised SyntaxError: invalid syntax (student.py, line 1)"),
-        ("\n\tx = 1\n  y = 2\n", "student.py: raised IndentationError: "),
+        ("def f(:\n", "student.py:1: raised SyntaxError: invalid syntax"),
+        ("\n\tx = 1\n  y = 2\n", "student.py:2: raised IndentationError: "),
         ("x = '\0'", "student.py: raised "),
-        ("raise KeyboardInterrupt", "student.py: raised KeyboardInterrupt (line 1)"),
         ("raise GeneratorExit('a')", "student.py: raised GeneratorExit: a (line 1)"),
-        ("from captioner.errors import DataError\nraise DataError('a')", "student.py: raised DataError: a (line 2)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
             "import missing_module\n",
@@ -233,27 +226,24 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
         cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with --file; leave them out")
 
 
+NOW = "from steps_of_a_student import rnn_forward, rnn_backward\n"
 LATE = "def rnn_forward(*args):\n    from steps_of_a_student import rnn_forward\n    return rnn_forward(*args)\n"
 LATE += LATE.replace("forward", "backward")
 
 
-@pytest.mark.parametrize("folder", [".", "..", "/"])
 @pytest.mark.parametrize(
-    ("start", "code"),
+    ("text", "folder"),
     [
-        ("", "from steps_of_a_student import rnn_forward, rnn_backward\n"),
-        ("", LATE),
-        ("import sys\nsys.path.pop(0)\n", LATE),
-        ("import sys\nsys.path = sys.path[1:]\n", LATE),
-        ("import os\nos.chdir('/')\n", LATE),
-        ("import sys, numpy as np\nsys.path.clear()\nnp.seterr(all='raise')\n", LATE),
+        (NOW, "."),
+        ("import os\nos.chdir('/')\n" + LATE, ".."),
+        (NOW + "import sys, numpy as np\nsys.path.clear()\nnp.seterr(all='raise')\n", "/"),
     ],
 )
 def test_a_file_may_import_the_modules_beside_it(
-    start: str, code: str, folder: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, folder: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "steps_of_a_student.py").write_text(PLAIN)
-    (tmp_path / "rnn.py").write_text(start + code)
+    (tmp_path / "rnn.py").write_text(text)
     monkeypatch.chdir(tmp_path / folder)
     monkeypatch.delitem(sys.modules, "steps_of_a_student", raising=False)
     before, settings = [*sys.path], np.geterr()
@@ -268,6 +258,12 @@ def test_ctrl_c_stops_the_check(shell: Callable[..., Any], tmp_path: Path) -> No
     )
     done = shell("gradcheck", "--file", tmp_path / "a.py")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ncaptioner: interrupted\n")
+
+
+def test_a_warning_is_printed_once(shell: Callable[..., Any], tmp_path: Path) -> None:
+    text = AFFINE.format(forward=f"warnings.warn('mine'); {FORWARD}", backward=BACKWARD)
+    (tmp_path / "student.py").write_text("import warnings\n" + text)
+    assert shell("gradcheck", "--file", tmp_path / "student.py").stderr == "captioner: warning: mine\n"
 
 
 def test_names_are_those_of_cs231n() -> None:

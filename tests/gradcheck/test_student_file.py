@@ -128,7 +128,6 @@ mean over the words | loss | .sum() / N\n | .sum() / mask.sum()\n
 mask of the loss ignored | loss | -(mask * np | -(np
 mask of dx ignored | loss | dx * mask[..., None] / N | dx / N
 ids for the mask | loss |     N, T, V = x.shape\n |     N, T, V = x.shape\n    mask = y > 0\n
-scale of dx missing | loss | mask[..., None] / N | mask[..., None]
 added to the probability | loss | np.log(p[n, t, y]) | np.log(p[n, t, y] + 1e-7)
 overflow | loss | x - x.max(axis=2, keepdims=True) | x
 other axis | layernorm_f | mean = x.mean(axis=-1 | mean = x.mean(axis=0
@@ -136,10 +135,8 @@ eps of ln_param ignored | layernorm_f | ln_param.get("eps", 1e-5) | 1e-5
 eps outside the root | layernorm_f | keepdims=True) + eps) | keepdims=True)) + eps
 unbiased variance | layernorm_f | x.var(axis=-1, | x.var(axis=-1, ddof=1,
 gradient of the mean missing | layernorm_b | d - d.mean(-1, keepdims=True) - | d -
-heads ignored | mha_f |     inputs = {"q": query |     num_heads = 1\n    inputs = {"q": query
 always 2 heads | mha_f |     inputs = {"q": query |     num_heads = 2\n    inputs = {"q": query
 other columns of a head | mha_f | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
-scale missing | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3)\n    if
 scale of the width | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3) / np.sqrt(query.shape[-1])\n    if
 scale of the gradient missing | mha_b | / np.sqrt(q.shape[-1])\n    projected | \n    projected
 mask ignored | mha_f | if attn_mask is not None: | if False:
@@ -147,7 +144,6 @@ mask inverted | mha_f | np.where(attn_mask, scores | np.where(~attn_mask, scores
 0 for -inf | mha_f | scores, -np.inf) | scores, 0)
 always causal | decoder_layer_f |     out, own = |     tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
 mask of the decoder ignored | decoder_layer_f | num_heads, tgt_mask)\n    x | num_heads)\n    x
-residual gradient missing | decoder_layer_b | dx + dquery + dkey + dvalue | dquery + dkey + dvalue
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
 # arguments that change
 integers | word_embedding_f | > args[0][:] = 0
@@ -162,10 +158,10 @@ params, another array | mha_f | > args[3]["Wq"] = args[3]["Wq"].copy()
 params, values of an array | decoder_layer_f | > args[2]["W1"] *= 1.5
 ln_param | layernorm_f | > args[3]["mode"] = "train"
 dout | temporal_affine_b | > args[0][:] = 0
-list of the cache | rnn_b | > args[1][4].pop()
-array of the cache | rnn_step_b | > args[1][4][:] = 0
-dict of the cache | affine_b | return out, (x, w) | return out, {0: (x, w)} |     x, w = cache\n    return (dout |     x, w = cache.pop(0)\n    return (dout
-array of a closure | affine_b | return out, (x, w) | return out, (lambda: (x, w)) |     x, w = cache\n    return (dout |     x, w = cache(); w[0] += 1\n    return (dout
+input in the cache | affine_b | > args[1][0][:] = 0
+output in the cache | rnn_step_b | > args[1][4][:] = 0
+params in the cache | mha_b | > args[1][6]["Wq"] = args[1][6]["Wq"].copy()
+input in a closure | affine_b | return out, (x, w) | return out, (lambda: (x, w)) |     x, w = cache\n    return (dout |     x, w = [a.copy() for a in cache()]; cache()[1][0] += 1\n    return (dout
 # types
 float32 output | affine_f | return out, | return out.astype(np.float32),
 float32 inside | rnn_step_f rnn_f | a = x @ Wx + prev_h @ Wh + b\n    next_h | a = x.astype("f") @ Wx + prev_h @ Wh + b\n    next_h
@@ -187,6 +183,7 @@ first result for all calls | affine_f | >> return last.setdefault(args[0].shape,
 number of calls | affine_f | >> last[len(last)] = 0; return result[0] + (len(last) > 1), result[1]
 sum over calls | word_embedding_b | >> last[0] = last.get(0, 0) + result; return last[0].copy()
 global cache | affine_b |     return out, (x, w) |     np.cache = (x, w)\n    return out, (x, w) |     x, w = cache\n    return (dout |     x, w = np.cache\n    return (dout
+global stack | affine_b | def affine_forward( | stack = []\ndef affine_forward( |     return out, (x, w) |     return out, len(stack.append((x, w)) or stack) |     x, w = cache\n    return (dout |     x, w = stack.pop()\n    return (dout
 gradient of the last loss | loss | >> old, last[0] = last.get(0, result[1]), result[1]; return result[0], old if old.shape == args[0].shape else result[1]
 raises in the second call | affine_f | >> assert not last; last[0] = 0; return result
 """  # noqa: E501
@@ -257,10 +254,10 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
 ## one-hot vectors: word_embedding
 def word_embedding_forward(x, W): onehot = 1.0 * (x[..., None] == range(len(W))); return onehot @ W, onehot
 def word_embedding_backward(dout, onehot): return np.tensordot(onehot, dout, 2 * [[0, 1]])
-## einsum, lists for tuples: temporal_affine
+## einsum, lists for tuples, an entry more in the cache: temporal_affine
 def temporal_affine_forward(x, w, b): return [np.einsum("ntd,dm->ntm", x, w, optimize=True) + b, dict(x=x, w=w)]
 def temporal_affine_backward(dout, c):
-    return [np.einsum("ntm,dm->ntd", dout, c["w"]), np.einsum("ntd,ntm->dm", c["x"], dout), np.einsum("ntm->m", dout)]
+    return [c.setdefault("dx", np.einsum("ntm,dm->ntd", dout, c["w"])), np.einsum("ntd,ntm->dm", c["x"], dout), np.einsum("ntm->m", dout)]
 ## out=, views: affine
 def affine_forward(x, w, b):
     out = np.empty((x.shape[0], w.shape[1]))
@@ -322,13 +319,13 @@ def temporal_affine_forward(x, w, b):
 def temporal_affine_backward(dout, c):
     d = dout.reshape(-1, dout.shape[2]); c.rows = c.x.reshape(len(d), -1)
     return (d @ c.w.T).reshape(c.x.shape), c.rows.T @ d, d.sum(0)
-## a copied stack: rnn
+## a popped stack: rnn
 def rnn_forward(x, h0, Wx, Wh, b):
     hs, stack = [h0], []
     for xt in x.swapaxes(0, 1): h, cache = rnn_step_forward(xt, hs[-1], Wx, Wh, b); hs.append(h), stack.append(cache)
     return np.stack(hs[1:], 1), (stack, x.shape)
 def rnn_backward(dh, cache):
-    stack, dx, grads, d = list(cache[0]), [], [0.0] * 3, 0.
+    stack, dx, grads, d = cache[0], [], [0.0] * 3, 0.
     while stack:
         dxt, d, *parts = rnn_step_backward(dh[:, len(stack) - 1] + d, stack.pop())
         dx.insert(0, dxt); grads = [g + p for g, p in zip(grads, parts)]
@@ -351,14 +348,14 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
     logsum = flat.max(1) + np.log(np.exp(flat - flat.max(1)[:, None]).sum(1))
     dx = np.exp(flat - logsum[:, None]); dx[np.arange(len(ids)), ids] -= 1.; dx *= m[:, None]
     return np.array((m * (logsum - flat[range(len(ids)), ids])).sum() / len(x)), (dx / len(x)).reshape(x.shape)
-## columns for rows: layernorm
+## columns for rows, in place in the cache: layernorm
 def layernorm_forward(x, gamma, beta, ln_param):
     xmu = x.T - np.mean(x.T, axis=0)
     ivar = 1. / np.sqrt(np.mean(xmu ** 2, axis=0) + ln_param.get("eps", 1e-5))
     return (xmu * ivar).T * gamma + beta, ((xmu * ivar).T, gamma, ivar)
 def layernorm_backward(dout, cache):
     (hat, gamma, ivar), D, dhat = cache, dout.shape[1], (dout * cache[1]).T
-    dx = ivar / D * (D * dhat - dhat.sum(0) - hat.T * (dhat * hat.T).sum(0))
+    ivar /= D; dx = ivar * (D * dhat - dhat.sum(0) - hat.T * (dhat * hat.T).sum(0))
     return dx.T, np.sum(dout * hat, axis=0), np.sum(dout, axis=0)
 ## heads one by one: multi_head_attention
 def multi_head_attention_forward(query, key, value, P, num_heads, attn_mask=None):
