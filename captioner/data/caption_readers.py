@@ -96,25 +96,21 @@ def read_list(path: Path) -> list[str]:
 
 
 def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
-    start = text.lstrip()[:1]
-    if start in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson"):
-        content = _json(path, text)
-        if content is not None:
-            return _annotations(path, content, columns, split)
+    start, is_token = text.lstrip()[:1], TOKEN.match(text.lstrip()) is not None
+    may_be_json = start in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson")
+    content = _json(path, text) if may_be_json else None
+    if columns != Columns() and (is_token or (isinstance(content, dict) and isinstance(content.get("images"), list))):
+        options = "--image-column, --caption-column and --split-column"
+        raise UsageError(f"{path}: {options} have no effect on this format; leave them out")
+    if content is not None:
+        return _annotations(path, content, columns, split)
     if start == "{":
         return json_lines(path.name, text, columns)
-    if TOKEN.match(text.lstrip()):
-        _check_no_columns(path, columns)
+    if is_token:
         return token_txt(path.name, text)
     if not text.strip():
         raise DataError(f"{path}: {EXPECTED}, got an empty file")
     return table(path.name, text, columns)
-
-
-def _check_no_columns(path: Path, columns: Columns) -> None:
-    """Raises: UsageError for columns of a format that has none; `--split-column` is checked for all files together."""
-    if columns[:2] != Columns()[:2]:
-        raise UsageError(f"{path}: --image-column and --caption-column have no effect on this format; leave them out")
 
 
 def _json(path: Path, text: str) -> Any:
@@ -134,10 +130,8 @@ def _json(path: Path, text: str) -> Any:
 def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
     match content:
         case {"images": list(), "annotations": list()}:
-            _check_no_columns(path, columns)
             return coco(path.name, content, split or split_in_name(path))
         case {"images": list()}:
-            _check_no_columns(path, columns)
             return karpathy(path.name, content)
         case dict() if columns.image in content:  # JSON lines with one line
             return json_entry(f"{path.name}:1", content, columns)

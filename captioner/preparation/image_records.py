@@ -80,12 +80,15 @@ class FeatureRows:
         if others or (self.files > 1 and numbering == "position"):
             raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
         if self.unnamed and numbering == "order":
-            raise DataError(f"{features}: row of an unknown image: {self.unnamed}")
+            rule = "a readable image name in every record, since rows follow the order of first appearance"
+            raise DataError(f"{features}: expected {rule}; got {self.unnamed}")
         images: dict[int, str] = {}
         for image, row in self.by_image.items():
             if images.setdefault(row, image) != image:
-                raise DataError(f"{features}: two images of imgid {row}: {quoted(images[row])} and {quoted(image)}")
-        expected, which = positions or len(images), "one per image of the captions, valid or not"
+                raise DataError(
+                    f"{features}: imgid {row}: expected one image, got {quoted(images[row])} and {quoted(image)}"
+                )
+        expected, which = positions or len(images), "one per image, including images whose captions are skipped"
         if numbering == "imgid":
             expected, which = max(count, max(images) + 1), "up to the last imgid"
         if count != expected:
@@ -242,8 +245,10 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     issues += conflicts
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
-    if not any(record.split for record in images) or all(split for split, _ in map(parse_source, sources)):
-        _check_default(options, "split_column", because="no caption has a split in a column")
+    if all(split for split, _ in map(parse_source, sources)):
+        _check_default(options, "split_column", because="every source names its split")
+    if not any(record.split for record in images):
+        _check_default(options, "split_column", because="no caption has a split in this column")
     if lists:
         names: dict[str, list[str]] = {}
         for split, path in map(_parse_list, lists):

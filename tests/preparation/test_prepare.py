@@ -131,7 +131,7 @@ def test_only_data_sets_are_overwritten(make: Callable[[Path], object], photos: 
     make(output)
     before = os.lstat(output)
     message = refusal(photos, UsageError, overwrite=True)
-    folder = f"{output}: expected the name of a file, got a folder"
+    folder = f"{output}: expected a file name, got a folder"
     other = f"{output}: expected a data set to replace, got something else; name another file"
     assert message == (folder if output.is_dir() else other)
     assert os.path.samestat(os.lstat(output), before)

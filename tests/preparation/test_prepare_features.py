@@ -119,14 +119,14 @@ def test_a_feature_row_is_that_of_its_image(
     assert stored == {image: image for image, caption in records if caption == CAPTIONS[0]}
 
 
-EACH = "one per image of the captions, valid or not"
+EACH = "one per image, including images whose captions are skipped"
 
 
 @pytest.mark.parametrize(
     ("imgids", "rows", "problem"),
     [
         ([0, 9], 6, "expected 10 rows, up to the last imgid, got 6; the first without a row is '1.png'"),
-        ([3, 3], 6, "two images of imgid 3: '0.png' and '1.png'"),
+        ([3, 3], 6, "imgid 3: expected one image, got '0.png' and '1.png'"),
         ([None, 1], 2, "expected one caption file, with all imgids or none; prepare each separately"),
         ([None, None], 1, f"expected 2 rows, {EACH}, got 1; the first without a row is '1.png'"),
         ([None, None], 3, f"expected 2 rows, {EACH}, got 3; the last image is '1.png'"),
@@ -162,7 +162,8 @@ def test_rows_are_unknown_after_a_record_without_a_readable_name(
     (photos / name).write_text(content)
     file = feature_file(photos, np.ones((2 + (name == "c.txt"), 3), np.float32))
     message = refusal(photos / name, features=file, encoder=None, output=photos / "o.h5")
-    assert message.startswith(f"{file}: row of an unknown image: {name}:{problem}")
+    assert message.startswith(f"{file}: expected a readable image name in every record, ")
+    assert f"; got {name}:{problem}" in message
 
 
 def test_rows_of_several_files(photos: Path) -> None:
