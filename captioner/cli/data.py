@@ -68,10 +68,7 @@ def show(source: str | None, split: str, number: int, seed: int, config_file: Pa
     """
     from captioner.preparation import inspect_data
 
-    if "seed" in overrides and "data.max_train" not in overrides:
-        raise UsageError("-o seed: has no effect without -o data.max_train; did you mean --seed?")
-    corpus = _open(source, config_file, overrides)
-    for example in inspect_data.examples(corpus, split, number, seed):
+    for example in inspect_data.examples(_open(source, config_file, overrides), split, number, seed):
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
@@ -93,7 +90,10 @@ def _open(source: str | None, config_file: Path | None, overrides: Values) -> Co
 
     selected = {} if source is None else inspect_data.source_overrides(source)
     check_apart("SOURCE", selected, overrides)
-    return build_corpus(load(config_file, {**selected, **overrides}))
+    config = load(config_file, {**selected, **overrides})
+    if "seed" in overrides and config.data.max_train is None:
+        raise UsageError("-o seed: has no effect without -o data.max_train; did you mean --seed?")
+    return build_corpus(config)
 
 
 COUNTS = {

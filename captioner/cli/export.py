@@ -74,8 +74,8 @@ def export(
         raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
     if dtype is not None and path.suffix == MODEL:
         raise UsageError(f"--dtype: has no effect with {MODEL}: the parameters of a model file are float16")
-    if overrides.get("decode.consensus") or overrides.get("decode.guidance"):
-        raise UsageError("-o decode.consensus and decode.guidance: have no effect on export: see --help")
+    if refused := [path for path in ("decode.consensus", "decode.guidance") if overrides.get(path)]:
+        raise UsageError(f"-o {refused[0]}: has no effect on export: re-ranking needs the training captions; omit it")
     restored = open_run(run, overrides)
     stated = {"license": license, "terms": terms, "dataset": dataset, "language": language}
     model, notes = prepare_to_share(restored, stated, scores)
