@@ -135,8 +135,9 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
         open_classifier(loaded.meta.encoder)
     option = OPTIONS["decode.unfamiliar_below"]
     if loaded.familiarity is None and values.get(option.path, option.default) != option.default:
-        least = "at least 100 training images and 256 features"
-        raise ConfigError([f"{option.path}: has no effect: {loaded.path} has no familiarity, which needs {least}"])
+        because = f"{loaded.path} has no familiarity, which needs at least 100 training images and 256 features"
+        because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
+        raise ConfigError([f"{option.path}: has no effect: {because}"])
 
 
 def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None) -> None:
@@ -145,7 +146,7 @@ def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = No
     Consensus re-ranking reads it. Raises: ConfigError.
     """
     starts = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
-    has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # sought beside the data set
+    has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # looked up beside the data set
     ineffective = [path for path in values if path.startswith(starts)]
     if ineffective and not loaded.config.decode.consensus and not has_files:
         raise ConfigError([f"{path}: has no effect: the data set of the run is not read" for path in ineffective])

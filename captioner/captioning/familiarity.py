@@ -33,8 +33,8 @@ class Familiarity(NamedTuple):
 
     m and s are the means and standard deviations of the features, v_k are the first principal components of the u of
     the training images, and e is what they do not explain of u. The 3-norm of e grows with its energy, which is large
-    for photographs of other things, and with its concentration: a photograph differs from the mean in many features a
-    little, but a blank picture or a page of text in few features much. The reference images are training images that
+    for photographs of other things, and with its concentration: a photograph deviates slightly from the mean in many
+    features; a blank picture or a page of text deviates strongly in few. The reference images are training images that
     m, s and v_k were not computed from, and `residuals` are their r.
 
     Shapes: mean (F,), std (F,), components (K, F), residuals (n,) in ascending order.

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from captioner.errors import CheckpointError, similar
-from captioner.files.header import MODEL
+from captioner.files.user_files import missing_remedy
 
 BEST, LAST, RERANKER = "best.h5", "last.h5", "reranker.h5"
 RUNS = Path("runs")
@@ -32,9 +32,8 @@ def find_checkpoint(path: Path) -> Path:
     Raises: CheckpointError when there is neither, or no checkpoint in the folder.
     """
     if not os.path.lexists(path):
-        raise CheckpointError(
-            f"{path}: not found; expected a run folder from `captioner train` or a model file{_nearest(path)}"
-        )
+        hint = nearest_runs(path) or f"; {missing_remedy(path)}"
+        raise CheckpointError(f"{path}: not found; expected a run folder from `captioner train` or a model file{hint}")
     if not path.is_dir():
         return path
     for file in (path / BEST, path / LAST):
@@ -43,13 +42,6 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(
         f"{path}: no checkpoint found; expected {BEST} or {LAST} from `captioner train`{nearest_runs(path)}"
     )
-
-
-def _nearest(path: Path) -> str:
-    """Name the model file beside a missing one that has a similar name, or else existing runs."""
-    names = [file.name for file in islice(path.parent.glob("*.h5"), MAX_ENTRIES)]
-    models = filter(MODEL.matches, map(path.with_name, similar(path.name, names, 0.75)))
-    return next((f"; did you mean {model}?" for model in models), nearest_runs(path))
 
 
 def nearest_runs(path: Path) -> str:

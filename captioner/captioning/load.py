@@ -86,7 +86,8 @@ def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
     Raises: as `open_run`; CheckpointError when the models do not fit together.
     """
     loaded = ensemble_of([open_run(path, overrides) for path in paths])
-    check_overrides(loaded, overrides)
+    if len(paths) > 1:
+        check_overrides(loaded, overrides)
     return loaded
 
 

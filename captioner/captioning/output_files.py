@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 from captioner.captioning.caption import Caption, to_record
 from captioner.errors import CaptionerError
 from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.files.user_files import check_output, format_of, read_start, to_json
+from captioner.files.user_files import check_output, is_text, read_start, to_json
 
 COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "image": lambda caption: caption.image,
@@ -51,7 +51,6 @@ _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
 FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
 """Errors that all files of a folder have."""
-TEXTS = ("a text file", "an empty file")
 KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
@@ -171,7 +170,7 @@ class SidecarKind(NamedTuple):
 
     path: Callable[[Path], Path]
     content: Callable[[Caption], str]
-    is_replaceable: Callable[[Path], bool] = lambda path: format_of(read_start(path, 512) or b"") in TEXTS
+    is_replaceable: Callable[[Path], bool] = lambda path: is_text(read_start(path, 512) or b"")
 
 
 SIDECARS: Mapping[str, SidecarKind] = {

@@ -41,8 +41,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint, and `checkpoint` is which one of its run it is. `familiarity` is None with few
-    training images or short features.
+    about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `familiarity` is None
+    with few training images or short features.
     """
 
     path: Path

@@ -123,10 +123,9 @@ def sample(
     follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
-    generated scenes whether the caption is fully correct, and `outside the training domain` if the image is unlike the
-    training images, so that the caption is a guess (-o decode.unfamiliar_below=PERCENTILE). Tabs separate them. Further
-    candidates, labels and the references follow on lines that start with a tab. Unreadable photographs are reported and
-    skipped, and the exit code is 1.
+    generated scenes whether the caption is fully correct, and `outside the training domain` if its familiarity is below
+    decode.unfamiliar_below. Tabs separate them. Further candidates, labels and the references follow on lines that
+    start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
 
     --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
     records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
@@ -178,18 +177,13 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
 
     Raises: UsageError for another order, or several runs that are not an ensemble.
     """
-    from captioner.captioning.find_checkpoint import is_run, nearest_runs
-    from captioner.files.header import MODEL
-    from captioner.files.user_files import format_of, read_start
+    from captioner.captioning.find_checkpoint import is_run
 
     runs = [run, *takewhile(is_run, names)]
     photos = names[len(runs) - 1 :]
     if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
         words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
         raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
-    start = read_start(run, 512)
-    if start is not None and not is_run(run) and not start.startswith(MODEL.magic):
-        raise UsageError(f"{run}: expected a run or a model first, got {format_of(start)}{nearest_runs(run)}")
     if late := [name for name in photos if is_run(name)]:
         raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if len(runs) > 1 and is_run(run) and not ensemble:

@@ -18,7 +18,7 @@ from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, encoding_of, format_of, read_bytes, read_start
+from captioner.files.user_files import check_output, read_start, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
@@ -119,7 +119,7 @@ def _image_and_captions(entry: Any) -> tuple[Id | None, list[Any]]:
 
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the location and the value of each entry."""
-    text = _read_text(path)
+    text = read_text(path, "a caption file", LIMIT)
     start = text.lstrip()
     if start[:1] not in ("{", "[") and _HEADER.match(start):
         for where, cells in table_rows(str(path), text, Columns()):
@@ -139,15 +139,6 @@ def _values(path: Path) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if line.strip():
             yield f"{path}:{number}", _parse(line, f"{path}:{number}")
-
-
-def _read_text(path: Path) -> str:
-    """Read a file in UTF-8 or UTF-16. Raises: DataError."""
-    content = read_bytes(path, LIMIT, expected="a caption file")
-    try:
-        return content.decode(encoding_of(content))
-    except ValueError:
-        raise DataError(f"{path}: expected JSON{WRITTEN}, got {format_of(content)}") from None
 
 
 def _parse(text: str, where: str) -> Any:
@@ -179,7 +170,7 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
 def _numbers(path: Path) -> dict[str, int]:
     """Return the numeric image ids of a COCO or Karpathy file, by file name without its folder."""
     try:
-        content = _parse(_read_text(path), str(path))
+        content = _parse(read_text(path, "a caption file", LIMIT), str(path))
     except DataError:  # a table of captions, which has no numeric ids
         return {}
     numbers = {}

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from captioner.errors import CaptionerError, CheckpointError, DataError
-from captioner.files.user_files import read_start, regular_file
+from captioner.files.user_files import format_of, read_start, regular_file
 
 SIZE = 512
 
@@ -73,7 +73,8 @@ class Kind:
         header = file.read(SIZE) or b""  # None if the read would block
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", header)
         if not header.startswith(self.magic):
-            raise self.error(f"{path}: not a captioner {self.name}; expected a file that {self.writer} wrote")
+            problem = f"not a captioner {self.name}, got {format_of(header)}"
+            raise self.error(f"{path}: {problem}; expected a file that {self.writer} wrote")
         if match is None or len(header) < SIZE:
             raise self.error(f"{path}: damaged: invalid header; {self.remedy}")
         version, length, digest = match.groups()

@@ -88,12 +88,12 @@ def check_output(
     Raises: UsageError.
     """
     if os.fspath(path) == "-":
-        raise UsageError(f"{path}: expected the name of a file; standard output is not supported here")
+        raise UsageError(f"{path}: expected a file name; standard output is not supported here")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise UsageError(f"{path}: folder not found: {folder}")
     if os.path.isdir(path):
-        raise UsageError(f"{path}: expected the name of a file, got a folder")
+        raise UsageError(f"{path}: expected a file name, got a folder")
     if os.path.lexists(path) and not overwrite:
         raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
@@ -132,9 +132,14 @@ def format_of(content: bytes) -> str:
     for start, name in FORMATS:
         if content.startswith(start):
             return name
+    return "a text file" if is_text(content) else "a file of an unknown format"
+
+
+def is_text(content: bytes) -> bool:
+    """Return whether a file that begins with `content` is empty, or a text of none of the `FORMATS`."""
     text = content[:512].decode("utf-8-sig", "replace").rstrip("\ufffd")  # the last character may be cut
-    is_text = "\ufffd" not in text and "".join(text.split()).isprintable()
-    return "a text file" if is_text else "a file of an unknown format"
+    is_printable = "\ufffd" not in text and "".join(text.split()).isprintable()
+    return is_printable and not content.startswith(tuple(start for start, _ in FORMATS))
 
 
 def encoding_of(content: bytes) -> str:
@@ -151,17 +156,17 @@ def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
         return None
 
 
-def read_text(path: str | os.PathLike[str], expected: str = "a file") -> str:
+def read_text(path: str | os.PathLike[str], expected: str = "a file", limit: int | None = None) -> str:
     """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
-    Raises: DataError if it is not a regular file, larger than `TEXT_LIMIT` or not such text.
+    Raises: DataError if it is not a regular file, larger than `limit`, by default `TEXT_LIMIT`, or not such text.
     """
-    content = read_bytes(path, TEXT_LIMIT, expected=expected)
+    content = read_bytes(path, limit or TEXT_LIMIT, expected=expected)
     try:
         return content.decode(encoding_of(content))
     except UnicodeDecodeError as problem:
-        bad = content[problem.start : problem.start + 1]
-        raise DataError(f"{path}: expected UTF-8 text, got {bad!r} at byte {problem.start}") from problem
+        got = f"{content[problem.start : problem.start + 1]!r} at byte {problem.start} of {format_of(content)}"
+        raise DataError(f"{path}: expected UTF-8 text, got {got}") from problem
 
 
 def missing_remedy(path: str | os.PathLike[str]) -> str:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.arrays import Array
+from captioner.captioning.checks import check_overrides
 from captioner.captioning.familiarity import MAX_IMAGES, MIN_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity
 from captioner.captioning.load import ensemble_of, open_run
 from captioner.data.prepared import prepared
+from captioner.errors import ConfigError
 from captioner.files import checkpoint
 from captioner.training.resume import resume
 
@@ -138,3 +140,7 @@ def test_an_ensemble_has_that_of_its_models_if_their_training_split_is_the_same(
     other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_digest="other"))
     assert ensemble_of([model, model]).familiarity is model.familiarity
     assert ensemble_of([model, other]).familiarity is None
+    with pytest.raises(
+        ConfigError, match=r"unfamiliar_below: has no effect: the models have different training splits"
+    ):
+        check_overrides(ensemble_of([model, other]), {"decode.unfamiliar_below": 1.0})

@@ -178,7 +178,7 @@ def test_a_damaged_index_is_one_error_line(damage: str, reranked_run: Restored, 
 def test_a_checkpoint_or_a_broken_link_is_not_an_index(reranked_run: Restored, corpus: Corpus) -> None:
     path = reranked_run.path.parent / RERANKER
     path.write_bytes(reranked_run.path.read_bytes())
-    with pytest.raises(DataError, match="not a captioner re-ranking index; expected a file that `captioner train`"):
+    with pytest.raises(DataError, match="not a captioner re-ranking index, got a file of an unknown format; expected"):
         captioner_of(reranked_run, corpus)
     path.unlink()
     path.symlink_to("nowhere")

@@ -320,8 +320,8 @@ def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_model: tuple[
     failed = cli("train", "--data", "photos/captions.csv")
     assert (failed.code, failed.err) == (
         1,
-        f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set; expected a file that "
-        "`captioner prepare` wrote\n",
+        f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set, got a text file; expected a file "
+        "that `captioner prepare` wrote\n",
     )
     alone = cli("train", "--resume", "runs/my", "--data", "birds.h5")
     assert (alone.code, alone.out) == (2, "")

@@ -75,10 +75,6 @@ USAGE = CONFIG | {
     "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",
-    "sample file": "file: expected a run or a model first, got an empty file; existing runs: run",
-    "sample file a.png": "file: expected a run or a model first, got an empty file; existing runs: run",
-    "sample new.jpg": "new.jpg: expected a run or a model first, got a JPEG; existing runs: run",
-    "sample run/config.yaml": "run/config.yaml: expected a run or a model first, got a text file",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run a.png --split train": ONE_INPUT,
@@ -96,7 +92,7 @@ USAGE = CONFIG | {
     "sample run --write a.csv --write empty/../a.csv": "--write empty/../a.csv: given twice; name each output once",
     "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
     "sample run a.png --write no/table.csv": "no/table.csv: folder not found: no",
-    "sample run a.png --write empty.csv": "empty.csv: expected the name of a file, got a folder",
+    "sample run a.png --write empty.csv": "empty.csv: expected a file name, got a folder",
     "sample run --attention": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "sample run --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "sample run a.png --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
@@ -113,7 +109,7 @@ USAGE = CONFIG | {
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
-NO_MODEL = "not a captioner model; expected a file that `captioner train` or `export` wrote"
+NO_MODEL = "not a captioner model, got {}; expected a file that `captioner train` or `export` wrote"
 DAMAGED = "damaged.h5: damaged: its content does not match its checksum; use another model"
 DEV = "split 'dev': not found; this data set has train, val, test, heldout"
 FAILURES = {
@@ -127,8 +123,11 @@ FAILURES = {
     "sample runs": "runs: not found; expected a run folder from `captioner train` or a model file; did you mean run?",
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
-    "evaluate file": f"file: {NO_MODEL}",
-    "sample run/best.h": "run/best.h: not found; expected a run folder from `captioner train` or a model file; did you "
+    "evaluate file": f"file: {NO_MODEL.format('an empty file')}",
+    "sample file a.png": f"file: {NO_MODEL.format('an empty file')}",
+    "sample new.jpg": f"new.jpg: {NO_MODEL.format('a JPEG')}",
+    "sample run/config.yaml": f"run/config.yaml: {NO_MODEL.format('a text file')}",
+    "sample run/bst.h5": "run/bst.h5: not found; expected a run folder from `captioner train` or a model file; did you "
     "mean run/best.h5?",
     "sample damaged.h5": DAMAGED,
     "evaluate damaged.h5": DAMAGED,

@@ -11,7 +11,7 @@ import pytest
 READ = "is a file that this command reads; name another file"
 OTHER = "to replace, got something else; name another file"
 OLD = "is the folder of train.init_from, which --overwrite would replace; move it"
-STDOUT = "-: expected the name of a file; standard output is not supported here"
+STDOUT = "-: expected a file name; standard output is not supported here"
 COMMANDS = {
     "export model.h5 --output model.h5": f"model.h5: {READ}",
     "export model.h5 --output link.h5": f"link.h5: {READ}",

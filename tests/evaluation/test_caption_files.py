@@ -77,7 +77,7 @@ def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             write_results(place, ["a"], ["one"], overwrite=True)
     assert other.read_bytes() == b"\x89HDF"
-    with pytest.raises(DataError, match=r"expected JSON, as .* writes it, or .*, got an HDF5 file"):
+    with pytest.raises(DataError, match=r"expected UTF-8 text, got .* at byte 0 of an HDF5 file"):
         read_caption_file(other)
 
 

@@ -58,12 +58,12 @@ def test_every_byte_of_a_header_is_checked(tmp_path: Path) -> None:
             os.pwrite(file.fileno(), WHOLE[at : at + 1], at)
 
 
-NOT_ONE = "not a captioner thing; expected a file that a test wrote"
+NOT_ONE = "not a captioner thing, got {}; expected a file that a test wrote"
 INVALID = "damaged: invalid header; use another thing"
 DAMAGED: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", NOT_ONE),
-    "a text": (b"seed: 3\n" * 100, NOT_ONE),
-    "another kind": (OTHER.header(len(CONTENT), DIGEST) + CONTENT, NOT_ONE),
+    "nothing": (b"", NOT_ONE.format("an empty file")),
+    "a text": (b"seed: 3\n" * 100, NOT_ONE.format("a text file")),
+    "another kind": (OTHER.header(len(CONTENT), DIGEST) + CONTENT, NOT_ONE.format("a file of an unknown format")),
     "the magic word": (KIND.magic, INVALID),
     "half a header": (WHOLE[: SIZE - 1], INVALID),
     "a longer word": (WHOLE.replace(b"thing ", b"things "), INVALID),
