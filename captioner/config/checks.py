@@ -9,53 +9,50 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from captioner.config.option_table import BOUNDS, OPTIONS, either
 from captioner.config.options import SAMPLING, Config
 from captioner.errors import ConfigError
 
 RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
-STORED = ("cs231n", "prepared")
+ROOTS = {
+    "cs231n": "the folder with coco2014_captions.h5",
+    "prepared": "a file written by `captioner prepare`",
+}
+"""What `data.root` is for each data source that needs it."""
 SET, NOT_SET, POSITIVE = "set", "not set", "> 0"
-"""Conditions on an option: it is not null, it is null, or it is above 0. Others are its admitted values."""
+"""Conditions on an option: it is not null, null, or above 0. Any other condition is a tuple of allowed values."""
 Condition = str | Sequence[str]
 ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width": ">= 2"}
-CROSS_ENTROPY, OF_CAPTIONS = {"train.objective": ("cross_entropy",)}, {"data.captions": SET}
+CROSS_ENTROPY, SELF_CRITICAL = {"train.objective": ("cross_entropy",)}, {"train.objective": ("self_critical",)}
+OF_STORED, OF_ADAM, OF_CAPTIONS = {"data.source": tuple(ROOTS)}, {"train.update_rule": ADAM}, {"data.captions": SET}
 OF_RECURRENT, OF_ATTENTION = {"model.decoder": RECURRENT}, {"model.attention": ("adaptive",)}
 OF_INITIAL = {"train.init_from": NOT_SET}
 TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
 NEEDS: Mapping[str, Mapping[str, Condition]] = {
-    "data.root": {"data.source": STORED},
-    "data.memory_mib": {"data.source": STORED},
+    **dict.fromkeys(("data.root", "data.memory_mib"), OF_STORED),
     **{path: {"data.source": ("scenes",)} for path in OPTIONS if path.startswith("data.scenes.")},
     "data.cs231n.pca": {"data.source": ("cs231n",)},
     "data.vocabulary": {"train.init_from": SET},
-    "data.captions": CROSS_ENTROPY,
-    "data.captions_per_image": OF_CAPTIONS,
-    "data.references": OF_CAPTIONS,
-    "model.wordvec_dim": OF_RECURRENT,
-    "model.image_input": OF_RECURRENT,
+    **dict.fromkeys(("data.captions", "train.captions_per_image", "train.label_smoothing"), CROSS_ENTROPY),
+    **dict.fromkeys(("data.captions_per_image", "data.references"), OF_CAPTIONS),
+    **dict.fromkeys(("model.wordvec_dim", "model.image_input"), OF_RECURRENT),
     "model.attention_dim": {**OF_ATTENTION, **OF_RECURRENT},
     "model.dropout_keys": {**OF_ATTENTION, **OF_RECURRENT},
     "model.dropout_regions": OF_ATTENTION,
     **{f"model.{name}": {"model.decoder": ("transformer",)} for name in TRANSFORMER},
     "model.forget_bias": {"model.decoder": ("lstm",), **OF_INITIAL},
     "model.output_bias": OF_INITIAL,
-    "train.captions_per_image": CROSS_ENTROPY,
-    "train.samples": {"train.objective": ("self_critical",)},
-    "train.consensus": {"train.objective": ("self_critical",)},
-    "train.label_smoothing": CROSS_ENTROPY,
+    **dict.fromkeys(("train.samples", "train.consensus"), SELF_CRITICAL),
     "train.momentum": {"train.update_rule": ("sgd_momentum",)},
     "train.decay_rate": {"train.update_rule": ("rmsprop",)},
-    "train.beta1": {"train.update_rule": ADAM},
-    "train.beta2": {"train.update_rule": ADAM},
+    **dict.fromkeys(("train.beta1", "train.beta2"), OF_ADAM),
     "train.epsilon": {"train.update_rule": ("rmsprop", *ADAM)},
     "train.weight_decay": {"train.update_rule": ("adamw",)},
     "train.lr_decay": {"train.schedule": ("exponential",)},
     "decode.beam_width": {"decode.method": ("beam",)},
-    "decode.length_penalty": OF_RANKING,
-    "decode.consensus": OF_RANKING,
+    **dict.fromkeys(("decode.length_penalty", "decode.consensus"), OF_RANKING),
     "decode.guidance": {"decode.consensus": POSITIVE},
     **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
 }
@@ -129,16 +126,6 @@ def _has_effect_if_set(path: str) -> Constraint:
     return Constraint(path, tuple(NEEDS[path]), lambda c: not any(unused(c, [path])), partial(no_effect, path), reset)
 
 
-def _needs_root(source: str, expected: str) -> Constraint:
-    """Require `data.root` for a data source."""
-    return Constraint(
-        "data.root",
-        ("data.source",),
-        lambda c: c.data.source != source or c.data.root is not None,
-        f"required by data.source {source} ({expected})",
-    )
-
-
 def _divisors(config: Config) -> str:
     width = config.model.hidden_dim
     divisors = either([str(heads) for heads in range(1, 17) if width % heads == 0])
@@ -146,8 +133,9 @@ def _divisors(config: Config) -> str:
 
 
 CONSTRAINTS = (
-    _needs_root("cs231n", "the folder with coco2014_captions.h5"),
-    _needs_root("prepared", "a file written by `captioner prepare`"),
+    Constraint("data.root", ("data.source",),
+               lambda c: c.data.source not in ROOTS or c.data.root is not None,
+               lambda c: f"required by data.source {c.data.source} ({ROOTS.get(c.data.source)})"),
     Constraint("model.heads", ("model.hidden_dim",),
                lambda c: not has_effect(c, "model.heads") or c.model.hidden_dim % c.model.heads == 0,
                _divisors),
@@ -166,16 +154,16 @@ CONSTRAINTS = (
     *map(_has_effect_if_set, STRICT),
 )  # fmt: skip
 
-DEPENDENT: Mapping[str, Callable[[Config], Any]] = {
-    "validate.best_metric": lambda c: "cider_d" if learns_other_captions(c) else "loss",
-    "validate.score_every": lambda c: None if c.validate.best_metric == "loss" else c.validate.every,
-}
-"""What null means for options whose default depends on others, in the order in which it is replaced."""
-
 
 def learns_other_captions(config: Config) -> bool:
     """Return whether training minimizes something else than the loss of the references, which validation measures."""
     return config.train.objective == "self_critical" or config.data.captions is not None
+
+
+def score_interval(config: Config) -> int | None:
+    """Return after how many epochs captions are scored: validate.score_every, or as the metric of best.h5 requires."""
+    options = config.validate
+    return options.score_every or (None if options.best_metric == "loss" else options.every)
 
 
 LEARNED = ("data.captions", "data.captions_per_image", "data.references")

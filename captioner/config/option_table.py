@@ -58,9 +58,10 @@ class Option:
 
     def expected(self) -> str:
         """Describe the valid values, such as `an integer >= 1 or null`."""
-        noun = either(self.choices) if self.choices else NOUNS[self.kind]
+        if self.choices:
+            return either((*self.choices, "null") if self.nullable else self.choices)
         bounds = " and ".join(map(str, self.bounds))
-        return f"{noun} {bounds}".rstrip() + (" or null" if self.nullable else "")
+        return f"{NOUNS[self.kind]} {bounds}".rstrip() + (" or null" if self.nullable else "")
 
 
 def either(words: Sequence[str]) -> str:

@@ -152,7 +152,7 @@ class Caption:
 
     n_best: Annotated[int, "write N captions per image; a narrower beam is widened", ">= 1", "<= 100"] = 1
     attention: Annotated[bool, "add the attention weights of the words"] = False
-    labels: Annotated[int, "add at most N ImageNet labels, the most probable ones", ">= 0", "<= 1000"] = 0
+    labels: Annotated[int, "add the most probable ImageNet labels, at most N", ">= 0", "<= 1000"] = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from captioner.config.checks import CONSTRAINTS, DEPENDENT, STRICT, check_used, unused
+from captioner.config.checks import CONSTRAINTS, STRICT, check_used, learns_other_captions, unused
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
 from captioner.errors import ConfigError, printable, quoted
@@ -81,17 +81,17 @@ def unknown(path: str) -> str:
 def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
     """Set options of a config, and check the options that depend on each other.
 
-    A decoding option that becomes ineffective, and is not set itself, is reset to its default: any model can decode by
-    another method. Any other option that is set without effect is a problem. The null of an option in `DEPENDENT` is
-    replaced. `places` are the places of options in messages, such as a line of a file; by default, those of overrides
-    are `-o key=value`.
+    An option of `decode` or `data` that becomes ineffective, and is not set itself, is reset to its default: any model
+    can decode by another method, or be trained on other captions. Any other option that is set without effect is a
+    problem. The null of validate.best_metric is replaced. `places` are the places of options in messages, such as a
+    line of a file; by default, those of overrides are `-o key=value`.
 
     Raises: ConfigError with one line per problem.
     """
     config = replaced(config, values)
-    for path, default in DEPENDENT.items():
-        if attrgetter(path)(config) is None:
-            config = replaced(config, {path: default(config)})
+    if config.validate.best_metric is None:
+        metric = "cider_d" if learns_other_captions(config) else "loss"
+        config = replaced(config, {"validate.best_metric": metric})
     places = {path: f"-o {path}={printable(write(OPTIONS[path], values[path]), MAX_SHOWN)}" for path in values} | {
         **places
     }

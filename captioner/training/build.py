@@ -35,7 +35,7 @@ from captioner.model.image_input import Standardizer
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.training.self_critical import SelfCritical, epoch_steps
+from captioner.training.self_critical import SelfCritical
 from captioner.training.solver import Batches, Plan
 
 MAX_PARAMETERS = 10**9
@@ -110,7 +110,8 @@ def ignored_options(config: Config) -> Iterator[str]:
     yield from (f"{path}: ignored; it {problem}" for path, problem in unused(config, OPTIONS))
     if config.validate.best_metric == "loss" and learns_other_captions(config):
         yield (
-            "validate.best_metric: loss selects best.h5 by the references, which training does not learn; "
+            "validate.best_metric: loss selects best.h5 by the loss of the references, which training does not "
+            "minimize; "
             "captions may score lower than those of last.h5; try -o validate.best_metric=cider_d"
         )
 
@@ -130,7 +131,7 @@ def build_plan(config: Config, train: Split) -> Plan:
     options = config.train
     per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
     if options.objective == "self_critical":
-        per_epoch = epoch_steps(len(train.captioned_images), options.batch_size, options.samples)
+        per_epoch = steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     return Plan(
         rule=UPDATE_RULES[options.update_rule],

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from captioner.config.option_table import OPTIONS
-from captioner.config.options import Config
 from captioner.config.overrides import Values
-from captioner.errors import UsageError
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Batches, steps
-from captioner.training.train import Event, begin, events, new_training, record_validation
+from captioner.training.train import Event, record_validation, train
 from captioner.training.training import Training
 
 GOAL = 0.1
@@ -49,31 +44,6 @@ SETTINGS: Values = {
 def overfit_settings(captions: int) -> Values:
     """Return the overrides for overfitting `captions` captions."""
     return {**SETTINGS, "data.max_train": captions}
-
-
-def overfit(
-    config: Config,
-    folder: str | os.PathLike[str],
-    overwrite: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks = SINGLE_PROCESS,
-) -> Iterator[Event]:
-    """Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
-
-    The training captions are those of the config, which should have the `overfit_settings`. The only checkpoint is that
-    of the last step, last.h5. The record of the end has `overfit`, with `captions`, `loss` and `passed`.
-
-    Raises: as `train`; UsageError when there are fewer training captions than `data.max_train`.
-    """
-    training = new_training(config, RunFolder(Path(folder), ranks))
-    captions, expected = len(training.corpus.split("train").captions), config.data.max_train
-    if expected is not None and captions < expected:
-        raise UsageError(
-            f"overfitting: expected at least {expected:,} training images with captions, got {captions:,}; "
-            f"try --overfit {captions}"
-        )
-    begin(training, overwrite)
-    yield from events(training, stop, overfit_steps)
 
 
 def overfit_steps(
@@ -112,3 +82,11 @@ def _training_loss(t: Training) -> float:
         word_loss = t.validation.loss_of(train, t.eval_model)
     words = int(np.count_nonzero(train.captions[:, 1:] != t.corpus.vocab.null))
     return word_loss * words / len(train.captions)
+
+
+overfit = partial(train, loop=overfit_steps)
+"""Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
+
+The training captions are those of the config, which should have the `overfit_settings`. The only checkpoint is that of
+the last step, last.h5. The record of the end has `overfit`, with `captions`, `loss` and `passed`.
+"""

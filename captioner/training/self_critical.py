@@ -9,7 +9,7 @@ import numpy as np
 from captioner.arrays import Array, Batch
 from captioner.captioning.decoding import decoding_arguments
 from captioner.captioning.reranker_index import index_rows
-from captioner.data.batches import part_of_rank
+from captioner.data.batches import part_of_rank, steps_per_epoch
 from captioner.data.corpus import Corpus, Split, read_regions
 from captioner.decode import Constraints, Reranker, parallel_decoding, sample
 from captioner.errors import DataError
@@ -27,11 +27,6 @@ def check_references(split: Split) -> None:
     images = len(split.captioned_images)
     if images < 2:
         raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
-
-
-def epoch_steps(images: int, batch_size: int, samples: int) -> int:
-    """Return the number of batches per epoch, of at most `batch_size` captions; the last may be smaller."""
-    return -(-images // (batch_size // samples))
 
 
 class SelfCritical:
@@ -70,7 +65,8 @@ class SelfCritical:
         self._samples, self._seed, self._max_length, self._consensus = samples, seed, max_length, consensus
         self._pool, self._ranks = pool, ranks
         self._images, references = self._split.reference_ids(self._vocab)
-        self._per_batch, self._per_epoch = batch_size // samples, epoch_steps(len(references), batch_size, samples)
+        self._per_batch = batch_size // samples
+        self._per_epoch = steps_per_epoch(len(references), self._per_batch)
         self._reward, self._reranker = CiderD(references), reranker
         self._index_rows = index_rows(self._split)
 
@@ -96,8 +92,8 @@ class SelfCritical:
         sampled_rows, *columns = map(np.concatenate, zip(*parts, strict=True))
         sampled, rewards = (column[np.argsort(sampled_rows)] for column in columns)
         by_image = rewards.reshape(-1, self._samples)
-        others = (by_image.sum(axis=1, keepdims=True) - by_image) / (self._samples - 1)
-        weights = (by_image - others).reshape(-1)
+        deviations = by_image - by_image.mean(axis=1, keepdims=True)
+        weights = deviations.reshape(-1) * self._samples / (self._samples - 1)  # minus the mean of the others
         starts = np.full((len(sampled), 1), vocab.start, sampled.dtype)
         metrics = {"reward": float(rewards.mean()), "advantage": float(np.abs(weights).mean())}
         captions = np.concatenate([starts, sampled], axis=1)
@@ -110,7 +106,7 @@ class SelfCritical:
     def _rewarded(self, images: Array, places: Array, seed: int) -> tuple[Array, Array]:
         """Sample a caption for each image, and return the captions with their rewards.
 
-        Shapes: images (N,), the places (N,) of the captions in the batch -> (N, T), (N,).
+        Shapes: images (N,), equal ones adjacent, the places (N,) of the captions in the batch -> (N, T), (N,).
         """
         if not len(images):  # more ranks than images
             return np.empty((0, self._max_length), np.int32), np.empty(0)
@@ -122,11 +118,9 @@ class SelfCritical:
         captions = vocab.unpadded(tokens)
         rewards = self._reward.score(np.searchsorted(self._images, images), captions)
         if self._reranker is not None:
-            unique, inverse = np.unique(images, return_inverse=True)
-            weights = self._reranker.weights(split.features[unique], self._index_rows[unique])
-            by_image = np.argsort(inverse, kind="stable")
-            groups = np.split(by_image, np.flatnonzero(np.diff(inverse[by_image])) + 1)
-            expected = self._reranker.expected_cider(weights, [[captions[i] for i in group] for group in groups])
-            rewards *= 1 - self._consensus
-            rewards[by_image] += self._consensus * np.concatenate(expected)
+            own, count = images[:: self._samples], self._samples
+            weights = self._reranker.weights(split.features[own], self._index_rows[own])
+            groups = [captions[first : first + count] for first in range(0, len(captions), count)]
+            expected = np.concatenate(self._reranker.expected_cider(weights, groups))
+            rewards = (1 - self._consensus) * rewards + self._consensus * expected
         return tokens, rewards

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from captioner.captioning.load import open_run
+from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
@@ -40,9 +41,9 @@ PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "
 ranks and adding their gradients."""
 
 
-EQUAL_REWARDS = (
-    "the sampled captions of each image have equal rewards (0 for captions unlike the references), so the step trains "
-    "nothing; train the model of train.init_from longer, or on such references"
+NO_REWARDS = (
+    "the sampled captions have rewards of 0, since they are unlike the references, so the gradient is 0; train the "
+    "model of train.init_from longer, or on these references"
 )
 
 
@@ -102,8 +103,9 @@ def train(
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = SINGLE_PROCESS,
+    loop: Loop | None = None,
 ) -> Iterator[Event]:
-    """Train a new model in a new run folder.
+    """Train a new model in a new run folder, with `loop`, by default `train_steps`.
 
     `stop()` is called after every step; if it returns true, training saves a checkpoint and ends. After a `break` out
     of the iterator, `resume` continues from the last checkpoint. BLAS is limited to one thread in the whole process.
@@ -113,7 +115,7 @@ def train(
     """
     training = new_training(config, RunFolder(Path(folder), ranks))
     begin(training, overwrite)
-    yield from events(training, stop)
+    yield from events(training, stop, loop or train_steps)
 
 
 def new_training(config: Config, run: RunFolder) -> Training:
@@ -167,8 +169,8 @@ def train_steps(
         if is_logged or at_end:
             t.log("step", step.record(), at_end=not is_logged)
         validations = list(_validate(t, step, epoch_ended, at_end))
-        if is_logged and step.metrics.get("advantage", 1) < 1e-9:
-            validations += warned(t, step, {"problem": EQUAL_REWARDS}, at_end=False)
+        if is_logged and step.metrics.get("reward", 1) < 1e-9:
+            validations += warned(t, step, {"problem": NO_REWARDS}, at_end=False)
         should_stop = stop()
         if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
             with t.watch("saving"):
@@ -190,7 +192,7 @@ def events(training: Training, stop: Callable[[], bool], loop: Loop = train_step
     counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
     yield Started(run.path, config, t.learned, *counts, initialization(run.history))
     yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
-    if config.train.consensus:
+    if config.train.consensus or config.decode.consensus:
         t.save_reranker()  # now: a resumed run reads it
     reranker = t.validation.reranker if config.train.consensus else None
     try:
@@ -200,9 +202,6 @@ def events(training: Training, stop: Callable[[], bool], loop: Loop = train_step
         _end(t, {"ended": "diverged"}, began)
         note = f"{run.last} contains step {t.saved}, before the divergence" if t.saved else "no checkpoint yet"
         raise DivergenceError(f"{error}; {note}") from error
-    if config.decode.consensus:
-        with t.watch("saving"):
-            t.save_reranker()
     yield Ended(run.path, _end(t, outcome, began))
 
 
@@ -213,7 +212,7 @@ def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Itera
     """
     due = epoch_ended and t.validation.is_due(step)
     scored = due and t.validation.is_scored(step)
-    scored_at_end = t.config.validate.score_every is not None
+    scored_at_end = score_interval(t.config) is not None
     extra = at_end and not (scored if scored_at_end else due)
     if not due and not extra:
         return

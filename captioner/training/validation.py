@@ -19,7 +19,7 @@ from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.captioning.decoding import ENDS_EARLY, decoding_method
 from captioner.captioning.reranker_index import Index, find_or_build_index
 from captioner.captioning.restore import LoadedModel
-from captioner.config.checks import has_effect
+from captioner.config.checks import has_effect, score_interval
 from captioner.config.option_table import either
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
@@ -77,7 +77,7 @@ class Validation:
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._pool, self._ranks, self._indexes = pool, ranks, indexes
         self._scored: tuple[int, list[str]] | None = None
-        if config.validate.score_every is not None:
+        if score_interval(config) is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
     def is_due(self, step: Step) -> bool:
@@ -86,7 +86,7 @@ class Validation:
 
     def is_scored(self, step: Step) -> bool:
         """Return whether that validation scores captions."""
-        every = self._config.validate.score_every
+        every = score_interval(self._config)
         return every is not None and step.epoch % every == 0
 
     def loss(self, model: CaptioningModel) -> float:

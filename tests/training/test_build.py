@@ -17,6 +17,7 @@ from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import OUTPUT_BIASES, build_model, build_plan, ignored_options
 from captioner.training.solver import TrainState, steps
 
+SCST = "objective: self_critical, init_from: x"
 COUNTS = {"train": 40, "val": 3, "test": 5, "heldout": 5}
 
 
@@ -133,6 +134,11 @@ def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder:
         ("model: {forget_bias: 1}", "lstm", []),
         ("{model: {forget_bias: 1, output_bias: log_frequency}, train: {init_from: x}}", "lstm",
          ["model.forget_bias", "model.output_bias"]),
+        (f"train: {{captions_per_image: 2, {SCST}}}", "lstm", ["train.captions_per_image"]),
+        (f"{{validate: {{best_metric: loss}}, train: {{{SCST}}}}}", "lstm",
+         ["validate.best_metric: loss selects best.h5 by the loss of the references, which training does not minimize; "
+          "captions may score lower than those of last.h5; try -o validate.best_metric=cider_d"]),
+        (f"train: {{{SCST}}}", "lstm", []),
     ],
 )  # fmt: skip
 def test_ignored_options_are_named(text: str, decoder: str, names: list[str]) -> None:

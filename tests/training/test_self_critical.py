@@ -14,6 +14,7 @@ from captioner.captioning.load import open_run
 from captioner.captioning.reranker_index import build_index, index_rows
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
+from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.files import checkpoint
@@ -22,10 +23,9 @@ from captioner.metrics import CiderD
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
-from captioner.training.build import ignored_options
 from captioner.training.resume import resume
-from captioner.training.self_critical import SelfCritical, check_references, epoch_steps
-from captioner.training.train import EQUAL_REWARDS, Warned
+from captioner.training.self_critical import SelfCritical, check_references
+from captioner.training.train import NO_REWARDS, Warned
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
 
@@ -105,7 +105,7 @@ def test_every_image_has_the_same_number_of_samples_however_many_references_it_h
     uneven = dataclasses.replace(corpus, splits={"train": few})
     assert {len(few.caption_rows(image)) for image in few.captioned_images} == {1, 5}
     one = batches(model, uneven, samples=samples)
-    epoch = [one.images(step) for step in range(epoch_steps(40, 16, samples))]
+    epoch = [one.images(step) for step in range(steps_per_epoch(40, 16 // samples))]
     assert {len(images) for images in epoch[:-1]} == {16 // samples * samples}
     assert np.bincount(np.concatenate(epoch)).tolist() == [samples] * 40
     assert all(set(np.unique(images, return_counts=True)[1]) == {samples} for images in epoch)
@@ -222,11 +222,14 @@ def test_best_is_selected_by_a_score_that_every_epoch_has(reinforce: TrainRun) -
     assert (open_run(run).checkpoint, best.best["step"]) == (f"best.h5 of step {best.step}", best.step)
 
 
-def test_rewards_of_0_are_a_warning_once(train_small: Any, trained: Path, new_run: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(CiderD, "score", lambda self, images, captions: np.zeros(len(captions)))
+@pytest.mark.parametrize(("reward", "warned"), [(0.0, [1, 2, 3]), (1.0, [])])
+def test_rewards_of_0_are_a_warning_once(
+    reward: float, warned: list[int], train_small: Any, trained: Path, new_run: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(CiderD, "score", lambda self, images, captions: np.full(len(captions), reward))
     events = train_small(*SCST, f"train.init_from={trained}", "train.max_steps=3")
-    assert [event for event in events if isinstance(event, Warned)] == [Warned(1, EQUAL_REWARDS)]
-    assert [line["step"] for line in history(new_run, "warning")] == [1, 2, 3]
+    assert [event for event in events if isinstance(event, Warned)] == [Warned(1, NO_REWARDS) for _ in warned[:1]]
+    assert [line["step"] for line in history(new_run, "warning")] == warned
 
 
 def test_the_re_ranking_index_of_the_initial_run_is_used(
@@ -245,20 +248,6 @@ def test_the_re_ranking_index_of_the_initial_run_is_used(
     assert inversions == [40, 40]
     assert_same_arrays(built, reinforce("train.consensus=0.5", "train.max_steps=2"))
     assert inversions == [40, 40]
-
-
-@pytest.mark.parametrize(
-    ("text", "warnings"),
-    [
-        ("train: {captions_per_image: 2}", ["train.captions_per_image: ignored, no effect with train.objective self_"]),
-        ("validate: {best_metric: loss}", ["validate.best_metric: loss selects best.h5 by the references, which tr"]),
-        ("model: {decoder: lstm}", []),
-    ],
-)
-def test_options_of_a_config_that_do_not_suit_the_objective_are_warnings(text: str, warnings: list[str]) -> None:
-    config = parse(text, "", {"train.objective": "self_critical", "train.init_from": Path("/run")})
-    for warning, expected in zip(ignored_options(config), warnings, strict=True):
-        assert warning.startswith(expected)
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
