@@ -13,14 +13,14 @@ from captioner.data.prepared import write_prepared
 from captioner.data.scenes import example
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.train import train
-from faults.session import SMALL
+from faults.session import TINY
 
 PHOTOS = 8
 
 
 def make_run(folder: Path, *overrides: str) -> Path:
     """Train a small run, which contains the checkpoint `last.h5`."""
-    for _ in train(parse("", "", read_overrides([*SMALL, "train.max_steps=3", *overrides])), folder):
+    for _ in train(parse("", "", read_overrides([*TINY, "train.max_steps=3", *overrides])), folder):
         pass
     return folder
 
@@ -28,7 +28,7 @@ def make_run(folder: Path, *overrides: str) -> Path:
 def make_prepared(path: Path, seed: int = 0) -> Path:
     """Write a prepared data set of generated images."""
     write_prepared(
-        path, build_corpus(parse("", "", read_overrides([*SMALL, f"data.scenes.seed={seed}"]))), {"sources": []}
+        path, build_corpus(parse("", "", read_overrides([*TINY, f"data.scenes.seed={seed}"]))), {"sources": []}
     )
     return path
 

@@ -12,10 +12,10 @@ from typing import Any
 from captioner.captioning.find_checkpoint import LAST
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
-from faults.session import SMALL, captioner, settings
+from faults.session import TINY, captioner, settings
 
 OPTIONS = (
-    *SMALL,
+    *TINY,
     "train.epochs=1000",
     "train.save_every=1",
     "train.log_every=1",

@@ -23,8 +23,8 @@ SMALL = (
     "data.scenes.heldout=5",
     "model.hidden_dim=16",
     "model.wordvec_dim=16",
-    "train.batch_size=16",
 )
+TINY = (*SMALL, "train.batch_size=16")
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "mpiexec"
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from faults.materials import make_album
-from faults.session import ENVIRONMENT, ROOT, SMALL, Row, Session, row, settings
+from faults.session import ENVIRONMENT, ROOT, TINY, Row, Session, row, settings
 from faults.watch import Outcome, Tally
 
 LOWEST_PYTHON = (3, 11)
@@ -66,7 +66,7 @@ def content(python: Path, kind: str, path: Path) -> str:
 
 
 def write_checkpoint(python: Path, folder: Path) -> Written:
-    run(python, "train", "--run", folder, *settings([*SMALL, "train.max_steps=3", "train.update_rule=adam"]))
+    run(python, "train", "--run", folder, *settings([*TINY, "train.max_steps=3", "train.update_rule=adam"]))
     path = folder / "last.h5"
     return Written(path, content(python, "checkpoint", path))
 

@@ -6,15 +6,7 @@ from captioner.config.checks import has_effect
 from captioner.config.option_table import replaced
 from captioner.config.options import Config
 from captioner.config.overrides import Values, read_overrides
-
-SMALL = (
-    "data.scenes.train=40",
-    "data.scenes.val=10",
-    "data.scenes.test=5",
-    "data.scenes.heldout=5",
-    "model.hidden_dim=16",
-    "model.wordvec_dim=16",
-)
+from faults.session import SMALL
 
 
 def fitting(*overrides: str, small: Sequence[str] = SMALL) -> Values:
