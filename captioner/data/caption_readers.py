@@ -50,7 +50,8 @@ def read_captions(
 ) -> Iterator[CaptionRecord | Issue]:
     """Read the captions and issues of a file in file order; the format is detected from the content.
 
-    `split` overrides the split of every caption.
+    `split` overrides the split of every caption. Captions of an image that the file numbers twice are issues: they may
+    be those of two photographs.
 
     Raises: DataError when the file cannot be read or its format is unsupported.
     """
@@ -70,11 +71,15 @@ def read_captions(
             f"{path}: expected UTF-16 text, by its byte order mark, got {error.reason} at byte {error.start:,}; "
             "try a fresh copy, or save it as UTF-8"
         ) from error
+    rows: dict[str, int | None] = {}
     for record in _parse(path, text, columns or Columns(), split):
         if isinstance(record, CaptionRecord):
-            yield _validate(record._replace(split=split_name(split or record.split)))
-        else:
-            yield record
+            record = _validate(record._replace(split=split_name(split or record.split)))
+        if isinstance(record, CaptionRecord) and rows.setdefault(record.image, record.row) != record.row:
+            both = f"{rows[record.image]} and {record.row}"
+            problem = f"{record.image:.80}: expected one image of this name, got {both}; skipped"
+            record = Issue(record.line, problem, record.image, record.row)
+        yield record
 
 
 def split_in_name(path: Path) -> str | None:

@@ -59,6 +59,8 @@ class FeatureRows:
     files: int = 0
     unnamed: Issue | None = None
     """The first record without a readable name: it could be any image."""
+    conflict: str = ""
+    """An image with two rows: the captions of one would get the features of the other."""
 
     def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
         """Yield the records of one file, and add their images."""
@@ -66,7 +68,9 @@ class FeatureRows:
         for record in records:
             if record.image is not None:
                 row = len(self.by_image) if record.row is None else record.row
-                self.by_image.setdefault(image_name(record.image), row)
+                first = self.by_image.setdefault(image_name(record.image), row)
+                if record.row not in (None, first):
+                    self.conflict = self.conflict or f"rows {first} and {row}: {quoted(record.image)}"
             elif isinstance(record, Issue):
                 self.unnamed = self.unnamed or record
             if isinstance(record, CaptionRecord):
@@ -79,6 +83,8 @@ class FeatureRows:
         (numbering, positions), *others = self.numberings
         if others or (self.files > 1 and numbering == "position"):
             raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
+        if self.conflict:
+            raise DataError(f"{features}: expected one row per image, got {self.conflict}; rename one of the images")
         if self.unnamed and numbering == "order":
             rule = "a readable image name in every record, since rows follow the order of first appearance"
             raise DataError(f"{features}: expected {rule}; got {self.unnamed}")

@@ -101,14 +101,21 @@ def table(pairs: Pairs, **options: str) -> str:
     return text.getvalue()
 
 
+def rows(pairs: Pairs) -> dict[str, int]:
+    return {image: row for row, image in enumerate(dict(pairs))}
+
+
 def karpathy(pairs: Pairs) -> str:
-    images = [{"filename": image, "split": "train", "sentences": [{"raw": text}]} for image, text in pairs]
+    images = [
+        {"filename": image, "imgid": rows(pairs)[image], "split": "train", "sentences": [{"raw": text}]}
+        for image, text in pairs
+    ]
     return json.dumps({"images": images, "dataset": "mine"})
 
 
 def coco(pairs: Pairs) -> str:
-    annotations = [{"image_id": row, "caption": text} for row, (_, text) in enumerate(pairs)]
-    images = [{"id": row, "file_name": image} for row, (image, _) in enumerate(pairs)]
+    annotations = [{"image_id": rows(pairs)[image], "caption": text} for image, text in pairs]
+    images = [{"id": row, "file_name": image} for image, row in rows(pairs).items()]
     return json.dumps({"images": images, "annotations": annotations})
 
 

@@ -18,6 +18,7 @@ from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import ENCODER, FEATURES
 from captioner.errors import DataError, UsageError
+from captioner.preparation.image_records import read_records
 from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import prepare
 
@@ -66,15 +67,16 @@ def table(records: Records) -> str:
 
 
 def karpathy(records: Records, has_imgids: bool) -> str:
-    images = [{"filename": image, "sentences": [{"raw": caption}] * bool(caption)} for image, caption in records]
-    numbers = [{"imgid": NAMES.index(image)} if has_imgids else {} for image, _ in records]
-    return json.dumps({"images": [image | number for image, number in zip(images, numbers, strict=True)]})
+    sentences = {image: [{"raw": text} for name, text in records if name == image and text] for image, _ in records}
+    numbers = {image: {"imgid": NAMES.index(image)} if has_imgids else {} for image in sentences}
+    return json.dumps({"images": [{"filename": i, "sentences": each} | numbers[i] for i, each in sentences.items()]})
 
 
 def coco(records: Records) -> str:
     """The annotations are not in the order of the images, and some images have none."""
-    annotations = [{"image_id": row, "caption": text} for row, (_, text) in enumerate(records) if text]
-    images = [{"id": row, "file_name": image} for row, (image, _) in enumerate(records)]
+    rows = {image: row for row, image in enumerate(IN_ORDER([image for image, _ in records]))}
+    annotations = [{"image_id": rows[image], "caption": text} for image, text in records if text]
+    images = [{"id": row, "file_name": image} for image, row in rows.items()]
     return json.dumps({"images": images, "annotations": annotations[::-1]})
 
 
@@ -85,8 +87,8 @@ FORMATS: dict[str, tuple[Callable[[Records], str], Rows]] = {
     "c.jsonl": (lambda records: "\n".join(json.dumps({"image": i, "caption": c}) for i, c in records), IN_ORDER),
     "c.token.txt": (lambda records: "".join(f"{i}#{n}\t{c}\n" for n, (i, c) in enumerate(records)), IN_ORDER),
     "imgids.json": (lambda records: karpathy(records, has_imgids=True), lambda _: NAMES),
-    "positions.json": (lambda records: karpathy(records, has_imgids=False), list),
-    "coco.json": (coco, list),
+    "positions.json": (lambda records: karpathy(records, has_imgids=False), IN_ORDER),
+    "coco.json": (coco, IN_ORDER),
 }
 """A file of records, and the images of its feature rows."""
 
@@ -164,6 +166,34 @@ def test_rows_are_unknown_after_a_record_without_a_readable_name(
     message = refusal(photos / name, features=file, encoder=None, output=photos / "o.h5")
     assert message.startswith(f"{file}: expected a readable image name in every record, ")
     assert f"; got {name}:{problem}" in message
+
+
+TWICE = {
+    "dataset.json": [json.dumps({"images": [
+        {"filename": name, "imgid": row, "split": "train", "sentences": [{"raw": "a dog"}]}
+        for row, name in enumerate(("a.png", "./a.png", "b.png"))]})],
+    "captions.json": [json.dumps({
+        "images": [{"id": 7 + row, "file_name": name} for row, name in enumerate(("a.png", "a.png", "b.png"))],
+        "annotations": [{"image_id": 7 + row, "caption": "a dog"} for row in range(3)]})],
+    "files.json": [json.dumps({"images": [
+        {"filename": name, "imgid": row, "split": "train", "sentences": [{"raw": "a dog"}]}]})
+        for row, name in enumerate(("a.png", "a.png", "b.png"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_an_image_with_two_rows_is_an_error(name: str, photos: Path) -> None:
+    """The captions of one would get the features of the other; with photographs, those of one file are issues."""
+    sources = [f"train={photos / f'{number}{name}'}" for number in range(len(TWICE[name]))]
+    for source, content in zip(sources, TWICE[name], strict=True):
+        Path(source.removeprefix("train=")).write_text(content)
+    options = Prepare(features=feature_file(photos, np.ones((3, 3), np.float32)), min_count=1)
+    for read in (lambda: list(prepare(sources, photos / "o.h5", options)), lambda: check(sources, [], options)):
+        with pytest.raises(DataError, match=r": expected one row per image, got rows 0 and 1: '(\./)?a\.png'; rename"):
+            read()
+    issues = read_records(sources, [], Prepare()).issues
+    assert len(issues) == (len(sources) == 1)
+    assert all(issue.problem == "a.png: expected one image of this name, got 0 and 1; skipped" for issue in issues)
 
 
 def test_rows_of_several_files(photos: Path) -> None:
