@@ -48,13 +48,14 @@ class EncodingProgress(NamedTuple):
 
 
 class EncodingJob(NamedTuple):
-    """Images to encode with their options, and the photographs that were left out."""
+    """Images to encode with their options, the photographs that were left out, and all images of the caption files."""
 
     images: Sequence[ImageRecord]
     options: Prepare
     encoder_options: Mapping[str, str]
     folder: Path
     problems: list[DataError]
+    rows: FeatureRows
 
     def leave_out(self, error: DataError) -> DataError:
         """Record the error of a photograph without features, and return it."""
@@ -75,16 +76,16 @@ class ImageFeatures(NamedTuple):
     regions: Features | None = None
 
 
-def read_features(job: EncodingJob, path: Path, numbered: FeatureRows) -> ImageFeatures:
+def read_features(job: EncodingJob, path: Path) -> ImageFeatures:
     """Use the rows of a feature file. Raises: DataError, also unless it has one row per image; UsageError."""
     if job.encoder_options and job.options.encoder is None:
         raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
     features, regions = open_features(path), None
-    numbered.check(features.shape[0], path)
+    job.rows.check(features.shape[0], path)
     if job.options.regions:
         regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {record.image: numbered.by_image[record.image] for record in job.images}
+    rows = {record.image: job.rows.by_image[record.image] for record in job.images}
     identity = f"features:{path.name},sha256={sha256_of(path)}"
     stored = ImageFeatures(features, rows, identity, np.dtype(job.options.dtype), 0, regions)
     if job.options.encoder is None:
@@ -92,7 +93,7 @@ def read_features(job: EncodingJob, path: Path, numbered: FeatureRows) -> ImageF
     encoder = open_encoder(job.options.encoder, job.encoder_options)
     if job.options.regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {job.options.encoder} has no regions; omit --regions")
-    _compare(encoder, stored, job.folder, path)
+    _compare(encoder, stored, job, path)
     return stored._replace(encoder=encoder.identity)
 
 
@@ -107,7 +108,7 @@ def encode_images(
     encoder = open_encoder(recipe, job.encoder_options)
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
-    photos, missing = locate_photos(job.folder, [record.image for record in job.images])
+    photos, missing = locate_photos(job.folder, [record.image for record in job.images], job.rows.by_image)
     for error in missing.values():
         yield job.leave_out(error)
     dtype = np.dtype(job.options.dtype)
@@ -158,7 +159,7 @@ def _share(
     yield from ranks.share(encode, paths, BLOCK * options.threads)
 
 
-def _compare(encoder: Encoder, stored: ImageFeatures, folder: Path, path: Path) -> None:
+def _compare(encoder: Encoder, stored: ImageFeatures, job: EncodingJob, path: Path) -> None:
     """Compare a sample of stored features and regions with the encoder's. Raises: DataError when they differ."""
     from captioner.images.encoders import encode_photos
 
@@ -167,7 +168,8 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: Path, path: Path) 
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    names = dict(islice(((path, name) for name, path in find_all(folder, list(stored.rows)).items() if path), COMPARED))
+    photos = find_all(job.folder, list(stored.rows), job.rows.by_image)
+    names = dict(islice(((path, name) for name, path in photos.items() if path), COMPARED))
     for encoded in encode_photos(encoder, names, regions=regions is not None):
         if isinstance(encoded, DataError):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -35,13 +35,15 @@ def check_images_folder(
         raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
 
 
-def locate_photos(folder: Path, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
-    """Find the photographs of image names, and the errors of missing ones.
+def locate_photos(
+    folder: Path, names: Sequence[str], others: Iterable[str] = ()
+) -> tuple[dict[str, Path], dict[str, DataError]]:
+    """Find the photographs of image names, and the errors of missing ones; `others` are as in `find_all`.
 
     Raises: DataError when the folder or all photographs are missing; it suggests one in a subfolder.
     """
     check_images_folder(folder, DataError)
-    photos = find_all(folder, names)
+    photos = find_all(folder, names, others)
     missing = [name for name, path in photos.items() if path is None]
     if len(missing) == len(photos):
         first, below = _find_below(folder, missing) or (missing[0], "")
@@ -73,16 +75,16 @@ def _find_below(folder: Path, names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def find_all(folder: Path, names: Sequence[str]) -> dict[str, Path | None]:
+def find_all(folder: Path, names: Sequence[str], others: Iterable[str] = ()) -> dict[str, Path | None]:
     """Find the photograph of every name in a folder, or None.
 
     A name may differ from that of its photograph in folders (of where the photographs were before), a missing suffix,
     case, and Unicode normalization (which differs between Linux and macOS), but only if no other name is similar: a
-    lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg.
+    lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. `others` are further names, such as those of skipped images.
 
     A caption file may be untrusted, so a photograph outside the folder is None.
     """
-    stems = Counter(_stem(name) for name in dict.fromkeys(names))
+    stems = Counter(_stem(name) for name in dict.fromkeys((*names, *others)))
     listing = cache(_listing)
     photos: dict[str, Path | None] = {}
     for name in names:

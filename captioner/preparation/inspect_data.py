@@ -58,7 +58,8 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
         records.rows.check(open_features(options.features, memory_mib=0).shape[0], options.features)
     else:
         try:
-            missing = locate_photos(folder, [record.image for record in records.images])[1]
+            names = [record.image for record in records.images]
+            missing = locate_photos(folder, names, records.rows.by_image)[1]
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]

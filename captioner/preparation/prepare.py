@@ -77,9 +77,9 @@ def prepare(
     yield from records.issues
     images = records.unsplit or records.images
     folder = photo_folder(sources, options)
-    job = EncodingJob(images, options, encoder_options or {}, folder, [])
+    job = EncodingJob(images, options, encoder_options or {}, folder, [], records.rows)
     if options.features:
-        features = read_features(job, options.features, records.rows)
+        features = read_features(job, options.features)
     else:
         features = yield from encode_images(job, output, ranks)
     corpus, counts = assemble_corpus(records, features, options)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from preparing import COUNT, EXPECTED, features_by_name, made, refusal
+from preparing import COUNT, EXPECTED, events_of, features_by_name, made, refusal
 
+from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.errors import DataError
 from captioner.preparation.find_photos import REMEDY, find_all, locate_photos
+from captioner.preparation.inspect_data import check
 
 
 def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
@@ -179,6 +181,16 @@ def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
         f"{photos / name}: photograph not found; {REMEDY}" for name, place in expected.items() if place is None
     ]
     np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("other", ["dogs/000.png,,train", "dogs/000.png,a dog,", "dogs/000.png,?,val"])
+def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
+    """A lone 000.png may be its photograph, whether or not the image is in the data set."""
+    (photos / "s.csv").write_text(f"image,caption,split\ncats/000.png,a cat,train\n{other}\n001.png,dogs,train\n")
+    list(events_of(photos / "s.csv", photos.parent / "out.h5", val=0.0))
+    assert prepared(photos.parent / "out.h5").split("train").image_ids == ["001.png"]
+    summary = check([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
+    assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)
 
 
 def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
