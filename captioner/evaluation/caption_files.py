@@ -6,6 +6,7 @@ Caption files have COCO's results format, or are JSON lines or a table, as those
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which JSON allows but UTF-8 cannot encode."""
+_RESULTS = re.compile(rb'\s*(\Z|\[\s*(\]|\{\s*"image_id"\s*:\s*(\d+|"([^"\\]|\\.)*")\s*,\s*"caption"\s*:))')
+"""The start of caption results, which may be empty; settings and other JSON may begin with `[` too."""
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
@@ -49,7 +52,12 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 
 def check_results_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
-    check_output(path, overwrite, "caption results", lambda file: read_start(file, 1) in (b"", b"["), inputs)
+    check_output(path, overwrite, "caption results", _is_results, inputs)
+
+
+def _is_results(path: str | os.PathLike[str]) -> bool:
+    start = read_start(path, 1 << 16)
+    return start is not None and _RESULTS.match(start) is not None
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:
@@ -207,8 +215,6 @@ def match_images(
                 f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
                 f"such as {image_id(images[0])!r:.80}; try --split with the split of the captions, or leave it out"
             )
-        if place in by_place:
-            raise DataError(f"{where}: image {name!r:.80}: image {images[place]:.80} has two captions; expected one")
         by_place[place] = captions[name]
     missing = [image for place, image in enumerate(images) if place not in by_place]
     if missing:
@@ -227,16 +233,16 @@ def _find_images(
     An image is identified by its number or its name; `numbers` are known ids by name without its folder. Folders may
     be missing at the start of either name.
 
-    Raises: DataError for two names, each with more folders, that match one image: they may be those of two photographs.
+    Raises: DataError for two names that match one image: they may be those of two photographs.
     """
-    longer: dict[int, str] = {}
+    first: dict[int, Id] = {}
     places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
     for name in names:
         place = places.get(name if isinstance(name, int) else image_name(name))
         if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
             place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
-            if place is not None and longer.setdefault(place, name) != name:
-                raise DataError(f"{where}: {quoted(longer[place])} and {quoted(name)} both match {images[place]:.80}")
+        if place is not None and first.setdefault(place, name) != name:
+            raise DataError(f"{where}: {quoted(first[place])} and {quoted(name)} both match {images[place]:.80}")
         yield name, place
 
 

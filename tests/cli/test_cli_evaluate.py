@@ -189,8 +189,9 @@ def test_existing_results_are_replaced_only_with_overwrite(
     cli: Callable[..., Any], own_run: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "my.json"
-    path.write_text('["years of work"]')
+    before = '[{"image_id": 7, "caption": "years of work"}]'
+    path.write_text(before)
     cli("evaluate", own_run, "--coco", path).failed(2, f"{path}: exists already; name another file, or replace it")
-    assert path.read_text() == '["years of work"]'
+    assert path.read_text() == before
     assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
     assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}

@@ -72,6 +72,18 @@ def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
     assert read_caption_file(path) == {"a": "one"}
     write_results(path, ["a"], ["two"], overwrite=True)
     assert read_caption_file(path) == {"a": "two"}
+    for content in (
+        '[{"image": "a", "caption": "mine"}]',
+        "[metadata]\nname = mine\n",
+        '[{"image_id": 1, "bbox": []}]',
+        "[1]",
+    ):
+        path.write_text(content)
+        with pytest.raises(UsageError, match="expected caption results to replace"):
+            write_results(path, ["a"], ["one"], overwrite=True)
+    for content in ("", "[]\n", '[\n  {\n    "image_id": "\\"a",\n    "caption": ""\n  }\n]'):
+        path.write_text(content)
+        write_results(path, ["a"], ["one"], overwrite=True)
     other.write_bytes(b"\x89HDF")
     for place, message in ((other, "expected caption results to replace"), (tmp_path, "got a folder")):
         with pytest.raises(UsageError, match=message):
@@ -121,7 +133,7 @@ def test_the_output_of_sample_is_recognized(
         '{"image": "b.jpg", "caption": "a dog", "candidates": [{"caption": "dogs", "log_prob": -2}]}\n'
         '{"image": "a.jpg", "caption": "a cat"}\n{"image": "other.jpg", "caption": "a bird"}\n',
         '[{"image_id": "a.jpg", "caption": "a cat"}, {"image_id": "b.jpg", "caption": "a dog"},'
-        ' {"image_id": "x/b.jpg", "caption": "dogs"}, {"image_id": 7, "caption": "a bird"}]',
+        ' {"image_id": "b.jpg", "caption": "dogs"}, {"image_id": 7, "caption": "a bird"}]',
         "image,caption\nb.jpg,a dog\na.jpg,a cat\nb.jpg,dogs\n",
     ],
     ids=["candidates", "both", "results", "table"],
@@ -138,6 +150,9 @@ def test_captions_of_two_photographs_are_not_those_of_one_image(tmp_path: Path) 
     with pytest.raises(DataError, match=r"c.csv: 'x/a.jpg' and 'y/a.jpg' both match a.jpg$"):
         read_candidates(path, ["a.jpg"])
     assert read_candidates(path, ["x/a.jpg", "y/a.jpg"]) == [["a cat", "cats"], ["a dog"]]
+    path.write_text("image,caption\nx/a.jpg,a cat\na.jpg,cats\n")
+    with pytest.raises(DataError, match=r"c.csv: 'x/a.jpg' and 'a.jpg' both match x/a.jpg$"):
+        read_candidates(path, ["x/a.jpg"])
 
 
 def write(path: Path, content: Any) -> Path:
@@ -217,7 +232,7 @@ def test_images_and_captions_match_one_to_one() -> None:
     assert match_images(every, where, images, {}) == ["1", "2", "3"]
     with pytest.raises(DataError, match=r"^results.json: image 'x.jpg': expected one of the 3 images"):
         match_images({**every, "x.jpg": "4"}, where, images, {})
-    with pytest.raises(DataError, match=r"^results.json: image 'b/y.jpg': image b/y.jpg has two captions"):
+    with pytest.raises(DataError, match=r"^results.json: 'y.jpg' and 'b/y.jpg' both match b/y.jpg"):
         match_images({**every, "b/y.jpg": "4"}, where, images, {})
     del every["b/x.jpg"]
     with pytest.raises(DataError, match="expected one caption for each of 3 images, 1 missing, such as b/x"):

@@ -1,5 +1,6 @@
 """Training on the captions of a file (`data.captions`): their choice and encoding, resume, and distillation."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -93,6 +94,18 @@ def test_an_image_without_captions_is_an_error(
     write(file, images, "a " * 1001)
     with pytest.raises(DataError, match="expected captions of at most 1,000 words, got 1,001: a a"):
         learned_corpus(config, data)
+
+
+def test_captions_of_images_of_other_splits_are_not_learned(
+    small_config: Callable[..., Config], data: Corpus, images: list[str], tmp_path: Path
+) -> None:
+    """Their names may differ in folders alone."""
+    val = dataclasses.replace(data.split("val"), image_ids=[f"x/{name}" for name in images[:10]])
+    file = write(tmp_path / "x.jsonl", [*images[1:], *val.image_ids], "a circle")
+    with pytest.raises(DataError, match=r"captions of all 40 training images, 1 missing, such as 'train-00000'; add"):
+        learned_corpus(
+            small_config(f"data.captions={file}"), dataclasses.replace(data, splits={**data.splits, "val": val})
+        )
 
 
 def test_only_training_uses_the_file(train_run: TrainRun, file: Path) -> None:
