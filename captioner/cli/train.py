@@ -92,6 +92,7 @@ def train(
     from captioner.training import overfit as overfitting
     from captioner.training import resume as resuming
     from captioner.training import train as training
+    from captioner.training.run_folder import check_inputs
 
     with joined(mpi) as ranks, stop_signals() as caught:
         stop = SharedStop(ranks, caught)
@@ -114,6 +115,8 @@ def train(
             config = load(config_file, {**preset, **overrides})
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
+            if overwrite:
+                check_inputs(folder, config_file)
             start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
         summary = progress.show_training(events, profile, is_quiet=ranks.rank != 0)

@@ -219,6 +219,15 @@ class RunFolder:
             self.write(self.history, "".join(line for line in lines.splitlines(keepends=True) if is_kept(line, step)))
 
 
+def check_inputs(run: Path, *inputs: Path | None) -> None:
+    """Raises: UsageError for an input in RUN or RUN.old, which `overwrite` would move or remove, or a link there."""
+    new = os.path.realpath(run)
+    for path in filter(None, inputs):
+        places = map(Path, map(os.path.realpath, (path, path.parent)))
+        if any(place.is_relative_to(folder) for place in places for folder in (new, f"{new}.old")):
+            raise UsageError(f"{path}: is in {run} or {run}.old, which --overwrite replaces; move it, or change --run")
+
+
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of file systems without locks."""
 

@@ -13,7 +13,7 @@ from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.errors import DivergenceError, UsageError
+from captioner.errors import DivergenceError
 from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
 from captioner.model.losses import perplexity
@@ -29,7 +29,7 @@ from captioner.training.build import (
     long_warmup,
 )
 from captioner.training.learned_captions import learned_corpus
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import RunFolder, check_inputs
 from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
 from captioner.training.training import Training, versions
@@ -121,9 +121,6 @@ def train(
 def new_training(config: Config, run: RunFolder) -> Training:
     """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
     restored = None if config.train.init_from is None else open_run(config.train.init_from)
-    if restored and os.path.realpath(run.path) == os.path.realpath(restored.path.parent):
-        # a repeated command would start from a half-trained model
-        raise UsageError(f"{run.path}: is the folder of train.init_from; choose another folder with --run")
     corpus = build_corpus(config, restored.vocab if restored else None)
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
@@ -145,11 +142,11 @@ def new_training(config: Config, run: RunFolder) -> Training:
 
 def begin(training: Training, overwrite: bool) -> None:
     """Create the folder of a new run, with its config and, if it has initial parameters, a record of these."""
-    run, base = training.run, training.config.train.init_from
-    if overwrite and base and f"{os.path.realpath(run.path)}.old" in map(os.path.realpath, (base, base.parent)):
-        raise UsageError(f"{run.path}.old: is the folder of train.init_from, which --overwrite would replace; move it")
+    run, config = training.run, training.config
+    if overwrite:
+        check_inputs(run.path, config.data.root, config.data.captions, config.train.init_from)
     run.create(overwrite)
-    run.write(run.config, dump(training.config))
+    run.write(run.config, dump(config))
     if training.initialization is not None:
         run.log(INIT_FROM, {"step": 0, **training.initialization})
 

@@ -10,7 +10,7 @@ import pytest
 
 READ = "is a file that this command reads; name another file"
 OTHER = "to replace, got something else; name another file"
-OLD = "is the folder of train.init_from, which --overwrite would replace; move it"
+OLD = "is in run or run.old, which --overwrite replaces; move it, or change --run"
 STDOUT = "-: expected a file name; standard output is not supported here"
 COMMANDS = {
     "export model.h5 --output model.h5": f"model.h5: {READ}",
@@ -20,8 +20,19 @@ COMMANDS = {
     "evaluate run --against captions.json --coco link.json": f"link.json: {READ}",
     "prepare table.csv --output table.csv": f"table.csv: expected a data set {OTHER}",
     "sample run --write table.csv": f"table.csv: expected a table of captions with their log_prob {OTHER}",
-    "train --run run -o train.init_from=run.old": f"run.old: {OLD}",
-    "train --run run -o train.init_from=run.old/last.h5": f"run.old: {OLD}",
+    **{
+        f"train --run run {option}{file}": f"{file}: {OLD}"
+        for option, file in (
+            ("-o train.init_from=", "run"),  # repeated after a kill, it would start from the half-trained model
+            ("-o train.init_from=", "run/best.h5"),
+            ("-o train.init_from=", "run.old"),
+            ("-o train.init_from=", "run.old/last.h5"),
+            ("-o data.captions=", "run.old/teacher.jsonl"),
+            ("-o data.captions=", "run/teacher.jsonl"),
+            ("-c ", "run.old/config.yaml"),
+            ("-c ", "run/config.yaml"),
+        )
+    },
     "evaluate run --coco -": STDOUT,
     "prepare table.csv --output -": STDOUT,
 }
@@ -36,6 +47,7 @@ def _here(own_run: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(own_run.parent)
     assert cli("export", "run", "--output", "model.h5").code == 0
     assert cli("evaluate", "run", "--coco", "captions.json").code == 0
+    assert cli("sample", "run", "--split", "train", "--write", "run/teacher.jsonl").code == 0
     Path("table.csv").write_text("image,caption\na.jpg,a dog runs\n")
     for name in ("model.h5", "captions.json"):
         Path(name).with_stem("link").symlink_to(name)
@@ -50,5 +62,6 @@ def test_an_output_never_replaces_an_input(
 ) -> None:
     before = contents()
     done = cli(*command.split(), "--overwrite", *(small_options if command.startswith("train") else ()))
-    assert (done.code, done.out, done.err) == (2, "", f"captioner: {COMMANDS[command]}\n")
+    problem = done.err.replace(f"{Path.cwd()}/", "")
+    assert (done.code, done.out, problem) == (2, "", f"captioner: {COMMANDS[command]}\n")
     assert contents() == before

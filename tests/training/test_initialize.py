@@ -286,14 +286,3 @@ def test_another_encoder_is_rejected_in_one_line(
     (line,) = (line for line in done.err.splitlines() if "features: expected encoder" in line)
     assert line.endswith("use features of the encoder of the training images")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_is_not_fine_tuned_in_its_own_folder(own_run: Path, cli: Callable[..., Any]) -> None:
-    """Its best checkpoint would be replaced: after a kill, the same command would start from the half-trained one."""
-    before = {file.name: file.read_bytes() for file in own_run.iterdir()}
-    for initial in (own_run, own_run / "best.h5"):
-        done = cli("train", "--run", own_run, "--overwrite", "-o", f"train.init_from={initial}")
-        assert (done.code, done.err) == (
-            2, f"captioner: {own_run}: is the folder of train.init_from; choose another folder with --run\n"
-        )  # fmt: skip
-    assert {file.name: file.read_bytes() for file in own_run.iterdir()} == before

@@ -17,7 +17,7 @@ from captioner.captioning.find_checkpoint import is_run
 from captioner.config.yaml_io import dump, load
 from captioner.errors import CaptionerError, UsageError
 from captioner.files.checkpoint import Checkpoint, Meta
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import RunFolder, check_inputs
 
 
 def test_create_makes_parent_folders(tmp_path: Path) -> None:
@@ -200,6 +200,21 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     del first
     gc.collect()
     RunFolder(run).create(overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["run/d.h5", "run.old/d.h5", "run/cs231n", "run/link", "outside"])
+def test_inputs_in_the_folders_that_a_run_replaces_are_an_error(name: str, tmp_path: Path) -> None:
+    for folder in ("run", "run.old", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "outside").symlink_to(tmp_path / "run.old")
+    (tmp_path / "alias").symlink_to(tmp_path / "run")
+    for run in ("run", "alias"):
+        check_inputs(tmp_path / run, None, tmp_path / "other", tmp_path / "run.older", tmp_path)
+        with pytest.raises(
+            UsageError, match=rf"^{tmp_path / name}: is in {tmp_path / run} or .*, which --overwrite repl"
+        ):
+            check_inputs(tmp_path / run, None, tmp_path / name)
 
 
 def test_damaged_histories_are_no_run(tmp_path: Path) -> None:
