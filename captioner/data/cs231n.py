@@ -113,7 +113,9 @@ def _read_image_ids(path: Path, split: str, features: Features) -> list[str]:
     images = features.shape[0]
     if not os.path.exists(path):
         return [f"{split}-{row:05d}" for row in range(images)]
-    ids = [line.strip() for line in read_text(path).rstrip().split("\n")]
+    urls = [line.strip() for line in read_text(path).rstrip().split("\n")]
+    first = {url: row for row, url in reversed([*enumerate(urls)])}
+    ids = [url if first[url] == row else f"{url}#{split}-{row:05d}" for row, url in enumerate(urls)]
     if len(ids) != images:
         raise DataError(f"{path}: expected {images} lines, one per row of the features, got {len(ids)}")
     return ids

@@ -191,6 +191,12 @@ def test_features_must_be_finite_floats_of_a_regular_file(cs231n_folder, values,
     assert refusal(cs231n_folder) == message.replace("FILE", name)
 
 
+def test_images_of_one_url_have_different_names(cs231n_folder):
+    (cs231n_folder / "val2014_urls.txt").write_text("http://b/0.jpg\nhttp://b/1.jpg\nhttp://b/0.jpg\n")
+    names = ["http://b/0.jpg", "http://b/1.jpg", "http://b/0.jpg#val-00002"]
+    assert cs231n(cs231n_folder).split("val").image_ids == names
+
+
 def test_there_must_be_one_url_per_row(cs231n_folder):
     urls = cs231n_folder / "val2014_urls.txt"
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
