@@ -19,7 +19,7 @@ from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, read_start, read_text
+from captioner.files.user_files import check_output, enough_memory, read_start, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
@@ -66,10 +66,11 @@ def read_caption_file(path: Path) -> dict[Id, str]:
     Raises: DataError when the file contains anything else, or an image twice.
     """
     captions: dict[Id, str] = {}
-    for where, image, texts in _entries(path):
-        if image in captions:
-            raise DataError(f"{where}: duplicate image {image!r:.80}; expected one caption per image")
-        captions[image] = texts[0]
+    with enough_memory(path):
+        for where, image, texts in _entries(path):
+            if image in captions:
+                raise DataError(f"{where}: duplicate image {image!r:.80}; expected one caption per image")
+            captions[image] = texts[0]
     return captions
 
 
@@ -81,8 +82,9 @@ def read_candidates(path: Path, images: Sequence[str]) -> list[list[str]]:
     Raises: DataError when the file contains anything else, or two images that match the same one.
     """
     captions: dict[Id, list[str]] = {}
-    for _, image, texts in _entries(path):
-        captions.setdefault(image, []).extend(texts)
+    with enough_memory(path):
+        for _, image, texts in _entries(path):
+            captions.setdefault(image, []).extend(texts)
     by_place: list[list[str]] = [[] for _ in images]
     for name, place in _find_images(captions, path, images, {}):
         if place is not None:
@@ -162,17 +164,18 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
 
     Raises: DataError when the file cannot be read, contains an error, or has no such split.
     """
-    records = list(read_captions(path))
-    images, conflicts = group_by_image(record for record in records if isinstance(record, CaptionRecord))
-    for issue in (*(record for record in records if isinstance(record, Issue)), *conflicts):
-        raise DataError(str(issue))
-    splits = {image.split for image in images}
-    chosen = [image for image in images if split is None or image.split == split]
-    if not chosen:
-        got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
-        raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
-    references = [[record.text for record in image.captions] for image in chosen]
-    return EvaluationSet([image.image for image in chosen], references, normalized=False), _numbers(path)
+    with enough_memory(path):
+        records = list(read_captions(path))
+        images, conflicts = group_by_image(record for record in records if isinstance(record, CaptionRecord))
+        for issue in (*(record for record in records if isinstance(record, Issue)), *conflicts):
+            raise DataError(str(issue))
+        splits = {image.split for image in images}
+        chosen = [image for image in images if split is None or image.split == split]
+        if not chosen:
+            got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
+            raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
+        references = [[record.text for record in image.captions] for image in chosen]
+        return EvaluationSet([image.image for image in chosen], references, normalized=False), _numbers(path)
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -126,7 +126,7 @@ class StoredArray:
                 values = np.empty(self.shape, self._stored_dtype)
                 self._file.read_at(_bytes(values), self._offset)
             self._file.check_unchanged()
-        return values.astype(self.dtype, copy=False)
+            return values.astype(self.dtype, copy=False)
 
     def __getitem__(self, rows: Any, /) -> Array:
         """Read rows. Shapes: index of shape S -> S + the shape of a row.
@@ -134,15 +134,15 @@ class StoredArray:
         Raises: the error if the stored bytes cannot be decoded, or the file has changed.
         """
         wanted = np.asarray(self._numbers[rows])
-        values = np.empty((*wanted.shape, *self.shape[1:]), self._stored_dtype)
-        if wanted.size:
-            with convert_hdf5_errors(self.where, self._error):
+        with convert_hdf5_errors(self.where, self._error):
+            values = np.empty((*wanted.shape, *self.shape[1:]), self._stored_dtype)
+            if wanted.size:
                 if self._offset is None:
                     values = self._read_chunked(wanted)
                 else:
                     self._read_contiguous(wanted, rows, values, self._offset)
                 self._file.check_unchanged()
-        return values.astype(self.dtype, copy=False)
+            return values.astype(self.dtype, copy=False)
 
     def _read_contiguous(self, wanted: Array, rows: Any, values: Array, offset: int) -> None:
         size, into = values.nbytes // wanted.size, _bytes(values)

@@ -75,6 +75,15 @@ def regular_file(
         os.close(descriptor)
 
 
+@contextmanager
+def enough_memory(path: object) -> Iterator[None]:
+    """Raises: DataError that names the file for a MemoryError in the `with` block."""
+    try:
+        yield
+    except MemoryError as problem:
+        raise DataError(f"{path}: cannot be read: not enough memory") from problem
+
+
 def check_output(
     path: str | os.PathLike[str],
     overwrite: bool,

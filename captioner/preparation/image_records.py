@@ -21,6 +21,7 @@ from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_c
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
+from captioner.files.user_files import enough_memory
 
 
 @dataclass
@@ -195,7 +196,7 @@ def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare)
     Raises: DataError for an unreadable file, or content that a data set cannot store; UsageError.
     """
     issues: list[Issue] = []
-    with reporting_issues(issues):
+    with reporting_issues(issues), enough_memory(", ".join(sources)):
         return _read_records(sources, lists, options, issues)
 
 
