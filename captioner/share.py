@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER
 from captioner.captioning.load import NOT_SHARED
 from captioner.captioning.restore import Restored
 from captioner.config.checks import has_effect
@@ -175,11 +175,11 @@ def _number(value: Any) -> float:
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """Write a model with float16 parameters (the moving average, if there is one) and without optimizer state.
 
-    Raises: UsageError for the name of a checkpoint, a file of another kind, or any file unless `overwrite`;
+    Raises: UsageError for the name of a file of a run, a file of another kind, or any file unless `overwrite`;
     CheckpointError for a parameter that is too large for float16, or when the file cannot be written.
     """
-    if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
-        raise UsageError(f"{output}: is the name of a checkpoint of a run; name another file")
+    if output.name in (BEST, LAST, RERANKER):  # a run without its optimizer state could not be resumed
+        raise UsageError(f"{output}: is the name of a file of a run; name another file")
     check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
     for name, w in model.model.params.items():

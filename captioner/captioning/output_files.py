@@ -119,9 +119,10 @@ FILES: Mapping[str, FileKind] = {
 """The files of --write by their suffix."""
 
 
-def _starts_as(kind: FileKind, path: str | os.PathLike[str]) -> bool:
+def starts_as(pattern: re.Pattern[bytes], path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is empty or its start matches a pattern; False if it cannot be read."""
     start = read_start(path, MAX_START)
-    return start is not None and (start == b"" or kind.start.match(start) is not None)
+    return start is not None and (start == b"" or pattern.match(start) is not None)
 
 
 class CaptionFile:
@@ -133,7 +134,7 @@ class CaptionFile:
     has_attention = False
 
     def __init__(self, path: Path, kind: FileKind, overwrite: bool = False) -> None:
-        check_output(path, overwrite, kind.name, lambda file: _starts_as(kind, file))
+        check_output(path, overwrite, kind.name, lambda file: starts_as(kind.start, file))
         self.path, self.kind = path, kind
         self._entries: dict[str, str] = {}
 

@@ -6,20 +6,19 @@ Caption files have COCO's results format, or are JSON lines or a table, as those
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.captioning.output_files import unescape_cell
+from captioner.captioning.output_files import starts_as, unescape_cell
 from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
 from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, enough_memory, read_start, read_text
+from captioner.files.user_files import check_output, enough_memory, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
@@ -30,8 +29,8 @@ _HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which JSON allows but UTF-8 cannot encode."""
-_RESULTS = re.compile(rb'\s*(\Z|\[\s*(\]|\{\s*"image_id"\s*:\s*(\d+|"([^"\\]|\\.)*")\s*,\s*"caption"\s*:))')
-"""The start of caption results, which may be empty; settings and other JSON may begin with `[` too."""
+_RESULTS = re.compile(rb'\s*\[\s*(\]|\{\s*"image_id"\s*:\s*(\d+|"([^"\\]|\\.)*")\s*,\s*"caption"\s*:)')
+"""The start of caption results; settings and other JSON may begin with `[` too."""
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
@@ -52,12 +51,7 @@ def write_results(path: Path, images: Sequence[str], captions: Sequence[str], ov
 
 def check_results_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
-    check_output(path, overwrite, "caption results", _is_results, inputs)
-
-
-def _is_results(path: str | os.PathLike[str]) -> bool:
-    start = read_start(path, 1 << 16)
-    return start is not None and _RESULTS.match(start) is not None
+    check_output(path, overwrite, "caption results", lambda file: starts_as(_RESULTS, file), inputs)
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:
