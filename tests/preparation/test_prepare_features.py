@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,25 +169,18 @@ def test_rows_are_unknown_after_a_record_without_a_readable_name(
     assert f"; got {name}:{problem}" in message
 
 
-TWICE = {
-    "dataset.json": [json.dumps({"images": [
-        {"filename": name, "imgid": row, "split": "train", "sentences": [{"raw": "a dog"}]}
-        for row, name in enumerate(("a.png", "./a.png", "b.png"))]})],
-    "captions.json": [json.dumps({
-        "images": [{"id": 7 + row, "file_name": name} for row, name in enumerate(("a.png", "a.png", "b.png"))],
-        "annotations": [{"image_id": 7 + row, "caption": "a dog"} for row in range(3)]})],
-    "files.json": [json.dumps({"images": [
-        {"filename": name, "imgid": row, "split": "train", "sentences": [{"raw": "a dog"}]}]})
-        for row, name in enumerate(("a.png", "a.png", "b.png"))],
-}  # fmt: skip
+TWICE = [
+    {"filename": name, "imgid": row, "split": "train", "sentences": [{"raw": "a dog"}]}
+    for row, name in enumerate(("a.png", "./a.png", "b.png"))
+]
 
 
-@pytest.mark.parametrize("name", TWICE)
-def test_an_image_with_two_rows_is_an_error(name: str, photos: Path) -> None:
+@pytest.mark.parametrize("files", [[TWICE], [[image] for image in TWICE]], ids=["one file", "files"])
+def test_an_image_with_two_rows_is_an_error(files: list[list[dict[str, Any]]], photos: Path) -> None:
     """The captions of one would get the features of the other; with photographs, those of one file are issues."""
-    sources = [f"train={photos / f'{number}{name}'}" for number in range(len(TWICE[name]))]
-    for source, content in zip(sources, TWICE[name], strict=True):
-        Path(source.removeprefix("train=")).write_text(content)
+    sources = [str(photos / f"{number}.json") for number in range(len(files))]
+    for source, images in zip(sources, files, strict=True):
+        Path(source).write_text(json.dumps({"images": images}))
     options = Prepare(features=feature_file(photos, np.ones((3, 3), np.float32)), min_count=1)
     for read in (lambda: list(prepare(sources, photos / "o.h5", options)), lambda: check(sources, [], options)):
         with pytest.raises(DataError, match=r": expected one row per image, got rows 0 and 1: '(\./)?a\.png'; rename"):
