@@ -106,7 +106,7 @@ def to_record(caption: Caption) -> dict[str, Any]:
         "references": caption.references,
         "correct": caption.correct,
         "familiarity": caption.familiarity,
-        "is_outside_domain": caption.is_outside_domain,
+        "is_outside_domain": None if caption.familiarity is None else caption.is_outside_domain,
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]

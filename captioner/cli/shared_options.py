@@ -205,7 +205,7 @@ def _table_option(
     other = click.Choice(option.choices) if option.choices else PATH if option.kind is Path else option.kind
     return click.option(
         "--" + name.replace("_", "-"),
-        is_flag=is_flag,
+        is_flag=is_flag or None,  # with False, click lets a value be left out
         type=None if is_flag else other,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,

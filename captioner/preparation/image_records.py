@@ -201,7 +201,7 @@ def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare)
 
 
 @contextmanager
-def reporting_issues(issues: Sequence[Issue]) -> Iterator[None]:
+def reporting_issues(issues: Sequence[object]) -> Iterator[None]:
     """Add the issues found so far to the message of a DataError."""
     try:
         yield

@@ -63,7 +63,7 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]
-    with reporting_issues(records.issues):
+    with reporting_issues([*records.issues, *unreadable]):
         summary = summarize_records(records, options, missing)
     images = sum(split["images"] for split in summary["splits"].values())
     summary["counts"]["missing"] = len(missing) or (images if unreadable else 0)

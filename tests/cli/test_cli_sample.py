@@ -167,7 +167,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
-        "correct": None, "familiarity": None, "is_outside_domain": False,
+        "correct": None, "familiarity": None, "is_outside_domain": None,
     }  # fmt: skip
 
 

@@ -164,6 +164,8 @@ CLICK = {
     "sample": "RUN_OR_MODEL",
     "sample run -n 0": "-n",
     "sample run -n many": "many",
+    "sample run --n-best": "--n-best",
+    "sample run --labels -1": "got -1",
 }
 
 
