@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     """A layer to check: the shapes of its inputs, its forward and its backward function.
 
     Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension, F = L H; Q rows in B groups, E width, J
+    P rows, M images, L regions per image, R region dimension, A key dimension; Q rows in B groups, E width, J
     feed-forward size, W = 3 E of a transformer.
     """
 
@@ -198,11 +198,11 @@ LAYERS: dict[str, Layer] = {
 
 def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
     """Build the case of a layer: the scalar Σ <out, dout> of its outputs, for fixed random dout."""
-    n, t, d, h, v = CAPTIONS, STEPS, sizes.wordvec, sizes.hidden, sizes.vocab
-    letters = {"N": n, "T": t, "U": LONG, "D": d, "H": h, "G": layer.cell.gates * h, "V": v}
+    letters = {"N": CAPTIONS, "T": STEPS, "U": LONG, "D": sizes.wordvec, "H": sizes.hidden, "V": sizes.vocab}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
-    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH, "F": REGIONS * h}
+    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
     letters |= layer.sizes
+    letters["G"] = layer.cell.gates * letters["H"]
     arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
     outs = _tuple(layer.forward(*arrays.values())[0])
     douts = [rng.standard_normal(np.shape(out)) for out in outs]

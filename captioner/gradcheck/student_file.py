@@ -5,34 +5,22 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from traceback import format_exception_only, walk_tb
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.random  # else read lazily, where a file may have changed sys.path
 
 from captioner.arrays import Array, Params
 from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
-from captioner.gradcheck.cases import (
-    CAPTIONS,
-    HEADS,
-    LONG,
-    MAX_FEATURE,
-    MAX_VOCAB,
-    MAX_WORDVEC,
-    REGIONS,
-    STEPS,
-    Layer,
-    fixed_ids,
-    layer_case,
-)
+from captioner.gradcheck.cases import Layer, layer_case
 from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
@@ -41,13 +29,18 @@ from captioner.model.parameters import Sizes
 
 Functions: TypeAlias = Mapping[str, Any]
 Check: TypeAlias = Callable[[], tuple[str, float]]
+Call: TypeAlias = tuple[Layer, Params]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 SMALLEST = 1e-2
 """Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
 ABOVE = "(relative error above {:.0e})"
 PRECISION = 1e-9
 """The maximum relative error of values: float64 has about 1e-15, and a part that is computed in float32 1e-8."""
-SIZES = Sizes(MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, hidden=3)
+SIZES = Sizes(vocab=11, feature=1, wordvec=2, hidden=3)
+LETTERS = {"N": 4, "T": 5, "U": 9, "L": 7, "D": SIZES.wordvec, "H": SIZES.hidden, "V": SIZES.vocab, "E": 6, "J": 8}
+"""The sizes of letters: all differ, also those of a head. Variants have other sizes: code may contain these."""
+OTHERS = {"N": 2, "T": 3, "L": 6, "E": 8, "J": 5, "F": 3 * 6 * 8}
+ONE = {"N": 1, "T": 1, "U": 1, "L": 1, "D": 5, "H": 2, "V": 7, "E": 9, "J": 4}
 _RECURRENT = {"Wx": "DG", "Wh": "HG", "b": "G"}
 _ATTENTION = {f"{kind}{name}": shape for name in "qkvo" for kind, shape in (("W", "EE"), ("b", "E"))}
 _FEED_FORWARD = {"W1": "EJ", "b1": "J", "W2": "JE", "b2": "E"}
@@ -59,49 +52,51 @@ class Signature(NamedTuple):
 
     A forward function has as arguments the arrays of `shapes` (letters as in `Layer`) and `fixed` values, first the ids
     of words, and returns `outs` and a cache. Only `positional` arrays are arguments; the others are entries of one
-    dict. `variants` are fields of other calls, by their description, and `offset` is added to all arrays.
+    dict. `variants` are fields of other calls, by their description, `sizes` replace `LETTERS`, `offset` is added to x.
     """
 
     shapes: dict[str, str]
     outs: tuple[str, ...] = ("out",)
     cell: Cell = RNN
-    fixed: Mapping[str, Any] = MappingProxyType({})
+    fixed: Callable[[np.random.Generator, Mapping[str, int]], dict[str, Any]] = lambda rng, n: {}
     positional: int | None = None
     variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     sizes: Mapping[str, int] = MappingProxyType({})
-    offset: float = 0.0
+    offset: float | Array = 0.0
 
 
+def _mask(rng: np.random.Generator, *shape: int) -> Array:
+    """Return a random mask with at least one True in each row."""
+    values = rng.random(shape)
+    return np.asarray(values <= values.mean(axis=1, keepdims=True))
+
+
+def _words(rng: np.random.Generator, n: Mapping[str, int]) -> dict[str, Any]:
+    """Return ids and a mask; the second caption has no words."""
+    mask = _mask(rng, n["N"], n["U"]) & (np.arange(n["N"]) != 1)[:, None]
+    return {"y": rng.integers(n["V"], size=mask.shape), "mask": mask}
+
+
+_AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHERS}}
+_SCORES = {" [scores near 1000]": {"offset": 1000 * np.eye(3)[..., None], "sizes": {"N": 3, "U": 3, "V": 8}}}
+_EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHERS}}
+_NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHERS}}
 _SEQUENCE = {"x": "NTD", "h0": "NH", **_RECURRENT}
-_LOSS = {"y": fixed_ids((CAPTIONS, LONG), MAX_VOCAB), "mask": fixed_ids((CAPTIONS, LONG), 4) > 0}
-_AXES = {" [x of three axes]": {"shapes": {"x": "NLH", "w": "FH", "b": "H"}}}
 SIGNATURES: Mapping[str, Signature] = {
     "affine": Signature({"x": "ND", "w": "DH", "b": "H"}, variants=_AXES),
     "temporal_affine": Signature({"x": "NTD", "w": "DH", "b": "H"}),
-    "word_embedding": Signature({"W": "VD"}, fixed={"x": fixed_ids((CAPTIONS, STEPS), MAX_VOCAB - 1)}),
-    "temporal_softmax_loss": Signature(
-        {"x": "NUV"},
-        ("loss",),
-        fixed=_LOSS,
-        variants={
-            " [scores near 1000]": {"offset": 1000.0},
-            " [captions without words]": {"fixed": _LOSS | {"mask": _LOSS["mask"] & [[True], [False]] * 2}},
-        },
-    ),
-    "layernorm": Signature(
-        {"x": "NE", "gamma": "E", "beta": "E"},
-        fixed={"ln_param": {}},
-        variants={" [eps 0.1]": {"fixed": {"ln_param": {"eps": 0.1}}}},
-    ),
+    "word_embedding": Signature({"W": "VD"}, fixed=lambda rng, n: {"x": rng.integers(n["V"], size=(n["N"], n["T"]))}),
+    "temporal_softmax_loss": Signature({"x": "NUV"}, ("loss",), fixed=_words, variants=_SCORES),
+    "layernorm": Signature({"x": "NE", "gamma": "E", "beta": "E"}, fixed=lambda *_: {"ln_param": {}}, variants=_EPS),
     "rnn_step": Signature({"x": "ND", "prev_h": "NH", **_RECURRENT}, ("next_h",)),
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
-        fixed={"num_heads": HEADS, "attn_mask": np.tril(np.ones((STEPS, REGIONS), bool))},
+        fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
         positional=3,
-        variants={" [3 heads, no mask]": {"fixed": {"num_heads": 3, "attn_mask": None}}},
+        variants=_NO_MASK,
     ),
     "decoder_layer": Signature(
         {
@@ -111,9 +106,9 @@ SIGNATURES: Mapping[str, Signature] = {
             **_FEED_FORWARD,
             **_NORMS,
         },
-        fixed={"num_heads": HEADS, "tgt_mask": np.tril(np.ones((STEPS, STEPS), bool))},
+        fixed=lambda rng, n: {"num_heads": 3, "tgt_mask": _mask(rng, n["T"], n["T"])},
         positional=2,
-        variants={" [3 heads, no mask]": {"fixed": {"num_heads": 3, "tgt_mask": None}}},
+        variants=_NO_MASK,
     ),
 }
 """The functions that can be checked, inner ones first."""
@@ -146,9 +141,9 @@ def _reported(path: str, kind: type[Exception] = WrongFunctionError, start: str 
     try:
         with np.errstate():
             yield
-    except (WrongFunctionError, KeyboardInterrupt):
-        raise
     except BaseException as error:
+        if type(error) in (WrongFunctionError, KeyboardInterrupt):
+            raise
         start = f"{error.filename}:{error.lineno}: " if isinstance(error, SyntaxError) and error.filename else start
         lines = [f" (line {line})" for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
         # unlike str(), it cannot raise; indented lines are those of a syntax error
@@ -174,10 +169,10 @@ def _call(function: Callable[..., Any], arguments: Iterable[Any], watched: Mappi
 
 
 def _unpacked(returned: Any, names: tuple[str, ...]) -> list[Any]:
-    """Return what a function returned as one value per name. Raises: WrongFunctionError for another number, or None."""
+    """Return one value per name. Raises: WrongFunctionError for another number, or None, except for a cache."""
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
-    if not values or any(value is None for value in values):
+    if not values or any(a is None for a, name in zip(values, names, strict=False) if name != "cache"):
         raise WrongFunctionError("returns None: not implemented")
     if len(values) != len(names):
         got = f"{len(values)} values" if is_several else f"a value of type {type(returned).__name__}"
@@ -185,8 +180,8 @@ def _unpacked(returned: Any, names: tuple[str, ...]) -> list[Any]:
     return values
 
 
-def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ...]:
-    """Return results as arrays. Raises: WrongFunctionError for other types or shapes, or what is not finite."""
+def _arrays(values: Mapping[str, Any], shapes: Shapes | None, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Return results as arrays. Raises: WrongFunctionError for another type or shape, NaN, or a part of an input."""
     arrays = []
     for name, value in values.items():
         is_number = isinstance(value, int | float | complex | np.generic) and not (shapes and shapes[name])
@@ -199,15 +194,19 @@ def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ..
             raise WrongFunctionError(f"{name}: expected float64, as its inputs, got {array.dtype}")
         if not np.isfinite(array).all():
             raise WrongFunctionError(f"{name}: expected finite numbers, got NaN or infinity")
+        if parts := [k for k, argument in inputs.items() if np.may_share_memory(array, argument)]:
+            raise WrongFunctionError(f"returns a part of its argument {parts[0]}: expected a new array")
         arrays.append(array)
     return tuple(arrays)
 
 
-def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes | None = None) -> Layer:
+def _layer(name: str, signature: Signature, functions: Functions, seed: int = 0, shapes: Shapes | None = None) -> Layer:
     """Wrap the functions of a file as a layer, whose functions raise WrongFunctionError.
 
-    `shapes` are those of the outputs; without them, any shape is accepted.
+    `seed` selects the fixed values. `shapes` are those of the outputs; without them, any shape is accepted.
     """
+    sizes = {**LETTERS, **signature.sizes}
+    constants = signature.fixed(np.random.default_rng(seed), sizes)
     count = signature.positional or len(signature.shapes)
     forward_name, backward_name = function_names(name)
     cache_name = f"d{next(iter(signature.shapes))}" if forward_name == backward_name else "cache"
@@ -219,15 +218,13 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
         expected = {f"d{k}": array.shape for k, array in inputs.items()}
         weights = dict([*inputs.items()][count:])
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
-        fixed = copy.deepcopy(dict(signature.fixed))
+        fixed = copy.deepcopy(constants)
         arguments = fixed | arguments if "x" in fixed else arguments | fixed
         returned = _call(functions[forward_name], arguments.values(), arguments)
         *values, cache = _unpacked(returned, (*signature.outs, cache_name))
-        outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
-        if parts := [k for k, array in inputs.items() if any(np.may_share_memory(out, array) for out in outs)]:
-            raise WrongFunctionError(f"returns a part of its argument {parts[0]}: expected a new array")
+        outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes, inputs)
         if forward_name == backward_name:
-            return outs, _arrays({cache_name: cache}, expected)[0]
+            return outs, _arrays({cache_name: cache}, expected, inputs)[0]
         shared = arguments | dict(zip(signature.outs, outs, strict=True))
         kept = {f"cache ({k} of {forward_name})": value for k, value in shared.items()}
         return outs, (cache, kept, expected)
@@ -238,20 +235,22 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
         if backward_name == forward_name:
             return (douts[0] * forward_cache,)
         cache, kept, expected = forward_cache
+        if cache is None:
+            raise WrongFunctionError(f"needs a cache: {forward_name} returns None for it")
         names = tuple(expected)
         upstream = {f"d{k}": np.array(d) for k, d in zip(signature.outs, douts, strict=True)}
         returned = _call(functions[backward_name], (*upstream.values(), cache), upstream | kept)
-        if count == len(names):
-            return _arrays(dict(zip(names, _unpacked(returned, names), strict=True)), expected)
-        *grads, weights = _unpacked(returned, (*names[:count], "grads"))
-        if not isinstance(weights, dict):
-            raise WrongFunctionError(f"grads: expected a dict, got {type(weights).__name__}")
-        if missing := [k[1:] for k in names[count:] if k[1:] not in weights]:
-            raise WrongFunctionError(f"grads: expected the keys of params, {', '.join(missing)} missing")
-        grads += [weights[k[1:]] for k in names[count:]]
-        return _arrays(dict(zip(names, grads, strict=True)), expected)
+        grads = _unpacked(returned, names if count == len(names) else (*names[:count], "grads"))
+        if count < len(names):
+            weights = grads.pop()
+            if not isinstance(weights, dict):
+                raise WrongFunctionError(f"grads: expected a dict, got {type(weights).__name__}")
+            if missing := [k[1:] for k in names[count:] if k[1:] not in weights]:
+                raise WrongFunctionError(f"grads: expected the keys of params, {', '.join(missing)} missing")
+            grads += [weights[k[1:]] for k in names[count:]]
+        return _arrays(dict(zip(names, grads, strict=True)), expected, upstream)
 
-    return Layer(signature.shapes, forward, backward, signature.cell, signature.sizes)
+    return Layer(signature.shapes, forward, backward, signature.cell, sizes)
 
 
 @contextlib.contextmanager
@@ -262,18 +261,23 @@ def loaded_functions(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises: UsageError if the file cannot be read, DataError if executing it fails, or if it has none of the functions.
     """
-    read_bytes(path, 1 << 24, UsageError, "a Python file")
-    file, search = os.path.abspath(path), sys.path
+    text = read_bytes(path, 1 << 24, UsageError, "a Python file")
+    file, search, module = os.path.abspath(path), sys.path, ModuleType(path.stem)
+    module.__file__ = file
     sys.path = [os.path.dirname(file), *search]
+    # pickle finds classes in it; a module of the same name that is in use is not replaced
+    is_new = sys.modules.setdefault(path.stem, module) is module
     try:
         with _reported(file, DataError, f"{path}: "), warnings.catch_warnings():
-            names = runpy.run_path(file, run_name=path.stem)
-        functions = {name: names[name] for name in NAMES if callable(names.get(name))}
+            exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+        functions = {name: vars(module)[name] for name in NAMES if callable(vars(module).get(name))}
         if all(is_imported(function) for function in functions.values()):
             raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
         yield functions
     finally:
         sys.path = search
+        if is_new:
+            sys.modules.pop(path.stem, None)
 
 
 def is_imported(function: Any) -> bool:
@@ -308,15 +312,17 @@ def check_functions(functions: Functions, reference: Functions) -> Iterator[Func
 def _checks(name: str, functions: Functions, reference: Functions) -> Iterator[tuple[str, Check, Check]]:
     """Yield a description, and the checks of both functions, for each variant of a signature and for one row."""
     first = SIGNATURES[name]
-    last = {k: a[-1:, -1:] if isinstance(a, np.ndarray) else a for k, a in first.fixed.items()}
-    one = {"sizes": dict.fromkeys("NTUL", 1), "fixed": last}
-    for note, variant in {"": {}, **first.variants, " [one row]": one}.items():
-        signature = first._replace(**variant)
-        known = _layer(name, signature, reference)
-        inputs, others = (layer_case(name, known, SIZES, np.random.default_rng(seed)).arrays for seed in (0, 1))
-        shapes = {k: out.shape for k, out in zip(signature.outs, known.forward(*inputs.values())[0], strict=True)}
-        arguments = (_layer(name, signature, functions, shapes), known, inputs, others)
-        yield note, partial(_check_forward, *arguments, signature.outs), partial(_check_backward, *arguments)
+    previous: tuple[Call, ...] = ()  # another size, num_heads or eps
+    for note, fields in {"": {}, **first.variants, " [one row]": {"sizes": ONE}}.items():
+        signature = first._replace(**fields)
+        known = [_layer(name, signature, reference, seed) for seed in (0, 1)]
+        inputs = [layer_case(name, a, SIZES, np.random.default_rng(seed)).arrays for seed, a in enumerate(known)]
+        shapes = {k: a.shape for k, a in zip(first.outs, known[0].forward(*inputs[0].values())[0], strict=True)}
+        layers = [_layer(name, signature, functions, seed, shapes) for seed in (0, 1)]
+        call, other = zip(layers, inputs, strict=True)
+        arguments = known[0], call, (other, *previous)
+        yield note, partial(_check_forward, *arguments, first.outs), partial(_check_backward, *arguments)
+        previous = (call,)
 
 
 def _result(function: str, checks: Iterable[tuple[str, Check]]) -> FunctionResult:
@@ -326,46 +332,50 @@ def _result(function: str, checks: Iterable[tuple[str, Check]]) -> FunctionResul
         try:
             problem, error = check()
         except WrongFunctionError as wrong:
-            problem, error = str(wrong), np.inf
+            problem, error = str(wrong) or "raised WrongFunctionError", np.inf
         if problem:
             return FunctionResult(function, problem + note, error)
         largest = max(largest, error)
     return FunctionResult(function, "", largest)
 
 
-def _check_forward(
-    layer: Layer, known: Layer, inputs: Params, others: Params, names: tuple[str, ...]
-) -> tuple[str, float]:
+def _check_forward(known: Layer, call: Call, others: tuple[Call, ...], names: tuple[str, ...]) -> tuple[str, float]:
     """Compare the outputs of a forward function with captioner's."""
 
-    def run(arrays: Params) -> tuple[Array, ...]:
+    def run(layer: Layer, arrays: Params) -> tuple[Array, ...]:
         outs, cache = layer.forward(*arrays.values())
         return (*outs, cache) if isinstance(cache, np.ndarray) else outs
 
-    run(others)  # a result that is kept for all calls differs from captioner's below
-    return _compare(names, known.forward(*inputs.values())[0], partial(run, inputs), partial(run, others))
+    run(*others[0])  # a result that is kept for all calls differs from captioner's below
+    known_outs = known.forward(*call[1].values())[0]
+    return _compare(names, known_outs, lambda: run(*call), lambda: [run(*other) for other in others])
 
 
-def _check_backward(layer: Layer, known: Layer, inputs: Params, others: Params) -> tuple[str, float]:
+def _check_backward(known: Layer, call: Call, others: tuple[Call, ...]) -> tuple[str, float]:
     """Compare the gradients of a backward function with numeric ones, and with captioner's if the outputs agree."""
-    rng = np.random.default_rng(0)
-    case = layer_case("", layer, SIZES, rng)
-    rows = list(check_gradients(case, rng, smallest=SMALLEST))
+    layer, inputs = call
+    case = layer_case("", layer, SIZES, np.random.default_rng(0))
+    rows = list(check_gradients(case, np.random.default_rng(1), smallest=SMALLEST))
     failed = [(row.array, case.arrays[row.array].shape, row) for row in rows if not row.passed]
     wrong = ", ".join(f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed)
     if wrong:
         return f"differs from numeric gradients {ABOVE.format(TOLERANCE)}: {wrong}", max(row.error for row in rows)
-    known_outs, known_cache = known.forward(*inputs.values())
-    # one per backward pass, which may change its cache; the call between them replaces a global one
-    calls = [layer.forward(*arrays.values()) for arrays in (inputs, others, inputs)][::2]
-    douts = [rng.standard_normal(out.shape) for out in known_outs]
-    agrees = all(relative_error(a, b, SMALLEST) <= PRECISION for a, b in zip(calls[0][0], known_outs, strict=True))
-    problem, _ = _compare(
-        [f"d{k}" for k in inputs],
-        known.backward(*douts, known_cache) if agrees else (),
-        lambda: layer.backward(*douts, calls.pop()[1]),
-        lambda: layer.backward(*(2 * d for d in douts), layer.forward(*others.values())[1]),
-    )
+
+    def run(layer: Layer, outs: Iterable[Array], cache: Any) -> tuple[Array, ...]:
+        rng = np.random.default_rng(2)
+        return tuple(layer.backward(*(rng.standard_normal(out.shape) for out in outs), cache))
+
+    def run_others() -> None:
+        for other, arrays in others:
+            run(other, *other.forward(*arrays.values()))
+
+    run_others()  # their upstream gradients are the same
+    # one per backward pass, which may change its cache; the calls between them replace what is global
+    calls = [layer.forward(*arrays.values()) for layer, arrays in (call, *others, call)][:: len(others) + 1]
+    outs, cache = known.forward(*inputs.values())
+    agrees = all(relative_error(a, b, SMALLEST) <= PRECISION for a, b in zip(calls[0][0], outs, strict=True))
+    known_grads = run(known, outs, cache) if agrees else ()
+    problem, _ = _compare([f"d{k}" for k in inputs], known_grads, lambda: run(layer, *calls.pop()), run_others)
     return problem, max(row.error for row in rows)
 
 
@@ -381,7 +391,10 @@ def _compare(
     other()
     if not all(map(np.array_equal, returned, results)):
         raise WrongFunctionError("a later call changes the array that it returned: expected a new array")
-    if any(relative_error(a, b, SMALLEST) > PRECISION for a, b in zip(run(), results, strict=True)):
+    again = run()
+    if any(map(np.may_share_memory, returned, again)):
+        raise WrongFunctionError("returns an array that an earlier call returned: expected a new array")
+    if any(relative_error(a, b, SMALLEST) > PRECISION for a, b in zip(again, results, strict=True)):
         raise WrongFunctionError("depends on other calls: the same arguments have another result after them")
     errors = {k: (b.shape, relative_error(a, b, SMALLEST)) for k, a, b in zip(names, results, known, strict=False)}
     wrong = ", ".join(f"{k} {shape} {error:.1e}" for k, (shape, error) in errors.items() if error > PRECISION)

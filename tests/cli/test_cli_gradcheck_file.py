@@ -117,6 +117,8 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
     [
         ("pass", "returns None: not implemented"),
         ("return None, None", "returns None: not implemented"),
+        ("from captioner.gradcheck import student_file as s; raise s.WrongFunctionError", "raised WrongFunctionError"),
+        ("class Key(KeyboardInterrupt): pass\n    raise Key", "raised student.affine_forward.<locals>.Key (line 4)"),
         ("return ()", "returns None: not implemented"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
@@ -151,6 +153,7 @@ def test_problems_of_a_forward_function(forward: str, problem: str, checked: Che
         ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
         ("dout *= 2; return dout, dout, dout", "modifies its argument dout"),
         ("return cache['w']", "raised TypeError: "),
+        ("pass\nright = affine_forward\naffine_forward = lambda *args: (right(*args)[0], None)", "needs a cache"),
         ("x, w = cache; return dout @ w.T, x.T @ dout, 0 * b_of(dout)\nb_of = np.ravel", "db: expected the shape (3,)"),
     ],
 )
@@ -177,9 +180,9 @@ def test_a_gradient_beside_the_loss(checked: Check) -> None:
     text = "from captioner import cs231n\ndef temporal_softmax_loss(*a):\n"
     text += "    loss, dx = cs231n.temporal_softmax_loss(*a)\n"
     for line, problem in {
-        "return loss, 2 * dx": f"differs from numeric gradients {ABOVE}: dx (4, 20, 11) 5.0e-01",
+        "return loss, 2 * dx": f"differs from numeric gradients {ABOVE}: dx (4, 9, 11) 5.0e-01",
         "return 2 * loss, dx": f"differs from captioner's {PRECISELY}: loss () 5.0e-01",
-        "return loss, dx[0]": "dx: expected the shape (4, 20, 11), got (20, 11)",
+        "return loss, dx[0]": "dx: expected the shape (4, 9, 11), got (9, 11)",
         "return loss, [1]": "dx: expected an array, got list",
     }.items():
         code, verdicts, last = checked(text + "    " + line)
@@ -224,6 +227,24 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     cli("gradcheck", "--file", tmp_path).failed(2, "expected a regular file, got a folder")
     for options in (["--full"], ["-o", "model.decoder=rnn"], ["-c", "scenes-rnn"]):
         cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with --file; leave them out")
+
+
+OWN = """import numpy as np, pickle, sys
+class Cache(dict):
+    def __getattr__(self, name): return self[name]
+def affine_forward(x, w, b): return sys.modules[__name__].product(x, w) + b, pickle.loads(pickle.dumps(Cache(x=x, w=w)))
+def affine_backward(dout, c):
+    return (dout @ c.w.T).reshape(c.x.shape), product(c.x, dout, True), dout.sum(axis=0)
+def product(x, w, transposed=False): x = x.reshape(len(x), -1); return (x.T if transposed else x) @ w
+"""
+
+
+@pytest.mark.parametrize("last", ["", "sys.path.clear()"])
+def test_own_classes_beside_a_module_of_a_common_name(last: str, shell: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("")
+    (tmp_path / "student.py").write_text(OWN + last)
+    done = shell("gradcheck", "--file", tmp_path / "student.py")
+    assert (done.stderr, done.stdout.splitlines()[-1:]) == ("", ["PASS: 2 functions"])
 
 
 NOW = "from steps_of_a_student import rnn_forward, rnn_backward\n"

@@ -108,16 +108,19 @@ def decoder_layer_backward(dout, cache):
 # >>: code that follows a call of the correct function; after >: a change of its arguments
 FAULTS = r"""
 # values and shapes
-reshape missing | affine_f | x.reshape(len(x), -1)\n | x\n
 columns in another order | affine_f | x.reshape(len(x), -1)\n | x.reshape(len(x), -1, order="F")\n
 an axis dropped for one row | affine_f | return out, (x, w) | return out.squeeze(), (x, w)
+flat for three axes alone | affine_f | x.reshape(len(x), -1)\n | x.reshape(len(x), *[-1] * (x.ndim == 3), *x.shape[1:] * (x.ndim != 3))\n
 no sum over the batch | affine_b | dout.sum(axis=0) | dout[0]
 no sum over time | temporal_affine_b | @ w.T, np.tensordot(x, dout, ([0, 1], [0, 1])), dout.sum(axis=(0, 1)) | @ w.T, x[0].T @ dout[0], dout[0].sum(0)
-words that occur twice | word_embedding_b | np.add.at(dW, x, dout) | dW[x] = dout
+words that occur twice in a caption | word_embedding_b |     np.add.at(dW, x, dout) |     for i, d in zip(x, dout): dW[i] += d
+last word, values | word_embedding_f | W[x], | W[np.minimum(x, len(W) - 2)],
+last word, gradient | word_embedding_b | return dW | return dW * (np.arange(len(dW)) < len(dW) - 1)[:, None]
 mean over the batch | rnn_step_b rnn_b | db = da.sum(axis=0) | db = da.mean(axis=0)
 derivative of tanh | rnn_step_b rnn_b | (1 - next_h**2) | (1 - next_h)
 wrong sign | lstm_step_b lstm_b | da_f = dc * prev_c | da_f = -dc * prev_c
 gradient of c ignored | lstm_step_b lstm_b | dc = dnext_c + dnext_h | dc = dnext_h
+gates of a fixed size | lstm_step_f lstm_f | x @ Wx + prev_h @ Wh + b, 4, axis=-1 | x @ Wx + prev_h @ Wh + b, [3, 6, 9], axis=-1
 gates in another order | lstm_step_f lstm_f | a_i, a_f, a_o, a_g = | a_i, a_o, a_f, a_g =
 h0 as c0 | lstm_f | h0, np.zeros_like(h0) | h0, h0
 h0 ignored | rnn_f | len(Wh))), h0, [] | len(Wh))), 0 * h0, []
@@ -129,21 +132,26 @@ mask of the loss ignored | loss | -(mask * np | -(np
 mask of dx ignored | loss | dx * mask[..., None] / N | dx / N
 ids for the mask | loss |     N, T, V = x.shape\n |     N, T, V = x.shape\n    mask = y > 0\n
 added to the probability | loss | np.log(p[n, t, y]) | np.log(p[n, t, y] + 1e-7)
-overflow | loss | x - x.max(axis=2, keepdims=True) | x
+maximum of all scores | loss | x - x.max(axis=2, keepdims=True) | x - x.max()
+maximum of a caption | loss | x - x.max(axis=2, keepdims=True) | x - x.max(axis=(1, 2), keepdims=True)
 other axis | layernorm_f | mean = x.mean(axis=-1 | mean = x.mean(axis=0
+width of one size | layernorm_f | mean = x.mean(axis=-1, keepdims=True) | mean = x.sum(axis=-1, keepdims=True) / 6
 eps of ln_param ignored | layernorm_f | ln_param.get("eps", 1e-5) | 1e-5
 eps outside the root | layernorm_f | keepdims=True) + eps) | keepdims=True)) + eps
 unbiased variance | layernorm_f | x.var(axis=-1, | x.var(axis=-1, ddof=1,
 gradient of the mean missing | layernorm_b | d - d.mean(-1, keepdims=True) - | d -
-always 2 heads | mha_f |     inputs = {"q": query |     num_heads = 2\n    inputs = {"q": query
 other columns of a head | mha_f | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
-scale of the width | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3) / np.sqrt(query.shape[-1])\n    if
+always 3 heads | mha_f |     inputs = {"q": query |     num_heads = 3\n    inputs = {"q": query
+scale of one width | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3) / np.sqrt(6 / num_heads)\n    if
+length of the batch | mha_f |     e = np.exp(scores |     scores = scores + 0 * np.zeros(len(key))\n    e = np.exp(scores
 scale of the gradient missing | mha_b | / np.sqrt(q.shape[-1])\n    projected | \n    projected
 mask ignored | mha_f | if attn_mask is not None: | if False:
 mask inverted | mha_f | np.where(attn_mask, scores | np.where(~attn_mask, scores
+causal for any mask | mha_f | np.where(attn_mask, scores | np.where(np.tri(*attn_mask.shape) > 0, scores
+causal for any mask of the decoder | decoder_layer_f |     out, own = |     if tgt_mask is not None: tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
+other heads for a mask | decoder_layer_f | "cross_"), num_heads) | "cross_"), 3 if tgt_mask is None else 2)
+attn_mask required | mha_f | num_heads, attn_mask=None): | num_heads, attn_mask):
 0 for -inf | mha_f | scores, -np.inf) | scores, 0)
-always causal | decoder_layer_f |     out, own = |     tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
-mask of the decoder ignored | decoder_layer_f | num_heads, tgt_mask)\n    x | num_heads)\n    x
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
 # arguments that change
 integers | word_embedding_f | > args[0][:] = 0
@@ -180,6 +188,15 @@ buffer for all outputs | affine_f | >> buffer = last.setdefault(result[0].shape,
 buffer for all gradients | word_embedding_b | >> buffer = last.setdefault(0, result); buffer[:] = result; return buffer
 part of an argument | word_embedding_f | return W[x], | return W[x] if x.size > 1 else W[x[0, 0]][None, None],
 first result for all calls | affine_f | >> return last.setdefault(args[0].shape, result)
+part of an upstream gradient | affine_b | dout.sum(axis=0) | dout[0] if len(dout) == 1 else dout.sum(axis=0)
+results kept by values | affine_f | >> return last.setdefault(b"".join(a.tobytes() for a in args), result)
+gradients kept by dout | affine_b | >> return [a.copy() for a in last.setdefault(args[0].tobytes(), result)]
+global number of heads | mha_b |     inputs = {"q": query |     np.heads = num_heads\n    inputs = {"q": query | v, p, context, params, heads = cache | v, p, context, params, _ = cache\n    heads = np.heads
+mask of the first call | mha_f |     if attn_mask is not None:\n |     if attn_mask is not None:\n        attn_mask = np.__dict__.setdefault(f'mask {attn_mask.shape}', attn_mask)\n
+global ids | word_embedding_b | return W[x], | np.ids = x\n    return W[x], | x, shape = cache | shape, x = cache[1], np.ids
+global shape | affine_b | rows = x.reshape(len(x), -1)\n | np.seen = x.shape\n    rows = x.reshape(len(x), -1)\n | reshape(x.shape), | reshape(np.seen),
+global eps | layernorm_b |     mean = x.mean |     np.eps = eps\n    mean = x.mean | (normed, std, gamma) | (normed, std**2 - eps, gamma) | normed, std, gamma = cache | normed, std, gamma = cache\n    std = np.sqrt(std + np.eps)
+labels of the first call | loss |     N, T, V = x.shape\n |     N, T, V = x.shape\n    y = np.__dict__.setdefault(f"labels {y.shape}", y)\n
 number of calls | affine_f | >> last[len(last)] = 0; return result[0] + (len(last) > 1), result[1]
 sum over calls | word_embedding_b | >> last[0] = last.get(0, 0) + result; return last[0].copy()
 global cache | affine_b |     return out, (x, w) |     np.cache = (x, w)\n    return out, (x, w) |     x, w = cache\n    return (dout |     x, w = np.cache\n    return (dout
@@ -230,7 +247,7 @@ STYLES = """
 ## loops: affine
 def affine_backward(dout, cache):
     (x, w), flat = cache, cache[0].reshape(len(cache[0]), -1)
-    dw, db = np.zeros_like(w), dout[0]
+    dw, db = np.zeros_like(w), 1 * dout[0]
     for n, i, j in np.ndindex(len(x), *w.shape):
         dw[i, j] += flat[n, i] * dout[n, j]
     for row in dout[1:]:
