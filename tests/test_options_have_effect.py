@@ -51,7 +51,7 @@ SECOND: dict[str, tuple[str, ...]] = {
     "model.attention_dim": ("3", ADAPTIVE), "model.dtype": ("float64",), "model.dropout_features": ("0.5",),
     "model.dropout_embedding": ("0.5",), "model.dropout_hidden": ("0.5",), "model.dropout_regions": ("0.5", ADAPTIVE),
     "model.dropout_keys": ("0.5", ADAPTIVE), "model.dropout_layers": ("0.5", *TRANSFORMER),
-    "model.forget_bias": ("1",), "model.output_bias": ("log_frequency",),
+    "model.forget_bias": ("0",), "model.output_bias": ("log_frequency",),
     "train.objective": ("self_critical", SCST[1]), "train.init_from": ("{tiny_run}",), "train.epochs": ("1",),
     "train.max_steps": ("1",), "train.batch_size": ("7",), "train.captions_per_image": ("2",),
     "train.samples": ("2", *SCST), "train.consensus": ("0.5", *SCST, "seed=2"),

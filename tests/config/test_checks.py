@@ -188,7 +188,7 @@ def test_an_option_needs_its_other_options(path: str, other: str) -> None:
 
 
 def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
-    parse("", "", {"train.momentum": 0.9, "model.decoder": "rnn", "model.forget_bias": 0.0, "data.root": None})
+    parse("", "", {"train.momentum": 0.9, "model.decoder": "rnn", "model.forget_bias": 1.0, "data.root": None})
     assert parse("train: {momentum: 0.5}", "my.yaml", {"train.epochs": 3}).train.momentum == 0.5
 
 

@@ -116,10 +116,10 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
 @pytest.mark.parametrize("decoder", [name for name in DECODERS if name != "lstm"])
 def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder: str, corpus) -> None:
     """Configs can then differ in the decoder alone."""
-    text = "model: {forget_bias: 1, hidden_dim: 16, wordvec_dim: 8}"
+    text = "model: {forget_bias: 2, hidden_dim: 16, wordvec_dim: 8}"
     with_bias, without = (
         build_model(parse(text, "my.yaml", read_overrides([f"model.decoder={decoder}", *more])), corpus).params
-        for more in ((), ("model.forget_bias=0",))
+        for more in ((), ("model.forget_bias=1",))
     )
     for name in with_bias:
         np.testing.assert_array_equal(with_bias[name], without[name])
@@ -128,11 +128,11 @@ def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder:
 @pytest.mark.parametrize(
     ("text", "decoder", "names"),
     [
-        ("model: {forget_bias: 1, wordvec_dim: 8}", "rnn", ["model.forget_bias"]),
-        ("model: {forget_bias: 1, wordvec_dim: 8}", "transformer", ["model.wordvec_dim", "model.forget_bias"]),
+        ("model: {forget_bias: 2, wordvec_dim: 8}", "rnn", ["model.forget_bias"]),
+        ("model: {forget_bias: 2, wordvec_dim: 8}", "transformer", ["model.wordvec_dim", "model.forget_bias"]),
         ("model: {decoder: transformer, layers: 2, heads: 4}", "gru", ["model.layers", "model.heads"]),
         ("model: {forget_bias: 1}", "lstm", []),
-        ("{model: {forget_bias: 1, output_bias: log_frequency}, train: {init_from: x}}", "lstm",
+        ("{model: {forget_bias: 2, output_bias: log_frequency}, train: {init_from: x}}", "lstm",
          ["model.forget_bias", "model.output_bias"]),
         (f"train: {{captions_per_image: 2, {SCST}}}", "lstm", ["train.captions_per_image"]),
         (f"{{validate: {{best_metric: loss}}, train: {{{SCST}}}}}", "lstm",
