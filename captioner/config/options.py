@@ -72,7 +72,9 @@ class Model:
     dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
     dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive; rnn, lstm, gru)", ">= 0", "< 1"] = 0.0
     dropout_layers: Annotated[float, "dropout rate of the outputs of sublayers (transformer)", ">= 0", "< 1"] = 0.0
-    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps 73 % of c per step", ">= 0", "<= 1000"] = 1.0
+    forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps 73 % of c per step", ">= 0", "<= 1000"] = (
+        1.0
+    )
     output_bias: Annotated[Literal["zeros", "log_frequency"], "initial output bias"] = "zeros"
 
 
