@@ -202,7 +202,10 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
     assert refusal(cs231n_folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
     urls.write_bytes(b"a\n\xff\nb\n")
-    assert refusal(cs231n_folder) == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2 of a file of an unknown format"
+    assert (
+        refusal(cs231n_folder)
+        == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2 of a file of an unknown format"
+    )
 
 
 # --- the vocabulary
