@@ -24,7 +24,7 @@ from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join, tokenize
 from captioner.decode import Reranker, parallel_decoding, rerank
-from captioner.errors import DataError, UsageError
+from captioner.errors import ConfigError, DataError, UsageError
 from captioner.images.labels import Label, open_classifier
 from captioner.model.interface import State, StepFunction
 from captioner.parallel.thread_pool import ThreadPool
@@ -66,11 +66,13 @@ class Captioner:
     def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
         """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
 
-        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks.
+        Raises: ConfigError, as `override`, for banned words that the vocabulary lacks, and without a re-ranker.
         """
         other, config = copy(self), override(self.loaded.config, values, places)
         other.loaded = replace(self.loaded, config=config)
         other.reranker = self.reranker if config.decode.consensus else None
+        if other.reranker is None and (values.get("decode.consensus") or values.get("decode.guidance")):
+            raise ConfigError(["decode.consensus: has no effect without a re-ranking index; set it in captioner.load"])
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
 

@@ -140,12 +140,13 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
         raise ConfigError([f"{option.path}: has no effect: {because}"])
 
 
-def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None) -> None:
-    """Check that options of a data set which is not read, because of `data` or photographs, are not overridden.
+def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:
+    """Check that options of a data set which is not read, because of other images, are not overridden.
 
     Consensus re-ranking reads it. Raises: ConfigError.
     """
-    starts = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
+    starts: tuple[str, ...] = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
+    starts += () if data or features else ("data.memory_mib",)
     has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # looked up beside the data set
     ineffective = [path for path in values if path.startswith(starts)]
     if ineffective and not loaded.config.decode.consensus and not has_files:

@@ -24,7 +24,7 @@ from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER, find_chec
 from captioner.captioning.restore import LoadedModel, Restored, restore
 from captioner.config.overrides import NONE, Values, checked_values
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.blas import set_threads
@@ -49,7 +49,7 @@ def load(runs: Run | Sequence[Run], overrides: Values = NONE) -> Captioner:
     for those without effect, DataError for a damaged re-ranking index.
     """
     values = checked_values(overrides, "captioner.load")
-    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), values))
+    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), values), overrides=values)
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner
@@ -154,13 +154,13 @@ def check_root(config: Config) -> None:
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
 
 
-def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner:
+def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None, overrides: Values = NONE) -> Captioner:
     """Make a Captioner of a loaded model, with the re-ranker that its options ask for.
 
     The re-ranking index is that of the run folder, or else is built from the training data set: `corpus`, if that is
     open already. If neither is found, captions are ranked without it, and the Captioner has a warning.
 
-    Raises: DataError when the index or the data set is damaged, or belongs to another model.
+    Raises: DataError when the index or the data set is damaged, or belongs to another model; ConfigError for overrides.
     """
     options, root = loaded.config.decode, loaded.config.data.root
     if options.consensus == 0:
@@ -173,11 +173,11 @@ def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None) -> Captioner
     if index is not None:
         return Captioner(loaded, index.reranker())
     data = "its data set" if root is None or root.name == NOT_SHARED.name else f"the data set {root}"
-    missing = (
-        f"decode.consensus: neither {file} nor {data} was found, so captions are ranked by "
-        f"log-probability / length^{options.length_penalty:g} alone; try -o data.root=FILE, or -o decode.consensus=0"
-    )
-    return Captioner(loaded, warnings=[missing])
+    missing, hint = f"neither {file} nor {data} was found", "try -o data.root=FILE, or"
+    if ineffective := [path for path in ("decode.consensus", "decode.guidance") if overrides.get(path)]:
+        raise ConfigError([f"{path}: has no effect: {missing}; {hint} leave it out" for path in ineffective])
+    alone = f"so captions are ranked by log-probability / length^{options.length_penalty:g} alone"
+    return Captioner(loaded, warnings=[f"decode.consensus: {missing}, {alone}; {hint} -o decode.consensus=0"])
 
 
 def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:

@@ -141,10 +141,10 @@ def sample(
 
         loaded = open_runs(runs, overrides)
         if photos or source.features or source.data:
-            check_reads_data(loaded, overrides, source.data)
+            check_reads_data(loaded, overrides, source.data, source.features)
         attention = loaded.config.caption.attention
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
-        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks)
+        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks, overrides)
         sinks: list[CaptionSink] = []
         ranks.on_rank_0(lambda: sinks.extend(_open_sinks(files, find)))
         if attention or files.has_page:
@@ -225,7 +225,9 @@ class Captions(NamedTuple):
     corpus: Corpus | None = None
 
 
-def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks) -> Captions:
+def _captions(
+    loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks, overrides: Values
+) -> Captions:  # fmt: skip
     """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
     from captioner.captioning.load import captioner_of, open_corpus
 
@@ -234,17 +236,17 @@ def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files
         from captioner.captioning.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
 
         encoder = open_encoder_of(loaded, source.encoder, source.encoder_option)
-        captioner = captioner_of(loaded).with_options(options)
+        captioner = captioner_of(loaded, overrides=overrides).with_options(options)
         captions = caption_photos(captioner, photo_paths(photos), encoder, source.number, ranks)
         return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
     if source.features is not None:
-        captioner = captioner_of(loaded).with_options(options)
+        captioner = captioner_of(loaded, overrides=overrides).with_options(options)
         return Captions(captioner.caption_features(source.features, source.number), None, captioner.warnings)
     from captioner.captioning.reranker_index import own_index_rows
 
-    corpus, name = open_corpus(loaded, source.data), source.split or "val"
+    corpus, name = open_corpus(loaded, source.data), "val" if source.split is None else source.split
     split = corpus.split(name)
-    captioner = captioner_of(loaded, corpus if source.data is None else None).with_options(options)
+    captioner = captioner_of(loaded, corpus if source.data is None else None, overrides).with_options(options)
     own_rows = own_index_rows(loaded, corpus, name) if captioner.reranker else None
     find = None
     if files.has_page:

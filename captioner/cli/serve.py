@@ -74,7 +74,7 @@ def serve(
         loaded = open_runs([run], overrides)
         check_reads_data(loaded, overrides)
         opened = open_encoder_of(loaded, encoder, encoder_option)
-        captioner = captioner_of(loaded)
+        captioner = captioner_of(loaded, overrides=overrides)
         output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])

@@ -24,7 +24,7 @@ ROOTS = {
 SET, NOT_SET, POSITIVE = "set", "not set", "> 0"
 """Conditions on an option: it is not null, null, or above 0. Any other condition is a tuple of allowed values."""
 Condition = str | Sequence[str]
-ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width": ">= 2"}
+ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width or caption.n_best": ">= 2"}
 CROSS_ENTROPY, SELF_CRITICAL = {"train.objective": ("cross_entropy",)}, {"train.objective": ("self_critical",)}
 OF_STORED, OF_ADAM, OF_CAPTIONS = {"data.source": tuple(ROOTS)}, {"train.update_rule": ADAM}, {"data.captions": SET}
 OF_RECURRENT, OF_ATTENTION = {"model.decoder": RECURRENT}, {"model.attention": ("adaptive",)}
@@ -56,7 +56,7 @@ NEEDS: Mapping[str, Mapping[str, Condition]] = {
     "decode.guidance": {"decode.consensus": POSITIVE},
     **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
 }
-"""Options that have an effect only under conditions on other options."""
+"""Options that have an effect only under conditions on other options; of `A or B`, one must fulfil the condition."""
 STRICT = (
     *("data.vocabulary", "data.captions", "data.captions_per_image", "data.references"),
     *("train.consensus", "train.label_smoothing", "train.weight_decay", "train.lr_decay"),
@@ -67,7 +67,8 @@ STRICT = (
 
 def has_effect(config: Config, path: str) -> bool:
     """Return whether an option has an effect with the values of the other options."""
-    return all(_holds(attrgetter(other)(config), condition) for other, condition in NEEDS.get(path, {}).items())
+    needs = NEEDS.get(path, {}).items()
+    return all(any(_holds(attrgetter(other)(config), c) for other in others.split(" or ")) for others, c in needs)
 
 
 def no_effect(path: str, config: Config) -> str:
@@ -104,26 +105,18 @@ def _holds(value: object, condition: Condition) -> bool:
 
 
 class Constraint(NamedTuple):
-    """A condition on options; if it does not hold, `problem` (of the config) is reported for `option`.
-
-    `others` are the options that it depends on. With `reset`, an `option` that an override of one of them makes
-    ineffective is set to its default instead.
-    """
+    """A condition on `option` and the `others` that it depends on, and the problem of a config that violates it."""
 
     option: str
     others: Sequence[str]
     holds: Callable[[Config], bool]
-    problem: str | Callable[[Config], str]
-    reset: bool = False
-
-    def describe(self, config: Config) -> str:
-        return self.problem if isinstance(self.problem, str) else self.problem(config)
+    problem: Callable[[Config], str]
 
 
 def _has_effect_if_set(path: str) -> Constraint:
     """Require the default of an option that has no effect."""
-    reset = not path.startswith("train.")
-    return Constraint(path, tuple(NEEDS[path]), lambda c: not any(unused(c, [path])), partial(no_effect, path), reset)
+    others = " or ".join(NEEDS[path]).split(" or ")
+    return Constraint(path, others, lambda c: not any(unused(c, [path])), partial(no_effect, path))
 
 
 def _divisors(config: Config) -> str:
@@ -141,16 +134,16 @@ CONSTRAINTS = (
                _divisors),
     Constraint("train.objective", ("train.init_from",),
                lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
-               "self_critical needs a trained model (set train.init_from to its run)"),
+               lambda _: "self_critical needs a trained model (set train.init_from to its run)"),
     Constraint("train.samples", ("train.batch_size",),
                lambda c: c.train.objective != "self_critical" or c.train.samples <= c.train.batch_size,
-               "expected at most train.batch_size"),
+               lambda c: f"expected at most train.batch_size {c.train.batch_size}, got {c.train.samples}"),
     Constraint("validate.score_every", ("validate.every",),
                lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
-               "expected a multiple of validate.every"),
+               lambda c: f"expected a multiple of validate.every {c.validate.every}, got {c.validate.score_every}"),
     Constraint("decode.min_length", ("decode.max_length",),
                lambda c: c.decode.min_length <= c.decode.max_length,
-               "expected at most decode.max_length"),
+               lambda c: f"expected at most decode.max_length {c.decode.max_length}, got {c.decode.min_length}"),
     *map(_has_effect_if_set, STRICT),
 )  # fmt: skip
 

@@ -81,10 +81,9 @@ def unknown(path: str) -> str:
 def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
     """Set options of a config, and check the options that depend on each other.
 
-    An option of `decode` or `data` that becomes ineffective, and is not set itself, is reset to its default: any model
-    can decode by another method, or be trained on other captions. Any other option that is set without effect is a
-    problem. The null of validate.best_metric is replaced. `places` are the places of options in messages, such as a
-    line of a file; by default, those of overrides are `-o key=value`.
+    An option of the config that an override makes ineffective is reset to its default if it must not be set without
+    effect (`STRICT`). An override without effect is a problem. The null of validate.best_metric is replaced. `places`
+    are the places of options in messages, such as a line of a file; by default, those of overrides are `-o key=value`.
 
     Raises: ConfigError with one line per problem.
     """
@@ -97,17 +96,17 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
     }
     changed = set(values)
     problems = []
-    for constraint in CONSTRAINTS:
-        if constraint.holds(config):
+    for option, others, holds, problem in CONSTRAINTS:
+        if holds(config):
             continue
-        if constraint.reset and not changed.isdisjoint(constraint.others) and constraint.option not in changed:
-            config = replaced(config, {constraint.option: OPTIONS[constraint.option].default})
-            changed.add(constraint.option)
+        if option in STRICT and option not in changed and not changed.isdisjoint(others):
+            config = replaced(config, {option: OPTIONS[option].default})
+            changed.add(option)
             continue
-        place = next(filter(None, map(places.get, (constraint.option, *constraint.others))), None)
-        problems.append(": ".join(filter(None, (place, constraint.option, constraint.describe(config)))))
+        place = next(filter(None, map(places.get, (option, *others))), None)
+        problems.append(": ".join(filter(None, (place, option, problem(config)))))
     ineffective = unused(config, (path for path in values if path not in STRICT))
-    problems += [": ".join(filter(None, (places[path], path, problem))) for path, problem in ineffective]
+    problems += [": ".join(filter(None, (places[path], path, text))) for path, text in ineffective]
     if problems:
         raise ConfigError(problems)
     return config

@@ -174,6 +174,7 @@ def open_captioners(
     Raises: CheckpointError, also for features of another encoder than a model's; DataError; ConfigError for overrides;
     UsageError when `data` is no data set.
     """
+    overrides = {"caption.n_best": 1, **overrides}  # the best caption is scored
     captioners = [run if isinstance(run, Captioner) else None for run in runs]
     models = [run.loaded if isinstance(run, Captioner) else open_run(run, overrides) for run in runs]
     names = short_names([model.path for model in models])
@@ -186,7 +187,7 @@ def open_captioners(
     for model in models[1:]:
         check_encoder(model, corpus)
     opened = [
-        captioner or captioner_of(model, corpus if is_training_split(model, corpus) else None)
+        captioner or captioner_of(model, corpus if is_training_split(model, corpus) else None, overrides)
         for captioner, model in zip(captioners, models, strict=True)
     ]
     return list(zip(names, opened, strict=True)), corpus

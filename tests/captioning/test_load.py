@@ -20,7 +20,7 @@ from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
-from captioner.errors import CheckpointError, DataError
+from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.files import checkpoint
 from captioner.files.header import RERANKING_INDEX
@@ -115,26 +115,30 @@ def test_an_ensemble_uses_the_index_of_its_first_run(reranked_run: Restored, cor
 
 
 def test_without_index_and_data_set_there_is_a_warning(coco_run: Path, tmp_path: Path) -> None:
-    root = tmp_path / "gone"
-    options = {
-        "decode.consensus": 1.0, "decode.beam_width": 2, "decode.length_penalty": 0.5, "data.root": root
-    }  # fmt: skip
-    moved = open_run(coco_run, options)
+    root, saved = tmp_path / "gone", checkpoint.load(coco_run / "best.h5")
+    saved.meta.config.update({"decode.consensus": 1.0, "decode.beam_width": 2, "decode.length_penalty": 0.5})
+    checkpoint.save(tmp_path / "best.h5", saved)
+    moved = open_run(tmp_path, {"data.root": root})
     features = np.zeros((1, moved.meta.feature_dim), np.float32)
     captioner = captioner_of(moved)
     warning = (
-        f"decode.consensus: neither {coco_run}/reranker.h5 nor the data set {root} was found, so captions are "
+        f"decode.consensus: neither {tmp_path}/reranker.h5 nor the data set {root} was found, so captions are "
         "ranked by log-probability / length^0.5 alone; try -o data.root=FILE, or -o decode.consensus=0"
     )
     assert captioner.warnings == (warning,)
     plain = candidates(captioner_of(without_reranking(moved)), features, 2)
     assert candidates(captioner, features, 2) == plain
     with pytest.warns(UserWarning, match="neither") as caught:
-        loaded = load_captioner(coco_run, options)
+        loaded = load_captioner(tmp_path, {"data.root": root})
     assert [str(record.message) for record in caught] == [warning]
     assert Path(caught[0].filename) == Path(__file__)
     assert [caption.text for caption in loaded.caption(features=features)] == [plain[0][0].text]
     assert captioner_of(without_reranking(moved)).warnings == ()
+    for path in ("decode.consensus", "decode.guidance"):
+        with pytest.raises(ConfigError, match=rf"^{path}: has no effect: neither .* was found; try -o data.root=FILE"):
+            load_captioner(tmp_path, {"data.root": root, path: 9})
+        with pytest.raises(ConfigError, match="without a re-ranking index"):
+            captioner.with_options({path: 9})
 
 
 def test_a_run_that_was_not_due_for_validation_has_no_warning(own_run: Path) -> None:

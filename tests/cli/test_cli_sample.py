@@ -140,6 +140,7 @@ def test_a_terminal_shows_the_next_command(
 
 
 def test_the_number_of_images(cli: Callable[..., Any], tiny_run: Path) -> None:
+    cli("sample", tiny_run, "--split", "").failed(1, "split '': not found; this data set has train, ")
     for number, count in ((["-n", "3"], 3), (["--number", "1000"], 10), ([], 10)):
         assert len(cli("sample", tiny_run, "--json", *number).out.splitlines()) == count
 
@@ -301,6 +302,10 @@ def test_a_run_with_reranking_needs_its_index_or_its_data_set(
     done = cli("sample", "run", "new")
     assert (done.code, done.out) == (0, plain.out)
     assert done.err.startswith("captioner: warning: decode.consensus: neither run/reranker.h5 nor the data set ")
+    for command in ("sample run new", "serve run --port 0"):
+        cli(*command.split(), "-o", "decode.consensus=5").failed(2, "decode.consensus: has no effect: neither run/rer")
+    unread = ("-o", "data.memory_mib=4", "-o", "decode.consensus=0")
+    cli("sample", "run", "new", *unread).failed(2, "data.memory_mib: has no effect")
 
 
 def test_images_of_the_training_split_are_left_out_of_their_own_reranking(
@@ -331,4 +336,8 @@ def test_flags_of_captions_are_options_of_the_config(
         assert cli("sample", tiny_run, "--split", "val", *options).succeeded().out == two
     run = tmp_path / "run"
     assert cli("train", *small_options, "--run", run, "-o", "caption.n_best=2").code == 0
+    longer = ("-o", "decode.length_penalty=0.7")
+    assert cli("sample", run, *longer).code == 0, "the beam is widened"
+    for command in (("evaluate", run), ("sample", run, "--n-best", 1)):
+        cli(*command, *longer).failed(2, "decode.length_penalty: has no effect without")
     assert cli("sample", run).out == cli("sample", run, "--n-best", 2).out != cli("sample", run, "--n-best", 1).out

@@ -40,7 +40,7 @@ CONFIG = {
     "sample run -o decode.top_k=5": "-o decode.top_k=5: decode.top_k: has no effect without decode.method sampling "
     "(set that, or leave this at null)",
     "sample run -o decode.min_length=31": "-o decode.min_length=31: decode.min_length: expected at most "
-    "decode.max_length",
+    "decode.max_length 30, got 31",
     "sample run -o data.max_train=3": "-o data.max_train: expected None as in run/best.h5, got 3; start a new run to "
     "change it",
     # options without effect

@@ -1,7 +1,8 @@
-"""Violated constraints between options are reported with their place; decoding options without effect are reset."""
+"""Violated constraints between options are reported with their place; options of a file without effect are reset."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from config_texts import problems
@@ -18,18 +19,21 @@ from captioner.config.checks import (
     score_interval,
 )
 from captioner.config.option_table import sections
-from captioner.config.options import Decode
-from captioner.config.overrides import read_overrides
-from captioner.config.yaml_io import OPTIONS, dump, parse
+from captioner.config.options import Config, Decode
+from captioner.config.overrides import NONE, differences, override, read_overrides
+from captioner.config.yaml_io import OPTIONS, dump, load, parse
 from captioner.errors import ConfigError
 
+SCST = ("train.objective=self_critical", "train.init_from=x")
 PROBLEMS = {
     "data.root": "required by data.source cs231n (the folder with coco2014_captions.h5)",
     "train.lr_decay": "has no effect without train.schedule exponential (set that, or leave this at 1.0)",
-    "decode.min_length": "expected at most decode.max_length",
+    "decode.min_length": "expected at most decode.max_length 8, got 9",
+    "train.samples": "expected at most train.batch_size 20, got 30",
+    "model.heads": "has no effect without model.decoder transformer (set that, or leave this at 8)",
     "decode.beam_width": "has no effect without decode.method beam (set that, or leave this at 1)",
-    "decode.length_penalty": "has no effect without decode.method beam and decode.beam_width >= 2 (set those, or leave "
-    "this at 0.0)",
+    "decode.length_penalty": "has no effect without decode.method beam and decode.beam_width or caption.n_best >= 2 "
+    "(set those, or leave this at 0.0)",
     "decode.top_k": "has no effect without decode.method sampling (set that, or leave this at null)",
 }
 
@@ -41,10 +45,12 @@ PROBLEMS = {
         ("data:\n  source: cs231n\n  root:", (), "my.yaml:3: data.root"),
         ("", ("data.source=cs231n",), "-o data.source=cs231n: data.root"),
         ("train: {lr_decay: 0.5}", (), "my.yaml:1: train.lr_decay"),
-        ("train: {schedule: exponential, lr_decay: 0.5}", ("train.schedule=cosine",), "my.yaml:1: train.lr_decay"),
+        ("", (*SCST, "train.batch_size=20", "train.samples=30"), "-o train.samples=30: train.samples"),
+        ("model: {heads: 4}", ("model.heads=4",), "-o model.heads=4: model.heads"),
         ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),
         ("", ("decode.max_length=8", "decode.min_length=9"), "-o decode.min_length=9: decode.min_length"),
         ("decode: {method: sampling}", ("decode.beam_width=2",), "-o decode.beam_width=2: decode.beam_width"),
+        ("", ("train.schedule=cosine", "train.lr_decay=0.5"), "-o train.lr_decay=0.5: train.lr_decay"),
         ("decode: {beam_width: 1, length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
         ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
     ],
@@ -62,6 +68,7 @@ def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: 
         ["train.update_rule=adamw", "train.weight_decay=0.1"],
         ["decode.min_length=8", "decode.max_length=8"],
         ["decode.beam_width=2", "decode.length_penalty=0.7"],
+        ["caption.n_best=2", "decode.length_penalty=0.7", "decode.consensus=4", "decode.guidance=2"],
         ["decode.beam_width=2", "decode.consensus=4", "decode.guidance=2"],
         [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
     ],
@@ -116,6 +123,10 @@ def test_an_invalid_option_is_the_only_problem() -> None:
             ["decode.beam_width=3"],
             Decode(beam_width=3, length_penalty=0.5, consensus=4.0, guidance=2.0, no_repeat_ngram=2),
         ),
+        (
+            ["decode.beam_width=1", "caption.n_best=3"],
+            Decode(length_penalty=0.5, consensus=4, guidance=2, no_repeat_ngram=2),
+        ),
     ],
 )
 def test_an_override_resets_decoding_options_without_effect(overrides: list[str], expected: Decode) -> None:
@@ -123,17 +134,24 @@ def test_an_override_resets_decoding_options_without_effect(overrides: list[str]
     assert parse(text, "my.yaml", read_overrides(overrides)).decode == expected
 
 
-def test_only_decoding_options_of_the_file_are_reset() -> None:
-    (problem,) = problems("decode: {beam_width: 5}", "decode.method=sampling", "decode.beam_width=4")
-    assert "decode.beam_width: has no effect without decode.method beam" in problem
-    (problem,) = problems("train: {update_rule: adamw, weight_decay: 0.1}", "train.update_rule=adam")
-    assert "train.weight_decay: has no effect" in problem
+@pytest.mark.parametrize(
+    ("name", "overrides", "path"),
+    [
+        ("scenes-transformer", {"train.update_rule": "adam"}, "train.weight_decay"),
+        ("coco-lstm", {"train.schedule": "cosine"}, "train.lr_decay"),
+        ("flickr8k-scst", {"train.objective": "cross_entropy"}, "train.consensus"),
+        ("photos", REINFORCED, "train.label_smoothing"),
+    ],
+)
+def test_an_override_resets_training_options_without_effect(name: str, overrides: dict[str, Any], path: str) -> None:
+    configs = (load(Path(name), values) for values in (NONE, overrides))
+    assert [path in differences(config, override(Config())) for config in configs] == [True, False]
 
 
 def test_the_tables_name_options_and_sections() -> None:
     assert {name for used in USED_BY.values() for name in used} <= OPTIONS.keys() | sections().keys()
     for path, needs in NEEDS.items():
-        assert {path, *needs} <= OPTIONS.keys()
+        assert {path, *" or ".join(needs).split(" or ")} <= OPTIONS.keys()
         for other, values in needs.items():
             assert isinstance(values, str) or set(values) < set(OPTIONS[other].choices)
 
@@ -167,13 +185,14 @@ def values_of(path: str, condition: Condition, holds: bool) -> Sequence[str]:
     return [choice for choice in OPTIONS[path].choices if (choice in condition) == holds]
 
 
-@pytest.mark.parametrize(("path", "other"), [(path, other) for path, needs in NEEDS.items() for other in needs])
-def test_an_option_needs_its_other_options(path: str, other: str) -> None:
-    wanted = {each: values_of(each, condition, True)[0] for each, condition in NEEDS[path].items()}
+@pytest.mark.parametrize(("path", "others"), [(path, others) for path, needs in NEEDS.items() for others in needs])
+def test_an_option_needs_its_other_options(path: str, others: str) -> None:
+    needs, other = {each.partition(" or ")[0]: c for each, c in NEEDS[path].items()}, others.partition(" or ")[0]
+    wanted = {each: values_of(each, condition, True)[0] for each, condition in needs.items()}
     if path == "decode.guidance":
         wanted["decode.beam_width"] = "2"
     for holds in (True, False):
-        for value in values_of(other, NEEDS[path][other], holds):
+        for value in values_of(other, needs[other], holds):
             texts = {**wanted, other: value, path: other_value(path)}
             if "self_critical" in texts.values():
                 texts["train.init_from"] = "/x"

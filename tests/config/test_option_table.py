@@ -95,7 +95,7 @@ def test_build_sets_values_and_keeps_the_other_defaults() -> None:
 def test_constraints_name_options_and_hold_for_the_defaults() -> None:
     for constraint in CONSTRAINTS:
         assert {constraint.option, *constraint.others} <= OPTIONS.keys()
-        assert constraint.others[0] in constraint.describe(Config())
+        assert constraint.others[0] in constraint.problem(Config())
         assert constraint.holds(Config())
 
 

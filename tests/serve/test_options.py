@@ -28,6 +28,8 @@ def test_options_override_those_of_the_model(options: RequestOptions) -> None:
 
 def test_an_option_that_becomes_ineffective_is_reset_as_on_the_command_line(options: RequestOptions) -> None:
     assert override(options.own, options.read({"beam_width": "1"})).decode.length_penalty == 0
+    wide = options.read({"n_best": "2", "beam_width": "1", "length_penalty": "3"})
+    assert override(options.own, wide).decode.length_penalty == 3, "the beam is widened"
     assert override(options.own, options.read({"method": "sampling", "top_k": "5"})).decode.beam_width == 1
 
 
