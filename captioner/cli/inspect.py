@@ -61,7 +61,8 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
         for back, norm in enumerate(norms):
             length = 1 + math.log10(norm / maximum) / DECADES if norm and maximum else 0.0
             second = "" if reach.norms is None else f" {reach.inputs[back]:>9.2e}"
-            output.result(f"{back:>3} steps back {norm:>9.2e}{second} {'#' * round(WIDTH * max(0.0, length))}".rstrip())
+            where = f"{back:>3} {'step' if back == 1 else 'steps'} back"
+            output.result(f"{where:<14} {norm:>9.2e}{second} {'#' * round(WIDTH * max(0.0, length))}".rstrip())
         if len(norms) > 1 and norms[0] and norms[-1]:
             factor = (norms[-1] / norms[0]) ** (1 / (len(norms) - 1))
             output.result(f"    mean factor per step: {factor:.2f}")
