@@ -111,8 +111,7 @@ def ignored_options(config: Config) -> Iterator[str]:
     if config.validate.best_metric == "loss" and learns_other_captions(config):
         yield (
             "validate.best_metric: loss selects best.h5 by the loss of the references, which training does not "
-            "minimize; "
-            "captions may score lower than those of last.h5; try -o validate.best_metric=cider_d"
+            "minimize; captions may score lower than those of last.h5; try -o validate.best_metric=cider_d"
         )
 
 

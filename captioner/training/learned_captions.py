@@ -40,7 +40,7 @@ def learned_corpus(config: Config, corpus: Corpus) -> tuple[Corpus, list[str]]:
     train, vocab = corpus.split("train"), corpus.vocab
     images = train.captioned_images.tolist()
     others = {name for split in corpus.splits.values() for name in split.image_ids} - {*train.image_ids}
-    texts = read_candidates(file, [*train.image_ids, *others])
+    texts = read_candidates(file, [*train.image_ids, *sorted(others)])
     captions = [list(islice(_distinct(texts[image], file), config.data.captions_per_image)) for image in images]
     missing = [image for image, words in zip(images, captions, strict=True) if not words]
     if missing:

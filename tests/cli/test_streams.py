@@ -138,7 +138,7 @@ def test_a_run_folder_may_have_any_name(name: str, cli: Callable[..., Any], smal
         assert (done.code, done.out) == (0, ""), done.err
         assert all(line.isprintable() for line in done.err.split("\n"))
     assert LAST in os.listdir(run)
-    cli("sample", run, "-n", "1").succeeded()
+    cli("sample", run, "-n", "1", "-o", "decode.min_length=3").succeeded()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cyrillic", "latin-1"])
