@@ -38,7 +38,8 @@ def main(model: Path, data: Path, photos: Path) -> None:
     print(
         f"AUC {auc(familiar, unfamiliar):.3f}; {np.mean(unfamiliar < tenth):.0%} below the least familiar tenth of val"
     )
-    print(f"familiarity below 10: {np.mean(familiar < 10):.1%} of val, {np.mean(unfamiliar < 10):.1%} of the others")
+    marked, others_marked = (np.mean([caption.is_outside_domain for caption in captions]) for captions in (own, others))
+    print(f"outside the training domain: {marked:.1%} of val, {others_marked:.1%} of the others")
 
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
     cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
@@ -54,18 +55,17 @@ def main(model: Path, data: Path, photos: Path) -> None:
     with open(photos / "captions.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             references.setdefault(row["image"], set()).update(re.findall("[a-z]+", row["caption"].lower()))
-    hits = np.array(
-        [
-            [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
-            for caption in others
-        ]
-    )
-    sure = np.array([caption.labels[0].probability >= CONFIDENT for caption in others])
+    hits = [  # fewer than LABELS where the others have a probability of 0 %
+        [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
+        for caption in others
+    ]
+    first = np.array([any(row[:1]) for row in hits])
+    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in others])
     print(
-        f"labels in a reference: first {hits[:, 0].mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
+        f"labels in a reference: first {first.mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
         end="",
     )
-    print(f"{hits[sure, 0].mean():.0%} of {sure.sum()}; any of {LABELS}: {hits.any(axis=1).mean():.0%} of images")
+    print(f"{first[sure].mean():.0%} of {sure.sum()}; any of {LABELS}: {np.mean([*map(any, hits)]):.0%} of images")
 
 
 def auc(higher: Array, lower: Array) -> float:
