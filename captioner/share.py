@@ -153,16 +153,21 @@ def _parse_line(line: str, decode: Decode, where: str) -> dict[str, Any]:
 
 
 def parse_scores(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model file states of a record: split, images, scores, their intervals, and statistics.
+    """Return what a model file states of a record: split, images, scores, intervals and statistics, also by source.
 
     Raises: ValueError, LookupError, TypeError, AttributeError or OverflowError for another record.
     """
+    parts = {
+        source: parse_scores({**part, "split": source, "sources": {}})
+        for source, part in values.get("sources", {}).items()
+    }
     return {
         "split": str(values["split"]),
         "images": int(values["images"]),
         **{name: _number(values[name]) for name in NAMES},
         "intervals": {name: [_number(bound) for bound in values["intervals"][name][:2]] for name in NAMES},
         **{name: _number(values[name]) for name in STATISTICS if values.get(name) is not None},
+        **({"sources": parts} if parts else {}),
     }
 
 

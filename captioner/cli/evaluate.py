@@ -75,7 +75,8 @@ def evaluate(
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a
     difference is the score of the first run or file minus that of another, with an interval from the paired bootstrap.
-    Perplexity is computed on the references.
+    Perplexity is computed on the references. Of a data set from several sources, each source is scored as an evaluation
+    set of its own, and the first table has the means of the sources.
     """
     needs_run = (baseline, coco, overrides, ensemble, data)
     single_split = captions or against or coco
@@ -143,7 +144,10 @@ Row = tuple[str, list[str]]
 
 
 def score_lines(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of a record: a column of scores per model, file or baseline, then the differences."""
+    """Yield the table of a record: a column of scores per model, file or baseline, then the differences.
+
+    The tables of its sources follow.
+    """
     others: dict[str, Any] = record["others"]
     columns = [record, *others.values()]
     yield _heading(record, is_alone=not others)
@@ -167,10 +171,14 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
             differences = (_score(record[key] - other[key], other["difference"][key], "+") for other in others.values())
             rows.append((title, ["", *differences]))
     yield from _aligned(rows)
+    for source, part in record.get("sources", {}).items():
+        yield from score_lines({**part, "split": f"{record['split']}, {source}"})
 
 
 def _heading(record: dict[str, Any], is_alone: bool) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
+    if "sources" in record:
+        heading += f", mean of {len(record['sources'])} sources"
     if is_alone and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
     if is_alone and record.get("correct") is not None:

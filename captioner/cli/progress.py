@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
+from captioner.errors import printable
 from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
 from captioner.training.solver import Step
@@ -29,6 +30,8 @@ METRICS = {
 }
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
+MAX_SOURCE = 40
+"""Maximum characters of the name of a source."""
 INITIALIZED = (
     "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared, {new:,} new, {dropped_words:,} dropped"
 )
@@ -109,7 +112,13 @@ def _validated(event: Validated) -> str:
     best = "  best so far" if event.best else ""
     if event.scores:
         best = f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}{best}"
-    return f"epoch {event.epoch}  validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}{best}"
+    scored = f"validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}{best}"
+    parts = (
+        f"; {printable(source, MAX_SOURCE)}: loss {values['loss']:.4f}"
+        + (f", CIDEr-D {100 * values['cider_d']:.1f}" if "cider_d" in values else "")
+        for source, values in event.sources.items()
+    )
+    return f"epoch {event.epoch}  {scored}{''.join(parts)}"
 
 
 def _ended(event: Ended, limit: str) -> str:

@@ -34,10 +34,11 @@ class Split:
     between machines by rounding. `texts` are the raw captions,
     if the source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)`
     returns the pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object
-    whether the strongest region contains it, if the source can do so.
+    whether the strongest region contains it, if the source can do so. `sources` are the names of the collections that
+    the images are from, in a data set that was prepared from several.
 
     Shapes: captions (K, T) int32, `<START> w1 .. wn <END> <NULL> ...`; image_idxs (K,) rows of features;
-    features (M, F); image_ids M names; texts K; regions (M, rows, columns, R).
+    features (M, F); image_ids M names; texts K; regions (M, rows, columns, R); sources M names.
     """
 
     captions: NDArray[np.int32]
@@ -50,6 +51,7 @@ class Split:
     regions: Features | None = None
     pointing_game: Callable[[int, Sequence[str], NDArray[Any]], list[bool]] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    sources: Sequence[str] | None = None
 
     @cached_property
     def captioned_images(self) -> NDArray[np.int32]:
@@ -80,6 +82,19 @@ class Split:
         words = vocab.unpadded(np.where(self.captions == vocab.unk, -1, self.captions)[:, 1:])
         images = self.captioned_images
         return images, [[words[row] for row in self.caption_rows(image)] for image in images.tolist()]
+
+    def with_captions(self, rows: NDArray[Any]) -> Split:
+        """Return a split with some of its captions and all of its images."""
+        texts = None if self.texts is None else [self.texts[row] for row in rows.tolist()]
+        return dataclasses.replace(self, captions=self.captions[rows], image_idxs=self.image_idxs[rows], texts=texts)
+
+    @cached_property
+    def by_source(self) -> dict[str, Split]:
+        """The captions of each source, with all images; empty unless there are captions of several sources."""
+        names = [] if self.sources is None else [self.sources[image] for image in self.image_idxs.tolist()]
+        distinct = list(dict.fromkeys(names))
+        rows = {source: np.flatnonzero(np.array(names) == source) for source in distinct if len(distinct) > 1}
+        return {source: self.with_captions(chosen) for source, chosen in rows.items()}
 
     def text(self, row: int, vocab: Vocab) -> str:
         """Return one caption: the raw text, or else its decoded ids."""
@@ -244,6 +259,8 @@ def check_image_idxs(split: Split, where: str) -> None:
         raise DataError(f"{where} image_idxs: row {row}: expected 0..{images - 1}, got {int(idxs[row])}")
     if len(split.image_ids) != images:
         raise DataError(f"{where} image ids: expected {images}, one per row of features, got {len(split.image_ids)}")
+    if split.sources is not None and len(split.sources) != images:
+        raise DataError(f"{where} sources: expected {images}, one per row of features, got {len(split.sources)}")
     if split.texts is not None and len(split.texts) != len(idxs):
         raise DataError(f"{where} texts: expected {len(idxs)}, one per caption, got {len(split.texts)}")
 

@@ -9,6 +9,7 @@
     SPLIT/captions       (K, T) int32: <START> w1 .. wn <END> <NULL> ...
     SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
     SPLIT/texts          (K,)   raw captions
+    SPLIT/sources        (M,)   the source of each image; absent if there is only one
 
 Texts are fixed-length UTF-8, padded with NULs.
 """
@@ -70,6 +71,7 @@ def _read_split(saved: Saved, name: str, memory_mib: int, regions: bool) -> Spli
         features=features,
         image_ids=_texts(saved, f"{name}/images"),
         texts=_texts(saved, f"{name}/texts"),
+        sources=_texts(saved, f"{name}/sources") if f"{name}/sources" in saved else None,
         regions=read_if_small(saved.rows(f"{name}/regions", "f", ndim=4), left) if regions else None,
         digests={part: saved.meta["digests"].get(f"{name}/{part}", "") for part in DATA_SET.digests},
     )
@@ -99,6 +101,8 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
         arrays[f"{name}/image_idxs"] = np.asarray(split.image_idxs, np.int32)
         arrays[f"{name}/images"] = np.array(check_texts(split.image_ids, f"{path}: {name} images"))
         arrays[f"{name}/texts"] = np.array(check_texts(texts, f"{path}: {name} texts"))
+        if split.sources is not None:
+            arrays[f"{name}/sources"] = np.array(check_texts(split.sources, f"{path}: {name} sources"))
         arrays[f"{name}/features"] = split.features
         if split.regions is not None:
             arrays[f"{name}/regions"] = split.regions

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Arra
     images = [split.image_ids[row] for row in rows]
     references = [split.references(row, vocab) for row in rows.tolist()]
     train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
-    return EvaluationSet(images, references, train_captions), rows
+    sources = None if split.sources is None else [split.sources[row] for row in rows]
+    return EvaluationSet(images, references, train_captions, sources=sources), rows
 
 
 def score_model(
@@ -55,9 +57,12 @@ def score_model(
     data set is not the model's.
     """
     split, loaded = corpus.split(split_name), captioner.loaded
-    loss = None
+    loss, losses = None, dict[str, float]()
     if corpus.vocab == loaded.vocab:
-        loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
+        pool = ThreadPool(loaded.config.threads)
+        loss, losses = loss_by_source(
+            split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool)
+        )
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
     decoded = list(captioner.decode(split.features, split.regions))
@@ -78,12 +83,27 @@ def score_model(
         pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
+    for source, value in losses.items():
+        scored.sources[source].scores.update(loss=value, perplexity=perplexity(value))
     if loaded.familiarity is not None:
-        marks = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
-        parts = {"inside": scored.rows[~marks], "outside": scored.rows[marks]}
-        by_familiarity = {name: scores_of_part(part) for name, part in parts.items() if len(part)}
-        scored.scores["scores_by_familiarity"] = by_familiarity
+        outside = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
+        scored.scores["scores_by_familiarity"] = _scores_by_familiarity(scored.rows, outside)
+        for source, places in evaluation_set.places.items():
+            part = scored.sources[source]
+            part.scores["scores_by_familiarity"] = _scores_by_familiarity(part.rows, outside[places])
     return scored
+
+
+def _scores_by_familiarity(rows: Array, outside: Array) -> dict[str, Any]:
+    """Compute the scores of the images inside and outside the training domain, if there are any."""
+    parts = {"inside": rows[~outside], "outside": rows[outside]}
+    return {name: scores_of_part(part) for name, part in parts.items() if len(part)}
+
+
+def loss_by_source(split: Split, measure: Callable[[Split], float]) -> tuple[float, dict[str, float]]:
+    """Measure the loss of each source, and their mean; without several sources, the loss of the split alone."""
+    losses = {source: measure(part) for source, part in split.by_source.items()}
+    return (fmean(losses.values()) if losses else measure(split)), losses
 
 
 def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:
@@ -116,7 +136,7 @@ class Evaluated(NamedTuple):
     def record(self) -> dict[str, Any]:
         """Convert the scores to JSON types."""
         first, *others = self.scored
-        return {"split": self.split, **to_dict(self.evaluation_set, first, others)}
+        return {"split": self.split, **to_dict(first, others)}
 
 
 def check_baseline(baseline: str | None, splits: Sequence[str]) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from captioner.errors import printable
+
+MAX_SOURCE = 40
+"""Maximum characters of the name of a source."""
 SCORES: Mapping[str, str] = {
     "bleu1": "BLEU-1",
     "bleu2": "BLEU-2",
@@ -27,6 +31,13 @@ STATISTICS: Mapping[str, tuple[str, str]] = {
     "unk": ("<UNK> words", ".1%"),
 }
 """The checkpoint of a model and statistics of its captions: their titles and formats."""
+
+
+def score_columns(record: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """Return the scores of a record by title: `name`, or the mean of the sources, and each source."""
+    sources: Mapping[str, Mapping[str, Any]] = record.get("sources", {})
+    whole = f"{name}, mean of {len(sources)} sources" if sources else name
+    return {whole: record, **{f"{name}, {printable(source, MAX_SOURCE)}": part for source, part in sources.items()}}
 
 
 def format_score(value: float, sign: str = "") -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from captioner.metrics import (
     confidence_interval,
     diversity,
     fraction,
+    mean_confidence_interval,
     novelty,
     ptb_tokenize,
     score_rows,
@@ -33,13 +34,22 @@ class EvaluationSet:
     """Images, their reference captions, and all captions of the training split if there is one.
 
     If `normalized`, captions and references are compared in the Unicode form of tokens. pycocoevalcap does not
-    normalize them.
+    normalize them. `sources` are those of the images, in a data set that was prepared from several.
     """
 
     images: list[str]
     references: list[list[str]]
     train_captions: list[str] | None = None
     normalized: bool = True
+    sources: Sequence[str] | None = None
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """The places of the images of each source; empty unless there are several sources."""
+        places: dict[str, list[int]] = {}
+        for place, source in enumerate(self.sources or ()):
+            places.setdefault(source, []).append(place)
+        return places if len(places) > 1 else {}
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into the tokens of the metrics."""
@@ -60,13 +70,15 @@ class EvaluationSet:
 class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
-    `name` is that of the run, the file or the baseline that the captions are from.
+    `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
+    scored as an evaluation set of its own, and the scores are their means.
     """
 
     name: str
     captions: list[str]
     rows: Array
     scores: dict[str, Any]
+    sources: Mapping[str, ScoredCaptions] = field(default_factory=dict)
 
 
 def score_captions(
@@ -79,23 +91,37 @@ def score_captions(
     The last is None for captions of a model that was trained on another split: `same_train` is False.
     """
     tokenized = list(map(evaluation_set.tokenize, captions))
-    rows = score_rows(tokenized, evaluation_set.reference_words)
-    words = [word for caption in tokenized for word in caption]
-    scores: dict[str, Any] = {
-        **computed,
-        **scores_by_name(rows),
-        **diversity(tokenized),
-        "unk": fraction(words.count(UNK.lower()), words),
-    }
-    if not same_train:
-        scores["novel"] = None
-    elif evaluation_set.train_words is not None:
-        scores["novel"] = novelty(tokenized, evaluation_set.train_words)
-    return ScoredCaptions(name, list(captions), rows, scores)
+    references = evaluation_set.reference_words
+
+    def score(
+        places: Sequence[int], sources: Mapping[str, ScoredCaptions], computed: Mapping[str, Any]
+    ) -> ScoredCaptions:
+        own = [tokenized[place] for place in places]
+        words = [word for caption in own for word in caption]
+        if sources:
+            rows = np.concatenate([part.rows for part in sources.values()])
+            rows = rows[np.argsort([place for part in evaluation_set.places.values() for place in part])]
+            scores: dict[str, Any] = {
+                key: float(np.mean([part.scores[key] for part in sources.values()])) for key in NAMES
+            }
+        else:
+            rows = score_rows(own, [references[place] for place in places])
+            scores = scores_by_name(rows)
+        scores = {**computed, **scores, **diversity(own), "unk": fraction(words.count(UNK.lower()), words)}
+        if not same_train:
+            scores["novel"] = None
+        elif evaluation_set.train_words is not None:
+            scores["novel"] = novelty(own, evaluation_set.train_words)
+        return ScoredCaptions(name, [captions[place] for place in places], rows, scores, sources)
+
+    sources = {source: score(places, {}, {}) for source, places in evaluation_set.places.items()}
+    return score(range(len(tokenized)), sources, computed)
 
 
 def scores_of_part(rows: Array) -> dict[str, Any]:
-    """Compute the scores of some images from their rows of statistics, with intervals; the IDF is that of all images.
+    """Compute the scores of some images from their rows of statistics, with intervals.
+
+    The IDF is that of all images, or of all images of their source.
 
     Shapes: rows (N, 13).
     """
@@ -105,15 +131,20 @@ def scores_of_part(rows: Array) -> dict[str, Any]:
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
-    bounds = confidence_interval(scored.rows, None if other is None else other.rows)
+    parts = [(part, other and other.sources[source]) for source, part in scored.sources.items()] or [(scored, other)]
+    bounds = mean_confidence_interval([(one.rows, None if two is None else two.rows) for one, two in parts])
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
-def to_dict(
-    evaluation_set: EvaluationSet, scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()
-) -> dict[str, Any]:
-    """Convert scores to JSON types, with the scores of other captions and the differences from them by name."""
-    count = len(evaluation_set.images)
+def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> dict[str, Any]:
+    """Convert scores to JSON types, with those of other captions and the differences from them by name.
+
+    If there are several sources, the same of each is in `sources`.
+    """
+    count = len(scored.captions)
+    sources = {
+        source: to_dict(part, [other.sources[source] for other in others]) for source, part in scored.sources.items()
+    }
     compared: dict[str, Any] = {}
     for other in others:
         name = next(name for name in distinct(other.name) if name not in (scored.name, *compared))
@@ -135,7 +166,9 @@ def to_dict(
             f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
             for images, size in sizes.items()
             if size < FEW_IMAGES
-        ],
+        ]
+        + [f"{source}: {warning}" for source, part in sources.items() for warning in part["warnings"]],
+        **({"sources": sources} if sources else {}),
     }
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "confidence_interval",
     "diversity",
     "fraction",
+    "mean_confidence_interval",
     "novelty",
     "ptb_tokenize",
     "score_rows",
@@ -69,12 +70,23 @@ def confidence_interval(
     Shapes: rows (N, 13) -> (2, 6), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
-    count = len(rows)
-    samples = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), SAMPLES).astype(float)
-    values = scores_from_sums(samples @ rows)
-    if other is not None:
-        values -= scores_from_sums(samples @ other)
-    return np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    return mean_confidence_interval([(rows, other)], seed)
+
+
+def mean_confidence_interval(
+    parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64] | None]], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the intervals of the mean of the scores of several sets of images, resampled within each set.
+
+    Shapes: pairs of rows (N_i, 13) and other rows -> (2, 6), as `confidence_interval`.
+    """
+    rng, values = np.random.default_rng(seed), []
+    for rows, other in parts:
+        samples = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), SAMPLES).astype(float)
+        values.append(scores_from_sums(samples @ rows))
+        if other is not None:
+            values[-1] -= scores_from_sums(samples @ other)
+    return np.quantile(np.mean(values, axis=0), ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
 
 
 def diversity(captions: Sequence[Words]) -> dict[str, float]:

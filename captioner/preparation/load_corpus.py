@@ -10,9 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from captioner.arrays import Array
 from captioner.config.options import Config, Data
-from captioner.data.corpus import Corpus, Split, with_vocabulary
+from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
@@ -60,17 +59,11 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     if options.max_captions_per_image is not None:
         count = options.max_captions_per_image  # the first of each image, in file order
         first = [row for image in train.captioned_images.tolist() for row in train.caption_rows(image)[:count]]
-        train = _select(train, np.sort(first))
+        train = train.with_captions(np.sort(first))
     if options.max_train is not None:
         rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: options.max_train]
-        train = _select(train, np.sort(rows))
+        train = train.with_captions(np.sort(rows))
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
-
-
-def _select(split: Split, rows: Array) -> Split:
-    """Return a split with some of its captions and all of its images."""
-    texts = None if split.texts is None else [split.texts[row] for row in rows.tolist()]
-    return dataclasses.replace(split, captions=split.captions[rows], image_idxs=split.image_idxs[rows], texts=texts)
 
 
 def build_corpus_at(path: Path, config: Config) -> Corpus:

@@ -16,7 +16,7 @@ from captioner.captioning.restore import Restored, model_properties
 from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CheckpointError, printable
-from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
+from captioner.evaluation.score_format import SCORES, format_interval, format_score, score_columns, statistic_rows
 from captioner.images.recipe import parse_identity
 from captioner.model.losses import perplexity
 from captioner.share import parse_scores
@@ -139,7 +139,7 @@ def model_card(model: Restored) -> str:
 
 
 def _scores(model: Restored) -> str:
-    """Return a table with a column per split, or what is known from training without scores."""
+    """Return a table with a column per split and source, or what is known from training without scores."""
     if not model.meta.card.scores:
         best = model.meta.best
         if best is None or best["step"] != model.meta.step:
@@ -150,13 +150,19 @@ def _scores(model: Restored) -> str:
         splits: list[dict[str, Any]] = [parse_scores(record) for record in model.meta.card.scores]
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{model.path}: meta: card: scores: {printable(error, 80)}") from error
-    columns = [f"{escaped(split['split'])} ({split['images']:,} images)" for split in splits]
+    columns = {
+        f"{escaped(name)} ({part['images']:,} images)": part
+        for split in splits
+        for name, part in score_columns(split, split["split"]).items()
+    }
     rows = [
-        (title, *(f"{format_score(split[key])} ({format_interval(split['intervals'][key])})" for split in splits))
+        (title, *(f"{format_score(p[key])} ({format_interval(p['intervals'][key])})" for p in columns.values()))
         for key, title in SCORES.items()
     ]
-    statistics = [(title, *cells) for title, cells in statistic_rows(splits).values()]
+    statistics = [(title, *cells) for title, cells in statistic_rows(list(columns.values())).values()]
     explained = "Scores are multiplied by 100, with 95 % bootstrap confidence intervals over the images."
+    if len(columns) > len(splits):
+        explained += " Each source is scored as an evaluation set of its own; images are resampled within the sources."
     return f"{table(('', *columns), [*rows, *statistics])}\n\n{explained}"
 
 

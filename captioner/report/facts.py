@@ -14,7 +14,14 @@ from captioner.config.yaml_io import config_differences
 from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
-from captioner.evaluation.score_format import SCORES, STATISTICS, format_interval, format_score, statistic_rows
+from captioner.evaluation.score_format import (
+    SCORES,
+    STATISTICS,
+    format_interval,
+    format_score,
+    score_columns,
+    statistic_rows,
+)
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.files.history import damaged_lines, end_of, records
 from captioner.training.train import PARTS
@@ -207,9 +214,13 @@ def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
 
 def score_tables(record: Mapping[str, Any], name: str) -> ScoreTables:
     """Tabulate the record of an evaluation; `name` is that of the run."""
-    scores = [[title, f"{score(record[key])}  ({interval(record['intervals'][key])})"] for key, title in SCORES.items()]
-    statistics = [[title, *cells] for title, cells in statistic_rows([record]).values()]
-    head = ["", name]
+    columns = score_columns(record, name)
+    scores = [
+        [title, *(f"{score(part[key])}  ({interval(part['intervals'][key])})" for part in columns.values())]
+        for key, title in SCORES.items()
+    ]
+    statistics = [[title, *cells] for title, cells in statistic_rows(list(columns.values())).values()]
+    head = ["", *columns]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     note = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "

@@ -64,8 +64,8 @@ def overfit_steps(
             t.log("step", step.record(), at_end=not is_logged)
         if is_last:
             with t.watch("validation"):
-                validation_loss = t.validation.loss(t.eval_model)
-            validated = record_validation(t, step, validation_loss, scored=False, at_end=True)
+                losses = t.validation.loss(t.eval_model)
+            validated = record_validation(t, step, losses, scored=False, at_end=True)
             with t.watch("saving"):
                 t.save()
             yield validated

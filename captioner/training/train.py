@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,13 +64,17 @@ class Started(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """A validation: the mean word loss, and the scores of generated captions if they are due."""
+    """A validation: the mean word loss, and the scores of generated captions if they are due.
+
+    With several sources, these are the means of the sources, and `sources` has the loss and the scores of each.
+    """
 
     step: int
     epoch: int
     loss: float
     scores: dict[str, float]
     best: bool
+    sources: Mapping[str, Mapping[str, float]] = {}
 
     @property
     def perplexity(self) -> float:
@@ -214,10 +218,10 @@ def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Itera
     if not due and not extra:
         return
     with t.watch("validation"):
-        loss = t.validation.loss(t.eval_model)
+        loss, losses = t.validation.loss(t.eval_model)
     check_loss(t.model, step.step, loss)
-    validated = [record_validation(t, step, loss, scored, at_end=False)] if due else []
-    validated += [record_validation(t, step, loss, scored_at_end, at_end=True)] if extra else []
+    validated = [record_validation(t, step, (loss, losses), scored, at_end=False)] if due else []
+    validated += [record_validation(t, step, (loss, losses), scored_at_end, at_end=True)] if extra else []
     yield validated[-1]._replace(best=validated[0].best)
     with t.watch("validation"):
         collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(t.loaded(), step)))
@@ -234,19 +238,28 @@ def warned(t: Training, step: Step, record: dict[str, str], at_end: bool) -> Ite
         yield Warned(step.step, record["problem"])
 
 
-def record_validation(t: Training, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
-    """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one."""
-    with t.watch("validation"):
-        scores = t.validation.scores(t.loaded()) if scored else {}
+def record_validation(
+    t: Training, step: Step, losses: tuple[float, dict[str, float]], scored: bool, at_end: bool
+) -> Validated:
+    """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one.
+
+    `losses` is what `Validation.loss` returned.
+    """
+    (loss, by_source), scores, scores_by_source = losses, dict[str, float](), dict[str, dict[str, float]]()
+    if scored:
+        with t.watch("validation"):
+            scores, scores_by_source = t.validation.scores(t.loaded())
     name, measured = str(t.config.validate.best_metric), {"loss": loss, **scores}
     better = not at_end and is_better(name, measured, t.best)
     if better:
         t.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
     if name in measured and not at_end:
         t.since_best = 0 if better else t.since_best + 1
-    event = Validated(step.step, step.epoch, loss, scores, better)
+    sources = {source: {"loss": loss, **scores_by_source.get(source, {})} for source, loss in by_source.items()}
+    event = Validated(step.step, step.epoch, loss, scores, better, sources)
+    record = {name: value for name, value in event._asdict().items() if value or name != "sources"}
     # before the checkpoint: a run may be resumed from it
-    t.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
+    t.log("validation", {**record, "perplexity": event.perplexity}, at_end)
     return event
 
 

@@ -120,7 +120,7 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
         evaluation_set, rows = build_evaluation_set(corpus, name)
         scored = score_model(captioner_of(restored), corpus, name, evaluation_set, rows)
-        assert json.loads(line) == {"split": name, **to_dict(evaluation_set, scored), "name": "run"}
+        assert json.loads(line) == {"split": name, **to_dict(scored), "name": "run"}
         assert list(json.loads(line)) == KEYS
 
 

@@ -53,7 +53,8 @@ def assert_same(corpus: Corpus, other: Corpus) -> None:
     assert corpus.digest == other.digest
     for name, split in corpus.splits.items():
         twin = other.splits[name]
-        assert (list(split.image_ids), list(split.texts or ())) == (list(twin.image_ids), list(twin.texts or ()))
+        assert (split.image_ids, list(split.texts or ())) == (twin.image_ids, list(twin.texts or ()))
+        assert split.sources == twin.sources
         assert (split.features.dtype, split.features.shape) == (twin.features.dtype, twin.features.shape)
         for key in ("captions", "image_idxs"):
             assert getattr(split, key).dtype == getattr(twin, key).dtype

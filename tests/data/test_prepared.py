@@ -62,6 +62,7 @@ def corpora(draw: st.DrawFn) -> Corpus:
             features=np.random.default_rng(images).standard_normal((images, width)).astype(dtype),
             image_ids=draw(st.lists(texts(9), min_size=images, max_size=images)),
             texts=draw(st.lists(texts(9), min_size=len(captions), max_size=len(captions))),
+            sources=draw(st.none() | st.lists(texts(9), min_size=images, max_size=images)),
         )
     return validate(Corpus(vocab, splits, draw(texts(9))), "drawn")
 
@@ -93,6 +94,9 @@ def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path:
     assert read.digest == WHOLE.digest
     without = {name: dataclasses.replace(split, digests={}) for name, split in read.splits.items()}
     assert dataclasses.replace(read, splits=without).digest == WHOLE.digest
+    sources = {name: dataclasses.replace(split, sources=["b"] * 3) for name, split in read.splits.items()}
+    with_sources = dataclasses.replace(read, splits=sources)
+    assert (with_sources.digest, with_sources.train_digest) == (WHOLE.digest, WHOLE.train_digest)
 
 
 def test_equal_corpora_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:

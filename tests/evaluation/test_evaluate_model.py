@@ -53,7 +53,7 @@ def with_splits(corpus: Corpus, **splits: Split) -> Corpus:
 def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored, corpus, val = opened(tiny_run)
     evaluation_set, _ = build_evaluation_set(corpus, "val")
-    name, texts, _, scores = dataclasses.astuple(scored(restored, corpus))
+    name, texts, _, scores, _ = dataclasses.astuple(scored(restored, corpus))
     captions = list(captioner_of(restored).caption_split(val))
     assert (name, texts) == ("model", [caption.text for caption in captions])
     assert (evaluation_set.images, evaluation_set.references) == ([*val.image_ids], [c.references for c in captions])

@@ -26,7 +26,7 @@ def test_scores_that_need_no_references() -> None:
 
 def test_other_captions_are_reported_with_the_difference() -> None:
     good, bad = score_captions(TASK, "good", CAPTIONS), score_captions(TASK, "bad", ["no", "no", "no"])
-    record = to_dict(TASK, good, [bad])
+    record = to_dict(good, [bad])
     assert record["images"] == 3
     assert record["bleu1"] == good.scores["bleu1"]
     assert record["intervals"] == intervals(good)
@@ -35,12 +35,12 @@ def test_other_captions_are_reported_with_the_difference() -> None:
     assert other["difference"] == intervals(good, bad)
     (lower, upper) = other["difference"]["bleu1"]
     assert 0 < lower < upper
-    assert to_dict(TASK, good)["others"] == {}
+    assert to_dict(good)["others"] == {}
 
 
 def test_captions_of_the_same_name_are_all_reported() -> None:
     good, bad = score_captions(TASK, "a", CAPTIONS), score_captions(TASK, "a", ["no", "no", "no"])
-    record = to_dict(TASK, good, [bad, good])
+    record = to_dict(good, [bad, good])
     assert record["name"] == "a"
     assert list(record["others"]) == ["a (2)", "a (3)"]
     assert record["others"]["a (3)"]["bleu1"] == record["bleu1"] > record["others"]["a (2)"]["bleu1"]
@@ -49,7 +49,7 @@ def test_captions_of_the_same_name_are_all_reported() -> None:
 @pytest.mark.parametrize("count", [FEW_IMAGES - 1, FEW_IMAGES])
 def test_few_images_come_with_a_warning(count: int) -> None:
     task = EvaluationSet([f"{number}.jpg" for number in range(count)], [["a dog"]] * count)
-    warnings = to_dict(task, score_captions(task, "me", ["a cat"] * count))["warnings"]
+    warnings = to_dict(score_captions(task, "me", ["a cat"] * count))["warnings"]
     assert warnings == (
         ["29 images; confidence intervals from fewer than 30 images are unreliable"] if count < FEW_IMAGES else []
     )
@@ -59,7 +59,7 @@ def test_few_images_outside_the_training_domain_come_with_a_warning() -> None:
     task = EvaluationSet([f"{number}.jpg" for number in range(FEW_IMAGES)], [["a dog"]] * FEW_IMAGES)
     parts = {"scores_by_familiarity": {"inside": {"images": 30}, "outside": {"images": 3}}}
     scored = score_captions(task, "me", ["a cat"] * FEW_IMAGES)
-    warnings = to_dict(task, dataclasses.replace(scored, scores={**scored.scores, **parts}))["warnings"]
+    warnings = to_dict(dataclasses.replace(scored, scores={**scored.scores, **parts}))["warnings"]
     assert warnings == [
         "3 images outside the training domain; confidence intervals from fewer than 30 images are unreliable"
     ]
