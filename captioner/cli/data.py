@@ -81,6 +81,11 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         return
     for line in summary_lines(contents, name):
         output.result(line)
+    copies = contents.get("duplicates", {"images": 0, "examples": []})
+    for pair in copies["examples"][:MAX_COPIES]:
+        output.problem(f"warning: copy across splits: {printable(' = '.join(pair), MAX_NAME)}")
+    if copies["images"] > MAX_COPIES:
+        output.problem(f"and {copies['images'] - MAX_COPIES:,} more copies (--json lists them)")
 
 
 def _open(source: str | None, config_file: Path | None, overrides: Values) -> Corpus:
@@ -106,6 +111,9 @@ COUNTS = {
 USED = ("train", "val", "test")
 MAX_UNK = 0.05
 """The fraction of <UNK> words above which a hint is printed."""
+MAX_TITLE = 40
+MAX_COPIES = 20
+"""Maximum copies across splits that are listed."""
 MAX_NAME = 200
 """Maximum characters of a name."""
 
@@ -119,6 +127,9 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)
     for key, (title, spec) in ROWS.items():
         yield f"  {title:<22}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
+    for source, images in summary.get("sources", {}).items():
+        title = printable(f"images of {source}", MAX_TITLE)
+        yield f"  {title:<22}" + "".join(f"{images.get(split, 0):>12,d}" for split in splits)
     of = f" of {counts['distinct_words']:,} in train" if counts else ""
     of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {summary['vocabulary']:,} words{of}"
@@ -134,10 +145,8 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     for split in splits if counts else ():
         if split not in USED:
             yield f"  split {quoted(split)} is not used unless selected by name"
-    duplicates = summary.get("duplicates", {"images": 0, "examples": []})
-    if duplicates["images"]:
-        pairs = ", ".join(printable(" = ".join(pair), MAX_NAME) for pair in duplicates["examples"][:3])
-        yield f"  duplicate photographs across splits: {duplicates['images']:,} ({pairs})"
+    if copies := summary.get("duplicates", {}).get("images"):
+        yield f"  copies across splits: {copies:,}"
     if any(split["unk"] > MAX_UNK for split in splits.values()):
         remedy = "more captions" if counts.get("min_count") == 1 else "a smaller --min-count or more captions"
         is_limited = counts.get("max_words") == summary["vocabulary"]

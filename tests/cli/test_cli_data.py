@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from captioner.cli.data import summary_lines
+from captioner.cli.data import print_summary, summary_lines
 from captioner.data.prepared import prepared
 from captioner.data.summary import summarize
 from captioner.preparation.find_photos import REMEDY
@@ -98,22 +98,34 @@ def test_summary_of_a_folder_of_cs231n(cli: Callable[..., Any]) -> None:
     assert {name: split["images"] for name, split in json.loads(coco.out)["splits"].items()} == {"train": 4, "val": 2}
 
 
-def test_a_summary_reports_possible_problems() -> None:
+def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str]) -> None:
     split = {"images": 1, "captions": 2, "words": 30, "shortest": 1, "mean": 2.25, "longest": 9, "unk": 0.0501}
     contents: dict[str, Any] = {
         "splits": {"train": split, "a very long name": {**split, "unk": 0.0}},
         "vocabulary": 12_345,
         "counts": {"distinct_words": 99_999, "min_count": 5, "truncated": 3, "missing": 0, "omitted": 1_000},
-        "duplicates": {"images": 4, "examples": [["train: a\n", "val: b"], *[["c", "d"]] * 9]},
+        "duplicates": {"images": 30, "examples": [["train: a\n", "val: b"], *[["c", "d"]] * 29]},
+        "sources": {"a": {"train": 1}, "b\n": {"train": 1_000, "a very long name": 7}},
     }
-    lines = list(summary_lines(contents, "name"))
+    print_summary(contents, "name", as_json=False)
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split() for line in lines[-8:-6]] == [
+        ["images", "of", "a", "1", "0"],
+        ["images", "of", r"b\n", "1,000", "7"],
+    ]
+    assert printed.err.splitlines() == [
+        r"captioner: warning: copy across splits: train: a\n = val: b",
+        *["captioner: warning: copy across splits: c = d"] * 19,
+        "captioner: and 10 more copies (--json lists them)",
+    ]
     assert lines[1].split() == ["train", "a", "very", "long"]
     assert lines[-6:] == [
         "  vocabulary: 12,345 words of 99,999 in train, minimum count 5",
         "  images omitted: in no list, or in an empty split: 1,000",
         "  truncated captions: 3",
         "  split 'a very long name' is not used unless selected by name",
-        r"  duplicate photographs across splits: 4 (train: a\n = val: b, c = d, c = d)",
+        "  copies across splits: 30",
         "  many words are <UNK>; try a smaller --min-count or more captions",
     ]
     contents["counts"]["min_count"] = 1
