@@ -103,7 +103,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Prepare a data set from caption files and photographs, and return its summary.
 
-    `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`.
+    `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`; `images` and
+    `features` are a path, or a list of one for each caption file.
 
     Raises: DataError for captions or photographs that cannot be used, UsageError for options.
     """
@@ -122,6 +123,10 @@ def _prepare_options(values: Mapping[str, Any]) -> Prepare:
         if name not in PREPARE_OPTIONS:
             raise UsageError(f"prepare: {name}: unknown option; expected one of {', '.join(sorted(PREPARE_OPTIONS))}")
         option = PREPARE_OPTIONS[name]
+        if option.is_repeated:
+            several = [value] if isinstance(value, str | os.PathLike) else value or ()
+            chosen[name] = tuple(map(option.kind, several))
+            continue
         if not option.admits(value):
             raise UsageError(f"prepare: {name}: expected {option.expected()}, got {quoted(str(value))}")
         chosen[name] = None if value is None else option.kind(value)

@@ -149,9 +149,9 @@ class Sandbox:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(CAPTIONS[path.suffix])
                 for number in () if params.get("features") else range(4):
-                    self.provide_photo(params.get("images") or path.parent, f"{number}.png")
-        if params.get("features"):
-            with h5py.File(params["features"], "w") as file:
+                    self.provide_photo((params.get("images") or [path.parent])[0], f"{number}.png")
+        for features in params.get("features") or ():
+            with h5py.File(features, "w") as file:
                 file["features"] = np.zeros((4, 1280), np.float16)
 
     def provide_prepared(self, path: Path) -> None:

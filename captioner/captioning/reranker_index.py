@@ -24,7 +24,7 @@ from captioner.images.recipe import same_encoder
 from captioner.model.image_input import Standardizer
 
 T = TypeVar("T")
-MAX_IMAGES = 8192
+MAX_IMAGES = 12288
 """Training images in an index; a larger training split is sampled evenly. Memory grows with the square of this number,
 time of the matrix inversion with its cube."""
 BLOCK = 128

@@ -69,7 +69,7 @@ def show(source: str | None, split: str, number: int, seed: int, config_file: Pa
     from captioner.preparation import inspect_data
 
     for example in inspect_data.examples(_open(source, config_file, overrides), split, number, seed):
-        output.result(example.image)
+        output.result(example.image, *filter(None, [example.source]))
         for reference in example.references:
             output.result("", " ".join(reference.split()))
 
@@ -124,12 +124,13 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
 
     splits, counts = summary["splits"], summary.get("counts", {})
     yield name
-    yield f"{'':<24}" + "".join(f"{split:>12.11}" for split in splits)
+    titles = {source: printable(f"images of {source}", MAX_TITLE) for source in summary.get("sources", {})}
+    width = max([22, *map(len, titles.values())])
+    yield " " * (width + 2) + "".join(f"{split:>12.11}" for split in splits)
     for key, (title, spec) in ROWS.items():
-        yield f"  {title:<22}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
+        yield f"  {title:<{width}}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
     for source, images in summary.get("sources", {}).items():
-        title = printable(f"images of {source}", MAX_TITLE)
-        yield f"  {title:<22}" + "".join(f"{images.get(split, 0):>12,d}" for split in splits)
+        yield f"  {titles[source]:<{width}}" + "".join(f"{images.get(split, 0):>12,d}" for split in splits)
     of = f" of {counts['distinct_words']:,} in train" if counts else ""
     of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {summary['vocabulary']:,} words{of}"

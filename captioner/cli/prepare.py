@@ -38,6 +38,7 @@ EMPTY_VAL = (
     epilog=examples(
         "prepare photos/captions.csv --output birds.h5",
         "prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5",
+        "prepare birds.csv pets.csv --features birds.h5 --features pets.h5 --output both.h5",
     )
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -57,7 +58,8 @@ def prepare(
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
     captions_*.json. To assign a whole file to a split, write SPLIT=FILE, such as val=captions.json. The
-    output file contains the image features and the captions; training needs no other file.
+    output file contains the image features and the captions; training needs no other file. Several SOURCEs have one
+    vocabulary; each has its own --images and --features, or all share one.
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
     or unreadable; the data set then contains only the other photographs.

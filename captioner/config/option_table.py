@@ -56,6 +56,11 @@ class Option:
         in_bounds = all(BOUNDS[bound.sign](value, bound.limit) for bound in self.bounds)
         return in_bounds and (not self.choices or value in self.choices)
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the value is a tuple of values."""
+        return isinstance(self.default, tuple)
+
     def expected(self) -> str:
         """Describe the valid values, such as `an integer >= 1 or null`."""
         if self.choices:

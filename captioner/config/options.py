@@ -179,7 +179,10 @@ ENCODER = "efficientnet-lite0"
 class Prepare:
     """Options of `captioner prepare` and `captioner data check`."""
 
-    images: Annotated[Path | None, "folder of the photographs.  [default: the folder of the first SOURCE]"] = None
+    images: Annotated[
+        tuple[Path, ...],
+        "folder of the photographs: one for all SOURCEs, or one each.  [default: each SOURCE's folder]",
+    ] = ()
     encoder: Annotated[
         str | None,
         "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
@@ -187,10 +190,10 @@ class Prepare:
         f"recipe of three encoders.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
-        Path | None,
-        "read the array `features`, with --regions also `regions`, in this HDF5 file; --encoder names the encoder that "
-        "computed them",
-    ] = None
+        tuple[Path, ...],
+        "read features from a data set, by image name, or the array `features`, with --regions also `regions`, in an "
+        "HDF5 file, whose encoder --encoder names; one for all SOURCEs, or one each",
+    ] = ()
     regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
     image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"

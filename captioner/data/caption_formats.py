@@ -20,6 +20,7 @@ class CaptionRecord(NamedTuple):
 
     `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
     file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
+    `source` is the name of the collection that the image is from.
     """
 
     image: str
@@ -29,6 +30,7 @@ class CaptionRecord(NamedTuple):
     words: str | None = None
     row: int | None = None
     rows: int | None = None
+    source: str | None = None
 
 
 class Issue(NamedTuple):
@@ -49,6 +51,7 @@ class Columns(NamedTuple):
     image: str = "image"
     caption: str = "caption"
     split: str = "split"
+    source: str = "source"
 
 
 SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
@@ -212,10 +215,12 @@ def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
         if not _is_text(values.get(key)):
             got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
             return Issue(line, f"{key}: expected text, got {got}", image)
-    split = values.get("split")
-    if split is not None and not isinstance(split, str):
-        return Issue(line, f"split: expected a name, got {quoted(split)}", image)
-    return CaptionRecord(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)
+    split, source = names = values.get("split"), values.get("source")
+    for key, name in zip(("split", "source"), names, strict=True):
+        if name is not None and not isinstance(name, str):
+            return Issue(line, f"{key}: expected a name, got {quoted(name)}", image)
+    record = CaptionRecord(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)
+    return record._replace(source=(source or "").strip() or None)
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
@@ -249,12 +254,12 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
                 words = " ".join(tokens) if tokens else None
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
                 filename = folder + image["filename"].strip()
-                yield CaptionRecord(filename, text, split and split.strip(), line, words, row, rows)
+                yield CaptionRecord(filename, text, split and split.strip(), line, words, row, rows, _source(image))
 
 
 def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
     """Read COCO's format: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`."""
-    names: dict[Any, tuple[str, int]] = {}
+    names: dict[Any, tuple[str, int, str | None]] = {}
     for number, image in enumerate(content["images"]):
         where = f"{name}: images[{number}]"
         if not isinstance(image, dict) or type(image.get("id")) is not int or not _is_text(image.get("file_name")):
@@ -262,7 +267,7 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
         elif image["id"] in names:
             yield Issue(where, f"duplicate id {image['id']}")
         else:
-            names[image["id"]] = image["file_name"].strip(), number
+            names[image["id"]] = image["file_name"].strip(), number, _source(image)
     captioned: set[str] = set()
     for number, annotation in enumerate(content["annotations"]):
         line = f"{name}: annotations[{number}]"
@@ -271,12 +276,17 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
         elif type(annotation.get("image_id")) is not int or annotation["image_id"] not in names:
             yield Issue(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
         else:
-            image, row = names[annotation["image_id"]]
+            image, row, source = names[annotation["image_id"]]
             captioned.add(image)
-            yield CaptionRecord(image, annotation["caption"].strip(), split, line, None, row, len(content["images"]))
-    for image, number in names.values():
+            text, rows = annotation["caption"].strip(), len(content["images"])
+            yield CaptionRecord(image, text, split, line, None, row, rows, source)
+    for image, number, _ in names.values():
         if image not in captioned:
             yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)
+
+
+def _source(image: dict[str, Any]) -> str | None:
+    return image["source"].strip() if _is_text(image.get("source")) else None
 
 
 def _is_text(value: object) -> bool:

@@ -153,7 +153,8 @@ def _annotations(path: Path, content: Any, columns: Columns, split: str | None) 
 
 def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
     """Check that the texts are valid UTF-8, and normalize the image name."""
-    for field, text in (("image", record.image), ("caption", record.text), ("split", record.split or "")):
+    names = {"split": record.split or "", "source": record.source or ""}
+    for field, text in {"image": record.image, "caption": record.text, **names}.items():
         try:
             text.encode()
         except UnicodeEncodeError as error:

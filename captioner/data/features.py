@@ -9,7 +9,6 @@ import numpy as np
 
 from captioner.arrays import Array, blocks
 from captioner.data.corpus import Features
-from captioner.errors import DataError
 from captioner.files.hdf5 import StoredArray, open_dataset
 
 MOST_MIB = 1 << 30
@@ -18,25 +17,18 @@ MEMORY_MIB = 1024
 
 
 class SelectedFeatures:
-    """Selected rows of other features, optionally cast to another dtype.
+    """Selected rows of other features.
 
     Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
-    Raises: DataError on reading rows that overflow the dtype.
     """
 
-    def __init__(self, features: Features, rows: Array, dtype: np.dtype[Any] | None = None) -> None:
+    def __init__(self, features: Features, rows: Array) -> None:
         self._features, self._rows = features, rows
         self.shape = len(rows), *features.shape[1:]
-        self.dtype = dtype or features.dtype
+        self.dtype = features.dtype
 
     def __getitem__(self, rows: Any, /) -> Array:
-        values = self._features[self._rows[rows]]
-        with np.errstate(over="ignore"):
-            converted = np.asarray(values, self.dtype)
-        if np.isinf(converted).any() and np.isfinite(values).all():
-            largest = np.abs(values).max()
-            raise DataError(f"features: expected values in the range of {self.dtype}, got {largest:g}; try float32")
-        return converted
+        return np.asarray(self._features[self._rows[rows]])
 
 
 def open_features(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from captioner.arrays import Array, blocks, normalize_rows
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus, Features, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL, Vocab
 
@@ -19,7 +19,6 @@ COPY = 0.95
 """The cosine of standardized features above which two images are taken for copies."""
 MIN_WIDTH = 256
 """Shorter features are compared for equality alone: they are similar by chance."""
-MARGIN = 0.05
 ROWS = {
     "images": ("images", ",d"),
     "captions": ("captions", ",d"),
@@ -78,6 +77,7 @@ def duplicates(corpus: Corpus) -> dict[str, Any]:
     """
     seen: dict[bytes, tuple[str, str]] = {}
     pairs: dict[tuple[str, int], list[str]] = {}
+    train = corpus.splits.get("train")
     for name, split in corpus.splits.items():
         for first, rows in blocks(split.features):
             for row, numbers in enumerate(np.ascontiguousarray(rows), first):
@@ -85,37 +85,25 @@ def duplicates(corpus: Corpus) -> dict[str, Any]:
                 other, earlier = seen.setdefault(digest, (name, split.image_ids[row]))
                 if other != name:
                     pairs[name, row] = [f"{other}: {earlier}", f"{name}: {split.image_ids[row]}"]
-    train = corpus.splits.get("train")
-    if train is not None and corpus.feature_dim >= MIN_WIDTH:
-        others = {name: split for name, split in corpus.splits.items() if split is not train}
-        for name, row, similar in _near_copies(train, others):
-            pair = [f"train: {train.image_ids[similar]}", f"{name}: {others[name].image_ids[row]}"]
-            pairs.setdefault((name, row), pair)
+        if train is not None and split is not train and corpus.feature_dim >= MIN_WIDTH:
+            for row, similar in _similar_rows(split.features, train.features):
+                pairs.setdefault((name, row), [f"train: {train.image_ids[similar]}", f"{name}: {split.image_ids[row]}"])
     return {"images": len(pairs), "examples": list(pairs.values())[:EXAMPLES]}
 
 
-def _near_copies(train: Split, others: Mapping[str, Split]) -> Iterator[tuple[str, int, int]]:
-    """Yield each image of other splits that is `COPY` similar to an image of train, the split first, and that image.
-
-    Candidates are found in a random projection, whose cosines differ by about (1 - cosine^2) / sqrt(MIN_WIDTH).
-    """
-    mean, std = standardization(train.features)
-    projection = np.random.default_rng(0).standard_normal((len(mean), MIN_WIDTH)).astype(np.float32)
+def _similar_rows(features: Features, others: Features) -> Iterator[tuple[int, int]]:
+    """Yield each row that is `COPY` similar to one of other features, and the most similar one."""
+    mean, std = standardization(others)
 
     def units(rows: Array) -> Array:
-        return normalize_rows((rows.astype(np.float64) - mean) / std)
+        return normalize_rows((rows - mean) / std).astype(np.float32)
 
-    projected = np.concatenate([normalize_rows(units(rows) @ projection) for _, rows in blocks(train.features)])
-    for name, split in others.items():
-        for first, rows in blocks(split.features):
-            own = units(rows)
-            low = normalize_rows(own @ projection)
-            found: dict[int, tuple[float, int]] = {}
-            for start, block in blocks(projected):
-                similarity = low @ block.T
-                for row in np.flatnonzero(similarity.max(axis=1) > COPY - MARGIN).tolist():
-                    place = start + int(similarity[row].argmax())
-                    cosine = float(own[row] @ units(train.features[place : place + 1])[0])
-                    if cosine > COPY:
-                        found[row] = max(found.get(row, (0.0, 0)), (cosine, place))
-            yield from ((name, first + row, similar) for row, (_, similar) in sorted(found.items()))
+    for first, rows in blocks(features):
+        own = units(rows)
+        highest, places = np.full(len(own), COPY, np.float32), np.full(len(own), -1)
+        for start, block in blocks(others):
+            cosines = own @ units(block).T
+            higher = cosines.max(axis=1) > highest
+            places[higher] = start + cosines[higher].argmax(axis=1)
+            highest[higher] = cosines[higher].max(axis=1)
+        yield from ((first + row, int(places[row])) for row in np.flatnonzero(places >= 0).tolist())

@@ -33,11 +33,11 @@ STATISTICS: Mapping[str, tuple[str, str]] = {
 """The checkpoint of a model and statistics of its captions: their titles and formats."""
 
 
-def score_columns(record: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
-    """Return the scores of a record by title: `name`, or the mean of the sources, and each source."""
-    sources: Mapping[str, Mapping[str, Any]] = record.get("sources", {})
+def score_columns(record: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return titles and scores of a record: `name`, or the mean of the sources, and each source."""
+    sources = record.get("sources", {})
     whole = f"{name}, mean of {len(sources)} sources" if sources else name
-    return {whole: record, **{f"{name}, {printable(source, MAX_SOURCE)}": part for source, part in sources.items()}}
+    return [(whole, record), *((f"{name}, {printable(source, MAX_SOURCE)}", part) for source, part in sources.items())]
 
 
 def format_score(value: float, sign: str = "") -> str:

@@ -5,6 +5,7 @@ Also strict JSON: no NaN and no infinity.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -176,6 +177,12 @@ def read_text(path: str | os.PathLike[str], expected: str = "a file", limit: int
     except UnicodeDecodeError as problem:
         got = f"{content[problem.start : problem.start + 1]!r} at byte {problem.start} of {format_of(content)}"
         raise DataError(f"{path}: expected UTF-8 text, got {got}") from problem
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Compute the SHA-256 of a file. Raises: DataError when it cannot be read."""
+    with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def missing_remedy(path: str | os.PathLike[str]) -> str:

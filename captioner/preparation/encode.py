@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,13 +15,15 @@ import captioner
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
+from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
-from captioner.files.user_files import regular_file
+from captioner.files.header import DATA_SET
+from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
-from captioner.preparation.find_photos import find_all, locate_photos
-from captioner.preparation.image_records import FeatureRows, ImageRecord
+from captioner.preparation.find_photos import find_all, locate_images
+from captioner.preparation.image_records import Collection, ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
@@ -48,14 +49,13 @@ class EncodingProgress(NamedTuple):
 
 
 class EncodingJob(NamedTuple):
-    """Images to encode with their options, the photographs that were left out, and all images of the caption files."""
+    """Images to encode with their options, their collections, and the photographs that were left out."""
 
     images: Sequence[ImageRecord]
     options: Prepare
     encoder_options: Mapping[str, str]
-    folder: Path
+    collections: Sequence[Collection]
     problems: list[DataError]
-    rows: FeatureRows
 
     def leave_out(self, error: DataError) -> DataError:
         """Record the error of a photograph without features, and return it."""
@@ -64,37 +64,109 @@ class EncodingJob(NamedTuple):
 
 
 class ImageFeatures(NamedTuple):
-    """Features, the row of each image in them, their encoder, the dtype to store, the number of missing images, and
-    regions with the rows of the features.
-    """
+    """Features, the row of each image in them, their encoder, the number of missing images, and their regions."""
 
     features: Features
     rows: dict[str, int]
     encoder: str
-    dtype: np.dtype[Any]
     missing: int
     regions: Features | None = None
 
 
-def read_features(job: EncodingJob, path: Path) -> ImageFeatures:
-    """Use the rows of a feature file. Raises: DataError, also unless it has one row per image; UsageError."""
-    if job.encoder_options and job.options.encoder is None:
-        raise UsageError(f"{path}: --encoder-option needs an encoder; name that of the features with --encoder")
-    features, regions = open_features(path), None
-    job.rows.check(features.shape[0], path)
-    if job.options.regions:
-        regions = open_features(path, "regions", max(0, MEMORY_MIB - memory_of(features)), ndim=4)
+@contextmanager
+def _temporary_file(output: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside the output. Raises: DataError when the features cannot be stored in it."""
+    try:
+        with tempfile.TemporaryFile(dir=output.parent) as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"{output}: cannot store features: {error.strerror or error}") from error
+
+
+class StoredFeatures(NamedTuple):
+    """Features of a file, its regions if they are used, the row of each image of the data set, and the encoder."""
+
+    features: Features
+    regions: Features | None
+    rows: Mapping[str, int]
+    encoder: str
+
+
+def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, ImageFeatures]:
+    """Copy the features of each collection from its feature file to a temporary file beside the output.
+
+    Raises: DataError, also for features of several encoders; UsageError.
+    """
+    options, encoder, first = job.options, None, job.options.features[0]
+    if options.encoder is not None:
+        encoder = open_encoder(options.encoder, job.encoder_options)
+        if options.regions and encoder.regions is None:
+            raise UsageError(f"--regions: encoder {options.encoder} has no regions; omit --regions")
+    elif job.encoder_options:
+        raise UsageError(f"{first}: --encoder-option needs an encoder; name that of the features with --encoder")
+    encoders = {} if encoder is None else {encoder.identity: f"--encoder {options.encoder}"}
+    spool = None
+    with _temporary_file(output) as file:
+        for collection in job.collections:
+            images = collection.names(job.images).values()
+            for stored in _open_stored(job, collection, encoder) if images else ():
+                encoders.setdefault(stored.encoder, str(collection.features))
+                if len(set(map(without_file_name, encoders))) > 1:
+                    got = " and ".join(f"{identity} ({where})" for identity, where in encoders.items())
+                    raise DataError(f"--features: expected features of one encoder, got {got}")
+                if spool is None:
+                    grid = None if stored.regions is None else stored.regions.shape[1:]
+                    spool = Spool(file, stored.features.shape[1], np.dtype(options.dtype), grid)
+                for image in images:
+                    if (row := stored.rows.get(image)) is not None:
+                        regions = None if stored.regions is None else stored.regions[row]
+                        spool.add(image, stored.features[row], regions)
+            for image in images:
+                if spool is None or image not in spool.images:
+                    yield job.leave_out(DataError(f"{image}: not found in {collection.features}"))
+        if spool is None or not spool.images:
+            example = job.images[0].image
+            raise DataError(f"{first}: expected features of {len(job.images):,} images, such as {example}, got none")
+        features, grids = spool.rows()
+    return ImageFeatures(features, spool.images, next(iter(encoders)), len(job.images) - len(spool.images), grids)
+
+
+def _open_stored(job: EncodingJob, collection: Collection, encoder: Encoder | None) -> list[StoredFeatures]:
+    """Open the feature file of a collection: a data set, or arrays with one row per image, by `encoder` if known.
+
+    A data set has the image names of the collection, or, for several collections, those of the data set to write.
+    Raises: DataError.
+    """
+    path, memory_mib, with_regions = collection.features, MEMORY_MIB // len(job.collections), job.options.regions
+    assert path is not None
+    is_shared = sum(other.features == path for other in job.collections) > 1
+    if DATA_SET.matches(path):
+        corpus = prepared(path, memory_mib=memory_mib, regions=with_regions)
+        if with_regions and not corpus.region_dim:
+            raise DataError(f"{path}: expected image regions, got none; omit --regions")
+        own = {name: name for name in collection.images.values()} if is_shared else collection.images
+        return [
+            StoredFeatures(
+                split.features,
+                split.regions,
+                {own[name]: row for row, name in enumerate(split.image_ids) if name in own},
+                corpus.encoder,
+            )
+            for split in corpus.splits.values()
+        ]
+    if is_shared:
+        raise DataError(f"{path}: expected a data set, or one feature file for each folder of photographs")
+    features, regions = open_features(path, memory_mib=memory_mib), None
+    collection.rows.check(features.shape[0], path)
+    if with_regions:
+        regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {record.image: job.rows.by_image[record.image] for record in job.images}
-    identity = f"features:{path.name},sha256={sha256_of(path)}"
-    stored = ImageFeatures(features, rows, identity, np.dtype(job.options.dtype), 0, regions)
-    if job.options.encoder is None:
-        return stored
-    encoder = open_encoder(job.options.encoder, job.encoder_options)
-    if job.options.regions and encoder.regions is None:
-        raise UsageError(f"--regions: encoder {job.options.encoder} has no regions; omit --regions")
-    _compare(encoder, stored, job, path)
-    return stored._replace(encoder=encoder.identity)
+    rows = {image: collection.rows.by_image[name] for name, image in collection.images.items()}
+    stored = StoredFeatures(features, regions, rows, f"features:{path.name},sha256={sha256_of(path)}")
+    if encoder is None:
+        return [stored]
+    _compare(encoder, stored, collection, path)
+    return [stored._replace(encoder=encoder.identity)]
 
 
 def encode_images(
@@ -108,30 +180,25 @@ def encode_images(
     encoder = open_encoder(recipe, job.encoder_options)
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
-    photos, missing = locate_photos(job.folder, [record.image for record in job.images], job.rows.by_image)
+    photos, missing = locate_images(job.collections, job.images)
     for error in missing.values():
         yield job.leave_out(error)
-    dtype = np.dtype(job.options.dtype)
-    rows: dict[str, int] = {}
-    try:
-        ranks.from_rank_0(None)
-        with (
-            tempfile.TemporaryFile(dir=output.parent) as file,
-            closing(_share(ranks, encoder, job.options, list(photos.values()))) as encodings,
-        ):
-            spool = Spool(file, encoder.width, dtype, encoder.regions if regions else None)
-            for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
-                if isinstance(encoded, DataError):
-                    yield job.leave_out(encoded)
-                else:
-                    rows[name] = spool.add(encoded.features, encoded.regions)
-                yield EncodingProgress(done, len(photos))
-            if not rows:
-                raise DataError(f"{job.folder}: expected photographs, got no readable one")
-            features, grids = spool.rows()
-    except OSError as error:
-        raise DataError(f"{output}: cannot store features: {error.strerror or error}") from error
-    return ImageFeatures(features, rows, encoder.identity, dtype, len(missing), grids)
+    ranks.from_rank_0(None)
+    with (
+        _temporary_file(output) as file,
+        closing(_share(ranks, encoder, job.options, list(photos.values()))) as encodings,
+    ):
+        spool = Spool(file, encoder.width, np.dtype(job.options.dtype), encoder.regions if regions else None)
+        for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
+            if isinstance(encoded, DataError):
+                yield job.leave_out(encoded)
+            else:
+                spool.add(name, encoded.features, encoded.regions)
+            yield EncodingProgress(done, len(photos))
+        if not spool.images:
+            raise DataError(f"{job.collections[0].folder}: expected photographs, got no readable one")
+        features, grids = spool.rows()
+    return ImageFeatures(features, spool.images, encoder.identity, len(missing), grids)
 
 
 def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ranks) -> None:
@@ -159,7 +226,7 @@ def _share(
     yield from ranks.share(encode, paths, BLOCK * options.threads)
 
 
-def _compare(encoder: Encoder, stored: ImageFeatures, job: EncodingJob, path: Path) -> None:
+def _compare(encoder: Encoder, stored: StoredFeatures, collection: Collection, path: Path) -> None:
     """Compare a sample of stored features and regions with the encoder's. Raises: DataError when they differ."""
     from captioner.images.encoders import encode_photos
 
@@ -168,12 +235,12 @@ def _compare(encoder: Encoder, stored: ImageFeatures, job: EncodingJob, path: Pa
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    photos = find_all(job.folder, list(stored.rows), job.rows.by_image)
+    photos = find_all(collection.folder, list(collection.images), collection.rows.by_image)
     names = dict(islice(((path, name) for name, path in photos.items() if path), COMPARED))
     for encoded in encode_photos(encoder, names, regions=regions is not None):
         if isinstance(encoded, DataError):
             continue
-        row = stored.rows[names[encoded.path]]
+        row = collection.rows.by_image[names[encoded.path]]
         for what, values, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
             if values is None or computed is None:
                 continue
@@ -186,12 +253,6 @@ def _compare(encoder: Encoder, stored: ImageFeatures, job: EncodingJob, path: Pa
                 )
 
 
-def sha256_of(path: Path) -> str:
-    """Compute the SHA-256 of a file. Raises: DataError when it cannot be read."""
-    with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Spool:
     """Rows of features, and of regions if `regions` is the shape of an image's, in an empty open file."""
 
@@ -201,23 +262,24 @@ class Spool:
         shapes = {"features": (width,), **({"regions": regions} if regions else {})}
         self._names = list(shapes)
         self._row = np.dtype([(name, dtype, shape) for name, shape in shapes.items()])
-        self._file, self._dtype, self._count = file, dtype, 0
+        self._file, self._dtype = file, dtype
+        self.images: dict[str, int] = {}
+        """The row of each image."""
 
-    def add(self, features: Array, regions: Array | None = None) -> int:
-        """Append a row and return its number.
-
-        Raises: DataError if a number is not finite in the stored type; OSError.
-        """
+    def add(self, image: str, features: Array, regions: Array | None = None) -> None:
+        """Append the row of an image. Raises: DataError if a number is not finite in the stored type; OSError."""
         row = np.zeros((), self._row)
         for name, values in zip(self._names, (features, regions), strict=False):
             with np.errstate(over="ignore"):
                 row[name] = values
             if not np.isfinite(row[name]).all():
                 largest = np.abs(np.asarray(values)).max()
-                raise DataError(f"{name}: expected numbers in the range of {self._dtype}, got {largest:g}; try float32")
+                hint = "; try float32" if np.isfinite(largest) else ""
+                raise DataError(
+                    f"{image}: {name}: expected numbers in the range of {self._dtype}, got {largest:g}{hint}"
+                )
         self._file.write(row.tobytes())
-        self._count += 1
-        return self._count - 1
+        self.images[image] = len(self.images)
 
     def rows(self) -> tuple[Array, Array | None]:
         """Memory-map the features, and the regions if there are any; the file may be closed afterwards.
@@ -225,5 +287,5 @@ class Spool:
         Shapes: features (images, F), regions (images, rows, columns, R).
         """
         self._file.flush()
-        rows = np.memmap(self._file, self._row, "r", shape=(self._count,))
+        rows = np.memmap(self._file, self._row, "r", shape=(len(self.images),))
         return rows["features"], rows["regions"] if "regions" in self._names else None

@@ -11,9 +11,9 @@ from functools import cache
 from itertools import islice
 from pathlib import Path, PurePath
 
-from captioner.config.options import Prepare
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.preparation.image_records import parse_source
+from captioner.files.user_files import sha256_of
+from captioner.preparation.image_records import Collection, ImageRecord
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
@@ -22,17 +22,43 @@ MAX_FOLDERS = 1000
 """The maximum number of folders to search for missing photographs."""
 
 
-def photo_folder(sources: Sequence[str], options: Prepare) -> Path:
-    """Return the folder of the photographs: `options.images`, or else the folder of the first source."""
-    return options.images or parse_source(sources[0])[1].parent
-
-
 def check_images_folder(
     folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
 ) -> None:
     """Raises: `error` if a folder of photographs is set but does not exist."""
     if folder is not None and not os.path.isdir(folder):
         raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
+
+
+def locate_images(
+    collections: Sequence[Collection], images: Sequence[ImageRecord]
+) -> tuple[dict[str, Path], dict[str, DataError]]:
+    """Find the photographs of images, each in the folder of its collection, and the errors of missing ones.
+
+    Raises: as `locate_photos`; also for a photograph that is in two folders, by its bytes.
+    """
+    photos: dict[str, Path] = {}
+    missing: dict[str, DataError] = {}
+    folders: dict[tuple[int, str], tuple[Path, str]] = {}
+    for collection in collections:
+        if not (names := collection.names(images)):
+            continue
+        found, errors = locate_photos(collection.folder, list(names), collection.rows.by_image)
+        photos |= {names[name]: path for name, path in found.items()}
+        missing |= {names[name]: error for name, error in errors.items()}
+        for name, path in found.items() if len(collections) > 1 else ():
+            folder, image = folders.setdefault(_content(path), (collection.folder, names[name]))
+            if folder != collection.folder:
+                raise DataError(f"{image} and {names[name]}: the same photograph in two folders; leave one out")
+    return photos, missing
+
+
+def _content(path: Path) -> tuple[int, str]:
+    """Return what is equal for files of the same bytes alone; a file that cannot be read is equal to none."""
+    try:
+        return os.path.getsize(path), sha256_of(path)
+    except (DataError, OSError):  # reported when it is encoded
+        return -1, str(path)
 
 
 def locate_photos(

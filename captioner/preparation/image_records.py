@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,14 +25,17 @@ from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
 
+T = TypeVar("T")
+
 
 @dataclass
 class ImageRecord:
-    """An image with its captions and its split, if known."""
+    """An image with its captions, its split, if known, and its source."""
 
     image: str
     split: str | None
     captions: list[CaptionRecord] = field(default_factory=list)
+    source: str = ""
 
 
 def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
@@ -38,7 +43,9 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
     images: dict[str, ImageRecord] = {}
     issues = []
     for caption in captions:
-        record = images.setdefault(caption.image, ImageRecord(caption.image, caption.split))
+        record = images.setdefault(
+            caption.image, ImageRecord(caption.image, caption.split, source=caption.source or "")
+        )
         if caption.split == record.split:
             record.captions.append(caption)
         else:
@@ -81,6 +88,8 @@ class FeatureRows:
 
     def check(self, count: int, features: Path) -> None:
         """Check that a feature file has one row per image, or, with imgids, at least theirs. Raises: DataError."""
+        if not self.numberings:
+            return
         (numbering, positions), *others = self.numberings
         if others or (self.files > 1 and numbering == "position"):
             raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
@@ -102,6 +111,52 @@ class FeatureRows:
             first = min((row for row in images if row >= count), default=max(images))
             place = f"{'the first without a row' if first >= count else 'the last image'} is {quoted(images[first])}"
             raise DataError(f"{features}: expected {expected:,} rows, {which}, got {count:,}; {place}")
+
+
+@dataclass
+class Collection:
+    """Caption files with the photographs of their images in one folder, or the features in one file.
+
+    `images` has the image of the data set for each name in these files.
+    """
+
+    folder: Path
+    features: Path | None
+    sources: list[str] = field(default_factory=list)
+    rows: FeatureRows = field(default_factory=FeatureRows)
+    images: dict[str, str] = field(default_factory=dict)
+
+    def names(self, images: Iterable[ImageRecord]) -> dict[str, str]:
+        """Return which of these images are in the collection, by their names in it."""
+        own = {image: name for name, image in self.images.items()}
+        return {own[record.image]: record.image for record in images if record.image in own}
+
+
+def collect(sources: Sequence[str], options: Prepare) -> list[Collection]:
+    """Group caption files by folder and feature file: each has its own, or all have the same.
+
+    Raises: UsageError for another number of folders or feature files.
+    """
+
+    def each(option: str, values: Sequence[T]) -> Sequence[T]:
+        if len(values) not in (1, len(sources)):
+            expected = f"one for all {len(sources):,} caption files, or one for each"
+            raise UsageError(f"--{option}: expected {expected}, got {len(values):,}")
+        return values if len(values) > 1 else [values[0]] * len(sources)
+
+    folders = each("images", options.images or [parse_source(source)[1].parent for source in sources])
+    collections: dict[tuple[str, Path | None], Collection] = {}
+    for source, folder, features in zip(sources, folders, each("features", options.features or [None]), strict=True):
+        key = os.path.realpath(folder), features
+        collections.setdefault(key, Collection(folder, features)).sources.append(source)
+    return list(collections.values())
+
+
+def source_names(sources: Sequence[str]) -> dict[str, str]:
+    """Name each caption file: by its stem, or by its folder if another has the same stem."""
+    paths = {source: parse_source(source)[1] for source in sources}
+    stems = Counter(path.stem for path in paths.values())
+    return {s: path.stem if stems[path.stem] == 1 else path.absolute().parent.name for s, path in paths.items()}
 
 
 def split_randomly(
@@ -173,14 +228,14 @@ MAX_TEXT = 2000
 class SplitRecords:
     """Image records by split, the issues of the files, and the number of images in no split.
 
-    For random splits, `unsplit` has all images without their splits.
+    If a source has random splits, `unsplit` has all images, those of that source without their splits.
     """
 
     splits: dict[str, list[ImageRecord]]
     issues: list[Issue] = field(default_factory=list)
     omitted: int = 0
     unsplit: list[ImageRecord] = field(default_factory=list)
-    rows: FeatureRows = field(default_factory=FeatureRows)
+    collections: Sequence[Collection] = ()
 
     @property
     def images(self) -> list[ImageRecord]:
@@ -217,39 +272,73 @@ def usable_splits(records: SplitRecords, usable: Container[str], options: Prepar
 
     Raises: DataError when train is empty.
     """
-    images: Iterable[ImageRecord] = (
-        split_randomly(records.unsplit, _fractions(options), options.seed, usable)
-        if records.unsplit
-        else (record for record in records.images if record.image in usable)
-    )
-    splits = group_by_split(images)
+    images = (record for record in records.unsplit or records.images if record.split is None or record.image in usable)
+    splits = group_by_split(_complete(images, options, usable))
     if "train" not in splits:
         raise DataError("expected images in the split train, got none with a readable photograph")
     return splits
 
 
-def _fractions(options: Prepare) -> dict[str, float]:
-    return {"val": options.val, "test": options.test}
+def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
+    """Group images by source, in order of first occurrence."""
+    sources: dict[str, list[ImageRecord]] = {}
+    for record in images:
+        sources.setdefault(record.source, []).append(record)
+    return sources
+
+
+def _complete(
+    images: Iterable[ImageRecord], options: Prepare, usable: Container[str] | None = None
+) -> Iterator[ImageRecord]:
+    """Split each source without splits at random."""
+    for members in by_source(images).values():
+        if any(record.split for record in members):
+            yield from members
+        else:
+            fractions = {"val": options.val, "test": options.test}
+            yield from split_randomly(members, fractions, options.seed, usable)
+
+
+def _read_collections(
+    collections: Sequence[Collection], columns: Columns, issues: list[Issue]
+) -> Iterator[ImageRecord]:
+    """Yield the images of each collection, named SOURCE/NAME if there are several.
+
+    Raises: DataError for an image of the same source and name as one of another collection.
+    """
+    names = source_names([source for collection in collections for source in collection.sources])
+
+    def captions(collection: Collection) -> Iterator[CaptionRecord]:
+        for source in collection.sources:
+            split, path = parse_source(source)
+            for record in map(_validate, collection.rows.read(read_captions(path, columns, split))):
+                if isinstance(record, Issue):
+                    issues.append(record)
+                else:
+                    yield record._replace(source=record.source or names[source])
+
+    seen: set[str] = set()
+    for collection in collections:
+        images, conflicts = group_by_image(captions(collection))
+        issues += conflicts
+        for record in images:
+            image = f"{record.source}/{record.image}" if len(collections) > 1 else record.image
+            if image in seen:
+                where = ", ".join(collection.sources)
+                raise DataError(f"{where}: {image}: two images of this source and name; give one file another source")
+            seen.add(image)
+            collection.images[record.image] = image
+            yield dataclasses.replace(record, image=image)
 
 
 def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     unsplit: list[ImageRecord] = []
-    rows = FeatureRows()
+    collections = collect(sources, options)
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
-
-    def valid(records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord]:
-        for record in map(_validate, records):
-            if isinstance(record, Issue):
-                issues.append(record)
-            else:
-                yield record
-
-    read = (rows.read(read_captions(path, columns, split)) for split, path in map(parse_source, sources))
-    images, conflicts = group_by_image(valid(chain.from_iterable(read)))
-    issues += conflicts
+    images = list(chain(*by_source(_read_collections(collections, columns, issues)).values()))
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if all(split for split, _ in map(parse_source, sources)):
@@ -264,9 +353,10 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif not any(record.split for record in images):
-        unsplit = images
-        images = split_randomly(images, _fractions(options), options.seed)
+    else:
+        sources_of = by_source(images).values()
+        unsplit = images if not all(any(record.split for record in members) for members in sources_of) else []
+        images = list(_complete(images, options))
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
@@ -277,7 +367,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
     if not unsplit:
         _check_default(options, "val", "test", "seed", because="the sources or lists define the splits")
-    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, rows)
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, collections)
 
 
 def _check_default(options: Prepare, *names: str, because: str) -> None:

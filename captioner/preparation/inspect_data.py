@@ -15,17 +15,19 @@ from captioner.data.corpus import Corpus
 from captioner.data.features import open_features
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.preparation.find_photos import locate_photos, photo_folder
+from captioner.files.header import DATA_SET
+from captioner.preparation.find_photos import locate_images
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_of
 from captioner.preparation.prepare import summarize_records
 
 
 class Example(NamedTuple):
-    """An image of a split: its name and references."""
+    """An image of a split: its name, references, and its source if there are several."""
 
     image: str
     references: list[str]
+    source: str = ""
 
 
 def source_overrides(source: str) -> Values:
@@ -51,15 +53,15 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
         return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
     records = read_records(sources, lists, options)
-    folder = photo_folder(sources, options)
     missing: dict[str, DataError] = {}
     unreadable: list[DataError] = []
-    if options.features:
-        records.rows.check(open_features(options.features, memory_mib=0).shape[0], options.features)
-    else:
+    for collection in records.collections:
+        path = collection.features
+        if path is not None and collection.images and not DATA_SET.matches(path):
+            collection.rows.check(open_features(path, memory_mib=0).shape[0], path)
+    if not options.features:
         try:
-            names = [record.image for record in records.images]
-            missing = locate_photos(folder, names, records.rows.by_image)[1]
+            missing = locate_images(records.collections, records.images)[1]
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]
@@ -84,4 +86,8 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
     """Sample `count` images of a split by a seed, in file order."""
     split = corpus.split(name)
     rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
-    return [Example(split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]
+    sources = split.sources or [""] * len(split.image_ids)
+    return [
+        Example(split.image_ids[row], split.references(row, corpus.vocab), sources[row])
+        for row in sorted(rows.tolist())
+    ]

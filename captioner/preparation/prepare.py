@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import chain
@@ -22,7 +21,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.atomic import remove_temporary_files
 from captioner.files.header import DATA_SET
-from captioner.files.user_files import check_output
+from captioner.files.user_files import check_output, sha256_of
 from captioner.parallel.blas import set_threads
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.encode import (
@@ -32,9 +31,7 @@ from captioner.preparation.encode import (
     encode_images,
     encode_share,
     read_features,
-    sha256_of,
 )
-from captioner.preparation.find_photos import photo_folder
 from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
 
 
@@ -65,32 +62,29 @@ def prepare(
     Raises: UsageError, DataError.
     """
     options = options or Prepare()
-    if ranks.size > 1 and options.features is not None:
+    if ranks.size > 1 and options.features:
         raise UsageError("--mpi: does not apply to --features, which encodes no photographs; omit --mpi")
     set_threads(1)
     if ranks.rank != 0:
         encode_share(options, encoder_options or {}, ranks)
         return
     remove_temporary_files(output)
-    check_output(output, overwrite, "a data set", DATA_SET.matches)
+    check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
-    folder = photo_folder(sources, options)
-    job = EncodingJob(images, options, encoder_options or {}, folder, [], records.rows)
-    if options.features:
-        features = read_features(job, options.features)
-    else:
-        features = yield from encode_images(job, output, ranks)
+    job = EncodingJob(images, options, encoder_options or {}, records.collections, [])
+    features = yield from read_features(job, output) if options.features else encode_images(job, output, ranks)
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"missing": features.missing, "unreadable": unreadable}
+    folders = [Path(os.path.abspath(collection.folder)).as_posix() for collection in records.collections]
     files = [parse_source(source)[1] for source in sources]
     about = {
         "made_by": f"captioner {captioner.__version__}",
         "sources": [{"file": os.path.basename(path), "sha256": sha256_of(path)} for path in files],
-        "images": Path(os.path.abspath(folder)).as_posix(),
-        "options": {k: v.as_posix() if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
+        "images": folders[0] if len(folders) == 1 else folders,
+        "options": {k: list(map(os.fspath, v)) if isinstance(v, tuple) else v for k, v in vars(options).items()},
         "counts": counts,
     }
     check_output(output, overwrite, "a data set", DATA_SET.matches)  # again: encoding may take hours
@@ -106,10 +100,10 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     """
     images = [record.image for record in records.images if record.image not in without]
     names = {image: row for row, image in enumerate(images)}
-    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", np.dtype(np.float32), 0)
+    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", 0)
     corpus, counts = assemble_corpus(records, blank, options)
     summary = summarize(corpus)
-    return {"vocabulary": summary["vocabulary"], "splits": summary["splits"], "counts": counts}
+    return {**{key: summary[key] for key in ("vocabulary", "splits", "sources") if key in summary}, "counts": counts}
 
 
 def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
@@ -127,18 +121,20 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
             "try a smaller --min-count"
         )
     splits, truncated = {}, 0
+    several = any(len({record.source for record in images}) > 1 for images in usable.values())
     for name, images in usable.items():
         captions = [caption for record in images for caption in words[record.image]]
         truncated += sum(len(caption) > options.max_length for caption in captions)
         rows = np.array([features.rows[record.image] for record in images])
-        regions = None if features.regions is None else SelectedFeatures(features.regions, rows, features.dtype)
+        regions = None if features.regions is None else SelectedFeatures(features.regions, rows)
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
             image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(record.captions) for record in images]),
-            features=SelectedFeatures(features.features, rows, features.dtype),
+            features=SelectedFeatures(features.features, rows),
             image_ids=[record.image for record in images],
             texts=[caption.text for record in images for caption in record.captions],
             regions=regions,
+            sources=[record.source for record in images] if several else None,
         )
     return Corpus(vocab, splits, features.encoder), {
         "truncated": truncated,

@@ -150,20 +150,18 @@ def _scores(model: Restored) -> str:
         splits: list[dict[str, Any]] = [parse_scores(record) for record in model.meta.card.scores]
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{model.path}: meta: card: scores: {printable(error, 80)}") from error
-    columns = {
-        f"{escaped(name)} ({part['images']:,} images)": part
-        for split in splits
-        for name, part in score_columns(split, split["split"]).items()
-    }
+    named = [column for split in splits for column in score_columns(split, split["split"])]
+    columns = [part for _, part in named]
+    head = [f"{escaped(name)} ({part['images']:,} images)" for name, part in named]
     rows = [
-        (title, *(f"{format_score(p[key])} ({format_interval(p['intervals'][key])})" for p in columns.values()))
+        (title, *(f"{format_score(p[key])} ({format_interval(p['intervals'][key])})" for p in columns))
         for key, title in SCORES.items()
     ]
-    statistics = [(title, *cells) for title, cells in statistic_rows(list(columns.values())).values()]
+    statistics = [(title, *cells) for title, cells in statistic_rows(columns).values()]
     explained = "Scores are multiplied by 100, with 95 % bootstrap confidence intervals over the images."
     if len(columns) > len(splits):
         explained += " Each source is scored as an evaluation set of its own; images are resampled within the sources."
-    return f"{table(('', *columns), [*rows, *statistics])}\n\n{explained}"
+    return f"{table(('', *head), [*rows, *statistics])}\n\n{explained}"
 
 
 def escaped(text: object) -> str:

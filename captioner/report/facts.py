@@ -214,13 +214,13 @@ def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
 
 def score_tables(record: Mapping[str, Any], name: str) -> ScoreTables:
     """Tabulate the record of an evaluation; `name` is that of the run."""
-    columns = score_columns(record, name)
+    titles, columns = zip(*score_columns(record, name), strict=True)
     scores = [
-        [title, *(f"{score(part[key])}  ({interval(part['intervals'][key])})" for part in columns.values())]
+        [title, *(f"{score(part[key])}  ({interval(part['intervals'][key])})" for part in columns)]
         for key, title in SCORES.items()
     ]
-    statistics = [[title, *cells] for title, cells in statistic_rows(list(columns.values())).values()]
-    head = ["", *columns]
+    statistics = [[title, *cells] for title, cells in statistic_rows(columns).values()]
+    head = ["", *titles]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     note = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "

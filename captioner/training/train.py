@@ -16,10 +16,10 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DivergenceError
 from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
+from captioner.files.user_files import sha256_of
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.preparation.encode import sha256_of
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import (
     build_batches,
@@ -257,9 +257,8 @@ def record_validation(
         t.since_best = 0 if better else t.since_best + 1
     sources = {source: {"loss": loss, **scores_by_source.get(source, {})} for source, loss in by_source.items()}
     event = Validated(step.step, step.epoch, loss, scores, better, sources)
-    record = {name: value for name, value in event._asdict().items() if value or name != "sources"}
     # before the checkpoint: a run may be resumed from it
-    t.log("validation", {**record, "perplexity": event.perplexity}, at_end)
+    t.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
     return event
 
 

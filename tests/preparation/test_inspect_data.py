@@ -97,7 +97,7 @@ def test_all_issues_and_missing_photographs_are_reported(photos: Path) -> None:
 def test_photographs_are_not_required_with_precomputed_features(photos: Path) -> None:
     (photos / "003.png").unlink()
     file = feature_file(photos, np.ones((8, 3), np.float32))
-    options = Prepare(encoder="scenes", val=0.25, min_count=1, features=file)
+    options = Prepare(encoder="scenes", val=0.25, min_count=1, features=(file,))
     issues, summary = check([str(photos / "captions.csv")], [], options)
     assert (issues, summary["counts"]["missing"]) == ([], 0)
 

@@ -177,7 +177,7 @@ def test_features_out_of_range_are_rejected(photos: Path, monkeypatch: pytest.Mo
     features = np.full(FEATURES, 70000.0, np.float32), np.zeros((3, 3, 77), np.float32)
     monkeypatch.setattr(ScenesEncoder, "encode", lambda encoder, prepared: features)
     message = refusal(photos, dtype="float16")
-    assert message == "features: expected numbers in the range of float16, got 70000; try float32"
+    assert message == "000.png: features: expected numbers in the range of float16, got 70000; try float32"
 
 
 NO_SPLITS = {

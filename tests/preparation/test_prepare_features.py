@@ -144,7 +144,7 @@ def test_rows_that_are_not_those_of_the_images_are_an_error(
     ]
     (photos / "dataset.json").write_text(json.dumps({"images": images}))
     file = feature_file(photos, np.ones((rows, 3), np.float32))
-    source, options = str(photos / "dataset.json"), Prepare(features=file)
+    source, options = str(photos / "dataset.json"), Prepare(features=(file,))
     for read in (lambda: list(prepare([source], photos / "o.h5", options)), lambda: check([source], [], options)):
         with pytest.raises(DataError) as caught:
             read()
@@ -181,7 +181,7 @@ def test_an_image_with_two_rows_is_an_error(files: list[list[dict[str, Any]]], p
     sources = [str(photos / f"{number}.json") for number in range(len(files))]
     for source, images in zip(sources, files, strict=True):
         Path(source).write_text(json.dumps({"images": images}))
-    options = Prepare(features=feature_file(photos, np.ones((3, 3), np.float32)), min_count=1)
+    options = Prepare(features=(feature_file(photos, np.ones((3, 3), np.float32)),), min_count=1)
     for read in (lambda: list(prepare(sources, photos / "o.h5", options)), lambda: check(sources, [], options)):
         with pytest.raises(DataError, match=r": expected one row per image, got rows 0 and 1: '(\./)?a\.png'; rename"):
             read()
@@ -193,7 +193,7 @@ def test_an_image_with_two_rows_is_an_error(files: list[list[dict[str, Any]]], p
 def test_rows_of_several_files(photos: Path) -> None:
     """Tables are numbered together; every COCO file numbers its images from 0."""
     file = feature_file(photos, np.arange(3, dtype=np.float32)[:, None])
-    options = Prepare(features=file, min_count=1)
+    options = Prepare(features=(file,), min_count=1)
     for split, images in (("train", "ab"), ("val", "c")):
         rows = [(image, "a dog") for image in images]
         (photos / f"{split}.csv").write_text(table(rows))
@@ -234,14 +234,13 @@ def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:
 
 
 def test_unusable_features_are_rejected(photos: Path) -> None:
-    out = photos.parent / "out.h5"
     file = feature_file(photos.parent, np.full((COUNT, 3), 1e6, np.float32))
     assert refusal(photos, features=file, encoder=None, dtype="float16") == (
-        "features: expected values in the range of float16, got 1e+06; try float32"
+        "000.png: features: expected numbers in the range of float16, got 1e+06; try float32"
     )
     file = feature_file(photos.parent, np.full((COUNT, 3), np.nan, np.float32))
     assert refusal(photos, features=file, encoder=None) == (
-        f"{out}: train features: row 0: a number is not finite (NaN or infinity)"
+        "000.png: features: expected numbers in the range of float32, got nan"
     )
     file.write_bytes(b"text")
     assert refusal(photos, features=file, encoder=None) == (f"{file}: expected an HDF5 file, got a text file")

@@ -1,0 +1,201 @@
+"""Data sets of several sources: folders, names, splits, copies, and features of data sets that were prepared before."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from preparing import EXPECTED, SCENES, Counted, features_by_name
+
+from captioner import api
+from captioner.config.options import Prepare
+from captioner.data.caption_readers import CaptionRecord, read_captions
+from captioner.data.corpus import Corpus
+from captioner.data.prepared import prepared
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.preparation.inspect_data import check, examples
+from captioner.preparation.prepare import Event, prepare
+
+OPTIONS = {**SCENES, "val": 0.1}
+
+
+def made(output: Path, *sources: object, lists: tuple[str, ...] = (), **options: Any) -> tuple[Corpus, list[Event]]:
+    chosen = Prepare(**{**OPTIONS, **options})
+    events = list(prepare([str(source) for source in sources], output, chosen, lists=lists, overwrite=True))
+    return prepared(output, regions=True), events
+
+
+def names(corpus: Corpus) -> dict[str, list[str]]:
+    return {name: list(split.image_ids) for name, split in corpus.splits.items()}
+
+
+def rows(corpus: Corpus) -> dict[str, bytes]:
+    return {name: row.tobytes() for name, row in features_by_name(corpus).items()}
+
+
+@pytest.fixture
+def two(album: Callable[..., Path], tmp_path: Path) -> list[Path]:
+    """The caption files of two folders with different photographs of the same names: a has no splits, b has."""
+    first, second = album(tmp_path / "one", 4), album(tmp_path / "two", 4, 4)
+    for number in range(4):
+        (second.parent / f"{number + 4:03}.png").rename(second.parent / f"{number:03}.png")
+    lines = [f"{number:03}.png,a b{number},{'val' if number == 1 else 'train'}" for number in range(4)]
+    second.write_text("\n".join(["image,caption,split", *lines]))
+    return [first.rename(first.with_name("a.csv")), second.rename(second.with_name("b.csv"))]
+
+
+def test_each_source_has_its_folder_and_its_splits(two: list[Path], tmp_path: Path) -> None:
+    """The images of a split are in the order of the sources; only the source without splits is split at random."""
+    corpus, events = made(tmp_path / "both.h5", *two)
+    splits = names(corpus)
+    (drawn,) = set(range(4)) - {int(name[2:5]) for name in splits["train"] if name.startswith("a/")}
+    assert splits["val"] == [f"a/{drawn:03}.png", "b/001.png"]
+    assert splits["train"] == [
+        *(f"a/{n:03}.png" for n in range(4) if n != drawn),
+        *(f"b/{n:03}.png" for n in (0, 2, 3)),
+    ]
+    assert {name: split.sources for name, split in corpus.splits.items()} == {
+        "train": ["a"] * 3 + ["b"] * 3, "val": ["a", "b"]
+    }  # fmt: skip
+    expected = {
+        f"{source}/{row:03}.png": EXPECTED[row + first].tobytes()
+        for source, first in (("a", 0), ("b", 4))
+        for row in range(4)
+    }
+    assert rows(corpus) == expected
+    assert {"b0", "b2", "b3"} < set(corpus.vocab.words)
+    assert corpus.about["images"] == [path.parent.as_posix() for path in two]
+    counts = {"a": {"train": 3, "val": 1}, "b": {"train": 3, "val": 1}}
+    assert events[-1].summary["sources"] == counts
+    assert check([*map(str, two)], [], Prepare(**OPTIONS))[1]["sources"] == counts
+    assert check([str(tmp_path / "both.h5")], [], Prepare())[1]["sources"] == counts
+    assert [example.source for example in examples(corpus, "val", 2, 0)] == ["a", "b"]
+    named = tmp_path / "list.txt"
+    named.write_text("b/003.png\n")
+    assert names(made(tmp_path / "listed.h5", *two, lists=(f"test={named}",))[0])["test"] == ["b/003.png"]
+
+
+def test_files_of_one_folder_share_their_images(two: list[Path], tmp_path: Path) -> None:
+    """An image is of the source of its first caption; without a second source, none is stored."""
+    folder = two[0].parent
+    (folder / "c.csv").write_text("image,caption\n003.png,another\n000.png,more\n")
+    (folder / "b.csv").write_text(
+        "image,caption,source\n001.png,a first one,x\n002.png,a second one, \n003.png,a third one,x\n"
+    )
+    shared = {"images": (folder,), "val": 0.0}
+    train = made(tmp_path / "d.h5", folder / "b.csv", folder / "c.csv", two[0], **shared)[0].split("train")
+    assert (train.image_ids, train.sources) == (["001.png", "003.png", "002.png", "000.png"], ["x", "x", "b", "c"])
+    assert [len(train.caption_rows(image)) for image in range(4)] == [3, 4, 3, 3]
+    rows = (f"00{number}.png,a caption,{source},train" for number, source in enumerate("xyx"))
+    (folder / "d.csv").write_text("\n".join(["image,caption,source,split", *rows]))
+    assert made(tmp_path / "d.h5", folder / "d.csv")[0].split("train").sources == ["x", "x", "y"]
+    assert made(tmp_path / "one.h5", two[0], **shared)[0].split("train").sources is None
+    api.prepare([folder / "c.csv", two[1]], tmp_path / "api.h5", images=[folder, two[1].parent], **OPTIONS)
+    assert names(prepared(tmp_path / "api.h5"))["train"][-1] == "b/003.png"
+
+
+KARPATHY = {"images": [{"filename": "1", "sentences": [{"raw": "a"}], "source": " s "}]}
+COCO = {"images": [{"id": 1, "file_name": "1", "source": "s"}], "annotations": [{"image_id": 1, "caption": "a"}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Source,image,caption\n s ,1,a",
+        '{"image": "1", "caption": "a", "source": "s"}',
+        *map(json.dumps, (KARPATHY, COCO)),
+    ],
+)
+def test_the_field_source_is_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(text)
+    (record,) = read_captions(tmp_path / "file")
+    assert isinstance(record, CaptionRecord)
+    assert (record.image, record.source) == ("1", "s")
+
+
+def same_photograph(one: Path, two: Path) -> None:
+    shutil.copy(one.parent / "002.png", two.parent / "003.png")
+
+
+def same_name(one: Path, two: Path) -> None:
+    two.write_text(two.read_text().replace("split", "split,source").replace("train", "train,a"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (same_photograph, {}, "a/002.png and b/003.png: the same photograph in two folders; leave one out"),
+        (same_name, {}, "b.csv: a/000.png: two images of this source and name; give one file another source"),
+        (None, {"images": ("x", "y", "z")}, "--images: expected one for all 2 caption files, or one for each, got 3"),
+        (None, {"features": ("x", "y", "z")}, "--features: expected one for all 2 caption files, or one for each, "),
+    ],
+)  # fmt: skip
+def test_sources_that_cannot_be_joined_are_refused(
+    spoil: Callable[[Path, Path], None] | None, options: dict[str, Any], message: str, two: list[Path], tmp_path: Path
+) -> None:
+    if spoil:
+        spoil(*two)
+    with pytest.raises(CaptionerError) as caught:
+        made(tmp_path / "both.h5", *two, **{name: tuple(map(Path, paths)) for name, paths in options.items()})
+    assert message in str(caught.value)
+
+
+def array_file(path: Path, features: np.ndarray) -> Path:
+    with h5py.File(path, "w") as file:
+        file["features"] = features
+    return path
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_prepared_data_sets_are_joined_without_encoding(
+    regions: bool, two: list[Path], tmp_path: Path, encoded: Counted
+) -> None:
+    """The result is that of the photographs; also from a data set of both, and from an array file and a data set."""
+    whole, _ = made(tmp_path / "both.h5", *two, regions=regions)
+    single = [tmp_path / f"{source.stem}.h5" for source in two]
+    for source, output in zip(two, single, strict=True):
+        made(output, source, regions=regions, min_count=2)
+    encoded()
+    for files in (single, [tmp_path / "both.h5"]):
+        joined, _ = made(tmp_path / "joined.h5", *two, features=tuple(files), encoder=None, regions=regions)
+        assert (joined.digest, joined.encoder, names(joined)) == (whole.digest, whole.encoder, names(whole))
+        assert encoded() == 0
+    if not regions:
+        mixed = array_file(tmp_path / "mixed.h5", EXPECTED[:4]), single[1]
+        assert made(tmp_path / "joined.h5", *two, features=mixed)[0].digest == whole.digest
+        with pytest.raises(
+            DataError, match=r"expected features of one encoder, got features:.*mixed.* and scenes-1 \("
+        ):
+            made(tmp_path / "joined.h5", *two, features=mixed, encoder=None)
+        with pytest.raises(UsageError, match=r"a\.h5: is a file that this command reads"):
+            made(single[0], *two, features=tuple(single), encoder=None)
+        with pytest.raises(DataError, match=r"a\.h5: expected image regions, got none; omit --regions"):
+            made(tmp_path / "joined.h5", *two, features=tuple(single), encoder=None, regions=True)
+
+
+def test_images_that_a_data_set_does_not_have_are_left_out(two: list[Path], tmp_path: Path) -> None:
+    single = [made(tmp_path / f"{source.stem}.h5", source) and tmp_path / f"{source.stem}.h5" for source in two]
+    two[1].write_text(two[1].read_text() + "\nnew.png,a new one,train\n")
+    joined, events = made(tmp_path / "joined.h5", *two, features=tuple(single), encoder=None)
+    assert "b/new.png" not in rows(joined)
+    assert events[-1].summary["counts"]["missing"] == 1
+    assert f"b/new.png: not found in {single[1]}" in map(str, events)
+    with pytest.raises(
+        DataError, match=r"a\.h5: expected features of 9 images, such as a/000\.png, got none"
+    ):  # not b's
+        made(tmp_path / "joined.h5", *two, features=(single[0],), encoder=None)
+    two[1].write_text("image,caption,split\nnew.png,a new one,train\n")
+    with pytest.raises(DataError, match=r"b\.h5: expected features of 1 images, such as new\.png, got none"):
+        made(tmp_path / "joined.h5", two[1], features=(single[1],), encoder=None)
+
+
+def test_a_source_may_have_no_valid_caption(two: list[Path], tmp_path: Path) -> None:
+    two[1].write_text("image,caption\n000.png,\n")
+    files = array_file(tmp_path / "x.h5", EXPECTED[:4]), array_file(tmp_path / "y.h5", EXPECTED[4:5])
+    corpus, events = made(tmp_path / "both.h5", *two, features=files)
+    assert corpus.split("train").sources is None
+    assert events[-1].summary["counts"]["skipped"] == 1
