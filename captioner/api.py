@@ -123,11 +123,12 @@ def _prepare_options(values: Mapping[str, Any]) -> Prepare:
         if name not in PREPARE_OPTIONS:
             raise UsageError(f"prepare: {name}: unknown option; expected one of {', '.join(sorted(PREPARE_OPTIONS))}")
         option = PREPARE_OPTIONS[name]
-        if option.is_repeated:
-            several = [value] if isinstance(value, str | os.PathLike) else value or ()
-            chosen[name] = tuple(map(option.kind, several))
-            continue
-        if not option.admits(value):
+        if option.multiple:
+            several = value if isinstance(value, list | tuple) else (value,) * (value is not None)
+            if all(isinstance(path, str | os.PathLike) for path in several):
+                chosen[name] = tuple(map(option.kind, several))
+                continue
+        if option.multiple or not option.admits(value):
             raise UsageError(f"prepare: {name}: expected {option.expected()}, got {quoted(str(value))}")
         chosen[name] = None if value is None else option.kind(value)
     return Prepare(**chosen)

@@ -69,7 +69,7 @@ def show(source: str | None, split: str, number: int, seed: int, config_file: Pa
     from captioner.preparation import inspect_data
 
     for example in inspect_data.examples(_open(source, config_file, overrides), split, number, seed):
-        output.result(example.image, *filter(None, [example.source]))
+        output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
 
@@ -81,11 +81,8 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         return
     for line in summary_lines(contents, name):
         output.result(line)
-    copies = contents.get("duplicates", {"images": 0, "examples": []})
-    for pair in copies["examples"][:MAX_COPIES]:
-        output.problem(f"warning: copy across splits: {printable(' = '.join(pair), MAX_NAME)}")
-    if copies["images"] > MAX_COPIES:
-        output.problem(f"and {copies['images'] - MAX_COPIES:,} more copies (--json lists them)")
+    for pair in contents.get("duplicates", {}).get("examples", ()):
+        output.problem(f"warning: near-duplicate across splits: {printable(' = '.join(pair), MAX_NAME)}")
 
 
 def _open(source: str | None, config_file: Path | None, overrides: Values) -> Corpus:
@@ -111,9 +108,6 @@ COUNTS = {
 USED = ("train", "val", "test")
 MAX_UNK = 0.05
 """The fraction of <UNK> words above which a hint is printed."""
-MAX_TITLE = 40
-MAX_COPIES = 20
-"""Maximum copies across splits that are listed."""
 MAX_NAME = 200
 """Maximum characters of a name."""
 
@@ -121,16 +115,19 @@ MAX_NAME = 200
 def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     """Yield the lines of the summary of the data set `name`."""
     from captioner.data.summary import ROWS
+    from captioner.evaluation.score_format import MAX_SOURCE
 
     splits, counts = summary["splits"], summary.get("counts", {})
     yield name
-    titles = {source: printable(f"images of {source}", MAX_TITLE) for source in summary.get("sources", {})}
+    sources = {source: None for split in splits.values() for source in split.get("sources", ())}
+    titles = {source: printable(f"images of {source}", MAX_SOURCE) for source in sources}
     width = max([22, *map(len, titles.values())])
     yield " " * (width + 2) + "".join(f"{split:>12.11}" for split in splits)
     for key, (title, spec) in ROWS.items():
         yield f"  {title:<{width}}" + "".join(f"{split[key]:>12{spec}}" for split in splits.values())
-    for source, images in summary.get("sources", {}).items():
-        yield f"  {titles[source]:<{width}}" + "".join(f"{images.get(split, 0):>12,d}" for split in splits)
+    for source, title in titles.items():
+        counted = (split.get("sources", {}).get(source, 0) for split in splits.values())
+        yield f"  {title:<{width}}" + "".join(f"{images:>12,d}" for images in counted)
     of = f" of {counts['distinct_words']:,} in train" if counts else ""
     of += f", minimum count {counts['min_count']}" if counts.get("min_count", 1) > 1 else ""
     yield f"  vocabulary: {summary['vocabulary']:,} words{of}"
@@ -146,8 +143,8 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     for split in splits if counts else ():
         if split not in USED:
             yield f"  split {quoted(split)} is not used unless selected by name"
-    if copies := summary.get("duplicates", {}).get("images"):
-        yield f"  copies across splits: {copies:,}"
+    if duplicates := summary.get("duplicates", {}).get("images"):
+        yield f"  near-duplicates across splits: {duplicates:,}"
     if any(split["unk"] > MAX_UNK for split in splits.values()):
         remedy = "more captions" if counts.get("min_count") == 1 else "a smaller --min-count or more captions"
         is_limited = counts.get("max_words") == summary["vocabulary"]

@@ -75,8 +75,8 @@ def evaluate(
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a
     difference is the score of the first run or file minus that of another, with an interval from the paired bootstrap.
-    Perplexity is computed on the references. Of a data set from several sources, each source is scored as an evaluation
-    set of its own, and the first table has the means of the sources.
+    Perplexity is computed on the references. If the data set has several sources, each is scored separately; the first
+    table has the means of the sources (macro average).
     """
     needs_run = (baseline, coco, overrides, ensemble, data)
     single_split = captions or against or coco

@@ -58,8 +58,8 @@ def prepare(
 
     SOURCE is a table (CSV or TSV with a header, JSON lines, Flickr8k's token.txt), Karpathy's dataset.json or COCO's
     captions_*.json. To assign a whole file to a split, write SPLIT=FILE, such as val=captions.json. The
-    output file contains the image features and the captions; training needs no other file. Several SOURCEs have one
-    vocabulary; each has its own --images and --features, or all share one.
+    output file contains the image features and the captions; training needs no other file. Several SOURCEs
+    form one data set with one vocabulary.
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
     or unreadable; the data set then contains only the other photographs.

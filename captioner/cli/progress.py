@@ -13,6 +13,7 @@ from tqdm import tqdm
 from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
+from captioner.evaluation.score_format import MAX_SOURCE
 from captioner.images.recipe import parse_identity
 from captioner.metrics import NAMES
 from captioner.training.solver import Step
@@ -30,8 +31,6 @@ METRICS = {
 }
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
-MAX_SOURCE = 40
-"""Maximum characters of the name of a source."""
 INITIALIZED = (
     "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared, {new:,} new, {dropped_words:,} dropped"
 )
@@ -109,16 +108,12 @@ def _started(event: Started) -> list[str]:
 
 
 def _validated(event: Validated) -> str:
-    best = "  best so far" if event.best else ""
+    scored = f"validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}"
     if event.scores:
-        best = f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}{best}"
-    scored = f"validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}{best}"
-    parts = (
-        f"; {printable(source, MAX_SOURCE)}: loss {values['loss']:.4f}"
-        + (f", CIDEr-D {100 * values['cider_d']:.1f}" if "cider_d" in values else "")
-        for source, values in event.sources.items()
-    )
-    return f"epoch {event.epoch}  {scored}{''.join(parts)}"
+        scored += f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}"
+        parts = (f"{printable(s, MAX_SOURCE)} {100 * v['cider_d']:.1f}" for s, v in event.sources.items())
+        scored += f" ({', '.join(parts)})" if event.sources else ""
+    return f"epoch {event.epoch}  {scored}{'  best so far' if event.best else ''}"
 
 
 def _ended(event: Ended, limit: str) -> str:

@@ -209,7 +209,7 @@ def _table_option(
         type=None if is_flag else other,
         metavar="PATH" if option.kind is Path else "N" if " N " in option.doc else None,
         callback=check,
-        multiple=option.is_repeated,
+        multiple=option.multiple,
         help=f"{option.doc[0].upper()}{option.doc[1:]}.".replace("].", "]"),
         **settings,
     )

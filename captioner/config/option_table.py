@@ -57,7 +57,7 @@ class Option:
         return in_bounds and (not self.choices or value in self.choices)
 
     @property
-    def is_repeated(self) -> bool:
+    def multiple(self) -> bool:
         """Whether the value is a tuple of values."""
         return isinstance(self.default, tuple)
 

@@ -181,7 +181,7 @@ class Prepare:
 
     images: Annotated[
         tuple[Path, ...],
-        "folder of the photographs: one for all SOURCEs, or one each.  [default: each SOURCE's folder]",
+        "folder of the photographs; once for all SOURCEs, or once for each.  [default: the folder of each SOURCE]",
     ] = ()
     encoder: Annotated[
         str | None,
@@ -191,8 +191,8 @@ class Prepare:
     ] = None
     features: Annotated[
         tuple[Path, ...],
-        "read features from a data set, by image name, or the array `features`, with --regions also `regions`, in an "
-        "HDF5 file, whose encoder --encoder names; one for all SOURCEs, or one each",
+        "HDF5 file to read features from: a data set, by image name, or an array `features`, with --regions also "
+        "`regions`, whose encoder is --encoder; once for all SOURCEs, or once for each",
     ] = ()
     regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
     dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"

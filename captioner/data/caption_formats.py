@@ -215,12 +215,11 @@ def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
         if not _is_text(values.get(key)):
             got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
             return Issue(line, f"{key}: expected text, got {got}", image)
-    split, source = names = values.get("split"), values.get("source")
-    for key, name in zip(("split", "source"), names, strict=True):
-        if name is not None and not isinstance(name, str):
-            return Issue(line, f"{key}: expected a name, got {quoted(name)}", image)
-    record = CaptionRecord(values["image"].strip(), values["caption"].strip(), (split or "").strip() or None, line)
-    return record._replace(source=(source or "").strip() or None)
+    split = values.get("split")
+    if split is not None and not isinstance(split, str):
+        return Issue(line, f"split: expected a name, got {quoted(split)}", image)
+    image, caption, split = values["image"].strip(), values["caption"].strip(), (split or "").strip() or None
+    return CaptionRecord(image, caption, split, line, source=_source(values))
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:

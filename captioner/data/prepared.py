@@ -9,7 +9,7 @@
     SPLIT/captions       (K, T) int32: <START> w1 .. wn <END> <NULL> ...
     SPLIT/image_idxs     (K,)   int32: the row of features that a caption describes
     SPLIT/texts          (K,)   raw captions
-    SPLIT/sources        (M,)   the source of each image; absent if there is only one
+    SPLIT/sources        (M,)   the source of each image; absent unless a split has several
 
 Texts are fixed-length UTF-8, padded with NULs.
 """

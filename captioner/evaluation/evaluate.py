@@ -57,12 +57,11 @@ def score_model(
     data set is not the model's.
     """
     split, loaded = corpus.split(split_name), captioner.loaded
-    loss, losses = None, dict[str, float]()
+    losses: dict[str, float] = {}
     if corpus.vocab == loaded.vocab:
         pool = ThreadPool(loaded.config.threads)
-        loss, losses = loss_by_source(
-            split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool)
-        )
+        losses = by_source(split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool))
+    loss = fmean(losses.values()) if losses else None
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
     decoded = list(captioner.decode(split.features, split.regions))
@@ -83,27 +82,23 @@ def score_model(
         pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
-    for source, value in losses.items():
-        scored.sources[source].scores.update(loss=value, perplexity=perplexity(value))
+    for source, part in scored.sources.items():
+        part.scores.update(loss=losses.get(source), perplexity=perplexity(losses[source]) if losses else None)
     if loaded.familiarity is not None:
         outside = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
-        scored.scores["scores_by_familiarity"] = _scores_by_familiarity(scored.rows, outside)
-        for source, places in evaluation_set.places.items():
-            part = scored.sources[source]
-            part.scores["scores_by_familiarity"] = _scores_by_familiarity(part.rows, outside[places])
+        places = [(scored.sources[source], places) for source, (places, _) in evaluation_set.parts.items()]
+        for part, mine in places or [(scored, [*range(len(outside))])]:
+            marks = outside[mine]
+            groups = {"inside": part.rows[~marks], "outside": part.rows[marks]}
+            part.scores["scores_by_familiarity"] = {
+                name: scores_of_part(group) for name, group in groups.items() if len(group)
+            }
     return scored
 
 
-def _scores_by_familiarity(rows: Array, outside: Array) -> dict[str, Any]:
-    """Compute the scores of the images inside and outside the training domain, if there are any."""
-    parts = {"inside": rows[~outside], "outside": rows[outside]}
-    return {name: scores_of_part(part) for name, part in parts.items() if len(part)}
-
-
-def loss_by_source(split: Split, measure: Callable[[Split], float]) -> tuple[float, dict[str, float]]:
-    """Measure the loss of each source, and their mean; without several sources, the loss of the split alone."""
-    losses = {source: measure(part) for source, part in split.by_source.items()}
-    return (fmean(losses.values()) if losses else measure(split)), losses
+def by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
+    """Measure each source of a split, or the whole split, with the name "", unless there are several."""
+    return {source: measure(part) for source, part in (split.by_source or {"": split}).items()}
 
 
 def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:

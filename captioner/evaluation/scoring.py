@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.data.corpus import rows_by_source
 from captioner.data.vocabulary import UNK, normalize
 from captioner.metrics import (
     NAMES,
     confidence_interval,
     diversity,
     fraction,
-    mean_confidence_interval,
     novelty,
     ptb_tokenize,
     score_rows,
@@ -44,12 +44,13 @@ class EvaluationSet:
     sources: Sequence[str] | None = None
 
     @cached_property
-    def places(self) -> dict[str, list[int]]:
-        """The places of the images of each source; empty unless there are several sources."""
-        places: dict[str, list[int]] = {}
-        for place, source in enumerate(self.sources or ()):
-            places.setdefault(source, []).append(place)
-        return places if len(places) > 1 else {}
+    def parts(self) -> dict[str, tuple[list[int], EvaluationSet]]:
+        """The rows and the evaluation set of each source, as `rows_by_source`."""
+        parts = {}
+        for source, rows in rows_by_source(self.sources or ()).items():
+            images, references = [self.images[row] for row in rows], [self.references[row] for row in rows]
+            parts[source] = rows, replace(self, images=images, references=references, sources=None)
+        return parts
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into the tokens of the metrics."""
@@ -71,7 +72,7 @@ class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
     `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
-    scored as an evaluation set of its own, and the scores are their means.
+    scored separately, and the scores are their means (the macro average).
     """
 
     name: str
@@ -91,31 +92,24 @@ def score_captions(
     The last is None for captions of a model that was trained on another split: `same_train` is False.
     """
     tokenized = list(map(evaluation_set.tokenize, captions))
-    references = evaluation_set.reference_words
-
-    def score(
-        places: Sequence[int], sources: Mapping[str, ScoredCaptions], computed: Mapping[str, Any]
-    ) -> ScoredCaptions:
-        own = [tokenized[place] for place in places]
-        words = [word for caption in own for word in caption]
-        if sources:
-            rows = np.concatenate([part.rows for part in sources.values()])
-            rows = rows[np.argsort([place for part in evaluation_set.places.values() for place in part])]
-            scores: dict[str, Any] = {
-                key: float(np.mean([part.scores[key] for part in sources.values()])) for key in NAMES
-            }
-        else:
-            rows = score_rows(own, [references[place] for place in places])
-            scores = scores_by_name(rows)
-        scores = {**computed, **scores, **diversity(own), "unk": fraction(words.count(UNK.lower()), words)}
-        if not same_train:
-            scores["novel"] = None
-        elif evaluation_set.train_words is not None:
-            scores["novel"] = novelty(own, evaluation_set.train_words)
-        return ScoredCaptions(name, [captions[place] for place in places], rows, scores, sources)
-
-    sources = {source: score(places, {}, {}) for source, places in evaluation_set.places.items()}
-    return score(range(len(tokenized)), sources, computed)
+    words = [word for caption in tokenized for word in caption]
+    sources = {
+        source: score_captions(part, name, [captions[row] for row in rows], same_train)
+        for source, (rows, part) in evaluation_set.parts.items()
+    }
+    if sources:
+        order = np.concatenate([rows for rows, _ in evaluation_set.parts.values()])
+        rows = np.concatenate([part.rows for part in sources.values()])[np.argsort(order)]
+        means = {key: float(np.mean([part.scores[key] for part in sources.values()])) for key in NAMES}
+    else:
+        rows = score_rows(tokenized, evaluation_set.reference_words)
+        means = scores_by_name(rows)
+    scores = {**computed, **means, **diversity(tokenized), "unk": fraction(words.count(UNK.lower()), words)}
+    if not same_train:
+        scores["novel"] = None
+    elif evaluation_set.train_words is not None:
+        scores["novel"] = novelty(tokenized, evaluation_set.train_words)
+    return ScoredCaptions(name, list(captions), rows, scores, sources)
 
 
 def scores_of_part(rows: Array) -> dict[str, Any]:
@@ -125,14 +119,14 @@ def scores_of_part(rows: Array) -> dict[str, Any]:
 
     Shapes: rows (N, 13).
     """
-    bounds = dict(zip(NAMES, confidence_interval(rows).T.tolist(), strict=True))
+    bounds = dict(zip(NAMES, confidence_interval([(rows, None)]).T.tolist(), strict=True))
     return {"images": len(rows), **scores_by_name(rows), "intervals": bounds}
 
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
     parts = [(part, other and other.sources[source]) for source, part in scored.sources.items()] or [(scored, other)]
-    bounds = mean_confidence_interval([(one.rows, None if two is None else two.rows) for one, two in parts])
+    bounds = confidence_interval([(one.rows, None if two is None else two.rows) for one, two in parts])
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 

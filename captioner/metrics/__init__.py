@@ -21,7 +21,6 @@ __all__ = [
     "confidence_interval",
     "diversity",
     "fraction",
-    "mean_confidence_interval",
     "novelty",
     "ptb_tokenize",
     "score_rows",
@@ -61,24 +60,15 @@ def scores_by_name(rows: NDArray[np.float64]) -> dict[str, float]:
 
 
 def confidence_interval(
-    rows: NDArray[np.float64], other: NDArray[np.float64] | None = None, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return 95 % bootstrap confidence intervals of the scores, or of their differences to `other` (paired bootstrap).
-
-    Images are resampled; both sets of captions are for the same images. The IDF weights of CIDEr-D are not resampled.
-
-    Shapes: rows (N, 13) -> (2, 6), lower and upper bounds.
-    Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
-    """
-    return mean_confidence_interval([(rows, other)], seed)
-
-
-def mean_confidence_interval(
     parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64] | None]], seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return the intervals of the mean of the scores of several sets of images, resampled within each set.
+    """Return the 95 % bootstrap interval of each score over images, or of its difference from that of other captions.
 
-    Shapes: pairs of rows (N_i, 13) and other rows -> (2, 6), as `confidence_interval`.
+    Several sets of images are resampled separately; the score is the mean of their scores. Each has the statistics of
+    its images from `score_rows`, and those of the other captions (the paired bootstrap) or None.
+
+    Shapes: pairs of rows (N_i, 13) -> (2, 6), lower and upper bounds.
+    Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
     rng, values = np.random.default_rng(seed), []
     for rows, other in parts:

@@ -23,7 +23,8 @@ from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import find_all, locate_images
-from captioner.preparation.image_records import Collection, ImageRecord
+from captioner.preparation.image_folders import ImageFolder
+from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
@@ -49,12 +50,12 @@ class EncodingProgress(NamedTuple):
 
 
 class EncodingJob(NamedTuple):
-    """Images to encode with their options, their collections, and the photographs that were left out."""
+    """Images to encode with their options, their folders, and the photographs that were left out."""
 
     images: Sequence[ImageRecord]
     options: Prepare
     encoder_options: Mapping[str, str]
-    collections: Sequence[Collection]
+    folders: Sequence[ImageFolder]
     problems: list[DataError]
 
     def leave_out(self, error: DataError) -> DataError:
@@ -69,7 +70,7 @@ class ImageFeatures(NamedTuple):
     features: Features
     rows: dict[str, int]
     encoder: str
-    missing: int
+    missing: int = 0
     regions: Features | None = None
 
 
@@ -83,89 +84,79 @@ def _temporary_file(output: Path) -> Iterator[BinaryIO]:
         raise DataError(f"{output}: cannot store features: {error.strerror or error}") from error
 
 
-class StoredFeatures(NamedTuple):
-    """Features of a file, its regions if they are used, the row of each image of the data set, and the encoder."""
-
-    features: Features
-    regions: Features | None
-    rows: Mapping[str, int]
-    encoder: str
-
-
 def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, ImageFeatures]:
-    """Copy the features of each collection from its feature file to a temporary file beside the output.
+    """Copy the features of the images from the feature files to a temporary file beside the output.
 
     Raises: DataError, also for features of several encoders; UsageError.
     """
-    options, encoder, first = job.options, None, job.options.features[0]
+    options, encoder, (first, *_) = job.options, None, job.options.features
     if options.encoder is not None:
         encoder = open_encoder(options.encoder, job.encoder_options)
         if options.regions and encoder.regions is None:
             raise UsageError(f"--regions: encoder {options.encoder} has no regions; omit --regions")
     elif job.encoder_options:
         raise UsageError(f"{first}: --encoder-option needs an encoder; name that of the features with --encoder")
-    encoders = {} if encoder is None else {encoder.identity: f"--encoder {options.encoder}"}
-    spool = None
+    parts: list[ImageFeatures] = []
+    encoders = {} if encoder is None else {without_file_name(encoder.identity): f"--encoder {options.encoder}"}
+    wanted = {record.image for record in job.images}
+    for folder in job.folders:
+        if folder.select(wanted):
+            parts += _open_features(job, folder, encoder)
+            encoders.setdefault(without_file_name(parts[-1].encoder), str(folder.features))
+    if len(encoders) > 1:
+        got = " and ".join(f"{identity} ({where})" for identity, where in encoders.items())
+        raise DataError(f"--features: expected features of one encoder, got {got}; name that of arrays with --encoder")
     with _temporary_file(output) as file:
-        for collection in job.collections:
-            images = collection.names(job.images).values()
-            for stored in _open_stored(job, collection, encoder) if images else ():
-                encoders.setdefault(stored.encoder, str(collection.features))
-                if len(set(map(without_file_name, encoders))) > 1:
-                    got = " and ".join(f"{identity} ({where})" for identity, where in encoders.items())
-                    raise DataError(f"--features: expected features of one encoder, got {got}")
-                if spool is None:
-                    grid = None if stored.regions is None else stored.regions.shape[1:]
-                    spool = Spool(file, stored.features.shape[1], np.dtype(options.dtype), grid)
-                for image in images:
-                    if (row := stored.rows.get(image)) is not None:
-                        regions = None if stored.regions is None else stored.regions[row]
-                        spool.add(image, stored.features[row], regions)
-            for image in images:
-                if spool is None or image not in spool.images:
-                    yield job.leave_out(DataError(f"{image}: not found in {collection.features}"))
-        if spool is None or not spool.images:
+        grid = None if parts[0].regions is None else parts[0].regions.shape[1:]
+        spool = Spool(file, parts[0].features.shape[1], np.dtype(options.dtype), grid)
+        for part in parts:
+            for image, row in part.rows.items():
+                if image in wanted:
+                    spool.add(image, part.features[row], None if part.regions is None else part.regions[row])
+        if not spool.images:
             example = job.images[0].image
-            raise DataError(f"{first}: expected features of {len(job.images):,} images, such as {example}, got none")
-        features, grids = spool.rows()
-    return ImageFeatures(features, spool.images, next(iter(encoders)), len(job.images) - len(spool.images), grids)
+            raise DataError(f"{first}: expected features of {len(wanted):,} images, such as {example}, got none")
+        features, regions = spool.rows()
+    files = {image: folder.features for folder in job.folders for image in folder.images.values()}
+    missing = [record.image for record in job.images if record.image not in spool.images]
+    for image in missing:
+        yield job.leave_out(DataError(f"{image}: not found in {files[image]}"))
+    return ImageFeatures(features, spool.images, parts[0].encoder, len(missing), regions)
 
 
-def _open_stored(job: EncodingJob, collection: Collection, encoder: Encoder | None) -> list[StoredFeatures]:
-    """Open the feature file of a collection: a data set, or arrays with one row per image, by `encoder` if known.
+def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | None) -> list[ImageFeatures]:
+    """Open the feature file of a folder: a data set, with a part per split, or arrays, by `encoder` if it is known.
 
-    A data set has the image names of the collection, or, for several collections, those of the data set to write.
+    A data set has the image names of the folder, or, if several folders share it, those of the data set to write.
     Raises: DataError.
     """
-    path, memory_mib, with_regions = collection.features, MEMORY_MIB // len(job.collections), job.options.regions
+    path, memory_mib, with_regions = folder.features, MEMORY_MIB // len(job.folders), job.options.regions
     assert path is not None
-    is_shared = sum(other.features == path for other in job.collections) > 1
     if DATA_SET.matches(path):
         corpus = prepared(path, memory_mib=memory_mib, regions=with_regions)
         if with_regions and not corpus.region_dim:
             raise DataError(f"{path}: expected image regions, got none; omit --regions")
-        own = {name: name for name in collection.images.values()} if is_shared else collection.images
+        is_shared = sum(other.features == path for other in job.folders) > 1
+        own = {image: image for image in folder.images.values()} if is_shared else folder.images
         return [
-            StoredFeatures(
+            ImageFeatures(
                 split.features,
-                split.regions,
                 {own[name]: row for row, name in enumerate(split.image_ids) if name in own},
                 corpus.encoder,
+                regions=split.regions,
             )
             for split in corpus.splits.values()
         ]
-    if is_shared:
-        raise DataError(f"{path}: expected a data set, or one feature file for each folder of photographs")
     features, regions = open_features(path, memory_mib=memory_mib), None
-    collection.rows.check(features.shape[0], path)
+    folder.rows.check(features.shape[0], path)
     if with_regions:
         regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {image: collection.rows.by_image[name] for name, image in collection.images.items()}
-    stored = StoredFeatures(features, regions, rows, f"features:{path.name},sha256={sha256_of(path)}")
+    rows = {image: folder.rows.by_image[name] for name, image in folder.images.items()}
+    stored = ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)
     if encoder is None:
         return [stored]
-    _compare(encoder, stored, collection, path)
+    _compare(encoder, stored, folder, path)
     return [stored._replace(encoder=encoder.identity)]
 
 
@@ -180,7 +171,7 @@ def encode_images(
     encoder = open_encoder(recipe, job.encoder_options)
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
-    photos, missing = locate_images(job.collections, job.images)
+    photos, missing = locate_images(job.folders, {record.image for record in job.images})
     for error in missing.values():
         yield job.leave_out(error)
     ranks.from_rank_0(None)
@@ -196,7 +187,7 @@ def encode_images(
                 spool.add(name, encoded.features, encoded.regions)
             yield EncodingProgress(done, len(photos))
         if not spool.images:
-            raise DataError(f"{job.collections[0].folder}: expected photographs, got no readable one")
+            raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
     return ImageFeatures(features, spool.images, encoder.identity, len(missing), grids)
 
@@ -226,7 +217,7 @@ def _share(
     yield from ranks.share(encode, paths, BLOCK * options.threads)
 
 
-def _compare(encoder: Encoder, stored: StoredFeatures, collection: Collection, path: Path) -> None:
+def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder, path: Path) -> None:
     """Compare a sample of stored features and regions with the encoder's. Raises: DataError when they differ."""
     from captioner.images.encoders import encode_photos
 
@@ -235,12 +226,12 @@ def _compare(encoder: Encoder, stored: StoredFeatures, collection: Collection, p
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    photos = find_all(collection.folder, list(collection.images), collection.rows.by_image)
+    photos = find_all(folder.path, list(folder.images), folder.rows.by_image)
     names = dict(islice(((path, name) for name, path in photos.items() if path), COMPARED))
     for encoded in encode_photos(encoder, names, regions=regions is not None):
         if isinstance(encoded, DataError):
             continue
-        row = collection.rows.by_image[names[encoded.path]]
+        row = folder.rows.by_image[names[encoded.path]]
         for what, values, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
             if values is None or computed is None:
                 continue
@@ -262,7 +253,7 @@ class Spool:
         shapes = {"features": (width,), **({"regions": regions} if regions else {})}
         self._names = list(shapes)
         self._row = np.dtype([(name, dtype, shape) for name, shape in shapes.items()])
-        self._file, self._dtype = file, dtype
+        self._file, self._dtype, self._count = file, dtype, 0
         self.images: dict[str, int] = {}
         """The row of each image."""
 
@@ -279,7 +270,8 @@ class Spool:
                     f"{image}: {name}: expected numbers in the range of {self._dtype}, got {largest:g}{hint}"
                 )
         self._file.write(row.tobytes())
-        self.images[image] = len(self.images)
+        self.images[image] = self._count
+        self._count += 1
 
     def rows(self) -> tuple[Array, Array | None]:
         """Memory-map the features, and the regions if there are any; the file may be closed afterwards.
@@ -287,5 +279,5 @@ class Spool:
         Shapes: features (images, F), regions (images, rows, columns, R).
         """
         self._file.flush()
-        rows = np.memmap(self._file, self._row, "r", shape=(len(self.images),))
+        rows = np.memmap(self._file, self._row, "r", shape=(self._count,))
         return rows["features"], rows["regions"] if "regions" in self._names else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.files.user_files import sha256_of
-from captioner.preparation.image_records import Collection, ImageRecord
+from captioner.preparation.image_folders import ImageFolder
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
@@ -31,34 +31,30 @@ def check_images_folder(
 
 
 def locate_images(
-    collections: Sequence[Collection], images: Sequence[ImageRecord]
+    folders: Sequence[ImageFolder], images: Container[str]
 ) -> tuple[dict[str, Path], dict[str, DataError]]:
-    """Find the photographs of images, each in the folder of its collection, and the errors of missing ones.
+    """Find the photographs of images, each in its folder, and the errors of missing ones.
 
     Raises: as `locate_photos`; also for a photograph that is in two folders, by its bytes.
     """
     photos: dict[str, Path] = {}
     missing: dict[str, DataError] = {}
-    folders: dict[tuple[int, str], tuple[Path, str]] = {}
-    for collection in collections:
-        if not (names := collection.names(images)):
-            continue
-        found, errors = locate_photos(collection.folder, list(names), collection.rows.by_image)
-        photos |= {names[name]: path for name, path in found.items()}
-        missing |= {names[name]: error for name, error in errors.items()}
-        for name, path in found.items() if len(collections) > 1 else ():
-            folder, image = folders.setdefault(_content(path), (collection.folder, names[name]))
-            if folder != collection.folder:
-                raise DataError(f"{image} and {names[name]}: the same photograph in two folders; leave one out")
+    same_size: dict[int, list[tuple[ImageFolder, str]]] = {}
+    for folder in folders:
+        if names := folder.select(images):
+            found, errors = locate_photos(folder.path, list(names), folder.rows.by_image)
+            photos |= {names[name]: path for name, path in found.items()}
+            missing |= {names[name]: error for name, error in errors.items()}
+            for name, path in found.items() if len(folders) > 1 else ():
+                same_size.setdefault(os.path.getsize(path), []).append((folder, names[name]))
+    for members in same_size.values():
+        first: dict[str, tuple[ImageFolder, str]] = {}
+        for folder, image in members if len({folder.path for folder, _ in members}) > 1 else ():
+            with suppress(DataError):  # reported when the photograph is encoded
+                other, twin = first.setdefault(sha256_of(photos[image]), (folder, image))
+                if other is not folder:
+                    raise UsageError(f"{twin} and {image}: the same photograph in two folders; leave one out")
     return photos, missing
-
-
-def _content(path: Path) -> tuple[int, str]:
-    """Return what is equal for files of the same bytes alone; a file that cannot be read is equal to none."""
-    try:
-        return os.path.getsize(path), sha256_of(path)
-    except (DataError, OSError):  # reported when it is encoded
-        return -1, str(path)
 
 
 def locate_photos(

@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path, PurePath
-from typing import TypeVar
 
 import numpy as np
 
 from captioner.config.options import Prepare
-from captioner.data.caption_formats import image_name
 from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
-
-T = TypeVar("T")
+from captioner.preparation.image_folders import ImageFolder, group_by_folder, parse_source, source_names
 
 
 @dataclass
@@ -52,111 +48,6 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
             splits = f"expected split {record.split or 'none'} as before, got {caption.split or 'none'}"
             issues.append(Issue(caption.line, f"{caption.image:.80}: {splits}; skipped"))
     return list(images.values()), issues
-
-
-@dataclass
-class FeatureRows:
-    """The feature row of each image of the caption files, also of an image whose captions are all skipped.
-
-    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files.
-    """
-
-    by_image: dict[str, int] = field(default_factory=dict)
-    numberings: set[tuple[str, int | None]] = field(default_factory=set)
-    """How the files number their images: `imgid`, or `position` with the number of images, or else `order`."""
-    files: int = 0
-    unnamed: Issue | None = None
-    """The first record without a readable name: it could be any image."""
-    conflict: str = ""
-    """An image with two rows: the captions of one would get the features of the other."""
-
-    def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
-        """Yield the records of one file, and add their images."""
-        self.files += 1
-        for record in records:
-            if record.image is not None:
-                row = len(self.by_image) if record.row is None else record.row
-                first = self.by_image.setdefault(image_name(record.image), row)
-                if record.row not in (None, first):
-                    self.conflict = self.conflict or f"rows {first} and {row}: {quoted(record.image)}"
-            elif isinstance(record, Issue):
-                self.unnamed = self.unnamed or record
-            if isinstance(record, CaptionRecord):
-                numbering = "order" if record.row is None else "imgid" if record.rows is None else "position"
-                self.numberings.add((numbering, record.rows))
-            yield record
-
-    def check(self, count: int, features: Path) -> None:
-        """Check that a feature file has one row per image, or, with imgids, at least theirs. Raises: DataError."""
-        if not self.numberings:
-            return
-        (numbering, positions), *others = self.numberings
-        if others or (self.files > 1 and numbering == "position"):
-            raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
-        if self.conflict:
-            raise DataError(f"{features}: expected one row per image, got {self.conflict}; rename one of the images")
-        if self.unnamed and numbering == "order":
-            rule = "a readable image name in every record, since rows follow the order of first appearance"
-            raise DataError(f"{features}: expected {rule}; got {self.unnamed}")
-        images: dict[int, str] = {}
-        for image, row in self.by_image.items():
-            if images.setdefault(row, image) != image:
-                raise DataError(
-                    f"{features}: imgid {row}: expected one image, got {quoted(images[row])} and {quoted(image)}"
-                )
-        expected, which = positions or len(images), "one per image, including images whose captions are skipped"
-        if numbering == "imgid":
-            expected, which = max(count, max(images) + 1), "up to the last imgid"
-        if count != expected:
-            first = min((row for row in images if row >= count), default=max(images))
-            place = f"{'the first without a row' if first >= count else 'the last image'} is {quoted(images[first])}"
-            raise DataError(f"{features}: expected {expected:,} rows, {which}, got {count:,}; {place}")
-
-
-@dataclass
-class Collection:
-    """Caption files with the photographs of their images in one folder, or the features in one file.
-
-    `images` has the image of the data set for each name in these files.
-    """
-
-    folder: Path
-    features: Path | None
-    sources: list[str] = field(default_factory=list)
-    rows: FeatureRows = field(default_factory=FeatureRows)
-    images: dict[str, str] = field(default_factory=dict)
-
-    def names(self, images: Iterable[ImageRecord]) -> dict[str, str]:
-        """Return which of these images are in the collection, by their names in it."""
-        own = {image: name for name, image in self.images.items()}
-        return {own[record.image]: record.image for record in images if record.image in own}
-
-
-def collect(sources: Sequence[str], options: Prepare) -> list[Collection]:
-    """Group caption files by folder and feature file: each has its own, or all have the same.
-
-    Raises: UsageError for another number of folders or feature files.
-    """
-
-    def each(option: str, values: Sequence[T]) -> Sequence[T]:
-        if len(values) not in (1, len(sources)):
-            expected = f"one for all {len(sources):,} caption files, or one for each"
-            raise UsageError(f"--{option}: expected {expected}, got {len(values):,}")
-        return values if len(values) > 1 else [values[0]] * len(sources)
-
-    folders = each("images", options.images or [parse_source(source)[1].parent for source in sources])
-    collections: dict[tuple[str, Path | None], Collection] = {}
-    for source, folder, features in zip(sources, folders, each("features", options.features or [None]), strict=True):
-        key = os.path.realpath(folder), features
-        collections.setdefault(key, Collection(folder, features)).sources.append(source)
-    return list(collections.values())
-
-
-def source_names(sources: Sequence[str]) -> dict[str, str]:
-    """Name each caption file: by its stem, or by its folder if another has the same stem."""
-    paths = {source: parse_source(source)[1] for source in sources}
-    stems = Counter(path.stem for path in paths.values())
-    return {s: path.stem if stems[path.stem] == 1 else path.absolute().parent.name for s, path in paths.items()}
 
 
 def split_randomly(
@@ -222,6 +113,8 @@ def group_by_split(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]
 
 
 MAX_TEXT = 2000
+MAX_SOURCES = 20
+"""A field `source` with more values is not the name of a collection, but for example the URL of the photograph."""
 
 
 @dataclass
@@ -235,7 +128,7 @@ class SplitRecords:
     issues: list[Issue] = field(default_factory=list)
     omitted: int = 0
     unsplit: list[ImageRecord] = field(default_factory=list)
-    collections: Sequence[Collection] = ()
+    folders: Sequence[ImageFolder] = ()
 
     @property
     def images(self) -> list[ImageRecord]:
@@ -272,14 +165,14 @@ def usable_splits(records: SplitRecords, usable: Container[str], options: Prepar
 
     Raises: DataError when train is empty.
     """
-    images = (record for record in records.unsplit or records.images if record.split is None or record.image in usable)
-    splits = group_by_split(_complete(images, options, usable))
+    images = _split_remaining(records.unsplit, options, usable) if records.unsplit else records.images
+    splits = group_by_split(record for record in images if record.image in usable)
     if "train" not in splits:
         raise DataError("expected images in the split train, got none with a readable photograph")
     return splits
 
 
-def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
+def _by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     """Group images by source, in order of first occurrence."""
     sources: dict[str, list[ImageRecord]] = {}
     for record in images:
@@ -287,58 +180,67 @@ def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return sources
 
 
-def _complete(
+def _split_remaining(
     images: Iterable[ImageRecord], options: Prepare, usable: Container[str] | None = None
-) -> Iterator[ImageRecord]:
-    """Split each source without splits at random."""
-    for members in by_source(images).values():
+) -> list[ImageRecord]:
+    """Split each source without splits at random; one that is too small stays in train if there are others."""
+    split: list[ImageRecord] = []
+    sources = _by_source(images).values()
+    for members in sources:
         if any(record.split for record in members):
-            yield from members
-        else:
-            fractions = {"val": options.val, "test": options.test}
-            yield from split_randomly(members, fractions, options.seed, usable)
+            split += members
+            continue
+        try:
+            split += split_randomly(members, {"val": options.val, "test": options.test}, options.seed, usable)
+        except DataError:
+            if len(sources) == 1:
+                raise
+            split += (dataclasses.replace(record, split="train") for record in members)
+    return split
 
 
-def _read_collections(
-    collections: Sequence[Collection], columns: Columns, issues: list[Issue]
-) -> Iterator[ImageRecord]:
-    """Yield the images of each collection, named SOURCE/NAME if there are several.
+def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[Issue]) -> Iterator[ImageRecord]:
+    """Yield the images of each folder, named SOURCE/NAME if there are several.
 
-    Raises: DataError for an image of the same source and name as one of another collection.
+    Raises: DataError for an image of the same source and name as one of another folder.
     """
-    names = source_names([source for collection in collections for source in collection.sources])
+    names = source_names([source for folder in folders for source in folder.sources])
 
-    def captions(collection: Collection) -> Iterator[CaptionRecord]:
-        for source in collection.sources:
+    def captions(folder: ImageFolder) -> Iterator[CaptionRecord]:
+        for source in folder.sources:
             split, path = parse_source(source)
-            for record in map(_validate, collection.rows.read(read_captions(path, columns, split))):
+            records: list[CaptionRecord] = []
+            for record in map(_validate, folder.rows.read(read_captions(path, columns, split))):
                 if isinstance(record, Issue):
                     issues.append(record)
                 else:
-                    yield record._replace(source=record.source or names[source])
+                    records.append(record)
+            is_named = len({record.source for record in records}) <= MAX_SOURCES
+            for record in records:
+                yield record._replace(source=(is_named and record.source) or names[source])
 
     seen: set[str] = set()
-    for collection in collections:
-        images, conflicts = group_by_image(captions(collection))
+    for folder in folders:
+        images, conflicts = group_by_image(captions(folder))
         issues += conflicts
         for record in images:
-            image = f"{record.source}/{record.image}" if len(collections) > 1 else record.image
+            image = f"{record.source}/{record.image}" if len(folders) > 1 else record.image
             if image in seen:
-                where = ", ".join(collection.sources)
-                raise DataError(f"{where}: {image}: two images of this source and name; give one file another source")
+                where = ", ".join(folder.sources)
+                raise DataError(f"{where}: {image}: two images of this source and name; rename one of the sources")
             seen.add(image)
-            collection.images[record.image] = image
+            folder.images[record.image] = image
             yield dataclasses.replace(record, image=image)
 
 
 def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     unsplit: list[ImageRecord] = []
-    collections = collect(sources, options)
+    folders = group_by_folder(sources, options)
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
-    images = list(chain(*by_source(_read_collections(collections, columns, issues)).values()))
+    images = list(chain(*_by_source(_read_images(folders, columns, issues)).values()))
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if all(split for split, _ in map(parse_source, sources)):
@@ -353,10 +255,9 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    else:
-        sources_of = by_source(images).values()
-        unsplit = images if not all(any(record.split for record in members) for members in sources_of) else []
-        images = list(_complete(images, options))
+    elif drawn := {s for s, members in _by_source(images).items() if not any(record.split for record in members)}:
+        unsplit = [record for record in images if record.split or record.source in drawn]
+        images = _split_remaining(images, options)
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
@@ -367,7 +268,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
     if not unsplit:
         _check_default(options, "val", "test", "seed", because="the sources or lists define the splits")
-    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, collections)
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, folders)
 
 
 def _check_default(options: Prepare, *names: str, because: str) -> None:
@@ -394,14 +295,6 @@ def _validate(record: CaptionRecord | Issue) -> CaptionRecord | Issue:
     if special := set(words) & set(SPECIAL):
         return Issue(record.line, f"caption: {min(special)} is a special token, not a word")
     return record
-
-
-def parse_source(source: str) -> tuple[str | None, Path]:
-    """Parse SPLIT=FILE or FILE; an existing file of the whole name takes precedence."""
-    split, equals, path = source.partition("=")
-    if not equals or os.path.exists(source) or not split.isidentifier():
-        return None, Path(source)
-    return split_name(split), Path(path)
 
 
 def _parse_list(text: str) -> tuple[str, Path]:

@@ -23,11 +23,10 @@ from captioner.preparation.prepare import summarize_records
 
 
 class Example(NamedTuple):
-    """An image of a split: its name, references, and its source if there are several."""
+    """An image of a split: its name and references."""
 
     image: str
     references: list[str]
-    source: str = ""
 
 
 def source_overrides(source: str) -> Values:
@@ -55,13 +54,13 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
     records = read_records(sources, lists, options)
     missing: dict[str, DataError] = {}
     unreadable: list[DataError] = []
-    for collection in records.collections:
-        path = collection.features
-        if path is not None and collection.images and not DATA_SET.matches(path):
-            collection.rows.check(open_features(path, memory_mib=0).shape[0], path)
+    for folder in records.folders:
+        path = folder.features
+        if path is not None and folder.images and not DATA_SET.matches(path):
+            folder.rows.check(open_features(path, memory_mib=0).shape[0], path)
     if not options.features:
         try:
-            missing = locate_images(records.collections, records.images)[1]
+            missing = locate_images(records.folders, {record.image for record in records.images})[1]
             unreadable = list(missing.values())
         except DataError as error:  # all photographs are missing: check the captions anyway
             unreadable = [error]
@@ -86,8 +85,4 @@ def examples(corpus: Corpus, name: str, count: int, seed: int) -> list[Example]:
     """Sample `count` images of a split by a seed, in file order."""
     split = corpus.split(name)
     rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
-    sources = split.sources or [""] * len(split.image_ids)
-    return [
-        Example(split.image_ids[row], split.references(row, corpus.vocab), sources[row])
-        for row in sorted(rows.tolist())
-    ]
+    return [Example(split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist())]

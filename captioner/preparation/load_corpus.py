@@ -59,10 +59,10 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     if options.max_captions_per_image is not None:
         count = options.max_captions_per_image  # the first of each image, in file order
         first = [row for image in train.captioned_images.tolist() for row in train.caption_rows(image)[:count]]
-        train = train.with_captions(np.sort(first))
+        train = train.select_captions(np.sort(first))
     if options.max_train is not None:
         rows = np.random.default_rng((config.seed, 2)).permutation(len(train.captions))[: options.max_train]
-        train = train.with_captions(np.sort(rows))
+        train = train.select_captions(np.sort(rows))
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
 
 

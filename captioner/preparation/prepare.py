@@ -32,7 +32,8 @@ from captioner.preparation.encode import (
     encode_share,
     read_features,
 )
-from captioner.preparation.image_records import SplitRecords, caption_words, parse_source, read_records, usable_splits
+from captioner.preparation.image_folders import parse_source
+from captioner.preparation.image_records import SplitRecords, caption_words, read_records, usable_splits
 
 
 class Prepared(NamedTuple):
@@ -73,12 +74,12 @@ def prepare(
     records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
-    job = EncodingJob(images, options, encoder_options or {}, records.collections, [])
+    job = EncodingJob(images, options, encoder_options or {}, records.folders, [])
     features = yield from read_features(job, output) if options.features else encode_images(job, output, ranks)
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"missing": features.missing, "unreadable": unreadable}
-    folders = [Path(os.path.abspath(collection.folder)).as_posix() for collection in records.collections]
+    folders = [Path(os.path.abspath(folder.path)).as_posix() for folder in records.folders]
     files = [parse_source(source)[1] for source in sources]
     about = {
         "made_by": f"captioner {captioner.__version__}",
@@ -100,10 +101,10 @@ def summarize_records(records: SplitRecords, options: Prepare, without: Containe
     """
     images = [record.image for record in records.images if record.image not in without]
     names = {image: row for row, image in enumerate(images)}
-    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "", 0)
+    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "")
     corpus, counts = assemble_corpus(records, blank, options)
     summary = summarize(corpus)
-    return {**{key: summary[key] for key in ("vocabulary", "splits", "sources") if key in summary}, "counts": counts}
+    return {"vocabulary": summary["vocabulary"], "splits": summary["splits"], "counts": counts}
 
 
 def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:

@@ -64,7 +64,7 @@ def overfit_steps(
             t.log("step", step.record(), at_end=not is_logged)
         if is_last:
             with t.watch("validation"):
-                losses = t.validation.loss(t.eval_model)
+                losses = t.validation.losses(t.eval_model)
             validated = record_validation(t, step, losses, scored=False, at_end=True)
             with t.watch("saving"):
                 t.save()

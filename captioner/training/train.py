@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, TypeAlias
 
 from captioner.captioning.load import open_run
@@ -17,6 +18,7 @@ from captioner.errors import DivergenceError
 from captioner.files.checkpoint import Base, Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
 from captioner.files.user_files import sha256_of
+from captioner.metrics import NAMES
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -218,10 +220,10 @@ def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Itera
     if not due and not extra:
         return
     with t.watch("validation"):
-        loss, losses = t.validation.loss(t.eval_model)
-    check_loss(t.model, step.step, loss)
-    validated = [record_validation(t, step, (loss, losses), scored, at_end=False)] if due else []
-    validated += [record_validation(t, step, (loss, losses), scored_at_end, at_end=True)] if extra else []
+        losses = t.validation.losses(t.eval_model)
+    check_loss(t.model, step.step, fmean(losses.values()))
+    validated = [record_validation(t, step, losses, scored, at_end=False)] if due else []
+    validated += [record_validation(t, step, losses, scored_at_end, at_end=True)] if extra else []
     yield validated[-1]._replace(best=validated[0].best)
     with t.watch("validation"):
         collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(t.loaded(), step)))
@@ -238,24 +240,24 @@ def warned(t: Training, step: Step, record: dict[str, str], at_end: bool) -> Ite
         yield Warned(step.step, record["problem"])
 
 
-def record_validation(
-    t: Training, step: Step, losses: tuple[float, dict[str, float]], scored: bool, at_end: bool
-) -> Validated:
+def record_validation(t: Training, step: Step, losses: dict[str, float], scored: bool, at_end: bool) -> Validated:
     """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one.
 
-    `losses` is what `Validation.loss` returned.
+    `losses` are those of `Validation.losses`.
     """
-    (loss, by_source), scores, scores_by_source = losses, dict[str, float](), dict[str, dict[str, float]]()
+    by_source: dict[str, dict[str, float]] = {}
     if scored:
         with t.watch("validation"):
-            scores, scores_by_source = t.validation.scores(t.loaded())
+            by_source = t.validation.scores(t.loaded())
+    loss = fmean(losses.values())
+    scores = {name: fmean(part[name] for part in by_source.values()) for name in (NAMES if scored else ())}
     name, measured = str(t.config.validate.best_metric), {"loss": loss, **scores}
     better = not at_end and is_better(name, measured, t.best)
     if better:
         t.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
     if name in measured and not at_end:
         t.since_best = 0 if better else t.since_best + 1
-    sources = {source: {"loss": loss, **scores_by_source.get(source, {})} for source, loss in by_source.items()}
+    sources = {source: {"loss": losses[source], **by_source.get(source, {})} for source in losses if source}
     event = Validated(step.step, step.epoch, loss, scores, better, sources)
     # before the checkpoint: a run may be resumed from it
     t.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)

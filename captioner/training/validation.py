@@ -27,7 +27,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import UNK
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.evaluate import build_evaluation_set, loss_by_source
+from captioner.evaluation.evaluate import build_evaluation_set, by_source
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import CaptioningModel
@@ -89,29 +89,29 @@ class Validation:
         every = score_interval(self._config)
         return every is not None and step.epoch % every == 0
 
-    def loss(self, model: CaptioningModel) -> tuple[float, dict[str, float]]:
-        """Compute the mean word loss in nats, the mean of the sources if there are several, and that of each."""
+    def losses(self, model: CaptioningModel) -> dict[str, float]:
+        """Compute the mean word loss of each source in nats, or of the whole split, with the name ""."""
         limit, count = self._config.validate.max_captions, max(1, len(self._split.by_source))
-        return loss_by_source(self._split, lambda part: self.loss_of(part, model, limit and max(1, limit // count)))
+        return by_source(self._split, lambda part: self.loss_of(part, model, limit and max(1, limit // count)))
 
     def loss_of(self, split: Split, model: CaptioningModel, max_captions: int | None = None) -> float:
         """Compute the mean word loss of a split in nats."""
         batches = sequential_batches(split, self._config.train.batch_size, max_captions, self._ranks)
         return mean_word_loss(model, batches, self._pool, self._ranks.all_reduce)
 
-    def scores(self, loaded: LoadedModel) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Score the captions that a model generates, by name of the metric, and those of each source, as `loss`."""
+    def scores(self, loaded: LoadedModel) -> dict[str, dict[str, float]]:
+        """Score the captions that a model generates of each source, as `losses`, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         captioner = self._captioner(loaded).with_options(BEST_ALONE)
         decoded = captioner.decode(split.features, split.regions, rows)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
         self._scored = loaded.meta.step, captions
 
-        def score() -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        def score() -> dict[str, dict[str, float]]:
             evaluation_set, rows = self._evaluation_set
             scored = score_captions(evaluation_set, "model", [captions[row] for row in rows])
-            every, *parts = ({name: part.scores[name] for name in NAMES} for part in (scored, *scored.sources.values()))
-            return every, dict(zip(scored.sources, parts, strict=True))
+            parts = scored.sources or {"": scored}
+            return {source: {name: part.scores[name] for name in NAMES} for source, part in parts.items()}
 
         return self._ranks.on_rank_0(score)
 

@@ -32,7 +32,7 @@ def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(op
     assert attrgetter(option.path)(section) == option.default
     assert option.admits(option.default)
     assert option.kind in NOUNS
-    kind = tuple if option.is_repeated else option.kind
+    kind = tuple if option.multiple else option.kind
     assert type(option.default) is (type(None) if option.default is None else kind)
     assert option.bounds or option.kind not in (int, float)
     assert option.doc

@@ -6,9 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from captioner import arrays as blocks_module
 from captioner.data.corpus import Corpus, Split
-from captioner.data.summary import MIN_WIDTH, duplicates, summarize
+from captioner.data.summary import summarize
 from captioner.data.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
@@ -67,52 +66,11 @@ def test_summary_of_empty_captions_and_special_tokens_at_any_id():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
-    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 3 * 4)
-    vocab = Vocab.build([["a"]])
-    rows = np.random.default_rng(0).standard_normal((40, 4))
-    others = np.vstack([rows[25:], -rows])
-    splits = {
-        name: split_of(vocab, [["a"]] * len(features), features, name[0], dtype)
-        for name, features in (("train", rows), ("val", others))
-    }
-    repeated = duplicates(Corpus(vocab, splits, ""))
-    assert repeated["images"] == 15
-    assert repeated["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(15)]
-
-
-@pytest.mark.parametrize("width", [MIN_WIDTH - 1, MIN_WIDTH, 600])
-def test_similar_images_across_splits_are_copies(width, monkeypatch):
-    """Of the test images, row k is a training image with noise; the cosines are about 1 / sqrt(1 + noise^2)."""
-    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 3 * width)
-    vocab, rng, scale = Vocab.build([["a"]]), np.random.default_rng(0), np.linspace(0.01, 100, width)
-    rows = 50 + rng.standard_normal((30, width)) * scale
-    noise = scale * rng.standard_normal((4, width))
-    noise[3, width // 3 :] = 0  # of small features alone: similar only before standardization
-    noisy = rows[:4] + noise * np.array([[0.0], [0.2], [0.4], [1.0]])
-    splits = {
-        "train": split_of(vocab, [["a"]], rows, "t", np.float32),
-        "val": split_of(vocab, [["a"]], 50 + rng.standard_normal((5, width)) * scale, "v", np.float32),
-        "test": split_of(vocab, [["a"]], noisy[::-1], "e", np.float32),
-    }
-    pairs = [["train: t1", "test: e2"], ["train: t0", "test: e3"]]
-    found = pairs[::-1] if width >= MIN_WIDTH else pairs[1:]
-    assert duplicates(Corpus(vocab, splits, "")) == {"images": len(found), "examples": found}
-
-
 def test_the_images_of_each_source_are_counted(corpus):
-    assert "sources" not in summarize(corpus)
+    assert "sources" not in summarize(corpus)["splits"]["train"]
     sources = {"train": ["a", "b", "a"], "val": ["a", "a"], "test": ["b"]}
     splits = {name: dataclasses.replace(corpus.splits[name], sources=names) for name, names in sources.items()}
-    counts = {"a": {"train": 2, "val": 2, "test": 0}, "b": {"train": 1, "val": 0, "test": 1}}
-    assert summarize(dataclasses.replace(corpus, splits=splits))["sources"] == counts
-
-
-def test_non_contiguous_rows_are_supported():
-    vocab = Vocab.build([["a"]])
-    features = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
-    splits = {"train": split_of(vocab, [["a"]], features, "t"), "val": split_of(vocab, [["a"]], features[::-2], "v")}
-    assert duplicates(Corpus(vocab, splits, "")) == {
-        "images": 2, "examples": [["train: t3", "val: v0"], ["train: t1", "val: v1"]],
+    counted = summarize(dataclasses.replace(corpus, splits=splits))["splits"]
+    assert {name: split["sources"] for name, split in counted.items()} == {
+        "train": {"a": 2, "b": 1}, "val": {"a": 2}, "test": {"b": 1}
     }  # fmt: skip

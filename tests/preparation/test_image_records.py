@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from captioner.config.options import Prepare
 from captioner.errors import DataError, UsageError
-from captioner.preparation.image_records import MAX_TEXT, caption_words, parse_source, read_records
+from captioner.preparation.image_folders import parse_source
+from captioner.preparation.image_records import MAX_TEXT, caption_words, read_records
 
 DEFAULTS = Prepare(val=0.0)
 

@@ -17,7 +17,9 @@ from captioner.data.caption_readers import CaptionRecord, read_captions
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.preparation.inspect_data import check, examples
+from captioner.preparation.image_folders import source_names
+from captioner.preparation.image_records import MAX_SOURCES
+from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import Event, prepare
 
 OPTIONS = {**SCENES, "val": 0.1}
@@ -69,11 +71,13 @@ def test_each_source_has_its_folder_and_its_splits(two: list[Path], tmp_path: Pa
     assert rows(corpus) == expected
     assert {"b0", "b2", "b3"} < set(corpus.vocab.words)
     assert corpus.about["images"] == [path.parent.as_posix() for path in two]
-    counts = {"a": {"train": 3, "val": 1}, "b": {"train": 3, "val": 1}}
-    assert events[-1].summary["sources"] == counts
-    assert check([*map(str, two)], [], Prepare(**OPTIONS))[1]["sources"] == counts
-    assert check([str(tmp_path / "both.h5")], [], Prepare())[1]["sources"] == counts
-    assert [example.source for example in examples(corpus, "val", 2, 0)] == ["a", "b"]
+    for summary in (
+        events[-1].summary, check([*map(str, two)], [], Prepare(**OPTIONS))[1],
+        check([str(tmp_path / "both.h5")], [], Prepare())[1],
+    ):  # fmt: skip
+        assert {name: split["sources"] for name, split in summary["splits"].items()} == {
+            "train": {"a": 3, "b": 3}, "val": {"a": 1, "b": 1}
+        }  # fmt: skip
     named = tmp_path / "list.txt"
     named.write_text("b/003.png\n")
     assert names(made(tmp_path / "listed.h5", *two, lists=(f"test={named}",))[0])["test"] == ["b/003.png"]
@@ -129,7 +133,7 @@ def same_name(one: Path, two: Path) -> None:
     ("spoil", "options", "message"),
     [
         (same_photograph, {}, "a/002.png and b/003.png: the same photograph in two folders; leave one out"),
-        (same_name, {}, "b.csv: a/000.png: two images of this source and name; give one file another source"),
+        (same_name, {}, "b.csv: a/000.png: two images of this source and name; rename one of the sources"),
         (None, {"images": ("x", "y", "z")}, "--images: expected one for all 2 caption files, or one for each, got 3"),
         (None, {"features": ("x", "y", "z")}, "--features: expected one for all 2 caption files, or one for each, "),
     ],
@@ -199,3 +203,47 @@ def test_a_source_may_have_no_valid_caption(two: list[Path], tmp_path: Path) -> 
     corpus, events = made(tmp_path / "both.h5", *two, features=files)
     assert corpus.split("train").sources is None
     assert events[-1].summary["counts"]["skipped"] == 1
+
+
+def test_a_column_of_many_values_is_not_a_source(two: list[Path], tmp_path: Path) -> None:
+    """Such as the URL of each photograph; a value that is no text is ignored."""
+    lines = [f"{number % 4:03}.png,a {number},https://example.com/{number}" for number in range(MAX_SOURCES + 1)]
+    two[0].write_text("\n".join(["image,caption,source", *lines]))
+    corpus, _ = made(tmp_path / "both.h5", *two)
+    assert set(corpus.split("train").sources or ()) == {"a", "b"}
+    two[0].write_text('{"image": "000.png", "caption": "a", "source": {"url": "x"}}')
+    (record,) = read_captions(two[0])
+    assert isinstance(record, CaptionRecord)
+    assert record.source is None
+
+
+def test_a_source_that_is_too_small_to_split_stays_in_train(two: list[Path], tmp_path: Path) -> None:
+    """Images without a split of a source with splits are omitted, also if all its other images are unreadable."""
+    two[1].write_text("image,caption\n000.png,a dog\n")
+    splits = names(made(tmp_path / "both.h5", *two)[0])
+    assert (splits["train"][-1], len(splits["val"])) == ("b/000.png", 1)
+    two[1].write_text("image,caption,split\n000.png,a dog,train\n001.png,a dog,\n002.png,a dog,\n")
+    (two[1].parent / "000.png").write_bytes(b"")
+    corpus, events = made(tmp_path / "both.h5", *two)
+    assert not any(image.startswith("b/") for images in names(corpus).values() for image in images)
+    assert events[-1].summary["counts"]["omitted"] == 2
+
+
+def test_sources_are_named_by_the_folders_that_distinguish_them() -> None:
+    named = source_names(["x/img/c.csv", "train=y/img/c.csv", "d.json"])
+    assert [*named.values()] == ["x/img/c", "y/img/c", "/".join(Path.cwd().parts[-2:]).lstrip("/") + "/d"]
+    assert [*source_names(["a.csv", "b/../b.tsv"]).values()] == ["a", "b"]
+    assert [*source_names(["a.csv", "a.json"]).values()] == ["a", "a"]
+
+
+def test_one_array_file_has_the_rows_of_all_files(two: list[Path], tmp_path: Path) -> None:
+    """Then the names of different folders are one numbering, so equal names are one image."""
+    two[1].write_text("image,caption,split\n007.png,a dog,train\n")
+    features = np.arange(5, dtype=np.float32)[:, None]
+    files = (array_file(tmp_path / "x.h5", features),)
+    corpus, _ = made(tmp_path / "both.h5", *two, features=files, encoder=None, val=0.0)
+    assert {name: row[0] for name, row in features_by_name(corpus).items()} == {
+        "000.png": 0, "001.png": 1, "002.png": 2, "003.png": 3, "007.png": 4
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"x\.h5: expected 4 rows"):
+        check([str(two[0])], [], Prepare(features=files))

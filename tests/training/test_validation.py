@@ -95,7 +95,7 @@ def validate(train_small) -> Callable[..., list[Validated]]:
 def scripted_scores(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
     """Replace all scores of the validations."""
     script = iter(scores)
-    monkeypatch.setattr(Validation, "scores", lambda *_: (dict.fromkeys(NAMES, next(script)), {}))
+    monkeypatch.setattr(Validation, "scores", lambda *_: {"": dict.fromkeys(NAMES, next(script))})
 
 
 def test_captions_are_scored_every_n_epochs_and_at_the_end(validate: Callable[..., Any], new_run: Path) -> None:

@@ -1,0 +1,133 @@
+"""The folders of photographs and the feature files of caption files, and the feature row of each image name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from captioner.config.options import Prepare
+from captioner.data.caption_formats import image_name
+from captioner.data.caption_readers import CaptionRecord, Issue, split_name
+from captioner.errors import DataError, UsageError, quoted
+from captioner.files.header import DATA_SET
+
+T = TypeVar("T")
+
+
+@dataclass
+class FeatureRows:
+    """The feature row of each image of the caption files, also of an image whose captions are all skipped.
+
+    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files.
+    """
+
+    by_image: dict[str, int] = field(default_factory=dict)
+    numberings: set[tuple[str, int | None]] = field(default_factory=set)
+    """How the files number their images: `imgid`, or `position` with the number of images, or else `order`."""
+    files: int = 0
+    unnamed: Issue | None = None
+    """The first record without a readable name: it could be any image."""
+    conflict: str = ""
+    """An image with two rows: the captions of one would get the features of the other."""
+
+    def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
+        """Yield the records of one file, and add their images."""
+        self.files += 1
+        for record in records:
+            if record.image is not None:
+                row = len(self.by_image) if record.row is None else record.row
+                first = self.by_image.setdefault(image_name(record.image), row)
+                if record.row not in (None, first):
+                    self.conflict = self.conflict or f"rows {first} and {row}: {quoted(record.image)}"
+            elif isinstance(record, Issue):
+                self.unnamed = self.unnamed or record
+            if isinstance(record, CaptionRecord):
+                numbering = "order" if record.row is None else "imgid" if record.rows is None else "position"
+                self.numberings.add((numbering, record.rows))
+            yield record
+
+    def check(self, count: int, features: Path) -> None:
+        """Check that a feature file has one row per image, or, with imgids, at least theirs. Raises: DataError."""
+        if not self.numberings:
+            return
+        (numbering, positions), *others = self.numberings
+        if others or (self.files > 1 and numbering == "position"):
+            raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
+        if self.conflict:
+            raise DataError(f"{features}: expected one row per image, got {self.conflict}; rename one of the images")
+        if self.unnamed and numbering == "order":
+            rule = "a readable image name in every record, since rows follow the order of first appearance"
+            raise DataError(f"{features}: expected {rule}; got {self.unnamed}")
+        images: dict[int, str] = {}
+        for image, row in self.by_image.items():
+            if images.setdefault(row, image) != image:
+                raise DataError(
+                    f"{features}: imgid {row}: expected one image, got {quoted(images[row])} and {quoted(image)}"
+                )
+        expected, which = positions or len(images), "one per image, including images whose captions are skipped"
+        if numbering == "imgid":
+            expected, which = max(count, max(images) + 1), "up to the last imgid"
+        if count != expected:
+            first = min((row for row in images if row >= count), default=max(images))
+            place = f"{'the first without a row' if first >= count else 'the last image'} is {quoted(images[first])}"
+            raise DataError(f"{features}: expected {expected:,} rows, {which}, got {count:,}; {place}")
+
+
+@dataclass
+class ImageFolder:
+    """Caption files whose image names refer to one folder of photographs, or to one feature file.
+
+    `images` has the name in the data set of each image name in these files that has a caption.
+    """
+
+    path: Path
+    features: Path | None
+    sources: list[str] = field(default_factory=list)
+    rows: FeatureRows = field(default_factory=FeatureRows)
+    images: dict[str, str] = field(default_factory=dict)
+
+    def select(self, images: Container[str]) -> dict[str, str]:
+        """Return the names in this folder of the images that are among `images`, with their names in the data set."""
+        return {name: image for name, image in self.images.items() if image in images}
+
+
+def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolder]:
+    """Group caption files by folder and feature file; an array file has the rows of all its caption files.
+
+    Raises: UsageError unless there is one folder and one feature file for each caption file or for all.
+    """
+
+    def each(option: str, values: Sequence[T]) -> Sequence[T]:
+        if len(values) not in (1, len(sources)):
+            expected = f"one for all {len(sources):,} caption files, or one for each"
+            raise UsageError(f"--{option}: expected {expected}, got {len(values):,}")
+        return values if len(values) > 1 else [values[0]] * len(sources)
+
+    paths = each("images", options.images or [parse_source(source)[1].parent for source in sources])
+    folders: dict[tuple[str, Path | None], ImageFolder] = {}
+    for source, path, features in zip(sources, paths, each("features", options.features or [None]), strict=True):
+        is_array = features is not None and not DATA_SET.matches(features)
+        key = "" if is_array else os.path.realpath(path), features
+        folders.setdefault(key, ImageFolder(path, features)).sources.append(source)
+    return list(folders.values())
+
+
+def source_names(sources: Sequence[str]) -> dict[str, str]:
+    """Name each caption file without its suffix, with as many of its folders as distinguish the files."""
+    paths = {source: Path(os.path.abspath(parse_source(source)[1])).with_suffix("") for source in sources}
+    for depth in range(1, 1 + max(len(path.parts) for path in paths.values())):
+        names = {source: "/".join(path.parts[-depth:]) for source, path in paths.items()}
+        if len(set(names.values())) == len(set(paths.values())):
+            break
+    return names
+
+
+def parse_source(source: str) -> tuple[str | None, Path]:
+    """Parse SPLIT=FILE or FILE; an existing file of the whole name takes precedence."""
+    split, equals, path = source.partition("=")
+    if not equals or os.path.exists(source) or not split.isidentifier():
+        return None, Path(source)
+    return split_name(split), Path(path)
