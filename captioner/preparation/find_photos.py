@@ -47,13 +47,15 @@ def locate_images(
             missing |= {names[name]: error for name, error in errors.items()}
             for name, path in found.items() if len(folders) > 1 else ():
                 same_size.setdefault(os.path.getsize(path), []).append((folder, names[name]))
-    for members in same_size.values():
+    pairs: list[str] = []
+    for size, members in same_size.items():
         first: dict[str, tuple[ImageFolder, str]] = {}
-        for folder, image in members if len({folder.path for folder, _ in members}) > 1 else ():
+        for folder, image in members if size and len({folder.path for folder, _ in members}) > 1 else ():
             with suppress(DataError):  # reported when the photograph is encoded
                 other, twin = first.setdefault(sha256_of(photos[image]), (folder, image))
-                if other is not folder:
-                    raise UsageError(f"{twin} and {image}: the same photograph in two folders; leave one out")
+                pairs += [f"{twin} and {image}"] * (other is not folder)
+    if pairs:
+        raise DataError(f"{pairs[0]}: the same photograph in two folders; leave one out ({len(pairs):,} in total)")
     return photos, missing
 
 

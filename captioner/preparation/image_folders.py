@@ -107,10 +107,10 @@ def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolde
         return values if len(values) > 1 else [values[0]] * len(sources)
 
     paths = each("images", options.images or [parse_source(source)[1].parent for source in sources])
-    folders: dict[tuple[str, Path | None], ImageFolder] = {}
+    folders: dict[tuple[str, str], ImageFolder] = {}
     for source, path, features in zip(sources, paths, each("features", options.features or [None]), strict=True):
         is_array = features is not None and not DATA_SET.matches(features)
-        key = "" if is_array else os.path.realpath(path), features
+        key = "" if is_array else os.path.realpath(path), os.path.realpath(features or "")
         folders.setdefault(key, ImageFolder(path, features)).sources.append(source)
     return list(folders.values())
 

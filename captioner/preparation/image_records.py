@@ -80,18 +80,20 @@ def split_by_lists(
 ) -> tuple[list[ImageRecord], list[Issue]]:
     """Assign images to splits by lists of names; unlisted images keep their split, if any.
 
-    Names match as full paths or without folders. A name in two lists, or matching no image or several, is an issue.
+    Names match as full paths, without the source, or without folders. A name in two lists, or matching no image or
+    several, is an issue.
     """
     by_path = {record.image: [record] for record in images}
     by_name: dict[str, list[ImageRecord]] = {}
     for record in images:
-        by_name.setdefault(PurePath(record.image).name, []).append(record)
+        for name in {record.image.removeprefix(f"{record.source}/"), PurePath(record.image).name}:
+            by_name.setdefault(name, []).append(record)
     assigned: dict[str, str] = {}
     issues = []
     for split, names in lists.items():
         for number, name in enumerate(names, 1):
             line = f"list of {split}, image {number}"
-            matches = by_path.get(name) or by_name.get(PurePath(name).name, [])
+            matches = by_path.get(name) or by_name.get(name) or by_name.get(PurePath(name).name, [])
             if not matches:
                 issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
             elif len(matches) > 1:

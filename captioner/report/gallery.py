@@ -93,6 +93,8 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
         return split.picture
     names = [image for any_split in corpus.splits.values() for image in any_split.image_ids]
     photos = {} if images is None else find_all(images, names)
+    if images is not None and isinstance(corpus.about.get("images"), list):  # SOURCE/NAME: NAME alone may be another's
+        photos = {name: p for name, p in photos.items() if p and len(p.relative_to(images).parts) > name.count("/")}
     return lambda row: photos.get(split.image_ids[row])
 
 

@@ -21,6 +21,7 @@ from captioner.preparation.image_folders import source_names
 from captioner.preparation.image_records import MAX_SOURCES
 from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import Event, prepare
+from captioner.report.gallery import pictures_of_split
 
 OPTIONS = {**SCENES, "val": 0.1}
 
@@ -247,3 +248,25 @@ def test_one_array_file_has_the_rows_of_all_files(two: list[Path], tmp_path: Pat
     }  # fmt: skip
     with pytest.raises(DataError, match=r"x\.h5: expected 4 rows"):
         check([str(two[0])], [], Prepare(features=files))
+
+
+def test_a_list_has_the_names_in_the_folder_of_a_source(two: list[Path], tmp_path: Path) -> None:
+    for place, source in enumerate(two):
+        (source.parent / f"sub{place}").mkdir()
+        (source.parent / "000.png").rename(source.parent / f"sub{place}" / "000.png")
+        source.write_text(source.read_text().replace("000.png", f"sub{place}/000.png"))
+    (tmp_path / "val.txt").write_text("sub1/000.png\n")
+    assert names(made(tmp_path / "o.h5", *two, lists=(f"test={tmp_path}/val.txt",))[0])["test"] == ["b/sub1/000.png"]
+
+
+def test_a_report_shows_the_photograph_of_the_source(two: list[Path], tmp_path: Path) -> None:
+    """The name without its source may be that of another photograph."""
+    made(tmp_path / "both.h5", *two)
+    (two[0].parent / "001.png").unlink()
+    corpus = prepared(tmp_path / "both.h5")
+    row = corpus.split("val").image_ids.index("b/001.png")
+    assert pictures_of_split(corpus, "val", two[1].parent)(row) is None
+    (tmp_path / "all").mkdir()
+    for source in two:
+        (tmp_path / "all" / source.stem).symlink_to(source.parent)
+    assert pictures_of_split(corpus, "val", tmp_path / "all")(row) == tmp_path / "all" / "b" / "001.png"
