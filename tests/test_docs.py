@@ -217,22 +217,15 @@ def test_captions_and_labels_of_the_readme_are_those_of_the_model() -> None:
 
 
 def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None:
-    results = (ROOT / "docs" / "results.md").read_text()
-    rows = {
-        "`flickr8k-rnn`, beam of 5": "| plain RNN | beam |",
-        "`flickr8k-lstm`, beam of 5": "| plain LSTM | beam |",
-        "`flickr8k-best`, beam of 10": "| LSTM, image at every step | beam |",
-        "`flickr8k-richer`, guided beam of 30, re-ranked": "| LSTM, richer features | beam, consensus |",
-        "`flickr8k-transformer`, guided beam of 30, re-ranked": "| transformer, richer features | beam, consensus |",
-        "`flickr8k-scst`, guided beam of 30, re-ranked": "| distilled, then self-critical | beam, consensus |",
-    }
-    for name, label in rows.items():
-        (row,) = (line.split("|")[1:-1] for line in results.splitlines() if line.startswith(label))
-        bleu4, cider_d = (row[column].split()[0] for column in (6, 8))
-        assert re.search(rf"^\| {re.escape(name)} \|.*\| {bleu4} \| {cider_d} \|$", README, re.MULTILINE), name
-    (record,) = checkpoint.load(ROOT / "models" / "flickr8k.h5").meta.card.scores
-    scores = [f"{100 * record[name]:.1f}" for name in ("bleu4", "cider_d")]
-    assert re.search(rf"^\| `models/flickr8k.h5`, .*\| {' . '.join(map(re.escape, scores))} \|$", README, re.MULTILINE)
+    results, head = (ROOT / "docs" / "results.md").read_text(), "| model | parameters | COCO: BLEU-4 |"
+    lines = README[README.index(head) :].partition("\n\n")[0].splitlines()[2:]
+    rows = {name: scores for name, _, *scores in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
+    for name, scores in rows.items():
+        assert f"\n| {name} | {' | '.join(scores)} |" in results, name
+    (record,) = checkpoint.load(ROOT / "models" / "everyday.h5").meta.card.scores
+    sources = [record["sources"][source] for source in ("coco", "flickr8k")]
+    scores = [f"{100 * source[score]:.1f}" for source in sources for score in ("bleu4", "cider_d")]
+    assert rows["`models/everyday.h5`, beam of 3"] == scores
 
 
 def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None:

@@ -197,7 +197,7 @@ def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tm
 
 
 def test_the_model_of_the_repository_states_its_terms_and_scores() -> None:
-    model = open_run(Path(__file__).parents[1] / "models" / "flickr8k.h5")
+    model = open_run(Path(__file__).parents[1] / "models" / "everyday.h5")
     card: Any = json.loads(json.dumps(dataclasses.asdict(model.meta.card)))
     assert (card["license"], card["terms"][-31:]) == ("other", "for research and education only")
     assert [record["cider_d"] for record in card["scores"]] == [0.614]

@@ -1,7 +1,6 @@
 """The benchmarks on Flickr8k: what is trained on which data, and tables of means over seeds."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +89,7 @@ def test_the_teachers_write_their_captions_once(tmp_path: Path, commands: list[l
     assert runs == [tmp_path / f"scst-{seed}" for seed in SEEDS]
     assert len(of("sample", commands)) == 1
     for config, start in (("student", "transformer"), ("scst", "distilled")):
-        trained = [line for line in of("train", commands) if Path(option(line, "-c")).stem == f"flickr8k-{config}"]
+        trained = [line for line in of("train", commands) if Path(option(line, "-c")).stem == f"everyday-{config}"]
         assert len(trained) == 3
         for seed, line in zip(SEEDS, trained, strict=True):
             assert f"train.init_from={tmp_path / f'{start}-{seed}'}" in line
@@ -125,28 +124,6 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
     (trained,) = of("train", commands)
     assert evaluated[1] == option(trained, "--run")
     assert (load(Path(option(trained, "-c"))).model.attention != "none") == ("--regions" in recipe.prepare)
-
-
-@pytest.mark.parametrize("name", few_photos.OTHERS)
-def test_other_photographs_are_split_by_image_and_flickr8k_is_scored_too(
-    name: str, tmp_path: Path, commands: list[list[str]]
-) -> None:
-    (tmp_path / "coco").mkdir()
-    lines = ["image,caption", *(f"{number}.jpg,a cat" for number in range(130) for _ in range(5))]
-    (tmp_path / "coco" / "captions.csv").write_text("\n".join(lines))
-    scores = few_photos.measure_others(Workspace(tmp_path / "flickr8k", tmp_path), name, 1)
-    assert scores == dict.fromkeys(("bleu4", "cider_d", "flickr8k"), 0.2)
-    prepared, evaluated = of("prepare", commands), of("evaluate", commands)
-    rows = [line.split(",") for line in Path(prepared[0][1]).read_text().splitlines()[1:]]
-    assert Counter(row[-1] for row in rows) == {"train": 300, "val": 100, "test": 250}
-    assert len({(row[0], row[-1]) for row in rows}) == 130
-    assert [option(line, "--images") for line in prepared] == [
-        str(tmp_path / data / "images") for data in ("coco", "flickr8k")
-    ]
-    assert [option(line, "--data") for line in evaluated] == [option(line, "--output") for line in prepared]
-    assert [option(line, "--split") for line in evaluated] == ["test", "val"]
-    config = few_photos.OTHERS[name].config
-    assert [option(line, "--run") for line in of("train", commands)] == [evaluated[0][1]] * (config is not None)
 
 
 def test_the_pages_have_the_tables() -> None:

@@ -21,7 +21,7 @@ WORDS = "the quick brown fox jumps over the lazy dog and runs along the bank of 
 
 @pytest.fixture(scope="module")
 def shipped() -> Captioner:
-    return captioner.load(ROOT / "models" / "flickr8k.h5")
+    return captioner.load(ROOT / "models" / "everyday.h5")
 
 
 def page(draw: ImageDraw.ImageDraw) -> None:
@@ -86,7 +86,7 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
 def test_blank_and_drawn_pictures_are_marked(shipped: Captioner, cli: Callable[..., Any], tmp_path: Path) -> None:
     for name, picture in pictures():
         picture.save(tmp_path / f"{name}.png")
-    model = ROOT / "models" / "flickr8k.h5"
+    model = ROOT / "models" / "everyday.h5"
     captions = list(shipped.caption([tmp_path]))
     assert {Path(each.image).stem: each.familiarity for each in captions if not each.is_outside_domain} == {}
     lines = cli("sample", model, *tmp_path.glob("grey 1*.png")).out.splitlines()

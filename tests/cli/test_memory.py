@@ -9,7 +9,7 @@ import pytest
 
 resource = pytest.importorskip("resource")
 ROOT = Path(__file__).parents[2]
-MODEL, PHOTOS = ROOT / "models" / "flickr8k.h5", ROOT / "docs" / "photos"
+MODEL, PHOTOS = ROOT / "models" / "everyday.h5", ROOT / "docs" / "photos"
 Limited = Callable[..., tuple[int, str, str]]
 
 

@@ -60,3 +60,16 @@ def assert_same(corpus: Corpus, other: Corpus) -> None:
             assert getattr(split, key).dtype == getattr(twin, key).dtype
             np.testing.assert_array_equal(getattr(split, key), getattr(twin, key))
         np.testing.assert_array_equal(split.features[:], twin.features[:])
+
+
+def captioned_split(
+    vocab: Vocab, captions: list[list[str]], features: Any, name: str, dtype: type[np.floating] = np.float16
+) -> Split:
+    """Return a split whose images have names such as t0, and one caption each in turn."""
+    features = np.asarray(features, dtype)
+    return Split(
+        captions=vocab.encode(captions),
+        image_idxs=np.arange(len(captions), dtype=np.int32) % len(features),
+        features=features,
+        image_ids=[f"{name}{row}" for row in range(len(features))],
+    )

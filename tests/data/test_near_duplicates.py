@@ -2,21 +2,12 @@
 
 import numpy as np
 import pytest
+from prepared_sets import captioned_split
 
 from captioner import arrays as blocks_module
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus
 from captioner.data.near_duplicates import MIN_WIDTH, near_duplicates
 from captioner.data.vocabulary import Vocab
-
-
-def split_of(vocab, captions, features, name, dtype=np.float16):
-    features = np.asarray(features, dtype)
-    return Split(
-        captions=vocab.encode(captions),
-        image_idxs=np.arange(len(captions), dtype=np.int32) % len(features),
-        features=features,
-        image_ids=[f"{name}{row}" for row in range(len(features))],
-    )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -26,7 +17,7 @@ def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
     rows = np.random.default_rng(0).standard_normal((40, 4))
     others = np.vstack([rows[25:], -rows])
     splits = {
-        name: split_of(vocab, [["a"]] * len(features), features, name[0], dtype)
+        name: captioned_split(vocab, [["a"]] * len(features), features, name[0], dtype)
         for name, features in (("train", rows), ("val", others))
     }
     repeated = near_duplicates(Corpus(vocab, splits, ""))
@@ -44,9 +35,9 @@ def test_similar_images_across_splits_are_near_duplicates(width, monkeypatch):
     noise[3, width // 3 :] = 0  # of small features alone: similar only before standardization
     noisy = rows[:4] + noise * np.array([[0.0], [0.2], [0.4], [1.0]])
     splits = {
-        "train": split_of(vocab, [["a"]], rows, "t", np.float32),
-        "val": split_of(vocab, [["a"]], 50 + rng.standard_normal((5, width)) * scale, "v", np.float32),
-        "test": split_of(vocab, [["a"]], noisy[::-1], "e", np.float32),
+        "train": captioned_split(vocab, [["a"]], rows, "t", np.float32),
+        "val": captioned_split(vocab, [["a"]], 50 + rng.standard_normal((5, width)) * scale, "v", np.float32),
+        "test": captioned_split(vocab, [["a"]], noisy[::-1], "e", np.float32),
     }
     pairs = [["train: t1", "test: e2"], ["train: t0", "test: e3"]]
     found = pairs[::-1] if width >= MIN_WIDTH else pairs[1:]
@@ -56,7 +47,10 @@ def test_similar_images_across_splits_are_near_duplicates(width, monkeypatch):
 def test_non_contiguous_rows_are_supported():
     vocab = Vocab.build([["a"]])
     features = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
-    splits = {"train": split_of(vocab, [["a"]], features, "t"), "val": split_of(vocab, [["a"]], features[::-2], "v")}
+    splits = {
+        "train": captioned_split(vocab, [["a"]], features, "t"),
+        "val": captioned_split(vocab, [["a"]], features[::-2], "v"),
+    }
     assert near_duplicates(Corpus(vocab, splits, "")) == {
         "images": 2, "examples": [["train: t3", "val: v0"], ["train: t1", "val: v1"]],
     }  # fmt: skip

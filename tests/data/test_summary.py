@@ -3,24 +3,14 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
+from prepared_sets import captioned_split
 
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
-
-
-def split_of(vocab, captions, features, name, dtype=np.float16):
-    features = np.asarray(features, dtype)
-    return Split(
-        captions=vocab.encode(captions),
-        image_idxs=np.arange(len(captions), dtype=np.int32) % len(features),
-        features=features,
-        image_ids=[f"{name}{row}" for row in range(len(features))],
-    )
 
 
 @pytest.fixture
@@ -29,9 +19,9 @@ def corpus():
     return Corpus(
         vocab,
         {
-            "train": split_of(vocab, TRAIN, [[1, 2, 3], [4, 5, 6], [1, 2, 3]], "t"),
-            "val": split_of(vocab, [["a", "cow", "cow"], ["cat", "dog"]], [[4, 5, 6], [1, 2, 3.5]], "v"),
-            "test": split_of(vocab, [["a", "b", "c", "d"]], [[4, 5, 6]], "e"),
+            "train": captioned_split(vocab, TRAIN, [[1, 2, 3], [4, 5, 6], [1, 2, 3]], "t"),
+            "val": captioned_split(vocab, [["a", "cow", "cow"], ["cat", "dog"]], [[4, 5, 6], [1, 2, 3.5]], "v"),
+            "test": captioned_split(vocab, [["a", "b", "c", "d"]], [[4, 5, 6]], "e"),
         },
         "some:encoder",
     )
@@ -57,9 +47,9 @@ def test_summary(corpus):
 
 def test_summary_of_empty_captions_and_special_tokens_at_any_id():
     vocab = Vocab(["dog", "<UNK>", "<END>", "<NULL>", "<START>"])
-    empty = summarize(Corpus(vocab, {"train": split_of(vocab, [[]], [[0.0]], "t")}, ""))
+    empty = summarize(Corpus(vocab, {"train": captioned_split(vocab, [[]], [[0.0]], "t")}, ""))
     assert empty["splits"]["train"]["unk"] == 0.0
-    summary = summarize(Corpus(vocab, {"train": split_of(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
+    summary = summarize(Corpus(vocab, {"train": captioned_split(vocab, [["dog", "cow"], []], [[0.0]], "t")}, ""))
     assert summary["vocabulary"] == 1
     assert summary["splits"]["train"] | {"images": 0} == {
         "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
