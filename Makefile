@@ -24,14 +24,14 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
-export MODEL ?= models/flickr8k.h5
-LABELS := $(if $(filter models/flickr8k.h5,$(MODEL)),--labels 3)
-caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/flickr8k.h5)
+export MODEL ?= models/everyday.h5
+LABELS := $(if $(filter models/everyday.h5,$(MODEL)),--labels 3)
+caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/everyday.h5)
 	@echo "photograph, caption, log-probability (closer to 0: more probable), outside the training domain (a guess); below: labels" >&2
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(LABELS)
 	@echo "next: make caption PHOTO=FOLDER, make serve (a web page), or a model of your own (README.md)" >&2
 
-serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/flickr8k.h5)
+serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/everyday.h5)
 	$(BIN)/captioner serve "$$MODEL"
 
 photo:

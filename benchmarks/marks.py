@@ -1,6 +1,7 @@
-"""python -m benchmarks.marks MODEL --data FILE --photos FOLDER: familiarity and labels against references.
+"""python -m benchmarks.marks MODEL --data FILE --pictures FOLDER --photos FOLDER: familiarity and ImageNet labels.
 
-FOLDER has photographs in `images`, and their captions in `captions.csv` (columns image and caption).
+The pictures are of another kind than the photographs of FILE; the photographs, in `images`, have captions in
+`captions.csv` (columns image and caption).
 """
 
 from __future__ import annotations
@@ -26,30 +27,36 @@ LABELS, CONFIDENT, SAMPLES = 3, 0.5, 10_000
 @click.command()
 @click.argument("model", metavar="MODEL", type=PATH)
 @click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is compared.")
-@click.option("--photos", required=True, type=PATH, help="Photographs of another kind, with captions.")
-def main(model: Path, data: Path, photos: Path) -> None:
+@click.option("--pictures", required=True, type=PATH, help="Pictures of another kind.")
+@click.option("--photos", required=True, type=PATH, help="Photographs with captions.")
+def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
     """Print the tables of docs/decoding.md."""
     loaded = captioner.load(model)
     corpus = open_corpus(loaded.loaded, data)
-    own = list(loaded.caption_split(corpus.split("val"), vocab=corpus.vocab))
-    others = loaded.caption([photos / "images"], labels=LABELS)
+    val = corpus.split("val")
+    own = list(loaded.caption_split(val, vocab=corpus.vocab))
+    others, photographs = loaded.caption([pictures]), loaded.caption([photos / "images"], labels=LABELS)
     familiar, unfamiliar = (np.array([caption.familiarity for caption in captions]) for captions in (own, others))
-    tenth = np.quantile(familiar, 0.1)
-    print(
-        f"AUC {auc(familiar, unfamiliar):.3f}; {np.mean(unfamiliar < tenth):.0%} below the least familiar tenth of val"
-    )
-    marked, others_marked = (np.mean([caption.is_outside_domain for caption in captions]) for captions in (own, others))
-    print(f"outside the training domain: {marked:.1%} of val, {others_marked:.1%} of the others")
+    marked = np.array([caption.is_outside_domain for caption in own])
+    sources = np.array(val.sources or [""] * len(own))
+    for source in np.unique(sources):
+        mine = sources == source
+        print(
+            f"val {source}: AUC {auc(familiar[mine], unfamiliar):.3f}, {marked[mine].mean():.1%} of {mine.sum()} marked"
+        )
+    print(f"pictures: {sum(bool(caption.is_outside_domain) for caption in others)} of {len(others)} marked")
 
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
     cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
-    least = np.argsort(familiar, kind="stable")[: len(familiar) // 10]
-    low, high = cider[least], np.delete(cider, least)
-    rng = np.random.default_rng(0)
-    ratios = np.divide(*(rng.choice(part, (SAMPLES, len(part))).mean(axis=1) for part in (low, high)))
-    bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(ratios, (0.025, 0.975)))
-    print(f"CIDEr-D of val: least familiar tenth {100 * low.mean():.1f}, rest {100 * high.mean():.1f}, ", end="")
-    print(f"ratio {low.mean() / high.mean():.2f} ({bounds})")
+    for source in np.unique(sources):
+        mine = np.flatnonzero(sources == source)
+        least = np.argsort(familiar[mine], kind="stable")[: len(mine) // 10]
+        low, high = cider[mine[least]], np.delete(cider[mine], least)
+        rng = np.random.default_rng(0)
+        ratios = np.divide(*(rng.choice(part, (SAMPLES, len(part))).mean(axis=1) for part in (low, high)))
+        bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(ratios, (0.025, 0.975)))
+        means = f"least familiar tenth {100 * low.mean():.1f}, rest {100 * high.mean():.1f}"
+        print(f"CIDEr-D of val {source}: {means}, ratio {low.mean() / high.mean():.2f} ({bounds})")
 
     references: dict[str, set[str]] = {}
     with open(photos / "captions.csv", newline="", encoding="utf-8") as file:
@@ -57,10 +64,10 @@ def main(model: Path, data: Path, photos: Path) -> None:
             references.setdefault(row["image"], set()).update(re.findall("[a-z]+", row["caption"].lower()))
     hits = [  # fewer than LABELS where the others have a probability of 0 %
         [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
-        for caption in others
+        for caption in photographs
     ]
     first = np.array([any(row[:1]) for row in hits])
-    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in others])
+    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in photographs])
     print(
         f"labels in a reference: first {first.mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
         end="",

@@ -29,7 +29,13 @@ CONFIGS = {
     "distilled": "distilled",
     "scst": "distilled, then self-critical",
 }
-"""Row titles; all but `distilled` are names of configs, without `flickr8k-`."""
+"""Row titles, by name: that of a config without `flickr8k-`, or of a row of `EVERYDAY`."""
+EVERYDAY = {
+    "transformer": ("everyday", "train.epochs=12"),
+    "distilled": ("everyday-student",),
+    "scst": ("everyday-scst", "train.epochs=3"),
+}
+"""Rows whose configs are those of the everyday model, and the options that Flickr8k alone was measured with."""
 RICHER = ("richer", "transformer", "distilled", "scst")
 """Rows whose models have the features of `--encoder richer`."""
 BASELINE = "richer"
@@ -76,7 +82,8 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
     if name in STUDENTS:
         ways = {"greedy": GREEDY, BEAM_3: ("decode.beam_width=3", "decode.consensus=0", "decode.guidance=0")}
         return ways | {CONSENSUS: decodings("transformer")[CONSENSUS]} if name == "scst" else ways
-    decode = load(ROOT / "configs" / f"flickr8k-{name}.yaml").decode
+    config, *_ = EVERYDAY.get(name, (f"flickr8k-{name}",))
+    decode = load(ROOT / "configs" / f"{config}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus", "guidance")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
     if decode.consensus:
@@ -90,8 +97,8 @@ def train(workspace: Workspace, name: str, seed: int) -> Path:
     options = [f"train.init_from={train(workspace, STARTS[name], seed)}"] if name in STARTS else []
     if name == "distilled":
         options += [f"data.captions={teacher_captions(workspace)}", "data.captions_per_image=5"]
-    config = "flickr8k-student" if name == "distilled" else None
-    return workspace.train(name, seed, "--data", data, *set_options(options), config=config)
+    config, *changed = EVERYDAY.get(name, (None,))
+    return workspace.train(name, seed, "--data", data, *set_options([*changed, *options]), config=config)
 
 
 def teacher_captions(workspace: Workspace) -> Path:

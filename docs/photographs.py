@@ -1,4 +1,4 @@
-"""Caption the photographs of docs/photos with models/flickr8k.h5, and write the row of the README.
+"""Caption the photographs of docs/photos with models/everyday.h5, and write the rows of the README.
 
 $ python docs/photographs.py
 """
@@ -13,11 +13,22 @@ import captioner
 from captioner.captioning.caption import Caption
 
 ROOT = Path(__file__).parents[1]
-README, MODEL = ROOT / "README.md", ROOT / "models" / "flickr8k.h5"
-PHOTOS = {"astronaut": "A woman in an orange space suit", "chelsea": "The face of a cat", "coffee": "A cup of espresso"}
+README, MODEL = ROOT / "README.md", ROOT / "models" / "everyday.h5"
+PHOTOS = {
+    "astronaut": "A woman in an orange space suit",
+    "camera": "A man with a camera on a tripod",
+    "chelsea": "The face of a cat",
+    "coffee": "A cup of espresso",
+    "motorcycle": "A red motorcycle in a garage",
+    "rocket": "A rocket on its launch pad at dusk",
+    "china": "A Chinese pagoda above a lake",
+    "flower": "An orange dahlia",
+    "grace_hopper": "A woman in the uniform of the navy",
+}
 """The photographs, with descriptions for readers who do not see them."""
 LABELS = 3
-ROW = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
+COLUMNS = 3
+ROWS = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
 
 
 def captions() -> list[Caption]:
@@ -26,15 +37,16 @@ def captions() -> list[Caption]:
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:
-    """Return the page with a row of the photographs, and the captions, marks and ImageNet labels below them."""
-    cells = [f"![{description}](docs/photos/{name}.jpg)" for name, description in PHOTOS.items()]
-    texts = [
-        f"{caption.text}{' (**outside the training domain**)' if caption.is_outside_domain else ''}<br><br>"
-        f"ImageNet labels: {', '.join(f'{name} {probability:.0%}' for name, probability in caption.labels)}"
-        for caption in captions
+    """Return the page with the photographs, each above its caption, mark and ImageNet labels."""
+    cells = [
+        f"![{description}](docs/photos/{name}.jpg)<br>{caption.text}"
+        f"{' (**outside the training domain**)' if caption.is_outside_domain else ''}<br><br>"
+        f"ImageNet labels: {', '.join(f'{label} {probability:.0%}' for label, probability in caption.labels)}"
+        for (name, description), caption in zip(PHOTOS.items(), captions, strict=True)
     ]
-    lines = (cells, ["---"] * len(cells), texts)
-    return ROW.sub(lambda _: "".join(f"| {' | '.join(line)} |\n" for line in lines), page)
+    first, *rest = zip(*[iter(cells)] * COLUMNS, strict=True)
+    lines = (first, ["---"] * COLUMNS, *rest)
+    return ROWS.sub(lambda _: "".join(f"| {' | '.join(line)} |\n" for line in lines), page)
 
 
 if __name__ == "__main__":

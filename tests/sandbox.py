@@ -148,8 +148,9 @@ class Sandbox:
             elif path.suffix in CAPTIONS and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(CAPTIONS[path.suffix])
-                for number in () if params.get("features") else range(4):
-                    self.provide_photo((params.get("images") or [path.parent])[0], f"{number}.png")
+                for folder in () if params.get("features") else params.get("images") or [path.parent]:
+                    for number in range(4):
+                        self.provide_photo(folder, f"{number}.png")
         for features in params.get("features") or ():
             with h5py.File(features, "w") as file:
                 file["features"] = np.zeros((4, 1280), np.float16)
@@ -166,7 +167,7 @@ class Sandbox:
         file = path if path.suffix else path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            shade = sum(map(ord, file.name)) % 200
+            shade = sum(map(ord, str(file))) % 200  # the photographs of different folders differ
             Image.new("RGB", (64, 64), (shade, 90, 200 - shade)).save(file)
 
     def provide_results(self, captions: Path, references: Path, splits: tuple[str, ...]) -> None:

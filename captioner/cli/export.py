@@ -87,7 +87,7 @@ def export(
     output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
 
 
-@click.command(epilog=examples("card runs/scenes", "card models/flickr8k.h5"))
+@click.command(epilog=examples("card runs/scenes", "card models/everyday.h5"))
 @run_argument
 def card(run: Path) -> None:
     """Print a model card.
