@@ -1,4 +1,4 @@
-"""Near-duplicates across splits: images with equal or very similar features, which make scores too good."""
+"""Near-duplicates across splits: images with equal or very similar features, which inflate scores."""
 
 from __future__ import annotations
 

@@ -86,9 +86,9 @@ def score_model(
         part.scores.update(loss=losses.get(source), perplexity=perplexity(losses[source]) if losses else None)
     if loaded.familiarity is not None:
         outside = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
-        places = [(scored.sources[source], places) for source, (places, _) in evaluation_set.parts.items()]
-        for part, mine in places or [(scored, [*range(len(outside))])]:
-            marks = outside[mine]
+        parts = [(scored.sources[source], part_rows) for source, (part_rows, _) in evaluation_set.parts.items()]
+        for part, part_rows in parts or [(scored, [*range(len(outside))])]:
+            marks = outside[part_rows]
             groups = {"inside": part.rows[~marks], "outside": part.rows[marks]}
             part.scores["scores_by_familiarity"] = {
                 name: scores_of_part(group) for name, group in groups.items() if len(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -127,7 +128,7 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
 def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | None) -> list[ImageFeatures]:
     """Open the feature file of a folder: a data set, with a part per split, or arrays, by `encoder` if it is known.
 
-    A data set has the image names of the folder, or, if several folders share it, those of the data set to write.
+    A data set has the image names of the data set to write, or, unless several folders share it, those of the folder.
     Raises: DataError.
     """
     path, memory_mib, with_regions = folder.features, MEMORY_MIB // len(job.folders), job.options.regions
@@ -136,8 +137,8 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         corpus = prepared(path, memory_mib=memory_mib, regions=with_regions)
         if with_regions and not corpus.region_dim:
             raise DataError(f"{path}: expected image regions, got none; omit --regions")
-        is_shared = sum(other.features == path for other in job.folders) > 1
-        own = {image: image for image in folder.images.values()} if is_shared else folder.images
+        is_shared = sum(os.path.realpath(f.features or "") == os.path.realpath(path) for f in job.folders) > 1
+        own = {image: image for image in folder.images.values()} | ({} if is_shared else folder.images)
         return [
             ImageFeatures(
                 split.features,

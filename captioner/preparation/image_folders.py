@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +117,10 @@ def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolde
 
 
 def source_names(sources: Sequence[str]) -> dict[str, str]:
-    """Name each caption file without its suffix, with as many of its folders as distinguish the files."""
+    """Name each caption file: without its suffix, or, if several are named alike, by the folders that differ."""
     paths = {source: Path(os.path.abspath(parse_source(source)[1])).with_suffix("") for source in sources}
+    files = Counter(path.name for path in set(paths.values()))
+    paths = {source: path if files[path.name] == 1 else path.parent for source, path in paths.items()}
     for depth in range(1, 1 + max(len(path.parts) for path in paths.values())):
         names = {source: "/".join(path.parts[-depth:]) for source, path in paths.items()}
         if len(set(names.values())) == len(set(paths.values())):

@@ -183,22 +183,28 @@ def _by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
 
 
 def _split_remaining(
-    images: Iterable[ImageRecord], options: Prepare, usable: Container[str] | None = None
+    images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
 ) -> list[ImageRecord]:
-    """Split each source without splits at random; one that is too small stays in train if there are others."""
-    split: list[ImageRecord] = []
-    sources = _by_source(images).values()
-    for members in sources:
-        if any(record.split for record in members):
-            split += members
-            continue
+    """Split the sources without splits at random: each on its own, and those of few images together.
+
+    What is too small for random splits stays in train if there are other images.
+    """
+    fractions = {"val": options.val, "test": options.test}
+    smallest = min((fraction for fraction in fractions.values() if fraction), default=1.0)
+    groups: dict[str, list[ImageRecord]] = {}
+    for source, members in _by_source(images).items():
+        if not any(record.split for record in members):
+            groups.setdefault(source if smallest * len(members) >= 2 else "", []).extend(members)
+    drawn: dict[str, ImageRecord] = {}
+    for members in groups.values():
         try:
-            split += split_randomly(members, {"val": options.val, "test": options.test}, options.seed, usable)
+            split = split_randomly(members, fractions, options.seed, usable)
         except DataError:
-            if len(sources) == 1:
+            if len(members) == len(images):
                 raise
-            split += (dataclasses.replace(record, split="train") for record in members)
-    return split
+            split = [dataclasses.replace(record, split="train") for record in members]
+        drawn |= {record.image: record for record in split}
+    return [drawn.get(record.image, record) for record in images]
 
 
 def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[Issue]) -> Iterator[ImageRecord]:

@@ -160,7 +160,7 @@ def _scores(model: Restored) -> str:
     statistics = [(title, *cells) for title, cells in statistic_rows(columns).values()]
     explained = "Scores are multiplied by 100, with 95 % bootstrap confidence intervals over the images."
     if len(columns) > len(splits):
-        explained += " Each source is scored as an evaluation set of its own; images are resampled within the sources."
+        explained += " Each source is scored separately; images are resampled within the sources."
     return f"{table(('', *head), [*rows, *statistics])}\n\n{explained}"
 
 

@@ -18,7 +18,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.preparation.image_folders import source_names
-from captioner.preparation.image_records import MAX_SOURCES
+from captioner.preparation.image_records import MAX_SOURCES, read_records
 from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import Event, prepare
 from captioner.report.gallery import pictures_of_split
@@ -231,8 +231,12 @@ def test_a_source_that_is_too_small_to_split_stays_in_train(two: list[Path], tmp
 
 
 def test_sources_are_named_by_the_folders_that_distinguish_them() -> None:
-    named = source_names(["x/img/c.csv", "train=y/img/c.csv", "d.json"])
-    assert [*named.values()] == ["x/img/c", "y/img/c", "/".join(Path.cwd().parts[-2:]).lstrip("/") + "/d"]
+    assert [*source_names(["garden/captions.csv", "kitchen/captions.csv", "d.json"]).values()] == [
+        "garden",
+        "kitchen",
+        "d",
+    ]
+    assert [*source_names(["x/img/c.csv", "train=y/img/c.csv"]).values()] == ["x/img", "y/img"]
     assert [*source_names(["a.csv", "b/../b.tsv"]).values()] == ["a", "b"]
     assert [*source_names(["a.csv", "a.json"]).values()] == ["a", "a"]
 
@@ -270,3 +274,14 @@ def test_a_report_shows_the_photograph_of_the_source(two: list[Path], tmp_path: 
     for source in two:
         (tmp_path / "all" / source.stem).symlink_to(source.parent)
     assert pictures_of_split(corpus, "val", tmp_path / "all")(row) == tmp_path / "all" / "b" / "001.png"
+
+
+def test_sources_of_few_images_are_split_together(tmp_path: Path) -> None:
+    """Not one image of each into val."""
+    lines = [f"{number},a caption,{number // 2}" for number in range(2 * MAX_SOURCES)]
+    (tmp_path / "c.csv").write_text("\n".join(["image,caption,source", *lines]))
+    records = read_records([str(tmp_path / "c.csv")], [], Prepare(val=0.1))
+    assert len(records.splits["val"]) == MAX_SOURCES * 2 // 10
+    assert [int(record.image) for record in records.splits["train"]] == sorted(
+        int(record.image) for record in records.splits["train"]
+    )
