@@ -23,7 +23,7 @@ from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
-from captioner.preparation.find_photos import find_all, locate_images
+from captioner.preparation.find_photos import check_different, find_all, locate_images
 from captioner.preparation.image_folders import ImageFolder
 from captioner.preparation.image_records import ImageRecord
 
@@ -173,6 +173,7 @@ def encode_images(
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
     photos, missing = locate_images(job.folders, {record.image for record in job.images})
+    check_different(job.folders, photos)
     for error in missing.values():
         yield job.leave_out(error)
     ranks.from_rank_0(None)

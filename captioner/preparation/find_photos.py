@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -33,20 +33,23 @@ def check_images_folder(
 def locate_images(
     folders: Sequence[ImageFolder], images: Container[str]
 ) -> tuple[dict[str, Path], dict[str, DataError]]:
-    """Find the photographs of images, each in its folder, and the errors of missing ones.
-
-    Raises: as `locate_photos`; also for a photograph that is in two folders, by its bytes.
-    """
+    """Find the photographs of images, each in its folder, and errors of missing ones. Raises: as `locate_photos`."""
     photos: dict[str, Path] = {}
     missing: dict[str, DataError] = {}
-    same_size: dict[int, list[tuple[ImageFolder, str]]] = {}
     for folder in folders:
         if names := folder.select(images):
             found, errors = locate_photos(folder.path, list(names), folder.rows.by_image)
             photos |= {names[name]: path for name, path in found.items()}
             missing |= {names[name]: error for name, error in errors.items()}
-            for name, path in found.items() if len(folders) > 1 else ():
-                same_size.setdefault(os.path.getsize(path), []).append((folder, names[name]))
+    return photos, missing
+
+
+def check_different(folders: Sequence[ImageFolder], photos: Mapping[str, Path]) -> None:
+    """Compare the photographs of different folders by their bytes. Raises: DataError for one that is in two."""
+    same_size: dict[int, list[tuple[ImageFolder, str]]] = {}
+    for folder in folders if len(folders) > 1 else ():
+        for image in filter(photos.__contains__, folder.images.values()):
+            same_size.setdefault(os.path.getsize(photos[image]), []).append((folder, image))
     pairs: list[str] = []
     for size, members in same_size.items():
         first: dict[str, tuple[ImageFolder, str]] = {}
@@ -56,7 +59,6 @@ def locate_images(
                 pairs += [f"{twin} and {image}"] * (other is not folder)
     if pairs:
         raise DataError(f"{pairs[0]}: the same photograph in two folders; leave one out ({len(pairs):,} in total)")
-    return photos, missing
 
 
 def locate_photos(

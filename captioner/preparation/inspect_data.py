@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from captioner.data.features import open_features
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.files.header import DATA_SET
-from captioner.preparation.find_photos import locate_images
+from captioner.preparation.find_photos import check_different, locate_images
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_of
 from captioner.preparation.prepare import summarize_records
@@ -52,23 +53,28 @@ def check(sources: Sequence[str], lists: Sequence[str], options: Prepare) -> tup
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
         return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
     records = read_records(sources, lists, options)
+    images = {record.image for record in records.images}
+    photos: dict[str, Path] = {}
     missing: dict[str, DataError] = {}
-    unreadable: list[DataError] = []
     for folder in records.folders:
         path = folder.features
-        if path is not None and folder.images and not DATA_SET.matches(path):
+        if path is None:
+            try:
+                found, errors = locate_images([folder], images)
+            except DataError as error:  # all of its photographs are missing: check the captions anyway
+                found, errors = {}, dict.fromkeys(folder.select(images).values(), error)
+            photos, missing = photos | found, missing | errors
+        elif folder.images and not DATA_SET.matches(path):
             folder.rows.check(open_features(path, memory_mib=0).shape[0], path)
-    if not options.features:
-        try:
-            missing = locate_images(records.folders, {record.image for record in records.images})[1]
-            unreadable = list(missing.values())
-        except DataError as error:  # all photographs are missing: check the captions anyway
-            unreadable = [error]
-    with reporting_issues([*records.issues, *unreadable]):
-        summary = summarize_records(records, options, missing)
-    images = sum(split["images"] for split in summary["splits"].values())
-    summary["counts"]["missing"] = len(missing) or (images if unreadable else 0)
-    return [*records.issues, *unreadable], summary
+    problems: list[object] = [*records.issues, *dict.fromkeys(missing.values())]
+    try:
+        check_different(records.folders, photos)
+    except DataError as error:
+        problems.append(error)
+    with reporting_issues(problems):
+        summary = summarize_records(records, options, missing if photos else ())
+    summary["counts"]["missing"] = len(missing)
+    return problems, summary
 
 
 def summarize_corpus(corpus: Corpus) -> dict[str, Any]:

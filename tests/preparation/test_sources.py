@@ -285,3 +285,14 @@ def test_sources_of_few_images_are_split_together(tmp_path: Path) -> None:
     assert [int(record.image) for record in records.splits["train"]] == sorted(
         int(record.image) for record in records.splits["train"]
     )
+
+
+def test_a_check_counts_the_missing_photographs_of_each_folder(two: list[Path]) -> None:
+    same_photograph(*two)
+    issues, summary = check([*map(str, two)], [], Prepare(**OPTIONS))
+    assert [str(issue).partition(":")[0] for issue in issues] == ["a/002.png and b/003.png"]
+    assert summary["counts"]["missing"] == 0
+    for photograph in two[1].parent.glob("*.png"):
+        photograph.unlink()
+    issues, summary = check([*map(str, two)], [], Prepare(**OPTIONS))
+    assert (len(issues), summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 4, 3)
