@@ -152,15 +152,17 @@ def json_entry(line: str, content: object, columns: Columns) -> Iterator[Caption
 def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
     """Find the columns in the header; case is ignored unless two columns differ only by case.
 
-    Raises: DataError for a duplicate or missing column; the split column is optional unless its name is configured.
+    The split column is optional unless its name is configured; that of the source is ignored if it is not unique.
+
+    Raises: DataError for a duplicate or missing column.
     """
     places: dict[str, int] = {}
     for key, column in columns._asdict().items():
         matches = [place for place, name in enumerate(names) if name == column]
         matches = matches or [place for place, name in enumerate(names) if name.lower() == column.lower()]
-        if len(matches) > 1:
+        if len(matches) > 1 and key != "source":
             raise DataError(f"{line}: expected the column {column} once, got {header!r:.80}; rename the others")
-        if matches:
+        if len(matches) == 1:
             places[key] = matches[0]
     required = ["image", "caption"] + (["split"] if columns.split != Columns().split else [])
     if not set(required) <= set(places):

@@ -60,7 +60,9 @@ def score_model(
     losses: dict[str, float] = {}
     if corpus.vocab == loaded.vocab:
         pool = ThreadPool(loaded.config.threads)
-        losses = by_source(split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool))
+        losses = measure_by_source(
+            split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool)
+        )
     loss = fmean(losses.values()) if losses else None
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
@@ -96,7 +98,7 @@ def score_model(
     return scored
 
 
-def by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
+def measure_by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
     """Measure each source of a split, or the whole split, with the name "", unless there are several."""
     return {source: measure(part) for source, part in (split.by_source or {"": split}).items()}
 

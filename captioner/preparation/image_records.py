@@ -243,6 +243,8 @@ def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[
 
 def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
     columns = Columns(options.image_column, options.caption_column, options.split_column)
+    if columns.source in columns[:3]:  # a column of this name has another meaning
+        columns = columns._replace(source="")
     unsplit: list[ImageRecord] = []
     folders = group_by_folder(sources, options)
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]

@@ -27,7 +27,7 @@ from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import UNK
 from captioner.decode import Reranker
 from captioner.errors import DataError
-from captioner.evaluation.evaluate import build_evaluation_set, by_source
+from captioner.evaluation.evaluate import build_evaluation_set, measure_by_source
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import CaptioningModel
@@ -92,7 +92,7 @@ class Validation:
     def losses(self, model: CaptioningModel) -> dict[str, float]:
         """Compute the mean word loss of each source in nats, or of the whole split, with the name ""."""
         limit, count = self._config.validate.max_captions, max(1, len(self._split.by_source))
-        return by_source(self._split, lambda part: self.loss_of(part, model, limit and max(1, limit // count)))
+        return measure_by_source(self._split, lambda part: self.loss_of(part, model, limit and max(1, limit // count)))
 
     def loss_of(self, split: Split, model: CaptioningModel, max_captions: int | None = None) -> float:
         """Compute the mean word loss of a split in nats."""

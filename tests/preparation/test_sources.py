@@ -218,6 +218,20 @@ def test_a_column_of_many_values_is_not_a_source(two: list[Path], tmp_path: Path
     assert record.source is None
 
 
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [("source,caption", {"image_column": "source"}), ("image,source", {"caption_column": "source"}),
+     ("image,caption,Source,SOURCE", {})],
+)  # fmt: skip
+def test_a_column_of_another_meaning_or_twice_is_not_a_source(
+    header: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    cells = ",x,y" * ("SOURCE" in header)
+    lines = [header, *(f"{number}.png,a dog {number}{cells}" for number in range(6))]
+    (tmp_path / "c.csv").write_text("\n".join(lines))
+    assert {record.source for record in read_records([str(tmp_path / "c.csv")], [], Prepare(**options)).images} == {"c"}
+
+
 def test_a_source_that_is_too_small_to_split_stays_in_train(two: list[Path], tmp_path: Path) -> None:
     """Images without a split of a source with splits are omitted, also if all its other images are unreadable."""
     two[1].write_text("image,caption\n000.png,a dog\n")
