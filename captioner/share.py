@@ -193,8 +193,8 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
-    familiarity = {} if model.familiarity is None else model.familiarity._asdict()
-    checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, familiarity))
+    summaries = ({} if part is None else part._asdict() for part in (model.familiarity, model.word_regression))
+    checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, *summaries))
 
 
 def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:

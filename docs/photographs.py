@@ -40,7 +40,7 @@ def render(page: str, captions: Iterable[Caption]) -> str:
     """Return the page with the photographs, each above its caption, mark and ImageNet labels."""
     cells = [
         f"![{description}](docs/photos/{name}.jpg)<br>{caption.text}"
-        f"{' (**outside the training domain**)' if caption.is_outside_domain else ''}<br><br>"
+        f"{' (**' + ', '.join(caption.marks) + '**)' if caption.marks else ''}<br><br>"
         f"ImageNet labels: {', '.join(f'{label} {probability:.0%}' for label, probability in caption.labels)}"
         for (name, description), caption in zip(PHOTOS.items(), captions, strict=True)
     ]

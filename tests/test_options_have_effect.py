@@ -69,6 +69,7 @@ SECOND: dict[str, tuple[str, ...]] = {
     "decode.suppress_words": ("a", *SAMPLING),
     "decode.suppress_unk": ("false", *SAMPLING), "decode.method": ("sampling",),
     "decode.beam_width": ("3",), "decode.length_penalty": ("5", BEAM), "decode.unfamiliar_below": ("90",),
+    "decode.uncertain_below": ("0.9",),
     "decode.consensus": ("900", BEAM), "decode.guidance": ("90", BEAM, "decode.consensus=9"),
     "decode.temperature": ("9", SAMPLING[0]), "decode.top_k": ("1", *SAMPLING), "decode.top_p": ("0.01", *SAMPLING),
     "decode.seed": ("5", *SAMPLING), "caption.n_best": ("3",), "caption.attention": ("true",), "caption.labels": ("3",),
@@ -91,7 +92,7 @@ COMMANDS: dict[str, tuple[str, dict[str, str]]] = {
     "gradcheck": ("gradcheck", {}),
 }  # fmt: skip
 """The command line of each command with overrides, and the options without effect on its results, with the reason."""
-RUNS = {"data.s": "tiny_run", "data.cs231n": "coco_run", "decode.unfamiliar_below": "familiar_run",
+RUNS = {"data.s": "tiny_run", "data.cs231n": "coco_run", "decode.un": "familiar_run",
         "caption.attention": "attention_run"}  # fmt: skip
 """The runs that options are tried on, if it is not one on photographs."""
 

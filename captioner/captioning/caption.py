@@ -10,6 +10,8 @@ from captioner.arrays import Array
 from captioner.images.labels import Label
 
 DECIMALS = 6
+MARKS = {"outside the training domain": "unfamiliar_below", "uncertain": "uncertain_below"}
+"""The marks of captions, and the options `decode.` that set them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,9 @@ class Caption(NamedTuple):
     the caption's words, if they were asked for.
 
     `familiarity` is the percentile of the image among training images, or None if the model does not know it. Below
-    `decode.unfamiliar_below`, the image `is_outside_domain`: outside the training domain. `labels` are the most
-    probable ImageNet labels of the image, if they were asked for.
+    `decode.unfamiliar_below`, the image `is_outside_domain`: outside the training domain. `similarity` is the expected
+    similarity of the caption to references of the image, or None; below `decode.uncertain_below`, the caption
+    `is_uncertain`. `labels` are the most probable ImageNet labels of the image, if they were asked for.
     """
 
     image: str
@@ -75,6 +78,13 @@ class Caption(NamedTuple):
     familiarity: float | None = None
     is_outside_domain: bool = False
     labels: Sequence[Label] = ()
+    similarity: float | None = None
+    is_uncertain: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """The marks of a caption that is probably wrong, by the option that sets each in `MARKS`."""
+        return [mark for mark, is_set in zip(MARKS, (self.is_outside_domain, self.is_uncertain), strict=True) if is_set]
 
 
 class NextWord(NamedTuple):
@@ -107,6 +117,8 @@ def to_record(caption: Caption) -> dict[str, Any]:
         "correct": caption.correct,
         "familiarity": caption.familiarity,
         "is_outside_domain": None if caption.familiarity is None else caption.is_outside_domain,
+        "similarity": caption.similarity,
+        "is_uncertain": None if caption.similarity is None else caption.is_uncertain,
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]

@@ -265,8 +265,8 @@ class Captioner:
         Raises: CheckpointError for log-probabilities that are not finite, or a model with attention without regions;
         UsageError for `caption.labels` of an encoder without classes.
         """
-        vocab, familiarity = self.loaded.vocab, self.loaded.familiarity
-        options, threshold = self.loaded.config.caption, self.loaded.config.decode.unfamiliar_below
+        vocab, familiarity, regression = self.loaded.vocab, self.loaded.familiarity, self.loaded.word_regression
+        options, decode = self.loaded.config.caption, self.loaded.config.decode
         classifier = open_classifier(self.loaded.meta.encoder) if options.labels else None
         for batch in batches:
             tokens, log_probs = self.search(batch)
@@ -274,19 +274,25 @@ class Captioner:
             if options.attention and batch.regions is not None:
                 maps = self._attention(batch, tokens[:, 0])
             percentiles: Sequence[float | None] = [None] * len(tokens)
+            similarities = percentiles
             if familiarity is not None:
                 percentiles = familiarity.percentile(batch.features).tolist()
+            if regression is not None and familiarity is not None:
+                units = familiarity.unit_rows(batch.features)
+                similarities = regression.similarity(units, tokens[:, 0]).astype(float).round(4).tolist()
             classes: Sequence[Sequence[Label]] = [()] * len(tokens)
             if classifier is not None:
                 classes = classifier.labels(batch.features, options.labels)
-            columns = batch.names, tokens.tolist(), log_probs.tolist(), maps, percentiles, classes
-            for name, captions, scores, attention, percentile, labels in zip(*columns, strict=True):
+            columns = batch.names, tokens.tolist(), log_probs.tolist(), maps, percentiles, classes, similarities
+            for name, captions, scores, attention, percentile, labels, similarity in zip(*columns, strict=True):
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                is_outside_domain = percentile is not None and percentile < threshold
+                is_outside_domain = percentile is not None and percentile < decode.unfamiliar_below
+                is_uncertain = similarity is not None and similarity < decode.uncertain_below
                 yield Caption(
-                    name, *candidates[0], [], None, candidates, attention, percentile, is_outside_domain, labels
-                )
+                    name, *candidates[0], [], None, candidates, attention, percentile, is_outside_domain, labels,
+                    similarity, is_uncertain,
+                )  # fmt: skip
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:
         """Compute the attention of captions in one teacher-forced pass. Shapes: tokens (N, T)."""

@@ -127,17 +127,19 @@ def check_attention(loaded: LoadedModel) -> None:
 def check_overrides(loaded: LoadedModel, values: Values) -> None:
     """Check that a model can follow the options of captions that are overridden.
 
-    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without familiarity.
+    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without familiarity or
+    word regression.
     """
     if values.get("caption.attention"):
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    option = OPTIONS["decode.unfamiliar_below"]
-    if loaded.familiarity is None and values.get(option.path, option.default) != option.default:
-        because = f"{loaded.path} has no familiarity, which needs at least 100 training images and 256 features"
-        because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
-        raise ConfigError([f"{option.path}: has no effect: {because}"])
+    for path, name in (("decode.unfamiliar_below", "familiarity"), ("decode.uncertain_below", "word_regression")):
+        option, noun = OPTIONS[path], name.replace("_", " ")
+        if getattr(loaded, name) is None and values.get(path, option.default) != option.default:
+            because = f"{loaded.path} has no {noun}, which needs at least 100 training images and 256 features"
+            because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
+            raise ConfigError([f"{path}: has no effect: {because}"])
 
 
 def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:

@@ -52,9 +52,13 @@ class Familiarity(NamedTuple):
 
         Shapes: (N, F) -> (N,).
         """
-        residuals = _residuals(_unit_rows(features, self.mean, self.std), self.components)
+        residuals = _residuals(self.unit_rows(features), self.components)
         count = len(self.residuals)
         return 100 * (count - np.searchsorted(self.residuals, residuals)) / count
+
+    def unit_rows(self, features: Array) -> Array:
+        """Compute u of images. Shapes: (N, F) -> (N, F) float32."""
+        return _unit_rows(features, self.mean, self.std)
 
 
 def fit_familiarity(features: Features) -> Params:
@@ -70,7 +74,7 @@ def fit_familiarity(features: Features) -> Params:
     fitted = SelectedFeatures(features, np.delete(images, references))
     mean, std = (array.astype(np.float32) for array in standardization(fitted))
     units = np.concatenate([_unit_rows(rows, mean, std) for _, rows in blocks(fitted)])
-    components = _principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
+    components = principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
     residuals = np.sort(_residuals(_unit_rows(features[images[references]], mean, std), components))
     return Familiarity(mean, std, components, residuals)._asdict()
 
@@ -85,7 +89,7 @@ def _residuals(units: Array, components: Array) -> Array:
     return np.asarray(np.linalg.norm(outside, ord=3, axis=1)).round(DECIMALS)
 
 
-def _principal_components(rows: Array, number: int) -> Array:
+def principal_components(rows: Array, number: int) -> Array:
     """Compute the first principal components of centred rows by randomized subspace iteration.
 
     Shapes: rows (M, F), number K -> (K, F).

@@ -12,6 +12,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.captioning.familiarity import Familiarity
 from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.word_regression import WordRegression
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
@@ -41,8 +42,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `familiarity` is None
-    with few training images or short features.
+    about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `familiarity` and
+    `word_regression` are None with few training images or short features.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class LoadedModel:
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     checkpoint: str = field(default="", kw_only=True)
     familiarity: Familiarity | None = field(default=None, kw_only=True)
+    word_regression: WordRegression | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,11 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     model = assemble_model(vars(config.model), sizes, slots.get(EMA, params), vocab.null, standardizers, smoothing)
     familiarity = familiarity_of(path, saved.familiarity, meta.feature_dim)
     is_best = meta.best is not None and meta.best["step"] == meta.step
+    regression = word_regression_of(path, saved.word_regression, sizes) if familiarity else None
     name = path.name if path.name in (BEST, LAST) else BEST if is_best else LAST
     parts = path, config, vocab, model, meta, params, slots
-    return Restored(*parts, familiarity=familiarity, checkpoint=f"{name} of step {meta.step:,}")
+    checkpoint_name = f"{name} of step {meta.step:,}"
+    return Restored(*parts, familiarity=familiarity, word_regression=regression, checkpoint=checkpoint_name)
 
 
 def check_fixed(path: Path, as_saved: Config, config: Config) -> None:
@@ -184,6 +188,16 @@ def familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None
     if (np.diff(arrays["residuals"]) < 0).any():
         raise CheckpointError(f"{path}: array familiarity/residuals: expected numbers in ascending order")
     return Familiarity(**arrays)
+
+
+def word_regression_of(path: Path, arrays: Params, sizes: Sizes) -> WordRegression | None:
+    """Check and return the word regression of a checkpoint, if there is one. Raises: CheckpointError."""
+    if not arrays:
+        return None
+    rank = len(np.atleast_1d(arrays.get("projection", ())))
+    shapes = {"projection": (rank, sizes.feature), "words": (sizes.vocab, rank)}
+    check_arrays(path, "word_regression", arrays, shapes | dict.fromkeys(("bias", "idf"), (sizes.vocab,)), "float16")
+    return WordRegression(**arrays)
 
 
 def model_properties(loaded: LoadedModel) -> dict[str, str]:

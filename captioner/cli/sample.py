@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -102,9 +103,10 @@ class Files:
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
-    "caption, log-probability, familiarity and labels. FILE.jsonl has the records of --json. FILE.html is a page of "
-    "attention maps. With xmp or txt, each caption is written to a sidecar beside its photograph: photo.jpg.xmp, as in "
-    "darktable and digiKam, or photo.txt. XMP sidecars of other programs are never changed.",
+    "caption, log-probability, familiarity, similarity, marks and labels. FILE.jsonl has the records of --json. "
+    "FILE.html is a page of attention maps. With xmp or txt, each caption is written to a sidecar beside its "
+    "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt. XMP sidecars of other programs are never "
+    "changed.",
 )  # fmt: skip
 @images_option("--write FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
@@ -123,9 +125,10 @@ def sample(
     follow all runs. Without photographs, the images of a split are captioned.
 
     The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
-    generated scenes whether the caption is fully correct, and `outside the training domain` if its familiarity is below
-    decode.unfamiliar_below. Tabs separate them. Further candidates, labels and the references follow on lines that
-    start with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
+    generated scenes whether the caption is fully correct, and its marks: `outside the training domain` if its
+    familiarity is below decode.unfamiliar_below, and `uncertain` if its expected similarity to references is below
+    decode.uncertain_below. Tabs separate them. Further candidates, labels and the references follow on lines that start
+    with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
 
     --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
     records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
@@ -304,14 +307,15 @@ def _print(
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
     """
-    code = captioned = empty = outside = 0
+    code = captioned = empty = 0
+    marked = Counter[str]()
     for caption in captions:
         if isinstance(caption, DataError):
             output.problem(caption)
             code = 1
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
-        outside += caption.is_outside_domain
+        marked.update(caption.marks)
         shown = caption if attention else caption._replace(attention=None)
         for sink in sinks:
             try:
@@ -321,16 +325,18 @@ def _print(
                 code = 1
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(shown, as_json)
+    from captioner.captioning.caption import MARKS
+
     if empty:
         from captioner.captioning.decoding import ENDS_EARLY
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
-    if outside:
-        those, their = f"{outside:,} of {captioned:,} images are", "their captions are"
-        if captioned == 1:
-            those, their = "the image is", "its caption is"
-        output.note(f"{those} outside the training domain; {their} probably wrong (decode.unfamiliar_below)")
+    for mark, count in sorted(marked.items()):
+        those, them = (
+            (f"{count:,} of {captioned:,} captions are", "them") if captioned > 1 else ("the caption is", "it")
+        )
+        output.note(f"{those} marked as {mark}; check {them} first (decode.{MARKS[mark]})")
     return code, captioned
 
 
@@ -340,8 +346,8 @@ def _print_caption(caption: Caption, as_json: bool) -> None:
 
         output.record(to_record(caption))
         return
-    mark = ("outside the training domain",) if caption.is_outside_domain else ()
-    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *CORRECT[caption.correct], *mark)
+    marks = [", ".join(caption.marks)] if caption.marks else []
+    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *CORRECT[caption.correct], *marks)
     for text, log_prob in caption.candidates[1:]:
         output.result("", text, f"{log_prob:.2f}")
     for name, probability in caption.labels:

@@ -202,6 +202,7 @@ class RequestOptions:
         absent = {
             *(() if captioner.reranker else ("consensus", "guidance")),
             *(() if loaded.familiarity else ("unfamiliar_below",)),
+            *(() if loaded.word_regression else ("uncertain_below",)),
             *(() if has_labels(loaded.meta.encoder) else ("labels",)),
             *(() if loaded.meta.region_dim else ("attention",)),
         }

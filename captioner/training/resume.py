@@ -85,8 +85,9 @@ def resumed_training(run: RunFolder, restored: Restored) -> Training:
         warnings=warnings,
         card=meta.card,
     )
-    if restored.familiarity is not None:  # computed again, it may differ by rounding, and costs seconds
-        training.familiarity = restored.familiarity._asdict()
+    for name in ("familiarity", "word_regression"):  # computed again, they may differ by rounding, and cost seconds
+        if (summary := getattr(restored, name)) is not None:
+            setattr(training, name, summary._asdict())
     return training
 
 

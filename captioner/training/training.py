@@ -17,9 +17,10 @@ import numpy as np
 import captioner
 from captioner.arrays import Params
 from captioner.captioning import reranker_index
-from captioner.captioning.familiarity import fit_familiarity
+from captioner.captioning.familiarity import Familiarity, fit_familiarity
 from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.restore import LoadedModel
+from captioner.captioning.word_regression import fit_word_regression
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import to_record
@@ -111,6 +112,14 @@ class Training:
         """The summary of the training images, the same for every step."""
         return self.ranks.on_rank_0(lambda: fit_familiarity(self.corpus.split("train").features))
 
+    @cached_property
+    def word_regression(self) -> Params:
+        """The regression of the words of the training images, the same for every step."""
+        if not self.familiarity:
+            return {}
+        data = self.corpus.split("train"), self.corpus.vocab, Familiarity(**self.familiarity)
+        return self.ranks.on_rank_0(lambda: fit_word_regression(*data))
+
     def out_of_patience(self) -> bool:
         patience = self.config.train.patience
         return patience is not None and self.since_best >= patience
@@ -127,7 +136,7 @@ class Training:
         """Write last.h5, and copy it to best.h5 if its validation is the best."""
         synchronize(self.state, self.ranks)  # all ranks continue like ranks that resume
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
-        arrays = self.state.params, self.state.slots, standardizers, self.familiarity
+        arrays = self.state.params, self.state.slots, standardizers, self.familiarity, self.word_regression
         self.run.save(Checkpoint(self._meta(), *arrays))
         self.saved = self.state.step
         self.keep_best()

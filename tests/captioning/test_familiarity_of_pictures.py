@@ -90,7 +90,7 @@ def test_blank_and_drawn_pictures_are_marked(shipped: Captioner, cli: Callable[.
     captions = list(shipped.caption([tmp_path]))
     assert {Path(each.image).stem: each.familiarity for each in captions if not each.is_outside_domain} == {}
     lines = cli("sample", model, *tmp_path.glob("grey 1*.png")).out.splitlines()
-    assert [line.rpartition("\t")[2] for line in lines] == ["outside the training domain"] * 3
+    assert [line.rpartition("\t")[2] for line in lines] == ["outside the training domain, uncertain"] * 3
 
 
 @pytest.mark.slow

@@ -39,8 +39,8 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     written = FILES[".csv"].entry(caption)
     (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
     assert row[2] == "-1.6346", "a number, without quotes"
-    assert written.endswith(',-1.6346,"",""\r\n')
-    assert FILES[".csv"].entry(caption._replace(familiarity=42.468)).endswith(',42.5,""\r\n')
+    assert written.endswith(',-1.6346,"","","",""\r\n')
+    assert FILES[".csv"].entry(caption._replace(familiarity=42.468)).endswith(',42.5,"","",""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -57,8 +57,8 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     assert (
         path.read_bytes()
         == (
-            '\ufeff"image","caption","log_prob","familiarity","labels"\r\n'
-            '"é.png","a café 猫",-1.0,"",""\r\n"\\udcff.png","a café 猫",-1.0,"",""\r\n'
+            '\ufeff"image","caption","log_prob","familiarity","similarity","marks","labels"\r\n'
+            '"é.png","a café 猫",-1.0,"","","",""\r\n"\\udcff.png","a café 猫",-1.0,"","","",""\r\n'
         ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):

@@ -56,6 +56,8 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
         "correct",
         "familiarity",
         "is_outside_domain",
+        "similarity",
+        "is_uncertain",
     ]
 
 
@@ -79,23 +81,19 @@ def test_captions_outside_the_training_domain_are_marked(
 ) -> None:
     done = cli("sample", familiar_run, "--split", "val", "--labels", 2)
     golden("sample_outside_domain.txt", done.out)
-    note = (
-        "3 of 8 images are outside the training domain; their captions are probably wrong (decode.unfamiliar_below)\n"
-    )
+    note = "3 of 8 captions are marked as outside the training domain; check them first (decode.unfamiliar_below)\n"
     assert (done.code, done.err) == (0, note)
     alone = cli("sample", familiar_run, "--split", "val", "-n", 1, "-o", "decode.unfamiliar_below=100").err
-    assert (
-        alone == "the image is outside the training domain; its caption is probably wrong (decode.unfamiliar_below)\n"
-    )
-    files = []
-    for threshold in (0, 10):  # the mark is in no file, and can be switched off
-        files.append(tmp_path / f"{threshold}.csv")
+    assert alone == "the caption is marked as outside the training domain; check it first (decode.unfamiliar_below)\n"
+    for threshold in (0, 10):  # the mark can be switched off
+        table = tmp_path / f"{threshold}.csv"
         below = f"decode.unfamiliar_below={threshold}"
-        done = cli("sample", familiar_run, "--split", "val", "--write", files[-1], "-o", below)
-        assert [
-            line.endswith("\toutside the training domain") for line in done.out.splitlines() if line[0] != "\t"
-        ] == ([False] * 5 + [threshold > 0] * 3)
-    assert files[0].read_bytes() == files[1].read_bytes()
+        done = cli("sample", familiar_run, "--split", "val", "--write", table, "-o", below)
+        expected = [False] * 5 + [threshold > 0] * 3
+        lines = [line for line in done.out.splitlines() if line[0] != "\t"]
+        assert [line.endswith("\toutside the training domain") for line in lines] == expected
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            assert [row["marks"] == "outside the training domain" for row in csv.DictReader(file)] == expected
 
 
 def test_the_familiarity_and_the_labels_of_images_as_json(cli: Callable[..., Any], familiar_run: Path) -> None:
@@ -168,7 +166,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
-        "correct": None, "familiarity": None, "is_outside_domain": None,
+        "correct": None, "familiarity": None, "is_outside_domain": None, "similarity": None, "is_uncertain": None,
     }  # fmt: skip
 
 

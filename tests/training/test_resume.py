@@ -68,7 +68,8 @@ def assert_same_training(run: Path, uninterrupted: Path) -> None:
     saved, expected = checkpoint.load(run / "last.h5"), checkpoint.load(uninterrupted / "last.h5")
     assert saved.meta.step == expected.meta.step == TOTAL
     assert (saved.meta.best, saved.meta.since_best) == (expected.meta.best, expected.meta.since_best)
-    assert saved.groups().keys() == {"params", "slots/average", "slots/m", "slots/v", "standardizer", "familiarity"}
+    groups = {"params", "slots/average", "slots/m", "slots/v", "standardizer", "familiarity", "word_regression"}
+    assert saved.groups().keys() == groups
     assert_same_arrays(run, uninterrupted)
     assert history(run, "step") == history(uninterrupted, "step")
     assert [line["step"] for line in history(run, "step")] == list(range(1, TOTAL + 1))

@@ -88,6 +88,7 @@ function draw(answer, url) {
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
     ...(answer.is_outside_domain ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
+    ...(answer.is_uncertain ? [element("p", {}, element("strong", {}, "uncertain"))] : []),
     element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
     ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
     ...(candidates ? candidateTable(candidates) : []));
