@@ -1,7 +1,7 @@
-"""python -m benchmarks.marks MODEL --data FILE --pictures FOLDER --photos FOLDER: familiarity and ImageNet labels.
+"""python -m benchmarks.marks MODEL --data FILE --teacher RUN --pictures FOLDER --photos FOLDER: marks and labels.
 
 The pictures are of another kind than the photographs of FILE; the photographs, in `images`, have captions in
-`captions.csv` (columns image and caption).
+`captions.csv` (columns image and caption). RUN is a run on FILE with consensus re-ranking.
 """
 
 from __future__ import annotations
@@ -15,21 +15,27 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Array
-from captioner.captioning.load import open_corpus
+from captioner.captioning.caption import Caption
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.data.corpus import Corpus
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import score_captions
-from captioner.metrics import NAMES, scores_from_sums
+from captioner.metrics import NAMES, CiderD, scores_from_sums
 
 PATH = click.Path(path_type=Path)
-LABELS, CONFIDENT, SAMPLES = 3, 0.5, 10_000
+WITH_INDEX = {"decode.beam_width": 3, "decode.consensus": 1.0}
+LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
+"""Of the numbers, the areas are those of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
 
 
 @click.command()
 @click.argument("model", metavar="MODEL", type=PATH)
 @click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is compared.")
+@click.option("--teacher", required=True, type=PATH, help="Run with consensus re-ranking.")
 @click.option("--pictures", required=True, type=PATH, help="Pictures of another kind.")
 @click.option("--photos", required=True, type=PATH, help="Photographs with captions.")
-def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
+def main(model: Path, data: Path, teacher: Path, pictures: Path, photos: Path) -> None:
     """Print the tables of docs/decoding.md."""
     loaded = captioner.load(model)
     corpus = open_corpus(loaded.loaded, data)
@@ -45,18 +51,27 @@ def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
             f"val {source}: AUC {auc(familiar[mine], unfamiliar):.3f}, {marked[mine].mean():.1%} of {mine.sum()} marked"
         )
     print(f"pictures: {sum(bool(caption.is_outside_domain) for caption in others)} of {len(others)} marked")
+    uncertain = sum(caption.is_uncertain for caption in others)
+    print(f"pictures: {uncertain} of {len(others)} captions uncertain")
 
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
     cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
+    numbers = {"familiarity": familiar} | predictors(own, corpus, captioner_of(open_run(teacher, WITH_INDEX), corpus))
     for source in np.unique(sources):
-        mine = np.flatnonzero(sources == source)
-        least = np.argsort(familiar[mine], kind="stable")[: len(mine) // 10]
-        low, high = cider[mine[least]], np.delete(cider[mine], least)
-        rng = np.random.default_rng(0)
-        ratios = np.divide(*(rng.choice(part, (SAMPLES, len(part))).mean(axis=1) for part in (low, high)))
-        bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(ratios, (0.025, 0.975)))
-        means = f"least familiar tenth {100 * low.mean():.1f}, rest {100 * high.mean():.1f}"
-        print(f"CIDEr-D of val {source}: {means}, ratio {low.mean() / high.mean():.2f} ({bounds})")
+        mine, rng = np.flatnonzero(sources == source), np.random.default_rng(0)
+        is_low = cider[mine] <= np.quantile(cider[mine], TAIL)
+        for name, values in numbers.items():
+            of_source = values[mine]
+            drawn = rng.integers(len(mine), size=(RESAMPLES, len(mine)))
+            areas = [auc(of_source[rows][~is_low[rows]], of_source[rows][is_low[rows]]) for rows in drawn]
+            bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(areas, (0.025, 0.975)))
+            order = np.argsort(of_source, kind="stable")
+            low, high = np.split(100 * cider[mine[order]], [int(TAIL * len(mine))])
+            area = auc(of_source[~is_low], of_source[is_low])
+            print(f"{source}, {name}: AUC {area:.2f} ({bounds}); CIDEr-D {low.mean():.1f} and {high.mean():.1f}")
+        below = np.array([caption.is_uncertain for caption in own])[mine]
+        low, high = 100 * cider[mine[below]], 100 * cider[mine[~below]]
+        print(f"{source}: {below.mean():.1%} uncertain, CIDEr-D {low.mean():.1f}; of the others {high.mean():.1f}")
 
     references: dict[str, set[str]] = {}
     with open(photos / "captions.csv", newline="", encoding="utf-8") as file:
@@ -73,6 +88,28 @@ def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
         end="",
     )
     print(f"{first[sure].mean():.0%} of {sure.sum()}; any of {LABELS}: {np.mean([*map(any, hits)]):.0%} of images")
+
+
+def predictors(captions: list[Caption], corpus: Corpus, teacher: Captioner) -> dict[str, Array]:
+    """Return numbers that may predict the CIDEr-D of each caption of val without references."""
+    val, vocab = corpus.split("val"), corpus.vocab
+    alone = teacher.with_options({"decode.consensus": 0, "decode.guidance": 0})
+    texts = [caption.text.split() for caption in captions]
+    agreed = [[caption.text.split()] for caption in alone.caption_split(val, vocab=vocab)]
+    rows, ids = np.arange(len(texts)), [[vocab.word_to_idx[word] for word in words] for words in texts]
+    assert teacher.reranker is not None
+    expected = [
+        teacher.reranker.expected_cider(teacher.reranker.weights(np.asarray(val.features[row : row + 1])), [[ids[row]]])
+        for row in rows
+    ]
+    log_probs = np.array([caption.log_prob for caption in captions])
+    return {
+        "log-probability": log_probs,
+        "log-probability per word": log_probs / [len(words) + 1 for words in texts],
+        "CIDEr-D against the caption of the teacher": CiderD(agreed).score(rows, texts),
+        "expected CIDEr-D": np.ravel(expected),
+        "expected similarity": np.array([caption.similarity for caption in captions]),
+    }
 
 
 def auc(higher: Array, lower: Array) -> float:

@@ -1,0 +1,136 @@
+"""python -m benchmarks.own_words DATA RUNS: fine-tune the model of the repository on few photographs in other words.
+
+For each of three seeds, 200 validation photographs of Flickr8k are drawn, which the model has not learned. In their
+captions, `WORDS` are replaced by others. The model is fine-tuned on the first 20, 60 and 200 (a tenth of them is
+`val`), and scored on the other 800 in these words, and in the original words on these and on COCO. DATA is that of
+`benchmarks.sources`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
+from benchmarks.results import Row, insert, mean_and_spread, table
+from benchmarks.session import ROOT
+from benchmarks.sources import Images, features_of
+
+PAGE = ROOT / "docs" / "fine-tuning.md"
+PART = "words"
+MODEL = ROOT / "models" / "everyday.h5"
+_PAIRS = (
+    "man=gentleman men=gentlemen woman=lady women=ladies boy=lad boys=lads girl=lass girls=lasses dog=hound dogs=hounds"
+    " child=youngster children=youngsters people=visitors person=visitor grass=lawn shirt=top beach=shore field=meadow"
+    " street=road bike=bicycle jumps=leaps jumping=leaping runs=races running=racing"
+)
+WORDS = dict(pair.split("=") for pair in _PAIRS.split(" "))
+POOL = 200
+ROWS: dict[str, tuple[str, int]] = {
+    "model": ("`models/everyday.h5`", 0),
+    "20": ("`photos-finetune`, 20 photographs", 20),
+    "60": ("`photos-finetune`, 60 photographs", 60),
+    "200": ("`photos-finetune`, 200 photographs", 200),
+    "scratch": ("`photos`, 200 photographs, without the model", 200),
+}
+"""Rows of the table: the title, and the number of photographs."""
+SCORES = ("own", "flickr8k", "coco")
+
+Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
+"""The CIDEr-D in own words, and in the original words on each source, for each seed, by row."""
+
+
+def in_own_words(caption: str) -> str:
+    """Replace the `WORDS` of a caption."""
+    return re.sub("[a-z]+", lambda word: WORDS.get(word[0], word[0]), caption.lower())
+
+
+def drawn(images: Images, seed: int, photos: int) -> Images:
+    """Draw photographs for fine-tuning, a tenth of them as `val`; those outside the `POOL` are `test`."""
+    val = [image for image in images if image["split"] == "val"]
+    order = np.random.default_rng(seed).permutation(len(val)).tolist()
+    splits = {place: "val" if i < photos // 10 else "train" for i, place in enumerate(order[:photos])}
+    splits |= dict.fromkeys(order[POOL:], "test")
+    return [{**val[place], "split": split} for place, split in splits.items()]
+
+
+def own_data(workspace: Workspace, seed: int, photos: int) -> Path:
+    """Prepare the photographs for fine-tuning and those that it is scored on, in own words."""
+    images = [
+        {**image, "sentences": [{"raw": in_own_words(sentence["raw"])} for sentence in image["sentences"]]}
+        for image in drawn(_images(workspace, "flickr8k"), seed, photos)
+    ]
+    return _prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, "--min-count", "2")
+
+
+def kept_data(workspace: Workspace, seed: int) -> Path:
+    """Prepare the photographs of Flickr8k that are scored, and those of COCO, as `test` in the original words."""
+    flickr8k, coco = (_images(workspace, source) for source in ("flickr8k", "coco"))
+    train = [image for image in flickr8k if image["split"] == "train"]
+    test = [image for image in drawn(flickr8k, seed, 0) if image["split"] == "test"]
+    coco = [{**image, "split": "test" if image["split"] == "val" else "train"} for image in coco]
+    return _prepared(workspace, f"kept-{seed}", {"flickr8k": [*train, *test], "coco": coco})
+
+
+def _images(workspace: Workspace, source: str) -> Images:
+    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
+    return images
+
+
+def _prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
+    folder = workspace.runs / "data" / name
+    output = folder / "data.h5"
+    if not output.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, images in sources.items():
+            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
+        captions = (folder / f"{source}.json" for source in sources)
+        workspace.captioner("prepare", *captions, *features_of(workspace, *sources), "--output", output, *options)
+    return output
+
+
+def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
+    """Fine-tune on the photographs of a row and a seed, unless the run is finished, and score."""
+    photos = ROWS[name][1]
+    data, run = own_data(workspace, seed, photos or POOL), MODEL
+    if photos:
+        steps = -(-5 * (photos - photos // 10) // 64)  # the warm-up is one epoch
+        options = set_options([f"train.warmup_steps={steps}", "threads=1"])
+        config = "photos" if name == "scratch" else "photos-finetune"
+        start = () if name == "scratch" else ("-o", f"train.init_from={MODEL}")
+        run = workspace.train(f"own-{name}", seed, "--data", data, *options, *start, config=config)
+    own = _scores(workspace, run, data)
+    kept = _scores(workspace, run, kept_data(workspace, seed))["sources"]
+    return {"own": own["cider_d"]} | {source: kept[source]["cider_d"] for source in kept}
+
+
+def _scores(workspace: Workspace, run: Path, data: Path) -> dict[str, Any]:
+    words = "--data", data, "--split", "test", "--json"
+    scores: dict[str, Any] = json.loads(workspace.captioner("evaluate", run, *words))
+    return scores
+
+
+def rows(scored: Scored) -> Iterator[Row]:
+    """Yield means over seeds ± half the range, in percent."""
+    for name, runs in scored.items():
+        yield ROWS[name][0], *(mean_and_spread([100 * run[score] for run in runs]) for score in SCORES)
+
+
+@command(ROWS)
+def main(workspace: Workspace, names: tuple[str, ...]) -> None:
+    """Fine-tune and score; write the table of docs/fine-tuning.md, or with --only print some of its rows."""
+    scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or ROWS}
+    text = table("model | own words | Flickr8k, original words | COCO, original words", rows(scored))
+    if names:
+        print(text)
+    else:
+        PAGE.write_text(insert(PAGE.read_text(), text, PART))
+
+
+if __name__ == "__main__":
+    main()
