@@ -27,7 +27,7 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 export MODEL ?= models/everyday.h5
 LABELS := $(if $(filter models/everyday.h5,$(MODEL)),--labels 3)
 caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/everyday.h5)
-	@echo "photograph, caption, log-probability (closer to 0: more probable), outside the training domain (a guess); below: labels" >&2
+	@echo "photograph, caption, log-probability (closer to 0: more probable), marks; below: labels" >&2
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(LABELS)
 	@echo "next: make caption PHOTO=FOLDER, make serve (a web page), or a model of your own (README.md)" >&2
 

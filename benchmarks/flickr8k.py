@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -18,7 +18,7 @@ from captioner.files.history import end_of, records
 SEEDS = (0, 1, 2)
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
-ARGUMENTS = "FLICKR8K has images/, cs231n/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
+ARGUMENTS = "DATA has images/, cs231n/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
 
 
 class Workspace:
@@ -76,17 +76,20 @@ def set_options(options: Iterable[str]) -> list[str]:
     return [word for option in options for word in ("-o", option)]
 
 
-def command(names: Collection[str]) -> Callable[[Callable[[Workspace, tuple[str, ...]], None]], click.Command]:
+Measure: TypeAlias = Callable[[Workspace, tuple[str, ...]], None]
+
+
+def command(names: Collection[str], epilog: str | None = ARGUMENTS) -> Callable[[Measure], click.Command]:
     """Make a command of a function of the workspace and of the rows to measure; none means all of `names`."""
 
-    def decorate(measure: Callable[[Workspace, tuple[str, ...]], None]) -> click.Command:
-        @click.command(help=measure.__doc__, epilog=ARGUMENTS)
-        @click.argument("flickr8k", type=click.Path(path_type=Path, exists=True))
+    def decorate(measure: Measure) -> click.Command:
+        @click.command(help=measure.__doc__, epilog=epilog)
+        @click.argument("data", type=click.Path(path_type=Path, exists=True))
         @click.argument("runs", type=click.Path(path_type=Path))
         @click.option("--only", type=click.Choice(list(names)), multiple=True, help="Measure this row (repeatable).")
-        def main(flickr8k: Path, runs: Path, only: tuple[str, ...]) -> None:
+        def main(data: Path, runs: Path, only: tuple[str, ...]) -> None:
             runs.mkdir(parents=True, exist_ok=True)
-            measure(Workspace(flickr8k, runs), only)
+            measure(Workspace(data, runs), only)
 
         return main
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Array
-from captioner.captioning.caption import Caption
+from captioner.captioning.caption import MARKS, Caption
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.data.corpus import Corpus
@@ -24,9 +24,10 @@ from captioner.evaluation.scoring import score_captions
 from captioner.metrics import NAMES, CiderD, scores_from_sums
 
 PATH = click.Path(path_type=Path)
+OUTSIDE, UNCERTAIN = MARKS
 WITH_INDEX = {"decode.beam_width": 3, "decode.consensus": 1.0}
 LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
-"""Of the numbers, the areas are those of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
+"""AUC: captions of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
 
 
 @click.command()
@@ -43,15 +44,15 @@ def main(model: Path, data: Path, teacher: Path, pictures: Path, photos: Path) -
     own = list(loaded.caption_split(val, vocab=corpus.vocab))
     others, photographs = loaded.caption([pictures]), loaded.caption([photos / "images"], labels=LABELS)
     familiar, unfamiliar = (np.array([caption.familiarity for caption in captions]) for captions in (own, others))
-    marked = np.array([caption.is_outside_domain for caption in own])
+    marked = np.array([OUTSIDE in caption.marks for caption in own])
     sources = np.array(val.sources or [""] * len(own))
     for source in np.unique(sources):
         mine = sources == source
         print(
             f"val {source}: AUC {auc(familiar[mine], unfamiliar):.3f}, {marked[mine].mean():.1%} of {mine.sum()} marked"
         )
-    print(f"pictures: {sum(bool(caption.is_outside_domain) for caption in others)} of {len(others)} marked")
-    uncertain = sum(caption.is_uncertain for caption in others)
+    print(f"pictures: {sum(OUTSIDE in caption.marks for caption in others)} of {len(others)} marked")
+    uncertain = sum(UNCERTAIN in caption.marks for caption in others)
     print(f"pictures: {uncertain} of {len(others)} captions uncertain")
 
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
@@ -69,7 +70,7 @@ def main(model: Path, data: Path, teacher: Path, pictures: Path, photos: Path) -
             low, high = np.split(100 * cider[mine[order]], [int(TAIL * len(mine))])
             area = auc(of_source[~is_low], of_source[is_low])
             print(f"{source}, {name}: AUC {area:.2f} ({bounds}); CIDEr-D {low.mean():.1f} and {high.mean():.1f}")
-        below = np.array([caption.is_uncertain for caption in own])[mine]
+        below = np.array([UNCERTAIN in caption.marks for caption in own])[mine]
         low, high = 100 * cider[mine[below]], 100 * cider[mine[~below]]
         print(f"{source}: {below.mean():.1%} uncertain, CIDEr-D {low.mean():.1f}; of the others {high.mean():.1f}")
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
-from benchmarks.sources import Images, features_of
+from benchmarks.sources import Images, images_of, prepared
 
 PAGE = ROOT / "docs" / "fine-tuning.md"
 PART = "words"
@@ -50,7 +50,7 @@ def in_own_words(caption: str) -> str:
     return re.sub("[a-z]+", lambda word: WORDS.get(word[0], word[0]), caption.lower())
 
 
-def drawn(images: Images, seed: int, photos: int) -> Images:
+def fine_tuning_split(images: Images, seed: int, photos: int) -> Images:
     """Draw photographs for fine-tuning, a tenth of them as `val`; those outside the `POOL` are `test`."""
     val = [image for image in images if image["split"] == "val"]
     order = np.random.default_rng(seed).permutation(len(val)).tolist()
@@ -63,35 +63,18 @@ def own_data(workspace: Workspace, seed: int, photos: int) -> Path:
     """Prepare the photographs for fine-tuning and those that it is scored on, in own words."""
     images = [
         {**image, "sentences": [{"raw": in_own_words(sentence["raw"])} for sentence in image["sentences"]]}
-        for image in drawn(_images(workspace, "flickr8k"), seed, photos)
+        for image in fine_tuning_split(images_of(workspace, "flickr8k"), seed, photos)
     ]
-    return _prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, "--min-count", "2")
+    return prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, "--min-count", "2")
 
 
 def kept_data(workspace: Workspace, seed: int) -> Path:
     """Prepare the photographs of Flickr8k that are scored, and those of COCO, as `test` in the original words."""
-    flickr8k, coco = (_images(workspace, source) for source in ("flickr8k", "coco"))
+    flickr8k, coco = (images_of(workspace, source) for source in ("flickr8k", "coco"))
     train = [image for image in flickr8k if image["split"] == "train"]
-    test = [image for image in drawn(flickr8k, seed, 0) if image["split"] == "test"]
+    test = [image for image in fine_tuning_split(flickr8k, seed, 0) if image["split"] == "test"]
     coco = [{**image, "split": "test" if image["split"] == "val" else "train"} for image in coco]
-    return _prepared(workspace, f"kept-{seed}", {"flickr8k": [*train, *test], "coco": coco})
-
-
-def _images(workspace: Workspace, source: str) -> Images:
-    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
-    return images
-
-
-def _prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
-    folder = workspace.runs / "data" / name
-    output = folder / "data.h5"
-    if not output.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for source, images in sources.items():
-            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
-        captions = (folder / f"{source}.json" for source in sources)
-        workspace.captioner("prepare", *captions, *features_of(workspace, *sources), "--output", output, *options)
-    return output
+    return prepared(workspace, f"kept-{seed}", {"flickr8k": [*train, *test], "coco": coco})
 
 
 def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
@@ -121,7 +104,7 @@ def rows(scored: Scored) -> Iterator[Row]:
         yield ROWS[name][0], *(mean_and_spread([100 * run[score] for run in runs]) for score in SCORES)
 
 
-@command(ROWS)
+@command(ROWS, __doc__)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     """Fine-tune and score; write the table of docs/fine-tuning.md, or with --only print some of its rows."""
     scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or ROWS}

@@ -1,9 +1,10 @@
 """python -m benchmarks.sources DATA RUNS: which photographs and captions of a second source help.
 
 A small transformer is trained on Flickr8k and variants of COCO, with three seeds each, and scored on the validation
-images of both, with a beam of 3. DATA has flickr8k.json and coco.json (Karpathy's format; coco.json also says by whom
-the captions of a photograph were `written_by`), flickr8k.h5 and coco.h5 (data sets with their features), model.csv
-(captions of another model: image, caption) and text.tsv (captions without photographs: number, caption).
+images of both, with a beam of 3. DATA has flickr8k.json and coco.json (Karpathy's format; coco.json also has
+`written_by`, the origin of the captions of a photograph: people, question or model), flickr8k.h5 and coco.h5 (data sets
+with their features), model.csv (captions of another model: image, caption) and text.tsv (captions without photographs:
+number, caption).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PART = "sources"
 
 Images: TypeAlias = list[dict[str, Any]]
 Variant: TypeAlias = Callable[[Images, np.random.Generator, Path], Images]
-"""Returns the training images of COCO that a row learns."""
+"""Selects the training images of COCO for a row."""
 Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
 """The CIDEr-D of each source, for each seed, by row."""
 
@@ -81,6 +82,8 @@ VARIANTS: dict[str, tuple[str, Variant]] = {
 }
 """Rows: the title, and the training images."""
 SCORES = ("coco", "flickr8k", "mean")
+DRAWN = ("500", "1000", "2500")
+"""Rows whose photographs are drawn at random, for each seed."""
 CONFIG = "everyday"
 OPTIONS = (
     *("model.hidden_dim=128", "model.layers=2", "model.feed_forward_dim=512", "model.dropout_features=0.1"),
@@ -93,24 +96,31 @@ OPTIONS = (
 
 def dataset(workspace: Workspace, name: str, seed: int) -> Path:
     """Prepare Flickr8k and a variant of COCO, unless the data set exists."""
-    varies = name.isdigit() and name != "0"
-    folder = workspace.runs / "data" / f"{name}-{seed if varies else 0}"
-    output, captions = folder / "data.h5", folder / "coco.json"  # the source of the photographs is the name of the file
+    images = images_of(workspace, "coco")
+    train, rest = ([image for image in images if (image["split"] == "train") == is_train] for is_train in (True, False))
+    kept = VARIANTS[name][1](train, np.random.default_rng(seed), workspace.data)
+    sources = {"flickr8k": images_of(workspace, "flickr8k"), "coco": [*kept, *rest]}
+    return prepared(workspace, f"{name}-{seed if name in DRAWN else 0}", sources)
+
+
+def images_of(workspace: Workspace, source: str) -> Images:
+    """Return the image records of a source."""
+    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
+    return images
+
+
+def prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
+    """Prepare images of some sources with their features, unless the data set exists."""
+    folder = workspace.runs / "data" / name
+    output = folder / "data.h5"
     if not output.exists():
-        images: Images = json.loads((workspace.data / "coco.json").read_text())["images"]
-        train = [image for image in images if image["split"] == "train"]
-        kept = VARIANTS[name][1](train, np.random.default_rng(seed), workspace.data)
         folder.mkdir(parents=True, exist_ok=True)
-        rest = [image for image in images if image["split"] != "train"]
-        captions.write_text(json.dumps({"images": [*kept, *rest]}))
-        files = workspace.data / "flickr8k.json", captions, *features_of(workspace, "flickr8k", "coco")
-        workspace.captioner("prepare", *files, "--output", output)
+        words: list[object] = [*options]
+        for source, images in sources.items():  # the name of the file is that of the source of the photographs
+            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
+            words += [folder / f"{source}.json", "--features", workspace.data / f"{source}.h5"]
+        workspace.captioner("prepare", *words, "--output", output)
     return output
-
-
-def features_of(workspace: Workspace, *sources: str) -> list[object]:
-    """Return the words of a command that name the features of sources."""
-    return [word for source in sources for word in ("--features", workspace.data / f"{source}.h5")]
 
 
 def language_model(workspace: Workspace, seed: int) -> Path:
@@ -139,7 +149,7 @@ def language_model(workspace: Workspace, seed: int) -> Path:
         source.write_text(json.dumps({"images": images}))
         with h5py.File(features, "w") as file:
             shape = (len(images), len(mean))
-            file.create_dataset("features", shape, np.float16, chunks=(1024, len(mean)), compression=1)[:] = mean
+            file.create_dataset("features", shape, np.float16, compression=1)[:] = mean
         words = "--features", features, "--encoder", "richer", "--max-words", 5000, "--output", output
         workspace.captioner("prepare", source, *words)
     options += ["-o", f"train.init_from={start}", "-o", "train.epochs=1"]
@@ -169,7 +179,7 @@ def render(scored: Scored) -> str:
     return table("training photographs of COCO | CIDEr-D on COCO | on Flickr8k | mean", rows(scored))
 
 
-@command(VARIANTS)
+@command(VARIANTS, __doc__)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     """Train and score; write the table of the training photographs in docs/results.md."""
     for name in names or VARIANTS:
@@ -178,11 +188,7 @@ def main(workspace: Workspace, names: tuple[str, ...]) -> None:
         new = old | {name: scored, "machine": machine.describe()}
         FIGURES.write_text(json.dumps(new, indent=1) + "\n")
         ordered = {row: new[row] for row in VARIANTS if row in new}
-        PAGE.write_text(
-            insert(
-                PAGE.read_text(), table("training photographs of COCO | COCO | Flickr8k | mean", rows(ordered)), PART
-            )
-        )
+        PAGE.write_text(insert(PAGE.read_text(), render(ordered), PART))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from captioner.images.labels import Label
 
 DECIMALS = 6
 MARKS = {"outside the training domain": "unfamiliar_below", "uncertain": "uncertain_below"}
-"""The marks of captions, and the options `decode.` that set them."""
+"""The marks of captions, each with the option of `decode` that is its threshold."""
+HINTS = {"outside the training domain": "unlike the training images", "uncertain": "probably wrong; check first"}
+NOT_MARKED = "not marked"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +64,9 @@ class Caption(NamedTuple):
     the n best captions, best first; the first of them is the caption itself. `attention` has the attention weights of
     the caption's words, if they were asked for.
 
-    `familiarity` is the percentile of the image among training images, or None if the model does not know it. Below
-    `decode.unfamiliar_below`, the image `is_outside_domain`: outside the training domain. `similarity` is the expected
-    similarity of the caption to references of the image, or None; below `decode.uncertain_below`, the caption
-    `is_uncertain`. `labels` are the most probable ImageNet labels of the image, if they were asked for.
+    `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
+    caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
+    threshold. `labels` are the most probable ImageNet labels of the image, if they were asked for.
     """
 
     image: str
@@ -76,15 +77,9 @@ class Caption(NamedTuple):
     candidates: list[Candidate]
     attention: Attention | None = None
     familiarity: float | None = None
-    is_outside_domain: bool = False
-    labels: Sequence[Label] = ()
     similarity: float | None = None
-    is_uncertain: bool = False
-
-    @property
-    def marks(self) -> list[str]:
-        """The marks of a caption that is probably wrong, by the option that sets each in `MARKS`."""
-        return [mark for mark, is_set in zip(MARKS, (self.is_outside_domain, self.is_uncertain), strict=True) if is_set]
+    marks: Sequence[str] = ()
+    labels: Sequence[Label] = ()
 
 
 class NextWord(NamedTuple):
@@ -116,9 +111,8 @@ def to_record(caption: Caption) -> dict[str, Any]:
         "references": caption.references,
         "correct": caption.correct,
         "familiarity": caption.familiarity,
-        "is_outside_domain": None if caption.familiarity is None else caption.is_outside_domain,
         "similarity": caption.similarity,
-        "is_uncertain": None if caption.similarity is None else caption.is_uncertain,
+        "marks": list(caption.marks),
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]

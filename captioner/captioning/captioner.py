@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.captioning.caption import Attention, Candidate, Caption, NextWord, NextWords
+from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
 from captioner.captioning.checks import check_attention, check_finite, check_has_regions, check_images
 from captioner.captioning.decoding import decoding_method, word_ids
 from captioner.captioning.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
@@ -273,26 +273,32 @@ class Captioner:
             maps: Sequence[Attention | None] = [None] * len(tokens)
             if options.attention and batch.regions is not None:
                 maps = self._attention(batch, tokens[:, 0])
-            percentiles: Sequence[float | None] = [None] * len(tokens)
-            similarities = percentiles
+            percentiles = similarities = np.full(len(tokens), None)
             if familiarity is not None:
-                percentiles = familiarity.percentile(batch.features).tolist()
-            if regression is not None and familiarity is not None:
-                units = familiarity.unit_rows(batch.features)
-                similarities = regression.similarity(units, tokens[:, 0]).astype(float).round(4).tolist()
+                percentiles = familiarity.percentile(batch.features)
+            if familiarity is not None and regression is not None:
+                similarities = regression.similarity(familiarity.unit_rows(batch.features), tokens[:, 0])
             classes: Sequence[Sequence[Label]] = [()] * len(tokens)
             if classifier is not None:
                 classes = classifier.labels(batch.features, options.labels)
-            columns = batch.names, tokens.tolist(), log_probs.tolist(), maps, percentiles, classes, similarities
-            for name, captions, scores, attention, percentile, labels, similarity in zip(*columns, strict=True):
+            columns = (
+                batch.names,
+                tokens.tolist(),
+                log_probs.tolist(),
+                maps,
+                percentiles.tolist(),
+                similarities.tolist(),
+            )
+            for name, captions, scores, attention, *numbers, labels in zip(*columns, classes, strict=True):
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                is_outside_domain = percentile is not None and percentile < decode.unfamiliar_below
-                is_uncertain = similarity is not None and similarity < decode.uncertain_below
-                yield Caption(
-                    name, *candidates[0], [], None, candidates, attention, percentile, is_outside_domain, labels,
-                    similarity, is_uncertain,
-                )  # fmt: skip
+                marks = [
+                    mark
+                    for (mark, threshold), number in zip(MARKS.items(), numbers, strict=True)
+                    if number is not None and number < getattr(decode, threshold)
+                ]
+                known = [], None, candidates, attention, *numbers, marks, labels
+                yield Caption(name, *candidates[0], *known)
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:
         """Compute the attention of captions in one teacher-forced pass. Shapes: tokens (N, T)."""

@@ -128,15 +128,18 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
     """Check that a model can follow the options of captions that are overridden.
 
     Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without familiarity or
-    word regression.
+    expected similarity.
     """
     if values.get("caption.attention"):
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    for path, name in (("decode.unfamiliar_below", "familiarity"), ("decode.uncertain_below", "word_regression")):
-        option, noun = OPTIONS[path], name.replace("_", " ")
-        if getattr(loaded, name) is None and values.get(path, option.default) != option.default:
+    known = {"unfamiliar_below": ("familiarity", loaded.familiarity),
+             "uncertain_below": ("expected similarity", loaded.word_regression)}  # fmt: skip
+    for name, (noun, summary) in known.items():
+        path = f"decode.{name}"
+        option = OPTIONS[path]
+        if summary is None and values.get(path, option.default) != option.default:
             because = f"{loaded.path} has no {noun}, which needs at least 100 training images and 256 features"
             because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
             raise ConfigError([f"{path}: has no effect: {because}"])

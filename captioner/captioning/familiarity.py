@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, blocks, evenly_spaced, normalize_rows
+from captioner.arrays import Array, Params, blocks, evenly_spaced
 from captioner.data.corpus import Features
 from captioner.data.features import SelectedFeatures, standardization
+from captioner.decode.consensus import unit_features
+from captioner.model.image_input import Standardizer
 
 COMPONENTS = 64
 MAX_BYTES = 1_000_000
@@ -58,7 +60,7 @@ class Familiarity(NamedTuple):
 
     def unit_rows(self, features: Array) -> Array:
         """Compute u of images. Shapes: (N, F) -> (N, F) float32."""
-        return _unit_rows(features, self.mean, self.std)
+        return unit_features(features, Standardizer(self.mean, self.std))
 
 
 def fit_familiarity(features: Features) -> Params:
@@ -73,14 +75,11 @@ def fit_familiarity(features: Features) -> Params:
     references = evenly_spaced(len(images), min(REFERENCES, len(images) // 10))
     fitted = SelectedFeatures(features, np.delete(images, references))
     mean, std = (array.astype(np.float32) for array in standardization(fitted))
-    units = np.concatenate([_unit_rows(rows, mean, std) for _, rows in blocks(fitted)])
+    scales = Standardizer(mean, std)
+    units = np.concatenate([unit_features(rows, scales) for _, rows in blocks(fitted)])
     components = principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
-    residuals = np.sort(_residuals(_unit_rows(features[images[references]], mean, std), components))
+    residuals = np.sort(_residuals(unit_features(features[images[references]], scales), components))
     return Familiarity(mean, std, components, residuals)._asdict()
-
-
-def _unit_rows(features: Array, mean: Array, std: Array) -> Array:
-    return normalize_rows((features.astype(np.float64) - mean) / std)
 
 
 def _residuals(units: Array, components: Array) -> Array:
@@ -90,7 +89,7 @@ def _residuals(units: Array, components: Array) -> Array:
 
 
 def principal_components(rows: Array, number: int) -> Array:
-    """Compute the first principal components of centred rows by randomized subspace iteration.
+    """Compute the first right singular vectors, of centred rows the principal components, by subspace iteration.
 
     Shapes: rows (M, F), number K -> (K, F).
     Source: Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1.

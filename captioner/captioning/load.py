@@ -94,7 +94,7 @@ def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
 
-    Familiarity and similarity are unknown to an ensemble of models with different training splits.
+    An ensemble of models with different training splits has no familiarity and no expected similarity.
 
     Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
     """
@@ -117,10 +117,12 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     ensemble = Ensemble([loaded.model for loaded in models])
     warnings = tuple(warning for loaded in models for warning in loaded.warnings)
     is_same_split = all(loaded.meta.train_digest == first.meta.train_digest != "" for loaded in models)
-    known = {name: getattr(first, name) for name in ("familiarity", "word_regression")} if is_same_split else {}
+    familiarity, regression = (first.familiarity, first.word_regression) if is_same_split else (None, None)
     parts = first.path, first.config, first.vocab, ensemble, first.meta
     checkpoint = ", ".join(loaded.checkpoint for loaded in models)
-    return LoadedModel(*parts, warnings=warnings, checkpoint=checkpoint, **known)
+    return LoadedModel(
+        *parts, warnings=warnings, checkpoint=checkpoint, familiarity=familiarity, word_regression=regression
+    )
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DATA_OPTION) -> Corpus:

@@ -12,10 +12,11 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 
 RANK, RIDGE = 128, 2.0
-"""R and λ, chosen by the captions of models/everyday.h5 for validation images."""
+"""R and λ, chosen on validation images, with the captions of models/everyday.h5."""
 MAX_IMAGES = 12288
 """Images that are used; a larger training split is sampled evenly."""
 BLOCK = 128
+DECIMALS = 4
 
 
 class WordRegression(NamedTuple):
@@ -24,10 +25,11 @@ class WordRegression(NamedTuple):
     t(c)_w = (number of w in c) log(n / images whose references contain w)
     y_i = mean over references c of x_i (t(c) / |t(c)|)
     W = argmin Σ_i |W u_i + b - y_i|² + λ |W|²,   b = 1/n Σ_i y_i
-    similarity(c, x) = (t(c) / |t(c)|) · (B A u(x) + b),   B A ≈ W
+    similarity(c, x) = max(0, (t(c) / |t(c)|) · (B A u(x) + b)),   B A ≈ W
 
-    The similarity is the expected cosine of the TF-IDF vectors of the caption and a reference: CIDEr of n = 1. u are
-    the unit features of `Familiarity`. B A is the matrix of rank R with the least value of the first expression: B has
+    The similarity is the expected cosine of the TF-IDF vectors of the caption and a reference: CIDEr
+    with unigrams only. u are
+    the unit features of `Familiarity`. B A is the matrix of rank R that minimizes the same expression as W: B has
     the first right singular vectors of L^-1 Σ_i u_i (y_i - b)^T, with L L^T = Σ_i u_i u_i^T + λI.
 
     Shapes: projection A (R, F), words B (V, R), bias b (V,), idf (V,), all float16.
@@ -46,7 +48,8 @@ class WordRegression(NamedTuple):
         """
         projection, words, bias, idf = (array.astype(np.float32) for array in self)
         expected = units @ projection.T @ words.T + bias
-        return np.asarray(np.sum(_unit_tfidf(tokens, idf) * expected, axis=1))
+        similarity = np.sum(_unit_tfidf(tokens, idf) * expected, axis=1, dtype=np.float64)
+        return np.maximum(similarity, 0).round(DECIMALS)
 
 
 def fit_word_regression(train: Split, vocab: Vocab, familiarity: Familiarity) -> Params:

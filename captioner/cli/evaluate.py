@@ -155,14 +155,14 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
         rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
-    for part in ("inside", "outside"):
-        scored = [column.get("scores_by_familiarity", {}).get(part) for column in columns]
+    for part in dict.fromkeys(part for column in columns for part in column.get("scores_by_mark", {})):
+        scored = [column.get("scores_by_mark", {}).get(part) for column in columns]
         if any(scored):
             cells = [
                 f"{_score(x['cider_d'], x['intervals']['cider_d'])}, {x['images']:,} images" if x else "-"
                 for x in scored
             ]
-            rows.append((f"CIDEr-D, {part}", cells))
+            rows.append((f"CIDEr-D, {part.removesuffix(' the training domain')}", cells))
     statistics = statistic_rows(columns, missing="-")
     rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
     if others:

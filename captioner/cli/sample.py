@@ -325,18 +325,17 @@ def _print(
                 code = 1
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
             _print_caption(shown, as_json)
-    from captioner.captioning.caption import MARKS
-
     if empty:
         from captioner.captioning.decoding import ENDS_EARLY
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
-    for mark, count in sorted(marked.items()):
-        those, them = (
-            (f"{count:,} of {captioned:,} captions are", "them") if captioned > 1 else ("the caption is", "it")
-        )
-        output.note(f"{those} marked as {mark}; check {them} first (decode.{MARKS[mark]})")
+    from captioner.captioning.caption import HINTS, MARKS
+
+    for mark, option in MARKS.items():
+        if count := marked[mark]:
+            those = f"{count:,} of {captioned:,} captions are" if captioned > 1 else "the caption is"
+            output.note(f'{those} marked "{mark}": {HINTS[mark]} (decode.{option})')
     return code, captioned
 
 

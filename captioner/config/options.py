@@ -136,7 +136,7 @@ class Decode:
     beam_width: Annotated[int, "beam width; 1 is greedy decoding", ">= 1", "<= 1000"] = 1
     length_penalty: Annotated[float, "rank by log-probability / length^N", ">= 0", "<= 10"] = 0.0
     unfamiliar_below: Annotated[float, "outside the training domain: familiarity below N", ">= 0", "<= 100"] = 5.0
-    uncertain_below: Annotated[float, "uncertain: expected similarity below N; 0: no caption", ">= 0", "<= 1"] = 0.0
+    uncertain_below: Annotated[float, "mark as uncertain: expected similarity below N; 0: none", ">= 0", "<= 1"] = 0.0
     consensus: Annotated[float, "weight of the expected CIDEr-D in consensus re-ranking", ">= 0", "<= 1000"] = 0.0
     guidance: Annotated[float, "weight of the expected TF-IDF of each word in beam search", ">= 0", "<= 100"] = 0.0
     temperature: Annotated[float, "softmax temperature (sampling)", ">= 0.01", "<= 100"] = 1.0

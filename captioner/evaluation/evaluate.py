@@ -9,10 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from captioner.arrays import Array
-from captioner.captioning.caption import Attention
+from captioner.captioning.caption import MARKS, NOT_MARKED, Attention
 from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
 from captioner.captioning.checks import check_encoder, check_overrides, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
@@ -87,12 +85,12 @@ def score_model(
     for source, part in scored.sources.items():
         part.scores.update(loss=losses.get(source), perplexity=perplexity(losses[source]) if losses else None)
     if loaded.familiarity is not None:
-        outside = np.array([decoded[row].is_outside_domain for row in rows.tolist()])
+        marks = [decoded[row].marks for row in rows.tolist()]
         parts = [(scored.sources[source], part_rows) for source, (part_rows, _) in evaluation_set.parts.items()]
-        for part, part_rows in parts or [(scored, [*range(len(outside))])]:
-            marks = outside[part_rows]
-            groups = {"inside": part.rows[~marks], "outside": part.rows[marks]}
-            part.scores["scores_by_familiarity"] = {
+        for part, part_rows in parts or [(scored, [*range(len(marks))])]:
+            groups = {NOT_MARKED: part.rows[[not marks[row] for row in part_rows]]}
+            groups |= {mark: part.rows[[mark in marks[row] for row in part_rows]] for mark in MARKS}
+            part.scores["scores_by_mark"] = {
                 name: scores_of_part(group) for name, group in groups.items() if len(group)
             }
     return scored

@@ -146,10 +146,8 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
     sizes = {f"{count:,} images": count}
     if count >= FEW_IMAGES:
         for column in (scored, *others):
-            parts = column.scores.get("scores_by_familiarity", {})
-            sizes |= {
-                f"{part['images']:,} images {name} the training domain": part["images"] for name, part in parts.items()
-            }
+            parts = column.scores.get("scores_by_mark", {})
+            sizes |= {f"{part['images']:,} images {name}": part["images"] for name, part in parts.items()}
     return {
         "name": scored.name,
         "images": count,

@@ -301,8 +301,8 @@ def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates
     (alone,) = captioner.caption_split(val_split, 1)
-    keys = ["image", "caption", "log_prob", "references", "correct", "familiarity", "is_outside_domain"]
-    assert list(to_record(alone)) == [*keys, "similarity", "is_uncertain"]
+    keys = ["image", "caption", "log_prob", "references", "correct", "familiarity", "similarity", "marks"]
+    assert list(to_record(alone)) == keys
 
 
 def test_arguments_of_a_call_override_the_options_of_the_captioner(tiny_run: Path, val_split: Split) -> None:

@@ -55,9 +55,8 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
         "references",
         "correct",
         "familiarity",
-        "is_outside_domain",
         "similarity",
-        "is_uncertain",
+        "marks",
     ]
 
 
@@ -81,10 +80,13 @@ def test_captions_outside_the_training_domain_are_marked(
 ) -> None:
     done = cli("sample", familiar_run, "--split", "val", "--labels", 2)
     golden("sample_outside_domain.txt", done.out)
-    note = "3 of 8 captions are marked as outside the training domain; check them first (decode.unfamiliar_below)\n"
-    assert (done.code, done.err) == (0, note)
-    alone = cli("sample", familiar_run, "--split", "val", "-n", 1, "-o", "decode.unfamiliar_below=100").err
-    assert alone == "the caption is marked as outside the training domain; check it first (decode.unfamiliar_below)\n"
+    note = 'marked "outside the training domain": unlike the training images (decode.unfamiliar_below)\n'
+    assert (done.code, done.err) == (0, f"3 of 8 captions are {note}")
+    both = "-o", "decode.unfamiliar_below=100", "-o", "decode.uncertain_below=1"
+    alone = cli("sample", familiar_run, "--split", "val", "-n", 1, *both)
+    assert alone.out.splitlines()[0].endswith("\toutside the training domain, uncertain")
+    uncertain = 'the caption is marked "uncertain": probably wrong; check first (decode.uncertain_below)\n'
+    assert alone.err == f"the caption is {note}{uncertain}"
     for threshold in (0, 10):  # the mark can be switched off
         table = tmp_path / f"{threshold}.csv"
         below = f"decode.unfamiliar_below={threshold}"
@@ -166,7 +168,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
-        "correct": None, "familiarity": None, "is_outside_domain": None, "similarity": None, "is_uncertain": None,
+        "correct": None, "familiarity": None, "similarity": None, "marks": [],
     }  # fmt: skip
 
 

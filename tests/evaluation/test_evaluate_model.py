@@ -33,17 +33,17 @@ def scored(model: LoadedModel, corpus: Corpus) -> ScoredCaptions:
 def test_images_inside_and_outside_the_training_domain_have_scores(familiar_run: Path) -> None:
     restored, corpus, _ = opened(familiar_run)
     scores = scored(restored, corpus).scores
-    parts = scores["scores_by_familiarity"]
-    assert {name: part["images"] for name, part in parts.items()} == {"inside": 5, "outside": 3}
+    parts = scores["scores_by_mark"]
+    assert {name: part["images"] for name, part in parts.items()} == {"not marked": 5, "outside the training domain": 3}
     mean = sum(part["images"] * part["cider_d"] for part in parts.values()) / 8  # the IDF is that of all images
     assert scores["cider_d"] == pytest.approx(mean)
-    assert parts["inside"]["cider_d"] > parts["outside"]["cider_d"] > 0
+    assert parts["not marked"]["cider_d"] > parts["outside the training domain"]["cider_d"] > 0
     everything = dataclasses.replace(restored.config.decode, unfamiliar_below=0.0)
     config = dataclasses.replace(restored.config, decode=everything)
-    alone = scored(dataclasses.replace(restored, config=config), corpus).scores["scores_by_familiarity"]
-    assert alone.keys() == {"inside"}
-    assert alone["inside"]["cider_d"] == scores["cider_d"]
-    assert "scores_by_familiarity" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
+    alone = scored(dataclasses.replace(restored, config=config), corpus).scores["scores_by_mark"]
+    assert alone.keys() == {"not marked"}
+    assert alone["not marked"]["cider_d"] == scores["cider_d"]
+    assert "scores_by_mark" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
 
 
 def with_splits(corpus: Corpus, **splits: Split) -> Corpus:

@@ -55,14 +55,12 @@ def test_few_images_come_with_a_warning(count: int) -> None:
     )
 
 
-def test_few_images_outside_the_training_domain_come_with_a_warning() -> None:
+def test_few_images_with_a_mark_come_with_a_warning() -> None:
     task = EvaluationSet([f"{number}.jpg" for number in range(FEW_IMAGES)], [["a dog"]] * FEW_IMAGES)
-    parts = {"scores_by_familiarity": {"inside": {"images": 30}, "outside": {"images": 3}}}
+    parts = {"scores_by_mark": {"not marked": {"images": 30}, "uncertain": {"images": 3}}}
     scored = score_captions(task, "me", ["a cat"] * FEW_IMAGES)
     warnings = to_dict(dataclasses.replace(scored, scores={**scored.scores, **parts}))["warnings"]
-    assert warnings == [
-        "3 images outside the training domain; confidence intervals from fewer than 30 images are unreliable"
-    ]
+    assert warnings == ["3 images uncertain; confidence intervals from fewer than 30 images are unreliable"]
 
 
 def test_worst_lists_the_lowest_cider_d_first() -> None:

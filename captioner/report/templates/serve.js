@@ -87,8 +87,7 @@ function draw(answer, url) {
   const named = (labels ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
-    ...(answer.is_outside_domain ? [element("p", {}, element("strong", {}, "outside the training domain"))] : []),
-    ...(answer.is_uncertain ? [element("p", {}, element("strong", {}, "uncertain"))] : []),
+    ...answer.marks.map((mark) => element("p", {}, element("strong", {}, mark))),
     element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
     ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
     ...(candidates ? candidateTable(candidates) : []));
