@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,14 +31,28 @@ _PAIRS = (
 )
 WORDS = dict(pair.split("=") for pair in _PAIRS.split(" "))
 POOL = 200
-ROWS: dict[str, tuple[str, int]] = {
-    "model": ("`models/everyday.h5`", 0),
-    "20": ("`photos-finetune`, 20 photographs", 20),
-    "60": ("`photos-finetune`, 60 photographs", 60),
-    "200": ("`photos-finetune`, 200 photographs", 200),
-    "scratch": ("`photos`, 200 photographs, without the model", 200),
+
+
+class Recipe(NamedTuple):
+    """A row of the table: its title, the number of photographs, and the config and its options, if it is trained."""
+
+    title: str
+    photos: int
+    config: str = ""
+    options: tuple[str, ...] = ()
+
+
+FINETUNED = f"train.init_from={MODEL}"
+LONGER = (FINETUNED, "train.epochs=30", "train.learning_rate=5e-4", "train.patience=null")
+ROWS = {
+    "model": Recipe("`models/everyday.h5`", 0),
+    "20": Recipe("`photos-finetune`, 20 photographs", 20, "photos-finetune", (FINETUNED,)),
+    "60": Recipe("`photos-finetune`, 60 photographs", 60, "photos-finetune", (FINETUNED,)),
+    "200": Recipe("`photos-finetune`, 200 photographs", 200, "photos-finetune", (FINETUNED,)),
+    "longer-60": Recipe("the same, 60 photographs, 30 epochs", 60, "photos-finetune", LONGER),
+    "longer-200": Recipe("the same, 200 photographs, 30 epochs", 200, "photos-finetune", LONGER),
+    "scratch": Recipe("`photos`, 200 photographs, without the model", 200, "photos"),
 }
-"""Rows of the table: the title, and the number of photographs."""
 SCORES = ("own", "flickr8k", "coco")
 
 Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
@@ -79,14 +93,12 @@ def kept_data(workspace: Workspace, seed: int) -> Path:
 
 def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
     """Fine-tune on the photographs of a row and a seed, unless the run is finished, and score."""
-    photos = ROWS[name][1]
+    _, photos, config, options = ROWS[name]
     data, run = own_data(workspace, seed, photos or POOL), MODEL
-    if photos:
+    if config:
         steps = -(-5 * (photos - photos // 10) // 64)  # the warm-up is one epoch
-        options = set_options([f"train.warmup_steps={steps}", "threads=1"])
-        config = "photos" if name == "scratch" else "photos-finetune"
-        start = () if name == "scratch" else ("-o", f"train.init_from={MODEL}")
-        run = workspace.train(f"own-{name}", seed, "--data", data, *options, *start, config=config)
+        words = set_options([f"train.warmup_steps={steps}", "threads=1", *options])
+        run = workspace.train(f"own-{name}", seed, "--data", data, *words, config=config)
     own = _scores(workspace, run, data)
     kept = _scores(workspace, run, kept_data(workspace, seed))["sources"]
     return {"own": own["cider_d"]} | {source: kept[source]["cider_d"] for source in kept}
@@ -101,7 +113,7 @@ def _scores(workspace: Workspace, run: Path, data: Path) -> dict[str, Any]:
 def rows(scored: Scored) -> Iterator[Row]:
     """Yield means over seeds ± half the range, in percent."""
     for name, runs in scored.items():
-        yield ROWS[name][0], *(mean_and_spread([100 * run[score] for run in runs]) for score in SCORES)
+        yield ROWS[name].title, *(mean_and_spread([100 * run[score] for run in runs]) for score in SCORES)
 
 
 @command(ROWS, __doc__)

@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "caption": lambda caption: caption.text,
     "log_prob": lambda caption: round(caption.log_prob, 4),
     "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
-    "similarity": lambda caption: "" if caption.similarity is None else round(caption.similarity, 3),
+    "similarity": lambda caption: "" if caption.similarity is None else round(caption.similarity, 4),
     "marks": lambda caption: ", ".join(caption.marks),
     "labels": lambda caption: ", ".join(label.name for label in caption.labels),
 }

@@ -15,6 +15,8 @@ RANK, RIDGE = 128, 2.0
 """R and λ, chosen on validation images, with the captions of models/everyday.h5."""
 MAX_IMAGES = 12288
 """Images that are used; a larger training split is sampled evenly."""
+MAX_WIDTH = 8192
+"""Wider features have no regression: the time of the fit grows with the cube of their width."""
 BLOCK = 128
 DECIMALS = 4
 
@@ -29,7 +31,7 @@ class WordRegression(NamedTuple):
 
     The similarity is the expected cosine of the TF-IDF vectors of the caption and a reference: CIDEr
     with unigrams only. u are
-    the unit features of `Familiarity`. B A is the matrix of rank R that minimizes the same expression as W: B has
+    the unit features of `Familiarity`. B A minimizes the same expression with rank R, approximately: B has
     the first right singular vectors of L^-1 Σ_i u_i (y_i - b)^T, with L L^T = Σ_i u_i u_i^T + λI.
 
     Shapes: projection A (R, F), words B (V, R), bias b (V,), idf (V,), all float16.
@@ -49,11 +51,14 @@ class WordRegression(NamedTuple):
         projection, words, bias, idf = (array.astype(np.float32) for array in self)
         expected = units @ projection.T @ words.T + bias
         similarity = np.sum(_unit_tfidf(tokens, idf) * expected, axis=1, dtype=np.float64)
-        return np.maximum(similarity, 0).round(DECIMALS)
+        return np.clip(similarity, 0, 1).round(DECIMALS)
 
 
 def fit_word_regression(train: Split, vocab: Vocab, familiarity: Familiarity) -> Params:
-    """Fit the arrays of a `WordRegression` on the captioned images of a split."""
+    """Fit the arrays of a `WordRegression` on the captioned images of a split; none for wide features."""
+    width = train.features.shape[1]
+    if width > MAX_WIDTH:
+        return {}
     images = train.captioned_images
     images = images[evenly_spaced(len(images), MAX_IMAGES)]
     captions = [train.captions[train.caption_rows(image)] for image in images.tolist()]
@@ -62,7 +67,6 @@ def fit_word_regression(train: Split, vocab: Vocab, familiarity: Familiarity) ->
         having[np.unique(tokens)] += 1
     idf = np.log(len(images) / np.maximum(having, 1)).astype(np.float32)
     idf[(having == 0) | np.isin(vocab.words, SPECIAL)] = 0
-    width = train.features.shape[1]
     gram, products = RIDGE * np.eye(width, dtype=np.float32), np.zeros((width, len(vocab)), np.float32)
     bias, total = np.zeros(len(vocab), np.float32), np.zeros(width, np.float32)
     for first in range(0, len(images), BLOCK):  # the targets of all images would take n V numbers

@@ -105,7 +105,7 @@ def test_photographs_are_scored_that_were_not_learned(
     name: str, workspace: Workspace, commands: list[list[str]]
 ) -> None:
     assert own_words.measure(workspace, name, 1) == {"own": 0.3, "coco": 0.4, "flickr8k": 0.2}
-    photos = own_words.ROWS[name][1] or own_words.POOL
+    photos = own_words.ROWS[name].photos or own_words.POOL
     own = json.loads((workspace.runs / "data" / f"own-{photos}-1" / "flickr8k.json").read_text())["images"]
     kept = json.loads((workspace.runs / "data" / "kept-1" / "flickr8k.json").read_text())["images"]
     tested, test = ({image["filename"] for image in part if image["split"] == "test"} for part in (own, kept))
@@ -126,5 +126,5 @@ def test_the_pages_have_the_tables() -> None:
     begin, end = marks(own_words.PART)
     (rows,) = re.findall(f"{begin}\n(.*?)\n{end}", own_words.PAGE.read_text(), re.DOTALL)
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows.splitlines()[2:]] == [
-        title for title, _ in own_words.ROWS.values()
+        recipe.title for recipe in own_words.ROWS.values()
     ]

@@ -24,12 +24,13 @@ from captioner.files import checkpoint
 from captioner.training.resume import resume
 
 NULL, START, END, UNK = range(4)
+MAX_IMAGES = 90
 
 
 def split_of(seed: int, count: int, words: int) -> tuple[Split, Vocab]:
-    """Images with up to three captions, whose words have directions in the features."""
+    """Images with up to three captions, some without any; the words have directions in the features."""
     rng = np.random.default_rng(seed)
-    image_idxs = np.repeat(np.arange(count, dtype=np.int32), rng.integers(1, 4, count))
+    image_idxs = np.repeat(np.arange(count, dtype=np.int32), rng.integers(0, 4, count))
     captions = np.zeros((len(image_idxs), 6), np.int32)
     features = 0.1 * rng.standard_normal((count, MIN_WIDTH))
     directions = np.random.default_rng(words).standard_normal((words, MIN_WIDTH))
@@ -44,7 +45,9 @@ def split_of(seed: int, count: int, words: int) -> tuple[Split, Vocab]:
 
 def expected_similarity(train: Split, vocab: Vocab, units: Array, tokens: Array, rank: int) -> Array:
     """The definition, with dense matrices in float64."""
-    references = [train.captions[train.caption_rows(image)] for image in range(len(train.features))]
+    captioned = [image for image in range(len(train.features)) if train.caption_rows(image)]
+    captioned = [captioned[i] for i in np.linspace(0, len(captioned) - 1, min(MAX_IMAGES, len(captioned))).astype(int)]
+    references = [train.captions[train.caption_rows(image)] for image in captioned]
     having = np.array([sum((tokens == word).any() for tokens in references) for word in range(len(vocab))])
     idf = np.where((having > 0) & (np.arange(len(vocab)) > UNK), np.log(len(references) / np.maximum(having, 1)), 0)
 
@@ -53,7 +56,7 @@ def expected_similarity(train: Split, vocab: Vocab, units: Array, tokens: Array,
         return row / (np.linalg.norm(row) or 1)
 
     targets = np.array([np.mean([unit(ids) for ids in captions], axis=0) for captions in references])
-    of_images = units[: len(references)]
+    of_images = units[captioned]
     gram = of_images.T @ of_images + RIDGE * np.eye(units.shape[1])
     products = of_images.T @ (targets - targets.mean(axis=0))
     _, _, directions = np.linalg.svd(np.linalg.solve(np.linalg.cholesky(gram), products))
@@ -71,11 +74,11 @@ def test_the_similarity_equals_its_definition(seed: int, count: int, words: int,
     familiarity = Familiarity(**fit_familiarity(train.features))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(word_regression, "RANK", rank)
+        patch.setattr(word_regression, "MAX_IMAGES", MAX_IMAGES)
         regression = WordRegression(**fit_word_regression(train, vocab, familiarity))
     assert len(regression.projection) <= rank
     units = familiarity.unit_rows(np.asarray(train.features))
-    tokens = np.roll(train.captions[[train.caption_rows(image)[0] for image in range(count)]], count // 2, axis=0)
-    tokens[::2] = np.roll(tokens[::2], count // 2, axis=0)
+    tokens = train.captions[np.random.default_rng(seed).integers(len(train.captions), size=count)]
     expected = expected_similarity(train, vocab, units.astype(float), tokens, rank)
     difference = np.abs(regression.similarity(units, tokens) - expected)
     assert difference.mean() < 1e-3
@@ -93,6 +96,12 @@ def test_no_word_of_the_references_has_no_similarity() -> None:
     assert regression.similarity(units, empty).tolist() == [0, 0, 0]
     unlikely = regression._replace(bias=np.full_like(regression.bias, -9))
     assert unlikely.similarity(units, train.captions[:3]).tolist() == [0, 0, 0], "not below a threshold of 0"
+
+
+def test_wide_features_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_regression, "MAX_WIDTH", MIN_WIDTH - 1)
+    train, vocab = split_of(0, 120, 5)
+    assert fit_word_regression(train, vocab, Familiarity(**fit_familiarity(train.features))) == {}
 
 
 def test_a_run_stores_it_and_a_resumed_run_keeps_it(
