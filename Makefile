@@ -43,7 +43,7 @@ model:
 	@test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file" >&2; exit 2; }
 
 $(VENV)/web: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[images,web]'
+	$(INSTALL) --editable '.[images,web,heic]'
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)

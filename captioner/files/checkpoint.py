@@ -158,13 +158,8 @@ class Checkpoint:
     word_regression: Params = field(default_factory=dict)
 
     def groups(self) -> dict[str, Params]:
-        return {
-            "params": self.params,
-            "standardizer": self.standardizer,
-            "familiarity": self.familiarity,
-            "word_regression": self.word_regression,
-            **{f"{SLOTS}{slot}": arrays for slot, arrays in self.slots.items()},
-        }
+        slots = {f"{SLOTS}{slot}": arrays for slot, arrays in self.slots.items()}
+        return {name: getattr(self, name) for name in GROUPS} | slots
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

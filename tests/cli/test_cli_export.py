@@ -120,7 +120,7 @@ def test_make_caption_installs_and_captions_the_photograph(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     (install,) = (line for line in lines if "pip install" in line)
-    assert install.endswith("--editable '.[images,web]'")
+    assert install.endswith("--editable '.[images,web,heic]'")
     assert lines[-2].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO" --labels 3')
     assert "log-probability" in lines[-3]
     assert "next: make caption PHOTO=FOLDER" in lines[-1]
