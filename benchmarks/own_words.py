@@ -49,8 +49,8 @@ ROWS = {
     "20": Recipe("`photos-finetune`, 20 photographs", 20, "photos-finetune", (FINETUNED,)),
     "60": Recipe("`photos-finetune`, 60 photographs", 60, "photos-finetune", (FINETUNED,)),
     "200": Recipe("`photos-finetune`, 200 photographs", 200, "photos-finetune", (FINETUNED,)),
-    "longer-60": Recipe("the same, 60 photographs, 30 epochs", 60, "photos-finetune", LONGER),
-    "longer-200": Recipe("the same, 200 photographs, 30 epochs", 200, "photos-finetune", LONGER),
+    "longer-60": Recipe("the same with 30 epochs, 60 photographs", 60, "photos-finetune", LONGER),
+    "longer-200": Recipe("the same with 30 epochs, 200 photographs", 200, "photos-finetune", LONGER),
     "scratch": Recipe("`photos`, 200 photographs, without the model", 200, "photos"),
 }
 SCORES = ("own", "flickr8k", "coco")
