@@ -281,15 +281,9 @@ class Captioner:
             classes: Sequence[Sequence[Label]] = [()] * len(tokens)
             if classifier is not None:
                 classes = classifier.labels(batch.features, options.labels)
-            columns = (
-                batch.names,
-                tokens.tolist(),
-                log_probs.tolist(),
-                maps,
-                percentiles.tolist(),
-                similarities.tolist(),
-            )
-            for name, captions, scores, attention, *numbers, labels in zip(*columns, classes, strict=True):
+            lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))
+            columns = zip(batch.names, *lists, maps, classes, strict=True)
+            for name, captions, scores, *numbers, attention, labels in columns:
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 marks = [

@@ -216,4 +216,5 @@ def model_properties(loaded: LoadedModel) -> dict[str, str]:
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
         "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.residuals):,} images",
+        "expected similarity": f"uncertain below {decode.uncertain_below:g}" if loaded.word_regression else "unknown",
     }
