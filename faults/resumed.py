@@ -290,6 +290,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "decode.beam_width": choice(1, 3),
     "decode.length_penalty": choice(0.0, 0.7),
     "decode.unfamiliar_below": choice(5.0, 0.0),
+    "decode.uncertain_below": choice(0.0, 0.5),
     "decode.consensus": choice(0.0, 5.0),
     "decode.guidance": choice(0.0, 2.0),
     "decode.temperature": choice(1.0, 0.5),
