@@ -10,9 +10,11 @@ from captioner.arrays import Array
 from captioner.images.labels import Label
 
 DECIMALS = 6
-MARKS = {"outside the training domain": "unfamiliar_below", "uncertain": "uncertain_below"}
-"""The marks of captions, each with the option of `decode` that is its threshold."""
-HINTS = {"outside the training domain": "unlike the training images", "uncertain": "probably wrong; check first"}
+MARKS = {
+    "outside the training domain": ("unfamiliar_below", "unlike the training images"),
+    "uncertain": ("uncertain_below", "probably wrong; check first"),
+}
+"""The marks of captions, each with the option of `decode` that is its threshold, and what it means."""
 NOT_MARKED = "not marked"
 
 

@@ -288,7 +288,7 @@ class Captioner:
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 marks = [
                     mark
-                    for (mark, threshold), number in zip(MARKS.items(), numbers, strict=True)
+                    for (mark, (threshold, _)), number in zip(MARKS.items(), numbers, strict=True)
                     if number is not None and number < getattr(decode, threshold)
                 ]
                 known = [], None, candidates, attention, *numbers, marks, labels

@@ -134,13 +134,13 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    known = {"unfamiliar_below": ("familiarity", loaded.familiarity),
-             "uncertain_below": ("expected similarity", loaded.word_regression)}  # fmt: skip
-    for name, (noun, summary) in known.items():
-        path = f"decode.{name}"
-        option = OPTIONS[path]
-        if summary is None and values.get(path, option.default) != option.default:
-            because = f"{loaded.path} has no {noun}, which needs at least 100 training images and 256 features"
+    for path, noun, summary, widths in (
+        ("decode.unfamiliar_below", "familiarity", loaded.familiarity, "256 features"),
+        ("decode.uncertain_below", "expected similarity", loaded.word_regression, "256 to 8,192 features"),
+    ):
+        default = OPTIONS[path].default
+        if summary is None and values.get(path, default) != default:
+            because = f"{loaded.path} has no {noun}, which needs at least 100 training images and {widths}"
             because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
             raise ConfigError([f"{path}: has no effect: {because}"])
 

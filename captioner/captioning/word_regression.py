@@ -27,12 +27,11 @@ class WordRegression(NamedTuple):
     t(c)_w = (number of w in c) log(n / images whose references contain w)
     y_i = mean over references c of x_i (t(c) / |t(c)|)
     W = argmin Σ_i |W u_i + b - y_i|² + λ |W|²,   b = 1/n Σ_i y_i
-    similarity(c, x) = max(0, (t(c) / |t(c)|) · (B A u(x) + b)),   B A ≈ W
+    similarity(c, x) = (t(c) / |t(c)|) · (B A u(x) + b),   clipped to 0 and 1,   B A ≈ W
 
-    The similarity is the expected cosine of the TF-IDF vectors of the caption and a reference: CIDEr
-    with unigrams only. u are
-    the unit features of `Familiarity`. B A minimizes the same expression with rank R, approximately: B has
-    the first right singular vectors of L^-1 Σ_i u_i (y_i - b)^T, with L L^T = Σ_i u_i u_i^T + λI.
+    The similarity is the expected cosine of the TF-IDF vectors of the caption and a reference: CIDEr with unigrams
+    only. u are the unit features of `Familiarity`. B A minimizes the same expression as W, with rank R, approximately:
+    B has the first right singular vectors of L^-1 Σ_i u_i (y_i - b)^T, with L L^T = Σ_i u_i u_i^T + λI.
 
     Shapes: projection A (R, F), words B (V, R), bias b (V,), idf (V,), all float16.
     Source: Izenman 1975, Reduced-rank regression for the multivariate linear model; Vedantam et al. 2015, CIDEr.

@@ -330,12 +330,12 @@ def _print(
 
         those = f"{empty:,} of {captioned:,} captions are empty" if captioned > 1 else "the caption is empty"
         output.warnings([f"{those}: {ENDS_EARLY}"])
-    from captioner.captioning.caption import HINTS, MARKS
+    from captioner.captioning.caption import MARKS
 
-    for mark, option in MARKS.items():
+    for mark, (option, meaning) in MARKS.items():
         if count := marked[mark]:
             those = f"{count:,} of {captioned:,} captions are" if captioned > 1 else "the caption is"
-            output.note(f'{those} marked "{mark}": {HINTS[mark]} (decode.{option})')
+            output.note(f'{those} marked "{mark}": {meaning} (decode.{option})')
     return code, captioned
 
 
