@@ -124,11 +124,11 @@ def sample(
     have the same vocabulary and encoder. PHOTO_OR_FOLDER is a photograph or a folder of photographs. Photographs must
     follow all runs. Without photographs, the images of a split are captioned.
 
-    The first line for each image contains its name, the caption, its log-probability (natural logarithm), for
-    generated scenes whether the caption is fully correct, and its marks: `outside the training domain` if its
-    familiarity is below decode.unfamiliar_below, and `uncertain` if its expected similarity to references is below
-    decode.uncertain_below. Tabs separate them. Further candidates, labels and the references follow on lines that start
-    with a tab. Unreadable photographs are reported and skipped, and the exit code is 1.
+    The first line for each image contains its name, the caption, for generated scenes whether the caption is fully
+    correct, and its marks: `outside the training domain` if its familiarity is below decode.unfamiliar_below, and
+    `uncertain` if its expected similarity to references is below decode.uncertain_below. Tabs separate them. Further
+    candidates with their ranks, labels and the references follow on lines that start with a tab. Log-probabilities are
+    in --json and --write. Unreadable photographs are reported, skipped and counted, and the exit code is 1.
 
     --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
     records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
@@ -170,8 +170,8 @@ def sample(
 
             for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
                 report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, files.images)
-        if output.is_terminal() and not (source.features or files.as_json or ensemble or source.data):
-            output.next_command("serve" if photos else "evaluate", run)
+        if output.is_terminal() and not (photos or source.features or files.as_json or ensemble or source.data):
+            output.next_command("evaluate", run)
         return ranks.from_rank_0(code)
 
 
@@ -307,12 +307,12 @@ def _print(
     Failures are reported. Return the exit code and the number of captions. If captions are also written to files, all
     are, even if the reader of stdout closes the pipe.
     """
-    code = captioned = empty = 0
+    code = captioned = failed = empty = 0
     marked = Counter[str]()
     for caption in captions:
         if isinstance(caption, DataError):
             output.problem(caption)
-            code = 1
+            code, failed = 1, failed + 1
             continue
         captioned, empty = captioned + 1, empty + (not caption.text)
         marked.update(caption.marks)
@@ -336,6 +336,8 @@ def _print(
         if count := marked[mark]:
             those = f"{count:,} of {captioned:,} captions are" if captioned > 1 else "the caption is"
             output.note(f'{those} marked "{mark}": {meaning} (decode.{option})')
+    if failed and captioned:
+        output.problem(f"images captioned: {captioned:,}; errors, reported above: {failed:,}")
     return code, captioned
 
 
@@ -346,9 +348,9 @@ def _print_caption(caption: Caption, as_json: bool) -> None:
         output.record(to_record(caption))
         return
     marks = [", ".join(caption.marks)] if caption.marks else []
-    output.result(caption.image, caption.text, f"{caption.log_prob:.2f}", *CORRECT[caption.correct], *marks)
-    for text, log_prob in caption.candidates[1:]:
-        output.result("", text, f"{log_prob:.2f}")
+    output.result(caption.image, caption.text, *CORRECT[caption.correct], *marks)
+    for rank, candidate in enumerate(caption.candidates[1:], 2):
+        output.result("", candidate.text, f"rank {rank}")
     for name, probability in caption.labels:
         output.result("", name, f"{probability:.0%}")
     for reference in caption.references:

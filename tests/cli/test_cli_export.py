@@ -114,19 +114,57 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "--silent", "caption", *words], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_make_caption_installs_and_captions_the_photograph(tmp_path: Path) -> None:
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+@needs_make
+def test_make_caption_installs_first(tmp_path: Path) -> None:
     done = make("--dry-run", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    (install,) = (line for line in lines if "pip install" in line)
+    (install,) = (line for line in done.stdout.splitlines() if "pip install" in line)
     assert install.endswith("--editable '.[images,web,heic]'")
-    assert lines[-2].endswith(f'esac; {tmp_path / "venv"}/bin/captioner sample "$MODEL" "$PHOTO" --labels 3')
-    assert "log-probability" in lines[-3]
-    assert "next: make caption PHOTO=FOLDER" in lines[-1]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """An installed environment whose captioner prints its arguments; it fails for names with `bad`."""
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "captioner"
+    script.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$3" in *bad*) exit 1; esac\n')
+    script.chmod(0o755)
+    (tmp_path / "web").touch()  # newer than setup.cfg: nothing is installed
+    for folder in ("my folder", "bad folder"):
+        (tmp_path / folder).mkdir()
+    for photo in ("my photo.jpg", "bad.jpg"):
+        (tmp_path / photo).touch()
+    return tmp_path
+
+
+TABLE = (
+    "next, a table for spreadsheets: {}/bin/captioner sample models/everyday.h5 '{}' --labels 3 --write captions.csv"
+)
+FAILED = "make caption: errors are reported above; make adds:"
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("name", "code", "hints"),
+    [
+        ("my photo.jpg", 0, ["next: make caption PHOTO=FOLDER, or make serve (a web page)"]),
+        ("my folder", 0, [TABLE]),
+        ("bad folder", 2, [TABLE, FAILED]),
+        ("bad.jpg", 2, [FAILED]),
+    ],
+)
+def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, code: int, hints: list[str], venv: Path) -> None:
+    done = make(f"PHOTO={venv / name}", f"VENV={venv}")
+    assert (done.returncode, done.stdout) == (code, f"[sample][models/everyday.h5][{venv / name}][--labels][3]\n")
+    lines = [line for line in done.stderr.splitlines() if "***" not in line]
+    expected = [hint.format(venv, venv / name) for hint in hints]
+    assert lines == ["photograph, caption, marks; below: ImageNet labels", *expected]
+
+
+@needs_make
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -138,5 +176,5 @@ def test_make_caption_installs_and_captions_the_photograph(tmp_path: Path) -> No
 def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
     done = make(f"VENV={tmp_path / 'venv'}", *words)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert f"{message}; make adds:\n" in done.stderr
     assert not (tmp_path / "venv").exists()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scene_photos import by_image
 
-from captioner.captioning.caption import Caption, to_record
+from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.files import checkpoint
@@ -63,16 +63,17 @@ def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
 def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     references = ["two\n lines", "an\x1b[2J escape"]
     captions = [
-        Caption("a\nb", "c d", -1.234, references, true, [("c d", -1.234), ("d", -2.5)]) for true in (True, False, None)
+        Caption("a\nb", "c d", -1.234, references, true, [Candidate("c d", -1.234), Candidate("d", -2.5)])
+        for true in (True, False, None)
     ]
     monkeypatch.setattr("captioner.captioning.captioner.Captioner.caption_split", lambda *_: iter(captions))
     lines = cli("sample", tiny_run).out.splitlines()
     assert lines[::4] == [
-        "a\\nb\tc d\t-1.23\tfully correct",
-        "a\\nb\tc d\t-1.23\tnot fully correct",
-        "a\\nb\tc d\t-1.23",
+        "a\\nb\tc d\tfully correct",
+        "a\\nb\tc d\tnot fully correct",
+        "a\\nb\tc d",
     ]
-    assert lines[1:4] == ["\td\t-2.50", "\t  two lines", "\t  an\\x1b[2J escape"]
+    assert lines[1:4] == ["\td\trank 2", "\t  two lines", "\t  an\\x1b[2J escape"]
 
 
 def test_captions_outside_the_training_domain_are_marked(
@@ -163,7 +164,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     with h5py.File(path, "w") as file:
         file["features"] = np.zeros((3, 8), np.float32)
     assert cli("sample", coco_run, "--features", path, *SHORT) == (
-        0, "".join(f"{row}\ta a a\t-3.50\n" for row in range(3)), ""
+        0, "".join(f"{row}\ta a a\n" for row in range(3)), ""
     )  # fmt: skip
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
@@ -217,6 +218,7 @@ def test_a_table_has_each_readable_photograph_once(
     names = ("new", "./new/070.png", "--write", "table.csv", "--write", "txt")
     done = cli("sample", photo_run, *names)
     assert done.code == 1, "the table is written for the readable photographs"
+    assert "\ncaptioner: images captioned: 5; errors, reported above: 1\n" in done.err
     with open("table.csv", encoding="utf-8-sig", newline="") as file:
         rows = {row["image"]: row["caption"] for row in csv.DictReader(file)}
     assert rows == {image: text for image, text in new_captions.items() if "072" not in image}

@@ -56,10 +56,11 @@ def test_an_unreadable_photograph_is_skipped(
         (path, text) for path, text in new_captions.items() if "072" not in path
     ]
     lines = done.err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0] == "captioner: empty: expected photographs in this folder, got none"
     assert lines[1].startswith("captioner: new/072.png: expected a photograph")
     assert lines[2] == rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}"
+    assert lines[3] == "captioner: images captioned: 4; errors, reported above: 3"
 
 
 def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
@@ -83,8 +84,9 @@ def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path,
         candidates = record["candidates"]
         assert candidates[0] == {"caption": record["caption"], "log_prob": record["log_prob"]}
         assert [one["log_prob"] for one in candidates] == sorted((one["log_prob"] for one in candidates), reverse=True)
-        shown = [f"{one['caption']}\t{one['log_prob']:.2f}" for one in candidates]
-        assert [first, *others] == [f"{record['image']}\t{shown[0]}", f"\t{shown[1]}", f"\t{shown[2]}"]
+        best, *less = [one["caption"] for one in candidates]
+        assert first == f"{record['image']}\t{best}"
+        assert others == [f"\t{text}\trank {rank}" for rank, text in enumerate(less, 2)]
     assert "candidates" not in json.loads(cli("sample", photo_run, "new/070.png", "--json").out)
 
 

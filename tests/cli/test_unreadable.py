@@ -124,4 +124,6 @@ def test_special_files_are_not_photographs(name: str, cli: Callable[..., Any]) -
     done = cli("sample", "run", name, "photos/000.png")
     assert done.code == 1
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["photos/000.png"]
-    assert all(line.startswith(f"captioner: {name}") for line in done.err.splitlines())
+    *errors, count = done.err.splitlines()
+    assert all(line.startswith(f"captioner: {name}") for line in errors)
+    assert count == f"captioner: images captioned: 1; errors, reported above: {len(errors)}"
