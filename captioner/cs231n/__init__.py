@@ -10,6 +10,7 @@ gradient_check.py, classifiers/rnn.py, classifiers/transformer.py; transformer_l
 
 # ruff: noqa: F403
 
+from captioner.cs231n.attention_layers import *
 from captioner.cs231n.captioning_solver import *
 from captioner.cs231n.classifiers.rnn import *
 from captioner.cs231n.classifiers.transformer import *

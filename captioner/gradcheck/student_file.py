@@ -92,6 +92,8 @@ SIGNATURES: Mapping[str, Signature] = {
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM),
+    "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights")),
+    "attention": Signature({"x": "NTD", "A": "NHLL", "Wx": "DG", "Wh": "HG", "Wattn": "HG", "b": "G"}, ("h",), LSTM),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
         fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
