@@ -1,4 +1,4 @@
-"""Attention of an LSTM over the regions of an image, as in EECS 498-007 (University of Michigan), for NumPy."""
+"""Attention of an LSTM over image regions: `rnn_lstm_attention_captioning.py` of EECS 498 (University of Michigan)."""
 
 from typing import Any
 
@@ -13,8 +13,7 @@ __all__ = ["attention_backward", "attention_forward", "dot_product_attention_bac
 def dot_product_attention_forward(prev_h: Array, A: Array) -> tuple[Array, Array, Any]:
     """Compute attn = Σ_l α_l v_l with the weights α = softmax(prev_h · v_l / sqrt(H)) of the regions v_l of A.
 
-    Shapes: prev_h (N, H), A (N, H, 4, 4) -> attn (N, H), attn_weights (N, 4, 4).
-    Source: EECS 498-007, University of Michigan, rnn_lstm_attention_captioning.py.
+    Shapes: prev_h (N, H), A (N, H, D_a, D_a) -> attn (N, H), attn_weights (N, D_a, D_a).
     """
     scores = np.einsum("nh,nhij->nij", prev_h, A) / np.sqrt(A.shape[1])
     e = np.exp(scores - scores.max(axis=(1, 2), keepdims=True))
@@ -32,30 +31,29 @@ def dot_product_attention_backward(dattn: Array, dattn_weights: Array | float, c
 
 
 def attention_forward(x: Array, A: Array, Wx: Array, Wh: Array, Wattn: Array, b: Array) -> tuple[Array, Any]:
-    """Run an LSTM whose steps also read attn Wattn, the attention of prev_h; h0 and c0 are the mean of the regions.
+    """Run an LSTM with a = x Wx + prev_h Wh + attn Wattn + b; h0 and c0 are the mean of the regions.
 
-    Shapes: x (N, T, D), A (N, H, 4, 4), Wx (D, 4 H), Wh, Wattn (H, 4 H), b (4 H,) -> h (N, T, H).
+    Shapes: x (N, T, D), A (N, H, D_a, D_a), Wx (D, 4 H), Wh, Wattn (H, 4 H), b (4 H,) -> h (N, T, H).
     """
-    h = c = A.mean(axis=(2, 3))
-    W, hidden, caches = np.concatenate([Wx, Wattn]), [], []
+    W, hidden, caches = np.concatenate([Wx, Wattn]), [A.mean(axis=(2, 3))], []
+    c = hidden[0]
     for t in range(x.shape[1]):
-        attn, _, attended = dot_product_attention_forward(h, A)
-        h, c, cache = lstm_step_forward(np.concatenate([x[:, t], attn], axis=1), h, c, W, Wh, b)
+        attn, _, attended = dot_product_attention_forward(hidden[t], A)
+        h, c, cache = lstm_step_forward(np.concatenate([x[:, t], attn], axis=1), hidden[t], c, W, Wh, b)
         hidden.append(h)
         caches.append((attended, cache))
-    return np.stack(hidden, axis=1), (x, A, W, Wh, b, caches)
+    return np.stack(hidden[1:], axis=1), ((x, A, W, Wh, b), caches)
 
 
 def attention_backward(dh: Array, cache: Any) -> tuple[Array, ...]:
     """Compute the gradients of `attention_forward`: dx, dA, dWx, dWh, dWattn and db."""
-    *inputs, caches = cache
-    dx, dA, dW, dWh, db = (np.zeros_like(a) for a in inputs)
+    dx, dA, dW, dWh, db = (np.zeros_like(a) for a in cache[0])
     size, dprev_h, dprev_c = dx.shape[2], np.zeros_like(dh[:, 0]), np.zeros_like(dh[:, 0])
-    for t, (attended, cache) in reversed([*enumerate(caches)]):
-        dinput, dprev_h, dprev_c, *dweights = lstm_step_backward(dh[:, t] + dprev_h, dprev_c, cache)
-        dx[:, t], (dquery, dA_t) = dinput[:, :size], dot_product_attention_backward(dinput[:, size:], 0, attended)
-        dprev_h += dquery
-        for total, part in zip((dA, dW, dWh, db), (dA_t, *dweights), strict=True):
+    for t, (attended, step) in reversed([*enumerate(cache[1])]):
+        dinput, dprev_h, dprev_c, *dweights = lstm_step_backward(dh[:, t] + dprev_h, dprev_c, step)
+        dquery, *dregions = dot_product_attention_backward(dinput[:, size:], 0, attended)
+        dx[:, t], dprev_h = dinput[:, :size], dprev_h + dquery
+        for total, part in zip((dA, dW, dWh, db), (*dregions, *dweights), strict=True):
             total += part
     dA += (dprev_h + dprev_c)[..., None, None] / dA[0, 0].size
     return dx, dA, dW[:size], dWh, dW[size:], db

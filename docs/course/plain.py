@@ -136,7 +136,8 @@ def lstm_backward(dh, cache):
     return dx, dprev_h, dWx, dWh, db
 
 
-# Attention of an LSTM: A (N, H, 4, 4) has a vector of H numbers for each of 16 regions; attn_weights (N, 4, 4).
+# Attention of an LSTM: prev_h (N, H), A (N, H, D_a, D_a), with H numbers per region -> attn (N, H) and attn_weights
+# (N, D_a, D_a).
 
 
 def dot_product_attention_forward(prev_h, A):

@@ -37,6 +37,10 @@ SIGNATURES = {
     "CaptioningRNN": (
         "word_to_idx, input_dim=512, wordvec_dim=128, hidden_dim=128, cell_type='rnn', dtype=<class 'numpy.float32'>"
     ),
+    "dot_product_attention_forward": "prev_h, A",
+    "dot_product_attention_backward": "dattn, dattn_weights, cache",
+    "attention_forward": "x, A, Wx, Wh, Wattn, b",
+    "attention_backward": "dh, cache",
     "positional_encoding": "max_len, embed_dim",
     "layernorm_forward": "x, gamma, beta, ln_param",
     "layernorm_backward": "dout, cache",

@@ -90,6 +90,14 @@ other heads for a mask | decoder_layer_f | "cross_"), num_heads) | "cross_"), 3 
 attn_mask required | mha_f | num_heads, attn_mask=None): | num_heads, attn_mask):
 0 for -inf | mha_f | scores, -np.inf) | scores, 0)
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
+softmax of each row of regions | dot_product_attention_f attention_f | e.sum(axis=(1, 2), | e.sum(axis=2,
+scores without a scale | dot_product_attention_f attention_f | A) / np.sqrt(A.shape[1])\n    e | A)\n    e
+gradient of the weights ignored | dot_product_attention_b | dattn_weights + np | 0 * dattn_weights + np
+A read by the sum alone | dot_product_attention_b attention_b | dattn) + np.einsum("nij,nh->nhij", dscores, prev_h) | dattn)
+state of zeros | attention_f | A.mean(axis=(2, 3)) | np.zeros(A.shape[:2])
+no gradient of the query | attention_b | dprev_h + dquery | dprev_h
+regions of the first step | attention_b | dA += dA_t | dA = dA_t
+no gradient of the first state | attention_b | (dprev_h + dprev_c)[ | (0 * dprev_h + dprev_c)[
 # arguments that change
 integers | word_embedding_f | > args[0][:] = 0
 ids | loss | > args[1][args[2] == 0] = 7

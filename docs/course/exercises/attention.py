@@ -12,9 +12,9 @@ def dot_product_attention_forward(prev_h, A):
     """score_l = prev_h · v_l / sqrt(H);   α = softmax(score);   attn = Σ_l α_l v_l
 
     v_l = A[n, :, i, j] is the vector of region l, and attn_weights[n, i, j] its weight α_l. The softmax is over all
-    regions of an image.
+    D_a x D_a regions of an image.
 
-    Shapes: prev_h (N, H), A (N, H, 4, 4) -> attn (N, H), attn_weights (N, 4, 4), cache.
+    Shapes: prev_h (N, H), A (N, H, D_a, D_a) -> attn (N, H), attn_weights (N, D_a, D_a), cache.
     """
     raise NotImplementedError
 
@@ -24,7 +24,7 @@ def dot_product_attention_backward(dattn, dattn_weights, cache):
 
     The gradient of a softmax α = softmax(score):  dscore_l = α_l (dα_l - Σ_k α_k dα_k)
 
-    Shapes: dattn (N, H), dattn_weights (N, 4, 4) -> dprev_h (N, H), dA (N, H, 4, 4).
+    Shapes: dattn (N, H), dattn_weights (N, D_a, D_a) -> dprev_h (N, H), dA (N, H, D_a, D_a).
     """
     raise NotImplementedError
 
@@ -35,7 +35,7 @@ def attention_forward(x, A, Wx, Wh, Wattn, b):
     h_0 = c_0 = the mean of the regions. With [x_t, attn_t] as input and Wx above Wattn as weights, the step is that of
     an LSTM.
 
-    Shapes: x (N, T, D), A (N, H, 4, 4), Wx (D, 4 H), Wh, Wattn (H, 4 H), b (4 H,) -> h (N, T, H), cache.
+    Shapes: x (N, T, D), A (N, H, D_a, D_a), Wx (D, 4 H), Wh, Wattn (H, 4 H), b (4 H,) -> h (N, T, H), cache.
     """
     raise NotImplementedError
 
@@ -45,6 +45,6 @@ def attention_backward(dh, cache):
 
     The loss does not read attn_weights, so dattn_weights is 0.
 
-    Shapes: dh (N, T, H) -> dx (N, T, D), dA (N, H, 4, 4), dWx (D, 4 H), dWh, dWattn (H, 4 H), db (4 H,).
+    Shapes: dh (N, T, H) -> dx (N, T, D), dA (N, H, D_a, D_a), dWx (D, 4 H), dWh, dWattn (H, 4 H), db (4 H,).
     """
     raise NotImplementedError
