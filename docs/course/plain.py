@@ -1,8 +1,8 @@
 """The layers of captioner as their equations, to read before the fused layers in captioner/layers.
 
-Names, arguments and gate order (i, f, o, g) are those of CS231n, except for the GRU, whose order (r, z, n) is
-PyTorch's, and the attention of an LSTM, which EECS 498 (University of Michigan) names. A cache is what the backward
-pass reads. `captioner gradcheck --file docs/course/plain.py` compares the functions with captioner's.
+Names, arguments and gate order (i, f, o, g) are those of CS231n; the GRU has PyTorch's order (r, z, n), the attention
+of an LSTM the names of EECS 498 (University of Michigan). A cache is what the backward pass reads.
+`captioner gradcheck --file docs/course/plain.py` compares the functions with captioner's.
 
 Letters: N captions, T steps, D input, H hidden. @ is a matrix product, * is elementwise (⊙).
 """
@@ -150,8 +150,9 @@ def dot_product_attention_forward(prev_h, A):
 
 def dot_product_attention_backward(dattn, dattn_weights, cache):
     prev_h, A, attn_weights = cache
-    # The weights are a result, and are read by the sum: their gradient is the sum of both.
+    # The weights are returned, and read by the sum.
     dweights = dattn_weights + np.einsum("nh,nhij->nij", dattn, A)
+    # Softmax: each weight depends on all scores.
     mean = (attn_weights * dweights).sum(axis=(1, 2), keepdims=True)
     dscores = attn_weights * (dweights - mean) / np.sqrt(A.shape[1])
     dprev_h = np.einsum("nij,nhij->nh", dscores, A)
@@ -197,7 +198,7 @@ def attention_backward(dh, cache):
     return dx, dA, dW[:D], dWh, dW[D:], db
 
 
-# A layer of a transformer decoder. E embedding, S words, T rows of memory: query (N, S, E), key and value (N, T, E).
+# A layer of a transformer decoder: tgt (N, S, E), memory (N, T, E), with S words, T rows and E columns.
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -228,6 +229,7 @@ def join(a):
 
 
 def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
+    # query (N, S, E), key and value (N, T, E); scores and p (N, heads, S, T), out (N, S, E)
     inputs = {"q": query, "k": key, "v": value}
     q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
     scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
@@ -255,10 +257,12 @@ def multi_head_attention_backward(dout, cache):
 
 
 def part(params, prefix):
+    """The parameters whose names begin with a prefix, without it."""
     return {k[len(prefix) :]: w for k, w in params.items() if k.startswith(prefix)}
 
 
 def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
+    # Three times norm(x + f(x)): self-attention, attention to the memory, feed-forward.
     out, own = multi_head_attention_forward(tgt, tgt, tgt, part(params, "self_"), num_heads, tgt_mask)
     x, norm1 = layernorm_forward(tgt + out, params["gamma1"], params["beta1"], {})
     out, cross = multi_head_attention_forward(x, memory, memory, part(params, "cross_"), num_heads)
@@ -271,7 +275,7 @@ def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
 def decoder_layer_backward(dout, cache):
     own, norm1, cross, norm2, x, a, params, norm3 = cache
     grads = {}
-    # A residual connection x + f(x) adds its gradient to that of f, three times.
+    # The gradient of x + f(x) is passed on to x and to f.
     dx, grads["gamma3"], grads["beta3"] = layernorm_backward(dout, norm3)
     da = (dx @ params["W2"].T) * (a > 0)
     grads["W2"], grads["b2"] = np.einsum("nti,ntj->ij", a, dx), dx.sum(axis=(0, 1))

@@ -56,6 +56,10 @@ def test_the_plain_functions_of_the_course_pass(cli: Callable[..., Any]) -> None
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[..., Any], checked: Check) -> None:
     functions = defined(EXERCISES[name])
+    assert (
+        "student.py, write the functions, and check them: captioner gradcheck --file student.py"
+        in EXERCISES[name].read_text()
+    )
     for function in functions:
         assert ast.get_docstring(function)
         assert [a.arg for a in function.args.args] == [*inspect.signature(getattr(cs231n, function.name)).parameters]

@@ -1,6 +1,6 @@
 """Attention of an LSTM over the regions of an image. Use the LSTM step of captioner, or import your own.
 
-Check your work: captioner gradcheck --file docs/course/exercises/attention.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np
@@ -30,7 +30,9 @@ def dot_product_attention_backward(dattn, dattn_weights, cache):
 
 
 def attention_forward(x, A, Wx, Wh, Wattn, b):
-    """attn_t = attention(h_{t-1}, A);   a = x_t Wx + h_{t-1} Wh + attn_t Wattn + b;   then the gates as in an LSTM.
+    """attn_t = dot_product_attention(h_{t-1}, A)
+
+      a = x_t Wx + h_{t-1} Wh + attn_t Wattn + b;   the gates are those of an LSTM.
 
     h_0 = c_0 = the mean of the regions. With [x_t, attn_t] as input and Wx above Wattn as weights, the step is that of
     an LSTM.
