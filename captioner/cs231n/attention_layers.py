@@ -15,7 +15,7 @@ def dot_product_attention_forward(prev_h: Array, A: Array) -> tuple[Array, Array
 
     Shapes: prev_h (N, H), A (N, H, D_a, D_a) -> attn (N, H), attn_weights (N, D_a, D_a).
     """
-    scores = np.einsum("nh,nhij->nij", prev_h, A) / np.sqrt(A.shape[1])
+    scores = np.einsum("nh,nhij->nij", prev_h, A) / A.shape[1] ** 0.5
     e = np.exp(scores - scores.max(axis=(1, 2), keepdims=True))
     weights = e / e.sum(axis=(1, 2), keepdims=True)
     return np.einsum("nij,nhij->nh", weights, A), weights, (prev_h, A, weights)
@@ -25,7 +25,7 @@ def dot_product_attention_backward(dattn: Array, dattn_weights: Array | float, c
     """Compute the gradients of `dot_product_attention_forward`: dprev_h and dA."""
     prev_h, A, weights = cache
     dweights = dattn_weights + np.einsum("nh,nhij->nij", dattn, A)
-    dscores = weights * (dweights - (weights * dweights).sum(axis=(1, 2), keepdims=True)) / np.sqrt(A.shape[1])
+    dscores = weights * (dweights - (weights * dweights).sum(axis=(1, 2), keepdims=True)) / A.shape[1] ** 0.5
     dA = np.einsum("nij,nh->nhij", weights, dattn) + np.einsum("nij,nh->nhij", dscores, prev_h)
     return np.einsum("nij,nhij->nh", dscores, A), dA
 
