@@ -253,6 +253,13 @@ def test_commands_page_equals_the_help() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == render(), "run `make docs`"
 
 
+def test_the_drawings_of_the_course_are_up_to_date() -> None:
+    drawings = dict(runpy.run_path(str(ROOT / "docs" / "course" / "drawings.py"))["render"]())
+    files = {path: path.read_text() for path in (ROOT / "docs" / "course" / "drawings").iterdir()}
+    assert files == drawings, "run `make docs`"
+    assert max(path.stat().st_size for path in files) < 8192
+
+
 def test_the_tutorial_states_the_parameter_count() -> None:
     guide = (ROOT / "docs" / "own-photos.md").read_text()
     (words,), (stated,) = re.findall(r"captions; ([\d,]+) words", guide), re.findall(r"([\d,]+) parameters", guide)

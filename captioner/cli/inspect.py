@@ -135,7 +135,7 @@ def _check_file(path: Path) -> int:
             if is_imported(functions[name]):
                 continue
             verdict = f"FAIL  {problem}" if problem else f"PASS  maximum relative error {error:.1e}"
-            output.result(f"{name:<29} {verdict}")
+            output.result(f"{name:<30} {verdict}")
             count += 1
             if problem:
                 failed.append(name)

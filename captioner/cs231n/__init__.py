@@ -5,11 +5,13 @@ package. Random numbers are drawn from NumPy's global state, as in the assignmen
 its numbers.
 
 Source: CS231n, assignment 3: rnn_layers.py, layers.py, optim.py, captioning_solver.py, coco_utils.py,
-gradient_check.py, classifiers/rnn.py, classifiers/transformer.py; transformer_layers.py, and layers.py of assignment 2.
+gradient_check.py, classifiers/rnn.py, classifiers/transformer.py; transformer_layers.py, and layers.py of assignment 2;
+for `attention_layers`, EECS 498 (University of Michigan).
 """
 
 # ruff: noqa: F403
 
+from captioner.cs231n.attention_layers import *
 from captioner.cs231n.captioning_solver import *
 from captioner.cs231n.classifiers.rnn import *
 from captioner.cs231n.classifiers.transformer import *

@@ -18,15 +18,9 @@ from captioner.layers.layer_norm import EPSILON, layer_norm_backward, layer_norm
 from captioner.layers.multi_head_attention import dot_product_attention, dot_product_attention_backward
 from captioner.layers.positions import sinusoids
 
-__all__ = [
-    "decoder_layer_backward",
-    "decoder_layer_forward",
-    "layernorm_backward",
-    "layernorm_forward",
-    "multi_head_attention_backward",
-    "multi_head_attention_forward",
-    "positional_encoding",
-]
+__all__ = ["layernorm_backward", "layernorm_forward", "positional_encoding"]
+__all__ += ["multi_head_attention_backward", "multi_head_attention_forward"]
+__all__ += ["decoder_layer_backward", "decoder_layer_forward"]
 
 
 def positional_encoding(max_len: int, embed_dim: int) -> Array:
@@ -110,10 +104,10 @@ def decoder_layer_forward(
     Shapes: tgt (N, S, E), memory (N, T, E), tgt_mask (S, S) -> out (N, S, E).
     Source: CS231n, assignment 3, transformer_layers.py; PyTorch's `nn.TransformerDecoderLayer`.
     """
-    self_params, cross_params = (_without_prefix(params, prefix) for prefix in ("self_", "cross_"))
-    attended, self_cache = multi_head_attention_forward(tgt, tgt, tgt, self_params, num_heads, tgt_mask)
+    own, cross = ({k.removeprefix(p): w for k, w in params.items() if k.startswith(p)} for p in ("self_", "cross_"))
+    attended, self_cache = multi_head_attention_forward(tgt, tgt, tgt, own, num_heads, tgt_mask)
     x, norm1 = layernorm_forward(tgt + attended, params["gamma1"], params["beta1"], {})
-    attended, cross_cache = multi_head_attention_forward(x, memory, memory, cross_params, num_heads)
+    attended, cross_cache = multi_head_attention_forward(x, memory, memory, cross, num_heads)
     x, norm2 = layernorm_forward(x + attended, params["gamma2"], params["beta2"], {})
     W1, b1, W2, b2 = (params[name] for name in ("W1", "b1", "W2", "b2"))
     added, feed_forward = feed_forward_forward(x.reshape(-1, x.shape[-1]), W1, b1, W2, b2, relu)
@@ -139,7 +133,3 @@ def decoder_layer_backward(dout: Array, cache: Any) -> tuple[Array, Array, Param
     for prefix, part in (("self_", own), ("cross_", cross)):
         grads |= {prefix + name: grad for name, grad in part.items()}
     return dx + dquery + dkey + dvalue, dmemory, grads
-
-
-def _without_prefix(params: Params, prefix: str) -> Params:
-    return {name.removeprefix(prefix): w for name, w in params.items() if name.startswith(prefix)}

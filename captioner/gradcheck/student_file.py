@@ -43,7 +43,7 @@ OTHERS = {"N": 2, "T": 3, "L": 6, "E": 8, "J": 5, "F": 3 * 6 * 8}
 ONE = {"N": 1, "T": 1, "U": 1, "L": 1, "D": 5, "H": 2, "V": 7, "E": 9, "J": 4}
 _RECURRENT = {"Wx": "DG", "Wh": "HG", "b": "G"}
 _ATTENTION = {f"{kind}{name}": shape for name in "qkvo" for kind, shape in (("W", "EE"), ("b", "E"))}
-_FEED_FORWARD = {"W1": "EJ", "b1": "J", "W2": "JE", "b2": "E"}
+_ATTENTIONS = {f"{prefix}{name}": s for prefix in ("self_", "cross_") for name, s in _ATTENTION.items()}
 _NORMS = {f"{name}{i}": "E" for i in (1, 2, 3) for name in ("gamma", "beta")}
 
 
@@ -92,6 +92,8 @@ SIGNATURES: Mapping[str, Signature] = {
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM),
+    "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights")),
+    "attention": Signature({"x": "NTD", "A": "NHLL", "Wx": "DG", "Wh": "HG", "Wattn": "HG", "b": "G"}, ("h",), LSTM),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
         fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
@@ -99,13 +101,7 @@ SIGNATURES: Mapping[str, Signature] = {
         variants=_NO_MASK,
     ),
     "decoder_layer": Signature(
-        {
-            "tgt": "NTE",
-            "memory": "NLE",
-            **{f"{prefix}{name}": s for prefix in ("self_", "cross_") for name, s in _ATTENTION.items()},
-            **_FEED_FORWARD,
-            **_NORMS,
-        },
+        {"tgt": "NTE", "memory": "NLE", **_ATTENTIONS, "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E", **_NORMS},
         fixed=lambda rng, n: {"num_heads": 3, "tgt_mask": _mask(rng, n["T"], n["T"])},
         positional=2,
         variants=_NO_MASK,

@@ -1,9 +1,10 @@
-"""The recurrent layers of captioner as their equations, to read before the fused layers in captioner/layers.
+"""The layers of captioner as their equations, to read before the fused layers in captioner/layers.
 
-Names, arguments and gate order (i, f, o, g) are those of CS231n; the GRU has PyTorch's order (r, z, n). A cache is what
-the backward pass reads. `captioner gradcheck --file docs/course/plain.py` compares the functions with captioner's.
+Names, arguments and gate order (i, f, o, g) are those of CS231n; the GRU has PyTorch's order (r, z, n), the attention
+of an LSTM the names of EECS 498 (University of Michigan). A cache is what the backward pass reads.
+`captioner gradcheck --file docs/course/plain.py` compares the functions with captioner's.
 
-Letters: N captions, T steps, D input, H hidden.
+Letters: N captions, T steps, D input, H hidden. @ is a matrix product, * is elementwise (⊙).
 """
 
 import numpy as np
@@ -133,3 +134,157 @@ def lstm_backward(dh, cache):
         dWh += dWh_t
         db += db_t
     return dx, dprev_h, dWx, dWh, db
+
+
+# Attention of an LSTM: prev_h (N, H), A (N, H, D_a, D_a), with H numbers per region -> attn (N, H) and attn_weights
+# (N, D_a, D_a).
+
+
+def dot_product_attention_forward(prev_h, A):
+    scores = np.einsum("nh,nhij->nij", prev_h, A) / np.sqrt(A.shape[1])
+    e = np.exp(scores - scores.max(axis=(1, 2), keepdims=True))
+    attn_weights = e / e.sum(axis=(1, 2), keepdims=True)
+    attn = np.einsum("nij,nhij->nh", attn_weights, A)
+    return attn, attn_weights, (prev_h, A, attn_weights)
+
+
+def dot_product_attention_backward(dattn, dattn_weights, cache):
+    prev_h, A, attn_weights = cache
+    # The weights are returned, and read by the sum.
+    dweights = dattn_weights + np.einsum("nh,nhij->nij", dattn, A)
+    # Softmax: each weight depends on all scores.
+    mean = (attn_weights * dweights).sum(axis=(1, 2), keepdims=True)
+    dscores = attn_weights * (dweights - mean) / np.sqrt(A.shape[1])
+    dprev_h = np.einsum("nij,nhij->nh", dscores, A)
+    # A is read twice: by the sum and by the scores.
+    dA = np.einsum("nij,nh->nhij", attn_weights, dattn) + np.einsum("nij,nh->nhij", dscores, prev_h)
+    return dprev_h, dA
+
+
+# All steps: x (N, T, D), Wx (D, 4 H), Wh and Wattn (H, 4 H), b (4 H,) -> h (N, T, H).
+
+
+def attention_forward(x, A, Wx, Wh, Wattn, b):
+    prev_h = prev_c = A.mean(axis=(2, 3))
+    h, W, caches = np.zeros((*x.shape[:2], len(Wh))), np.concatenate([Wx, Wattn]), []
+    for t in range(x.shape[1]):
+        attn, _, attn_cache = dot_product_attention_forward(prev_h, A)
+        # a = x Wx + attn Wattn + prev_h Wh + b is the a of an LSTM that reads x and attn.
+        both = np.concatenate([x[:, t], attn], axis=1)
+        prev_h, prev_c, cache = lstm_step_forward(both, prev_h, prev_c, W, Wh, b)
+        h[:, t] = prev_h
+        caches.append((attn_cache, cache))
+    return h, (x, A, W, Wh, b, caches)
+
+
+def attention_backward(dh, cache):
+    x, A, W, Wh, b, caches = cache
+    dx, dA, dW, dWh, db = (np.zeros_like(a) for a in (x, A, W, Wh, b))
+    dprev_h = dprev_c = np.zeros_like(dh[:, 0])
+    D = x.shape[2]
+    for t in reversed(range(dh.shape[1])):
+        attn_cache, cache = caches[t]
+        dboth, dprev_h, dprev_c, dW_t, dWh_t, db_t = lstm_step_backward(dh[:, t] + dprev_h, dprev_c, cache)
+        dx[:, t], dattn = dboth[:, :D], dboth[:, D:]
+        # The attention reads prev_h as well.
+        dquery, dA_t = dot_product_attention_backward(dattn, 0, attn_cache)
+        dprev_h = dprev_h + dquery
+        dA += dA_t
+        dW += dW_t
+        dWh += dWh_t
+        db += db_t
+    # h0 and c0 are the mean of the regions.
+    dA += (dprev_h + dprev_c)[..., None, None] / A[0, 0].size
+    return dx, dA, dW[:D], dWh, dW[D:], db
+
+
+# A layer of a transformer decoder: tgt (N, S, E), memory (N, T, E), with S words, T rows and E columns.
+
+
+def layernorm_forward(x, gamma, beta, ln_param):
+    eps = ln_param.get("eps", 1e-5)
+    mean = x.mean(axis=-1, keepdims=True)
+    std = np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+    normed = (x - mean) / std
+    return gamma * normed + beta, (normed, std, gamma)
+
+
+def layernorm_backward(dout, cache):
+    normed, std, gamma = cache
+    axes = tuple(range(dout.ndim - 1))
+    d = dout * gamma
+    # Each element of a row affects the mean and the variance of the row.
+    dx = (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) / std
+    return dx, (dout * normed).sum(axes), dout.sum(axes)
+
+
+def split(a, heads):
+    """(N, S, E) -> (N, heads, S, E / heads)."""
+    return a.reshape(*a.shape[:2], heads, -1).swapaxes(1, 2)
+
+
+def join(a):
+    """(N, heads, S, E / heads) -> (N, S, E)."""
+    return a.swapaxes(1, 2).reshape(a.shape[0], a.shape[2], -1)
+
+
+def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
+    # query (N, S, E), key and value (N, T, E); scores and p (N, heads, S, T), out (N, S, E)
+    inputs = {"q": query, "k": key, "v": value}
+    q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
+    if attn_mask is not None:
+        scores = np.where(attn_mask, scores, -np.inf)
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+    context = join(p @ v)
+    return context @ params["Wo"] + params["bo"], (inputs, q, k, v, p, context, params, num_heads)
+
+
+def multi_head_attention_backward(dout, cache):
+    inputs, q, k, v, p, context, params, heads = cache
+    grads = {"Wo": np.einsum("nti,ntj->ij", context, dout), "bo": dout.sum(axis=(0, 1))}
+    dcontext = split(dout @ params["Wo"].T, heads)
+    dp = dcontext @ v.swapaxes(2, 3)
+    dscores = p * (dp - (p * dp).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    projected = {"q": dscores @ k, "k": dscores.swapaxes(2, 3) @ q, "v": p.swapaxes(2, 3) @ dcontext}
+    dinputs = []
+    for i, d in projected.items():
+        d = join(d)
+        grads["W" + i], grads["b" + i] = np.einsum("nti,ntj->ij", inputs[i], d), d.sum(axis=(0, 1))
+        dinputs.append(d @ params["W" + i].T)
+    return (*dinputs, grads)
+
+
+def part(params, prefix):
+    """The parameters whose names begin with a prefix, without it."""
+    return {k[len(prefix) :]: w for k, w in params.items() if k.startswith(prefix)}
+
+
+def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
+    # Three times norm(x + f(x)): self-attention, attention to the memory, feed-forward.
+    out, own = multi_head_attention_forward(tgt, tgt, tgt, part(params, "self_"), num_heads, tgt_mask)
+    x, norm1 = layernorm_forward(tgt + out, params["gamma1"], params["beta1"], {})
+    out, cross = multi_head_attention_forward(x, memory, memory, part(params, "cross_"), num_heads)
+    x, norm2 = layernorm_forward(x + out, params["gamma2"], params["beta2"], {})
+    a = np.maximum(0, x @ params["W1"] + params["b1"])
+    out, norm3 = layernorm_forward(x + a @ params["W2"] + params["b2"], params["gamma3"], params["beta3"], {})
+    return out, (own, norm1, cross, norm2, x, a, params, norm3)
+
+
+def decoder_layer_backward(dout, cache):
+    own, norm1, cross, norm2, x, a, params, norm3 = cache
+    grads = {}
+    # The gradient of x + f(x) is passed on to x and to f.
+    dx, grads["gamma3"], grads["beta3"] = layernorm_backward(dout, norm3)
+    da = (dx @ params["W2"].T) * (a > 0)
+    grads["W2"], grads["b2"] = np.einsum("nti,ntj->ij", a, dx), dx.sum(axis=(0, 1))
+    grads["W1"], grads["b1"] = np.einsum("nti,ntj->ij", x, da), da.sum(axis=(0, 1))
+    dx, grads["gamma2"], grads["beta2"] = layernorm_backward(dx + da @ params["W1"].T, norm2)
+    dquery, dkey, dvalue, of_cross = multi_head_attention_backward(dx, cross)
+    # The memory is key and value; the words are query, key and value of the self-attention.
+    dmemory = dkey + dvalue
+    dx, grads["gamma1"], grads["beta1"] = layernorm_backward(dx + dquery, norm1)
+    dquery, dkey, dvalue, of_own = multi_head_attention_backward(dx, own)
+    grads.update({"self_" + k: g for k, g in of_own.items()}, **{"cross_" + k: g for k, g in of_cross.items()})
+    return dx + dquery + dkey + dvalue, dmemory, grads

@@ -37,6 +37,10 @@ SIGNATURES = {
     "CaptioningRNN": (
         "word_to_idx, input_dim=512, wordvec_dim=128, hidden_dim=128, cell_type='rnn', dtype=<class 'numpy.float32'>"
     ),
+    "dot_product_attention_forward": "prev_h, A",
+    "dot_product_attention_backward": "dattn, dattn_weights, cache",
+    "attention_forward": "x, A, Wx, Wh, Wattn, b",
+    "attention_backward": "dh, cache",
     "positional_encoding": "max_len, embed_dim",
     "layernorm_forward": "x, gamma, beta, ln_param",
     "layernorm_backward": "dout, cache",
@@ -142,3 +146,9 @@ def test_numeric_gradients_are_central_differences_and_restore_x(capsys: pytest.
     np.testing.assert_allclose(half, [[0.6, -1], [1, 0]], atol=1e-12)
     np.testing.assert_array_equal(x, kept)
     assert capsys.readouterr().out == ""
+
+
+def test_attention_preserves_float32() -> None:
+    shapes = (3, 4, 2), (3, 5, 4, 4), (2, 20), (5, 20), (5, 20), (20,)
+    h, cache = cs231n.attention_forward(*(np.ones(shape, np.float32) for shape in shapes))
+    assert {a.dtype for a in (h, *cs231n.attention_backward(h, cache))} == {np.dtype(np.float32)}

@@ -40,69 +40,6 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
     dx = p.copy()
     dx[n, t, y] -= 1
     return loss, dx * mask[..., None] / N
-def layernorm_forward(x, gamma, beta, ln_param):
-    eps = ln_param.get("eps", 1e-5)
-    mean = x.mean(axis=-1, keepdims=True)
-    std = np.sqrt(x.var(axis=-1, keepdims=True) + eps)
-    normed = (x - mean) / std
-    return gamma * normed + beta, (normed, std, gamma)
-def layernorm_backward(dout, cache):
-    normed, std, gamma = cache
-    axes = tuple(range(dout.ndim - 1))
-    d = dout * gamma
-    dx = (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) / std
-    return dx, (dout * normed).sum(axes), dout.sum(axes)
-def split(a, heads):
-    return a.reshape(*a.shape[:2], heads, -1).swapaxes(1, 2)
-def join(a):
-    return a.swapaxes(1, 2).reshape(a.shape[0], a.shape[2], -1)
-def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
-    inputs = {"q": query, "k": key, "v": value}
-    q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
-    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
-    if attn_mask is not None:
-        scores = np.where(attn_mask, scores, -np.inf)
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    p = e / e.sum(axis=-1, keepdims=True)
-    context = join(p @ v)
-    return context @ params["Wo"] + params["bo"], (inputs, q, k, v, p, context, params, num_heads)
-def multi_head_attention_backward(dout, cache):
-    inputs, q, k, v, p, context, params, heads = cache
-    grads = {"Wo": np.einsum("nti,ntj->ij", context, dout), "bo": dout.sum(axis=(0, 1))}
-    dcontext = split(dout @ params["Wo"].T, heads)
-    dp = dcontext @ v.swapaxes(2, 3)
-    dscores = p * (dp - (p * dp).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    projected = {"q": dscores @ k, "k": dscores.swapaxes(2, 3) @ q, "v": p.swapaxes(2, 3) @ dcontext}
-    dinputs = []
-    for i, d in projected.items():
-        d = join(d)
-        grads["W" + i], grads["b" + i] = np.einsum("nti,ntj->ij", inputs[i], d), d.sum(axis=(0, 1))
-        dinputs.append(d @ params["W" + i].T)
-    return (*dinputs, grads)
-def part(params, prefix):
-    return {k[len(prefix) :]: w for k, w in params.items() if k.startswith(prefix)}
-def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
-    out, own = multi_head_attention_forward(tgt, tgt, tgt, part(params, "self_"), num_heads, tgt_mask)
-    x, norm1 = layernorm_forward(tgt + out, params["gamma1"], params["beta1"], {})
-    out, cross = multi_head_attention_forward(x, memory, memory, part(params, "cross_"), num_heads)
-    x, norm2 = layernorm_forward(x + out, params["gamma2"], params["beta2"], {})
-    a = np.maximum(0, x @ params["W1"] + params["b1"])
-    out, norm3 = layernorm_forward(x + a @ params["W2"] + params["b2"], params["gamma3"], params["beta3"], {})
-    return out, (own, norm1, cross, norm2, x, a, params, norm3)
-def decoder_layer_backward(dout, cache):
-    own, norm1, cross, norm2, x, a, params, norm3 = cache
-    grads = {}
-    dx, grads["gamma3"], grads["beta3"] = layernorm_backward(dout, norm3)
-    da = (dx @ params["W2"].T) * (a > 0)
-    grads["W2"], grads["b2"] = np.einsum("nti,ntj->ij", a, dx), dx.sum(axis=(0, 1))
-    grads["W1"], grads["b1"] = np.einsum("nti,ntj->ij", x, da), da.sum(axis=(0, 1))
-    dx, grads["gamma2"], grads["beta2"] = layernorm_backward(dx + da @ params["W1"].T, norm2)
-    dquery, dkey, dvalue, of_cross = multi_head_attention_backward(dx, cross)
-    dmemory = dkey + dvalue
-    dx, grads["gamma1"], grads["beta1"] = layernorm_backward(dx + dquery, norm1)
-    dquery, dkey, dvalue, of_own = multi_head_attention_backward(dx, own)
-    grads.update({"self_" + k: g for k, g in of_own.items()}, **{"cross_" + k: g for k, g in of_cross.items()})
-    return dx + dquery + dkey + dvalue, dmemory, grads
 """
 # the rule, the functions that must fail (f: forward, b: backward), and texts of RIGHT with what replaces them. After
 # >>: code that follows a call of the correct function; after >: a change of its arguments
@@ -153,6 +90,14 @@ other heads for a mask | decoder_layer_f | "cross_"), num_heads) | "cross_"), 3 
 attn_mask required | mha_f | num_heads, attn_mask=None): | num_heads, attn_mask):
 0 for -inf | mha_f | scores, -np.inf) | scores, 0)
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
+softmax of each row of regions | dot_product_attention_f attention_f | e.sum(axis=(1, 2), | e.sum(axis=2,
+scores without a scale | dot_product_attention_f attention_f | A) / np.sqrt(A.shape[1])\n    e | A)\n    e
+gradient of the weights ignored | dot_product_attention_b | dattn_weights + np | 0 * dattn_weights + np
+A read by the sum alone | dot_product_attention_b attention_b | dattn) + np.einsum("nij,nh->nhij", dscores, prev_h) | dattn)
+state of zeros | attention_f | A.mean(axis=(2, 3)) | np.zeros(A.shape[:2])
+no gradient of the query | attention_b | dprev_h + dquery | dprev_h
+regions of the first step | attention_b | dA += dA_t | dA = dA_t
+no gradient of the first state | attention_b | (dprev_h + dprev_c)[ | (0 * dprev_h + dprev_c)[
 # arguments that change
 integers | word_embedding_f | > args[0][:] = 0
 ids | loss | > args[1][args[2] == 0] = 7

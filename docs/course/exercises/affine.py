@@ -1,6 +1,6 @@
 """The output layer: the same affine map for each row, and at each time step.
 
-Check your work: captioner gradcheck --file docs/course/exercises/affine.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np

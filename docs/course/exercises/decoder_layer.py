@@ -1,6 +1,6 @@
 """A layer of a transformer decoder. Use the parts of captioner, or import your own.
 
-Check your work: captioner gradcheck --file docs/course/exercises/decoder_layer.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np

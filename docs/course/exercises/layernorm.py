@@ -1,13 +1,13 @@
 """Layer normalization.
 
-Check your work: captioner gradcheck --file docs/course/exercises/layernorm.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
-    """x̂ = (x - μ) / sqrt(σ² + eps);   out = gamma x̂ + beta, with mean μ and variance σ² of each row.
+    """x̂ = (x - μ) / sqrt(σ² + eps);   out = gamma ⊙ x̂ + beta, with mean μ and variance σ² of each row.
 
     eps = ln_param.get("eps", 1e-5)
 

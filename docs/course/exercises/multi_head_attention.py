@@ -1,6 +1,6 @@
 """Multi-head attention.
 
-Check your work: captioner gradcheck --file docs/course/exercises/multi_head_attention.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask
 
 
 def multi_head_attention_backward(dout, cache):
-    """The gradient of a softmax α = softmax(e):  de = α (dα - Σ_t α_t dα_t)
+    """The gradient of a softmax α = softmax(e):  de = α ⊙ (dα - Σ_t α_t dα_t)
 
     Shapes: dout (N, S, E) -> dquery (N, S, E), dkey, dvalue (N, T, E), grads: a dict like params.
     """

@@ -1,6 +1,6 @@
 """All steps of an RNN, and back through time. Use the steps of captioner, or import your own.
 
-Check your work: captioner gradcheck --file docs/course/exercises/rnn.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The loss of a caption: cross-entropy of its words.
 
-Check your work: captioner gradcheck --file docs/course/exercises/temporal_softmax_loss.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np

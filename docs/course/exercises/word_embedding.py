@@ -1,6 +1,6 @@
 """Word vectors.
 
-Check your work: captioner gradcheck --file docs/course/exercises/word_embedding.py
+Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
 
 import numpy as np
