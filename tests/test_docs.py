@@ -136,6 +136,12 @@ def test_a_lesson_has_a_goal_a_short_reading_list_an_experiment_and_three_exerci
         assert 3 <= len(re.findall(r"^\d\. ", parts["Read"], re.MULTILINE)) <= 5
         assert re.findall(r"^(\d)\. ", parts["Exercises"], re.MULTILINE) == ["1", "2", "3"]
         assert any(title.startswith("Experiment") for title in parts)
+        assert parts["Exercises"].count("<details><summary>Answer</summary>") == 3
+        links = [LESSONS[i].name for i in (number - 2, number) if 0 <= i < 7] + ["architectures.md"] * (number == 7)
+        assert re.findall(r"\(([^)]+)\)", text.rstrip().splitlines()[-1]) == [*links, "README.md"]
+        assert "h_prev" not in text
+        # In a notebook, code of an answer is part of a folded cell.
+        assert not re.search(r"(?<!<!-- #region -->\n)<details>((?!</details>).)*```python", text, re.DOTALL)
         stubs = set(re.findall(r"\(exercises/(\w+\.py)\)", text))
         assert stubs == set(re.findall(rf"^\| \[(\w+\.py)\].* {number} \|$", index, re.MULTILINE)) != set()
     assert {stub.name for stub in (ROOT / "docs" / "course" / "exercises").glob("*.py")} == set(
@@ -182,9 +188,9 @@ def test_an_anchor_of_a_link_is_a_heading(page: Path) -> None:
         assert anchor in slugs, f"{link}#{anchor}"
 
 
-def test_functions_that_a_lesson_names_with_a_file_are_in_the_file() -> None:
+def test_functions_that_a_page_names_with_a_file_are_in_the_file() -> None:
     named = re.compile(r"((?:`\w+`(?:,|\s+and)?\s+)+)in\s+\[[^\]]+\]\(([^)]+\.py)\)")
-    places = [(page.parent / file, names) for page in COURSE for names, file in named.findall(page.read_text())]
+    places = [(page.parent / file, names) for page in PAGES for names, file in named.findall(page.read_text())]
     assert len(places) > 10
     absent = [
         (file.name, name)
