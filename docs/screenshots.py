@@ -8,6 +8,10 @@ $ python docs/screenshots.py report runs/scenes-attention
 Those of docs/course/architectures.md, which has the commands that train these runs:
 
 $ python docs/screenshots.py course runs/attention runs/transformer
+
+The web page in the README:
+
+$ python docs/screenshots.py serve models/everyday.h5
 """
 
 from __future__ import annotations
@@ -22,9 +26,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "tests"))
+sys.path[:0] = [str(DOCS.parent / "tests"), str(DOCS.parent / "tests" / "serve")]
 
 from browser import Browser, started  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from serving import served  # noqa: E402
 
 from captioner.report.page import Selection, write_report  # noqa: E402
 
@@ -83,12 +89,31 @@ def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
     return pages
 
 
+PAGE = Shot("serve", "page", ["main"], width=NARROW)
+SERVED = ("motorcycle", "coffee")
+"""Photographs of docs/photos on the web page."""
+
+
+def serve(model: Path) -> None:
+    """Write the picture of the web page with captioned photographs."""
+    with tempfile.TemporaryDirectory() as folder, served(model) as server, started(Path(folder)) as browser:
+        browser.view(width=PAGE.width)
+        browser.open(server.url)
+        files = "\n".join(str(DOCS / "photos" / f"{name}.jpg") for name in SERVED)
+        browser.driver.find_element("id", "photo").send_keys(files)
+        status = browser.driver.find_element("css selector", "[role=status]")
+        WebDriverWait(browser.driver, 60).until(lambda _: status.text.startswith(f"{len(SERVED)} of {len(SERVED)}"))
+        capture(browser, PAGE)
+
+
 PICTURES = {"report": (report, SHOTS), "course": (course, COURSE)}
 """How the pages of a part of the documentation are written, and their pictures."""
 
 
 def main(part: str, *runs: str) -> None:
-    """Write the pages of runs, and the pictures of their parts."""
+    """Write the pages of runs, and the pictures of their parts; or the picture of the web page."""
+    if part == "serve":
+        return serve(*map(Path, runs))
     write_pages, shots = PICTURES[part]
     with tempfile.TemporaryDirectory() as folder:
         pages = write_pages(Path(folder), *map(Path, runs))
@@ -101,6 +126,11 @@ def write(browser: Browser, page: Path, shot: Shot) -> None:
     """Write one picture."""
     browser.view(width=shot.width, height=900)
     browser.open(page)
+    capture(browser, shot)
+
+
+def capture(browser: Browser, shot: Shot) -> None:
+    """Write a picture of the open page."""
     browser.driver.execute_script(HIDE, shot.hidden)
     if shot.focus is not None:
         browser.driver.execute_script(FOCUS, *shot.focus)
