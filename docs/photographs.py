@@ -15,17 +15,17 @@ from captioner.captioning.caption import Caption
 ROOT = Path(__file__).parents[1]
 README, MODEL = ROOT / "README.md", ROOT / "models" / "everyday.h5"
 PHOTOS = {
-    "astronaut": "A woman in an orange space suit",
-    "camera": "A man with a camera on a tripod",
-    "chelsea": "The face of a cat",
-    "coffee": "A cup of espresso",
     "motorcycle": "A red motorcycle in a garage",
-    "rocket": "A rocket on its launch pad at dusk",
+    "chelsea": "The face of a cat",
     "china": "A Chinese pagoda above a lake",
     "flower": "An orange dahlia",
     "grace_hopper": "A woman in the uniform of the navy",
+    "coffee": "A cup of espresso",
+    "astronaut": "A woman in an orange space suit",
+    "camera": "A man with a camera on a tripod",
+    "rocket": "A rocket on its launch pad at dusk",
 }
-"""The photographs, with descriptions for readers who do not see them."""
+"""The photographs by decreasing expected similarity, with descriptions for readers who do not see them."""
 LABELS = 3
 COLUMNS = 3
 ROWS = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)

@@ -8,6 +8,10 @@ $ python docs/screenshots.py report runs/scenes-attention
 Those of docs/course/architectures.md, which has the commands that train these runs:
 
 $ python docs/screenshots.py course runs/attention runs/transformer
+
+The web page in the README:
+
+$ python docs/screenshots.py serve models/everyday.h5
 """
 
 from __future__ import annotations
@@ -22,9 +26,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "tests"))
+sys.path[:0] = [str(DOCS.parent / "tests"), str(DOCS.parent / "tests" / "serve")]
 
 from browser import Browser, started  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from serving import served  # noqa: E402
 
 from captioner.report.page import Selection, write_report  # noqa: E402
 
@@ -83,12 +89,28 @@ def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
     return pages
 
 
+PAGE = Shot("serve", "page", ["main"], width=NARROW)
+
+
+def serve(model: Path) -> None:
+    """Write the picture of the web page with a captioned photograph."""
+    with tempfile.TemporaryDirectory() as folder, served(model) as server, started(Path(folder)) as browser:
+        browser.view(width=PAGE.width)
+        browser.open(server.url)
+        browser.driver.find_element("id", "photo").send_keys(str(DOCS / "photos" / "motorcycle.jpg"))
+        WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements("css selector", "article h2"))
+        capture(browser, PAGE)
+
+
 PICTURES = {"report": (report, SHOTS), "course": (course, COURSE)}
 """How the pages of a part of the documentation are written, and their pictures."""
 
 
 def main(part: str, *runs: str) -> None:
-    """Write the pages of runs, and the pictures of their parts."""
+    """Write the pages of runs, and the pictures of their parts; or the picture of the web page."""
+    if part == "serve":
+        serve(*map(Path, runs))
+        return
     write_pages, shots = PICTURES[part]
     with tempfile.TemporaryDirectory() as folder:
         pages = write_pages(Path(folder), *map(Path, runs))
@@ -101,13 +123,18 @@ def write(browser: Browser, page: Path, shot: Shot) -> None:
     """Write one picture."""
     browser.view(width=shot.width, height=900)
     browser.open(page)
+    capture(browser, shot)
+
+
+def capture(browser: Browser, shot: Shot) -> None:
+    """Write a picture of the open page."""
     browser.driver.execute_script(HIDE, shot.hidden)
     if shot.focus is not None:
         browser.driver.execute_script(FOCUS, *shot.focus)
     height = browser.driver.execute_script("return document.documentElement.scrollHeight")
     browser.view(width=shot.width, height=height)
     left, top, right, bottom = (round(edge) for edge in browser.driver.execute_script(BOX, shot.shown))
-    box = (max(0, left - GAP), max(0, top - GAP), min(shot.width, right + GAP), bottom + GAP)
+    box = (max(0, left - GAP), max(0, top - GAP), min(shot.width, right + GAP), min(height, bottom + GAP))
     picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB").crop(box)
     few: Any = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(DOCS / f"{shot.name}.png", optimize=True)
