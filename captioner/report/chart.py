@@ -39,8 +39,6 @@ def pick_evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[round(number * (len(items) - 1) / (count - 1))] for number in range(count)]
 
 
-DECADES = 1.5
-"""A log axis that spans fewer powers of ten also has ticks at 2 and 5 times a power of ten."""
 NARROW = 1e-9
 """Values whose relative difference is smaller are drawn as one value."""
 TINY = 1e-300
@@ -48,19 +46,15 @@ TINY = 1e-300
 
 
 class Scale(NamedTuple):
-    """An axis from `low` to `high`, linear or logarithmic, with ticks at round numbers."""
+    """A linear axis from `low` to `high`, with ticks at round numbers."""
 
     low: float
     high: float
-    is_log: bool
     ticks: list[float]
 
     def place(self, value: float) -> float:
         """Return the place of a value: 0 at the low end and 1 at the high end."""
-        low, high = self.low, self.high
-        if self.is_log:
-            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
-        return (value - low) / (high - low)
+        return (value - self.low) / (self.high - self.low)
 
 
 def _is_narrow(low: float, high: float) -> bool:
@@ -78,7 +72,7 @@ def linear(low: float, high: float, count: int = 5) -> Scale:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [number * step for number in range(first, last + 1)]
-    return Scale(ticks[0], ticks[-1], False, ticks)
+    return Scale(ticks[0], ticks[-1], ticks)
 
 
 def tight(low: float, high: float) -> Scale:
@@ -87,20 +81,7 @@ def tight(low: float, high: float) -> Scale:
         return linear(low, high, 2)
     low = 0.0 if 0 <= low < high / 2 else low
     ticks = [tick for tick in linear(low, high).ticks if low <= tick <= high]
-    return Scale(low, high, False, ticks)
-
-
-def logarithmic(low: float, high: float) -> Scale:
-    """Make a log axis that contains the positive numbers `low` and `high`, with ticks at powers of ten."""
-    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    is_short = math.log10(high / low) < DECADES
-    factors = (1, 2, 5) if is_short else (1,)
-    every = 1 if is_short else max(1, math.ceil((last - first) / 6))
-    ticks = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
-    below = max((tick for tick in ticks if tick <= low * 1.0000001), default=10.0**first)
-    above = min((tick for tick in ticks if tick >= high * 0.9999999), default=10.0**last)
-    above = above if above > below else below * 10
-    return Scale(below, above, True, [tick for tick in ticks if below <= tick <= above])
+    return Scale(low, high, ticks)
 
 
 def short(value: float) -> str:
@@ -129,8 +110,6 @@ DIGIT, GAP = 7.5, 12
 MAX_POINTS = 400
 """Points per line: more than one per pixel cannot be seen."""
 MAX_MARKS = 40
-SMALLEST = 1e-30
-"""The smallest number on a log axis."""
 MAX_ROWS = 25
 
 
@@ -175,16 +154,14 @@ class Drawing:
     bottom: int = HEIGHT - BOTTOM
 
 
-def draw(title: str, y: str, lines: Sequence[Series], is_log: bool = False) -> Drawing | None:
+def draw(title: str, y: str, lines: Sequence[Series]) -> Drawing | None:
     """Compute the places of a chart of lines over the steps; None if it has no points."""
-    if is_log:
-        lines = [line._replace(points=[point for point in line.points if point[1] > SMALLEST]) for line in lines]
     lines = [line for line in lines if line.points]
     if not lines:
         return None
     steps, values = zip(*(point for line in lines for point in line.points), strict=True)
     across = tight(min(steps), max(steps))
-    up = (logarithmic if is_log else linear)(min(values), max(values))
+    up = linear(min(values), max(values))
     left = max(LEFT, math.ceil(GAP + DIGIT * max(len(short(tick)) for tick in up.ticks)))
 
     def x_of(step: float) -> float:
@@ -253,26 +230,23 @@ def _score(name: str) -> Curve:
     return Curve("validations", ("scores", name), factor=100)
 
 
-def _loss(validated: str, trained: str) -> tuple[Curve, ...]:
-    return Curve("validations", (validated,), "validation"), Curve("steps", (trained,), "training", False)
-
-
-CHARTS: tuple[tuple[str, str, bool, tuple[Curve, ...]], ...] = (
-    ("Loss", "nats per word", False, _loss("loss", "word_loss")),
-    ("Perplexity", "log scale", True, _loss("perplexity", "perplexity")),
-    ("Reward", "mean of the sampled captions", False, (Curve("steps", ("reward",), is_main=False),)),
-    ("CIDEr-D", "validation split", False, (_score("cider_d"),)),
-    ("BLEU-4", "validation split", False, (_score("bleu4"),)),
-    ("ROUGE-L", "validation split", False, (_score("rouge_l"),)),
-    ("Learning rate", "after schedule and warm-up", False, (Curve("steps", ("learning_rate",)),)),
-    ("Gradient norm", "global norm, log scale", True, (Curve("steps", ("grad_norm",), is_main=False),)),
+CHARTS: tuple[tuple[str, str, tuple[Curve, ...]], ...] = (
+    (
+        "Loss",
+        "nats per word",
+        (Curve("validations", ("loss",), "validation"), Curve("steps", ("word_loss",), "training", False)),
+    ),
+    ("Reward", "mean of the sampled captions", (Curve("steps", ("reward",), is_main=False),)),
+    ("CIDEr-D", "validation split", (_score("cider_d"),)),
+    ("BLEU-4", "validation split", (_score("bleu4"),)),
+    ("ROUGE-L", "validation split", (_score("rouge_l"),)),
+    ("Learning rate", "after schedule and warm-up", (Curve("steps", ("learning_rate",)),)),
+    ("Gradient norm", "global norm", (Curve("steps", ("grad_norm",), is_main=False),)),
 )
-"""The charts, in the order of the page: title, vertical axis, whether it is a log axis, and curves."""
+"""The charts, in the order of the page: title, vertical axis, and curves."""
 
 
 def curves(history: History) -> list[Drawing]:
     """Draw the curves of a run; a chart without points is omitted."""
-    drawings = (
-        draw(title, y, [curve.series(history, title) for curve in lines], is_log) for title, y, is_log, lines in CHARTS
-    )
+    drawings = (draw(title, y, [curve.series(history, title) for curve in lines]) for title, y, lines in CHARTS)
     return [drawing for drawing in drawings if drawing is not None]

@@ -1,6 +1,5 @@
 """Charts: ticks at round numbers, all values inside, downsampling that keeps spikes, a table of the numbers."""
 
-import math
 import re
 from collections.abc import Callable
 
@@ -21,7 +20,6 @@ from captioner.report.chart import (
     draw,
     label,
     linear,
-    logarithmic,
     pick_evenly,
     short,
     tight,
@@ -29,7 +27,6 @@ from captioner.report.chart import (
 from captioner.report.facts import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
-POSITIVE = st.floats(1e-30, 1e30, allow_nan=False)
 SLACK = 1e-6
 
 
@@ -50,12 +47,6 @@ def test_a_linear_axis_contains_its_values(axis: Callable[[float, float], Scale]
     check(axis(low, high), low, high, 8)
 
 
-@given(st.lists(POSITIVE, min_size=2, max_size=2))
-def test_a_log_axis_contains_its_values(values: list[float]) -> None:
-    low, high = sorted(values)
-    check(logarithmic(low, high), low, high, 10)
-
-
 @pytest.mark.parametrize(
     ("scale", "ticks"),
     [
@@ -63,19 +54,10 @@ def test_a_log_axis_contains_its_values(values: list[float]) -> None:
         (linear(3, 97), [0, 20, 40, 60, 80, 100]),
         (linear(5, 5), [4.4, 4.6, 4.8, 5, 5.2, 5.4, 5.6]),
         (tight(10, 628), [0, 200, 400, 600]),
-        (logarithmic(1.1, 17), [1, 2, 5, 10, 20]),
-        (logarithmic(3, 3), [2, 5]),
-        (logarithmic(1e-3, 2e2), [1e-3, 1e-2, 0.1, 1, 10, 100, 1000]),
     ],
 )
 def test_ticks_are_round(scale: Scale, ticks: list[float]) -> None:
     assert scale.ticks == pytest.approx(ticks)
-
-
-def test_a_log_axis_has_equal_distances_for_equal_factors() -> None:
-    scale = logarithmic(1, 100)
-    assert scale.place(10) == pytest.approx(0.5)
-    assert scale.place(math.sqrt(10)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +77,12 @@ def places(drawing: Drawing) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in pairs]
 
 
-@given(st.dictionaries(st.integers(0, 10**9), VALUES, max_size=30), st.booleans())
-def test_every_point_is_inside_the_box(values: dict[int, float], is_log: bool) -> None:
+@given(st.dictionaries(st.integers(0, 10**9), VALUES, max_size=30))
+def test_every_point_is_inside_the_box(values: dict[int, float]) -> None:
     points = sorted((float(step), value) for step, value in values.items())
-    drawing = draw("a", "b", [Series("c", points)], is_log)
+    drawing = draw("a", "b", [Series("c", points)])
     if drawing is None:
-        assert all(is_log and value <= 1e-30 for value in values.values())
+        assert not values
         return
     for x, y in (*places(drawing), *(mark for line in drawing.lines for mark in line.marks)):
         assert drawing.left <= x <= drawing.right
