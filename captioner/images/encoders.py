@@ -22,7 +22,6 @@ from captioner.data.scene_encoding import ENCODER, FEATURES, GRID, REGION, SIDE,
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import BYTES, decode_photo, square
-from captioner.parallel.blas import limit_worker
 
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
@@ -159,7 +158,7 @@ def encode_photos(
         return encoded if regions else encoded._replace(regions=None)
 
     waiting: deque[Future[Encoded | DataError]] = deque()
-    pool = ThreadPoolExecutor(threads, "encode", limit_worker)
+    pool = ThreadPoolExecutor(threads, "encode")
     try:
         for photo in photos:
             waiting.append(pool.submit(work, photo))

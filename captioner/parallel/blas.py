@@ -1,7 +1,7 @@
 """The BLAS library of NumPy: name, version, CPU kernel and number of threads.
 
 NumPy has no API for the number of threads, and environment variables such as OMP_NUM_THREADS work only before NumPy is
-imported. The library is found by threadpoolctl if it is installed; otherwise, only OpenBLAS is found.
+imported. Only the functions of OpenBLAS are known, which the wheels of NumPy contain.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OPENBLAS = "OpenBLAS"
-NAMES = {"openblas": OPENBLAS, "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
-"""Names of the libraries that threadpoolctl knows."""
 MODULE = "*core/_multiarray_umath.*.so"
 """NumPy's module that is linked with the library and gives access to the library's functions."""
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -39,13 +37,11 @@ class Blas(NamedTuple):
 
 
 class OpenBlas:
-    """OpenBLAS with the attributes of threadpoolctl's controllers.
+    """The functions of OpenBLAS.
 
     Raises: LookupError if the file does not give access to OpenBLAS, or OpenBLAS uses OpenMP, whose number of threads
     cannot be set with OpenBLAS before 0.3.34.
     """
-
-    internal_api = "openblas"
 
     def __init__(self, file: Path) -> None:
         self._library = ctypes.CDLL(str(file))
@@ -70,10 +66,7 @@ class OpenBlas:
 
 
 def set_threads(count: int) -> None:
-    """Set the number of threads of matrix products in this process; warn once if that is not possible.
-
-    With MKL and OpenMP, it applies only to the calling thread: other threads must call `limit_worker`.
-    """
+    """Set the number of threads of matrix products in this process; warn once if that is not possible."""
     library = _library()
     if library is not None:
         library.set_num_threads(count)
@@ -81,41 +74,17 @@ def set_threads(count: int) -> None:
         _warn(count)
 
 
-def limit_worker() -> None:
-    """Use one BLAS thread in the calling thread, if the library has a number of threads for each thread."""
-    library = _library()
-    if library is not None and (library.internal_api == "mkl" or getattr(library, "threading_layer", "") == "openmp"):
-        library.set_num_threads(1)
-
-
 def describe() -> Blas:
     """Return name, version, CPU kernel and current number of threads of the library."""
     library, built = _library(), _built_with()
     if library is None:
         return Blas(str(built["name"]), str(built["version"]), None, None)
-    kernel = getattr(library, "architecture", None)
-    name = NAMES.get(library.internal_api, library.internal_api)
-    return Blas(name, library.version or "of unknown version", kernel, library.num_threads)
+    return Blas(OPENBLAS, library.version, library.architecture, library.num_threads)
 
 
 @cache
-def _library() -> Any | None:
-    """The controller of the library, or None if the library is unknown."""
-    try:
-        return _find_with_threadpoolctl()
-    except ImportError:
-        return _find_with_ctypes()
-
-
-def _find_with_threadpoolctl() -> Any | None:
-    from threadpoolctl import ThreadpoolController
-
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    # SciPy, for example, may have loaded another library
-    return min(libraries, key=lambda library: "numpy" not in Path(library.filepath).parent.name, default=None)
-
-
-def _find_with_ctypes() -> Any | None:
+def _library() -> OpenBlas | None:
+    """OpenBLAS, or None if NumPy uses another library."""
     for file in Path(np.__file__).parent.glob(MODULE):
         with contextlib.suppress(LookupError, OSError):
             return OpenBlas(file)
@@ -133,6 +102,6 @@ def _warn(count: int) -> None:
     if not any(os.environ.get(variable) == str(count) for variable in VARIABLES):
         warnings.warn(
             f"the number of BLAS threads cannot be set ({describe()}), which can make training slower and its results "
-            f"not reproducible; try pip install --upgrade threadpoolctl, or set {VARIABLES[0]}={count}",
+            f"not reproducible; set {VARIABLES[0]}={count}, or install NumPy with pip",
             stacklevel=3,
         )

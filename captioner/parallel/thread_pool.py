@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.parallel.blas import limit_worker
 
 T = TypeVar("T")
 MIN_PARALLEL = 10**7
@@ -98,7 +97,6 @@ class ThreadPool:
 
 def _serve(queue: SimpleQueue[Any]) -> None:
     """Run the tasks of a queue until it yields None."""
-    limit_worker()
     while (task := queue.get()) is not None:
         work, worker, errors, done = task
         try:

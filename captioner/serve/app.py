@@ -30,7 +30,6 @@ from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoder, encode_photo
 from captioner.images.labels import has_labels
 from captioner.images.photo import HEIC_SUFFIXES
-from captioner.parallel.blas import limit_worker
 from captioner.report.template import load_script, render
 from captioner.serve.guard import error_response, json_response, page_response
 
@@ -75,7 +74,7 @@ class Site:
         self.photographs = 0
         """Photographs that are received, wait or are captioned."""
         self._decoder = DecodingProcess()
-        self._workers = ThreadPoolExecutor(limits.workers, "captioner-serve", limit_worker)
+        self._workers = ThreadPoolExecutor(limits.workers, "captioner-serve")
 
     def app(self) -> Starlette:
         """Return the application."""

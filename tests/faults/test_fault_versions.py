@@ -52,7 +52,7 @@ def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.Monke
 
 def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
     lowest = versions.lowest_versions(versions.declared())
-    core, photographs = {"numpy", "click", "h5py", "tqdm", "pyyaml"}, {"pillow", "onnxruntime", "threadpoolctl"}
+    core, photographs = {"numpy", "click", "h5py", "tqdm", "pyyaml"}, {"pillow", "onnxruntime"}
     assert lowest.keys() == {*core, *photographs, "jinja2", "starlette", "uvicorn"}
     (tmp_path / "setup.cfg").write_text(
         "[options]\ninstall_requires =\n    a-b>=1.10\n    a-b>=1.9; python_version >= '3.13'\n"

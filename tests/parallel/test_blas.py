@@ -1,10 +1,7 @@
-"""The number of BLAS threads, through threadpoolctl and without it."""
+"""The number of BLAS threads."""
 
-import sys
-import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,20 +30,12 @@ def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Library:
-    """A BLAS library with a number of threads for the process, or for each thread."""
+    """A library whose number of threads stays the same."""
 
-    version, architecture = "1.2", "Kernel"
-
-    def __init__(self, internal_api: str, threading_layer: str = "pthreads", effective: bool = True) -> None:
-        self.internal_api, self.threading_layer, self.effective = internal_api, threading_layer, effective
-        self.set_by: dict[int, int] = {}
+    version, architecture, num_threads = "1.2", "Kernel", 8
 
     def set_num_threads(self, count: int) -> None:
-        self.set_by[threading.get_ident()] = count
-
-    @property
-    def num_threads(self) -> int:
-        return self.set_by.get(threading.get_ident(), 8) if self.effective else 8
+        pass
 
 
 def use(monkeypatch: pytest.MonkeyPatch, library: Library | None, built: str = "blas") -> None:
@@ -56,52 +45,19 @@ def use(monkeypatch: pytest.MonkeyPatch, library: Library | None, built: str = "
 
 @pytest.mark.smoke
 @needs_openblas
-def test_threadpoolctl_and_ctypes_agree() -> None:
-    both: list[Any] = [blas._find_with_threadpoolctl(), blas._find_with_ctypes()]
-    for setter in both:
-        for count in (2, 1):
-            setter.set_num_threads(count)
-            assert [library.num_threads for library in both] == [count, count]
-    for name in ("internal_api", "version", "architecture"):
-        assert getattr(both[0], name) == getattr(both[1], name)
-
-
-@needs_openblas
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_library_with_and_without_threadpoolctl(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not installed:
-        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    blas.set_threads(1)
-    assert isinstance(blas._library(), blas.OpenBlas) is not installed
+@pytest.mark.parametrize("count", [2, 1])
+def test_the_number_of_threads_of_openblas_is_set(count: int) -> None:
+    blas.set_threads(count)
     described = blas.describe()
-    assert (described.name, described.threads) == ("OpenBLAS", 1)
+    assert (described.name, described.threads) == ("OpenBLAS", count)
     assert described.version.startswith(BUILT["version"].partition(".dev")[0])
-    assert str(blas.describe()) == f"OpenBLAS {described.version} ({described.kernel})"
+    assert str(described) == f"OpenBLAS {described.version} ({described.kernel})"
 
 
 def test_an_unknown_library_has_the_name_that_numpy_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, None)
     assert blas.describe() == blas.Blas("blas", "3", None, None)
     assert str(blas.describe()) == "blas 3"
-
-
-@pytest.mark.parametrize(
-    ("library", "is_limited"),
-    [
-        (Library("mkl", "intel"), True),
-        (Library("openblas", "openmp"), True),
-        (Library("openblas"), False),
-        (Library("blis"), False),
-    ],
-    ids=lambda value: f"{value.internal_api} {value.threading_layer}" if isinstance(value, Library) else "",
-)
-def test_workers_are_limited_if_the_number_of_threads_is_theirs(
-    library: Library, is_limited: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(monkeypatch, library)
-    counts = ThreadPool(3).map(lambda worker: library.num_threads)
-    assert counts[1:] == ([1, 1] if is_limited else [8, 8])
-    assert threading.get_ident() not in library.set_by, "the calling thread is not a worker"
 
 
 def test_multiplying_in_a_worker_uses_one_thread() -> None:
@@ -111,11 +67,11 @@ def test_multiplying_in_a_worker_uses_one_thread() -> None:
     assert counts in ([1, 1], [None, None])
 
 
-TRY = "try pip install --upgrade threadpoolctl, or set OMP_NUM_THREADS=1"
+TRY = "set OMP_NUM_THREADS=1, or install NumPy with pip"
 SLOW = "which can make training slower and its results not reproducible"
 
 
-@pytest.mark.parametrize("library", [Library("openblas", effective=False), None])
+@pytest.mark.parametrize("library", [Library(), None])
 def test_a_number_that_cannot_be_set_causes_one_warning(
     library: Library | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,8 +93,8 @@ def test_no_warning_if_the_environment_sets_the_number(name: str, monkeypatch: p
 
 
 @needs_openblas
-def test_a_library_with_openmp_needs_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openblas_with_openmp_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     function = blas.OpenBlas._function
     openmp = {"openblas_get_parallel": lambda: blas.OPENMP}
     monkeypatch.setattr(blas.OpenBlas, "_function", lambda self, name: openmp.get(name) or function(self, name))
-    assert blas._find_with_ctypes() is None
+    assert blas._library() is None
