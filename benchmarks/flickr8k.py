@@ -58,7 +58,7 @@ class Workspace:
         return run
 
     def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
-        """Score against the raw references, not the truncated captions of the assignment's layout."""
+        """Score against the original references, not the truncated captions of the assignment's layout."""
         overrides = set_options(options)
         with TemporaryDirectory() as folder:
             captions = Path(folder, "captions.json")

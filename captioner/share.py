@@ -184,7 +184,7 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     CheckpointError for a parameter that is too large for float16, or when the file cannot be written.
     """
     if output.name in (BEST, LAST, RERANKER):  # a run without its optimizer state could not be resumed
-        raise UsageError(f"{output}: is the name of a file of a run; name another file")
+        raise UsageError(f"{output}: is the name of a file of a run; use another file")
     check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
     for name, w in model.model.params.items():

@@ -89,8 +89,8 @@ class Training:
         self._listener.join()
         return code
 
-    def _wait_until(self, is_true: Callable[[], bool]) -> bool:
-        while self.process.poll() is None and not is_true():
+    def _wait_until(self, is_correct: Callable[[], bool]) -> bool:
+        while self.process.poll() is None and not is_correct():
             if time.monotonic() > self._started + MOST_SECONDS:
                 self.process.kill()
             time.sleep(0.002)

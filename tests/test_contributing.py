@@ -1,12 +1,18 @@
 """What CONTRIBUTING.md names exists: paths, tables and classes, options, make targets."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from captioner.config.option_table import OPTIONS
+from captioner.captioning.restore import restore
+from captioner.config.option_table import OPTIONS, replaced
+from captioner.data.scenes import scenes
+from captioner.errors import DataError
+from captioner.preparation.load_corpus import SOURCES, build_corpus
+from captioner.report.card import model_card
 
 ROOT = Path(__file__).parents[1]
 TEXT = re.sub(r"^```.*?^```$", "", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -57,3 +63,13 @@ def test_a_table_is_in_the_file_that_is_named_with_it() -> None:
 def test_a_name_that_does_not_exist_is_found() -> None:
     assert not places("layers/third.py")
     assert not defines(ROOT / "captioner", "SECOND_BIAS_INSIDE")
+
+
+def test_a_new_data_source_needs_one_row(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = scenes(None, train=9, val=1, test=1, heldout=1)
+    monkeypatch.setitem(SOURCES, "toy", lambda *root, **options: small)
+    model = restore(tiny_run / "last.h5")
+    config = replaced(model.config, {"data.source": "toy", "model.attention": "adaptive"})
+    with pytest.raises(DataError, match="expected image regions, got none; use a model without attention"):
+        build_corpus(config)
+    assert "Data source toy" in model_card(dataclasses.replace(model, config=config))

@@ -123,7 +123,7 @@ def test_only_a_model_is_replaced(tiny_run: Path, photo_run: Path, tmp_path: Pat
 
 def test_the_files_of_a_run_are_not_replaced(own_run: Path) -> None:
     for name in ("best.h5", "last.h5", "reranker.h5"):
-        with pytest.raises(UsageError, match=rf"{name}: is the name of a file of a run; name another file"):
+        with pytest.raises(UsageError, match=rf"{name}: is the name of a file of a run; use another file"):
             exported(own_run, own_run / name, overwrite=True)
 
 

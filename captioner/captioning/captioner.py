@@ -215,7 +215,7 @@ class Captioner:
         captions = self.decode(split.features, split.regions, rows, index_rows)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
-            correct = None if split.is_true is None else split.is_true(row, caption.text.split())
+            correct = None if split.is_correct is None else split.is_correct(row, caption.text.split())
             yield caption._replace(image=split.image_ids[row], references=references, correct=correct)
 
     def caption_features(self, path: Path, limit: int | None = None) -> Iterator[Caption]:

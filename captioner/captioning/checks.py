@@ -51,11 +51,11 @@ def _prepare_again(meta: Meta) -> str:
         return "use features of the encoder of the training images"
     regions = " --regions" if meta.region_dim else ""
     recipe = shlex.quote("+".join(map(str, parts)))
-    return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and name it with --data"
+    return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and set it with --data"
 
 
 def check_regions(
-    loaded: LoadedModel, width: int, grid: Sequence[int], hint: str = "name a model with attention first"
+    loaded: LoadedModel, width: int, grid: Sequence[int], hint: str = "list a model with attention first"
 ) -> None:
     """Check the region dimension and the grid of a data set, an encoder, or the model that opened the data set.
 

@@ -63,7 +63,7 @@ def init(file: Path | None, name: str | None) -> None:
         output.text(text)
         return
     if os.path.lexists(file):
-        raise UsageError(f"{file}: exists already; name a new file")
+        raise UsageError(f"{file}: exists already; use a new file")
     from captioner.files.atomic import write_file
     from captioner.files.user_files import check_output
 

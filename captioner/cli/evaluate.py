@@ -88,7 +88,7 @@ def evaluate(
         (overwrite and coco is None, "--overwrite needs --coco"),
         (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
         (coco and len(runs) > 1 and not ensemble,
-         f"--coco writes the captions of one model, got {len(runs)} runs; name one run, or try --ensemble"),
+         f"--coco writes the captions of one model, got {len(runs)} runs; use one run, or try --ensemble"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)

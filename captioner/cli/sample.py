@@ -190,7 +190,7 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
     if late := [name for name in photos if is_run(name)]:
         raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if len(runs) > 1 and is_run(run) and not ensemble:
-        raise UsageError(f"got {len(runs)} runs; name one, or average their word probabilities with --ensemble")
+        raise UsageError(f"got {len(runs)} runs; use one, or average their word probabilities with --ensemble")
     if len(runs) == 1 and ensemble:
         raise UsageError("--ensemble needs several runs")
     return runs, photos

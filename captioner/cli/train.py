@@ -99,7 +99,7 @@ def train(
         hint = f"; if the data set has moved: -o data.root={shlex.quote(str(data))}" if data else ""
         for wrong, message in (
             (resume_or_start is not None and (resume or run or overfit or overwrite),
-             "--resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite"),
+             "--resume-or-start sets the run folder; leave out --run, --resume, --overfit and --overwrite"),
             (resume is not None and (config_file or data or run or overfit or overwrite),
              f"--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile{hint}"),
         ):  # fmt: skip

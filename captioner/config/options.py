@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+Source = Literal["scenes", "cs231n", "prepared"]
+"""The data sources."""
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -33,7 +36,7 @@ class Cs231n:
 class Data:
     """The data set."""
 
-    source: Annotated[Literal["scenes", "cs231n", "prepared"], "kind of data set"] = "scenes"
+    source: Annotated[Source, "kind of data set"] = "scenes"
     root: Annotated[Path | None, "file or folder of the data set; relative to this file"] = None
     vocabulary: Annotated[Literal["union", "data_set"], "train.init_from: union keeps the base model's words"] = "union"
     standardize: Annotated[bool, "standardize features by the mean and standard deviation of train"] = False

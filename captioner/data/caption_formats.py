@@ -169,7 +169,7 @@ def _column_indices(line: str, names: list[str], header: str, columns: Columns) 
         raise DataError(
             f"{line}: expected a header with the columns {' and '.join(getattr(columns, key) for key in required)}, "
             f"got {header!r:.80}; rename yours, "
-            "or name them with --image-column and --caption-column of `captioner prepare`"
+            "or set them with --image-column and --caption-column of `captioner prepare`"
         )
     return places
 

@@ -39,7 +39,7 @@ EXPECTED = (
     "captions_*.json"
 )
 EXAMPLE = (
-    "name a file in it, or write a table captions.csv with the first line image,caption and then one line per caption, "
+    "give a file in it, or write a table captions.csv with the first line image,caption and then one line per caption, "
     "such as dog.jpg,A dog runs"
 )
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(('train', 'val', 'test', *SPLITS))})(?![a-z])")

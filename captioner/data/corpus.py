@@ -43,7 +43,7 @@ class Split:
     `regions`, if given, are features of a grid of regions of each image, for attention. `digests` are those of features
     and regions that `digest_of_rows` need not compute, because the source has them, or a constant where values differ
     between machines by rounding. `texts` are the raw captions,
-    if the source has them. `is_true(image, words)` checks whether a caption is true of an image, `picture(image)`
+    if the source has them. `is_correct(image, words)` checks whether a caption is fully correct, `picture(image)`
     returns the pixels of an image, and `pointing_game(image, words, weights)` checks for each word that names an object
     whether the strongest region contains it, if the source can do so. `sources` are the names of the collections that
     the images are from, in a data set that was prepared from several.
@@ -56,7 +56,7 @@ class Split:
     image_idxs: NDArray[np.int32]
     features: Features
     image_ids: Sequence[str]
-    is_true: Callable[[int, Sequence[str]], bool] | None = None
+    is_correct: Callable[[int, Sequence[str]], bool] | None = None
     texts: Sequence[str] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     regions: Features | None = None

@@ -1,9 +1,9 @@
-"""Captions of scenes: generate them from templates, and check whether a caption is true of a scene.
+"""Captions of scenes: generate them from templates, and check whether a caption is fully correct.
 
 In a template, {a} {b} {c} are the objects, {pa} {pb} {pc} their places, and {ab} {ac} spatial relations.
 
-A caption is true if it is a sentence of the grammar below, names every object of the scene once by size, colour and
-shape, and all its places, relations and counts hold. A caption that omits an object is false, and an ambiguous
+A caption is fully correct if it is a sentence of the grammar below with every object of the scene once, by size, colour
+and shape, and all its places, relations and counts hold. A caption that omits an object is false, and an ambiguous
 sentence ("... above ... and ...") is not in the grammar.
 
 "on the left" holds in the whole left third, "in the top left" only in that corner, "in the centre" only in the middle;
@@ -176,8 +176,8 @@ def parse(words: Sequence[str]) -> Claims | None:
     return Claims(tuple(nouns), tuple(places), tuple(relations), len(nouns) if count is None else count)
 
 
-def is_true(scene: Scene, words: Sequence[str]) -> bool:
-    """Check whether a caption is a complete and true sentence about a scene."""
+def is_correct(scene: Scene, words: Sequence[str]) -> bool:
+    """Check whether a caption is fully correct for a scene."""
     claims = parse(words)
     if claims is None or not len(scene.objects) == len(claims.nouns) == claims.count:
         return False

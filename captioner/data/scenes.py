@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from captioner.arrays import Array
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.scene import COLOURS, SPLITS, Scene, render, sample_scene
-from captioner.data.scene_captions import PARAPHRASES, WORDS, is_true, paraphrases
+from captioner.data.scene_captions import PARAPHRASES, WORDS, is_correct, paraphrases
 from captioner.data.scene_encoding import ENCODER, GRID, REGION, encode_regions, first_objects
 from captioner.data.vocabulary import Vocab
 
@@ -35,7 +35,7 @@ def scenes(
     """Generate, render, caption and encode scenes; every image has five captions.
 
     `train`, `val`, `test` and `heldout` are numbers of images. The splits share no scene, and only `heldout` contains
-    the held-out combinations of colour and shape. With `regions`, the nine windows of each image are its regions.
+    the unseen combinations of colour and shape. With `regions`, the nine windows of each image are its regions.
     `root` and `memory_mib`, arguments of every source, are ignored.
     """
     counts = {"train": train, "val": val, "test": test, "heldout": heldout}
@@ -74,7 +74,7 @@ def make_split(seed: int, name: str, count: int, vocab: Vocab, regions: bool = F
         image_idxs=np.arange(count, dtype=np.int32).repeat(PARAPHRASES),
         features=first_objects(codes),
         image_ids=[f"{name}-{index:05d}" for index in range(count)],
-        is_true=lambda image, words: is_true(scenes[image], words),
+        is_correct=lambda image, words: is_correct(scenes[image], words),
         picture=lambda image: example(seed, name, image).picture,
         regions=codes.reshape(count, GRID, GRID, REGION) if regions else None,
         pointing_game=lambda image, words, weights: pointing_game(scenes[image], words, weights),

@@ -68,8 +68,8 @@ def score_model(
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     correct = None
-    if split.is_true is not None:
-        correct = fraction(sum(split.is_true(row, every[row].split()) for row in rows.tolist()), captions)
+    if split.is_correct is not None:
+        correct = fraction(sum(split.is_correct(row, every[row].split()) for row in rows.tolist()), captions)
     scored = score_captions(
         evaluation_set,
         name,

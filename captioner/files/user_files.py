@@ -105,11 +105,11 @@ def check_output(
     if os.path.isdir(path):
         raise UsageError(f"{path}: expected a file name, got a folder")
     if os.path.lexists(path) and not overwrite:
-        raise UsageError(f"{path}: exists already; name another file, or replace it with --overwrite")
+        raise UsageError(f"{path}: exists already; use another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
-        raise UsageError(f"{path}: expected {kind} to replace, got something else; name another file")
+        raise UsageError(f"{path}: expected {kind} to replace, got something else; use another file")
     if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
-        raise UsageError(f"{path}: is a file that this command reads; name another file")
+        raise UsageError(f"{path}: is a file that this command reads; use another file")
 
 
 def read_bytes(

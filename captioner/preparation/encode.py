@@ -242,7 +242,7 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder, path:
             if error > TOLERANCE:
                 raise DataError(
                     f"{path}: expected the {what} of {encoder.identity}, got a relative error of {error:.1%} for "
-                    f"{encoded.path.name}; name the encoder of the features with --encoder"
+                    f"{encoded.path.name}; set the encoder of the features with --encoder"
                 )
 
 

@@ -27,7 +27,7 @@ def check_images_folder(
 ) -> None:
     """Raises: `error` if a folder of photographs is set but does not exist."""
     if folder is not None and not os.path.isdir(folder):
-        raise error(f"{folder}: folder not found; name the folder of the photographs with --images")
+        raise error(f"{folder}: folder not found; set the folder of the photographs with --images")
 
 
 def locate_images(
@@ -76,7 +76,7 @@ def locate_photos(
         hint = f", or include subfolders in the names: found {below}" if below else ""
         raise DataError(
             f"{folder}: expected photographs, found none of {len(photos):,}, such as {first}; "
-            f"name their folder with --images{hint}"
+            f"set their folder with --images{hint}"
         )
     found = {name: path for name, path in photos.items() if path is not None}
     return found, {name: DataError(_problem(folder, name)) for name in missing}
@@ -87,7 +87,7 @@ def _problem(folder: Path, name: str) -> str:
     if is_url(name):
         return f"{name}: addresses are unsupported; download the photograph, and use its file name"
     if os.path.isfile(folder / name) and _inside(folder, name) is None:
-        return f"{name}: outside the folder of photographs {folder}; name a folder that contains it with --images"
+        return f"{name}: outside the folder of photographs {folder}; set a folder that contains it with --images"
     return f"{folder / name}: photograph not found; {REMEDY}"
 
 

@@ -254,7 +254,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if all(split for split, _ in map(parse_source, sources)):
-        _check_default(options, "split_column", because="every source names its split")
+        _check_default(options, "split_column", because="every source defines its split")
     if not any(record.split for record in images):
         _check_default(options, "split_column", because="no caption has a split in this column")
     if lists:

@@ -6,11 +6,10 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from captioner.config.options import Config, Data
+from captioner.config.options import Config, Data, Source
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import prepared
@@ -28,8 +27,6 @@ REGIONS_REMEDIES: Mapping[str, str] = {
     "cs231n": "add train2014_regions.h5 and val2014_regions.h5, or use a model without attention",
 }
 """What to try if a data source has no regions."""
-
-Source = Literal["scenes", "cs231n", "prepared"]
 
 
 def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = False) -> Corpus:
@@ -49,7 +46,7 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     if attends and not corpus.region_dim:
         raise DataError(
             f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; "
-            f"{REGIONS_REMEDIES[options.source]}"
+            f"{REGIONS_REMEDIES.get(options.source, 'use a model without attention')}"
         )
     if vocab is not None and config.train.init_from is not None:
         corpus = with_vocabulary(corpus, VOCABULARIES[options.vocabulary](vocab, corpus.vocab))

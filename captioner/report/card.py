@@ -120,7 +120,7 @@ def model_card(model: Restored) -> str:
         file=f"runs/{name}" if is_run else f"{name}.h5",
         input="photo.jpg" if can_encode else "--features new.h5",
         properties=table(("property", "value"), properties.items()),
-        source=SOURCES[config.data.source],
+        source=SOURCES.get(config.data.source, f"Data source {config.data.source}"),
         dataset=f" Name: {escaped(card.dataset)}." if card.dataset else "",
         objective=f"{objective}{learned}, so the perplexity of the references is higher." if objective else "",
         scores=_scores(model),

@@ -246,7 +246,7 @@ def build_gallery(
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
         if captions[row] != caption.text:
             caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
-        correct = None if split.is_true is None else split.is_true(row, caption.text.split())
+        correct = None if split.is_correct is None else split.is_correct(row, caption.text.split())
         caption = caption._replace(correct=correct, candidates=several.candidates)
         picture = embed(pictures(row), SIDE, attends)
         entries[row] = gallery_entry(row, caption, picture, rows[row])

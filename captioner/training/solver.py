@@ -44,7 +44,7 @@ LOSSES = "losses"
 """The name of the losses of a batch among its gradients, while both are summed over ranks."""
 
 DIVERGENCE_FACTOR = 10
-"""A loss above this multiple of log V per word, that of guessing, is divergence: a saturated model stays finite."""
+"""A loss above this multiple of log V per word, the loss of equal probabilities, is divergence: it may stay finite."""
 
 
 class Batches(Protocol):

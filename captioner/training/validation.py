@@ -45,7 +45,6 @@ FIRST_EPOCH = 3
 MAX_IDENTICAL, MAX_UNK, MAX_EMPTY = 0.5, 0.1, 0.1
 UNK_REMEDIES: Mapping[str, str] = {
     "scenes": "more data.scenes.train",
-    "cs231n": "a data set with a larger vocabulary, or more captions",
     "prepared": "a data set prepared with a smaller --min-count, or more captions",
 }
 """What may help against `<UNK>`, by data source."""
@@ -184,7 +183,7 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
         yield Collapse(
             "unk",
             f"{unk:.0%} of the words in captions of validation images are {UNK}: "
-            f"try decode.suppress_unk true, or {UNK_REMEDIES[config.data.source]}",
+            f"try decode.suppress_unk true, or {UNK_REMEDIES.get(config.data.source, 'a larger vocabulary')}",
         )
 
 

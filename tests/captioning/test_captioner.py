@@ -247,8 +247,8 @@ def test_captions_of_a_split_have_names_references_and_truth(varied_model: Resto
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
-        assert all(val_split.is_true(image, reference.split()) for reference in caption.references)
-        assert caption.correct is val_split.is_true(image, caption.text.split())
+        assert all(val_split.is_correct(image, reference.split()) for reference in caption.references)
+        assert caption.correct is val_split.is_correct(image, caption.text.split())
     assert len(list(captioner_of(varied_model).caption_split(val_split, 3))) == 3
 
 

@@ -154,7 +154,7 @@ def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> Non
         (
             {"encoder": "vgg16_fc7"},
             f"features: expected encoder {corpus.encoder}, got vgg16_fc7; prepare the data set with captioner prepare "
-            "--encoder scenes, and name it with --data",
+            "--encoder scenes, and set it with --data",
         ),
     ):
         with pytest.raises(CheckpointError) as caught:

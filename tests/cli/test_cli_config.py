@@ -38,7 +38,7 @@ def test_init_copies_a_shipped_config(name: str, config: Callable[..., Any]) -> 
 UNKNOWN = "not shipped with captioner"
 FAILURES = {
     "init absent/my.yaml": "absent/my.yaml: folder not found: absent",
-    "init old.yaml": "old.yaml: exists already; name a new file",
+    "init old.yaml": "old.yaml: exists already; use a new file",
     "init --from photo my.yaml": f"config 'photo': {UNKNOWN} (did you mean photos?)",
     "init --from @": f"config '': {UNKNOWN} (captioner config list prints the names)",
 }

@@ -59,14 +59,14 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
     assert sum(split["images"] for split in contents["splits"].values()) == 7
     absent = cli("data", "check", "photos/captions.csv", "--images", "nofolder", "--min-count", 1)
     assert (absent.code, absent.err) == (
-        1, "captioner: nofolder: folder not found; name the folder of the photographs with --images\n"
+        1, "captioner: nofolder: folder not found; set the folder of the photographs with --images\n"
     )  # fmt: skip
     assert "missing photographs: 8" in absent.out
 
 
 def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
     cli("data", "check", "photos").failed(
-        1, "photos: expected a caption file, got a folder; name a file in it, or write a table "
+        1, "photos: expected a caption file, got a folder; give a file in it, or write a table "
     )
     cli("data", "show", "photos").failed(2, "; to check caption files, use `captioner data check`")
 

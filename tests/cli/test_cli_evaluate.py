@@ -173,7 +173,7 @@ def test_the_fraction_of_true_captions() -> None:
         ("--captions a", "expected a run, or --captions with --references"),
         ("run --references a", "expected a run, or --captions with --references"),
         ("run --coco a --split val --split test", "--captions, --against and --coco need a single --split"),
-        ("run other --coco a", "--coco writes the captions of one model, got 2 runs; name one run, or try --ensemble"),
+        ("run other --coco a", "--coco writes the captions of one model, got 2 runs; use one run, or try --ensemble"),
         *((f"--captions a --references b {option}",
            "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
@@ -191,7 +191,7 @@ def test_existing_results_are_replaced_only_with_overwrite(
     path = tmp_path / "my.json"
     before = '[{"image_id": 7, "caption": "years of work"}]'
     path.write_text(before)
-    cli("evaluate", own_run, "--coco", path).failed(2, f"{path}: exists already; name another file, or replace it")
+    cli("evaluate", own_run, "--coco", path).failed(2, f"{path}: exists already; use another file, or replace it")
     assert path.read_text() == before
     assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
     assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}

@@ -136,7 +136,7 @@ FAILURES = {
     ),
     "no photographs": (
         ("", 0, 0), (*PREPARE, "--images", "none"), 1,
-        "captioner: none: folder not found; name the folder of the photographs with --images",
+        "captioner: none: folder not found; set the folder of the photographs with --images",
     ),
     "no encoder": (
         ("", 0, 0), (*PREPARE, "--encoder", "onnx:none.onnx"), 1, "captioner: none.onnx: not found",

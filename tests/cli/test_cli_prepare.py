@@ -135,14 +135,14 @@ def test_without_val_the_suggested_command_validates_on_train(
 
 FAILURES: dict[str, tuple[int, str]] = {
     "photos/none.csv --output x.h5": (1, "photos/none.csv: not found; expected a caption file; "),
-    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; name a file in it, or write a table "),
-    "photos/captions.csv --output file": (2, "file: exists already; name another file, or replace it with --overwrite"),
+    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; give a file in it, or write a table "),
+    "photos/captions.csv --output file": (2, "file: exists already; use another file, or replace it with --overwrite"),
     "photos/captions.csv --output no/out.h5": (2, "no/out.h5: folder not found: no"),
     "photos/captions.csv --output x.h5 --images .": (
-        1, ".: expected photographs, found none of 8, such as 000.png; name their folder with --images"
+        1, ".: expected photographs, found none of 8, such as 000.png; set their folder with --images"
     ),
     "photos/captions.csv --output x.h5 --images nofolder": (
-        1, "nofolder: folder not found; name the folder of the photographs with --images"
+        1, "nofolder: folder not found; set the folder of the photographs with --images"
     ),
     "photos/captions.csv --output x.h5 --min-count 1000 --encoder scenes": (
         1, "vocabulary: expected words that occur at least 1,000 times in train, got none; try a smaller --min-count"

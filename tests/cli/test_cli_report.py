@@ -89,7 +89,7 @@ MISTAKES = {
     "run --output new.html --split nowhere": "split 'nowhere': not found; this data set has train, val, test, heldout",
     "run --output new.html -n 0": "Invalid value for '-n' / '--number'",
     "run --output new.html --images none": "none: folder not found",
-    "run --output mine.html": "mine.html: exists already; name another file, or replace it with --overwrite",
+    "run --output mine.html": "mine.html: exists already; use another file, or replace it with --overwrite",
     "run --output run/best.h5 --overwrite": "run/best.h5: expected an HTML page to replace, got",
     "run run --output new.html": "Got unexpected extra argument (run)",
 }

@@ -223,7 +223,7 @@ def test_a_table_has_each_readable_photograph_once(
         rows = {row["image"]: row["caption"] for row in csv.DictReader(file)}
     assert rows == {image: text for image, text in new_captions.items() if "072" not in image}
     assert cli("sample", photo_run, *names) == (
-        2, "", "captioner: table.csv: exists already; name another file, or replace it with --overwrite\n"
+        2, "", "captioner: table.csv: exists already; use another file, or replace it with --overwrite\n"
     )  # fmt: skip
     assert cli("sample", photo_run, *names, "--overwrite").code == 1
 

@@ -180,7 +180,7 @@ def test_photographs_of_a_split_are_found_in_their_folder(
     done = cli(*command, "--overwrite")
     assert (done.code, done.err) == (0, f"{written}captioner: 4 of 4 {lost}, such as --images 'my photos'\n")
     cli(*command, "--overwrite", "--images", "no").failed(
-        2, "no: folder not found; name the folder of the photographs with --images"
+        2, "no: folder not found; set the folder of the photographs with --images"
     )
 
 

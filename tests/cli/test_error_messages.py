@@ -72,7 +72,7 @@ USAGE = CONFIG | {
     "train --resume run -c wrong.yaml": RESUME,
     "train --resume run --overfit 3": RESUME,
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
-    "sample run run/last.h5": "got 2 runs; name one, or average their word probabilities with --ensemble",
+    "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
@@ -102,9 +102,9 @@ USAGE = CONFIG | {
     "sample run --images .": IMAGES,
     "sample run --write maps.jsonl --images .": IMAGES,
     "sample run a.png --write a.html --images .": IMAGES,
-    "sample run --write old.html": "old.html: exists already; name another file, or replace it with --overwrite",
+    "sample run --write old.html": "old.html: exists already; use another file, or replace it with --overwrite",
     "sample run --write file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
-    "name another file",
+    "use another file",
     "sample run --write no/a.html": "no/a.html: folder not found: no",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-READ = "is a file that this command reads; name another file"
-OTHER = "to replace, got something else; name another file"
+READ = "is a file that this command reads; use another file"
+OTHER = "to replace, got something else; use another file"
 OLD = "is in run or run.old, which --overwrite replaces; move it, or change --run"
 STDOUT = "-: expected a file name; standard output is not supported here"
 COMMANDS = {

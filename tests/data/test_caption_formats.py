@@ -150,7 +150,7 @@ def test_blank_lines_before_the_header_are_counted():
     assert refusal("\n\na;b").startswith("c.csv:3: expected a header")
 
 
-NAME = "; rename yours, or name them with --image-column and --caption-column of `captioner prepare`"
+NAME = "; rename yours, or set them with --image-column and --caption-column of `captioner prepare`"
 HEADERS = {
     "img,cap\r\na,b": f"c.csv:1: expected a header with the columns image and caption, got 'img,cap'{NAME}",
     "image\ta\nb": f"c.csv:1: expected a header with the columns image and caption, got 'image\\ta'{NAME}",

@@ -126,7 +126,7 @@ def test_unreadable_files_are_rejected(tmp_path, monkeypatch):
     )
     assert error_message(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
     assert error_message(tmp_path) == (
-        f"{tmp_path}: expected a caption file, got a folder; name a file in it, or write a table captions.csv with the "
+        f"{tmp_path}: expected a caption file, got a folder; give a file in it, or write a table captions.csv with the "
         "first line image,caption and then one line per caption, such as dog.jpg,A dog runs"
     )
     os.mkfifo(tmp_path / "pipe")

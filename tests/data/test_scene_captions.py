@@ -12,7 +12,7 @@ from captioner.data.scene_captions import (
     TEMPLATES,
     WORDS,
     fill,
-    is_true,
+    is_correct,
     paraphrases,
 )
 
@@ -29,7 +29,7 @@ def test_a_scene_has_five_distinct_true_captions_within_the_vocabulary(scene, se
     captions = paraphrases(scene, np.random.default_rng(seed))
     assert len({tuple(words) for words in captions}) == PARAPHRASES
     for words in captions:
-        assert is_true(scene, words), " ".join(words)
+        assert is_correct(scene, words), " ".join(words)
         assert set(words) <= set(WORDS)
         assert len(words) <= 21
 
@@ -38,7 +38,7 @@ def test_a_scene_has_five_distinct_true_captions_within_the_vocabulary(scene, se
 def test_every_template_gives_a_true_caption(scene, seed):
     for sentence in TEMPLATES[len(scene.objects)]:
         words = fill(sentence, scene, np.random.default_rng(seed))
-        assert is_true(scene, words), " ".join(words)
+        assert is_correct(scene, words), " ".join(words)
 
 
 def test_the_vocabulary_is_small_and_fully_used():
@@ -80,7 +80,7 @@ def true_captions(draw):
     ],
 )
 def test_caption_is_true(scene, caption):
-    assert is_true(scene, caption.split())
+    assert is_correct(scene, caption.split())
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def test_caption_is_true(scene, caption):
     ],
 )
 def test_caption_is_false(scene, caption, why):
-    assert not is_true(scene, caption.split()), why
+    assert not is_correct(scene, caption.split()), why
 
 
 def test_similar_objects_are_distinguished_by_place():
     twins = Scene((RING, SceneObject("ring", "red", "small", 53, 54)))
-    assert is_true(twins, f"{R} in the bottom right and {R} in the top left".split())
-    assert is_true(twins, f"{R} below {R}".split())
-    assert not is_true(twins, f"{R} in the top left and {R} in the top left".split())
+    assert is_correct(twins, f"{R} in the bottom right and {R} in the top left".split())
+    assert is_correct(twins, f"{R} below {R}".split())
+    assert not is_correct(twins, f"{R} in the top left and {R} in the top left".split())
 
 
 @given(true_captions(), st.data())
@@ -127,13 +127,13 @@ def test_a_wrong_attribute_makes_a_caption_false(case, data):
     table = {word: group for group in (SIZES, COLOURS, SHAPES) for word in group}
     at = data.draw(st.sampled_from([i for i, word in enumerate(words) if word in table]))
     wrong = data.draw(st.sampled_from([word for word in table[words[at]] if word != words[at]]))
-    assert not is_true(scene, [*words[:at], wrong, *words[at + 1 :]])
+    assert not is_correct(scene, [*words[:at], wrong, *words[at + 1 :]])
 
 
 @given(true_captions())
 def test_a_caption_without_its_last_word_is_false(case):
     scene, words = case
-    assert not is_true(scene, words[:-1])
+    assert not is_correct(scene, words[:-1])
 
 
 @given(true_captions(), true_captions())
@@ -142,12 +142,12 @@ def test_a_caption_is_false_of_a_scene_with_other_objects(case, other):
     assume(
         {(t.size, t.colour, t.shape) for t in scene.objects} != {(t.size, t.colour, t.shape) for t in other[0].objects}
     )
-    assert not is_true(other[0], words)
+    assert not is_correct(other[0], words)
 
 
 @given(st.lists(st.sampled_from([*WORDS, "<UNK>", "", "a small"]), max_size=25))
 def test_random_words_are_false(words):
-    assert not is_true(THREE, words)
+    assert not is_correct(THREE, words)
 
 
 SWAPS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"} | {
@@ -164,7 +164,7 @@ def test_a_wrong_relation_or_count_makes_a_caption_false(case, data):
     claimed = [phrase for phrase in SWAPS if phrase in text]
     assume(claimed)
     phrase = data.draw(st.sampled_from(claimed))
-    assert not is_true(scene, text.replace(phrase, SWAPS[phrase], 1).split())
+    assert not is_correct(scene, text.replace(phrase, SWAPS[phrase], 1).split())
 
 
 ROW, COLUMN = range(3), range(3)
@@ -195,4 +195,4 @@ def test_places_are_true_only_in_their_part_of_the_image(objects, here, there):
     first, other = objects
     caption = f"{name(first)} {here} and {name(other)} {there}"
     expected = (first.row, first.column) in AT[here] and (other.row, other.column) in AT[there]
-    assert is_true(Scene(objects), caption.split()) == expected
+    assert is_correct(Scene(objects), caption.split()) == expected

@@ -35,9 +35,9 @@ def test_captions_features_names_and_truth_match_the_image(corpus, name):
     assert np.array_equal(split.picture(index), picture)
     assert len(captions) == PARAPHRASES
     for words in captions:
-        assert split.is_true(index, words)
-        assert not split.is_true(index, words[:-1])
-    assert not all(split.is_true(i, captions[0]) for i in range(SIZES[name]))
+        assert split.is_correct(index, words)
+        assert not split.is_correct(index, words[:-1])
+    assert not all(split.is_correct(i, captions[0]) for i in range(SIZES[name]))
 
 
 def test_the_data_set_depends_only_on_the_seed(corpus):

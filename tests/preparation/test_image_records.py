@@ -184,7 +184,7 @@ def test_column_names_can_be_given():
     columns = Prepare(image_column="file", caption_column="text", split_column="set")
     assert splits_of(read_records(["c.csv"], [], columns)) == {"train": ["b"], "val": ["a"]}
     assert refusal(DataError, ["c.csv"], [], DEFAULTS).startswith("c.csv:1: expected a header with the columns image ")
-    assert "every source names its split" in refusal(UsageError, ["train=c.csv"], [], columns)
+    assert "every source defines its split" in refusal(UsageError, ["train=c.csv"], [], columns)
     message = refusal(UsageError, [karpathy({"raw": "x"})], [], Prepare(split_column="set"))
     assert message.startswith("d.json: --image-column, --caption-column and --split-column have no effect on this form")
 

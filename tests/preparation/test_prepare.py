@@ -107,7 +107,7 @@ def test_an_existing_file_is_kept(photos: Path) -> None:
     output = photos.parent / "out.h5"
     output.write_bytes(b"precious")
     message = refusal(photos, UsageError)
-    assert message == f"{output}: exists already; name another file, or replace it with --overwrite"
+    assert message == f"{output}: exists already; use another file, or replace it with --overwrite"
     assert output.read_bytes() == b"precious"
     output.write_bytes(DATA_SET.magic + b" of old")
     list(events_of(photos, overwrite=True))
@@ -132,10 +132,10 @@ def test_only_data_sets_are_overwritten(make: Callable[[Path], object], photos: 
     before = os.lstat(output)
     message = refusal(photos, UsageError, overwrite=True)
     folder = f"{output}: expected a file name, got a folder"
-    other = f"{output}: expected a data set to replace, got something else; name another file"
+    other = f"{output}: expected a data set to replace, got something else; use another file"
     assert message == (folder if output.is_dir() else other)
     assert os.path.samestat(os.lstat(output), before)
-    taken = f"{output}: exists already; name another file, or replace it with --overwrite"
+    taken = f"{output}: exists already; use another file, or replace it with --overwrite"
     assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
 
 

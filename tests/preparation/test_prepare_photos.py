@@ -38,7 +38,7 @@ def test_an_issue_is_skipped_and_counted(photos: Path) -> None:
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:
     message = refusal(photos, images=photos.parent)
     assert message == (
-        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; name their folder with --images, "
+        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; set their folder with --images, "
         "or include subfolders in the names: found photos/000.png"
     )
     for index in range(COUNT):
@@ -149,7 +149,7 @@ def test_names_that_lead_outside_the_folder_are_not_followed(tmp_path: Path) -> 
     photos, errors = locate_photos(folder, names)
     assert list(photos) == names[:2]
     assert {path.resolve() for path in photos.values()} == {inside}
-    remedy = f"outside the folder of photographs {folder}; name a folder that contains it with --images"
+    remedy = f"outside the folder of photographs {folder}; set a folder that contains it with --images"
     assert [str(errors[name]) for name in outside[:3]] == [f"{name}: {remedy}" for name in outside[:3]]
     assert find_photo(folder, "../a.png") is None, "it is not the photograph of this name in the folder"
 

@@ -123,5 +123,5 @@ def test_it_names_the_run_folder(other: list[str], repeat: Callable[..., Any]) -
     done = repeat(*other)
     assert done.code == 2
     assert done.err == (
-        "captioner: --resume-or-start names the run folder; leave out --run, --resume, --overfit and --overwrite\n"
+        "captioner: --resume-or-start sets the run folder; leave out --run, --resume, --overfit and --overwrite\n"
     )

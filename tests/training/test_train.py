@@ -180,7 +180,7 @@ def test_a_source_without_a_truth_check_can_be_trained_on(
     small_config, monkeypatch: pytest.MonkeyPatch, new_run: Path
 ) -> None:
     corpus = build_corpus(small_config())
-    splits = {name: dataclasses.replace(split, is_true=None) for name, split in corpus.splits.items()}
+    splits = {name: dataclasses.replace(split, is_correct=None) for name, split in corpus.splits.items()}
     monkeypatch.setattr("captioner.training.train.build_corpus", lambda *_: dataclasses.replace(corpus, splits=splits))
     assert kinds(list(train(small_config("train.max_steps=1"), new_run))) == "<sv>"
 
