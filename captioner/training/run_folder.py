@@ -164,20 +164,15 @@ class RunFolder:
         Raises: UsageError when another process trains in it.
         """
         self._lock = FolderLock(self.path)
-        self._check_not_moved(self.path)
         remove_temporary_files(*self.files())
-
-    def _check_not_moved(self, file: Path) -> None:
-        if self._lock is not None:
-            self._lock.check_not_moved(file)
 
     @contextlib.contextmanager
     def writing(self, file: Path) -> Iterator[None]:
-        """Check before and after a write that the folder was not moved, and name the file in any error."""
+        """Check before a write that the folder was not moved; any error states the file."""
         with writing(file):
-            self._check_not_moved(file)
+            if self._lock is not None:
+                self._lock.check_not_moved(file)
             yield
-            self._check_not_moved(file)
 
     @rank_0_only
     def save(self, saved: Checkpoint) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -305,26 +304,6 @@ def test_writing_to_a_moved_folder_fails(name: str, replaced: bool, run: RunFold
     assert content(moved) == before
     assert run.path.exists() == replaced
     assert not replaced or os.listdir(run.path) == []
-
-
-@pytest.mark.parametrize("name", ["last.h5", "config.yaml"])
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_folder_replaced_during_a_write(
-    call: str, name: str, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, moved, real = content(run.path), tmp_path / "moved", getattr(os, call)
-
-    def swap(*args: Any) -> None:
-        if not moved.exists():
-            run.path.rename(moved)
-            run.path.mkdir()
-        real(*args)
-
-    monkeypatch.setattr(os, call, swap)
-    with pytest.raises(CaptionerError, match=f"^{run.path / name}: cannot write"):
-        WRITES[name](run)
-    assert os.listdir(run.path) == []
-    assert {file: was for file, was in content(moved).items() if not file.endswith(".tmp")} == before
 
 
 def test_a_folder_moved_away_and_back_is_writable(run: RunFolder, tmp_path: Path) -> None:
