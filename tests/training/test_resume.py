@@ -198,10 +198,7 @@ def test_an_edited_option_may_be_set_beside_others(own_run: Path, cli: Callable[
     config.write_text(text)
     done = cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "train.log_every=7")
     assert done.code == 2
-    assert [line.rpartition("change it back, ")[2] for line in done.err.splitlines()] == [
-        "or start a new run with it",
-        "or try -o 'decode.suppress_words=\"a dog\"'",
-    ]
+    assert done.err.startswith(f"captioner: {config}: expected the model.hidden_dim, decode.suppress_words of ")
     config.write_text(text.replace(*reversed(edits[1])).replace(*reversed(edits[2])))
     assert cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "train.log_every=7").code == 0
 
@@ -216,8 +213,8 @@ def test_an_edited_config_is_rejected(own_run: Path, cli: Callable[..., Any]) ->
         done = cli("train", command, own_run)
         assert (done.code, done.out) == (2, "")
         assert done.err == (
-            f"captioner: {config}: train.epochs: expected 2 as in {own_run}/last.h5, got 4; the options of a run are "
-            "not read from this file: change it back, or try -o train.epochs=4\n"
+            f"captioner: {config}: expected the train.epochs of {own_run}/last.h5, got other values; the options of a "
+            "run are not read from this file: change it back, and set options with -o\n"
         )
     assert contents(own_run) == before
     config.write_text("train: {epochs: [}")
