@@ -48,15 +48,11 @@ class OpenBlas:
         if self._function("openblas_get_parallel")() == OPENMP:
             raise LookupError
         self.set_num_threads = self._function("openblas_set_num_threads")
-        self._get_threads = self._function("openblas_get_num_threads")
+        self.num_threads = self._function("openblas_get_num_threads")
         config, corename = self._function("openblas_get_config"), self._function("openblas_get_corename")
         config.restype = corename.restype = ctypes.c_char_p
         self.version = config().decode().split()[1]
         self.architecture = corename().decode()
-
-    @property
-    def num_threads(self) -> int:
-        return int(self._get_threads())
 
     def _function(self, name: str) -> Any:
         for prefix, suffix in product(("scipy_", ""), ("64_", "", "_64")):
@@ -70,7 +66,7 @@ def set_threads(count: int) -> None:
     library = _library()
     if library is not None:
         library.set_num_threads(count)
-    if library is None or library.num_threads != count:
+    if library is None or library.num_threads() != count:
         _warn(count)
 
 
@@ -79,7 +75,7 @@ def describe() -> Blas:
     library, built = _library(), _built_with()
     if library is None:
         return Blas(str(built["name"]), str(built["version"]), None, None)
-    return Blas(OPENBLAS, library.version, library.architecture, library.num_threads)
+    return Blas(OPENBLAS, library.version, library.architecture, library.num_threads())
 
 
 @cache

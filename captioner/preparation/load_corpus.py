@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,6 @@ from captioner.model.parameters import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
 """Sources by config name, each a function (root, memory_mib, regions, **options of its config section) -> Corpus."""
-
-REGIONS_REMEDIES: Mapping[str, str] = {
-    "prepared": "prepare the data set again with --regions, or use a model without attention",
-    "cs231n": "add train2014_regions.h5 and val2014_regions.h5, or use a model without attention",
-}
-"""What to try if a data source has no regions."""
 
 
 def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = False) -> Corpus:
@@ -45,8 +39,9 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=regions, **arguments)
     if attends and not corpus.region_dim:
         raise DataError(
-            f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; "
-            f"{REGIONS_REMEDIES.get(options.source, 'use a model without attention')}"
+            f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; prepare the "
+            "data set again with --regions (cs231n: add train2014_regions.h5 and val2014_regions.h5), or use a model "
+            "without attention"
         )
     if vocab is not None and config.train.init_from is not None:
         corpus = with_vocabulary(corpus, VOCABULARIES[options.vocabulary](vocab, corpus.vocab))

@@ -84,14 +84,6 @@ def tight(low: float, high: float) -> Scale:
     return Scale(low, high, ticks)
 
 
-def short(value: float) -> str:
-    """Write the label of a tick: `label`, or 200k for 200,000, which is as short as other labels."""
-    for unit, power in (("M", 1e6), ("k", 1e3)):
-        if abs(value) >= max(power, 1e4):
-            return f"{label(value / power)}{unit}"
-    return label(value)
-
-
 def label(value: float) -> str:
     """Write a value: at most four significant digits."""
     if value == 0:
@@ -162,7 +154,7 @@ def draw(title: str, y: str, lines: Sequence[Series]) -> Drawing | None:
     steps, values = zip(*(point for line in lines for point in line.points), strict=True)
     across = tight(min(steps), max(steps))
     up = linear(min(values), max(values))
-    left = max(LEFT, math.ceil(GAP + DIGIT * max(len(short(tick)) for tick in up.ticks)))
+    left = max(LEFT, math.ceil(GAP + DIGIT * max(len(label(tick)) for tick in up.ticks)))
 
     def x_of(step: float) -> float:
         return round(left + across.place(step) * (WIDTH - left - RIGHT), 1)
@@ -180,8 +172,8 @@ def draw(title: str, y: str, lines: Sequence[Series]) -> Drawing | None:
         title,
         y,
         [drawn(line) for line in lines],
-        [(x_of(tick), short(tick)) for tick in across.ticks],
-        [(y_of(tick), short(tick)) for tick in up.ticks],
+        [(x_of(tick), label(tick)) for tick in across.ticks],
+        [(y_of(tick), label(tick)) for tick in up.ticks],
         "; ".join(map(_describe, lines)),
         ["step", *(line.label for line in lines)],
         _rows(lines),

@@ -43,11 +43,6 @@ COLLAPSE_IMAGES = 64
 FIRST_EPOCH = 3
 """Earlier, a model that will be good may still write the same caption for every image."""
 MAX_IDENTICAL, MAX_UNK, MAX_EMPTY = 0.5, 0.1, 0.1
-UNK_REMEDIES: Mapping[str, str] = {
-    "scenes": "more data.scenes.train",
-    "prepared": "a data set prepared with a smaller --min-count, or more captions",
-}
-"""What may help against `<UNK>`, by data source."""
 
 
 class Validation:
@@ -183,7 +178,7 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
         yield Collapse(
             "unk",
             f"{unk:.0%} of the words in captions of validation images are {UNK}: "
-            f"try decode.suppress_unk true, or {UNK_REMEDIES.get(config.data.source, 'a larger vocabulary')}",
+            "try decode.suppress_unk true, or a data set with a smaller --min-count or more captions",
         )
 
 

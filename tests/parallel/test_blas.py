@@ -32,7 +32,10 @@ def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Library:
     """A library whose number of threads stays the same."""
 
-    version, architecture, num_threads = "1.2", "Kernel", 8
+    version, architecture = "1.2", "Kernel"
+
+    def num_threads(self) -> int:
+        return 8
 
     def set_num_threads(self, count: int) -> None:
         pass

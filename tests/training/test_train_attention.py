@@ -108,6 +108,12 @@ def test_a_checkpoint_without_statistics_of_regions_is_rejected(trained: Path, t
         open_run(tmp_path / "best.h5")
 
 
+WITHOUT_REGIONS = (
+    "captioner: {}: model.attention adaptive: expected image regions, got none; prepare the data set again with "
+    "--regions (cs231n: add train2014_regions.h5 and val2014_regions.h5), or use a model without attention\n"
+)
+
+
 @pytest.mark.parametrize("source", ["cs231n", "prepared"])
 def test_a_data_set_without_regions_is_rejected(
     source: str, cli: Callable[..., Any], coco_run: Path, photo_run: Path, small_model: Sequence[str], tmp_path: Path
@@ -116,14 +122,7 @@ def test_a_data_set_without_regions_is_rejected(
     options = (f"-odata.source={source}", f"-odata.root={root}", "-omodel.attention=adaptive")
     done = cli("train", *small_model, *options, "--run", tmp_path / "run")
     assert (done.code, done.out) == (1, "")
-    remedy = {
-        "cs231n": "add train2014_regions.h5 and val2014_regions.h5",
-        "prepared": "prepare the data set again with --regions",
-    }[source]
-    assert done.err == (
-        f"captioner: {root}: model.attention adaptive: expected image regions, got none; {remedy}, or use a "
-        "model without attention\n"
-    )
+    assert done.err == WITHOUT_REGIONS.format(root)
     assert not (tmp_path / "run").exists()
 
 
@@ -292,10 +291,7 @@ def test_all_splits_and_other_data_sets_are_evaluated(
     for command in ("evaluate", "sample"):
         done = cli(command, region_run, "--data", region_photos.plain, "--split", "val")
         assert (done.code, done.out) == (1, "")
-        assert done.err == (
-            f"captioner: {region_photos.plain}: model.attention adaptive: expected image regions, got none; prepare "
-            "the data set again with --regions, or use a model without attention\n"
-        )
+        assert done.err == WITHOUT_REGIONS.format(region_photos.plain)
 
 
 def test_an_ensemble_with_and_without_attention_captions_photographs(
