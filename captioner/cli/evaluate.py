@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...")
 @ensemble_option
+@click.option("--mean", is_flag=True, help="Print the mean of several runs with different seeds, ± half the range.")
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
@@ -58,15 +59,16 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
-    runs: tuple[Path, ...], ensemble: bool, data: Path | None, splits: tuple[str, ...], captions: Path | None,
-    references: Path | None, against: Path | None, baseline: str | None, coco: Path | None, overwrite: bool,
-    worst: int | None, as_json: bool, overrides: Values,
+    runs: tuple[Path, ...], ensemble: bool, mean: bool, data: Path | None, splits: tuple[str, ...],
+    captions: Path | None, references: Path | None, against: Path | None, baseline: str | None, coco: Path | None,
+    overwrite: bool, worst: int | None, as_json: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. Several runs are compared: each writes
     its own captions, and all are scored on the images and references of one data set. --worst applies to the first run.
     With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
+    With --mean, the scores of runs that differ in seed only are averaged; ± is half the range.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
     `captioner sample --write` writes them. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a
@@ -85,6 +87,7 @@ def evaluate(
          "expected a run, or --captions with --references"),
         (len(splits) > 1 and single_split, "--captions, --against and --coco need a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
+        (mean and (ensemble or len(runs) < 2), "--mean needs several runs, without --ensemble and --captions"),
         (overwrite and coco is None, "--overwrite needs --coco"),
         (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
         (coco and len(runs) > 1 and not ensemble,
@@ -102,7 +105,7 @@ def evaluate(
         files = [path for path in (captions, against) if path is not None]
         _print(evaluate_files(files, references, splits[0] if splits else None), worst, as_json)
         return
-    captioners, corpus = open_captioners(runs, overrides, ensemble, data)
+    captioners, corpus = open_captioners(runs, overrides, ensemble, data, mean)
     for _, captioner in captioners:
         output.warnings(captioner.warnings)
     names = tuple(dict.fromkeys(splits or ("val",)))
@@ -112,13 +115,15 @@ def evaluate(
         evaluated = evaluate_split(captioners, corpus, name, baseline, against)
         if coco is not None:
             write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
-        _print(evaluated, worst, as_json)
+        _print(evaluated, worst, as_json, len(runs) if mean else 1)
 
 
-def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
-    from captioner.evaluation.scoring import worst
+def _print(evaluated: Evaluated, number: int | None, as_json: bool, averaged: int = 1) -> None:
+    from captioner.evaluation.scoring import mean_of_runs, worst
 
     record = evaluated.record()
+    if averaged > 1:
+        record = mean_of_runs(record, averaged)
     output.warnings(f"{evaluated.split}: {warning}" for warning in record["warnings"])
     if number is not None:
         record["worst"] = worst(evaluated.evaluation_set, evaluated.scored[0], number)
@@ -149,8 +154,10 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     The tables of its sources follow.
     """
     others: dict[str, Any] = record["others"]
-    columns = [record, *others.values()]
-    yield _heading(record, is_alone=not others)
+    half = record.get("half_range")
+    columns = [record if half is None else {**record, "intervals": half}, *others.values()]
+    is_alone = not others and half is None
+    yield _heading(record, is_alone)
     names = [printable(name, MAX_NAME) for name in (record["name"], *others)]
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
@@ -164,11 +171,11 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
             ]
             rows.append((f"CIDEr-D, {part.removesuffix(' the training domain')}", cells))
     statistics = statistic_rows(columns, missing="-")
-    rows += (row for key, row in statistics.items() if others or key not in IN_HEADING)
+    rows += (row for key, row in statistics.items() if not is_alone or key not in IN_HEADING)
     if others:
         rows.append((f"{printable(record['name'], MAX_NAME // 2)} minus", ["", *names[1:]]))
         for key, title in SCORES.items():
-            differences = (_score(record[key] - other[key], other["difference"][key], "+") for other in others.values())
+            differences = (_score(record[key] - x[key], x.get("difference", half)[key], "+") for x in others.values())
             rows.append((title, ["", *differences]))
     yield from _aligned(rows)
     for source, part in record.get("sources", {}).items():
@@ -177,7 +184,9 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
 
 def _heading(record: dict[str, Any], is_alone: bool) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
-    if "sources" in record:
+    if "half_range" in record:
+        heading += f", {record['name']} ± half the range"
+    if record.get("sources"):
         heading += f", mean of {len(record['sources'])} sources"
     if is_alone and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
@@ -186,8 +195,10 @@ def _heading(record: dict[str, Any], is_alone: bool) -> str:
     return heading
 
 
-def _score(value: float, bounds: Sequence[float], sign: str = "") -> str:
-    return f"{format_score(value, sign)}  ({format_interval(bounds, sign)})"
+def _score(value: float, spread: float | Sequence[float], sign: str = "") -> str:
+    if isinstance(spread, float):
+        return f"{format_score(value, sign)} ±{format_score(spread)}"
+    return f"{format_score(value, sign)}  ({format_interval(spread, sign)})"
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:

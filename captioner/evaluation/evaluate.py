@@ -15,7 +15,9 @@ from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
 from captioner.captioning.checks import check_encoder, check_overrides, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import Run, captioner_of, ensemble_of, open_corpus, open_run
-from captioner.config.overrides import Values
+from captioner.config.option_table import OPTIONS
+from captioner.config.options import Config
+from captioner.config.overrides import Values, differences
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError
@@ -180,19 +182,21 @@ def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str,
 
 
 def open_captioners(
-    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None
+    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None, mean: bool = False
 ) -> tuple[list[tuple[str, Captioner]], Corpus]:
     """Open runs with their names, and the data set to score them on: `data`, or else that of the first run.
 
     The vocabularies of the runs may differ. With `ensemble`, all runs form one Captioner.
 
     Raises: CheckpointError, also for features of another encoder than a model's; DataError; ConfigError for overrides;
-    UsageError when `data` is no data set.
+    UsageError when `data` is no data set, or runs for a `mean` differ in other options than seed and files.
     """
     overrides = {"caption.n_best": 1, **overrides}  # the best caption is scored
     captioners = [run if isinstance(run, Captioner) else None for run in runs]
     models = [run.loaded if isinstance(run, Captioner) else open_run(run, overrides) for run in runs]
     names = short_names([model.path for model in models])
+    if mean:
+        _check_seeds([model.config for model in models])
     if ensemble and len(models) > 1:
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
         check_overrides(models[0], overrides)
@@ -206,6 +210,14 @@ def open_captioners(
         for captioner, model in zip(captioners, models, strict=True)
     ]
     return list(zip(names, opened, strict=True)), corpus
+
+
+def _check_seeds(configs: Sequence[Config]) -> None:
+    changed = {path for config in configs for path in differences(configs[0], config) if OPTIONS[path].kind is not Path}
+    seeds = [config.seed for config in configs]
+    if changed != {"seed"} or len(set(seeds)) < len(seeds):
+        got = " and different ".join([f"seeds {', '.join(map(str, seeds))}", *sorted(changed - {"seed"})])
+        raise UsageError(f"--mean: expected runs that differ in seed only, got {got}; omit --mean to compare them")
 
 
 def _folder(checkpoint: Path) -> Path:

@@ -52,8 +52,12 @@ def format_interval(bounds: Sequence[float], sign: str = "") -> str:
 
 def statistic_rows(columns: Sequence[Mapping[str, Any]], missing: str = "") -> dict[str, tuple[str, list[str]]]:
     """Return the title and the cells of each statistic that is known for any column, by its key."""
+
+    def cell(column: Mapping[str, Any], key: str, form: str) -> str:
+        return " ±".join(f"{part[key]:{form}}" for part in (column, column.get("half_range")) if part)
+
     return {
-        key: (title, [missing if column.get(key) is None else f"{column[key]:{form}}" for column in columns])
+        key: (title, [missing if column.get(key) is None else cell(column, key, form) for column in columns])
         for key, (title, form) in STATISTICS.items()
         if any(column.get(key) is not None for column in columns)
     }

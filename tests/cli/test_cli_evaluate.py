@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.cli.evaluate import score_lines
+from captioner.config.overrides import from_record, override, to_record
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.evaluation.scoring import to_dict
 from captioner.files import checkpoint
@@ -18,6 +20,7 @@ from captioner.metrics import NAMES
 KEYS = ["split", "name", "images", "checkpoint", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
+BASELINE = (), ("--baseline", "nn")
 OF_FILES = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json")
 
 
@@ -63,6 +66,7 @@ def other_run(coco_run: Path, tmp_path: Path) -> Path:
     other = Path(shutil.copytree(coco_run, tmp_path / "other"))
     saved = checkpoint.load(other / "best.h5")
     saved.params["b_vocab"][[4, 5]] = 0, 3
+    saved.meta.config["seed"] = 1
     checkpoint.save(other / "best.h5", saved)
     return other
 
@@ -87,6 +91,34 @@ def test_json_of_several_runs(cli: Callable[..., Any], coco_run: Path, other_run
     both = json.loads(cli("evaluate", "--ensemble", *runs, "--json").out)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
     assert min(first["loss"], second["loss"]) < both["loss"] < max(first["loss"], second["loss"])
+
+
+def test_the_mean_of_several_runs(
+    cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
+) -> None:
+    runs = coco_run, other_run
+    first, second = (json.loads(cli("evaluate", run, "--split", "train", "--json").out) for run in runs)
+    record = json.loads(cli("evaluate", *runs, "--mean", "--split", "train", "--json").out)
+    assert first["perplexity"] < second["perplexity"]
+    for key in ("loss", "perplexity", "distinct", *NAMES):
+        assert record[key] == pytest.approx((first[key] + second[key]) / 2)
+        assert record["half_range"][key] == pytest.approx(abs(first[key] - second[key]) / 2)
+    assert not record.keys() & {"intervals", "checkpoint"}, "those of one run"
+    golden("evaluate_mean.txt", "".join(cli("evaluate", *runs, "--mean", *baseline).out for baseline in BASELINE))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "got"), [({"seed": 0}, "seeds 0, 0"), ({"data.standardize": True}, "seeds 0, 1 and different data")]
+)
+def test_a_mean_is_of_one_config_and_different_seeds(
+    overrides: dict[str, Any], got: str, cli: Callable[..., Any], coco_run: Path, other_run: Path
+) -> None:
+    saved = checkpoint.load(other_run / "best.h5")
+    config = to_record(override(from_record(saved.meta.config), overrides))
+    checkpoint.save(other_run / "best.h5", replace(saved, meta=replace(saved.meta, config=config)))
+    cli("evaluate", coco_run, other_run, "--mean").failed(
+        2, f"--mean: expected runs that differ in seed only, got {got}"
+    )
 
 
 def test_a_missing_best_checkpoint_is_reported(cli: Callable[..., Any], own_run: Path) -> None:
@@ -177,6 +209,8 @@ def test_the_fraction_of_true_captions() -> None:
         *((f"--captions a --references b {option}",
            "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
+        *((f"{runs} --mean", "--mean needs several runs, without --ensemble and --captions")
+          for runs in ("run", "run other --ensemble", "--captions a --references b")),
         ("run --overwrite", "--overwrite needs --coco"),
         ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
     ],

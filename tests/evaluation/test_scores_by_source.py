@@ -14,7 +14,7 @@ from captioner.captioning.load import captioner_of, open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, score_captions, to_dict
+from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, mean_of_runs, score_captions, to_dict
 from captioner.files.history import records
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
@@ -82,6 +82,8 @@ def test_the_interval_of_the_mean_resamples_within_the_sources() -> None:
     assert lower == pytest.approx((1 + low) / 2, rel=0.05)
     record = to_dict(good, [bad])
     assert record["sources"]["one"]["others"]["bad"]["difference"]["bleu1"] == pytest.approx([0.5, 0.5])
+    mean = mean_of_runs(record, 2)["sources"]["one"]
+    assert (mean["bleu1"], mean["half_range"]["bleu1"]) == pytest.approx((0.75, 0.25))
     assert record["warnings"] == [
         f"{what} images; confidence intervals from fewer than 30 images are unreliable"
         for what in ("25", "one: 9", "two: 16")
