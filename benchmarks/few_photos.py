@@ -1,12 +1,14 @@
-"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 290 photographs, score on others.
+"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 100 to 3,000 photographs, score on others.
 
-For each seed, 290 training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
-photographs of Flickr8k are `test`. Everything runs through the command line; data sets and runs that exist are kept.
+For each seed, training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
+photographs of Flickr8k are `test`. Everything runs through the command line; data sets, runs and scores that exist are
+kept.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,16 +18,16 @@ from benchmarks.flickr8k import SEEDS, Workspace, command
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
-PAGE = ROOT / "docs" / "fine-tuning.md"
-PHOTOS, VAL = 290, 29
+PAGES = {"benchmark": ROOT / "docs" / "fine-tuning.md", "sizes": ROOT / "docs" / "baseline.md"}
 
 
 class Recipe(NamedTuple):
-    """A row of the table: the encoder, the config, and further options of its data set."""
+    """A row of a table: the encoder, the config, further options of its data set, and the number of photographs."""
 
     encoder: str
     config: str
     prepare: tuple[str, ...] = ()
+    photos: int = 290
 
 
 RECIPES = {
@@ -33,32 +35,50 @@ RECIPES = {
     "attention": Recipe("efficientnet-lite0", "photos-attention", ("--regions",)),
     "richer": Recipe("richer", "photos-attention", ("--regions",)),
 }
+SIZES = {
+    f"{config}-{photos}": Recipe("efficientnet-lite0", config, photos=photos)
+    for config, photos in (
+        ("photos", 100), ("photos", 290), ("photos-thousands", 290), ("photos", 1000), ("photos-thousands", 1000),
+        ("photos-thousands", 3000),
+    )
+}  # fmt: skip
 SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100}
-"""Scores of the table, each with the factor to print it."""
+"""Scores of the first table, each with the factor to print it."""
 
 
-def subset(images: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Draw 290 training images as `train` and `val`; all validation images are `test`."""
+def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[dict[str, Any]]:
+    """Draw training images as `train` and `val`; all validation images are `test`."""
     train = [image for image in images if image["split"] == "train"]
-    drawn = [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:PHOTOS]]
-    parts = {"val": drawn[:VAL], "train": drawn[VAL:], "test": [image for image in images if image["split"] == "val"]}
+    drawn, val = [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:photos]], photos // 10
+    parts = {"val": drawn[:val], "train": drawn[val:], "test": [image for image in images if image["split"] == "val"]}
     return [{**image, "split": split} for split, part in parts.items() for image in part]
 
 
-def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
-    """Train a recipe on the subset of a seed, unless the run is finished, and score the captions of `test`."""
-    recipe, source = RECIPES[name], workspace.runs / f"captions-{seed}.json"
-    source.write_text(json.dumps({"images": subset(json.loads(workspace.references.read_text())["images"], seed)}))
-    features = f"{recipe.encoder}{''.join(recipe.prepare)}-{seed}"
-    data = workspace.prepared(features, recipe.encoder, "--min-count", "2", *recipe.prepare, captions=source)
-    run = workspace.train(
-        f"{recipe.encoder}-{recipe.config}", seed, "--data", data, "-o", "threads=1", config=recipe.config
-    )
-    scores = json.loads(workspace.captioner("evaluate", run, "--data", data, "--split", "test", "--json"))
-    return {score: scores[score] for score in SCORES}
+def measure(workspace: Workspace, name: str, seed: int) -> Any:
+    """Train a recipe on the subset of a seed, unless this is done, and score the captions of `test`.
+
+    All photographs are encoded once. `seconds` is the processor time of training, `bytes` the size of data set and run.
+    """
+    recipe = (RECIPES | SIZES)[name]
+    title = f"{recipe.encoder}{''.join(recipe.prepare)}-{recipe.photos}"
+    trained = f"{title}-{recipe.config}"
+    source, file = (workspace.runs / f"{part}-{seed}.json" for part in (f"captions-{title}", f"scores-{trained}"))
+    if not file.exists():
+        images = json.loads(workspace.references.read_text())["images"]
+        source.write_text(json.dumps({"images": subset(images, seed, recipe.photos)}))
+        every = workspace.prepared(f"{recipe.encoder}{''.join(recipe.prepare)}", recipe.encoder, *recipe.prepare)
+        options = "--features", str(every), "--min-count", "2", *recipe.prepare
+        data = workspace.prepared(f"{title}-{seed}", recipe.encoder, *options, captions=source)
+        words, before = ("--data", data, "-o", "threads=1"), os.times()
+        run = workspace.train(trained, seed, *words, config=recipe.config)
+        seconds = os.times().children_user - before.children_user
+        scored = workspace.captioner("evaluate", run, "--baseline", "nn", "--split", "test", "--json")
+        sizes = [path.stat().st_size for path in (data, *run.iterdir())]
+        file.write_text(json.dumps({**json.loads(scored), "seconds": seconds, "bytes": sum(sizes)}))
+    return json.loads(file.read_text())
 
 
-Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
+Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """The scores of each seed, by row."""
 
 
@@ -70,15 +90,37 @@ def rows(scored: Scored) -> Iterator[Row]:
         yield features, f"`{RECIPES[name].config}`", *cells
 
 
-@command(RECIPES)
+def rows_by_size(scored: Scored) -> Iterator[Row]:
+    """Yield the rows of the table by number of photographs."""
+    for name, runs in scored.items():
+        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, 100 * run["bleu4"], 100 * run["cider_d"]] for run in runs]
+        baseline = [100 * run["others"]["nn"]["cider_d"] for run in runs]
+        gains = [row[-1] - theirs for row, theirs in zip(cells, baseline, strict=True)]
+        columns = map(mean_and_spread, (*zip(*cells, strict=True), baseline, gains))
+        yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", *columns
+
+
+TABLES = {
+    "benchmark": (RECIPES, "encoder | config | perplexity | BLEU-4 | CIDEr-D", rows),
+    "sizes": (
+        SIZES,
+        "photographs | config | minutes | MB | BLEU-4 | CIDEr-D | nearest neighbours | gain",
+        rows_by_size,
+    ),
+}
+"""The recipes, the head and the rows of each table."""
+
+
+@command(RECIPES | SIZES)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Train and score; write the table of docs/fine-tuning.md, or with --only print some of its rows."""
-    scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or RECIPES}
-    text = table("encoder | config | perplexity | BLEU-4 | CIDEr-D", rows(scored))
-    if names:
-        print(text)
-    else:
-        PAGE.write_text(insert(PAGE.read_text(), text))
+    """Train and score; write the tables of docs/fine-tuning.md and docs/baseline.md, or with --only print some rows."""
+    for part, (recipes, head, rows_of) in TABLES.items():
+        chosen = [name for name in recipes if name in names or not names]
+        text = table(head, rows_of({name: [measure(workspace, name, seed) for seed in SEEDS] for name in chosen}))
+        if names:
+            print(text)
+        else:
+            PAGES[part].write_text(insert(PAGES[part].read_text(), text, part))
 
 
 if __name__ == "__main__":

@@ -38,9 +38,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(lines: Iterator[str]) -> Iterator[list[str]]:
-    """Split lines into commands (also at `&&`), and commands into words."""
+    """Split lines into commands (also at `&&`), unroll loops, and split commands into words."""
     for line in lines:
-        for command in line.split(" && "):
+        loop = re.fullmatch(r"for (\w+) in (.*); do (.*); done", line)
+        unrolled = [loop[3].replace(f"${loop[1]}", value) for value in loop[2].split()] if loop else line.split(" && ")
+        for command in unrolled:
             yield shlex.split(command, comments=True)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
+THOUSANDS = 900
+"""Training images from which photos-thousands has better scores than photos (docs/baseline.md)."""
 SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 EMPTY_VAL = (
     "warning: the split val is empty, so training has no validation images; add some with --val, --list or a split "
@@ -97,7 +99,8 @@ def _report(prepared: Prepared, options: Prepare, as_json: bool) -> int:
 
 def _suggest_training(prepared: Prepared) -> None:
     """Name the command that trains on the data set, after a warning if there is no validation split."""
-    config = "photos-attention" if "regions" in prepared.summary else "photos"
+    small = prepared.summary["splits"]["train"]["images"] < THOUSANDS
+    config = "photos-attention" if "regions" in prepared.summary else "photos" if small else "photos-thousands"
     command = ["train", "-c", config, "--data", prepared.path]
     if "val" not in prepared.summary["splits"]:
         output.problem(EMPTY_VAL)

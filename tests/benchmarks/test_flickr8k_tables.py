@@ -1,6 +1,7 @@
 """The benchmarks on Flickr8k: what is trained on which data, and tables of means over seeds."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ SCORED = {
 }
 IMAGES = [
     {"filename": f"{number}.jpg", "split": split}
-    for number, split in enumerate(["train"] * 600 + ["val"] * 20 + ["test"] * 30)
+    for number, split in enumerate(["train"] * 3100 + ["val"] * 20 + ["test"] * 30)
 ]
 
 
@@ -36,8 +37,10 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def record(_: Workspace, *args: object) -> str:
         recorded.append([str(arg) for arg in args])
-        if "--write" in args:
-            Path(option(recorded[-1], "--write")).touch()
+        for name in {"--write", "--output"}.intersection(args):
+            Path(option(recorded[-1], name)).touch()
+        if "--run" in args:
+            Path(option(recorded[-1], "--run")).mkdir(exist_ok=True)
         return json.dumps(SCORES | {"worst": [{"image": "1.jpg", "cider_d": 0.2}]})
 
     monkeypatch.setattr(Workspace, "captioner", record)
@@ -110,20 +113,30 @@ def test_a_difference_has_an_interval_over_images_and_seeds() -> None:
     assert 0.17 < low < difference < high < 0.23
 
 
-@pytest.mark.parametrize("name", few_photos.RECIPES)
+@pytest.mark.parametrize("name", few_photos.RECIPES | few_photos.SIZES)
 def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path, commands: list[list[str]]) -> None:
-    recipe = few_photos.RECIPES[name]
+    recipe = (few_photos.RECIPES | few_photos.SIZES)[name]
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": IMAGES}))
-    scores = few_photos.measure(Workspace(tmp_path, tmp_path), name, 1)
-    assert scores == {score: SCORES[score] for score in ("perplexity", "bleu4", "cider_d")}
-    (prepared,), (evaluated,) = of("prepare", commands), of("evaluate", commands)
-    assert json.loads(Path(prepared[1]).read_text()) == {"images": few_photos.subset(IMAGES, 1)}
-    assert option(evaluated, "--data") == option(prepared, "--output")
-    assert ("--regions" in prepared) == ("--regions" in recipe.prepare)
+    for _ in range(2):  # scores are kept
+        scores = few_photos.measure(Workspace(tmp_path, tmp_path), name, 1)
+        assert scores.items() >= SCORES.items()
+    (encoded, prepared), (trained,), (evaluated,) = (of(step, commands) for step in ("prepare", "train", "evaluate"))
+    images = json.loads(Path(prepared[1]).read_text())["images"]
+    assert Counter(image["split"] for image in images)["val"] == recipe.photos // 10
+    assert len(images) == recipe.photos + 20
+    assert option(prepared, "--features") == option(encoded, "--output")
+    assert option(trained, "--data") == option(prepared, "--output")
+    assert ("--regions" in prepared) == ("--regions" in encoded) == ("--regions" in recipe.prepare)
     parse_recipe(recipe.encoder)
-    (trained,) = of("train", commands)
     assert evaluated[1] == option(trained, "--run")
     assert (load(Path(option(trained, "-c"))).model.attention != "none") == ("--regions" in recipe.prepare)
+
+
+def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> None:
+    runs = [{"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "cider_d": own, "others": {"nn": {"cider_d": other}}}
+            for own, other in ((0.3, 0.1), (0.5, 0.2))]  # fmt: skip
+    (row,) = few_photos.rows_by_size({"photos-1000": runs})
+    assert row == ("1,000", "`photos`", "1.5 ±0.0", "40.0 ±0.0", "10.0 ±0.0", "40.0 ±10.0", "15.0 ±5.0", "25.0 ±5.0")
 
 
 def test_the_pages_have_the_tables() -> None:
@@ -136,4 +149,5 @@ def test_the_pages_have_the_tables() -> None:
     begin, end = marks(ablation.PART)
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
-    assert [few_photos.PAGE.read_text().count(mark) for mark in marks()] == [1] * 2
+    for part, page in few_photos.PAGES.items():
+        assert [page.read_text().count(mark) for mark in marks(part)] == [1] * 2

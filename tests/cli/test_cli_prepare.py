@@ -46,6 +46,14 @@ def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> No
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
+def test_the_next_command_has_the_config_for_the_number_of_images(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captioner.cli.prepare.THOUSANDS", 1)
+    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
+    assert done.err.endswith("next: captioner train -c photos-thousands --data birds.h5\n")
+
+
 def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--json")
     assert (done.code, done.err) == (0, WARNING)

@@ -118,7 +118,7 @@ def test_a_name_is_a_shipped_config_in_any_folder(tmp_path: Path, monkeypatch: p
 
 
 UNKNOWN = {
-    "flickr8k-bets": "did you mean flickr8k-best?",
+    "photos-thousend": "did you mean photos-thousands?",
     "configs/photos.yaml": "did you mean photos?",
     "scenes_rnn": "did you mean scenes-rnn?",
     "nothing": "captioner config list prints the shipped configs",
