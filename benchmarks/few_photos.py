@@ -97,14 +97,14 @@ def rows_by_size(scored: Scored) -> Iterator[Row]:
         baseline = [100 * run["others"]["nn"]["cider_d"] for run in runs]
         gains = [row[-1] - theirs for row, theirs in zip(cells, baseline, strict=True)]
         columns = map(mean_and_spread, (*zip(*cells, strict=True), baseline, gains))
-        yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", *columns
+        yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", str(len(runs)), *columns
 
 
 TABLES = {
     "benchmark": (RECIPES, "encoder | config | perplexity | BLEU-4 | CIDEr-D", rows),
     "sizes": (
         SIZES,
-        "photographs | config | minutes | MB | BLEU-4 | CIDEr-D | nearest neighbours | gain",
+        "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | nearest neighbours | gain",
         rows_by_size,
     ),
 }

@@ -136,7 +136,17 @@ def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> N
     runs = [{"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "cider_d": own, "others": {"nn": {"cider_d": other}}}
             for own, other in ((0.3, 0.1), (0.5, 0.2))]  # fmt: skip
     (row,) = few_photos.rows_by_size({"photos-1000": runs})
-    assert row == ("1,000", "`photos`", "1.5 ±0.0", "40.0 ±0.0", "10.0 ±0.0", "40.0 ±10.0", "15.0 ±5.0", "25.0 ±5.0")
+    assert row == (
+        "1,000",
+        "`photos`",
+        "2",
+        "1.5 ±0.0",
+        "40.0 ±0.0",
+        "10.0 ±0.0",
+        "40.0 ±10.0",
+        "15.0 ±5.0",
+        "25.0 ±5.0",
+    )
 
 
 def test_the_pages_have_the_tables() -> None:
