@@ -172,7 +172,7 @@ def mean_of_runs(record: Mapping[str, Any], count: int) -> dict[str, Any]:
     numbers = {key: xs for key, xs in values.items() if all(isinstance(x, int | float) for x in xs)}
     return {
         "name": f"mean of {count} runs",
-        **{key: record[key] for key in ("split", "images", "warnings") if key in record},
+        **{key: record[key] for key in ("split", "images", "decode", "warnings") if key in record},
         **{key: float(np.mean(xs)) for key, xs in numbers.items()},
         "half_range": {key: (max(xs) - min(xs)) / 2 for key, xs in numbers.items()},
         "others": {name: {key: other[key] for key in other if key != "difference"} for name, other in others.items()},
