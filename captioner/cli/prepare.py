@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
 THOUSANDS = 900
-"""Training images from which photos-thousands has better scores than photos (docs/baseline.md)."""
+"""Training images from which the config photos-thousands is suggested (docs/baseline.md)."""
 SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 EMPTY_VAL = (
     "warning: the split val is empty, so training has no validation images; add some with --val, --list or a split "
