@@ -38,8 +38,7 @@ RECIPES = {
 SIZES = {
     f"{config}-{photos}": Recipe("efficientnet-lite0", config, photos=photos)
     for config, photos in (
-        ("photos", 100), ("photos", 290), ("photos-thousands", 290), ("photos", 1000), ("photos-thousands", 1000),
-        ("photos-thousands", 3000),
+        ("photos", 100), ("photos", 290), ("photos", 1000), ("photos-thousands", 1000), ("photos-thousands", 3000),
     )
 }  # fmt: skip
 SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100}
