@@ -39,8 +39,7 @@ VARIANTS = {
     "richer": Variant("+ EfficientNet-Lite2 (`richer`)", "richer"),
 }
 """Each row adds something to the one above."""
-NO_REPEAT = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=2", "decode.consensus=0")
-DECODINGS = {"greedy, no-repeat 2": NO_REPEAT, "greedy": GREEDY, "beam": BEAM}
+DECODINGS = {"greedy": GREEDY, "beam": BEAM}
 
 
 def measure(workspace: Workspace, name: str) -> Scored:

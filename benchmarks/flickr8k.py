@@ -18,11 +18,11 @@ from captioner.files.history import end_of, records
 SEEDS = (0, 1, 2)
 GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
 BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
-ARGUMENTS = "DATA has images/, cs231n/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
+ARGUMENTS = "DATA has images/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
 
 
 class Workspace:
-    """Flickr8k with `cs231n/`, `images/` and `dataset_flickr8k.json`, and the folder of the runs.
+    """Flickr8k with `images/` and `dataset_flickr8k.json`, and the folder of the runs.
 
     What exists is kept: finished runs are not trained again, and data sets are not prepared again.
     """
@@ -58,11 +58,12 @@ class Workspace:
         return run
 
     def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
-        """Score against the original references, not the truncated captions of the assignment's layout."""
+        """Score against the original references, of one run or of an ensemble."""
         overrides = set_options(options)
         with TemporaryDirectory() as folder:
             captions = Path(folder, "captions.json")
-            metrics = self.captioner("evaluate", "--ensemble", *runs, "--coco", captions, "--json", *overrides)
+            members = ("--ensemble", *runs) if len(runs) > 1 else runs
+            metrics = self.captioner("evaluate", *members, "--coco", captions, "--json", *overrides)
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
             scores = json.loads(self.captioner("evaluate", *scored, "--worst", 1000000))
         worst = sorted(scores.pop("worst"), key=lambda image: image["image"])

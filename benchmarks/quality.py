@@ -18,26 +18,28 @@ from benchmarks import machine, results
 from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command, set_options
 from benchmarks.results import mean_and_spread
 from benchmarks.session import ROOT
+from captioner.config.options import ENCODER
 from captioner.config.yaml_io import load
 
 CONFIGS = {
     "rnn": "plain RNN",
     "lstm": "plain LSTM",
-    "best": "LSTM, image at every step",
+    "thousands": "`photos-thousands`",
     "richer": "LSTM, richer features",
     "transformer": "transformer, richer features",
     "distilled": "distilled",
     "scst": "distilled, then self-critical",
 }
-"""Row titles, by name: that of a config without `flickr8k-`, or of a row of `EVERYDAY`."""
-EVERYDAY = {
+"""Row titles, by name: that of a config without `flickr8k-`, or of a row of `OTHERS`."""
+OTHERS = {
+    "thousands": ("photos-thousands",),
     "transformer": ("everyday", "train.epochs=12"),
     "distilled": ("everyday-student",),
     "scst": ("everyday-scst", "train.epochs=3"),
 }
-"""Rows whose configs are those of the everyday model, and the options that Flickr8k alone was measured with."""
+"""Rows with configs of other names, and the options that Flickr8k alone was measured with."""
 RICHER = ("richer", "transformer", "distilled", "scst")
-"""Rows whose models have the features of `--encoder richer`."""
+"""Rows whose models have the features of `--encoder richer`; the others have those of the default encoder."""
 BASELINE = "richer"
 """The row with whose data set the nearest-neighbour baseline is scored."""
 STUDENTS = ("distilled", "scst")
@@ -55,7 +57,7 @@ TEACHERS = ("transformer-0", "transformer-1", "richer-0", "richer-1")
 TEACHER_OPTIONS = ("--n-best", "5", "-o", "decode.beam_width=30", "-o", "decode.guidance=2")
 """How the captions of the teachers are decoded; students learn all of them."""
 CONSENSUS, BEAM_3 = "beam, consensus", "beam of 3"
-SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+SCORES = ("bleu1", "bleu4", "rouge_l", "cider_d")
 
 
 class Row(NamedTuple):
@@ -82,7 +84,7 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
     if name in STUDENTS:
         ways = {"greedy": GREEDY, BEAM_3: ("decode.beam_width=3", "decode.consensus=0", "decode.guidance=0")}
         return ways | {CONSENSUS: decodings("transformer")[CONSENSUS]} if name == "scst" else ways
-    config, *_ = EVERYDAY.get(name, (f"flickr8k-{name}",))
+    config, *_ = OTHERS.get(name, (f"flickr8k-{name}",))
     decode = load(ROOT / "configs" / f"{config}.yaml").decode
     options = ("beam_width", "length_penalty", "no_repeat_ngram", "consensus", "guidance")
     configured = tuple(f"decode.{option}={getattr(decode, option)}" for option in options)
@@ -93,11 +95,11 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
 
 def train(workspace: Workspace, name: str, seed: int) -> Path:
     """Train a model, unless its run is finished."""
-    data = workspace.prepared("richer", "richer") if name in RICHER else workspace.data / "cs231n"
+    data = workspace.prepared(*("richer", "richer") if name in RICHER else ("lite0", ENCODER))
     options = [f"train.init_from={train(workspace, STARTS[name], seed)}"] if name in STARTS else []
     if name == "distilled":
         options += [f"data.captions={teacher_captions(workspace)}", "data.captions_per_image=5"]
-    config, *changed = EVERYDAY.get(name, (None,))
+    config, *changed = OTHERS.get(name, (None,))
     return workspace.train(name, seed, "--data", data, *set_options([*changed, *options]), config=config)
 
 
@@ -181,8 +183,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def table(scored: dict[str, Any]) -> str:
     """Return a Markdown table of means over seeds ± half the range, in percent."""
-    scores = "BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | ROUGE-L | CIDEr-D"
-    return results.table(f" | decoding | perplexity | {scores} | distinct", _rows(scored))
+    return results.table(" | decoding | perplexity | BLEU-1 | BLEU-4 | ROUGE-L | CIDEr-D | distinct", _rows(scored))
 
 
 def _rows(scored: dict[str, Any]) -> Iterator[results.Row]:
@@ -193,7 +194,7 @@ def _rows(scored: dict[str, Any]) -> Iterator[results.Row]:
         for decoding, ensemble in scored["ensemble"].get(name, {}).items():
             yield title, decoding, *_cells([ensemble])
     neighbours = [f"{100 * scored['neighbours'][score]:.1f}" for score in SCORES]
-    yield "30 nearest neighbours", "", "", *neighbours, ""
+    yield "30 nearest neighbours, richer features", "", "", *neighbours, ""
 
 
 def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -218,7 +219,7 @@ def draw(scored: dict[str, Any], file: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "captioner"
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    for name in ("rnn", "lstm", "best"):
+    for name in ("rnn", "lstm", "thousands"):
         left.plot(*zip(*scored["curves"][name], strict=True), "o-", label=CONFIGS[name])
     left.set(xlabel="epoch", ylabel="validation perplexity", ylim=(14, 36))
     for name, norms in scored["gradients"].items():
@@ -244,7 +245,8 @@ def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     per_image = workspace.runs / "cider_d.json"
     images = (json.loads(per_image.read_text()) if per_image.exists() else {}) | images
     per_image.write_text(json.dumps(images))
-    scored = merged(json.loads(figures.read_text()) if names else {}, scored) | {"differences": differences(images)}
+    old = json.loads(figures.read_text()) if names else {}
+    scored = merged(old, scored) | {"differences": old.get("differences", {}) | differences(images)}
     figures.write_text(json.dumps(scored, indent=1) + "\n")
     page = ROOT / "docs" / "results.md"
     text = results.insert(page.read_text(), table(scored))

@@ -1,6 +1,7 @@
 """A folder in which the commands of the documentation run: small files stand in for those of a user."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ CAPTIONS = {
     ),
 }
 """Captions of four images, in the formats that the examples use."""
+OF_READER = re.compile(r"runs/(my|other|one|two|birds|demo|base-\d)|models/everyday.h5|(birds(-data|-model)?|photos).h5")
+"""Runs, models and data sets that stand for those of a reader, the run of `make demo` and the shipped model."""
 
 
 def parsed(words: list[str]) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class Sandbox:
     ) -> None:
         self.cli, self.small, self.run_folder, self.write_coco = cli, small, run, write_coco
         self.attention_run = attention_run or run
+        self.is_page = False  # the commands of a page make what they read, unless it is `OF_READER`
 
     def run(self, words: list[str]) -> None:
         words, target = (words[: words.index(">")], Path(words[-1])) if ">" in words else (words, None)
@@ -157,6 +161,7 @@ class Sandbox:
     def provide_prepared(self, path: Path) -> None:
         """Provide a prepared data set."""
         if not path.exists():
+            self.check_provided(path)
             table = Path("provided", "captions.csv")
             self.provide_data({"sources": [table]})
             assert self.cli("prepare", table, "--output", path, "--encoder", "scenes", "--min-count", "1").code == 0
@@ -176,14 +181,21 @@ class Sandbox:
         names = [image["filename"] for image in images if not splits or image["split"] in splits]
         captions.write_text(json.dumps([{"image_id": name, "caption": "a picture"} for name in names]))
 
+    def check_provided(self, path: Path) -> None:
+        """Check that no earlier command of a page should have made a run or a data set."""
+        made = not self.is_page or OF_READER.fullmatch(path.as_posix())
+        assert made, f"{path}: no earlier command of the page makes it"
+
     def provide_run(self, run: Path) -> None:
         if run.suffix == ".h5" and run.name not in (BEST, LAST):  # a model file
             if not run.exists():
+                self.check_provided(run)
                 run.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.run_folder / BEST, run)
             return
         folder = run.parent if run.suffix == ".h5" else run
         if not folder.exists():
+            self.check_provided(folder)
             shutil.copytree(self.attention_run if "attention" in folder.name else self.run_folder, folder)
 
     def provide_features(self, path: Path, run: Path) -> None:

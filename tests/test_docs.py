@@ -90,11 +90,19 @@ def test_help_examples_run(path: tuple[str, ...], sandbox: Sandbox) -> None:
 @every_page
 def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    sandbox.is_page = True
     for words in page_commands(page):
         if words[:1] == ["captioner"]:
             sandbox.run(words)
         elif words[:1] == ["make"]:
             assert {word for word in words[1:] if "=" not in word} <= set(targets)
+
+
+@pytest.mark.parametrize("words", ["evaluate runs/flickr8k-rnn", "train --data flickr8k.h5", "sample shared.h5 a.jpg"])
+def test_a_page_makes_what_it_reads(words: str, sandbox: Sandbox) -> None:
+    sandbox.is_page = True
+    with pytest.raises(AssertionError, match="no earlier command of the page makes it"):
+        sandbox.run(["captioner", *words.split()])
 
 
 @pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ablation, few_photos, quality
+from benchmarks import ablation, captions, few_photos, quality
 from benchmarks.flickr8k import SEEDS, Workspace
 from benchmarks.results import marks
 from benchmarks.session import ROOT
@@ -42,6 +42,11 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if "--run" in args:
             Path(option(recorded[-1], "--run")).mkdir(exist_ok=True)
         return json.dumps(SCORES | {"worst": [{"image": "1.jpg", "cider_d": 0.2}]})
+
+
+        if "--write" in args:
+            Path(option(recorded[-1], "--write")).touch()
+        return json.dumps(SCORES | {"checkpoint": "best.h5", "worst": [{"image": "1.jpg", "cider_d": 0.2}]})
 
     monkeypatch.setattr(Workspace, "captioner", record)
     monkeypatch.setattr(
@@ -97,6 +102,9 @@ def test_the_teachers_write_their_captions_once(tmp_path: Path, commands: list[l
         for seed, line in zip(SEEDS, trained, strict=True):
             assert f"train.init_from={tmp_path / f'{start}-{seed}'}" in line
             assert (f"data.captions={file}" in line) == (config == "student")
+    for members in (runs[:1], runs):
+        workspace.score(members)
+    assert ["--ensemble" in line for line in of("evaluate", commands) if "--coco" in line] == [False, True]
 
 
 def test_a_difference_has_an_interval_over_images_and_seeds() -> None:
@@ -149,6 +157,17 @@ def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> N
     )
 
 
+def test_each_list_of_captions_has_five_of_each_source() -> None:
+    names = [f"{source}{number}" for source in captions.SOURCES for number in range(40)]
+    images = [{"image": name, "caption": "a dog", "references": ["A dog ."], "cider_d": 0.5} for name in names]
+    rows = list(captions.chosen(images))
+    best, worst, drawn = ([row[0] for row in rows[place + 1 : place + 11]] for place in (0, 11, 22))
+    assert rows[1][1:] == ("a dog", "A dog", "50")
+    assert best == names[39:34:-1] + names[:-6:-1]
+    assert worst == names[:5] + names[40:45]
+    assert [len({*drawn} & {*part}) for part in (names, names[:40])] == [10, 5]
+
+
 def test_the_pages_have_the_tables() -> None:
     scored = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
     assert quality.table(scored) in (ROOT / "docs" / "results.md").read_text()
@@ -159,5 +178,6 @@ def test_the_pages_have_the_tables() -> None:
     begin, end = marks(ablation.PART)
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
+    assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
     for part, page in few_photos.PAGES.items():
         assert [page.read_text().count(mark) for mark in marks(part)] == [1] * 2
