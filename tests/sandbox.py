@@ -35,7 +35,7 @@ CAPTIONS = {
     ),
 }
 """Captions of four images, in the formats that the examples use."""
-OF_READER = re.compile(r"runs/(my|other|one|two|birds|demo|base-\d)|models/everyday.h5|(birds(-data|-model)?|photos).h5")
+OF_READER = re.compile(r"runs/(my|other|one|two|birds|demo|base-.)|models/everyday.h5|(birds(-data|-model)?|photos).h5")
 """Runs, models and data sets that stand for those of a reader, the run of `make demo` and the shipped model."""
 
 
