@@ -220,7 +220,7 @@ def draw(scored: dict[str, Any], file: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "captioner"
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for name in ("rnn", "lstm", "thousands"):
-        left.plot(*zip(*scored["curves"][name], strict=True), "o-", label=CONFIGS[name])
+        left.plot(*zip(*scored["curves"][name], strict=True), "o-", label=CONFIGS[name].strip("`"))
     left.set(xlabel="epoch", ylabel="validation perplexity", ylim=(14, 36))
     for name, norms in scored["gradients"].items():
         right.semilogy(range(len(norms)), norms, "o-", label=CONFIGS[name])
