@@ -62,7 +62,7 @@ class Shot(NamedTuple):
 
 SHOTS = (
     Shot("report", "run", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
-    Shot("report-attention", "run", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "diamond")),
+    Shot("report-attention", "run", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "circle")),
     Shot("report-captions", "run", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
 )
 COURSE = (
