@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 Activation: TypeAlias = Callable[[Array, Array | None], None]
 """`activation(a, derivative)` replaces a by f(a), and writes f'(a) into `derivative` unless it is None."""
@@ -82,7 +81,6 @@ def feed_forward_forward(
     W2: Array,
     b2: Array,
     activation: Activation,
-    pool: ThreadPool = SERIAL,
     save_for_backward: bool = True,
 ) -> tuple[Array, FeedForwardCache]:
     """Apply two affine maps with an activation between them: out = f(x W1 + b1) W2 + b2.
@@ -90,23 +88,15 @@ def feed_forward_forward(
     Shapes: x (P, E), W1 (E, J), b1 (J,), W2 (J, E), b2 (E,) -> (P, E).
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.3.
     """
-    hidden, out = np.empty((len(x), len(b1)), x.dtype), np.empty((len(x), len(b2)), x.dtype)
-    derivative, shards = np.empty_like(hidden) if save_for_backward else None, pool.shards(len(x))
-
-    def work(worker: int) -> None:
-        shard = shards[worker]
-        np.matmul(x[shard], W1, out=hidden[shard])
-        activate(hidden[shard], b1, activation, None if derivative is None else derivative[shard])
-        np.matmul(hidden[shard], W2, out=out[shard])
-        out[shard] += b2
-
-    pool.map(work)
+    hidden = x @ W1
+    derivative = np.empty_like(hidden) if save_for_backward else None
+    activate(hidden, b1, activation, derivative)
+    out = hidden @ W2
+    out += b2
     return out, FeedForwardCache(x, hidden, derivative, W1, W2)
 
 
-def feed_forward_backward(
-    dout: Array, cache: FeedForwardCache, pool: ThreadPool = SERIAL
-) -> tuple[Array, Array, Array, Array, Array]:
+def feed_forward_backward(dout: Array, cache: FeedForwardCache) -> tuple[Array, Array, Array, Array, Array]:
     """Compute the gradients of `feed_forward_forward`, with h = f(a) and a = x W1 + b1:
 
     da = (dout W2ᵀ) f'(a),   dx = da W1ᵀ,   dW1 = xᵀ da,   db1 = Σ_p da_p,   dW2 = hᵀ dout,   db2 = Σ_p dout_p
@@ -115,9 +105,6 @@ def feed_forward_backward(
     """
     x, hidden, derivative, W1, W2 = cache
     assert derivative is not None
-    da = pool.matmul(dout, W2.T, np.empty_like(hidden))
-    dW2 = pool.matmul(hidden.T, dout, np.empty(W2.shape, x.dtype))
+    da = dout @ W2.T
     da *= derivative
-    dx = pool.matmul(da, W1.T, np.empty_like(x))
-    dW1 = pool.matmul(x.T, da, np.empty(W1.shape, x.dtype))
-    return dx, dW1, da.sum(axis=0), dW2, dout.sum(axis=0)
+    return da @ W1.T, x.T @ da, da.sum(axis=0), hidden.T @ dout, dout.sum(axis=0)

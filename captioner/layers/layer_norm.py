@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 EPSILON = 1e-5
 """The default of PyTorch's `nn.LayerNorm`."""
@@ -49,29 +48,21 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = EPSILON) -> Arr
     return out
 
 
-def layer_norm_forward(
-    x: Array, gamma: Array, beta: Array, eps: float = EPSILON, pool: ThreadPool = SERIAL
-) -> tuple[Array, LayerNormCache]:
+def layer_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = EPSILON) -> tuple[Array, LayerNormCache]:
     """Normalize each vector: x̂ = (x - μ) / σ, σ² = mean (x - μ)² + ε;   out = γ x̂ + β.
 
     Shapes: x (..., E), gamma, beta (E,) -> out like x.
     Source: Ba et al. 2016, "Layer Normalization", section 3.
     """
     rows = x.reshape(-1, len(gamma))
-    normalized, out, scale = np.empty_like(rows), np.empty_like(rows), np.empty((len(rows), 1), x.dtype)
-    shards = pool.shards(len(rows))
-
-    def work(worker: int) -> None:
-        shard = shards[worker]
-        scale[shard] = _normalize(rows[shard], eps, normalized[shard])
-        np.multiply(normalized[shard], gamma, out=out[shard])
-        out[shard] += beta
-
-    pool.map(work)
+    normalized = np.empty_like(rows)
+    scale = _normalize(rows, eps, normalized)
+    out = normalized * gamma
+    out += beta
     return out.reshape(x.shape), LayerNormCache(normalized, scale, gamma)
 
 
-def layer_norm_backward(dout: Array, cache: LayerNormCache, pool: ThreadPool = SERIAL) -> tuple[Array, Array, Array]:
+def layer_norm_backward(dout: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of `layer_norm_forward`:
 
     g = γ dout;   dx = (g - mean g - x̂ mean(g x̂)) / σ;   dγ = Σ_p dout x̂;   dβ = Σ_p dout
@@ -81,21 +72,16 @@ def layer_norm_backward(dout: Array, cache: LayerNormCache, pool: ThreadPool = S
     normalized, scale, gamma = cache
     rows, width = dout.reshape(normalized.shape), len(gamma)
     weights = (gamma / width)[:, None]  # v @ weights is mean(γ v)
-    dx, shards = np.empty_like(rows), pool.shards(len(rows))
-
-    def work(worker: int) -> Array:
-        dparams, shard = np.zeros((2, width), dout.dtype), shards[worker]
-        for first in range(shard.start, shard.stop, BLOCK_ROWS):
-            block = slice(first, min(first + BLOCK_ROWS, shard.stop))
-            d, x, g = rows[block], normalized[block], dx[block]
-            product = d * x
-            dparams += product.sum(axis=0), d.sum(axis=0)
-            np.multiply(x, product @ weights, out=product)
-            product += d @ weights
-            np.multiply(d, gamma, out=g)
-            g -= product
-            g *= scale[block]
-        return dparams
-
-    dgamma, dbeta = np.add.reduce(pool.map(work))
+    dx, dgamma, dbeta = np.empty_like(rows), np.zeros_like(gamma), np.zeros_like(gamma)
+    for first in range(0, len(rows), BLOCK_ROWS):
+        block = slice(first, first + BLOCK_ROWS)
+        d, x, g = rows[block], normalized[block], dx[block]
+        product = d * x
+        dgamma += product.sum(axis=0)
+        dbeta += d.sum(axis=0)
+        np.multiply(x, product @ weights, out=product)
+        product += d @ weights
+        np.multiply(d, gamma, out=g)
+        g -= product
+        g *= scale[block]
     return dx.reshape(dout.shape), dgamma, dbeta

@@ -14,7 +14,6 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,7 +23,6 @@ from numpy.typing import DTypeLike
 
 from captioner.arrays import Array
 from captioner.layers.attention import group_rows
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 PADDED_GROUPS = 8
 """Groups that are padded at a time: few enough for the CPU cache, and sorted groups need little padding."""
@@ -143,16 +141,16 @@ class MultiHeadCache(NamedTuple):
 
 
 def self_attention_forward(
-    x: Array, table: Array, W: Array, b: Array, Wo: Array, bo: Array, heads: int, pool: ThreadPool = SERIAL
+    x: Array, table: Array, W: Array, b: Array, Wo: Array, bo: Array, heads: int
 ) -> tuple[Array, MultiHeadCache]:
     """Causal self-attention: each row attends to itself and earlier rows of its caption.
 
     Shapes: x (P, E), table (G, S) of rows, W (E, 3 E), b (3 E,), Wo (E, E), bo (E,) -> (P, E).
     """
-    projected = pool.matmul(x, W, np.empty((len(x), len(b)), x.dtype))
+    projected = x @ W
     projected += b
     queries, pairs = projected[:, : len(W)], projected[:, len(W) :]
-    return _groups_forward(x, None, table, None, queries, pairs, W, Wo, bo, heads, pool)
+    return _groups_forward(x, None, table, None, queries, pairs, W, Wo, bo, heads)
 
 
 def memory_attention_forward(
@@ -165,7 +163,6 @@ def memory_attention_forward(
     Wo: Array,
     bo: Array,
     heads: int,
-    pool: ThreadPool = SERIAL,
 ) -> tuple[Array, MultiHeadCache]:
     """Let each row attend to the rows of memory of its group; `bias` is added to the scores, -inf to masked ones.
 
@@ -173,19 +170,19 @@ def memory_attention_forward(
     -> (P, E).
     """
     width = len(bo)
-    queries = pool.matmul(x, W[:, :width], np.empty(x.shape, x.dtype))
+    queries = x @ W[:, :width]
     queries += b[:width]
-    pairs = memory_projection(memory, W, b, pool)
-    return _groups_forward(x, memory, table, bias, queries, pairs, W, Wo, bo, heads, pool)
+    pairs = memory_projection(memory, W, b)
+    return _groups_forward(x, memory, table, bias, queries, pairs, W, Wo, bo, heads)
 
 
-def memory_projection(memory: Array, W: Array, b: Array, pool: ThreadPool = SERIAL) -> Array:
+def memory_projection(memory: Array, W: Array, b: Array) -> Array:
     """Compute the keys and values [k, v] of the rows of memory.
 
     Shapes: memory (G, T, E), W (E, 3 E), b (3 E,) -> (G, T, 2 E).
     """
     rows, width = memory.reshape(-1, memory.shape[2]), len(W)
-    out = pool.matmul(rows, W[:, width:], np.empty((len(rows), 2 * width), memory.dtype))
+    out = rows @ W[:, width:]
     out += b[width:]
     return out.reshape(*memory.shape[:2], 2 * width)
 
@@ -201,57 +198,41 @@ def _groups_forward(
     Wo: Array,
     bo: Array,
     heads: int,
-    pool: ThreadPool,
 ) -> tuple[Array, MultiHeadCache]:
     """Attend with the queries (P, E) to the memory of each group; without memory, to its rows up to the row itself."""
-    width, context, planned = len(bo), np.empty(x.shape, x.dtype), list(blocks(table))
+    width, context, attended = len(bo), np.empty(x.shape, x.dtype), []
     causal = causal_bias(table.shape[1] if memory is None else 0, x.dtype)
-
-    def work(worker: int) -> list[Block]:
-        attended = []
-        for groups, rows, is_row in planned[worker :: pool.size]:
-            kv, longest, added = pairs[rows if memory is None else groups], rows.shape[1], None
-            if memory is None:
-                added = causal[:longest, :longest]
-            elif bias is not None:
-                added = bias[groups, None, :longest]
-            c, weights = dot_product_attention(queries[rows], kv[..., :width], kv[..., width:], heads, added)
-            context[rows[is_row]] = c[is_row]
-            attended.append(Block(groups, rows, is_row, weights))
-        return attended
-
-    attended = list(itertools.chain(*pool.map(work)))
-    out = pool.matmul(context, Wo, np.empty(x.shape, x.dtype))
+    for groups, rows, is_row in blocks(table):
+        kv, longest, added = pairs[rows if memory is None else groups], rows.shape[1], None
+        if memory is None:
+            added = causal[:longest, :longest]
+        elif bias is not None:
+            added = bias[groups, None, :longest]
+        c, weights = dot_product_attention(queries[rows], kv[..., :width], kv[..., width:], heads, added)
+        context[rows[is_row]] = c[is_row]
+        attended.append(Block(groups, rows, is_row, weights))
+    out = context @ Wo
     out += bo
     return out, MultiHeadCache(x, memory, queries, pairs, attended, context, W, Wo)
 
 
-def _groups_backward(
-    dout: Array, cache: MultiHeadCache, dqueries: Array, dpairs: Array, pool: ThreadPool
-) -> tuple[Array, Array]:
+def _groups_backward(dout: Array, cache: MultiHeadCache, dqueries: Array, dpairs: Array) -> tuple[Array, Array]:
     """Write the gradients of queries, and of keys and values; return those of Wo and bo.
 
     Shapes: dout, dqueries (P, E), dpairs (P, 2 E) or (G, T, 2 E) like the cache's -> dWo (E, E), dbo (E,).
     """
-    pairs, width = cache.pairs, dout.shape[1]
-    dcontext = pool.matmul(dout, cache.Wo.T, np.empty_like(dout))
-
-    def work(worker: int) -> None:
-        for groups, rows, is_row, weights in cache.blocks[worker :: pool.size]:
-            kv = pairs[rows if cache.memory is None else groups]
-            dc = dcontext[rows]
-            dc[~is_row] = 0
-            dq, dk, dv = dot_product_attention_backward(
-                dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights
-            )
-            dqueries[rows[is_row]] = dq[is_row]
-            if cache.memory is None:
-                dpairs[rows[is_row], :width], dpairs[rows[is_row], width:] = dk[is_row], dv[is_row]
-            else:
-                dpairs[groups, :, :width], dpairs[groups, :, width:] = dk, dv
-
-    pool.map(work)
-    return pool.matmul(cache.context.T, dout, np.empty_like(cache.Wo, dtype=dout.dtype)), dout.sum(axis=0)
+    pairs, width, dcontext = cache.pairs, dout.shape[1], dout @ cache.Wo.T
+    for groups, rows, is_row, weights in cache.blocks:
+        kv = pairs[rows if cache.memory is None else groups]
+        dc = dcontext[rows]
+        dc[~is_row] = 0
+        dq, dk, dv = dot_product_attention_backward(dc, cache.queries[rows], kv[..., :width], kv[..., width:], weights)
+        dqueries[rows[is_row]] = dq[is_row]
+        if cache.memory is None:
+            dpairs[rows[is_row], :width], dpairs[rows[is_row], width:] = dk[is_row], dv[is_row]
+        else:
+            dpairs[groups, :, :width], dpairs[groups, :, width:] = dk, dv
+    return cache.context.T @ dout, dout.sum(axis=0)
 
 
 def _bias_gradient(db: Array) -> Array:
@@ -266,9 +247,7 @@ def _bias_gradient(db: Array) -> Array:
     return db
 
 
-def self_attention_backward(
-    dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
-) -> tuple[Array, Array, Array, Array, Array]:
+def self_attention_backward(dout: Array, cache: MultiHeadCache) -> tuple[Array, Array, Array, Array, Array]:
     """Compute the gradients of `self_attention_forward`, with dq, dk and dv of `dot_product_attention_backward`:
 
     dc = dout Woᵀ,   dp = [dq, dk, dv],   dx = dp Wᵀ,   dW = xᵀ dp,   db = Σ_p dp,   dWo = cᵀ dout,   dbo = Σ_p dout
@@ -277,15 +256,12 @@ def self_attention_backward(
     """
     width, W = dout.shape[1], cache.W
     dprojected = np.empty((len(dout), 3 * width), dout.dtype)
-    dWo, dbo = _groups_backward(dout, cache, dprojected[:, :width], dprojected[:, width:], pool)
-    dx = pool.matmul(dprojected, W.T, np.empty_like(dout))
-    dW = pool.matmul(cache.x.T, dprojected, np.empty(W.shape, dout.dtype))
+    dWo, dbo = _groups_backward(dout, cache, dprojected[:, :width], dprojected[:, width:])
+    dx, dW = dprojected @ W.T, cache.x.T @ dprojected
     return dx, dW, _bias_gradient(dprojected.sum(axis=0)), dWo, dbo
 
 
-def memory_attention_backward(
-    dout: Array, cache: MultiHeadCache, pool: ThreadPool = SERIAL
-) -> tuple[Array, Array, Array, Array, Array, Array]:
+def memory_attention_backward(dout: Array, cache: MultiHeadCache) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Compute the gradients of `memory_attention_forward`:
 
     dx = dq W_qᵀ,   dm = [dk, dv] [W_k, W_v]ᵀ,   dW = [xᵀ dq, mᵀ dk, mᵀ dv]; the others are as for self-attention
@@ -295,13 +271,12 @@ def memory_attention_backward(
     width, W, memory = dout.shape[1], cache.W, cache.memory
     assert memory is not None
     dqueries, dpairs = np.empty_like(dout), np.zeros_like(cache.pairs)
-    dWo, dbo = _groups_backward(dout, cache, dqueries, dpairs, pool)
+    dWo, dbo = _groups_backward(dout, cache, dqueries, dpairs)
     dkv = dpairs.reshape(-1, 2 * width)
-    dx = pool.matmul(dqueries, W[:, :width].T, np.empty_like(dout))
-    dmemory = np.empty_like(memory)
-    pool.matmul(dkv, W[:, width:].T, dmemory.reshape(-1, width))
+    dx = dqueries @ W[:, :width].T
+    dmemory = (dkv @ W[:, width:].T).reshape(memory.shape)
     dW = np.empty(W.shape, dout.dtype)
-    pool.matmul(cache.x.T, dqueries, dW[:, :width])
-    pool.matmul(memory.reshape(-1, width).T, dkv, dW[:, width:])
+    np.matmul(cache.x.T, dqueries, out=dW[:, :width])
+    np.matmul(memory.reshape(-1, width).T, dkv, out=dW[:, width:])
     db = _bias_gradient(np.concatenate([dqueries.sum(axis=0), dkv.sum(axis=0)]))
     return dx, dmemory, dW, db, dWo, dbo

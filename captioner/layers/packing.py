@@ -34,6 +34,11 @@ class Packing(NamedTuple):
     """For each shard, the slice of `order` with its captions."""
 
     @property
+    def rows(self) -> list[slice]:
+        """For each shard, the slice of its rows."""
+        return [slice(steps[0][0], steps[-1][1]) if steps else slice(0, 0) for steps in self.steps]
+
+    @property
     def max_rows(self) -> int:
         """The largest number of rows of a step."""
         return max((end - start for steps in self.steps for start, end in steps[:1]), default=0)
@@ -60,13 +65,21 @@ def caption_lengths(captions: Array, null: int) -> Array:
     return lengths
 
 
-def pack(lengths: Array, shards: int = 1) -> Packing:
+def pack(lengths: Array, shards: int = 1, image: Array | None = None) -> Packing:
     """Plan the packed rows of captions; dealing captions in turn balances the rows of the shards.
 
-    Shapes: lengths (N,) steps of each caption -> P = Σ lengths rows.
+    With `image`, captions of an image are in one shard, except where an image is split to balance the shards.
+
+    Shapes: lengths, image (N,) the steps and the image of each caption -> P = Σ lengths rows.
     """
     order = np.argsort(-lengths, kind="stable")
-    captions = [order[shard::shards] for shard in range(shards)]
+    shard_of = np.argsort(order) % shards
+    if image is not None:
+        by_image = np.argsort(image, kind="stable")
+        ends = np.cumsum(lengths[by_image])
+        shard = (ends - lengths[by_image]) * shards // max(1, lengths.sum())
+        shard_of[by_image] = np.minimum(shard, shards - 1)  # that of captions of length 0 at the end would be `shards`
+    captions = [order[shard_of[order] == shard] for shard in range(shards)]
     packed, slices, rows, first = [], [], 0, 0
     for shard_captions in captions:
         counts = (lengths[shard_captions][None, :] > np.arange(lengths.max(initial=0))[:, None]).sum(axis=1)

@@ -53,6 +53,9 @@ class CaptioningModel(ABC):
     shares_inputs = True
     """Whether the embedding of a word is the same decoder input at every position."""
 
+    groups_captions = False
+    """Whether the regions of an image are projected once for all of its captions in a worker."""
+
     @staticmethod
     @abstractmethod
     def shapes(sizes: Sizes) -> Shapes:
@@ -301,7 +304,8 @@ class CaptioningModel(ABC):
         image, dropout, regions = self._image(features), self.dropout, self._regions(regions)
         shares_inputs = self.shares_inputs if shares_inputs is None else shares_inputs
         W_embed = self.params["W_embed"]
-        words, image = pack_words(captions, self.null, W_embed, image, dropout, rng, pool, regions, part, shares_inputs)
+        how = shares_inputs, self.groups_captions
+        words, image = pack_words(captions, self.null, W_embed, image, dropout, rng, pool, regions, part, *how)
         hidden, cache = self._decode(words, image, regions, rng, save_for_backward, pool)
         return TeacherForced(words, select_targets(hidden, words, self.null, dropout.hidden, rng, pool), cache)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import DTypeLike
 from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.attention import RowGroups, group_rows
 from captioner.layers.blocked_matmul import InferenceMatrix
-from captioner.layers.dropout import row_dropout_forward
+from captioner.layers.dropout import draw_noise, row_dropout_forward
 from captioner.layers.feed_forward import ACTIVATIONS, activate
 from captioner.layers.layer_norm import layer_norm
 from captioner.layers.multi_head_attention import dot_product_attention, group_table, memory_projection
@@ -25,7 +26,10 @@ from captioner.model.transformer import DecoderCache, decoder_backward, decoder_
 from captioner.parallel.thread_pool import ThreadPool
 
 
-class Cache(NamedTuple):
+class Shard(NamedTuple):
+    """The rows of a part of the captions, and the caches of its positions and of its layers."""
+
+    rows: slice
     scale: float
     decoder: DecoderCache
 
@@ -41,7 +45,7 @@ class CaptioningTransformer(CaptioningModel):
     Source: Vaswani et al. 2017, "Attention Is All You Need".
     """
 
-    shares_inputs = False
+    shares_inputs, groups_captions = False, True
 
     @staticmethod
     def shapes(sizes: Sizes) -> Shapes:
@@ -81,7 +85,8 @@ class CaptioningTransformer(CaptioningModel):
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
-    ) -> tuple[Array, Cache]:
+    ) -> tuple[Array, list[Shard]]:
+        """Each worker computes its captions through all layers, so threads meet once, and each row stays in a cache."""
         if regions is not None:
             values = regions.values
             noise_rows = words.images.blocks(values.shape[1])
@@ -89,26 +94,60 @@ class CaptioningTransformer(CaptioningModel):
                 values.reshape(-1, values.shape[2]), self.dropout.regions, rng, noise_rows, pool
             )
             regions = SharedRows(rows.reshape(values.shape), regions.index)
-        packing, count = words.packing, len(image)
-        memory = memory_forward(self.params, image, regions, np.bincount(packing.caption, minlength=count), pool)
-        x, scale = positions_forward(words.inputs, packing.time)
-        table = group_table(np.argsort(packing.order)[packing.caption], count)
-        arguments = x, table, memory, *memory.attention(packing.caption)
-        noise = self.dropout.layers, rng, words.positions
-        hidden, cache = decoder_forward(self.params, self.sizes, *arguments, *noise, save_for_backward, pool)
-        return hidden, Cache(scale, cache)
+        packing, rate, positions = words.packing, self.dropout.layers, words.positions
+        hidden, noise = np.empty_like(words.inputs), []
+        if rng is not None and rate:
+            noise = [draw_noise((positions.total, hidden.shape[1]), rng) for _ in range(3 * self.sizes.layers)]
+        place, lengths = np.argsort(packing.order)[packing.caption], np.bincount(packing.caption, minlength=len(image))
 
-    def _decode_backward(self, dhidden: Array, cache: Cache, pool: ThreadPool) -> tuple[Array, Params]:
-        dx, grads = decoder_backward(dhidden, cache.decoder, pool)
-        return positions_backward(dx, cache.scale), grads
+        def work(worker: int) -> Shard:
+            rows, shard = packing.rows[worker], packing.shards[worker]
+            captions, caption, of_images = packing.order[shard], place[rows] - shard.start, None
+            if regions is not None:
+                images, index = np.unique(regions.index[captions], return_inverse=True)
+                of_images = SharedRows(regions.values[images], index)
+            memory = memory_forward(self.params, image[captions], of_images, lengths[captions])
+            x, scale = positions_forward(words.inputs[rows], packing.time[rows])
+            arguments = x, group_table(caption, len(captions)), memory, *memory.attention(caption)
+            dropout = rate, noise, positions.rows[rows]
+            hidden[rows], cache = decoder_forward(self.params, self.sizes, *arguments, *dropout, save_for_backward)
+            return Shard(rows, scale, cache)
 
-    def _row_attention(self, cache: Cache) -> Array:
+        return hidden, pool.map(work)
+
+    def _decode_backward(self, dhidden: Array, cache: list[Shard], pool: ThreadPool) -> tuple[Array, Params]:
+        dinputs = np.empty_like(dhidden)
+
+        def work(worker: int) -> list[Params]:
+            grads = []
+            for rows, scale, decoder in cache[worker :: pool.size]:
+                dx, of_shard = decoder_backward(dhidden[rows], decoder)
+                dinputs[rows] = positions_backward(dx, scale)
+                grads.append(of_shard)
+            return grads
+
+        total, *others = itertools.chain(*pool.map(work))
+        names = sorted(total, key=lambda name: -total[name].size)
+
+        def add(worker: int) -> None:
+            for name in names[worker :: pool.size]:
+                for grads in others:
+                    total[name] += grads[name]
+
+        pool.map(add)
+        return dinputs, total
+
+    def _row_attention(self, cache: list[Shard]) -> Array:
         """Return the mean weights of the heads of the last layer.
 
         The weights of the image feature and the null row are added.
         """
-        weights, first = cache.decoder.attention.row_weights(), cache.decoder.memory.columns.start
-        return np.concatenate([weights[:, :first], weights[:, first:].sum(axis=1, keepdims=True)], axis=1)
+        weights = []
+        for _, _, decoder in cache:
+            of_rows, first = decoder.attention.row_weights(), decoder.memory.columns.start
+            summed = of_rows[:, first:].sum(axis=1, keepdims=True)
+            weights.append(np.concatenate([of_rows[:, :first], summed], axis=1))
+        return np.concatenate(weights)
 
 
 SPARE_POSITIONS = 32

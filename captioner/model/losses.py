@@ -64,17 +64,19 @@ def pack_words(
     regions: SharedRows | None,
     part: BatchPart | None,
     shares_inputs: bool,
+    groups_captions: bool,
 ) -> tuple[Words, Array]:
     """Pack and embed the words of captions; return them, and the images after dropout.
 
-    With `part`, the captions are part of a batch. With `shares_inputs`, equal words are one input.
+    With `part`, the captions are part of a batch. With `shares_inputs`, equal words are one input. With
+    `groups_captions`, workers share the images instead of the captions.
 
     Shapes: captions (N, T), W_embed (V, D), image (N, F), regions of N rows.
     """
     lengths = caption_lengths(captions, null)
     part = part or _whole(lengths, regions)
     image, _ = row_dropout_forward(image, dropout.features, rng, NoiseRows(part.rows, len(part.lengths)), pool)
-    packing = pack(lengths, pool.size)
+    packing = pack(lengths, pool.size, regions.index if groups_captions and regions is not None else None)
     tokens = captions[packing.caption, packing.time]
     targets = captions[packing.caption, packing.time + 1]
     first = (np.cumsum(part.lengths) - part.lengths)[part.rows]

@@ -14,14 +14,14 @@ Transformer Architecture", section 3 (pre-norm).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array, Params, SharedRows
 from captioner.layers.attention import group_rows
-from captioner.layers.dropout import NoiseRows, row_dropout_backward, row_dropout_forward
+from captioner.layers.dropout import dropout_forward, row_dropout_backward
 from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.feed_forward import ACTIVATIONS, FeedForwardCache, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
@@ -34,7 +34,6 @@ from captioner.layers.multi_head_attention import (
     self_attention_forward,
 )
 from captioner.model.parameters import Sizes, layer_shapes
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 LAYER = tuple(layer_shapes(1, 1))
 """The names of the parameters of a layer, without the prefix of the layer."""
@@ -118,9 +117,7 @@ class Memory(NamedTuple):
         return table, bias
 
 
-def memory_forward(
-    p: Params, image: Array, regions: SharedRows | None, lengths: Array, pool: ThreadPool = SERIAL
-) -> Memory:
+def memory_forward(p: Params, image: Array, regions: SharedRows | None, lengths: Array) -> Memory:
     """Project image features and regions to rows of memory; without regions, each caption is a group.
 
     Shapes: image (N, F), regions of N rows and values (M, L, R), lengths (N,) the number of words of each caption.
@@ -129,21 +126,14 @@ def memory_forward(
     each, width = 0 if regions is None else regions.values.shape[1], len(p["null"])
     rows = np.zeros((len(groups.image), each + groups.size + 1, width), image.dtype)
 
-    def project(x: Array, name: str) -> Array:
-        out = pool.matmul(x, p[f"W_{name}"], np.empty((len(x), width), x.dtype))
-        out += p[f"b_{name}"]
-        return out
-
-    rows[groups.group, each + groups.place] = project(image, "proj")
+    rows[groups.group, each + groups.place] = image @ p["W_proj"] + p["b_proj"]
     rows[:, -1] = p["null"]
     if regions is not None:
-        values = regions.values
-        projected = project(values.reshape(-1, values.shape[2]), "region")
-        rows[:, :each] = projected.reshape(*values.shape[:2], width)[groups.image]
+        rows[:, :each] = (regions.values @ p["W_region"] + p["b_region"])[groups.image]
     return Memory(rows, groups, image, None if regions is None else regions.values)
 
 
-def memory_backward(drows: Array, memory: Memory, pool: ThreadPool = SERIAL) -> Params:
+def memory_backward(drows: Array, memory: Memory) -> Params:
     """Compute the gradients of `memory_forward` for the parameters.
 
     Shapes: drows (G, L + C + 1, E).
@@ -151,8 +141,7 @@ def memory_backward(drows: Array, memory: Memory, pool: ThreadPool = SERIAL) -> 
     groups, first, grads = memory.groups, memory.columns.start, {"null": drows[:, -1].sum(axis=0)}
 
     def project_backward(x: Array, d: Array, name: str) -> None:
-        grads[f"W_{name}"] = pool.matmul(x.T, d, np.empty((x.shape[1], d.shape[1]), d.dtype))
-        grads[f"b_{name}"] = d.sum(axis=0)
+        grads[f"W_{name}"], grads[f"b_{name}"] = x.T @ d, d.sum(axis=0)
 
     project_backward(memory.image, drows[groups.group, first + groups.place], "proj")
     if memory.regions is not None:
@@ -186,7 +175,7 @@ class DecoderCache(NamedTuple):
 
 
 Sublayer: TypeAlias = Callable[[Params, Array], tuple[Array, Any]]
-SublayerBackward: TypeAlias = Callable[[Array, Any, ThreadPool], tuple[Array, ...]]
+SublayerBackward: TypeAlias = Callable[[Array, Any], tuple[Array, ...]]
 
 
 def decoder_forward(
@@ -198,40 +187,41 @@ def decoder_forward(
     memory_table: Array,
     memory_bias: Array | None,
     rate: float,
-    rng: np.random.Generator | None,
-    positions: NoiseRows,
+    noise: Sequence[Array],
+    positions: Array,
     save_for_backward: bool = True,
-    pool: ThreadPool = SERIAL,
 ) -> tuple[Array, DecoderCache]:
-    """Apply all layers to packed words; dropout applies to the output of each sublayer.
+    """Apply all layers to packed words; dropout applies to the output of each sublayer, with its rows of `noise`.
 
     Shapes: x (P, E), table (N, S) of the rows of each caption, memory_table (G, S) of those of each group of
     captions, memory_bias (G, S, T) -> (P, E).
     """
-    is_pre, layers = sizes.norm == "pre", []
+    is_pre, layers, noises = sizes.norm == "pre", [], iter(noise)
 
     def residual(i: int, w: Params, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:
         gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
         if is_pre:
-            normed, norm = layer_norm_forward(x, gamma, beta, pool=pool)
+            normed, norm = layer_norm_forward(x, gamma, beta)
         out, cache = sublayer(w, normed)
-        out, mask = row_dropout_forward(out, rate, rng, positions, pool)
+        mask = None
+        if (drawn := next(noises, None)) is not None:
+            out, mask = dropout_forward(out, rate, drawn[positions])
         out += x
         if norm is None:
-            out, norm = layer_norm_forward(out, gamma, beta, pool=pool)
+            out, norm = layer_norm_forward(out, gamma, beta)
         return out, Residual(cache, norm, mask)
 
     def attend_to_words(w: Params, x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["self_W"], w["self_b"], w["self_Wo"], w["self_bo"]
-        return self_attention_forward(x, table, *weights, sizes.heads, pool)
+        return self_attention_forward(x, table, *weights, sizes.heads)
 
     def attend_to_memory(w: Params, x: Array) -> tuple[Array, MultiHeadCache]:
         weights = w["cross_W"], w["cross_b"], w["cross_Wo"], w["cross_bo"]
-        return memory_attention_forward(x, memory.rows, memory_table, memory_bias, *weights, sizes.heads, pool)
+        return memory_attention_forward(x, memory.rows, memory_table, memory_bias, *weights, sizes.heads)
 
     def feed_forward(w: Params, x: Array) -> tuple[Array, FeedForwardCache]:
         weights = w["W1"], w["b1"], w["W2"], w["b2"]
-        return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], pool, save_for_backward)
+        return feed_forward_forward(x, *weights, ACTIVATIONS[sizes.activation], save_for_backward)
 
     for layer in range(sizes.layers):
         w = layer_params(p, layer)
@@ -242,11 +232,11 @@ def decoder_forward(
             layers.append(LayerCache(of_words, of_memory, of_feed_forward))
     final = None
     if is_pre:
-        x, final = layer_norm_forward(x, p["gamma"], p["beta"], pool=pool)
+        x, final = layer_norm_forward(x, p["gamma"], p["beta"])
     return x, DecoderCache(layers, memory, final, of_memory.sublayer)
 
 
-def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) -> tuple[Array, Params]:
+def decoder_backward(dx: Array, cache: DecoderCache) -> tuple[Array, Params]:
     """Compute the gradients of `decoder_forward` and of `memory_forward`.
 
     Pre-norm:   dx = dout + norm'(f'(dout));        post-norm:   d = norm'(dout),   dx = d + f'(d)
@@ -261,10 +251,10 @@ def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) 
     ) -> tuple[Array, list[Array]]:
         """Store the gradients of the norm, and of the parameters `names` of the sublayer; return dx and the others."""
         if not is_pre:
-            dout, dgamma, dbeta = layer_norm_backward(dout, inner.norm, pool)
-        dx, *others = backward(row_dropout_backward(dout, inner.mask), inner.sublayer, pool)
+            dout, dgamma, dbeta = layer_norm_backward(dout, inner.norm)
+        dx, *others = backward(row_dropout_backward(dout, inner.mask), inner.sublayer)
         if is_pre:
-            dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm, pool)
+            dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm)
         dx += dout
         inputs = len(others) - len(names.split())
         grads.update((prefix + name, grad) for name, grad in zip(names.split(), others[inputs:], strict=True))
@@ -272,7 +262,7 @@ def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) 
         return dx, others[:inputs]
 
     if cache.final is not None:
-        dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final, pool)
+        dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final)
     for layer, inner in reversed(list(enumerate(cache.layers))):
         prefix = f"layer{layer}_"
         dx, _ = residual(prefix, 3, dx, inner.feed_forward, feed_forward_backward, "W1 b1 W2 b2")
@@ -280,4 +270,4 @@ def decoder_backward(dx: Array, cache: DecoderCache, pool: ThreadPool = SERIAL) 
         dx, (of_memory,) = residual(prefix, 2, dx, inner.memory, memory_attention_backward, names)
         dmemory += of_memory
         dx, _ = residual(prefix, 1, dx, inner.words, self_attention_backward, "self_W self_b self_Wo self_bo")
-    return dx, grads | memory_backward(dmemory, cache.memory, pool)
+    return dx, grads | memory_backward(dmemory, cache.memory)

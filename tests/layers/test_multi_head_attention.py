@@ -1,11 +1,10 @@
-"""The packed layers of the transformer: equal to the padded ones of the assignment, for any number of threads."""
+"""The packed layers of the transformer: equal to the padded ones of the assignment."""
 
 import numpy as np
 import pytest
 
 from captioner.cs231n.transformer_layers import multi_head_attention_backward, multi_head_attention_forward
-from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
-from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
+from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.layers.multi_head_attention import (
     PADDED_GROUPS,
     group_table,
@@ -15,10 +14,8 @@ from captioner.layers.multi_head_attention import (
     self_attention_forward,
 )
 from captioner.layers.packing import Packing, pack
-from captioner.parallel.thread_pool import ThreadPool
 
 Array = np.ndarray
-POOLS = [ThreadPool(size) for size in (1, 2, 3)]
 E, HEADS, T = 6, 3, 4
 LENGTHS = {
     "one word": [1],
@@ -27,16 +24,15 @@ LENGTHS = {
     "several blocks": [1 + n * 7 % 6 for n in range(2 * PADDED_GROUPS + 3)],
 }
 every_case = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-every_pool = pytest.mark.parametrize("pool", POOLS, ids=lambda pool: f"{pool.size} threads")
 RNG = np.random.default_rng(0)
 W, b, Wo, bo = (RNG.standard_normal(shape) for shape in ((E, 3 * E), 3 * E, (E, E), E))
 PARAMS = {f"W{x}": w for x, w in zip("qkv", np.split(W, 3, axis=1), strict=True)}
 PARAMS |= {f"b{x}": w for x, w in zip("qkv", np.split(b, 3), strict=True)} | {"Wo": Wo, "bo": bo}
 
 
-def packed(lengths: list[int], pool: ThreadPool) -> tuple[Packing, Array, Array, Array]:
+def packed(lengths: list[int]) -> tuple[Packing, Array, Array, Array]:
     """A packing, its table, and random rows and gradients."""
-    packing = pack(np.array(lengths), pool.size)
+    packing = pack(np.array(lengths))
     table = group_table(np.argsort(packing.order)[packing.caption], len(lengths))
     return packing, table, *RNG.standard_normal((2, sum(lengths), E))
 
@@ -52,35 +48,33 @@ def close(ours: Array, theirs: Array) -> None:
 
 
 @every_case
-@every_pool
-def test_packed_self_attention_equals_the_padded_one(lengths: list[int], pool: ThreadPool) -> None:
-    packing, table, x, dout = packed(lengths, pool)
+def test_packed_self_attention_equals_the_padded_one(lengths: list[int]) -> None:
+    packing, table, x, dout = packed(lengths)
     steps = max(lengths)
     padded, dpadded = packing.unpack(x, steps), packing.unpack(dout, steps)
     expected, cache = multi_head_attention_forward(
         padded, padded, padded, PARAMS, HEADS, np.tril(np.ones((steps, steps), bool))
     )
-    out, packed_cache = self_attention_forward(x, table, W, b, Wo, bo, HEADS, pool)
+    out, packed_cache = self_attention_forward(x, table, W, b, Wo, bo, HEADS)
     close(out, expected[packing.caption, packing.time])
     *dinputs, grads = multi_head_attention_backward(dpadded, cache)
-    dx, *dweights = self_attention_backward(dout, packed_cache, pool)
+    dx, *dweights = self_attention_backward(dout, packed_cache)
     close(dx, sum(dinputs)[packing.caption, packing.time])
     for grad, theirs in zip(dweights, joined(grads), strict=True):
         close(grad, theirs)
 
 
 @every_case
-@every_pool
-def test_packed_attention_over_memory_equals_the_padded_one(lengths: list[int], pool: ThreadPool) -> None:
-    packing, table, x, dout = packed(lengths, pool)
+def test_packed_attention_over_memory_equals_the_padded_one(lengths: list[int]) -> None:
+    packing, table, x, dout = packed(lengths)
     memory = RNG.standard_normal((len(lengths), T, E))
     steps = max(lengths)
     padded, dpadded = packing.unpack(x, steps), packing.unpack(dout, steps)
     expected, cache = multi_head_attention_forward(padded, memory, memory, PARAMS, HEADS)
-    out, packed_cache = memory_attention_forward(x, memory[packing.order], table, None, W, b, Wo, bo, HEADS, pool)
+    out, packed_cache = memory_attention_forward(x, memory[packing.order], table, None, W, b, Wo, bo, HEADS)
     close(out, expected[packing.caption, packing.time])
     dquery, dkey, dvalue, grads = multi_head_attention_backward(dpadded, cache)
-    dx, dmemory, *dweights = memory_attention_backward(dout, packed_cache, pool)
+    dx, dmemory, *dweights = memory_attention_backward(dout, packed_cache)
     close(dx, dquery[packing.caption, packing.time])
     close(dmemory, (dkey + dvalue)[packing.order])
     for grad, other in zip(dweights, joined(grads), strict=True):
@@ -92,22 +86,6 @@ def test_packed_attention_over_memory_equals_the_padded_one(lengths: list[int], 
     k = (memory @ PARAMS["Wk"] + PARAMS["bk"]).reshape(-1, T, HEADS, E // HEADS)[packing.caption]
     scores = np.exp(np.einsum("phd,pthd->pht", q, k) / np.sqrt(E // HEADS))
     close(weights, (scores / scores.sum(axis=2, keepdims=True)).mean(axis=1))
-
-
-@every_pool
-@pytest.mark.parametrize("count", [0, 1, 200])
-def test_rows_are_shared_by_threads(count: int, pool: ThreadPool) -> None:
-    x, dout = RNG.standard_normal((2, count, E))
-    gamma, beta, W1, b1, W2, b2 = (RNG.standard_normal(s) for s in (E, E, (E, 5), 5, (5, E), E))
-    results = []
-    for workers in (ThreadPool(), pool):
-        out, cache = layer_norm_forward(x, gamma, beta, pool=workers)
-        results.append([out, *layer_norm_backward(dout, cache, workers)])
-        for activation in ACTIVATIONS.values():
-            out, cache = feed_forward_forward(x, W1, b1, W2, b2, activation, workers)
-            results[-1] += [out, *feed_forward_backward(dout, cache, workers)]
-    for serial, shared in zip(*results, strict=True):
-        close(shared, serial)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

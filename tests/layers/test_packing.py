@@ -41,6 +41,22 @@ def test_shards_are_balanced(lengths: np.ndarray, shards: int) -> None:
 
 
 @settings(deadline=None, max_examples=40)
+@given(LENGTHS, SHARDS, st.data())
+def test_shards_of_images_are_balanced_and_split_few_images(
+    lengths: np.ndarray, shards: int, data: st.DataObject
+) -> None:
+    image = np.array([data.draw(st.integers(0, 3)) for _ in lengths], int)
+    packing = pack(lengths, shards, image)
+    assert sorted(packing.order) == list(range(len(lengths)))
+    captions = [packing.order[shard][lengths[packing.order[shard]] > 0] for shard in packing.shards]
+    assert sum(len(set(image[part])) for part in captions) <= len(set(image[lengths > 0])) + shards - 1
+    words = [int(lengths[part].sum()) for part in captions]
+    assert max(words) - min(words) <= 2 * lengths.max(initial=0)
+    for part, rows in zip(captions, packing.rows, strict=True):
+        assert set(packing.caption[rows]) == set(part)
+
+
+@settings(deadline=None, max_examples=40)
 @given(LENGTHS, SHARDS)
 def test_previous_is_the_row_one_step_before_or_the_initial_state(lengths: np.ndarray, shards: int) -> None:
     packing = pack(lengths, shards)
