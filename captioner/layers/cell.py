@@ -1,9 +1,9 @@
 """Recurrent cells: their interface, and one time step forward, backward and for inference.
 
 A cell is its pointwise gate equations; `step_*` and `scan_*` do the matrix products for all cells and call the same
-equations. We are at step t: x is x_t, `prev` is the state at t - 1.
+equations. prev_h Wh is the only recurrent product. At step t, x is x_t, and `prev` the state at t - 1.
 
-    ax = x Wx + b,   ah = h_prev Wh,   state = cell(ax, ah, prev)
+    ax = x Wx + b,   ah = prev_h Wh,   state = cell(ax, ah, prev)
 
 Letters: N captions, P packed rows, D input, H hidden, G gates (pre-activations per hidden unit).
 """
@@ -34,7 +34,7 @@ class Cell(NamedTuple):
     `forward(ax, ah, prev, out, saved)` writes the new state into `out`, and what the backward pass needs into `saved`
     (None for inference); it may overwrite `ah`.
     `backward(dstate, saved, dax, dah)` writes the gradients of ax and ah, and replaces `dstate[1:]` by the gradients of
-    the previous state. It returns the part of the gradient of h_prev that does not pass through ah, as a new array, or
+    the previous state. It returns the part of the gradient of prev_h that does not pass through ah, as a new array, or
     None.
 
     Pre-activations are stored gate by gate, so that each gate is contiguous in memory.
@@ -57,7 +57,7 @@ class Cell(NamedTuple):
 
 class StepCache(NamedTuple):
     x: Array
-    h_prev: Array
+    prev_h: Array
     Wx: Array
     Wh: Array
     saved: Array
@@ -104,20 +104,20 @@ def step_forward(cell: Cell, x: Array, prev: CellState, Wx: Array, Wh: Array, b:
 def step_backward(cell: Cell, dstate: CellState, cache: StepCache) -> tuple[Array, CellState, Array, Array, Array]:
     """Compute the gradients of `step_forward`, given those of the new state.
 
-    dx = dax Wxᵀ, dh_prev = dah Whᵀ, dWx = xᵀ dax, dWh = h_prevᵀ dah, db = Σ_n dax
+    dx = dax Wxᵀ, dprev_h = dah Whᵀ, dWx = xᵀ dax, dWh = prev_hᵀ dah, db = Σ_n dax
 
     Shapes: dstate arrays (N, H) -> dx (N, D), dprev arrays (N, H), dWx (D, G H), dWh (H, G H), db (G H,).
     """
-    x, h_prev, Wx, Wh, saved = cache
+    x, prev_h, Wx, Wh, saved = cache
     dprev = tuple(d.astype(saved.dtype) for d in dstate)
     dax = np.empty_like(saved, shape=(cell.gates, len(x), len(Wh)))
     dah = dax if cell.additive else np.empty_like(dax)
     direct = cell.backward(dprev, saved, dax, dah)
-    dh_prev = concatenate_gates(dah) @ Wh.T
+    dprev_h = concatenate_gates(dah) @ Wh.T
     if direct is not None:
-        dh_prev += direct
+        dprev_h += direct
     dx, dWx, db = affine_backward(concatenate_gates(dax), (x, Wx))
-    return dx, (dh_prev, *dprev[1:]), dWx, h_prev.T @ concatenate_gates(dah), db
+    return dx, (dprev_h, *dprev[1:]), dWx, prev_h.T @ concatenate_gates(dah), db
 
 
 def project_inputs(cell: Cell, x: Array, Wx: Array, b: Array, pool: ThreadPool = SERIAL) -> Array:

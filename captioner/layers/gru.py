@@ -11,19 +11,19 @@ from captioner.layers.cell import Cell, CellState
 def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
     """Compute the new hidden state:
 
-    r = σ(ax_r + ah_r), z = σ(ax_z + ah_z), n = tanh(ax_n + r ah_n);   h = (1 - z) n + z h_prev
+    r = σ(ax_r + ah_r), z = σ(ax_z + ah_z), n = tanh(ax_n + r ⊙ ah_n);   h = (1 - z) ⊙ n + z ⊙ prev_h
 
-    The reset gate r multiplies the product h_prev Wh_n, not h_prev, so one product per step suffices. There is one
-    bias, in ax: cuDNN and PyTorch have a second one, of h_prev Wh_n inside the factor of r, which is 0 here.
+    The reset gate r multiplies the product prev_h Wh_n, not prev_h, so one product per step suffices. There is one
+    bias, in ax: cuDNN and PyTorch have a second one, of prev_h Wh_n inside the factor of r, which is 0 here.
 
-    Saves ∂h/∂a_r = d_n ah_n r (1 - r), ∂h/∂a_z = (h_prev - n) z (1 - z) and ∂h/∂a_n = d_n = (1 - z) (1 - n²), then r
-    and z.
+    Saves ∂h/∂a_r = d_n ⊙ ah_n ⊙ r ⊙ (1 - r), ∂h/∂a_z = (prev_h - n) ⊙ z ⊙ (1 - z) and
+    ∂h/∂a_n = d_n = (1 - z) ⊙ (1 - n²), then r and z.
 
     Shapes: ax, ah (3, N, H); prev, out h (N, H); saved (5, N, H).
-    Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder"; the reset-after form is that
-    of PyTorch's nn.GRU, where z also is the weight of h_prev.
+    Source: the equations are those of PyTorch's nn.GRU. Cho et al. 2014, "Learning Phrase Representations using RNN
+    Encoder-Decoder", has r after the product in v1 of arXiv 1406.1078, and before it, (r ⊙ prev_h) Wh_n, in v3.
     """
-    (h,), (h_prev,) = out, prev
+    (h,), (prev_h,) = out, prev
     rz = ah[:2]
     rz += ax[:2]
     # σ(x) = ½ tanh(½ x) + ½
@@ -35,7 +35,7 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
     n = r * ah_n
     n += ax[2]
     np.tanh(n, out=n)
-    np.subtract(h_prev, n, out=h)
+    np.subtract(prev_h, n, out=h)
     if saved is not None:
         d_r, d_z, d_n = saved[:3]
         np.subtract(1, rz, out=saved[:2])
@@ -52,9 +52,9 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
 
 
 def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> Array:
-    """Compute the gradients of the pre-activations, and return the direct part of the gradient of h_prev, dh z:
+    """Compute the gradients of the pre-activations, and return the direct part of the gradient of prev_h, dh ⊙ z:
 
-    da = dh ∂h/∂a;   dah_r = da_r, dah_z = da_z, dah_n = da_n r
+    da = dh ⊙ ∂h/∂a;   dah_r = da_r, dah_z = da_z, dah_n = da_n ⊙ r
 
     Shapes: dstate dh (N, H), saved (5, N, H) -> dax, dah (3, N, H), direct (N, H).
     """

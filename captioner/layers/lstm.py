@@ -21,16 +21,16 @@ def sigmoid(x: Array) -> Array:
 def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: Array | None) -> None:
     """Compute the new states from the pre-activations a = ax + ah:
 
-    i = σ(a_i), f = σ(a_f), o = σ(a_o), g = tanh(a_g);   c = f c_prev + i g;   h = o tanh(c)
+    i = σ(a_i), f = σ(a_f), o = σ(a_o), g = tanh(a_g);   c = f ⊙ prev_c + i ⊙ g;   h = o ⊙ tanh(c)
 
     Saves the six local derivatives of the backward pass, while their factors are in the CPU cache:
-    ∂c/∂a_i = g i (1 - i), ∂c/∂a_f = c_prev f (1 - f), ∂h/∂a_o = tanh(c) o (1 - o), ∂c/∂a_g = i (1 - g²),
-    ∂h/∂c = o (1 - tanh²c), ∂c/∂c_prev = f.
+    ∂c/∂a_i = g ⊙ i ⊙ (1 - i), ∂c/∂a_f = prev_c ⊙ f ⊙ (1 - f), ∂h/∂a_o = tanh(c) ⊙ o ⊙ (1 - o),
+    ∂c/∂a_g = i ⊙ (1 - g²), ∂h/∂c = o ⊙ (1 - tanh²(c)), ∂c/∂prev_c = f.
 
     Shapes: ax, ah (4, N, H); prev, out h and c (N, H); saved (6, N, H).
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
-    c_prev = prev[1]
+    prev_c = prev[1]
     h, c = out
     ah += ax
     # σ(x) = ½ tanh(½ x) + ½, so one call of tanh computes all four gates.
@@ -40,7 +40,7 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
     ifo *= 0.5
     ifo += 0.5
     i, f, o, g = ah
-    np.multiply(f, c_prev, out=c)
+    np.multiply(f, prev_c, out=c)
     c += i * g
     tanh_c = np.tanh(c)
     np.multiply(o, tanh_c, out=h)
@@ -51,7 +51,7 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
     np.subtract(1, ifo, out=d_ifo)
     d_ifo *= ifo
     d_i *= g
-    d_f *= c_prev
+    d_f *= prev_c
     d_o *= tanh_c
     np.multiply(g, g, out=d_g)
     np.subtract(1, d_g, out=d_g)
@@ -63,9 +63,9 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
 
 
 def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> None:
-    """Compute the gradients of the pre-activations, and replace dc by the gradient of c_prev:
+    """Compute the gradients of the pre-activations, and replace dc by the gradient of prev_c:
 
-    dc += dh ∂h/∂c;   da_i, da_f, da_g = dc ∂c/∂a;   da_o = dh ∂h/∂a_o;   dc_prev = dc f
+    dc += dh ⊙ ∂h/∂c;   da_i, da_f, da_g = dc ⊙ ∂c/∂a;   da_o = dh ⊙ ∂h/∂a_o;   dprev_c = dc ⊙ f
 
     Shapes: dstate dh and dc (N, H), saved (6, N, H) -> dah, the same array as dax, (4, N, H).
     """

@@ -23,7 +23,7 @@ def gates_forward(ax: Array, ah: Array, prev: CellState, out: CellState, saved: 
 
 
 def gates_backward(dstate: CellState, saved: Array, dax: Array, dah: Array) -> None:
-    """Compute the gradient of the pre-activation: da = dh (1 - h²).
+    """Compute the gradient of the pre-activation: da = dh ⊙ (1 - h²).
 
     Shapes: dstate dh (N, H), saved (1, N, H) -> dah, the same array as dax, (1, N, H).
     """
@@ -34,7 +34,7 @@ RNN = Cell(gates=1, states=1, saved=1, additive=True, forward=gates_forward, bac
 
 
 def rnn_step_forward(x: Array, prev_h: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, StepCache]:
-    """Compute one step of N captions: h = tanh(x Wx + h_prev Wh + b).
+    """Compute one step of N captions: h = tanh(x Wx + prev_h Wh + b).
 
     Shapes: x (N, D), prev_h (N, H), Wx (D, H), Wh (H, H), b (H,) -> next_h (N, H).
     Source: CS231n, assignment 3, rnn_layers.py.

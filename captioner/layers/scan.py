@@ -40,7 +40,7 @@ def scan_forward(
     """Run a cell over packed sequences, and return the hidden state of each row.
 
     The input of row p is inputs[ids[p]], or inputs[p] without ids. Words repeat within a batch, so projecting the U
-    distinct inputs once saves most of x Wx. The loop computes only h_prev Wh and the gates; each worker of the pool
+    distinct inputs once saves most of x Wx. The loop computes only prev_h Wh and the gates; each worker of the pool
     runs it over one shard of the packing.
 
     Shapes: inputs (U, D), ids (P,), initial arrays (N, H) and optionally a context (N, G, H), Wx (D, G H),
@@ -100,8 +100,8 @@ def scan_backward(
                 dcontext[:, offset : offset + end - start] += dax[:, start:end]
             first, *others = recurrent.product(dah[:, None, start:end], worker)
             live[0][...] = first
-            for dh_prev in others if direct is None else (*others, direct):
-                live[0][...] += dh_prev
+            for dprev_h in others if direct is None else (*others, direct):
+                live[0][...] += dprev_h
 
     pool.map(loop)
     dordered: CellState = (*dstate, *[dcontext.swapaxes(0, 1) for dcontext in dcontexts])
