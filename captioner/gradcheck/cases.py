@@ -20,7 +20,6 @@ from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import NO_DROPOUT, Dropout, draw_noise, dropout_backward, dropout_forward
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
-from captioner.layers.gru import GRU
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.lstm import LSTM, lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
 from captioner.layers.multi_head_attention import (
@@ -185,9 +184,10 @@ LAYERS: dict[str, Layer] = {
     "memory_attention": Layer(
         {"x": "QE", "memory": "BLE", **_ATTENTION}, _memory_attention_forward, memory_attention_backward
     ),
+    **{f"{name}_step": _step(cell) for name, cell in CELLS.items()},
+    # The functions of CS231n instead of the equations that they call:
     "rnn_step": Layer({"x": "ND", "h": "NH", **_WEIGHTS}, rnn_step_forward, rnn_step_backward),
     "lstm_step": Layer({"x": "ND", "h": "NH", "c": "NH", **_WEIGHTS}, _lstm_step_forward, lstm_step_backward, LSTM),
-    "gru_step": _step(GRU),
     **{f"{name}_scan": _scan(cell) for name, cell in CELLS.items()},
     **{f"{name}_scan_context": _scan(cell, has_context=True) for name, cell in CELLS.items()},
     "rnn": Layer({"x": "NTD", "h": "NH", **_WEIGHTS}, rnn_forward, rnn_backward),

@@ -122,8 +122,8 @@ def failed(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
 def test_the_checked_layers() -> None:
     single = "affine temporal_affine word_embedding temporal_softmax_loss dropout attention_keys attention"
     of_transformer = "layer_norm positions feed_forward_relu feed_forward_gelu self_attention memory_attention"
-    scans = "rnn_scan lstm_scan gru_scan rnn_scan_context lstm_scan_context gru_scan_context"
-    assert list(LAYERS) == f"{single} {of_transformer} rnn_step lstm_step gru_step {scans} rnn lstm".split()
+    of_cells = [f"{cell}_{case}" for case in ("step", "scan", "scan_context") for cell in CELLS]
+    assert list(LAYERS) == [*single.split(), *of_transformer.split(), *of_cells, "rnn", "lstm"]
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -7,7 +7,6 @@ import pytest
 
 from captioner.gradcheck.cases import LAYERS, layer_case
 from captioner.gradcheck.numeric import check_gradients
-from captioner.layers import CELLS
 from captioner.model.parameters import Sizes
 
 SIZES = Sizes(vocab=6, feature=4, wordvec=3, hidden=4)
@@ -23,10 +22,6 @@ def inputs_and_douts(name: str, dtype: type = np.float64) -> tuple[dict[str, Any
     inputs = {key: value.astype(dtype) for key, value in arrays.items()}
     outs = as_tuple(LAYERS[name].forward(*inputs.values())[0])
     return inputs, [rng.standard_normal(np.shape(out)).astype(dtype) for out in outs]
-
-
-def test_every_cell_is_in_the_table() -> None:
-    assert {f"{cell}_{path}" for cell in CELLS for path in ("step", "scan")} <= LAYERS.keys()
 
 
 @pytest.mark.parametrize("name", LAYERS)
