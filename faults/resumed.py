@@ -24,6 +24,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
 from captioner.files import checkpoint
+from captioner.model.build import DECODERS
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
@@ -232,7 +233,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "data.max_captions_per_image": choice(None, None, 1, 2),
     "data.max_train": choice(None, None, 23, 40),
     "data.memory_mib": choice(1, 1024),
-    "model.decoder": choice("rnn", "lstm", "gru", "transformer"),
+    "model.decoder": choice(*DECODERS),
     "model.wordvec_dim": choice(4, 7, 12),
     "model.hidden_dim": choice(4, 8, 12),
     "model.layers": choice(1, 2),

@@ -55,7 +55,7 @@ class Model:
     """The captioning model: a decoder over an image feature."""
 
     decoder: Annotated[Literal["rnn", "lstm", "gru", "transformer"], "decoder"] = "lstm"
-    wordvec_dim: Annotated[int, "dimension of the word embedding (D) (rnn, lstm, gru)", ">= 1"] = 256
+    wordvec_dim: Annotated[int, "dimension of the word embedding (D) (recurrent decoders)", ">= 1"] = 256
     hidden_dim: Annotated[int, "dimension of the hidden state (H), width of a transformer", ">= 1"] = 512
     layers: Annotated[int, "layers (transformer)", ">= 1", "<= 24"] = 3
     heads: Annotated[int, "attention heads; a divisor of hidden_dim (transformer)", ">= 1"] = 8
@@ -67,13 +67,13 @@ class Model:
         "image as h0; first: also first input; every: also in each input",
     ] = "init"
     attention: Annotated[Literal["none", "adaptive"], "attention over image regions"] = "none"
-    attention_dim: Annotated[int, "dimension of the attention keys (A) (adaptive; rnn, lstm, gru)", ">= 1"] = 256
+    attention_dim: Annotated[int, "dimension of attention keys (A) (adaptive; recurrent decoders)", ">= 1"] = 256
     dtype: Annotated[Literal["float32", "float64"], "floating-point precision of parameters and arithmetic"] = "float32"
     dropout_features: Annotated[float, "dropout rate of the image feature", ">= 0", "< 1"] = 0.0
     dropout_embedding: Annotated[float, "dropout rate of the word embedding", ">= 0", "< 1"] = 0.0
     dropout_hidden: Annotated[float, "dropout rate of the hidden state before the output layer", ">= 0", "< 1"] = 0.0
     dropout_regions: Annotated[float, "dropout rate of the image regions (adaptive)", ">= 0", "< 1"] = 0.0
-    dropout_keys: Annotated[float, "dropout rate of the attention keys (adaptive; rnn, lstm, gru)", ">= 0", "< 1"] = 0.0
+    dropout_keys: Annotated[float, "dropout rate of attention keys (adaptive; recurrent decoders)", ">= 0", "< 1"] = 0.0
     dropout_layers: Annotated[float, "dropout rate of the outputs of sublayers (transformer)", ">= 0", "< 1"] = 0.0
     forget_bias: Annotated[float, "initial forget-gate bias (lstm); 1 keeps 73 % of c per step", ">= 0", "<= 1000"] = (
         1.0

@@ -6,4 +6,4 @@ from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
 
 CELLS: dict[str, Cell] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-"""All recurrent cells by config name; adding one takes a file and a row here."""
+"""All recurrent cells by config name; to add one, see CONTRIBUTING.md."""

@@ -21,7 +21,7 @@ DECODERS: Mapping[str, type[CaptioningModel]] = {
     **dict.fromkeys(CELLS, CaptioningRNN),
     "transformer": CaptioningTransformer,
 }
-"""The models by the config name of their decoder. A row has all that depends on the decoder; a new cell needs none."""
+"""The models by the config name of their decoder. To add one, see CONTRIBUTING.md."""
 
 Options: TypeAlias = Mapping[str, Any]
 """The section `model` of a config."""

@@ -85,5 +85,5 @@ def test_check_reports_all_problems_or_ok(config: Callable[..., Any]) -> None:
         "captioner: my.yaml:1: seed: expected an integer >= 0, got -3\n"
         "captioner: my.yaml:2: sede: unknown option (did you mean seed?)\n",
     )
-    message = "captioner: -o model.decoder=mamba: expected rnn, lstm, gru or transformer, got mamba\n"
-    assert config("check", "my.yaml", "-o", "model.decoder=mamba") == (2, "", message)
+    message = "captioner: -o model.dtype=half: expected float32 or float64, got half\n"
+    assert config("check", "my.yaml", "-o", "model.dtype=half") == (2, "", message)

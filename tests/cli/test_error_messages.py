@@ -18,7 +18,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("new.jpg").write_bytes(b"\xff\xd8\xff")
     Path("old.html").touch()
     Path("file.HTM").write_text("mine")
-    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  decoder: mamba\n")
+    Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  dtype: half\n")
     content = Path("run/last.h5").read_bytes()
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
 
@@ -28,7 +28,7 @@ CONFIG = {
     "train -c nope.yaml": "nope.yaml: not found (captioner config init FILE writes a new one)",
     "train -c empty": "empty: expected a regular file, got a folder",
     "train -c wrong.yaml": "wrong.yaml:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)\n"
-    "wrong.yaml:4: model.decoder: expected rnn, lstm, gru or transformer, got mamba",
+    "wrong.yaml:4: model.dtype: expected float32 or float64, got half",
     "train -o model.hidden_dim=-2": "-o model.hidden_dim=-2: expected an integer >= 1, got -2",
     "gradcheck -o nonsense": "-o nonsense: expected key=value, such as model.decoder=rnn",
     "evaluate run -o decode.length=0": "-o decode.length=0: unknown option (did you mean decode.max_length?)",

@@ -23,6 +23,7 @@ from captioner.config.options import Config, Decode
 from captioner.config.overrides import NONE, differences, override, read_overrides
 from captioner.config.yaml_io import OPTIONS, dump, load, parse
 from captioner.errors import ConfigError
+from captioner.layers import CELLS
 
 SCST = ("train.objective=self_critical", "train.init_from=x")
 PROBLEMS = {
@@ -213,3 +214,7 @@ def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
 
 def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:
     check_used(["model.attention", "model.dropout_keys", "model.dropout_regions", "model.decoder"], "gradcheck")
+
+
+def test_the_forget_bias_has_an_effect_on_the_cells_with_a_forget_gate() -> None:
+    assert [*NEEDS["model.forget_bias"]["model.decoder"]] == [k for k in CELLS if CELLS[k].forget is not None]

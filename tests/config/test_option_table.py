@@ -52,7 +52,7 @@ def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(op
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("model.decoder", "rnn, lstm, gru or transformer"),
+        ("model.dtype", "float32 or float64"),
         ("train.update_rule", "sgd, sgd_momentum, rmsprop, adam or adamw"),
         ("model.hidden_dim", "an integer >= 1"),
         ("train.learning_rate", "a number > 0"),

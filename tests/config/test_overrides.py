@@ -54,7 +54,7 @@ def test_all_problems_are_reported_at_once_and_the_last_value_is_used() -> None:
         ({"seed": True}, "seed: expected an integer >= 0, got True"),
         ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
         ({"train.learning_rate": float("nan")}, "train.learning_rate: expected a number > 0, got nan"),
-        ({"model.decoder": "mamba"}, "model.decoder: expected rnn, lstm, gru or transformer, got 'mamba'"),
+        ({"model.dtype": "half"}, "model.dtype: expected float32 or float64, got 'half'"),
         ({1: 2}, "1: unknown option (captioner config show prints all options)"),
         (["seed=1"], "expected options by path, such as {\"decode.beam_width\": 5}, got ['seed=1']"),
         ({"model.hiden_dim": 1}, "model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),

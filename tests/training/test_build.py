@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_options import fitting
 
+from captioner.config.checks import NEEDS
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
@@ -113,7 +114,7 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
     np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
 
 
-@pytest.mark.parametrize("decoder", [name for name in DECODERS if name != "lstm"])
+@pytest.mark.parametrize("decoder", sorted({*DECODERS} - {*NEEDS["model.forget_bias"]["model.decoder"]}))
 def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder: str, corpus) -> None:
     """Configs can then differ in the decoder alone."""
     text = "model: {forget_bias: 2, hidden_dim: 16, wordvec_dim: 8}"

@@ -111,8 +111,8 @@ WRONG = {
     "model.hidden_dim)",
     "model.hidden_dim=6": "model.heads: expected a divisor of model.hidden_dim 6 (such as 1, 2, 3 or 6; or change "
     "model.hidden_dim)",
-    "model.wordvec_dim=7": "model.wordvec_dim: has no effect without model.decoder rnn, lstm or gru (set "
-    "that, or leave this at 256)",
+    "model.forget_bias=2.0": "model.forget_bias: has no effect without model.decoder lstm (set that, or leave this at "
+    "1.0)",
 }
 
 
