@@ -26,22 +26,25 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 
 export MODEL ?= models/everyday.h5
 LABELS := $(if $(filter models/everyday.h5,$(MODEL)),--labels 3)
-ADDS := make adds:
+ADDS := the next line is by make
+override export PHOTO := $(value PHOTO)
 caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/everyday.h5)
 	@echo "photograph, caption, marks$(if $(LABELS),; below: ImageNet labels)" >&2
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(LABELS); CODE=$$?; \
-	if test -d "$$PHOTO"; then echo "next, a table for spreadsheets:" \
+	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table for spreadsheets:" \
 		"$(BIN)/captioner sample $$MODEL '$$PHOTO' $(LABELS) --write captions.csv" >&2; \
 	elif test $$CODE = 0; then echo "next: make caption PHOTO=FOLDER, or make serve (a web page)" >&2; fi; \
 	test $$CODE = 0 || { echo "make caption: errors are reported above; $(ADDS)" >&2; exit $$CODE; }
 
 serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/everyday.h5)
-	$(BIN)/captioner serve "$$MODEL"
+	@$(BIN)/captioner serve "$$MODEL" || { CODE=$$?; test $$CODE != 1 || echo "make serve: if the port is in use:" \
+		"$(BIN)/captioner serve $$MODEL --port 0" >&2; exit $$CODE; }
 
 photo:
 	@test -n "$$PHOTO" || { echo "make caption: expected a photograph; try make caption PHOTO=my.jpg; $(ADDS)" >&2; exit 2; }
 	@test -f "$$PHOTO" || test -d "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph or a" \
-		"folder of photographs; $(ADDS)" >&2; exit 2; }
+		"folder of photographs; quote names with spaces: PHOTO='my photo.jpg'; in quotes, write \$$HOME for ~;" \
+		"$(ADDS)" >&2; exit 2; }
 
 model:
 	@test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }

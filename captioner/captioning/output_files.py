@@ -144,10 +144,11 @@ class CaptionFile:
         self._entries[caption.image] = self.kind.entry(caption)
 
     def finish(self) -> tuple[str, str]:
-        """Write the file; nothing is to be reported. Raises: CaptionerError."""
+        """Write the file; return that none was kept, and what was written. Raises: CaptionerError."""
         content = self.kind.header + "".join(self._entries.values())
         write_file(self.path, content.encode(self.kind.encoding, "backslashreplace"))
-        return "", ""
+        count = len(self._entries)
+        return "", f"{self.path}: {count:,} caption{'s' * (count != 1)} written"
 
 
 def to_xmp(caption: str, labels: Iterable[str] = ()) -> str:
@@ -192,13 +193,14 @@ class Sidecars:
 
     has_attention = False
 
-    def __init__(self, kind: SidecarKind, overwrite: bool = False) -> None:
-        self.kind, self.overwrite = kind, overwrite
+    def __init__(self, name: str, overwrite: bool = False) -> None:
+        self.name, self.kind, self.overwrite = name, SIDECARS[name], overwrite
         self.kept = 0
         """The number of existing files that were kept."""
         self.foreign = 0
         """The number of those that were kept because another program wrote or edited them."""
         self._failed: set[Path] = set()
+        self._written: set[str] = set()
         self._owners: dict[str, str] = {}
         self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
 
@@ -228,6 +230,7 @@ class Sidecars:
         try:
             with writing(path):
                 write_atomically(path, self.kind.content(caption).encode())
+            self._written.add(place)
         except CaptionerError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
@@ -235,15 +238,16 @@ class Sidecars:
             raise
 
     def finish(self) -> tuple[str, str]:
-        """Return how many existing files were kept."""
-        kept = [f"{self.kept:,} sidecar{'s exist' if self.kept > 1 else ' exists'} {KEPT}"] if self.kept else []
+        """Return how many existing files were kept, and how many files were written."""
+        name, count = f"{self.name} sidecar", len(self._written)
+        kept = [f"{self.kept:,} {name}{'s exist' if self.kept > 1 else ' exists'} {KEPT}"] if self.kept else []
         if self.foreign:
             kept.append(f"files of other programs, not changed: {self.foreign:,}")
-        return "; ".join(kept), ""
+        return "; ".join(kept), f"{count:,} {name}{'s' * (count != 1)} written" if count else ""
 
 
 def open_sink(path: Path, overwrite: bool = False) -> CaptionSink:
     """Return the files of --write for one of its values. Raises: UsageError, as `CaptionFile`."""
     if str(path) in SIDECARS:
-        return Sidecars(SIDECARS[str(path)], overwrite)
+        return Sidecars(str(path), overwrite)
     return CaptionFile(path, FILES[path.suffix.lower()], overwrite)

@@ -155,6 +155,8 @@ def _run(args: list[str], debug: bool) -> int:
         message = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
         if isinstance(error, click.NoSuchOption) and (path := _config_option(error)):
             message = f"No such option '{error.option_name}'; try -o {path}=VALUE"
+        if message == "No such command 'caption'":  # no similar name
+            message += ". Did you mean 'sample'?"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:

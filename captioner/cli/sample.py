@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -187,6 +188,9 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
     if os.path.exists(run) and not is_run(run) and (later := [name for name in names if is_run(name)]):
         words = shlex.join(map(str, (*later, *(name for name in (run, *names) if name not in later))))
         raise UsageError(f"{run}: expected a run before the photographs; did you mean captioner sample {words}?")
+    files = [] if is_run(run) else next(os.walk(run), ("", [], [str(run)]))[2]
+    if any((guess_type(file, strict=False)[0] or "").startswith("image/") for file in files):
+        raise UsageError(f"{run}: expected a run folder or a model file first, such as models/everyday.h5")
     if late := [name for name in photos if is_run(name)]:
         raise UsageError(f"{late[0]}: run after a photograph; put all runs before the photographs")
     if len(runs) > 1 and is_run(run) and not ensemble:

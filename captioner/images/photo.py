@@ -120,6 +120,7 @@ def _decode(content: bytes, name: str, min_side: int) -> Image.Image:
 
 def _problem(error: Exception, content: bytes, name: str) -> DataError:
     """Convert an exception of a decoder to one that names the photograph."""
+    raw = next((remedy for remedy, suffixes in CONVERTIBLE.items() if Path(name).suffix.lower() in suffixes), None)
     match error:
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():  # an error by the filters of a program
             return DataError(f"{name}: expected at most {PIXELS:,} pixels; make the photograph smaller")
@@ -127,8 +128,11 @@ def _problem(error: Exception, content: bytes, name: str) -> DataError:
             return DataError(f"{name}: not enough memory to read this photograph")
         case ImportError():
             return DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); install it again")
+        case _ if raw:
+            return DataError(f"{name}: {raw}")
         case UnidentifiedImageError() if not is_heic(content):
-            return DataError(f"{name}: expected a photograph ({', '.join(FORMATS)}), got {format_of(content)}")
+            formats = ", ".join((*FORMATS, *["HEIC"] * can_read_heic()))
+            return DataError(f"{name}: expected a photograph ({formats}), got {format_of(content)}")
         case UnidentifiedImageError() if can_read_heic():
             return DataError(f"{name}: damaged or truncated: cannot be read as HEIC; try a new copy")
         case UnidentifiedImageError():

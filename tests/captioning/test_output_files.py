@@ -53,7 +53,7 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     table = open_sink(path)
     for name in ("é.png", "\udcff.png", "é.png"):
         table.write(Caption(name, "a café 猫", -1.0, [], None, []))
-    assert table.finish() == ("", "")
+    assert table.finish() == ("", f"{path}: 2 captions written")
     assert (
         path.read_bytes()
         == (
@@ -112,7 +112,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
     for overwrite, reported, own in (
         (
             False,
-            f"1 sidecar exists already, not replaced; --overwrite replaces existing files; {foreign}",
+            f"1 xmp sidecar exists already, not replaced; --overwrite replaces existing files; {foreign}",
             ["a dog", ["dog"]],
         ),
         (True, foreign, ["a café 猫"]),
@@ -120,7 +120,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
         sidecars = open_sink(Path("xmp"), overwrite)
         for name in (*others, "d.jpg", "e.jpg", "f.png" if overwrite else "f.jpg"):
             sidecars.write(caption_of(tmp_path / name))
-        assert sidecars.finish() == (reported, "")
+        assert sidecars.finish() == (reported, f"{1 + overwrite} xmp sidecar{'s' * overwrite} written")
         assert {name: (tmp_path / f"{name}.xmp").read_text() for name in others} == others
         assert (tmp_path / "d.jpg.xmp").read_text() == to_xmp(*own)
     assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
@@ -233,7 +233,7 @@ def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
     sidecars = open_sink(Path("txt"), overwrite=True)
     for name in ("a.jpg", "b.jpg"):
         sidecars.write(caption_of(tmp_path / name))
-    assert sidecars.finish() == ("files of other programs, not changed: 1", "")
+    assert sidecars.finish() == ("files of other programs, not changed: 1", "1 txt sidecar written")
     assert (tmp_path / "a.txt").read_bytes() == b"\xff\xd8\xff a photograph"
     assert (tmp_path / "b.txt").read_text() != "notes"
 
@@ -248,7 +248,7 @@ def test_the_lines_are_the_records_of_the_captions(tmp_path: Path) -> None:
     file = open_sink(path)
     for image in (caption, attended_caption("b", ""), caption):  # a photograph may be given twice
         file.write(image)
-    assert file.finish() == ("", "")
+    assert file.finish() == ("", f"{path}: 2 captions written")
     record, empty = map(json.loads, path.read_text().splitlines())
     assert (record["image"], record["caption"], record["log_prob"]) == ("val-00000", "a red cross", -1.0)
     assert (empty["image"], empty["caption"]) == ("b", "")

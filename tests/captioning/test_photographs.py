@@ -76,6 +76,9 @@ def test_raw_files_and_jpeg_2000_are_named_with_a_converter(tmp_path: Path) -> N
         "-o a.png",
         f"{tmp_path}/raw/a.arw: {raw}",
     ]
+    (tmp_path / "b.cr2").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=f"^{tmp_path}/b.cr2: {raw}$"):
+        read_photo(tmp_path / "b.cr2", 8)
 
 
 @pytest.mark.usefixtures("unreadable_shut")

@@ -126,14 +126,14 @@ def test_make_caption_installs_first(tmp_path: Path) -> None:
 
 
 TABLE = "next, a table for spreadsheets: {1}/captioner sample models/everyday.h5 '{0}' --labels 3 --write captions.csv"
-FAILED = "make caption: errors are reported above; make adds:"
+FAILED = "make caption: errors are reported above; the next line is by make"
 
 
 @needs_make
 @pytest.mark.parametrize(
     ("name", "hints"),
-    [("my a.jpg", ["next: make caption PHOTO=FOLDER, or make serve (a web page)"]), ("my folder", [TABLE]),
-     ("bad folder", [TABLE, FAILED]), ("bad.jpg", [FAILED])],
+    [("my $a.jpg", ["next: make caption PHOTO=FOLDER, or make serve (a web page)"]), ("my folder", [TABLE]),
+     ("bad folder", [TABLE, FAILED]), ("bad empty", [FAILED]), ("bad.jpg", [FAILED])],
 )  # fmt: skip
 def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: list[str], tmp_path: Path) -> None:
     """The captioner of the environment prints its arguments, and fails for names with `bad`."""
@@ -142,6 +142,8 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     program.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$3" in *bad*) exit 1; esac\n')
     program.chmod(0o755)
     (photo.touch if photo.suffix else photo.mkdir)()
+    if "folder" in name:
+        (photo / "a.jpg").touch()
     (tmp_path / "web").touch()  # newer than setup.cfg: nothing is installed
     done = make(f"PHOTO={photo}", f"VENV={tmp_path}")
     assert done.returncode == (2 if "bad" in name else 0)
@@ -156,12 +158,24 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     ("words", "message"),
     [
         ([], "expected a photograph; try make caption PHOTO=my.jpg"),
-        (["PHOTO=nowhere.jpg"], "nowhere.jpg: not found; expected a photograph or a folder of photographs"),
+        (
+            ["PHOTO=nowhere.jpg"],
+            "nowhere.jpg: not found; expected a photograph or a folder of photographs; quote "
+            "names with spaces: PHOTO='my photo.jpg'; in quotes, write $HOME for ~",
+        ),
         (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected a run folder or a model file"),
     ],
 )
 def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
     done = make(f"VENV={tmp_path / 'venv'}", *words)
     assert done.returncode == 2
-    assert f"{message}; make adds:\n" in done.stderr
+    assert f"{message}; the next line is by make\n" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+def test_make_serve_prints_a_command_for_another_port(tmp_path: Path) -> None:
+    (tmp_path / "web").touch()
+    folder = Path(sys.executable).parent
+    done = make("serve", "--keep-going", f"VENV={tmp_path}", f"BIN={folder}", "MODEL=README.md")
+    assert f"make serve: if the port is in use: {folder}/captioner serve README.md --port 0\n" in done.stderr

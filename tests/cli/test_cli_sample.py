@@ -86,7 +86,7 @@ def test_captions_outside_the_training_domain_are_marked(
     both = "-o", "decode.unfamiliar_below=100", "-o", "decode.uncertain_below=1"
     alone = cli("sample", familiar_run, "--split", "val", "-n", 1, *both)
     assert alone.out.splitlines()[0].endswith("\toutside the training domain, uncertain")
-    uncertain = 'the caption is marked "uncertain": probably wrong; check first (decode.uncertain_below)\n'
+    uncertain = 'the caption is marked "uncertain": may be wrong; check first (decode.uncertain_below)\n'
     assert alone.err == f"the caption is {note}{uncertain}"
     for threshold in (0, 10):  # the mark can be switched off
         table = tmp_path / f"{threshold}.csv"
@@ -236,7 +236,8 @@ def test_a_table_is_written_beside_the_text_and_scored(
     tmp_path: Path,
 ) -> None:
     table = tmp_path / "table.csv"
-    done = cli("sample", coco_run, "-n", 2, "--write", table, *SHORT).succeeded()
+    done = cli("sample", coco_run, "-n", 2, "--write", table, *SHORT)
+    assert (done.code, done.err) == (0, f"{table}: 2 captions written\n")
     assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
     golden("sample_csv.txt", table.read_text(encoding="utf-8"))
     assert cli("sample", photo_run, "--split", "val", "--write", table, "--overwrite").code == 0
@@ -260,20 +261,23 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     Path("new/072.txt").write_text("existing")
     done = cli("sample", photo_run, "new", "--write", "txt")
     assert done.code == 0
-    assert done.err == "captioner: 1 sidecar exists already, not replaced; --overwrite replaces existing files\n"
+    assert done.err == (
+        "captioner: 1 txt sidecar exists already, not replaced; --overwrite replaces existing files\n"
+        "4 txt sidecars written\n"
+    )
     assert by_image(done.out) == new_captions, "captions without a sidecar are printed too"
     for path, text in new_captions.items():
         expected = "existing" if "072" in path else f"{text}\n"
         assert Path(path).with_suffix(".txt").read_text() == expected
     kept = cli("sample", photo_run, "new", "--write", "txt")
     assert (kept.code, kept.out) == (0, done.out)
-    assert kept.err == "captioner: 5 sidecars exist already, not replaced; --overwrite replaces existing files\n"
-    cli("sample", photo_run, "new", "--write", "txt", "--overwrite").succeeded()
+    assert kept.err == "captioner: 5 txt sidecars exist already, not replaced; --overwrite replaces existing files\n"
+    assert cli("sample", photo_run, "new", "--write", "txt", "--overwrite").err == "5 txt sidecars written\n"
     assert Path("new/072.txt").read_text() == f"{new_captions['new/072.png']}\n"
     assert len(os.listdir("new")) == 10
     shutil.copy("new/070.png", "new/071.jpg")
     clash = cli("sample", photo_run, "new", "--write", "txt", "--overwrite")
-    assert (clash.code, clash.err.count("\n")) == (1, 1)
+    assert (clash.code, clash.err.count("\n")) == (1, 2)
     assert "new/071.jpg and new/071.png have the same sidecar" in clash.err
     assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
 
@@ -281,7 +285,7 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
 def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
     Path("new/072.png.xmp").write_text("<x:xmpmeta/>")
     done = cli("sample", photo_run, "new", "--write", "xmp", "--overwrite")
-    assert (done.code, done.err) == (0, "captioner: files of other programs, not changed: 1\n")
+    assert (done.code, done.err) == (0, "captioner: files of other programs, not changed: 1\n4 xmp sidecars written\n")
     assert by_image(done.out) == new_captions
     for path, text in new_captions.items():
         content = Path(f"{path}.xmp").read_text(encoding="utf-8")

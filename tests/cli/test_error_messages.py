@@ -64,6 +64,7 @@ ONE_INPUT = "photographs, --split (with or without --data) and --features exclud
 NEED_PHOTOGRAPHS = "--write xmp, --write txt, --encoder and --encoder-option need photographs"
 OVERWRITE = "--overwrite needs --write"
 IMAGES = "--images needs --write FILE.html and the images of a split"
+NO_RUN_FIRST = "expected a run folder or a model file first, such as models/everyday.h5"
 WRITE = "expected a name that ends in .csv, .jsonl or .html, or xmp or txt"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
@@ -75,6 +76,8 @@ USAGE = CONFIG | {
     "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample file a run": "file: expected a run before the photographs; did you mean captioner sample run file a?",
+    "sample new.jpg .": f"new.jpg: {NO_RUN_FIRST}",
+    "sample .": f".: {NO_RUN_FIRST}",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run a.png --split train": ONE_INPUT,
@@ -125,7 +128,6 @@ FAILURES = {
     "run",
     "evaluate file": f"file: {NO_MODEL.format('an empty file')}",
     "sample file a.png": f"file: {NO_MODEL.format('an empty file')}",
-    "sample new.jpg": f"new.jpg: {NO_MODEL.format('a JPEG')}",
     "sample run/config.yaml": f"run/config.yaml: {NO_MODEL.format('a text file')}",
     "sample run/bst.h5": "run/bst.h5: not found; expected a run folder from `captioner train` or a model file; did you "
     "mean run/best.h5?",
@@ -159,6 +161,7 @@ CLICK = {
     "--foo": "--foo",
     "tran": "tran",
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
+    "caption x.jpg": "No such command 'caption'. Did you mean 'sample'? see captioner --help\n",
     "train --run": "--run",
     "train --overfit 0": "--overfit",
     "sample": "RUN_OR_MODEL",

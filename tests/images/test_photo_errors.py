@@ -15,7 +15,7 @@ from photographs import CORNERS, bomb, corners, encoded, error_of, quarters
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, LINK, PIXELS, decode_photo, list_photos, read_photo
+from captioner.images.photo import FORMATS, LINK, PIXELS, can_read_heic, decode_photo, list_photos, read_photo
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -65,7 +65,8 @@ OTHER_FILES = {
 @pytest.mark.parametrize("content", OTHER_FILES)
 def test_other_files_are_rejected_with_their_format(content: bytes) -> None:
     got = OTHER_FILES[content]
-    assert error_of(content) == f"expected a photograph ({', '.join(FORMATS)}), got {got}"
+    formats = ", ".join((*FORMATS, *["HEIC"] * can_read_heic()))
+    assert error_of(content) == f"expected a photograph ({formats}), got {got}"
 
 
 def test_formats_that_start_another_program_are_rejected() -> None:
