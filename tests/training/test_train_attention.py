@@ -304,7 +304,7 @@ def test_an_ensemble_with_and_without_attention_captions_photographs(
     assert done.code == 0, done.err
     done = cli("evaluate", region_run, plain, "--ensemble", "--split", "val")
     assert done.code == 0, done.err
-    with pytest.raises(CheckpointError, match=r"expected region dimension 77, got 0; list a model with attention first"):
+    with pytest.raises(CheckpointError, match=r"expected region dimension 77, got 0; list a model with .*"):
         ensemble_of([open_run(plain), open_run(region_run)])
     other = train_on_regions("train.max_steps=1")
     saved = checkpoint.load(other / "last.h5")
