@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from sandbox import Sandbox
 
@@ -131,6 +132,13 @@ def test_a_text_block_of_a_lesson_is_what_the_python_block_before_it_prints(page
         assert without_rounding(printed.getvalue().rstrip()) == without_rounding(expected.rstrip())
 
 
+def test_the_answer_of_lesson_6_reads_what_its_command_writes(sandbox: Sandbox) -> None:
+    page, names = ROOT / "docs" / "course" / "6-attention.md", {"np": np}
+    sandbox.run(page_commands(page)[-1])
+    exec(blocks(page, "python")[-1], names)
+    assert {0 <= mean <= 1 for mean in names["sentinel_means"]("maps.jsonl").values()} == {True}
+
+
 LESSONS = [page for page in COURSE if page.name[0].isdigit()]
 
 
@@ -145,6 +153,9 @@ def test_a_lesson_has_a_goal_a_short_reading_list_an_experiment_and_three_exerci
         parts = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
         assert 3 <= len(re.findall(r"^\d\. ", parts["Read"], re.MULTILINE)) <= 5
         assert re.findall(r"^(\d)\. ", parts["Exercises"], re.MULTILINE) == ["1", "2", "3"]
+        stubs = set(re.findall(r"\(exercises/(\w+)\.py\)", text))
+        solution = rf"^\d\. `(?:{'|'.join(stubs)})_[^\[]+\[plain"  # without "After exercise" in front
+        assert not re.search(solution, parts["Read"], re.MULTILINE), page.name
         assert any(title.startswith("Experiment") for title in parts)
         assert parts["Exercises"].count("<details><summary>Answer</summary>") == 3
         links = [LESSONS[i].name for i in (number - 2, number) if 0 <= i < 7] + ["architectures.md"] * (number == 7)
@@ -152,8 +163,7 @@ def test_a_lesson_has_a_goal_a_short_reading_list_an_experiment_and_three_exerci
         assert "h_prev" not in text
         # In a notebook, code of an answer is part of a folded cell.
         assert not re.search(r"(?<!<!-- #region -->\n)<details>((?!</details>).)*```python", text, re.DOTALL)
-        stubs = set(re.findall(r"\(exercises/(\w+\.py)\)", text))
-        assert stubs == set(re.findall(rf"^\| \[(\w+\.py)\].* {number} \|$", index, re.MULTILINE)) != set()
+        assert stubs == set(re.findall(rf"^\| \[(\w+)\.py\].* {number} \|$", index, re.MULTILINE)) != set()
     assert {stub.name for stub in (ROOT / "docs" / "course" / "exercises").glob("*.py")} == set(
         re.findall(r"^\| \[(\w+\.py)\]", index, re.MULTILINE)
     )

@@ -4,7 +4,7 @@ The regions a of an image become keys, once per image:
 
 K_l = max(0, a_l W_key + b_key)
 
-A hidden state h attends to the L keys and to a sentinel s, which holds what the decoder knows without the image:
+A hidden state h attends to the L keys and to a sentinel s, which has what h contains, for words that need no region:
 
 q = h W_query / sqrt(A);   s = tanh(h W_sentinel + b_sentinel)
 α = softmax(q·K_1, ..., q·K_L, q·s);   context = Σ_l α_l K_l + α_{L+1} s;   out = h + context W_context

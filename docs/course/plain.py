@@ -141,9 +141,9 @@ def lstm_backward(dh, cache):
 
 
 def dot_product_attention_forward(prev_h, A):
-    scores = np.einsum("nh,nhij->nij", prev_h, A) / np.sqrt(A.shape[1])
-    e = np.exp(scores - scores.max(axis=(1, 2), keepdims=True))
-    attn_weights = e / e.sum(axis=(1, 2), keepdims=True)
+    e = np.einsum("nh,nhij->nij", prev_h, A) / np.sqrt(A.shape[1])
+    exps = np.exp(e - e.max(axis=(1, 2), keepdims=True))
+    attn_weights = exps / exps.sum(axis=(1, 2), keepdims=True)
     attn = np.einsum("nij,nhij->nh", attn_weights, A)
     return attn, attn_weights, (prev_h, A, attn_weights)
 
@@ -151,13 +151,14 @@ def dot_product_attention_forward(prev_h, A):
 def dot_product_attention_backward(dattn, dattn_weights, cache):
     prev_h, A, attn_weights = cache
     # The weights are returned, and read by the sum.
-    dweights = dattn_weights + np.einsum("nh,nhij->nij", dattn, A)
+    dattn_weights = dattn_weights + np.einsum("nh,nhij->nij", dattn, A)
     # Softmax: each weight depends on all scores.
-    mean = (attn_weights * dweights).sum(axis=(1, 2), keepdims=True)
-    dscores = attn_weights * (dweights - mean) / np.sqrt(A.shape[1])
-    dprev_h = np.einsum("nij,nhij->nh", dscores, A)
+    mean = (attn_weights * dattn_weights).sum(axis=(1, 2), keepdims=True)
+    de = attn_weights * (dattn_weights - mean)
+    scaled = de / np.sqrt(A.shape[1])
+    dprev_h = np.einsum("nij,nhij->nh", scaled, A)
     # A is read twice: by the sum and by the scores.
-    dA = np.einsum("nij,nh->nhij", attn_weights, dattn) + np.einsum("nij,nh->nhij", dscores, prev_h)
+    dA = np.einsum("nij,nh->nhij", attn_weights, dattn) + np.einsum("nij,nh->nhij", scaled, prev_h)
     return dprev_h, dA
 
 
@@ -229,25 +230,26 @@ def join(a):
 
 
 def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
-    # query (N, S, E), key and value (N, T, E); scores and p (N, heads, S, T), out (N, S, E)
+    # query (N, S, E), key and value (N, T, E); e and attn_weights (N, heads, S, T), out (N, S, E)
     inputs = {"q": query, "k": key, "v": value}
     q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
-    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
+    e = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
     if attn_mask is not None:
-        scores = np.where(attn_mask, scores, -np.inf)
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    p = e / e.sum(axis=-1, keepdims=True)
-    context = join(p @ v)
-    return context @ params["Wo"] + params["bo"], (inputs, q, k, v, p, context, params, num_heads)
+        e = np.where(attn_mask, e, -np.inf)
+    exps = np.exp(e - e.max(axis=-1, keepdims=True))
+    attn_weights = exps / exps.sum(axis=-1, keepdims=True)
+    attn = join(attn_weights @ v)
+    return attn @ params["Wo"] + params["bo"], (inputs, q, k, v, attn_weights, attn, params, num_heads)
 
 
 def multi_head_attention_backward(dout, cache):
-    inputs, q, k, v, p, context, params, heads = cache
-    grads = {"Wo": np.einsum("nti,ntj->ij", context, dout), "bo": dout.sum(axis=(0, 1))}
-    dcontext = split(dout @ params["Wo"].T, heads)
-    dp = dcontext @ v.swapaxes(2, 3)
-    dscores = p * (dp - (p * dp).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    projected = {"q": dscores @ k, "k": dscores.swapaxes(2, 3) @ q, "v": p.swapaxes(2, 3) @ dcontext}
+    inputs, q, k, v, attn_weights, attn, params, heads = cache
+    grads = {"Wo": np.einsum("nti,ntj->ij", attn, dout), "bo": dout.sum(axis=(0, 1))}
+    dattn = split(dout @ params["Wo"].T, heads)
+    dattn_weights = dattn @ v.swapaxes(2, 3)
+    de = attn_weights * (dattn_weights - (attn_weights * dattn_weights).sum(axis=-1, keepdims=True))
+    scaled = de / np.sqrt(q.shape[-1])
+    projected = {"q": scaled @ k, "k": scaled.swapaxes(2, 3) @ q, "v": attn_weights.swapaxes(2, 3) @ dattn}
     dinputs = []
     for i, d in projected.items():
         d = join(d)
