@@ -111,7 +111,8 @@ def lstm() -> Drawing:
     d = Drawing(400, "One step of an LSTM", "On the path from prev_c to next_c, the gradient is multiplied only by f.")
     path = "350,24 On the path of c, the gradient is multiplied by f and by nothing else: dprev_c = dc ⊙ f"
     d.labels(path, size=13, color=RED)
-    d.arrows("600,44 115,44", color=RED, dash="5 4")
+    d.arrows("600,44 115,44", "613,157 540,157 540,141", "540,110 540,88", color=RED, dash="5 4")
+    d.labels("622,127 second part of dc", size=12, color=RED)
     d.arrows("110,80 286,80", "314,80 421,80", "449,80 605,80", color=PATH, width=4)
     d.arrows("525,82 525,110", "525,140 525,175 576,175", "604,175 615,175", "590,237 590,189", "300,237 300,94")
     d.arrows("395,237 395,175 421,175", "475,237 475,175 449,175", "435,161 435,94", "110,325 245,325")
@@ -181,9 +182,11 @@ def attention() -> Drawing:
     d.box(590, 212, 80, 46, BLUE, "attn", "(N, H)")
     d.box(664, 72, 56, 46, BLUE, "next_h", "(N, H)", size=13)
     d.labels("252,140 query", "314,199 softmax", "290,318 regions", size=12, color=FAINT)
-    d.labels("82,300 (N, H, 4, 4)", "402,300 (N, 4, 4), sum 1", size=12, color=FAINT)
+    d.labels("82,300 (N, H, 4, 4)", "402,300 (N, 4, 4), sum 1", "600,294 c is not drawn", size=12, color=FAINT)
+    d.labels("225,38 h_0 = c_0 = mean(A)", size=12, color=FAINT)
     d.labels("82,282 A: 16 regions v_l", "402,282 attn_weights α", "600,268 attn = Σ_l α_l v_l")
-    d.labels("350,362 dA has two parts: through the sum, and through the scores and the softmax", size=12, color=RED)
+    gradient = "350,362 Each step adds two parts to dA: through the sum, and through the scores and the softmax"
+    d.labels(gradient, size=12, color=RED)
     return d
 
 
