@@ -12,7 +12,7 @@ from PIL import Image
 from serving import Served, encoded, picture, served
 
 from captioner.data.scenes import example
-from captioner.images.photo import FORMATS, PIXELS, can_read_heic
+from captioner.images.photo import FORMATS, PIXELS
 from captioner.serve.app import FAILURE
 
 GIF_BOMB = encoded(picture(), "GIF")[:6] + b"\x60\xea\x60\xea" + encoded(picture(), "GIF")[10:]
@@ -100,11 +100,7 @@ def test_an_invalid_option_is_400(options: dict[str, Any], problem: str, server:
     ("content", "status", "problem"),
     [
         (b"", 422, "expected a photograph as the body of the request, got nothing"),
-        (
-            b"GIF",
-            422,
-            f"a.jpg: expected a photograph ({', '.join([*FORMATS, *['HEIC'] * can_read_heic()])}), got a text file",
-        ),
+        (b"GIF", 422, f"a.jpg: expected a photograph ({', '.join(FORMATS)}"),
         (encoded(picture(200))[:200], 422, "a.jpg: damaged or truncated"),
         (GIF_BOMB, 422, f"a.jpg: expected at most {PIXELS:,} pixels; make the photograph smaller"),
         (bytes(9_000_001), 413, "expected a photograph of at most 9 MB, got more; make it smaller"),
