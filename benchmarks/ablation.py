@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from benchmarks import machine
-from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command
+from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command, set_options
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
@@ -39,14 +39,17 @@ VARIANTS = {
     "richer": Variant("+ EfficientNet-Lite2 (`richer`)", "richer"),
 }
 """Each row adds something to the one above."""
+OPTIONS = ("threads=1", "validate.every=3", "model.forget_bias=0")
+"""Options with which the table of the page was measured."""
 DECODINGS = {"greedy": GREEDY, "beam": BEAM}
 
 
 def measure(workspace: Workspace, name: str) -> Scored:
     """Train and score the models of a row."""
     data = workspace.prepared(name, VARIANTS[name].encoder)
-    runs = [workspace.train(name, seed, "--data", data, config="flickr8k-richer") for seed in SEEDS]
-    return {way: [workspace.score([run], *options) for run in runs] for way, options in DECODINGS.items()}
+    options = "--data", data, *set_options(OPTIONS)
+    runs = [workspace.train(name, seed, *options, config="flickr8k-richer") for seed in SEEDS]
+    return {way: [workspace.score([run], *decode) for run in runs] for way, decode in DECODINGS.items()}
 
 
 def render(scored: Mapping[str, Scored]) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
-THOUSANDS = 900
+THOUSANDS = 800
 """Training images from which the config photos-thousands is suggested (docs/baseline.md)."""
 SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 EMPTY_VAL = (

@@ -197,6 +197,8 @@ def open_captioners(
     names = short_names([model.path for model in models])
     if mean:
         _check_seeds([model.config for model in models])
+        if len({model.meta.train_digest for model in models}) > 1:
+            raise UsageError("--mean: expected runs with one training split, got several; omit --mean to compare them")
     if ensemble and len(models) > 1:
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
         check_overrides(models[0], overrides)

@@ -122,6 +122,12 @@ def test_a_mean_is_of_one_config_and_different_seeds(
     )
 
 
+def test_a_mean_is_of_one_training_split(cli: Callable[..., Any], coco_run: Path, other_run: Path) -> None:
+    saved = checkpoint.load(other_run / "best.h5")
+    checkpoint.save(other_run / "best.h5", replace(saved, meta=replace(saved.meta, train_digest="0")))
+    cli("evaluate", coco_run, other_run, "--mean").failed(2, "--mean: expected runs with one training split, got")
+
+
 def test_a_missing_best_checkpoint_is_reported(cli: Callable[..., Any], own_run: Path) -> None:
     (own_run / "best.h5").unlink()
     done = cli("evaluate", own_run, "--json")
