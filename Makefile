@@ -80,7 +80,7 @@ $(VENV)/bench: setup.cfg pyproject.toml
 	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
-bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (15 minutes)
+bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.growth
 

@@ -36,7 +36,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, pa
     if output and not output.parent.is_dir():
         raise click.BadParameter(f"{output.parent}: folder not found", param_hint="--output")
     if not page:
-        session = Session(Timer(1, 0, 0) if quick else Timer(patience=patience), quick)
+        session = Session(Timer(1, 0, 0), True, starts=1) if quick else Session(Timer(patience=patience))
         new = measure(session, [name for name in BENCHMARKS if name in (only or BENCHMARKS)])
         print(tables.render(new))
         if output:
@@ -50,6 +50,7 @@ def main(only: tuple[str, ...], quick: bool, page: bool, output: Path | None, pa
 
 def measure(session: Session, names: list[str]) -> results.Results:
     """Run benchmarks; each result has the description of the machine and the notes about its measurement."""
+    description = machine.describe()  # the parts of a session have the same
     new: results.Results = {"kind": machine.kind(machine.this_cpu()), "measured": {}}
     for name in names:
         before, disturbed = len(session.notes), session.timer.disturbed
@@ -58,7 +59,7 @@ def measure(session: Session, names: list[str]) -> results.Results:
         new[name] = BENCHMARKS[name](session)
         if session.timer.disturbed > disturbed:
             session.note(f"{session.timer.disturbed - disturbed} bursts were disturbed by other processes")
-        new["measured"][name] = {"machine": machine.describe(), "notes": session.notes[before:]}
+        new["measured"][name] = {"machine": description, "notes": session.notes[before:]}
     return new
 
 

@@ -9,12 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks import shapes
-from benchmarks.ours import Floor, Ours
+from benchmarks import shapes, steps
 from benchmarks.results import load_all
-from benchmarks.session import ROOT, Session, set_library_threads
+from benchmarks.session import ROOT, Session
 from benchmarks.shapes import Shape
-from benchmarks.timing import Contender
 
 BASE = Shape("lstm", 64, 1004)
 SIZES: dict[str, tuple[str, tuple[int, ...], str]] = {
@@ -30,7 +28,7 @@ def measure(session: Session) -> dict[str, Any]:
     """Time a step and its GEMM floor with one thread for every size, and count the words of the batch."""
     results: dict[str, Any] = {}
     for letter, (name, values, _) in SIZES.items():
-        base, values = (shapes.QUICK[0], values[:2]) if session.quick else (BASE, values)
+        base, values = (shapes.QUICK[0], values[:1]) if session.quick else (BASE, values)
         results[letter] = [_measure(session, base, letter, name, value) for value in values]
     return results
 
@@ -38,13 +36,9 @@ def measure(session: Session) -> dict[str, Any]:
 def _measure(session: Session, base: Shape, letter: str, name: str, value: int) -> dict[str, Any]:
     lengths = {"mean": float(value), "shortest": value - 2} if name == "columns" else {}
     shape = replace(base, **{name: value}, **lengths)
-    params, batch = shapes.parameters(shape), shapes.batch(shape)
-    one_thread = partial(set_library_threads, "pool", 1)
-    contenders = {
-        "ours": Contender(Ours(shape, params, batch).step, one_thread),
-        "floor": Contender(Floor(shape, params, batch).step, one_thread),
-    }
-    return {"size": value, "words": batch.words, **session.race(f"{letter} = {value}", contenders)}
+    builds = [(library, partial(steps.build, library, shape)) for library in ("captioner", "floor")]
+    race = session.race(f"{letter} = {value}", 1, builds, lambda contenders: {"one thread": contenders})["one thread"]
+    return {"size": value, "words": shapes.batch(shape).words, **race}
 
 
 def main() -> None:

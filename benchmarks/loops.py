@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.checks import FLOAT32
 from benchmarks.ours import RATE
 from benchmarks.shapes import NULL, Batch, Shape
 from captioner.arrays import Array, Params
@@ -118,8 +117,6 @@ def adam(w: Array, dw: Array, config: dict[str, Any]) -> Array:
 
 class Loops:
     """The assignment's model and solver on one batch, without dropout and clipping."""
-
-    library, tolerance = "numpy", FLOAT32
 
     def __init__(self, shape: Shape, params: Params, batch: Batch) -> None:
         self.cell, self.params, self.batch = shape.decoder, dict(params), batch

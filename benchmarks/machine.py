@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Collection
-from datetime import date
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,13 +99,22 @@ def has_bfloat16() -> bool:
     return not set(BFLOAT16).isdisjoint(cpu_features())
 
 
+def commit() -> str:
+    """Return the commit of the working tree, with `-dirty` if tracked files have changes."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=10"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
 def describe() -> dict[str, str]:
-    """Return the CPU, the library versions and the date."""
+    """Return the CPU, the versions of the libraries and of captioner, and date and time."""
     return {
         "CPU": f"{cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
         "Python": platform.python_version(),
         "NumPy": f"{np.__version__} with {blas.describe()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",
         "captioner": version("captioner"),
-        "on": date.today().isoformat(),
+        "commit": commit(),
+        "on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "session": f"{datetime.now(UTC):%H:%M} UTC",
     }

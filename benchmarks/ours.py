@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.checks import FLOAT32
 from benchmarks.shapes import NULL, Batch, Shape, regions
 from captioner import arrays
 from captioner.arrays import Array, Params, SharedRows
@@ -49,9 +48,7 @@ def training(
 
 
 class Ours:
-    """One captioner model on one batch; it uses a thread pool, with one BLAS thread."""
-
-    library, tolerance = "pool", FLOAT32
+    """One captioner model on one batch; it uses a thread pool."""
 
     def __init__(self, shape: Shape, params: Params, batch: Batch, threads: int = 1) -> None:
         self.batch, self.regions, self.pool = batch, regions(shape), ThreadPool(threads)

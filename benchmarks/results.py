@@ -23,6 +23,20 @@ def with_best(race: Results) -> Results:
     return race | {"best": min(variants, key=lambda took: took["median"])} if variants else race
 
 
+def over_processes(races: Sequence[Results]) -> Results:
+    """Join races of the same contenders in several processes: median of the medians, and their spread, max/min - 1."""
+    joined = {}
+    for name in races[0]:
+        medians = [race[name]["median"] for race in races]
+        joined[name] = {
+            "median": statistics.median(medians),
+            "min": min(race[name]["min"] for race in races),
+            "spread": max(medians) / min(medians) - 1,
+            "disturbed": sum(race[name]["disturbed"] for race in races),
+        }
+    return joined
+
+
 def load_all(folder: Path) -> list[Results]:
     """Load the results of all CPUs, measured last first."""
     results: list[Results] = [json.loads(path.read_text()) for path in sorted(folder.glob("results-*.json"))]
@@ -85,9 +99,9 @@ def each(values: Iterable[float], form: str) -> str:
     return " / ".join(format(value, form) for value in values)
 
 
-def times(races: Results, name: str, unit: float = 1e3) -> str:
+def times(races: Results, name: str) -> str:
     """Return a contender's median for each number of threads in which it was measured."""
-    return each((unit * race[name]["median"] for race in races.values() if name in race), ".4g")
+    return each((1e3 * race[name]["median"] for race in races.values() if name in race), ".4g")
 
 
 def ratios(races: Results, ours: str, theirs: str) -> str:
@@ -95,6 +109,12 @@ def ratios(races: Results, ours: str, theirs: str) -> str:
     return each((over(race, ours, theirs) for race in races.values() if ours in race and theirs in race), ".2f")
 
 
-def pair(title: str, races: Results, ours: str, theirs: str, unit: float = 1e3) -> Row:
-    """Return the row of a comparison: both times and their ratio."""
-    return title, times(races, ours, unit), times(races, theirs, unit), ratios(races, ours, theirs)
+def spreads(races: Results, *names: str) -> str:
+    """Return the largest spread over processes of these contenders in percent, for each number of threads."""
+    found = ([race[name]["spread"] for name in names if "spread" in race.get(name, {})] for race in races.values())
+    return each((100 * max(spread) for spread in found if spread), ".0f")
+
+
+def pair(title: str, races: Results, ours: str, theirs: str) -> Row:
+    """Return the row of a comparison: both times, their ratio and the spread."""
+    return title, times(races, ours), times(races, theirs), ratios(races, ours, theirs), spreads(races, ours, theirs)

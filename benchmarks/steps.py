@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 from benchmarks import checks, shapes
 from benchmarks.loops import STEPS, Loops
 from benchmarks.ours import FLOORS, Ours
-from benchmarks.session import Session, set_library_threads
-from benchmarks.shapes import Batch, Shape
+from benchmarks.session import Session
+from benchmarks.shapes import Shape
 from benchmarks.timing import Contender
 from captioner.arrays import Params
 
 
-class Learner(Protocol):
-    """A model, the batch it trains on, the library that computes it, and the tolerance of its results."""
+def learners(library: str, threads: int = 1, decoder: str = "lstm") -> Mapping[str, Any]:
+    """Return the constructors of a library's contenders, which have a process in common.
 
-    library: str
-    tolerance: checks.Tolerance
-
-    def gradients(self) -> tuple[float, Params]:
-        """Return the loss and gradients of the current parameters, without dropout."""
-
-    def step(self) -> float:
-        """Take one training step; return the loss before it."""
-
-
-Make: TypeAlias = Callable[[Shape, Params, Batch], Learner]
-
-
-RECURRENT_ONLY = ("loops", "torch packed")
-"""Contenders that have no transformer."""
-
-
-def learners(with_torch: bool, threads: int = 1, decoder: str = "lstm") -> dict[str, Make]:
-    """Return all trainable contenders of a decoder by name; PyTorch is imported only with `with_torch`."""
-    table: dict[str, Make] = {"ours": partial(Ours, threads=threads), "loops": Loops}
-    if with_torch:
+    Each has `step`, a training step that returns the loss before it, and, except the floor, `gradients`, the loss and
+    gradients without dropout.
+    The names of PyTorch's float32 variants start with `torch`. `loops` and packed sequences have no transformer.
+    """
+    if library == "torch":
         from benchmarks.torch_peer import VARIANTS, Peer
 
-        table |= {name: partial(Peer, name) for name in VARIANTS}
-    return {name: make for name, make in table.items() if decoder in STEPS or name not in RECURRENT_ONLY}
+        return {name: partial(Peer, name) for name in VARIANTS if decoder in STEPS or name != "torch packed"}
+    return {
+        "captioner": {"ours": partial(Ours, threads=threads)},
+        "loops": {"loops": Loops} if decoder in STEPS else {},
+        "floor": {"floor": FLOORS[decoder]},
+    }[library]
+
+
+def build(library: str, shape: Shape, threads: int = 1) -> dict[str, Any]:
+    """Build the contenders of a library in their process."""
+    params, batch = shapes.parameters(shape), shapes.batch(shape)
+    return {name: make(shape, params, batch) for name, make in learners(library, threads, shape.decoder).items()}
 
 
 def measure(session: Session) -> dict[str, Any]:
@@ -65,29 +59,29 @@ def measure_shape(session: Session, shape: Shape) -> dict[str, Any]:
     """
     params, batch = shapes.parameters(shape), shapes.batch(shape)
     first = (Loops if shape.decoder in STEPS else Ours)(shape, params, batch).gradients()
-    floor = FLOORS[shape.decoder](shape, params, batch)
+    libraries = ["captioner", *["loops"] * (shape.decoder in STEPS), *["torch"] * session.has_torch, "floor"]
     results: dict[str, Any] = {"words": batch.words, "threads": {}, "loops": {}}
     for count in session.threads:
-        makers = learners(session.has_torch, count, shape.decoder)
-        trained = {name: make(shape, params, batch) for name, make in makers.items()}
-        for name, learner in trained.items():
-            set_library_threads(learner.library, count)
-            checks.same_gradients(name, learner.gradients(), first, learner.tolerance)
-            loss = learner.step()
-            if not any(shape.dropout):
-                checks.same_loss(f"{name}, in training", loss, first[0], learner.tolerance)
-        calls = {name: (learner.step, learner.library) for name, learner in trained.items()}
-        calls["floor"] = floor.step, "numpy"
-        contenders = {
-            name: Contender(call, partial(set_library_threads, library, count))
-            for name, (call, library) in calls.items()
-        }
-        # The loops allocate so much memory that they slow down the next contender: they get a separate race.
-        separate = {name: contenders.pop(name) for name in ("loops",) if name in contenders}
-        results["threads"][str(count)] = session.race(f"{shape.key}, threads {count}", contenders)
-        if separate:
-            separate["ours"] = contenders["ours"]
-            results["loops"][str(count)] = session.race(f"{shape.key}, threads {count}, loops", separate)
-        for name, learner in trained.items():
-            checks.learns(name, first[0], learner.gradients()[0])
+        builds = [(library, partial(build, library, shape, count)) for library in libraries]
+        races = session.race(f"{shape.key}, threads {count}", count, builds, partial(_heats, shape, first))
+        for heat, race in races.items():
+            results[heat][str(count)] = race
     return results
+
+
+def _heats(
+    shape: Shape, first: tuple[float, Params], contenders: dict[str, Contender]
+) -> dict[str, dict[str, Contender]]:
+    """Check that the contenders compute the same and learn; return two heats, because the loops take much longer."""
+    for name, learner in contenders.items():
+        if name == "floor":
+            continue
+        tolerance = checks.BFLOAT16 if name == "bfloat16" else checks.FLOAT32
+        checks.same_gradients(name, learner.ask("gradients"), first, tolerance)
+        loss = learner.ask("step")
+        if not any(shape.dropout):
+            checks.same_loss(f"{name}, in training", loss, first[0], tolerance)
+        learner.ask("step")
+        checks.learns(name, first[0], learner.ask("gradients")[0])
+    heats = {"threads": {name: contender for name, contender in contenders.items() if name != "loops"}}
+    return heats | ({"loops": {name: contenders[name] for name in ("loops", "ours")}} if "loops" in contenders else {})

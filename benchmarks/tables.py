@@ -17,6 +17,7 @@ from benchmarks.results import (
     over,
     pair,
     ratios,
+    spreads,
     table,
     times,
     with_best,
@@ -47,6 +48,8 @@ def _origins(results: Results, names: list[str]) -> str:
         ", ".join(group): " · ".join(f"{key} {value}" for key, value in machine.items())
         for machine, group in groupby(names, lambda name: results["measured"][name]["machine"])
     }
+    if len(lines) == 1 and " · session " in (text := next(iter(lines.values()))):
+        return f"{text} · all tables are from this session"
     return "\\\n".join(f"{group}: {text}" if len(lines) > 1 else text for group, text in lines.items())
 
 
@@ -63,7 +66,7 @@ def _step_table(steps: Results, keys: Collection[str], of: str) -> str:
     races = [race for step in steps.values() for part in ("threads", "loops") for race in step[part].values()]
     loops, bfloat16 = (any(name in race for race in races) for name in ("loops", "bfloat16"))
     head = ("captioner", "PyTorch best", "PyTorch eager", *["loops"] * loops, "GEMM floor", "/ best", "/ eager")
-    further = (*["loops /"] * loops, *["PyTorch, bfloat16 autocast", "/ bfloat16"] * bfloat16)
+    further = (*["loops /"] * loops, *["PyTorch, bfloat16 autocast", "/ bfloat16"] * bfloat16, "spread, %")
 
     def rows() -> Iterator[Row]:
         for key, step in steps.items():
@@ -73,10 +76,10 @@ def _step_table(steps: Results, keys: Collection[str], of: str) -> str:
             compared = [times(races, "floor"), *(ratios(races, "ours", name) for name in ("best", "torch eager"))]
             last = [ratios(step["loops"], "loops", "ours")] * loops
             last += [times(races, "bfloat16"), ratios(races, "ours", "bfloat16")] * bfloat16
-            yield key, *took, *compared, *last
+            yield key, *took, *compared, *last, spreads(races, "ours", "best", "torch eager", "floor")
         cells = [_mean_ratio(steps, keys, "ours", name) for name in ("best", "torch eager")]
         cells += [_mean_ratio(steps, keys, "loops", "ours")] * loops
-        yield f"geometric mean of {of}", *[""] * (4 + loops), *cells, *[""] * 2 * bfloat16
+        yield f"geometric mean of {of}", *[""] * (4 + loops), *cells, *[""] * (2 * bfloat16 + 1)
 
     return table(" | ".join(("step, ms", *head, *further)), rows())
 
@@ -94,12 +97,13 @@ def _mean_ratio(steps: Results, keys: Collection[str], ours: str, theirs: str) -
 def _decoding(decoding: Results) -> Iterator[str]:
     def rows() -> Iterator[Row]:
         for cell, measured in decoding.items():
-            for images, races in (("1,000 images", measured["threads"]), ("one image", measured["image"])):
+            many = f"{measured.get('images', 1000):,} images"
+            for images, races in ((many, measured["threads"]), ("one image", measured["image"])):
                 yield pair(f"{cell}, greedy, {images} / PyTorch, ms", races, "ours", "torch")
                 yield pair(f"{cell}, beam 5, {images} / PyTorch, ms", races, "ours beam 5", "torch beam 5")
-            yield pair(f"{cell}, beam 3 / greedy, 1,000 images, ms", measured["threads"], "ours beam 3", "ours")
+            yield pair(f"{cell}, beam 3 / greedy, {many}, ms", measured["threads"], "ours beam 3", "ours")
 
-    yield table("decoding | captioner | other | ratio", rows())
+    yield table("decoding | captioner | other | ratio | spread, %", rows())
 
 
 def _transformer(results: Results) -> Iterator[str]:

@@ -10,22 +10,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-Call: TypeAlias = Callable[[], object]
 Result: TypeAlias = dict[str, float]
 T = TypeVar("T")
+Metered: TypeAlias = tuple[T, float, bool]
+"""A result, the elapsed seconds, and whether other processes used the CPU meanwhile."""
 
 SETTLE = 0.06
 """Seconds of sleep before a burst, twice as long as idle OpenBLAS and OpenMP threads spin."""
-
-
-class Contender(NamedTuple):
-    """The timed `call`, and `prepare`, which runs once before each burst."""
-
-    call: Call
-    prepare: Call
 
 
 def machine_seconds() -> float:
@@ -55,6 +50,54 @@ class Meter:
         return elapsed, others > 0.1 * elapsed + 0.03
 
 
+def metered(measure: Callable[[], T]) -> Metered[T]:
+    """Call a function of this process."""
+    meter = Meter()
+    value = measure()
+    return value, *meter.read()
+
+
+def warm_up(program: Any, timed: Callable[[Any], object], minimum: float) -> int:
+    """Return the number of calls per burst, from the second call if the first, with lazy set-up, is short."""
+    for _ in range(2):
+        began = time.perf_counter()
+        timed(program)
+        calls = math.ceil(minimum / (time.perf_counter() - began))
+        if calls <= 1:
+            break
+    return max(1, calls)
+
+
+def burst(program: Any, timed: Callable[[Any], object], calls: int) -> Metered[float]:
+    """Return the seconds per call."""
+
+    def seconds() -> float:
+        for _ in range(calls // 2 + 1):  # fills the caches and wakes threads: the first step after a pause is slow
+            timed(program)
+        began = time.perf_counter()
+        for _ in range(calls):
+            timed(program)
+        return (time.perf_counter() - began) / calls
+
+    return metered(seconds)
+
+
+class Contender(NamedTuple):
+    """A program of a process, and its method that is timed."""
+
+    process: Any
+    name: str
+    timed: Callable[[Any], object] = methodcaller("step")
+
+    def ask(self, method: str, *arguments: object) -> Any:
+        """Call a method of the program in its process, and return the result."""
+        return self.process.call(methodcaller(method, *arguments), self.name)
+
+    def time(self, function: Callable[..., Any], size: float) -> Any:
+        """Call `warm_up` or `burst` in the process."""
+        return self.process.call(function, self.name, self.timed, size)
+
+
 @dataclass
 class Timer:
     """Times contenders in turn: A B C, A B C, ..., `bursts` times each, at least `minimum` seconds per burst.
@@ -63,19 +106,19 @@ class Timer:
     that, disturbed bursts are kept and counted.
     """
 
-    bursts: int = 7
+    bursts: int = 3
     minimum: float = 0.1
     patience: float = 240.0
     disturbed: int = field(default=0, init=False)
 
     def race(self, contenders: Mapping[str, Contender]) -> dict[str, Result]:
         """Return median and minimum seconds per call, and the number of disturbed bursts."""
-        calls = {name: self._warm_up(contender) for name, contender in contenders.items()}
+        calls = {name: contender.time(warm_up, self.minimum) for name, contender in contenders.items()}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         kept = dict.fromkeys(contenders, 0)
         for _ in range(self.bursts):
             for name, contender in contenders.items():
-                spent, disturbed = self.undisturbed(partial(self._burst, contender, calls[name]))
+                spent, disturbed = self.undisturbed(partial(contender.time, burst, calls[name]))
                 seconds[name].append(spent)
                 kept[name] += disturbed
         return {
@@ -83,13 +126,11 @@ class Timer:
             for name, times in seconds.items()
         }
 
-    def undisturbed(self, measure: Callable[[], T]) -> tuple[T, bool]:
+    def undisturbed(self, measure: Callable[[], Metered[T]]) -> tuple[T, bool]:
         """Repeat `measure` until undisturbed or out of patience; return its result and whether it was disturbed."""
         while True:
             self._wait()
-            meter = Meter()
-            value = measure()
-            elapsed, disturbed = meter.read()
+            value, elapsed, disturbed = measure()
             if not disturbed or self.patience <= 0:
                 self.disturbed += disturbed
                 return value, disturbed
@@ -104,23 +145,3 @@ class Timer:
                 return
             time.sleep(0.5)
             self.patience -= meter.read()[0]
-
-    def _warm_up(self, contender: Contender) -> int:
-        """Return the number of calls per burst, from the second call if the first, with lazy set-up, is short."""
-        contender.prepare()
-        for _ in range(2):
-            began = time.perf_counter()
-            contender.call()
-            calls = math.ceil(self.minimum / (time.perf_counter() - began))
-            if calls <= 1:
-                break
-        return max(1, calls)
-
-    def _burst(self, contender: Contender, calls: int) -> float:
-        contender.prepare()
-        for _ in range(calls // 2 + 1):  # fills the caches and wakes threads: the first step after a pause is slow
-            contender.call()
-        began = time.perf_counter()
-        for _ in range(calls):
-            contender.call()
-        return (time.perf_counter() - began) / calls

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu
+from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attention
 
 from benchmarks.shapes import Shape
 from captioner.arrays import Array, Params
 from captioner.layers.positions import sinusoids
 
 State: TypeAlias = Any
-"""What a recurrent model keeps of the words before."""
+"""What a model keeps of the words before."""
 
 
 class Images(NamedTuple):
@@ -128,7 +128,7 @@ class Recurrent(Model):
         return hidden[:, 0], state
 
     def take(self, state: State, rows: Tensor) -> State:
-        """Select rows of a state."""
+        """Select rows of a state; each stays among those of its image."""
         return tuple(s[:, rows] for s in state) if isinstance(state, tuple) else state[:, rows]
 
 
@@ -147,6 +147,18 @@ LAYER = {
     **{f"{name}{i}": f"norm{i}.{kind}" for i in (1, 2, 3) for name, kind in (("gamma", "weight"), ("beta", "bias"))},
 }
 """PyTorch's name of each parameter of a transformer's layer."""
+
+
+class KeyValueCache(NamedTuple):
+    """Keys and values of all layers: of the `used` words before, with room for the others, and of the memory.
+
+    Shapes: words (layers, 2, R, heads, T, d), memory (layers, 2, N, heads, M, d). Selected rows are written to `spare`.
+    """
+
+    words: Tensor
+    spare: Tensor
+    memory: Tensor
+    used: int = 0
 
 
 class Transformer(Model):
@@ -205,6 +217,41 @@ class Transformer(Model):
         mask = self.mask[:count, :count]
         return torch.as_tensor(self.decoder(x, self.memory(images), tgt_mask=mask, tgt_is_causal=True))
 
+    def split(self, x: Tensor, count: int, parts: int = 1) -> Tensor:
+        """Split queries, keys or values by image and head.
+
+        Shapes: x (N T, parts E) -> (parts, N, heads, T, d).
+        """
+        heads = self.shape.heads
+        return x.reshape(count, -1, parts, heads, self.shape.hidden // heads).permute(2, 0, 3, 1, 4)
+
+    def start(self, images: Images, width: int = 1) -> State:
+        memory, count, E = self.memory(images), len(images.features), self.shape.hidden
+        layers = [layer.multihead_attn for layer in self.decoder.layers]
+        pairs = [self.split(linear(memory, a.in_proj_weight[E:], a.in_proj_bias[E:]), count, 2) for a in layers]
+        size = len(layers), 2, count * width, self.shape.heads, len(self.positions), E // self.shape.heads
+        return KeyValueCache(torch.empty(size), torch.empty(size), torch.stack(pairs))
+
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        cache: KeyValueCache = state
+        E, rows, count, t = self.shape.hidden, len(words), cache.memory.shape[2], cache.used
+        x = self.words(words) * math.sqrt(E) + self.positions[t]
+        for layer, kept, memory in zip(self.decoder.layers, cache.words, cache.memory, strict=True):
+            own, cross = layer.self_attn, layer.multihead_attn
+            q, *pair = self.split(linear(layer.norm1(x), own.in_proj_weight, own.in_proj_bias), rows, 3)
+            for old, new in zip(kept, pair, strict=True):
+                old[:, :, t : t + 1] = new
+            x = x + own.out_proj(scaled_dot_product_attention(q, *kept[:, :, :, : t + 1]).reshape(rows, E))
+            (q,) = self.split(linear(layer.norm2(x), cross.in_proj_weight[:E], cross.in_proj_bias[:E]), count)
+            x = x + cross.out_proj(scaled_dot_product_attention(q, *memory).transpose(1, 2).reshape(rows, E))
+            x = x + layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))
+        return self.decoder.norm(x), cache._replace(used=t + 1)
+
+    def take(self, state: State, rows: Tensor) -> State:
+        cache: KeyValueCache = state
+        torch.index_select(cache.words, 2, rows, out=cache.spare)
+        return cache._replace(words=cache.spare, spare=cache.words)
+
 
 MODELS: Mapping[str, type[Recurrent | Transformer]] = {
     **dict.fromkeys(LAYERS, Recurrent),
@@ -212,5 +259,5 @@ MODELS: Mapping[str, type[Recurrent | Transformer]] = {
 }
 
 
-def build(shape: Shape, params: Params) -> Model:
+def build(shape: Shape, params: Params) -> Recurrent | Transformer:
     return MODELS[shape.decoder](shape, params)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmarks import checks, machine
+from benchmarks import machine
 from benchmarks.ours import CLIP, RATE
 from benchmarks.shapes import END, NULL, START, Batch, Shape, regions
-from benchmarks.torch_models import Images, Model, Recurrent, build
+from benchmarks.torch_models import Images, Model, Recurrent, Transformer, build
 from captioner.arrays import Array, Params
 
 
@@ -65,11 +65,8 @@ VARIANTS = {
 class Peer:
     """One variant on one batch."""
 
-    library = "torch"
-
     def __init__(self, name: str, shape: Shape, params: Params, batch: Batch) -> None:
         self.variant = VARIANTS[name]
-        self.tolerance = checks.BFLOAT16 if self.variant.bfloat16 else checks.FLOAT32
         self.model = build(shape, params)
         self.adam = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=self.variant.fused)
         shared = regions(shape)
@@ -98,7 +95,7 @@ class Peer:
 
 
 @torch.inference_mode()
-def greedy(model: Recurrent, features: Array, max_length: int) -> Array:
+def greedy(model: Recurrent | Transformer, features: Array, max_length: int) -> Array:
     """Decode all images greedily for `max_length` steps.
 
     Shapes: features (N, F) -> tokens (N, max_length).
@@ -115,7 +112,7 @@ def greedy(model: Recurrent, features: Array, max_length: int) -> Array:
 
 
 @torch.inference_mode()
-def beam(model: Recurrent, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
+def beam(model: Recurrent | Transformer, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
     """Beam search over N K rows at once; finished captions stay in the beam.
 
     Shapes: features (N, F) -> tokens (N, K, max_length), scores (N, K).

@@ -24,7 +24,9 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
     assert measured[name]
     assert measured["measured"].keys() == {name}
     assert measured["measured"][name]["machine"]["NumPy"].startswith(np.__version__)
+    assert measured["measured"][name]["machine"]["commit"]
     assert tables.render(measured) in done.output
+    assert done.output.count(" · all tables are from this session\n") == 1
     assert f"`python -m benchmarks --only {name}`" in done.output
     assert done.output.count("\n| ") >= 2, "a table with a row"
 
@@ -37,7 +39,10 @@ def test_the_page_shows_the_results() -> None:
 
 def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> None:
     def race(ours: float, **others: float) -> dict[str, Any]:
-        return {name.replace("_", " "): {"median": took} for name, took in {"ours": ours, **others}.items()}
+        return {
+            name.replace("_", " "): {"median": took, "spread": took / 100}
+            for name, took in {"ours": ours, **others}.items()
+        }
 
     peers = {"torch_eager": 2.0, "torch_packed": 1.0, "bfloat16": 0.1, "floor": 0.6}
     steps = {
@@ -46,6 +51,7 @@ def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> Non
     steps["rnn-64-10000"]["threads"]["1"] = race(1.4, **peers)
     (table,) = tables.TABLES["steps"].write(steps)
     best = 0.7 * 2**0.1
+    assert table.splitlines()[-2].endswith(" | 2 |"), "the largest spread in percent"
     assert [cell for cell in table.splitlines()[-1].split(" | ") if cell][1:4] == [
         f"{best:.2f}",
         f"{best / 2:.2f}",

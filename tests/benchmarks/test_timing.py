@@ -1,23 +1,58 @@
 """Contenders take turns, and bursts disturbed by other processes are measured again."""
 
+import os
 from functools import partial
 
 import pytest
 
 from benchmarks import timing
-from benchmarks.timing import Contender, Timer
+from benchmarks.contenders import Process
+from benchmarks.results import over_processes
+from benchmarks.session import Session
+from benchmarks.timing import Timer, metered
+from captioner.parallel import blas
+from captioner.parallel.machine import use_huge_pages
 
 
-def test_contenders_take_turns() -> None:
+class Program:
+    """Records its calls."""
+
+    def __init__(self, calls: list[str], name: str) -> None:
+        self.step = partial(calls.append, name)
+
+
+def settings() -> dict[str, object]:
+    """Return the settings of this process, as its program."""
+    return {"settings": [os.getpid(), blas.describe().threads, use_huge_pages.cache_info().currsize == 1]}
+
+
+def test_contenders_take_turns_in_each_start(session: Session) -> None:
     calls: list[str] = []
-    contenders = {
-        name: Contender(partial(calls.append, name), partial(calls.append, name.upper())) for name in ("ours", "b")
-    }
-    times = Timer(3, 0, 0).race(contenders)
-    once, warm = ["OURS", "ours", "B", "b"], ["OURS", "ours", "ours", "B", "b", "b"]
-    assert calls == once + warm * 3, "one warm-up, then three bursts, each after one untimed call"
+    builds = [("captioner", lambda name=name: {name: Program(calls, name)}) for name in ("ours", "b")]
+    session.timer.bursts, session.starts = 3, 2
+    times = session.race("title", 1, builds, lambda contenders: {"heat": contenders})["heat"]
+    once, warm = ["ours", "b"], ["ours", "ours", "b", "b"]
+    assert calls == (once + warm * 3) * 2, "one warm-up, then three bursts, each after one untimed call"
     assert times.keys() == {"ours", "b"}
     assert all(took["min"] <= took["median"] for took in times.values())
+
+
+def test_races_in_several_processes_are_joined() -> None:
+    races = [{"ours": {"median": median, "min": median / 2, "disturbed": 1}} for median in (1.0, 1.5, 1.2)]
+    assert over_processes(races) == {"ours": {"median": 1.2, "min": 0.5, "spread": 0.5, "disturbed": 3}}
+
+
+@pytest.mark.parametrize("library", ["captioner", "loops", "floor"])
+def test_a_process_has_the_memory_and_threads_of_its_library(library: str) -> None:
+    process = Process(library, 2, settings)
+    try:
+        assert process.names == ["settings"]
+        pid, threads, has_huge_pages = process.call(tuple, "settings")
+    finally:
+        process.close()
+    assert pid != os.getpid()
+    assert threads == (1 if library == "captioner" else 2)
+    assert has_huge_pages == (library != "loops")
 
 
 class Cpus:
@@ -43,17 +78,17 @@ class Cpus:
 
 def test_a_disturbed_burst_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [1.0, 0.5, 0.0]), Timer()
-    assert timer.undisturbed(cpus.burst) == (3, False)
+    assert timer.undisturbed(partial(metered, cpus.burst)) == (3, False)
     assert timer.disturbed == 0
 
 
 def test_a_disturbed_burst_is_kept_and_counted_once_patience_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [1.0, 1.0, 0.0]), Timer(patience=1e-12)
-    assert timer.undisturbed(cpus.burst) == (2, True)
+    assert timer.undisturbed(partial(metered, cpus.burst)) == (2, True)
     assert timer.disturbed == 1
 
 
 def test_nothing_is_measured_before_the_machine_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus, timer = Cpus(monkeypatch, [0.0], asleep=5), Timer()
-    assert timer.undisturbed(cpus.burst) == (1, False)
+    assert timer.undisturbed(partial(metered, cpus.burst)) == (1, False)
     assert cpus.sleeps > 5

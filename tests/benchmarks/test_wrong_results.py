@@ -17,8 +17,13 @@ from captioner.layers.dropout import Dropout
 from captioner.model.build import parameter_shapes
 
 SHAPE, TRANSFORMER = shapes.QUICK[0], replace(shapes.QUICK_TRANSFORMER, regions=3)
-FLOAT32 = [name for name in steps.learners(Session.has_torch) if name != "bfloat16"]
-TRANSFORMER_FLOAT32 = [name for name in FLOAT32 if name not in steps.RECURRENT_ONLY]
+LIBRARIES = {
+    name: library
+    for library in ("captioner", "loops", *["torch"] * Session.has_torch)
+    for name in steps.learners(library)
+}
+FLOAT32 = [name for name in LIBRARIES if name != "bfloat16"]
+TRANSFORMER_FLOAT32 = [name for name in FLOAT32 if name not in ("loops", "torch packed")]
 
 FAULTS: dict[str, Callable[[float, Params], tuple[float, Params]]] = {
     "loss": lambda loss, grads: (loss * (1 + 2e-5), grads),
@@ -38,12 +43,15 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def change(contender: str, method: str, fault: Callable[[Any], Any]) -> None:
         def make(*arguments: Any) -> Any:
-            learner = learners(Session.has_torch)[contender](*arguments)
+            learner = learners(LIBRARIES[contender])[contender](*arguments)
             true = getattr(learner, method)
             setattr(learner, method, lambda: fault(true()))
             return learner
 
-        monkeypatch.setattr(steps, "learners", lambda *arguments: learners(*arguments) | {contender: make})
+        def changed(library: str, *arguments: Any) -> dict[str, Any]:
+            return {**learners(library, *arguments), **({contender: make} if library == LIBRARIES[contender] else {})}
+
+        monkeypatch.setattr(steps, "learners", changed)
         monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
 
     return change
@@ -151,17 +159,20 @@ def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatc
         decoding.measure_shape(session, SHAPE)
 
 
-def test_beams_with_the_states_of_others_are_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shape", [SHAPE, shapes.QUICK_TRANSFORMER], ids=lambda shape: shape.decoder)
+def test_beams_with_the_states_of_others_are_not_timed(
+    shape: shapes.Shape, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
     models = pytest.importorskip("benchmarks.torch_models")
-    monkeypatch.setattr(models.Recurrent, "take", lambda self, state, rows: state)
+    monkeypatch.setattr(models.MODELS[shape.decoder], "take", lambda self, state, rows: state)
     with pytest.raises(checks.WrongResultError, match="torch beam 5"):
-        decoding.measure_shape(session, SHAPE)
+        decoding.measure_shape(session, shape)
 
 
-@pytest.mark.parametrize("decoder", shapes.CELLS)
+@pytest.mark.parametrize("decoder", decoding.STEEPNESS)
 def test_decoded_captions_have_the_lengths_of_coco(decoder: str) -> None:
-    shape = shapes.Shape(decoder, 200, 300, 64, 64, 128)
+    shape = shapes.Shape(decoder, 200, 300, 64, 64, 128, layers=2, heads=4, feed_forward=256)
     images = shapes.batch(shape).features
     tokens, _ = decoding.decoders(shape, decoding.caption_parameters(shape, images))["ours"](images)
     lengths = (tokens != shapes.NULL).sum(axis=2)
@@ -178,7 +189,7 @@ def test_decoded_captions_have_the_lengths_of_coco(decoder: str) -> None:
     ],
 )
 def test_dropout_is_applied_in_the_step_but_not_in_the_gradient_check(contender: str, shape: shapes.Shape) -> None:
-    learner = steps.learners(Session.has_torch)[contender](shape, shapes.parameters(shape), shapes.batch(shape))
+    learner = steps.learners(LIBRARIES[contender])[contender](shape, shapes.parameters(shape), shapes.batch(shape))
     whole = learner.gradients()[0]
     assert learner.gradients()[0] == whole
     assert learner.step() != pytest.approx(whole, rel=1e-5)
