@@ -39,8 +39,8 @@ class PlainFactor:
         return (x[:, 0] if x.ndim == 4 else x) @ self.W
 
 
-def _padded(lengths: Array, parts: int) -> Packing:
-    return pack(np.full(len(lengths), lengths.max()), parts)
+def _padded(lengths: Array, parts: int, image: Array | None = None) -> Packing:
+    return pack(np.full(len(lengths), lengths.max()), parts, image)
 
 
 def _every_row(cell: Any, inputs: Array, ids: Array, *others: Any) -> tuple[Array, tuple[ScanCache, Array, int]]:
