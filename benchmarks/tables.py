@@ -139,7 +139,7 @@ TABLES = {
 """The tables of every benchmark, in the order of the page."""
 
 
-ON_EVERY_CPU = {"steps", "decoding"}
+ON_EVERY_CPU = {"steps", "decoding", "transformer"}
 """Benchmarks whose tables the page has for each CPU; it has the others once, for the CPU that was measured last."""
 PLOTTED = {"growth"}
 """Benchmarks of which docs/performance.md has a plot."""
