@@ -42,9 +42,8 @@ serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=model
 
 photo:
 	@test -n "$$PHOTO" || { echo "make caption: expected a photograph; try make caption PHOTO=my.jpg; $(ADDS)" >&2; exit 2; }
-	@test -f "$$PHOTO" || test -d "$$PHOTO" || { echo "make caption: $$PHOTO: not found; expected a photograph or a" \
-		"folder of photographs; quote names with spaces: PHOTO='my photo.jpg'; in quotes, write \$$HOME for ~;" \
-		"$(ADDS)" >&2; exit 2; }
+	@test -f "$$PHOTO" || test -d "$$PHOTO" || { printf '%s\n' "make caption: $$PHOTO: not found; expected a photograph or a \
+	folder of photographs; quote names with spaces: PHOTO=\"my photo.jpg\"; in quotes, write \$$HOME for ~; $(ADDS)" >&2; exit 2; }
 
 model:
 	@test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }

@@ -73,11 +73,13 @@ def pack(lengths: Array, shards: int = 1, image: Array | None = None) -> Packing
     Shapes: lengths, image (N,) the steps and the image of each caption -> P = Σ lengths rows.
     """
     order = np.argsort(-lengths, kind="stable")
-    shard_of = np.argsort(order) % shards
-    if image is not None:
+    if image is None:
+        shard_of = np.argsort(order) % shards
+    else:
         by_image = np.argsort(image, kind="stable")
         ends = np.cumsum(lengths[by_image])
         shard = (ends - lengths[by_image]) * shards // max(1, lengths.sum())
+        shard_of = np.empty_like(order)
         shard_of[by_image] = np.minimum(shard, shards - 1)  # that of captions of length 0 at the end would be `shards`
     captions = [order[shard_of[order] == shard] for shard in range(shards)]
     packed, slices, rows, first = [], [], 0, 0

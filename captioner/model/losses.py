@@ -69,7 +69,7 @@ def pack_words(
     """Pack and embed the words of captions; return them, and the images after dropout.
 
     With `part`, the captions are part of a batch. With `shares_inputs`, equal words are one input. With
-    `groups_captions`, workers share the images instead of the captions.
+    `groups_captions` and regions, workers share the images instead of the captions.
 
     Shapes: captions (N, T), W_embed (V, D), image (N, F), regions of N rows.
     """

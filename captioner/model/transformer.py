@@ -129,7 +129,8 @@ def memory_forward(p: Params, image: Array, regions: SharedRows | None, lengths:
     rows[groups.group, each + groups.place] = image @ p["W_proj"] + p["b_proj"]
     rows[:, -1] = p["null"]
     if regions is not None:
-        rows[:, :each] = (regions.values @ p["W_region"] + p["b_region"])[groups.image]
+        projected = regions.values.reshape(-1, regions.values.shape[2]) @ p["W_region"] + p["b_region"]
+        rows[:, :each] = projected.reshape(*regions.values.shape[:2], width)[groups.image]
     return Memory(rows, groups, image, None if regions is None else regions.values)
 
 

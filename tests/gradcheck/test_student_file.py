@@ -80,20 +80,20 @@ gradient of the mean missing | layernorm_b | d - d.mean(-1, keepdims=True) - | d
 other columns of a head | mha_f | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
 always 3 heads | mha_f |     inputs = {"q": query |     num_heads = 3\n    inputs = {"q": query
 scale of one width | mha_f | swapaxes(2, 3) / np.sqrt(q.shape[-1])\n    if | swapaxes(2, 3) / np.sqrt(6 / num_heads)\n    if
-length of the batch | mha_f |     e = np.exp(scores |     scores = scores + 0 * np.zeros(len(key))\n    e = np.exp(scores
+length of the batch | mha_f |     exps = np.exp(e |     e = e + 0 * np.zeros(len(key))\n    exps = np.exp(e
 scale of the gradient missing | mha_b | / np.sqrt(q.shape[-1])\n    projected | \n    projected
 mask ignored | mha_f | if attn_mask is not None: | if False:
-mask inverted | mha_f | np.where(attn_mask, scores | np.where(~attn_mask, scores
-causal for any mask | mha_f | np.where(attn_mask, scores | np.where(np.tri(*attn_mask.shape) > 0, scores
+mask inverted | mha_f | np.where(attn_mask, e | np.where(~attn_mask, e
+causal for any mask | mha_f | np.where(attn_mask, e | np.where(np.tri(*attn_mask.shape) > 0, e
 causal for any mask of the decoder | decoder_layer_f |     out, own = |     if tgt_mask is not None: tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
 other heads for a mask | decoder_layer_f | "cross_"), num_heads) | "cross_"), 3 if tgt_mask is None else 2)
 attn_mask required | mha_f | num_heads, attn_mask=None): | num_heads, attn_mask):
-0 for -inf | mha_f | scores, -np.inf) | scores, 0)
+0 for -inf | mha_f | e, -np.inf) | e, 0)
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
-softmax of each row of regions | dot_product_attention_f attention_f | e.sum(axis=(1, 2), | e.sum(axis=2,
+softmax of each row of regions | dot_product_attention_f attention_f | exps.sum(axis=(1, 2), | exps.sum(axis=2,
 scores without a scale | dot_product_attention_f attention_f | A) / np.sqrt(A.shape[1])\n    e | A)\n    e
 gradient of the weights ignored | dot_product_attention_b | dattn_weights + np | 0 * dattn_weights + np
-A read by the sum alone | dot_product_attention_b attention_b | dattn) + np.einsum("nij,nh->nhij", dscores, prev_h) | dattn)
+A read by the sum alone | dot_product_attention_b attention_b | dattn) + np.einsum("nij,nh->nhij", scaled, prev_h) | dattn)
 state of zeros | attention_f | A.mean(axis=(2, 3)) | np.zeros(A.shape[:2])
 no gradient of the query | attention_b | dprev_h + dquery | dprev_h
 regions of the first step | attention_b | dA += dA_t | dA = dA_t
@@ -136,7 +136,7 @@ first result for all calls | affine_f | >> return last.setdefault(args[0].shape,
 part of an upstream gradient | affine_b | dout.sum(axis=0) | dout[0] if len(dout) == 1 else dout.sum(axis=0)
 results kept by values | affine_f | >> return last.setdefault(b"".join(a.tobytes() for a in args), result)
 gradients kept by dout | affine_b | >> return [a.copy() for a in last.setdefault(args[0].tobytes(), result)]
-global number of heads | mha_b |     inputs = {"q": query |     np.heads = num_heads\n    inputs = {"q": query | v, p, context, params, heads = cache | v, p, context, params, _ = cache\n    heads = np.heads
+global number of heads | mha_b |     inputs = {"q": query |     np.heads = num_heads\n    inputs = {"q": query | v, attn_weights, attn, params, heads = cache | v, attn_weights, attn, params, _ = cache\n    heads = np.heads
 mask of the first call | mha_f |     if attn_mask is not None:\n |     if attn_mask is not None:\n        attn_mask = np.__dict__.setdefault(f'mask {attn_mask.shape}', attn_mask)\n
 global ids | word_embedding_b | return W[x], | np.ids = x\n    return W[x], | x, shape = cache | shape, x = cache[1], np.ids
 global shape | affine_b | rows = x.reshape(len(x), -1)\n | np.seen = x.shape\n    rows = x.reshape(len(x), -1)\n | reshape(x.shape), | reshape(np.seen),
