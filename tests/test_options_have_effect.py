@@ -227,7 +227,8 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
     "evaluate": ("evaluate {run}", {
         "ensemble": "--ensemble", "data": SCORES["data"], "splits": SCORES["split"], "captions": "--captions x",
         "references": "--references x", "against": "--against {results}", "baseline": "--baseline nn",
-        "coco": "--coco new.json", "overwrite": "--overwrite", "worst": "--worst 1", "as_json": "--json",
+        "mean": "--mean", "coco": "--coco new.json", "overwrite": "--overwrite", "worst": "--worst 1",
+        "as_json": "--json",
     }),
     "gradcheck": ("gradcheck -o model.hidden_dim=2 -o model.wordvec_dim=2", {
         "config_file": "-c {config}", "full": "--full", "functions": "--file nowhere.py",
