@@ -173,6 +173,7 @@ def test_make_caption_checks_its_arguments_first(words: list[str], message: str,
 @needs_make
 def test_make_serve_prints_a_command_for_another_port(tmp_path: Path) -> None:
     (tmp_path / "web").touch()
-    folder = Path(sys.executable).parent
+    folder = tmp_path / "bin"
+    folder.symlink_to(Path(sys.executable).parent)  # whose path may have a space
     done = make("serve", "--keep-going", f"VENV={tmp_path}", f"BIN={folder}", "MODEL=README.md")
     assert f"make serve: if the port is in use: {folder}/captioner serve README.md --port 0\n" in done.stderr
