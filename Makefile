@@ -26,7 +26,7 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 
 export MODEL ?= models/everyday.h5
 LABELS := $(if $(filter models/everyday.h5,$(MODEL)),--labels 3)
-ADDS := the next line is by make
+ADDS := the next line is from make
 override export PHOTO := $(value PHOTO)
 caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/everyday.h5)
 	@echo "photograph, caption, marks$(if $(LABELS),; below: ImageNet labels)" >&2

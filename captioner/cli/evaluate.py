@@ -186,7 +186,7 @@ def _heading(record: dict[str, Any], is_alone: bool) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
     if "half_range" in record:
         heading += f", {record['name']} ± half the range"
-    if record.get("sources"):
+    if "sources" in record:
         heading += f", mean of {len(record['sources'])} sources"
     if is_alone and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"

@@ -170,13 +170,14 @@ def mean_of_runs(record: Mapping[str, Any], count: int) -> dict[str, Any]:
     runs = [record, *(others.pop(name) for name in [*others][: count - 1])]
     values = {key: [run.get(key) for run in runs] for key in record}
     numbers = {key: xs for key, xs in values.items() if all(isinstance(x, int | float) for x in xs)}
+    sources = {name: mean_of_runs(part, count) for name, part in record.get("sources", {}).items()}
     return {
         "name": f"mean of {count} runs",
         **{key: record[key] for key in ("split", "images", "decode", "warnings") if key in record},
         **{key: float(np.mean(xs)) for key, xs in numbers.items()},
         "half_range": {key: (max(xs) - min(xs)) / 2 for key, xs in numbers.items()},
         "others": {name: {key: other[key] for key in other if key != "difference"} for name, other in others.items()},
-        "sources": {name: mean_of_runs(part, count) for name, part in record.get("sources", {}).items()},
+        **({"sources": sources} if sources else {}),
     }
 
 

@@ -304,8 +304,8 @@ class CaptioningModel(ABC):
         image, dropout, regions = self._image(features), self.dropout, self._regions(regions)
         shares_inputs = self.shares_inputs if shares_inputs is None else shares_inputs
         W_embed = self.params["W_embed"]
-        how = shares_inputs, self.groups_captions
-        words, image = pack_words(captions, self.null, W_embed, image, dropout, rng, pool, regions, part, *how)
+        sharing = shares_inputs, self.groups_captions
+        words, image = pack_words(captions, self.null, W_embed, image, dropout, rng, pool, regions, part, *sharing)
         hidden, cache = self._decode(words, image, regions, rng, save_for_backward, pool)
         return TeacherForced(words, select_targets(hidden, words, self.null, dropout.hidden, rng, pool), cache)
 

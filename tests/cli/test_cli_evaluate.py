@@ -103,7 +103,7 @@ def test_the_mean_of_several_runs(
         assert record[key] == pytest.approx((first[key] + second[key]) / 2)
         assert record["half_range"][key] == pytest.approx(abs(first[key] - second[key]) / 2)
     assert record["decode"] == first["decode"]
-    assert not record.keys() & {"intervals", "checkpoint"}, "those of one run"
+    assert not record.keys() & {"intervals", "checkpoint", "sources"}, "those of one run, and of several sources"
     assert "  perplexity            12.84 ±5.86\n" in cli("evaluate", *runs, "--mean").out
     golden("evaluate_mean.txt", cli("evaluate", *runs, "--mean", "--baseline", "nn").out)
 

@@ -126,7 +126,7 @@ def test_make_caption_installs_first(tmp_path: Path) -> None:
 
 
 TABLE = "next, a table for spreadsheets: {1}/captioner sample models/everyday.h5 '{0}' --labels 3 --write captions.csv"
-FAILED = "make caption: errors are reported above; the next line is by make"
+FAILED = "make caption: errors are reported above; the next line is from make"
 
 
 @needs_make
@@ -166,7 +166,7 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
 def test_make_caption_checks_its_arguments_first(words: list[str], message: str, tmp_path: Path) -> None:
     done = make(f"VENV={tmp_path / 'venv'}", *words)
     assert done.returncode == 2
-    assert f"{message}; the next line is by make\n" in done.stderr
+    assert f"{message}; the next line is from make\n" in done.stderr
     assert not (tmp_path / "venv").exists()
 
 
