@@ -68,7 +68,8 @@ def evaluate(
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. Several runs are compared: each writes
     its own captions, and all are scored on the images and references of one data set. --worst applies to the first run.
     With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
-    With --mean, the scores of runs that differ in seed only are averaged; ± is half the range.
+    With --mean, the scores of runs that differ in seed only are averaged; ± is half the range, and intervals are over
+    images and runs.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
     `captioner sample --write` writes them. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a
@@ -88,6 +89,7 @@ def evaluate(
         (len(splits) > 1 and single_split, "--captions, --against and --coco need a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
         (mean and (ensemble or len(runs) < 2), "--mean needs several runs, without --ensemble and --captions"),
+        (mean and worst, "--worst needs the captions of one model, without --mean"),
         (overwrite and coco is None, "--overwrite needs --coco"),
         (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
         (coco and len(runs) > 1 and not ensemble,
@@ -112,18 +114,16 @@ def evaluate(
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        evaluated = evaluate_split(captioners, corpus, name, baseline, against)
+        evaluated = evaluate_split(captioners, corpus, name, baseline, against, mean)
         if coco is not None:
             write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
-        _print(evaluated, worst, as_json, len(runs) if mean else 1)
+        _print(evaluated, worst, as_json)
 
 
-def _print(evaluated: Evaluated, number: int | None, as_json: bool, averaged: int = 1) -> None:
-    from captioner.evaluation.scoring import mean_of_runs, worst
+def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
+    from captioner.evaluation.scoring import worst
 
     record = evaluated.record()
-    if averaged > 1:
-        record = mean_of_runs(record, averaged)
     output.warnings(f"{evaluated.split}: {warning}" for warning in record["warnings"])
     if number is not None:
         record["worst"] = worst(evaluated.evaluation_set, evaluated.scored[0], number)
@@ -154,28 +154,27 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     The tables of its sources follow.
     """
     others: dict[str, Any] = record["others"]
-    half = record.get("half_range")
-    columns = [record if half is None else {**record, "intervals": half}, *others.values()]
-    is_alone = not others and half is None
+    columns = [record, *others.values()]
+    is_alone = not others and "half_range" not in record
     yield _heading(record, is_alone)
     names = [printable(name, MAX_NAME) for name in (record["name"], *others)]
     rows: list[Row] = [("", names)] if others else []
     for key, title in SCORES.items():
-        rows.append((title, [_score(column[key], column["intervals"][key]) for column in columns]))
+        rows.append((title, [_score(column, key) for column in columns]))
     for part in dict.fromkeys(part for column in columns for part in column.get("scores_by_mark", {})):
         scored = [column.get("scores_by_mark", {}).get(part) for column in columns]
         if any(scored):
-            cells = [
-                f"{_score(x['cider_d'], x['intervals']['cider_d'])}, {x['images']:,} images" if x else "-"
-                for x in scored
-            ]
+            cells = [f"{_score(x, 'cider_d')}, {x['images']:,} images" if x else "-" for x in scored]
             rows.append((f"CIDEr-D, {part.removesuffix(' the training domain')}", cells))
     statistics = statistic_rows(columns, missing="-")
     rows += (row for key, row in statistics.items() if not is_alone or key not in IN_HEADING)
     if others:
         rows.append((f"{printable(record['name'], MAX_NAME // 2)} minus", ["", *names[1:]]))
         for key, title in SCORES.items():
-            differences = (_score(record[key] - x[key], x.get("difference", half)[key], "+") for x in others.values())
+            differences = (
+                f"{format_score(record[key] - x[key], '+')}  ({format_interval(x['difference'][key], '+')})"
+                for x in others.values()
+            )
             rows.append((title, ["", *differences]))
     yield from _aligned(rows)
     for source, part in record.get("sources", {}).items():
@@ -195,10 +194,9 @@ def _heading(record: dict[str, Any], is_alone: bool) -> str:
     return heading
 
 
-def _score(value: float, spread: float | Sequence[float], sign: str = "") -> str:
-    if isinstance(spread, float):
-        return f"{format_score(value, sign)} ±{format_score(spread)}"
-    return f"{format_score(value, sign)}  ({format_interval(spread, sign)})"
+def _score(column: dict[str, Any], key: str) -> str:
+    spread = f" ±{format_score(column['half_range'][key])}" if "half_range" in column else ""
+    return f"{format_score(column[key])}{spread}  ({format_interval(column['intervals'][key])})"
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:

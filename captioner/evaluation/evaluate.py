@@ -23,7 +23,14 @@ from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
+from captioner.evaluation.scoring import (
+    EvaluationSet,
+    ScoredCaptions,
+    mean_of_runs,
+    score_captions,
+    scores_of_part,
+    to_dict,
+)
 from captioner.metrics import fraction
 from captioner.model.losses import mean_word_loss, perplexity
 from captioner.parallel.thread_pool import ThreadPool
@@ -163,8 +170,9 @@ def evaluate_split(
     split: str,
     baseline: str | None = None,
     against: Path | None = None,
+    mean: bool = False,
 ) -> Evaluated:
-    """Score the captions of named models, then those of a baseline and of a file, on a split of a data set.
+    """Score the captions of named models or their mean, then those of a baseline and of a file, on a split.
 
     Raises: DataError, as `evaluate_files`, and when the split does not exist.
     """
@@ -173,7 +181,7 @@ def evaluate_split(
     if baseline is not None:
         others.insert(0, score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
     models = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
-    return Evaluated(split, evaluation_set, [*models, *others])
+    return Evaluated(split, evaluation_set, [*([mean_of_runs(models)] if mean else models), *others])
 
 
 def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str, int]) -> ScoredCaptions:

@@ -54,7 +54,7 @@ def statistic_rows(columns: Sequence[Mapping[str, Any]], missing: str = "") -> d
     """Return the title and the cells of each statistic that is known for any column, by its key."""
 
     def cell(column: Mapping[str, Any], key: str, form: str) -> str:
-        return " ±".join(f"{part[key]:{form}}" for part in (column, column.get("half_range")) if part)
+        return " ±".join(f"{part[key]:{form}}" for part in (column, column.get("half_range", {})) if key in part)
 
     return {
         key: (title, [missing if column.get(key) is None else cell(column, key, form) for column in columns])

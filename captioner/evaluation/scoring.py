@@ -72,7 +72,9 @@ class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
     `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
-    scored separately, and the scores are their means (the macro average).
+    scored separately, and the scores are their means (the macro average). A mean of R runs has no captions.
+
+    Shapes: rows (N, 13), or (R, N, 13) for a mean of R runs.
     """
 
     name: str
@@ -135,7 +137,7 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
 
     If there are several sources, the same of each is in `sources`.
     """
-    count = len(scored.captions)
+    count = scored.rows.shape[-2]
     sources = {
         source: to_dict(part, [other.sources[source] for other in others]) for source, part in scored.sources.items()
     }
@@ -164,21 +166,18 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
     }
 
 
-def mean_of_runs(record: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Replace the scores of a record and of the first `count` - 1 of its others by the mean and half of the range."""
-    others = dict(record["others"])
-    runs = [record, *(others.pop(name) for name in [*others][: count - 1])]
-    values = {key: [run.get(key) for run in runs] for key in record}
-    numbers = {key: xs for key, xs in values.items() if all(isinstance(x, int | float) for x in xs)}
-    sources = {name: mean_of_runs(part, count) for name, part in record.get("sources", {}).items()}
-    return {
-        "name": f"mean of {count} runs",
-        **{key: record[key] for key in ("split", "images", "decode", "warnings") if key in record},
-        **{key: float(np.mean(xs)) for key, xs in numbers.items()},
-        "half_range": {key: (max(xs) - min(xs)) / 2 for key, xs in numbers.items()},
-        "others": {name: {key: other[key] for key in other if key != "difference"} for name, other in others.items()},
-        **({"sources": sources} if sources else {}),
-    }
+def mean_of_runs(runs: Sequence[ScoredCaptions]) -> ScoredCaptions:
+    """Return the mean of each score over runs, with half of its range as `half_range`; what is equal is kept."""
+    scores: dict[str, Any] = {"half_range": {}}
+    for key in runs[0].scores:
+        column: list[Any] = [run.scores.get(key) for run in runs]
+        if all(isinstance(x, int | float) for x in column):
+            scores[key] = float(np.mean(column))
+            scores["half_range"][key] = (max(column) - min(column)) / 2
+        elif column.count(column[0]) == len(runs):
+            scores[key] = column[0]
+    sources = {source: mean_of_runs([run.sources[source] for run in runs]) for source in runs[0].sources}
+    return ScoredCaptions(f"mean of {len(runs)} runs", [], np.stack([run.rows for run in runs]), scores, sources)
 
 
 def distinct(name: str) -> Iterator[str]:

@@ -103,7 +103,8 @@ def test_the_mean_of_several_runs(
         assert record[key] == pytest.approx((first[key] + second[key]) / 2)
         assert record["half_range"][key] == pytest.approx(abs(first[key] - second[key]) / 2)
     assert record["decode"] == first["decode"]
-    assert not record.keys() & {"intervals", "checkpoint", "sources"}, "those of one run, and of several sources"
+    assert (record["name"], record["checkpoint"]) == ("mean of 2 runs", first["checkpoint"])
+    assert "sources" not in record
     assert "  perplexity            12.84 ±5.86\n" in cli("evaluate", *runs, "--mean").out
     golden("evaluate_mean.txt", cli("evaluate", *runs, "--mean", "--baseline", "nn").out)
 
@@ -216,6 +217,7 @@ def test_the_fraction_of_true_captions() -> None:
         *((f"--captions a --references b {option}",
            "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
+        ("run run --mean --worst 3", "--worst needs the captions of one model, without --mean"),
         *((f"{runs} --mean", "--mean needs several runs, without --ensemble and --captions")
           for runs in ("run", "run other --ensemble", "--captions a --references b")),
         ("run --overwrite", "--overwrite needs --coco"),

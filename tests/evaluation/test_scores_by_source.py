@@ -82,8 +82,9 @@ def test_the_interval_of_the_mean_resamples_within_the_sources() -> None:
     assert lower == pytest.approx((1 + low) / 2, rel=0.05)
     record = to_dict(good, [bad])
     assert record["sources"]["one"]["others"]["bad"]["difference"]["bleu1"] == pytest.approx([0.5, 0.5])
-    mean = mean_of_runs(record, 2)["sources"]["one"]
+    mean = to_dict(mean_of_runs([good, bad]))["sources"]["one"]
     assert (mean["bleu1"], mean["half_range"]["bleu1"]) == pytest.approx((0.75, 0.25))
+    assert mean["intervals"]["bleu1"] == pytest.approx([0.5, 1]), "images are alike: only the runs vary"
     assert record["warnings"] == [
         f"{what} images; confidence intervals from fewer than 30 images are unreliable"
         for what in ("25", "one: 9", "two: 16")
