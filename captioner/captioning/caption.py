@@ -10,9 +10,10 @@ from captioner.arrays import Array
 from captioner.images.labels import Label
 
 DECIMALS = 6
+UNCERTAIN = "uncertain"
 MARKS = {
     "outside the training domain": ("unfamiliar_below", "unlike the training images"),
-    "uncertain": ("uncertain_below", "may be wrong; check first"),
+    UNCERTAIN: ("uncertain_below", "may be wrong; check first"),
 }
 """The marks of captions, each with the option of `decode` that is its threshold, and what it means."""
 NOT_MARKED = "not marked"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from xml.sax.saxutils import escape
 
-from captioner.captioning.caption import Caption, to_record
+from captioner.captioning.caption import UNCERTAIN, Caption, to_record
 from captioner.errors import CaptionerError
 from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
 from captioner.files.user_files import check_output, is_text, read_start, to_json
@@ -189,12 +189,17 @@ SIDECARS: Mapping[str, SidecarKind] = {
 
 
 class Sidecars:
-    """Writes one file per photograph. An existing file is kept unless `overwrite` is set."""
+    """Writes one file per photograph. An existing file is kept unless `overwrite` is set.
+
+    Captions that are marked as uncertain are not written: a sidecar has no place for the mark.
+    """
 
     has_attention = False
 
     def __init__(self, name: str, overwrite: bool = False) -> None:
         self.name, self.kind, self.overwrite = name, SIDECARS[name], overwrite
+        self.uncertain = 0
+        """The number of captions that were not written because they are uncertain."""
         self.kept = 0
         """The number of existing files that were kept."""
         self.foreign = 0
@@ -209,6 +214,9 @@ class Sidecars:
 
         Raises: CaptionerError when another photograph has the same sidecar, or the file cannot be written.
         """
+        if UNCERTAIN in caption.marks:
+            self.uncertain += 1
+            return
         photo = Path(caption.image)
         path = self.kind.path(photo)
         if path == photo:
@@ -243,7 +251,10 @@ class Sidecars:
         kept = [f"{self.kept:,} {name}{'s exist' if self.kept > 1 else ' exists'} {KEPT}"] if self.kept else []
         if self.foreign:
             kept.append(f"files of other programs, not changed: {self.foreign:,}")
-        return "; ".join(kept), f"{count:,} {name}{'s' * (count != 1)} written" if count else ""
+        written = [f"{count:,} {name}{'s' * (count != 1)} written"] if count else []
+        if self.uncertain:
+            written.append(f"none for {self.uncertain:,} marked uncertain (-o decode.uncertain_below=0 writes all)")
+        return "; ".join(kept), ", ".join(written)
 
 
 def open_sink(path: Path, overwrite: bool = False) -> CaptionSink:

@@ -106,8 +106,8 @@ class Files:
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
     "caption, log-probability, familiarity, similarity, marks and labels. FILE.jsonl has the records of --json. "
     "FILE.html is a page of attention maps. With xmp or txt, each caption is written to a sidecar beside its "
-    "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt. XMP sidecars of other programs are never "
-    "changed.",
+    "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt, unless it is marked as uncertain. XMP "
+    "sidecars of other programs are never changed.",
 )  # fmt: skip
 @images_option("--write FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.captioning.caption import Attention, Caption
+from captioner.captioning.caption import MARKS, Attention, Caption
 from captioner.captioning.output_files import FILES, is_own_xmp, open_sink, to_xmp, unescape_cell
 from captioner.errors import CaptionerError, UsageError
 
@@ -225,6 +225,15 @@ def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(caption_of(tmp_path / name))
     assert listed == [tmp_path, tmp_path / "sub"]
+
+
+def test_an_uncertain_caption_has_no_sidecar(tmp_path: Path) -> None:
+    sidecars = open_sink(Path("txt"))
+    for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("c", [])):
+        sidecars.write(caption_of(tmp_path / f"{name}.jpg")._replace(marks=marks))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.txt", "c.txt"]
+    told = "none for 1 marked uncertain (-o decode.uncertain_below=0 writes all)"
+    assert sidecars.finish() == ("", f"2 txt sidecars written, {told}")
 
 
 def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
