@@ -79,9 +79,8 @@ $(VENV)/bench: setup.cfg pyproject.toml
 	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
-bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md and the plot of docs/performance.md (an hour)
+bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md (an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
-	$(BIN)/python -m benchmarks.growth
 
 FAULTS ?= 1
 faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (20 minutes; FAULTS=0.01: one)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import decoding, growth, ideas, machine, results, steps, tables
+from benchmarks import decoding, ideas, machine, results, steps, tables
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 
@@ -15,7 +15,6 @@ BENCHMARKS = {
     "decoding": decoding.measure,
     "transformer": steps.measure_transformers,
     "ideas": ideas.measure,
-    "growth": growth.measure,
 }
 
 

@@ -90,10 +90,6 @@ def mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{statistics.mean(values):,.{digits}f}{spread}"
 
 
-def milliseconds(took: Results) -> str:
-    return f"{1e3 * took['median']:.4g}"
-
-
 def each(values: Iterable[float], form: str) -> str:
     """Return a cell with one value per number of threads, each in this format."""
     return " / ".join(format(value, form) for value in values)

@@ -13,7 +13,6 @@ from benchmarks.results import (
     Row,
     each,
     measured_on,
-    milliseconds,
     over,
     pair,
     ratios,
@@ -117,32 +116,17 @@ def _ideas(ideas: Results) -> Iterator[str]:
     yield table(f"disabled idea: increase of the step time | {' | '.join(ideas)}", rows)
 
 
-def _growth(growth: Results) -> Iterator[str]:
-    for letter, rows in growth.items():
-        yield table(
-            f"{letter} | {' | '.join(str(row['size']) for row in rows)}",
-            [
-                ("words per batch", *(f"{row['words']:,}" for row in rows)),
-                ("captioner, ms", *(milliseconds(row["ours"]) for row in rows)),
-                ("GEMM floor, ms", *(milliseconds(row["floor"]) for row in rows)),
-            ],
-        )
-
-
 TABLES = {
     "steps": Table("Training steps", "one / two threads", _steps),
     "decoding": Table("Decoding", "one / two threads", _decoding),
     "transformer": Table("Transformer", "one / two threads", _transformer),
     "ideas": Table("Contribution of each idea", "one thread", _ideas),
-    "growth": Table("Scaling with N, T, H and V", "one thread", _growth),
 }
 """The tables of every benchmark, in the order of the page."""
 
 
 ON_EVERY_CPU = {"steps", "decoding", "transformer"}
 """Benchmarks whose tables the page has for each CPU; it has the others once, for the CPU that was measured last."""
-PLOTTED = {"growth"}
-"""Benchmarks of which docs/performance.md has a plot."""
 PAGE = "docs/benchmarks.md"
 """The page with the tables."""
 
@@ -152,7 +136,7 @@ def render_page(every: Sequence[Results]) -> str:
     parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
     tabled: set[str] = set()
     for results in every:
-        names = results["measured"].keys() - PLOTTED - (tabled - ON_EVERY_CPU)
+        names = results["measured"].keys() - (tabled - ON_EVERY_CPU)
         parts.append(f"### {results['kind']}\n\n{render(results, names)}")
         tabled |= names
     return "\n\n".join(parts)
