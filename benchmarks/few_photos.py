@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.flickr8k import SEEDS, Workspace, command
+from benchmarks.flickr8k import BEAM, SEEDS, Workspace, command, set_options
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
+FIGURES = ROOT / "benchmarks" / "few_photos.json"
 PAGES = {"benchmark": ROOT / "docs" / "fine-tuning.md", "sizes": ROOT / "docs" / "baseline.md"}
 
 
@@ -56,7 +57,8 @@ def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[
 def measure(workspace: Workspace, name: str, seed: int) -> Any:
     """Train a recipe on the subset of a seed, unless this is done, and score the captions of `test`.
 
-    All photographs are encoded once. `seconds` is the processor time of training, `bytes` the size of data set and run.
+    All photographs are encoded once. `seconds` is the processor time of training, `bytes` the size of data set and run,
+    `alone` the CIDEr-D without re-ranking.
     """
     recipe = (RECIPES | SIZES)[name]
     title = f"{recipe.encoder}{''.join(recipe.prepare)}-{recipe.photos}"
@@ -68,12 +70,14 @@ def measure(workspace: Workspace, name: str, seed: int) -> Any:
         every = workspace.prepared(f"{recipe.encoder}{''.join(recipe.prepare)}", recipe.encoder, *recipe.prepare)
         options = "--features", str(every), "--min-count", "2", *recipe.prepare
         data = workspace.prepared(f"{title}-{seed}", recipe.encoder, *options, captions=source)
-        words, before = ("--data", data, "-o", "threads=1"), os.times()
-        run = workspace.train(trained, seed, *words, config=recipe.config)
+        before = os.times()
+        run = workspace.train(trained, seed, "--data", data, "-o", "threads=1", config=recipe.config)
         seconds = os.times().children_user - before.children_user
-        scored = workspace.captioner("evaluate", run, "--baseline", "nn", "--split", "test", "--json")
+        words = ("evaluate", run, "--split", "test", "--json")
+        scored = json.loads(workspace.captioner(*words, "--baseline", "nn"))
+        scored["alone"] = json.loads(workspace.captioner(*words, *set_options(BEAM)))["cider_d"]
         sizes = [path.stat().st_size for path in (data, *run.iterdir())]
-        file.write_text(json.dumps({**json.loads(scored), "seconds": seconds, "bytes": sum(sizes)}))
+        file.write_text(json.dumps({**scored, "seconds": seconds, "bytes": sum(sizes)}))
     return json.loads(file.read_text())
 
 
@@ -92,10 +96,12 @@ def rows(scored: Scored) -> Iterator[Row]:
 def rows_by_size(scored: Scored) -> Iterator[Row]:
     """Yield the rows of the table by number of photographs."""
     for name, runs in scored.items():
-        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, 100 * run["bleu4"], 100 * run["cider_d"]] for run in runs]
-        baseline = [100 * run["others"]["nn"]["cider_d"] for run in runs]
-        gains = [row[-1] - theirs for row, theirs in zip(cells, baseline, strict=True)]
-        columns = map(mean_and_spread, (*zip(*cells, strict=True), baseline, gains))
+        cider = [
+            [100 * score for score in (run["cider_d"], run["alone"], run["others"]["nn"]["cider_d"])] for run in runs
+        ]
+        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, 100 * run["bleu4"]] for run in runs]
+        gains = [ours - baseline for ours, _, baseline in cider]
+        columns = map(mean_and_spread, (*zip(*cells, strict=True), *zip(*cider, strict=True), gains))
         yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", str(len(runs)), *columns
 
 
@@ -103,23 +109,35 @@ TABLES = {
     "benchmark": (RECIPES, "encoder | config | perplexity | BLEU-4 | CIDEr-D", rows),
     "sizes": (
         SIZES,
-        "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | nearest neighbours | gain",
+        "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | not re-ranked | nearest neighbours | gain",
         rows_by_size,
     ),
 }
 """The recipes, the head and the rows of each table."""
 
 
+def kept(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of a run that the tables contain."""
+    baseline = {"others": {"nn": {"cider_d": scores["others"]["nn"]["cider_d"]}}}
+    return {name: scores[name] for name in (*SCORES, "alone", "seconds", "bytes")} | baseline
+
+
+def render(part: str, scored: Scored) -> str:
+    """Return a table as Markdown."""
+    recipes, head, rows_of = TABLES[part]
+    return table(head, rows_of({name: scored[name] for name in recipes}))
+
+
 @command(RECIPES | SIZES)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Train and score; write the tables of docs/fine-tuning.md and docs/baseline.md, or with --only print some rows."""
-    for part, (recipes, head, rows_of) in TABLES.items():
-        chosen = [name for name in recipes if name in names or not names]
-        text = table(head, rows_of({name: [measure(workspace, name, seed) for seed in SEEDS] for name in chosen}))
-        if names:
-            print(text)
-        else:
-            PAGES[part].write_text(insert(PAGES[part].read_text(), text, part))
+    """Train and score; write those tables of docs/fine-tuning.md and docs/baseline.md whose rows are all measured."""
+    scored = json.loads(FIGURES.read_text())
+    for name in names or (RECIPES | SIZES):
+        scored[name] = [kept(measure(workspace, name, seed)) for seed in SEEDS]
+    FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
+    for part, (recipes, *_) in TABLES.items():
+        if recipes.keys() <= scored.keys():
+            PAGES[part].write_text(insert(PAGES[part].read_text(), render(part, scored), part))
 
 
 if __name__ == "__main__":

@@ -167,13 +167,18 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
 
 
 def mean_of_runs(runs: Sequence[ScoredCaptions]) -> ScoredCaptions:
-    """Return the mean of each score over runs, with half of its range as `half_range`; what is equal is kept."""
-    scores: dict[str, Any] = {"half_range": {}}
+    """Return the mean of each score over runs; what is equal is kept.
+
+    `half_range` has half of the range of each score, and `runs` the scores of each run.
+    """
+    scores: dict[str, Any] = {"half_range": {}, "runs": {run.name: {} for run in runs}}
     for key in runs[0].scores:
         column: list[Any] = [run.scores.get(key) for run in runs]
         if all(isinstance(x, int | float) for x in column):
             scores[key] = float(np.mean(column))
             scores["half_range"][key] = (max(column) - min(column)) / 2
+            for run, value in zip(runs, column, strict=True):
+                scores["runs"][run.name][key] = value
         elif column.count(column[0]) == len(runs):
             scores[key] = column[0]
     sources = {source: mean_of_runs([run.sources[source] for run in runs]) for source in runs[0].sources}

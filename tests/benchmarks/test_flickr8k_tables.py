@@ -41,7 +41,10 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             Path(option(recorded[-1], name)).touch()
         if "--run" in args:
             Path(option(recorded[-1], "--run")).mkdir(exist_ok=True)
-        return json.dumps(SCORES | {"checkpoint": "best.h5", "worst": [{"image": "1.jpg", "cider_d": 0.2}]})
+        others = {"nn": {"cider_d": 0.1}}
+        return json.dumps(
+            SCORES | {"checkpoint": "best.h5", "worst": [{"image": "1.jpg", "cider_d": 0.2}], "others": others}
+        )
 
     monkeypatch.setattr(Workspace, "captioner", record)
     monkeypatch.setattr(
@@ -123,7 +126,7 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
     for _ in range(2):  # scores are kept
         scores = few_photos.measure(Workspace(tmp_path, tmp_path), name, 1)
         assert scores.items() >= SCORES.items()
-    (encoded, prepared), (trained,), (evaluated,) = (of(step, commands) for step in ("prepare", "train", "evaluate"))
+    (encoded, prepared), (trained,), scored = (of(step, commands) for step in ("prepare", "train", "evaluate"))
     images = json.loads(Path(prepared[1]).read_text())["images"]
     assert Counter(image["split"] for image in images)["val"] == recipe.photos // 10
     assert len(images) == recipe.photos + 20
@@ -131,13 +134,14 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
     assert option(trained, "--data") == option(prepared, "--output")
     assert ("--regions" in prepared) == ("--regions" in encoded) == ("--regions" in recipe.prepare)
     parse_recipe(recipe.encoder)
-    assert evaluated[1] == option(trained, "--run")
+    assert [words[1] for words in scored] == [option(trained, "--run")] * 2
+    assert few_photos.kept(scores).keys() >= {"alone", "seconds"}
     assert (load(Path(option(trained, "-c"))).model.attention != "none") == ("--regions" in recipe.prepare)
 
 
 def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> None:
-    runs = [{"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "cider_d": own, "others": {"nn": {"cider_d": other}}}
-            for own, other in ((0.3, 0.1), (0.5, 0.2))]  # fmt: skip
+    runs = [{"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "cider_d": own, "alone": 0.2,
+             "others": {"nn": {"cider_d": other}}} for own, other in ((0.3, 0.1), (0.5, 0.2))]  # fmt: skip
     (row,) = few_photos.rows_by_size({"photos-1000": runs})
     assert row == (
         "1,000",
@@ -147,6 +151,7 @@ def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> N
         "40.0 ±0.0",
         "10.0 ±0.0",
         "40.0 ±10.0",
+        "20.0 ±0.0",
         "15.0 ±5.0",
         "25.0 ±5.0",
     )
@@ -174,5 +179,5 @@ def test_the_pages_have_the_tables() -> None:
     table = ablation.render(json.loads(ablation.FIGURES.read_text()))
     assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
     assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
-    for part, page in few_photos.PAGES.items():
-        assert [page.read_text().count(mark) for mark in marks(part)] == [1] * 2
+    (begin, end), sizes = marks("sizes"), few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text()))
+    assert f"{begin}\n{sizes}\n{end}" in few_photos.PAGES["sizes"].read_text()

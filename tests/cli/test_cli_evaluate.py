@@ -102,6 +102,7 @@ def test_the_mean_of_several_runs(
     for key in ("loss", "perplexity", "distinct", *NAMES):
         assert record[key] == pytest.approx((first[key] + second[key]) / 2)
         assert record["half_range"][key] == pytest.approx(abs(first[key] - second[key]) / 2)
+        assert [run[key] for run in record["runs"].values()] == [first[key], second[key]]
     assert record["decode"] == first["decode"]
     assert (record["name"], record["checkpoint"]) == ("mean of 2 runs", first["checkpoint"])
     assert "sources" not in record
