@@ -20,6 +20,7 @@ from captioner.decode import beam, greedy, parallel_decoding
 from captioner.model.build import DECODERS
 from captioner.parallel.thread_pool import ThreadPool
 
+IMAGES = 256
 MAX_LENGTH, MEAN = 16, 11.5
 """Maximum and mean number of words per caption, END included, as in COCO."""
 STEEPNESS = {"lstm": 3.0, "rnn": 10.0, "transformer": 15.0}
@@ -101,7 +102,7 @@ def build(library: str, shape: Shape, params: Params, threads: int) -> dict[str,
 
 def measure(session: Session) -> dict[str, Any]:
     """Time every decoder for all cells and a transformer, many images and one, and every number of threads."""
-    many = (*(Shape(cell, 1000, 1004) for cell in shapes.CELLS), replace(shapes.TRANSFORMER, captions=256))
+    many = (*(Shape(cell, IMAGES, 1004) for cell in shapes.CELLS), replace(shapes.TRANSFORMER, captions=IMAGES))
     quick = (*shapes.QUICK, shapes.QUICK_TRANSFORMER)
     return {shape.decoder: measure_shape(session, shape) for shape in (quick if session.quick else many)}
 
