@@ -125,7 +125,7 @@ TABLES = {
 """The tables of every benchmark, in the order of the page."""
 
 
-ON_EVERY_CPU = {"steps", "decoding", "transformer"}
+ON_EVERY_CPU = {"steps"}
 """Benchmarks whose tables the page has for each CPU; it has the others once, for the CPU that was measured last."""
 PAGE = "docs/benchmarks.md"
 """The page with the tables."""
