@@ -31,14 +31,21 @@ class Table(NamedTuple):
     write: Callable[[Results], Iterator[str]]
 
 
-def render(results: Results, names: Collection[str] | None = None) -> str:
-    """Return the tables of these benchmarks, by default of all that were measured, with notes."""
+def render(results: Results, names: Collection[str] | None = None, brief: Collection[str] = ()) -> str:
+    """Return the tables of these benchmarks, by default of all that were measured, with notes; `brief` have one row."""
     chosen = [name for name in TABLES if name in results["measured"] and (names is None or name in names)]
     parts = [_origins(results, chosen)]
     for name in chosen:
-        parts += [_caption(name), *TABLES[name].write(results[name])]
+        written = TABLES[name].write(results[name])
+        parts += [_caption(name), *(map(_last_row, written) if name in brief else written)]
     parts += [f"Note on {name}: {note}." for name in chosen for note in results["measured"][name]["notes"]]
     return "\n\n".join(filter(None, parts))
+
+
+def _last_row(text: str) -> str:
+    """Return a table without its rows but the last."""
+    head, rows = text.splitlines()[:2], text.splitlines()[2:]
+    return "\n".join((*head, *rows[-1:]))
 
 
 def _origins(results: Results, names: list[str]) -> str:
@@ -126,7 +133,7 @@ TABLES = {
 
 
 ON_EVERY_CPU = {"steps"}
-"""Benchmarks whose tables the page has for each CPU; it has the others once, for the CPU that was measured last."""
+"""Benchmarks whose last row the page has for each CPU; it has all tables for the CPU that was measured last."""
 PAGE = "docs/benchmarks.md"
 """The page with the tables."""
 
@@ -137,7 +144,7 @@ def render_page(every: Sequence[Results]) -> str:
     tabled: set[str] = set()
     for results in every:
         names = results["measured"].keys() - (tabled - ON_EVERY_CPU)
-        parts.append(f"### {results['kind']}\n\n{render(results, names)}")
+        parts.append(f"### {results['kind']}\n\n{render(results, names, names & tabled)}")
         tabled |= names
     return "\n\n".join(parts)
 

@@ -67,7 +67,7 @@ def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pyte
     page = tmp_path / tables.PAGE
     page.write_text("\n".join(("before", *results.marks(), "after", "")))
     for name in ("steps", "ideas"):
-        write = tables.TABLES[name]._replace(write=lambda measured: iter([str(measured)]))
+        write = tables.TABLES[name]._replace(write=lambda measured: iter([f"head\n---\nrow of {measured}\n{measured}"]))
         monkeypatch.setitem(tables.TABLES, name, write)
     both = ["steps", "ideas"]
     for kind, names, value in (("amd", both, "first"), ("amd", both[:1], "second"), ("intel", both[:1], "third")):
@@ -82,9 +82,11 @@ def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pyte
             file.write_text(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
         assert CliRunner().invoke(program.main, only, catch_exceptions=False).exit_code == 0
         assert f"{value} steps" in page.read_text()
-        assert page.read_text().count("first ideas") == 1, "also if another CPU was measured last"
+        assert page.read_text().count("row of first ideas") == 1, "also if another CPU was measured last"
     intel, amd = results.load_all(tmp_path / "benchmarks")
     assert (amd["steps"], amd["ideas"], intel["steps"]) == ("second steps", "first ideas", "third steps")
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
-    assert "second steps" in page.read_text().partition("### amd")[2], "of older CPUs, the table of steps"
+    older = page.read_text().partition("### amd")[2]
+    assert "second steps" in older
+    assert "row of second steps" not in older, "of older CPUs, the last row of the steps"
