@@ -44,6 +44,7 @@ SIZES = {
 }  # fmt: skip
 SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100}
 """Scores of the first table, each with the factor to print it."""
+BY_SIZE = ("bleu4", "cider_d", "alone", "nn")
 
 
 def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[dict[str, Any]]:
@@ -96,12 +97,9 @@ def rows(scored: Scored) -> Iterator[Row]:
 def rows_by_size(scored: Scored) -> Iterator[Row]:
     """Yield the rows of the table by number of photographs."""
     for name, runs in scored.items():
-        cider = [
-            [100 * score for score in (run["cider_d"], run["alone"], run["others"]["nn"]["cider_d"])] for run in runs
-        ]
-        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, 100 * run["bleu4"]] for run in runs]
-        gains = [ours - baseline for ours, _, baseline in cider]
-        columns = map(mean_and_spread, (*zip(*cells, strict=True), *zip(*cider, strict=True), gains))
+        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, *(100 * run[score] for score in BY_SIZE)] for run in runs]
+        gains = [100 * (run["cider_d"] - run["nn"]) for run in runs]
+        columns = map(mean_and_spread, (*zip(*cells, strict=True), gains))
         yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", str(len(runs)), *columns
 
 
@@ -117,9 +115,10 @@ TABLES = {
 
 
 def kept(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of a run that the tables contain."""
-    baseline = {"others": {"nn": {"cider_d": scores["others"]["nn"]["cider_d"]}}}
-    return {name: scores[name] for name in (*SCORES, "alone", "seconds", "bytes")} | baseline
+    """Return the scores of a run that the tables contain; `nn` is the CIDEr-D of the baseline."""
+    return {name: scores[name] for name in (*SCORES, "alone", "seconds", "bytes")} | {
+        "nn": scores["others"]["nn"]["cider_d"]
+    }
 
 
 def render(part: str, scored: Scored) -> str:

@@ -140,21 +140,11 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
 
 
 def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> None:
-    runs = [{"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "cider_d": own, "alone": 0.2,
-             "others": {"nn": {"cider_d": other}}} for own, other in ((0.3, 0.1), (0.5, 0.2))]  # fmt: skip
+    each = {"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "alone": 0.2}
+    runs = [{**each, "cider_d": 0.3, "nn": 0.1}, {**each, "cider_d": 0.5, "nn": 0.2}]
     (row,) = few_photos.rows_by_size({"photos-1000": runs})
-    assert row == (
-        "1,000",
-        "`photos`",
-        "2",
-        "1.5 ±0.0",
-        "40.0 ±0.0",
-        "10.0 ±0.0",
-        "40.0 ±10.0",
-        "20.0 ±0.0",
-        "15.0 ±5.0",
-        "25.0 ±5.0",
-    )
+    scores = "1.5 ±0.0, 40.0 ±0.0, 10.0 ±0.0, 40.0 ±10.0, 20.0 ±0.0, 15.0 ±5.0, 25.0 ±5.0"
+    assert row == ("1,000", "`photos`", "2", *scores.split(", "))
 
 
 def test_each_list_of_captions_has_five_of_each_source() -> None:
@@ -169,15 +159,14 @@ def test_each_list_of_captions_has_five_of_each_source() -> None:
 
 
 def test_the_pages_have_the_tables() -> None:
-    scored = json.loads((ROOT / "benchmarks" / "quality.json").read_text())
-    assert quality.table(scored) in (ROOT / "docs" / "results.md").read_text()
-    assert (
-        "\n".join((marks("differences")[0], quality.difference_table(scored)))
-        in (ROOT / "docs" / "results.md").read_text()
-    )
-    begin, end = marks(ablation.PART)
-    table = ablation.render(json.loads(ablation.FIGURES.read_text()))
-    assert f"{begin}\n{table}\n{end}" in ablation.PAGE.read_text()
+    scored, page = json.loads((ROOT / "benchmarks" / "quality.json").read_text()), ROOT / "docs" / "results.md"
+    assert quality.table(scored) in page.read_text()
+    tables = {
+        "differences": (page, quality.difference_table(scored)),
+        ablation.PART: (ablation.PAGE, ablation.render(json.loads(ablation.FIGURES.read_text()))),
+        "sizes": (few_photos.PAGES["sizes"], few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text()))),
+    }
+    for part, (page, table) in tables.items():
+        begin, end = marks(part)
+        assert f"{begin}\n{table}\n{end}" in page.read_text(), part
     assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
-    (begin, end), sizes = marks("sizes"), few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text()))
-    assert f"{begin}\n{sizes}\n{end}" in few_photos.PAGES["sizes"].read_text()
