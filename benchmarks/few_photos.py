@@ -45,6 +45,7 @@ SIZES = {
 SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100}
 """Scores of the first table, each with the factor to print it."""
 BY_SIZE = ("bleu4", "cider_d", "alone", "nn")
+"""Scores of the second table: `alone` is the CIDEr-D without re-ranking, `nn` that of the baseline."""
 
 
 def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[dict[str, Any]]:
@@ -133,7 +134,7 @@ def main(workspace: Workspace, names: tuple[str, ...]) -> None:
     scored = json.loads(FIGURES.read_text())
     for name in names or (RECIPES | SIZES):
         scored[name] = [kept(measure(workspace, name, seed)) for seed in SEEDS]
-    FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
+        FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
     for part, (recipes, *_) in TABLES.items():
         if recipes.keys() <= scored.keys():
             PAGES[part].write_text(insert(PAGES[part].read_text(), render(part, scored), part))

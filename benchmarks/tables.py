@@ -133,7 +133,7 @@ TABLES = {
 
 
 ON_EVERY_CPU = {"steps"}
-"""Benchmarks whose last row the page has for each CPU; it has all tables for the CPU that was measured last."""
+"""Benchmarks whose last row the page has for each CPU; each table is of the CPU on which it was measured last."""
 PAGE = "docs/benchmarks.md"
 """The page with the tables."""
 

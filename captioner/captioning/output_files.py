@@ -200,6 +200,8 @@ class Sidecars:
         self.name, self.kind, self.overwrite = name, SIDECARS[name], overwrite
         self.uncertain = 0
         """The number of captions that were not written because they are uncertain."""
+        self.earlier = 0
+        """The number of those whose photograph has a sidecar from before."""
         self.kept = 0
         """The number of existing files that were kept."""
         self.foreign = 0
@@ -210,15 +212,15 @@ class Sidecars:
         self._stale = cache(stale_temporary_files)  # a folder of photographs may be large: list it once
 
     def write(self, caption: Caption) -> None:
-        """Write the caption of a photograph; not in a folder where a file could not be written.
+        """Write the caption of a photograph, if it is certain; not in a folder where a file could not be written.
 
         Raises: CaptionerError when another photograph has the same sidecar, or the file cannot be written.
         """
-        if UNCERTAIN in caption.marks:
-            self.uncertain += 1
-            return
         photo = Path(caption.image)
         path = self.kind.path(photo)
+        if UNCERTAIN in caption.marks:
+            self.uncertain, self.earlier = self.uncertain + 1, self.earlier + os.path.lexists(path)
+            return
         if path == photo:
             raise CaptionerError(f"{path}: is the photograph itself; rename it")
         place = os.path.join(os.path.realpath(path.parent), path.name)
@@ -246,14 +248,17 @@ class Sidecars:
             raise
 
     def finish(self) -> tuple[str, str]:
-        """Return how many existing files were kept, and how many files were written."""
+        """Return how many existing files were kept, and how many were written and not written."""
         name, count = f"{self.name} sidecar", len(self._written)
         kept = [f"{self.kept:,} {name}{'s exist' if self.kept > 1 else ' exists'} {KEPT}"] if self.kept else []
         if self.foreign:
             kept.append(f"files of other programs, not changed: {self.foreign:,}")
         written = [f"{count:,} {name}{'s' * (count != 1)} written"] if count else []
         if self.uncertain:
-            written.append(f"none for {self.uncertain:,} marked uncertain (-o decode.uncertain_below=0 writes all)")
+            captions = f"uncertain caption{'s' * (self.uncertain != 1)}"
+            written.append(f"no {name} for {self.uncertain:,} {captions} (-o decode.uncertain_below=0 writes all)")
+        if self.earlier:
+            written.append(f"{self.earlier:,} of these have one from before, not changed")
         return "; ".join(kept), ", ".join(written)
 
 

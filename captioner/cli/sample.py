@@ -106,7 +106,7 @@ class Files:
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
     "caption, log-probability, familiarity, similarity, marks and labels. FILE.jsonl has the records of --json. "
     "FILE.html is a page of attention maps. With xmp or txt, each caption is written to a sidecar beside its "
-    "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt, unless it is marked as uncertain. XMP "
+    "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt. Uncertain captions have no sidecar. XMP "
     "sidecars of other programs are never changed.",
 )  # fmt: skip
 @images_option("--write FILE.html with --split")

@@ -169,7 +169,7 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
 def mean_of_runs(runs: Sequence[ScoredCaptions]) -> ScoredCaptions:
     """Return the mean of each score over runs; what is equal is kept.
 
-    `half_range` has half of the range of each score, and `runs` the scores of each run.
+    `half_range` has half of the range of each score, and `runs` what differs between runs.
     """
     scores: dict[str, Any] = {"half_range": {}, "runs": {run.name: {} for run in runs}}
     for key in runs[0].scores:
@@ -177,10 +177,11 @@ def mean_of_runs(runs: Sequence[ScoredCaptions]) -> ScoredCaptions:
         if all(isinstance(x, int | float) for x in column):
             scores[key] = float(np.mean(column))
             scores["half_range"][key] = (max(column) - min(column)) / 2
-            for run, value in zip(runs, column, strict=True):
-                scores["runs"][run.name][key] = value
         elif column.count(column[0]) == len(runs):
             scores[key] = column[0]
+            continue
+        for run, value in zip(runs, column, strict=True):
+            scores["runs"][run.name][key] = value
     sources = {source: mean_of_runs([run.sources[source] for run in runs]) for source in runs[0].sources}
     return ScoredCaptions(f"mean of {len(runs)} runs", [], np.stack([run.rows for run in runs]), scores, sources)
 

@@ -66,7 +66,8 @@ def confidence_interval(
 
     Several sets of images are resampled separately; the score is the mean of their scores. Each has the statistics of
     its images from `score_rows`, and those of the other captions (the paired bootstrap) or None. Captions of R runs are
-    scored by the mean of their scores, and the runs are resampled too, alike for all sets of images.
+    scored by the mean of their scores, and the runs are resampled too, alike for all sets of images. The
+    variance between runs is underestimated by a factor of (R - 1) / R.
 
     Shapes: pairs of rows (N_i, 13) or (R, N_i, 13), and (N_i, 13) -> (2, 6), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.

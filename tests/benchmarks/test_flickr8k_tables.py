@@ -170,3 +170,4 @@ def test_the_pages_have_the_tables() -> None:
         begin, end = marks(part)
         assert f"{begin}\n{table}\n{end}" in page.read_text(), part
     assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
+    assert [few_photos.PAGES["benchmark"].read_text().count(mark) for mark in marks("benchmark")] == [1, 1]

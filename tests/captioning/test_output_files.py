@@ -228,12 +228,14 @@ def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_uncertain_caption_has_no_sidecar(tmp_path: Path) -> None:
-    sidecars = open_sink(Path("txt"))
-    for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("c", [])):
+    sidecars = open_sink(Path("txt"), overwrite=True)
+    (tmp_path / "d.txt").write_text("a dog\n")
+    for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("c", []), ("d", [*MARKS])):
         sidecars.write(caption_of(tmp_path / f"{name}.jpg")._replace(marks=marks))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.txt", "c.txt"]
-    told = "none for 1 marked uncertain (-o decode.uncertain_below=0 writes all)"
-    assert sidecars.finish() == ("", f"2 txt sidecars written, {told}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.txt", "c.txt", "d.txt"]
+    assert (tmp_path / "d.txt").read_text() == "a dog\n"
+    message = "no txt sidecar for 2 uncertain captions (-o decode.uncertain_below=0 writes all)"
+    assert sidecars.finish() == ("", f"2 txt sidecars written, {message}, 1 of these have one from before, not changed")
 
 
 def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
