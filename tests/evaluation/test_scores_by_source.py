@@ -85,6 +85,10 @@ def test_the_interval_of_the_mean_resamples_within_the_sources() -> None:
     mean = to_dict(mean_of_runs([good, bad]))["sources"]["one"]
     assert (mean["bleu1"], mean["half_range"]["bleu1"]) == pytest.approx((0.75, 0.25))
     assert mean["intervals"]["bleu1"] == pytest.approx([0.5, 1]), "images are alike: only the runs vary"
+    named = [dataclasses.replace(run, scores={"checkpoint": run.name, "bleu1": 0.5}) for run in (good, bad)]
+    scores = mean_of_runs([dataclasses.replace(run, sources={}) for run in named]).scores
+    assert scores["runs"] == {name: {"checkpoint": name, "bleu1": 0.5} for name in ("good", "bad")}
+    assert scores.keys() == {"half_range", "runs", "bleu1"}, "what differs and is no number is in runs only"
     assert record["warnings"] == [
         f"{what} images; confidence intervals from fewer than 30 images are unreliable"
         for what in ("25", "one: 9", "two: 16")

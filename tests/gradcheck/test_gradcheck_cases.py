@@ -110,7 +110,7 @@ def plant_in_model(monkeypatch: pytest.MonkeyPatch, arrays: Collection[str], fau
 
 
 def check_config(config: Config, full: bool = False) -> Iterator[CheckResult]:
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(5)  # no direction of it is nearly orthogonal to a gradient
     for case in gradient_cases(config, rng):
         yield from check_gradients(case, rng, full)
 
@@ -150,8 +150,7 @@ def test_all_gradients_pass(cell: str, options: dict[str, Any], full: bool) -> N
     results = list(check_config(config(decoder=cell, **options), full))
     assert failed(results) == []
     assert [(result.case, result.array) for result in results] == [*GRADIENTS, *model_gradients(cell)]
-    by_direction = sum(result.check == "direction" for result in results)
-    assert by_direction == 0 if full else by_direction > 0.95 * len(results), "few are nearly orthogonal to a gradient"
+    assert {result.check for result in results} == ({"elements"} if full else {"direction"})
 
 
 def first_rows_activated(monkeypatch: pytest.MonkeyPatch) -> None:
