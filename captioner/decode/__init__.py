@@ -45,7 +45,7 @@ def parallel_decoding(model: ModelOrEnsemble, pool: ThreadPool) -> Callable[...,
 
     Shapes: features (N, F), row_arrays (N, ...), regions of N rows -> tokens (N, K, T), scores (N, K).
     """
-    models: list[StepModel] = []
+    models: dict[int, StepModel] = {}
 
     def run(
         decode: DecodingMethod, features: Array, *row_arrays: Array, regions: SharedRows | None = None
@@ -55,12 +55,13 @@ def parallel_decoding(model: ModelOrEnsemble, pool: ThreadPool) -> Callable[...,
         def work(worker: int) -> tuple[Array, Array] | None:
             if worker >= len(shards):
                 return None
+            if worker not in models:
+                models[worker] = model.for_inference()
             rows = shards[worker]
             state = model.start(features[rows], None if regions is None else regions[rows])
             return decode(models[worker].step, state, *(array[rows] for array in row_arrays))
 
         with pool.lock:
-            models.extend(model.for_inference() for _ in shards[len(models) :])
             tokens, scores = zip(*filter(None, pool.map(work)), strict=True)
         return np.concatenate(tokens), np.concatenate(scores)
 

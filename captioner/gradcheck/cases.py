@@ -46,9 +46,9 @@ from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17
 ROWS, IMAGES, REGIONS, REGION, KEY = 7, 3, 4, 6, 5
 WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
-GROUPS, GROUPED = 12, 66
-TABLE = group_table(np.repeat(np.arange(GROUPS), np.arange(GROUPS))[5 * np.arange(GROUPED) % GROUPED], GROUPS)
-"""The rows of groups of 0 to 11 rows, in turn: more groups, and more rows, than a layer computes in one block."""
+GROUPS, GROUPED = 34, 66
+TABLE = group_table(np.repeat(np.arange(GROUPS), np.arange(GROUPS) % 5)[5 * np.arange(GROUPED) % GROUPED], GROUPS)
+"""The rows of groups of 0 to 4 rows, in turn: more groups, and more rows, than a layer computes in one block."""
 
 
 class Layer(NamedTuple):
