@@ -33,13 +33,14 @@ Decode: TypeAlias = Callable[[Array], Any]
 
 
 def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
-    """Return captioner's decoders by name; every call prepares the weights, as a command does."""
+    """Return captioner's decoders by name; their first call prepares the weights, as the first batch of a command."""
     model, pool = DECODERS[shape.decoder](shape.sizes, params), ThreadPool(threads)
     words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MAX_LENGTH}
 
     def by(decode: Callable[..., Any], width: int = 1) -> Decode:
+        run, batch = parallel_decoding(model, pool), threads * BATCH // width
+
         def captions(images: Array) -> tuple[Array, Array]:
-            run, batch = parallel_decoding(model, pool), threads * BATCH // width
             batches = (images[first : first + batch] for first in range(0, len(images), batch))
             tokens, scores = zip(*(run(partial(decode, **words), features) for features in batches), strict=True)
             return np.concatenate(tokens), np.concatenate(scores)

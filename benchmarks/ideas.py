@@ -30,7 +30,7 @@ Replacement: TypeAlias = tuple[ModuleType, str, Any]
 
 
 class PlainFactor:
-    """A `BlockedMatrix` without the blocks."""
+    """Wh itself in place of a `BlockedMatrix`, without blocks, padding and buffers."""
 
     def __init__(self, W: Array, *others: object) -> None:
         self.W = W
@@ -74,7 +74,7 @@ IDEAS: dict[str, list[Replacement]] = {
         (scan, "word_embedding_backward", _add_at),
     ],
     "Adam in cache-sized chunks": [(optim, "CHUNK", WHOLE)],
-    "blocked Wh": [(scan, "BlockedMatrix", PlainFactor)],
+    "Wh copied for its products": [(scan, "BlockedMatrix", PlainFactor)],
 }
 """For each optimization what disables it."""
 SHAPES = tuple(shape for shape in shapes.COCO if (shape.captions, shape.vocab) != (50, 1004))

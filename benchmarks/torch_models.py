@@ -79,8 +79,14 @@ def _turn(name: str, array: Array) -> Array:
     return array if name == "W_embed" else array.T
 
 
-LAYERS = {"rnn": (nn.RNN, [0]), "lstm": (nn.LSTM, [0, 1, 3, 2])}
-"""PyTorch's layer of every cell, and the order of its gates: i, f, g, o where captioner has i, f, o, g."""
+LAYERS: Mapping[str, tuple[Any, Any, list[int]]] = {
+    "rnn": (nn.RNN, torch.rnn_tanh_cell, [0]),
+    "lstm": (nn.LSTM, torch.lstm_cell, [0, 1, 3, 2]),
+}
+"""PyTorch's layer of every cell, its function of one time step, and the order of its gates.
+
+PyTorch has i, f, g, o where captioner has i, f, o, g.
+"""
 SHARED = {
     "W_embed": "embed.weight",
     "W_proj": "project.weight",
@@ -106,30 +112,32 @@ class Recurrent(Model):
         if name not in ("Wx", "Wh", "b"):
             return array
         gates = array.reshape(*array.shape[:-1], -1, self.shape.hidden)
-        return gates[..., LAYERS[self.shape.decoder][1], :].reshape(array.shape)
+        return gates[..., LAYERS[self.shape.decoder][2], :].reshape(array.shape)
 
-    def first(self, features: Tensor) -> State:
-        h0 = self.projected(features)[None]
-        return (h0, torch.zeros_like(h0)) if isinstance(self.rnn, nn.LSTM) else h0
+    def first(self, images: Images) -> State:
+        """Return the initial state as nn.LSTM and nn.RNN take it, with an axis for their layers."""
+        state = self.start(images)
+        return tuple(s[None] for s in state) if isinstance(state, tuple) else state[None]
 
     def hidden(self, images: Images, ids: Tensor) -> Tensor:
-        return torch.as_tensor(self.rnn(self.words(ids), self.first(images.features))[0])
+        return torch.as_tensor(self.rnn(self.words(ids), self.first(images))[0])
 
     def start(self, images: Images, width: int = 1) -> State:
         """Return the state before the first word, with `width` rows for each image."""
-        return self.first(images.features.repeat_interleave(width, dim=0))
+        h0 = self.projected(images.features).repeat_interleave(width, dim=0)
+        return (h0, torch.zeros_like(h0)) if isinstance(self.rnn, nn.LSTM) else h0
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """Feed one word per row.
 
         Shapes: words (R,) -> (R, H).
         """
-        hidden, state = self.rnn(self.words(words[:, None]), state)
-        return hidden[:, 0], state
+        state = LAYERS[self.shape.decoder][1](self.words(words), state, *self.rnn.all_weights[0])
+        return state[0] if isinstance(state, tuple) else state, state
 
     def take(self, state: State, rows: Tensor) -> State:
         """Select rows of a state; each stays among those of its image."""
-        return tuple(s[:, rows] for s in state) if isinstance(state, tuple) else state[:, rows]
+        return tuple(s[rows] for s in state) if isinstance(state, tuple) else state[rows]
 
 
 LAYER = {

@@ -33,7 +33,7 @@ def packed(model: Model, images: Images, captions: Tensor) -> Tensor:
     def pack(x: Tensor) -> nn.utils.rnn.PackedSequence:
         return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
 
-    hidden, _ = model.rnn(pack(model.words(captions[:, :-1])), model.first(images.features))
+    hidden, _ = model.rnn(pack(model.words(captions[:, :-1])), model.first(images))
     return cross_entropy(model.scores(hidden.data), pack(captions[:, 1:]).data, reduction="sum") / len(captions)
 
 
@@ -96,34 +96,36 @@ class Peer:
 
 @torch.inference_mode()
 def greedy(model: Recurrent | Transformer, features: Array, max_length: int) -> Array:
-    """Decode all images greedily for `max_length` steps.
+    """Decode all images greedily until all captions have ended; finished captions stay in the batch.
 
     Shapes: features (N, F) -> tokens (N, max_length).
     """
-    state = model.start(Images(torch.from_numpy(features)))
-    words, tokens = torch.full((len(features),), START), []
-    for _ in range(max_length):
+    count, state = len(features), model.start(Images(torch.from_numpy(features)))
+    words, tokens = torch.full((count,), START), torch.full((count, max_length), NULL)
+    ended = torch.zeros(count, dtype=torch.bool)
+    for t in range(max_length):
         hidden, state = model.step(words, state)
         words = model.scores(hidden).argmax(dim=1)
-        tokens.append(words)
-    captions = torch.stack(tokens, dim=1)
-    ended = (captions == END).cumsum(dim=1) - (captions == END).long()
-    return captions.masked_fill(ended > 0, NULL).numpy()
+        tokens[:, t] = words.masked_fill(ended, NULL)
+        ended |= words == END
+        if ended.all():
+            break
+    return tokens.numpy()
 
 
 @torch.inference_mode()
 def beam(model: Recurrent | Transformer, features: Array, width: int, max_length: int) -> tuple[Array, Array]:
-    """Beam search over N K rows at once; finished captions stay in the beam.
+    """Beam search over N K rows at once until all captions have ended; finished ones stay in the beam.
 
     Shapes: features (N, F) -> tokens (N, K, max_length), scores (N, K).
     """
     count = len(features)
     state = model.start(Images(torch.from_numpy(features)), width)
     first_row = torch.arange(count)[:, None] * width
-    words, tokens = torch.full((count * width,), START), torch.empty(count * width, 0, dtype=torch.long)
+    words, tokens = torch.full((count * width,), START), torch.full((count * width, max_length), NULL)
     totals = torch.full((count, width), -torch.inf)
     totals[:, 0] = 0
-    for _ in range(max_length):
+    for t in range(max_length):
         hidden, state = model.step(words, state)
         log_probs = log_softmax(model.scores(hidden), dim=1)
         ended = (words == END) | (words == NULL)
@@ -133,7 +135,10 @@ def beam(model: Recurrent | Transformer, features: Array, width: int, max_length
         totals, best = candidates.topk(width, dim=1)
         rows = (first_row + best // log_probs.shape[1]).reshape(-1)
         words = (best % log_probs.shape[1]).reshape(-1)
-        tokens = torch.cat((tokens[rows], words[:, None]), dim=1)
+        tokens = tokens[rows]
+        tokens[:, t] = words
+        if ((words == END) | (words == NULL)).all():
+            break
         state = model.take(state, rows)
     return tokens.reshape(count, width, -1).numpy(), totals.numpy()
 

@@ -98,24 +98,22 @@ def gradcheck(config_file: Path | None, overrides: Values, full: bool, functions
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with --file; leave them out")
         return _check_file(functions)
-    import numpy as np
-
     from captioner.config.yaml_io import load
     from captioner.gradcheck.cases import gradient_cases
     from captioner.gradcheck.numeric import TOLERANCE, check_gradients
 
     config = load(config_file, overrides)
-    rng, rows = np.random.default_rng(config.seed), []
+    rows = []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
-    cases = gradient_cases(config, rng)
-    for case in cases:
+    cases = gradient_cases(config)
+    for case, rng in cases:
         results = list(check_gradients(case, rng, full))
         for row in results:
             verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
             output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
         if failed := [row.array for row in results if not row.passed]:
             output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
-            if outer := [case.name for case in cases]:
+            if outer := [case.name for case, _ in cases]:
                 output.result(f"not checked, after {case.name}: {'; '.join(outer)}")
             return 1
         rows += results

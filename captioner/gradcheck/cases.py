@@ -178,7 +178,11 @@ LAYERS: dict[str, Layer] = {
         attention_backward,
     ),
     "layer_norm": Layer({"x": "QE", "gamma": "E", "beta": "E"}, layer_norm_forward, layer_norm_backward),
-    "positions": Layer({"x": "PE"}, lambda x: positions_forward(x, fixed_ids((ROWS,), 4)), positions_backward),
+    "positions": Layer(
+        {"x": "PE"},
+        lambda x: (positions_forward(x, fixed_ids((ROWS,), 4)), None),
+        lambda dout, _: positions_backward(dout),
+    ),
     **{f"feed_forward_{name}": _feed_forward(name) for name in ACTIVATIONS},
     "self_attention": Layer({"x": "QE", **_ATTENTION}, _self_attention_forward, self_attention_backward),
     "memory_attention": Layer(
@@ -300,17 +304,27 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
     return Case(name, params, lambda: run()[0], lambda: run()[1], stacked)
 
 
-def gradient_cases(config: Config, rng: np.random.Generator) -> Iterator[Case]:
-    """Yield the case of every layer, inner ones first, then those of the configured model and of its variants."""
+def gradient_cases(config: Config) -> Iterator[tuple[Case, np.random.Generator]]:
+    """Yield the case of every layer, inner ones first, then those of the configured model and of its variants.
+
+    The random numbers of a case, and those for its directions, depend on `config.seed` and on its name alone.
+    """
+
+    def generator(name: str) -> np.random.Generator:
+        return np.random.default_rng([config.seed, *name.encode()])
+
     options = config.model
     hidden = min(options.hidden_dim, MAX_HIDDEN)
     wordvec = min(options.wordvec_dim, MAX_WORDVEC)
     names = options.decoder, options.image_input, options.attention
     sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
     for name, layer in LAYERS.items():
-        yield layer_case(name, layer, sizes, rng)
+        rng = generator(name)
+        yield layer_case(name, layer, sizes, rng), rng
     configured = Variant({}, build_dropout(vars(options)), config.train.label_smoothing)
     small, variants = MODELS[DECODERS[sizes.decoder]]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
-    for name, variant in {"model": configured, **variants}.items():
-        yield model_case(f"{name} ({sizes.decoder})", config, variant, sizes, rng)
+    for of_variant, variant in {"model": configured, **variants}.items():
+        name = f"{of_variant} ({sizes.decoder})"
+        rng = generator(name)
+        yield model_case(name, config, variant, sizes, rng), rng

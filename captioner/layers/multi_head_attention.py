@@ -25,10 +25,7 @@ from captioner.arrays import Array
 from captioner.layers.attention import group_rows
 
 PADDED_GROUPS = 32
-"""Groups that are padded at a time: few enough for the CPU cache and little padding, since groups are sorted.
-
-With fewer, two threads wait for each other more often, because each NumPy call needs the GIL.
-"""
+"""Groups that are padded at a time: more need more padding, and fewer more NumPy calls, for which threads wait."""
 
 
 def dot_product_attention(q: Array, k: Array, v: Array, heads: int, bias: Array | None = None) -> tuple[Array, Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from captioner.arrays import Array
@@ -20,24 +22,23 @@ def sinusoids(length: int, width: int, first: int = 0) -> Array:
     return np.where(column % 2, np.cos(angle), np.sin(angle))
 
 
-def positions_forward(x: Array, time: Array) -> tuple[Array, float]:
+def positions_forward(x: Array, time: Array) -> Array:
     """Scale word vectors and add their positions: out_p = √E x_p + S[time_p].
 
     Shapes: x (P, E), time (P,) -> (P, E).
     Source: Vaswani et al. 2017, "Attention Is All You Need", sections 3.4 (the factor) and 3.5.
     """
-    scale = float(np.sqrt(x.shape[1]))
-    out = x * x.dtype.type(scale)
+    out: Array = x * x.dtype.type(math.sqrt(x.shape[1]))
     last = int(time.max(initial=0))
     first = int(time.min(initial=last))
     out += sinusoids(last + 1, x.shape[1], first).astype(x.dtype)[time - first]
-    return out, scale
+    return out
 
 
-def positions_backward(dout: Array, scale: float) -> Array:
+def positions_backward(dout: Array) -> Array:
     """Compute the gradient of `positions_forward`: dx = √E dout.
 
     Shapes: dout (P, E) -> (P, E).
     """
-    dx: Array = dout * dout.dtype.type(scale)
+    dx: Array = dout * dout.dtype.type(math.sqrt(dout.shape[1]))
     return dx

@@ -27,10 +27,9 @@ from captioner.parallel.thread_pool import ThreadPool
 
 
 class Shard(NamedTuple):
-    """The rows of a part of the captions, and the caches of its positions and of its layers."""
+    """The rows of a part of the captions, and the cache of its layers."""
 
     rows: slice
-    scale: float
     decoder: DecoderCache
 
 
@@ -107,11 +106,11 @@ class CaptioningTransformer(CaptioningModel):
                 images, index = np.unique(regions.index[captions], return_inverse=True)
                 of_images = SharedRows(regions.values[images], index)
             memory = memory_forward(self.params, image[captions], of_images, lengths[captions])
-            x, scale = positions_forward(words.inputs[rows], packing.time[rows])
+            x = positions_forward(words.inputs[rows], packing.time[rows])
             arguments = x, group_table(caption, len(captions)), memory, *memory.attention(caption)
             dropout = rate, noise, positions.rows[rows]
             hidden[rows], cache = decoder_forward(self.params, self.sizes, *arguments, *dropout, save_for_backward)
-            return Shard(rows, scale, cache)
+            return Shard(rows, cache)
 
         return hidden, pool.map(work)
 
@@ -120,9 +119,9 @@ class CaptioningTransformer(CaptioningModel):
 
         def work(worker: int) -> list[Params]:
             grads = []
-            for rows, scale, decoder in cache[worker :: pool.size]:
+            for rows, decoder in cache[worker :: pool.size]:
                 dx, of_shard = decoder_backward(dhidden[rows], decoder)
-                dinputs[rows] = positions_backward(dx, scale)
+                dinputs[rows] = positions_backward(dx)
                 grads.append(of_shard)
             return grads
 
@@ -143,7 +142,7 @@ class CaptioningTransformer(CaptioningModel):
         The weights of the image feature and the null row are added.
         """
         weights = []
-        for _, _, decoder in cache:
+        for _, decoder in cache:
             of_rows, first = decoder.attention.row_weights(), decoder.memory.columns.start
             summed = of_rows[:, first:].sum(axis=1, keepdims=True)
             weights.append(np.concatenate([of_rows[:, :first], summed], axis=1))
@@ -283,7 +282,7 @@ class InferenceTransformer:
         """
         words: KeyValueCache = state[0]
         memory: SharedRows = state[1]
-        x, _ = positions_forward(self._W_embed[tokens], np.full(len(tokens), words.steps))
+        x = positions_forward(self._W_embed[tokens], np.full(len(tokens), words.steps))
         words, groups = words.with_next_word()
         used = words.positions.used - groups.width
         attention = GroupAttention(groups, x.dtype, words.mask)

@@ -82,7 +82,8 @@ def model_gradients(cell: str) -> list[tuple[str, str]]:
 
 
 def config(**model: Any) -> Config:
-    return dataclasses.replace(Config(), model=Model(**model))
+    # No random direction of this seed is nearly orthogonal to a gradient.
+    return dataclasses.replace(Config(), model=Model(**model), seed=1)
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, name: str, array: str, fault: Callable[[Array], Array]) -> None:
@@ -110,8 +111,7 @@ def plant_in_model(monkeypatch: pytest.MonkeyPatch, arrays: Collection[str], fau
 
 
 def check_config(config: Config, full: bool = False) -> Iterator[CheckResult]:
-    rng = np.random.default_rng(5)  # no direction of it is nearly orthogonal to a gradient
-    for case in gradient_cases(config, rng):
+    for case, rng in gradient_cases(config):
         yield from check_gradients(case, rng, full)
 
 
