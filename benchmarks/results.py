@@ -28,12 +28,7 @@ def over_processes(races: Sequence[Results]) -> Results:
     joined = {}
     for name in races[0]:
         medians = [race[name]["median"] for race in races]
-        joined[name] = {
-            "median": statistics.median(medians),
-            "min": min(race[name]["min"] for race in races),
-            "spread": max(medians) / min(medians) - 1,
-            "disturbed": sum(race[name]["disturbed"] for race in races),
-        }
+        joined[name] = {"median": statistics.median(medians), "spread": max(medians) / min(medians) - 1}
     return joined
 
 

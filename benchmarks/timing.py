@@ -112,28 +112,22 @@ class Timer:
     disturbed: int = field(default=0, init=False)
 
     def race(self, contenders: Mapping[str, Contender]) -> dict[str, Result]:
-        """Return median and minimum seconds per call, and the number of disturbed bursts."""
+        """Return the median of the seconds per call of each contender."""
         calls = {name: contender.time(warm_up, self.minimum) for name, contender in contenders.items()}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        kept = dict.fromkeys(contenders, 0)
         for _ in range(self.bursts):
             for name, contender in contenders.items():
-                spent, disturbed = self.undisturbed(partial(contender.time, burst, calls[name]))
-                seconds[name].append(spent)
-                kept[name] += disturbed
-        return {
-            name: {"median": statistics.median(times), "min": min(times), "disturbed": kept[name]}
-            for name, times in seconds.items()
-        }
+                seconds[name].append(self.undisturbed(partial(contender.time, burst, calls[name])))
+        return {name: {"median": statistics.median(times)} for name, times in seconds.items()}
 
-    def undisturbed(self, measure: Callable[[], Metered[T]]) -> tuple[T, bool]:
-        """Repeat `measure` until undisturbed or out of patience; return its result and whether it was disturbed."""
+    def undisturbed(self, measure: Callable[[], Metered[T]]) -> T:
+        """Repeat `measure` until undisturbed or out of patience; return its result."""
         while True:
             self._wait()
             value, elapsed, disturbed = measure()
             if not disturbed or self.patience <= 0:
                 self.disturbed += disturbed
-                return value, disturbed
+                return value
             self.patience -= elapsed
 
     def _wait(self) -> None:

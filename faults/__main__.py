@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
+from benchmarks.results import insert
 from faults import damaged, disks, repeated, resumed, signals, versions
-from faults.session import ROOT, Results, Row, Session, has_escaped, insert, render, table_line
+from faults.session import ROOT, Results, Row, Session, has_escaped, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row]]] = {
     "damaged": damaged.measure,
@@ -62,7 +63,7 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
         (output or ROOT / "faults" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if whole:
         page = ROOT / "docs" / "reliability.md"
-        page.write_text(insert(page.read_text(), render(results)))
+        page.write_text(insert(page.read_text(), render(results), "faults"))
     sys.exit(1 if has_escaped(results) else 0)
 
 

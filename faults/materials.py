@@ -33,14 +33,14 @@ def make_prepared(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def make_album(folder: Path) -> Path:
-    """Write generated images and a CSV file of captions."""
-    folder.mkdir()
+def make_album(folder: Path, count: int = PHOTOS, first: int = 0) -> Path:
+    """Write generated images, 000.png and so on, and a CSV file of captions."""
+    folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "captions.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("image", "caption"))
-        for index in range(PHOTOS):
+        for index in range(first, first + count):
             drawn = example(0, "train", index)
-            Image.fromarray(drawn.picture).save(folder / f"{index}.png")
-            table.writerows((f"{index}.png", " ".join(words)) for words in drawn.captions[:2])
+            Image.fromarray(drawn.picture).save(folder / f"{index:03}.png")
+            table.writerows((f"{index:03}.png", " ".join(words)) for words in drawn.captions[:2])
     return folder

@@ -102,15 +102,7 @@ def settings(overrides: Iterable[str]) -> list[str]:
     return [f"--set={override}" for override in overrides]
 
 
-BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
 Results: TypeAlias = dict[str, Any]
-
-
-def insert(page: str, text: str) -> str:
-    """Return the page with `text` between its marks; a page without marks is unchanged."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    return f"{before}{begin}\n{text}\n{end}{after}" if end else page
 
 
 def table_line(row: Row) -> str:

@@ -1,7 +1,6 @@
 """Shared by all tests: one BLAS thread, the slow suite, the command line, golden files, tiny data sets and runs."""
 
 import contextlib
-import csv
 import functools
 import json
 import os
@@ -343,22 +342,9 @@ def coco_run(write_coco: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def album() -> Callable[..., Path]:
     """Paints photographs of generated scenes into a folder, 000.png and so on, and a table of their captions."""
-    from PIL import Image
+    from faults.materials import make_album
 
-    from captioner.data.scenes import example
-
-    def paint(folder: Path, count: int = 8, first: int = 0) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "captions.csv", "w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(("image", "caption"))
-            for index in range(first, first + count):
-                scene = example(0, "train", index)
-                Image.fromarray(scene.picture).save(folder / f"{index:03}.png")
-                table.writerows((f"{index:03}.png", " ".join(words)) for words in scene.captions[:2])
-        return folder / "captions.csv"
-
-    return paint
+    return lambda *arguments, **options: make_album(*arguments, **options) / "captions.csv"
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,7 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
 
 def test_the_page_shows_the_results() -> None:
     page, block = (ROOT / tables.PAGE).read_text(), tables.render_page(results.load_all(ROOT / "benchmarks"))
-    begin, end = results.marks()
-    assert f"{begin}\n{block}\n{end}" in page, f"{tables.PAGE}: run `python -m benchmarks --page`"
+    assert results.insert(page, block) == page, f"{tables.PAGE}: run `python -m benchmarks --page`"
 
 
 def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> None:

@@ -184,13 +184,9 @@ def test_photographs_of_a_split_are_found_in_their_folder(
     )
 
 
-def test_a_page_of_generated_scenes_needs_no_encoder(shell: Callable[..., Any], attention_run: Path) -> None:
+def test_without_pillow_scenes_have_json_but_no_page(shell: Callable[..., Any], attention_run: Path) -> None:
     code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    done = shell("sample", attention_run, "--write", "maps.html", code=code)
-    assert (done.returncode, done.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")
-
-
-def test_attention_of_generated_scenes_as_json_needs_no_pillow(shell: Callable[..., Any], attention_run: Path) -> None:
-    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
+    page = shell("sample", attention_run, "--write", "maps.html", code=code)
+    assert (page.returncode, page.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")
     done = shell("sample", attention_run, "-n", 2, "--attention", "--json", code=code)
     assert (done.returncode, done.stderr) == (0, "")

@@ -55,7 +55,6 @@ INPUTS = (
     "prepare photos/captions.csv --output new.h5 --encoder onnx:broken.h5",
     "data check broken.csv",
     "data show -o data.source=prepared -o data.root=broken.h5",
-    "data show -o data.source=prepared -o data.root=broken.h5",
     "config check broken.yaml",
 )
 

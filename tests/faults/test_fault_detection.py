@@ -13,7 +13,6 @@ import pytest
 from captioner.errors import ConfigError, DataError
 from captioner.files.header import SIZE
 from faults import damaged, disks, materials, repeated, signals, watch
-from faults.session import Session
 from faults.watch import Outcome, classify
 
 
@@ -80,9 +79,8 @@ class Unverified:
         return os.pread(self.file.fileno(), SIZE, 0).partition(b"\n")[0].split()[-1].decode()
 
 
-def test_disabled_checksum_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = session.folder("files")
-    whole, other = (materials.make_prepared(folder / f"{seed}.h5", seed) for seed in (0, 1))
+def test_disabled_checksum_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, other = (materials.make_prepared(tmp_path / f"{seed}.h5", seed) for seed in (0, 1))
     kind = damaged.KINDS["data set"]
     expected = kind.content(kind.read(whole))
     monkeypatch.setattr("hashlib.file_digest", lambda file, name: Unverified(file))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import faults.__main__ as program
+from benchmarks.results import insert
 from faults import session as report
 from faults.session import ROOT, row
 from faults.watch import Outcome, Tally
@@ -15,7 +16,7 @@ from faults.watch import Outcome, Tally
 def test_reliability_page_matches_the_results() -> None:
     results = json.loads((ROOT / "faults" / "results.json").read_text())
     page = (ROOT / "docs" / "reliability.md").read_text()
-    assert f"{report.BEGIN}\n{report.render(results)}\n{report.END}" in page, "run `make faults`"
+    assert insert(page, report.render(results), "faults") == page, "run `make faults`"
     assert results["share"] == 1
     assert not report.has_escaped(results)
 

@@ -42,7 +42,8 @@ def test_unreadable_file_of_another_environment_is_detected(
     assert message in outcome.note
 
 
-def test_failed_pip_install_is_noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_pip_install_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(tmp_path)
     for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "RETRIES": "0", "CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     assert list(versions.measure(session)) == []

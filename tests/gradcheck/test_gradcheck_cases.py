@@ -126,14 +126,6 @@ def test_the_checked_layers() -> None:
     assert list(LAYERS) == [*single.split(), *of_transformer.split(), *of_cells, "rnn", "lstm"]
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_returns_one_gradient_per_input(name: str) -> None:
-    case = layer_case(name, LAYERS[name], SIZES, np.random.default_rng(0))
-    outs, cache = LAYERS[name].forward(*case.arrays.values())
-    grads = LAYERS[name].backward(*(outs if isinstance(outs, tuple) else (outs,)), cache)
-    assert len(grads if isinstance(grads, tuple) else (grads,)) == len(LAYERS[name].shapes)
-
-
 @pytest.mark.parametrize(
     ("cell", "options", "full"),
     [
@@ -210,7 +202,8 @@ def test_a_fault_after_the_first_block_is_detected(
     plant_fault: Callable[[pytest.MonkeyPatch], None], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_fault(monkeypatch)
-    assert failed(check_config(config(decoder="transformer")))[0][0] == case
+    results = check_config(config(decoder="transformer"))
+    assert next(result.case for result in results if not result.passed) == case
 
 
 @pytest.mark.parametrize("standardize", [False, True])
@@ -269,7 +262,7 @@ def test_faults_in_gradients_of_a_transformer_are_detected(
 
 
 @pytest.mark.parametrize(
-    ("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b"), ("transformer", "layer1_W1")]
+    ("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b"), ("transformer", "layer1_b1")]
 )
 def test_a_fault_is_detected_in_every_variant_of_the_model(
     cell: str, array: str, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ def test_layers_are_deterministic_and_do_not_modify_their_inputs(name: str) -> N
     for _ in range(2):
         outs, cache = LAYERS[name].forward(*inputs.values())
         grads = as_tuple(LAYERS[name].backward(*douts, cache))
+        assert len(grads) == len(inputs)
         runs.append([(a, np.copy(a)) for a in (*as_tuple(outs), *grads)])
     for (first, copy), (second, _) in zip(*runs, strict=True):
         np.testing.assert_array_equal(first, copy, err_msg="a later call overwrites an earlier result")

@@ -48,7 +48,7 @@ def events_of(photos: Path, output: Path | None = None, **options: Any) -> Itera
 
 def made(photos: Path, **options: Any) -> tuple[Corpus, list[Event]]:
     events = list(events_of(photos, **options))
-    return prepared(photos.parent / "out.h5"), events
+    return prepared(photos.parent / "out.h5", regions=bool(options.get("regions"))), events
 
 
 def refusal(photos: Path, kind: type[Exception] = DataError, **options: Any) -> str:

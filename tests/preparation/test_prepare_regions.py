@@ -1,29 +1,26 @@
 """Preparation with image regions: encoded in one pass, or read from a file."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, refusal
+from preparing import COUNT, EXPECTED, Counted, feature_file, features_by_name, refusal
 from preparing import made as made_without
 
 from captioner.data.corpus import Corpus
-from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import ENCODER, encode_regions
 from captioner.data.scenes import example
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
-from captioner.preparation.prepare import Event
 
 PICTURES = np.stack([example(0, "train", index).picture for index in range(COUNT)])
 REGIONS = encode_regions(PICTURES).reshape(COUNT, 3, 3, 77)
 
 
-def made(photos: Path, **options: object) -> tuple[Corpus, list[Event]]:
-    events = list(events_of(photos, regions=True, **options))
-    return prepared(photos.parent / "out.h5", regions=True), events
+made = partial(made_without, regions=True)
 
 
 def regions_by_name(corpus: Corpus) -> dict[str, np.ndarray]:
