@@ -72,4 +72,6 @@ def same_captions(name: str, got: Array, expected: Array, score: Callable[[Array
 def same_scores(name: str, got: Array, expected: Array) -> None:
     """Compare log-probabilities of captions, -inf for no caption. Raises: WrongResultError."""
     captions = ~np.isneginf(got)
+    if not captions.any():
+        raise WrongResultError(f"{name}: expected captions, got none")
     within(f"{name}: log-probability", np.abs(got[captions] - expected[captions]).max(), SCORE)

@@ -33,7 +33,7 @@ Decode: TypeAlias = Callable[[Array], Any]
 
 
 def decoders(shape: Shape, params: Params, threads: int = 1) -> dict[str, Decode]:
-    """Return captioner's decoders by name; their first call prepares the weights, as the first batch of a command."""
+    """Return captioner's decoders by name; the first call of each prepares the weights, as in a command."""
     model, pool = DECODERS[shape.decoder](shape.sizes, params), ThreadPool(threads)
     words: dict[str, Any] = {"start": START, "end": END, "null": NULL, "max_length": MAX_LENGTH}
 

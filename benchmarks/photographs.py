@@ -20,7 +20,7 @@ PARTS = "decode photographs", "resize, crop and scale", "networks", "decode capt
 
 
 def measure(folder: Path, threads: int) -> list[float]:
-    """Return the CPU milliseconds per photograph of each part and of the rest, and those of start-up."""
+    """Return the CPU milliseconds per photograph of each part, of the rest, and their sum."""
     use_huge_pages()  # as the command does
     from captioner import load
     from captioner.captioning.photographs import caption_photos, photo_paths
@@ -42,7 +42,7 @@ def measure(folder: Path, threads: int) -> list[float]:
     started = time.process_time()
     count = len(list(caption_photos(captioner, photo_paths([folder]), encoder)))
     parts, total = [sum(seconds[part]) / count for part in PARTS], (time.process_time() - started) / count
-    return [1e3 * value for value in (*parts, total - sum(parts), total, started)]
+    return [1e3 * value for value in (*parts, total - sum(parts), total)]
 
 
 @click.command()
@@ -50,10 +50,9 @@ def measure(folder: Path, threads: int) -> list[float]:
 def main(folder: Path) -> None:
     """Print the table of docs/performance.md, of models/everyday.h5 and the photographs of FOLDER."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        pool.submit(measure, folder, 1).result()  # reads the files from the disk
         columns = [pool.submit(measure, folder, threads).result() for threads in (1, 2)]
     print(f"{describe()['CPU']}\n\n| part | one thread (ms) | two threads (ms) |\n|---|---|---|")
-    for part, *cells in zip((*PARTS, "rest", "sum", "start-up, once"), *columns, strict=True):
+    for part, *cells in zip((*PARTS, "rest", "sum"), *columns, strict=True):
         print("|", part, "|", " | ".join(f"{cell:,.1f}" for cell in cells), "|")
 
 

@@ -254,10 +254,18 @@ def test_scores_of_the_readme_are_those_of_the_results_and_of_the_card() -> None
     assert rows["`models/everyday.h5`, beam of 3"] == scores
 
 
+CPUS = {
+    "amd-epyc-zen3": "AMD EPYC (Zen 3)",
+    "amd-epyc-zen4": "AMD EPYC (Zen 4)",
+    "intel-xeon-6-167-amx": "Intel Xeon",
+}
+"""The CPUs of the README, by the names of their results."""
+
+
 def test_speed_and_true_captions_of_the_readme_are_those_of_the_tables() -> None:
     text, tables = " ".join(README.split()), (ROOT / "docs" / "benchmarks.md").read_text()
-    for cpu, name in {"amd-epyc-zen3": "Zen 3", "amd-epyc-zen4": "Zen 4", "intel-xeon-6-167-amx": "an Intel"}.items():
-        one, two = re.search(rf"([\d.]+) and ([\d.]+) on {name}", text).groups()
+    for cpu, name in CPUS.items():
+        one, two = re.search(rf"([\d.]+) and ([\d.]+) on an {re.escape(name)}", text).groups()
         section = tables.partition(f"### {cpu}\n")[2].partition("### ")[0]
         assert re.search(rf"^\| geometric mean of the first ten [| ]+ {one} / {two} \|", section, re.MULTILINE), cpu
     table = (ROOT / "docs" / "course" / "architectures.md").read_text()

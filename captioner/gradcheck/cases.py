@@ -307,7 +307,8 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
 def gradient_cases(config: Config) -> Iterator[tuple[Case, np.random.Generator]]:
     """Yield the case of every layer, inner ones first, then those of the configured model and of its variants.
 
-    The random numbers of a case, and those for its directions, depend on `config.seed` and on its name alone.
+    Each case has a generator, which also draws its directions. It is seeded by `config.seed` and the name of the case,
+    so that a new case does not change the others.
     """
 
     def generator(name: str) -> np.random.Generator:
@@ -324,7 +325,7 @@ def gradient_cases(config: Config) -> Iterator[tuple[Case, np.random.Generator]]
     configured = Variant({}, build_dropout(vars(options)), config.train.label_smoothing)
     small, variants = MODELS[DECODERS[sizes.decoder]]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
-    for of_variant, variant in {"model": configured, **variants}.items():
-        name = f"{of_variant} ({sizes.decoder})"
+    for variant_name, variant in {"model": configured, **variants}.items():
+        name = f"{variant_name} ({sizes.decoder})"
         rng = generator(name)
         yield model_case(name, config, variant, sizes, rng), rng

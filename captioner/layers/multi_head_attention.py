@@ -25,7 +25,7 @@ from captioner.arrays import Array
 from captioner.layers.attention import group_rows
 
 PADDED_GROUPS = 32
-"""Groups that are padded at a time: more need more padding, and fewer more NumPy calls, for which threads wait."""
+"""Groups that are padded at a time. More groups need more padding, and fewer need more NumPy calls and thus the GIL."""
 
 
 def dot_product_attention(q: Array, k: Array, v: Array, heads: int, bias: Array | None = None) -> tuple[Array, Array]:

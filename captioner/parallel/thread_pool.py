@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -39,14 +38,13 @@ class ThreadPool:
         self.size = size
         self.lock = Lock()
         self._queues: list[SimpleQueue[Any]] = []
-        self._process = 0
 
     def _start(self) -> list[SimpleQueue[Any]]:
         queues: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(self.size - 1)]
         for queue in queues:
             Thread(target=_serve, args=(queue,), name="captioner-worker", daemon=True).start()
             weakref.finalize(self, queue.put, None)
-        self._queues, self._process = queues, os.getpid()
+        self._queues = queues
         return queues
 
     def map(self, work: Callable[[int], T]) -> list[T]:
@@ -57,7 +55,7 @@ class ThreadPool:
         """
         done: SimpleQueue[Outcome] = SimpleQueue()
         errors = np.geterr()
-        queues = self._queues if self._process == os.getpid() else self._start()  # a fork copies no threads
+        queues = self._queues or self._start()
         for worker, queue in enumerate(queues, 1):
             queue.put((work, worker, errors, done))
         try:

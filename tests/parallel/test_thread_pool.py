@@ -4,8 +4,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -49,15 +47,6 @@ def test_threads_end_with_their_pool() -> None:
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
-
-
-def test_a_forked_process_starts_its_own_threads(shell: Callable[..., Any]) -> None:
-    code = (
-        "import os; from captioner.parallel.thread_pool import ThreadPool\n"
-        "pool = ThreadPool(2); pool.map(abs); child = os.fork(); print(pool.map(abs), flush=True)\n"
-        "child and os.waitpid(child, 0)"
-    )
-    assert shell(code=code, timeout=20).stdout == "[0, 1]\n[0, 1]\n"
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
