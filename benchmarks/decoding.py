@@ -148,6 +148,8 @@ def check(contenders: dict[str, Contender], images: Array, score: Callable[[Arra
     checked = images[:CHECKED]
     decoded = {name: each.ask("__call__", CHECKED) for name, each in contenders.items() if name != "torch"}
     for name, (ids, scores) in decoded.items():
+        if ids.shape[1] != (width := int(name[-1]) if "beam" in name else 1):
+            raise checks.WrongResultError(f"{name}: expected {width} captions per image, got {ids.shape[1]}")
         checks.same_scores(name, scores, score(checked, ids))
     best = {name: float(np.mean(scores[:, 0])) for name, (_, scores) in decoded.items()}
     missed = max(best["ours"], best["torch beam 5"]) - best["ours beam 5"]

@@ -33,7 +33,7 @@ def main(recipes: tuple[str, ...], repeats: int, patience: float) -> None:
     for recipe in recipes or RECIPES:
         encoder = open_encoder(recipe)
         encoder.encode(encoder.prepare(photo))
-        (resize, network), _ = timer.undisturbed(partial(metered, partial(_milliseconds, encoder, photo, repeats)))
+        resize, network = timer.undisturbed(partial(metered, partial(_milliseconds, encoder, photo, repeats)))
         name = "+".join(map(str, parse_recipe(recipe)))
         print(f"| `{name}` | {encoder.width:,} | {resize:.1f} | {network:.1f} |")
 

@@ -103,9 +103,10 @@ def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, p
         steps.measure_shape(session, SHAPE)
 
 
-def test_a_contender_that_does_not_update_is_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "adam", lambda w, dw, config: w)
-    with pytest.raises(checks.WrongResultError, match="loops: expected a loss below"):
+@pytest.mark.parametrize("rate", [0.0, 1e-3], ids=["no update", "SGD"])
+def test_another_update_is_detected(rate: float, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "adam", lambda w, dw, config: w - rate * dw)
+    with pytest.raises(checks.WrongResultError, match="loops: decrease of the loss in two steps"):
         steps.measure_shape(session, SHAPE)
 
 
@@ -156,6 +157,14 @@ def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatc
     monkeypatch.setattr(decoding, "decoders", wrong)
     monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
     with pytest.raises(checks.WrongResultError, match=decoder):
+        decoding.measure_shape(session, SHAPE)
+
+
+def test_another_beam_width_is_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    true = decoding.decoders
+    monkeypatch.setattr(decoding, "decoders", lambda *a: (t := true(*a)) | {"ours beam 3": t["ours beam 5"]})
+    with pytest.raises(checks.WrongResultError, match="ours beam 3: expected 3 captions per image, got 5"):
         decoding.measure_shape(session, SHAPE)
 
 
