@@ -73,7 +73,7 @@ def _heats(
     shape: Shape, first: tuple[float, Params], contenders: dict[str, Contender]
 ) -> dict[str, dict[str, Contender]]:
     """Check that the contenders compute the same and learn; return two heats, because the loops take much longer."""
-    expected = None
+    expected: float | None = None
     for name, learner in contenders.items():
         if name == "floor":
             continue
@@ -84,7 +84,7 @@ def _heats(
             checks.same_loss(f"{name}, in training", loss, first[0], tolerance)
         learner.ask("step")
         decrease = first[0] - learner.ask("gradients")[0]
-        expected = expected or decrease  # captioner is the first
+        expected = decrease if expected is None else expected  # captioner is the first
         if name != "loops" or not any(shape.dropout):
             checks.same_decrease(name, decrease, expected)
     heats = {"threads": {name: contender for name, contender in contenders.items() if name != "loops"}}
