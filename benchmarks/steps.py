@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from benchmarks import checks, shapes
 from benchmarks.loops import STEPS, Loops
 from benchmarks.ours import FLOORS, Ours
@@ -78,6 +80,8 @@ def _heats(
         if name == "floor":
             continue
         tolerance = checks.BFLOAT16 if name == "bfloat16" else checks.FLOAT32
+        if name == "loops" and any(shape.dropout):  # the loops have no dropout
+            tolerance = tolerance._replace(decrease=np.inf)
         checks.same_gradients(name, learner.ask("gradients"), first, tolerance)
         loss = learner.ask("step")
         if not any(shape.dropout):
@@ -85,7 +89,6 @@ def _heats(
         learner.ask("step")
         decrease = first[0] - learner.ask("gradients")[0]
         expected = decrease if expected is None else expected  # captioner is the first
-        if name != "loops" or not any(shape.dropout):
-            checks.same_decrease(name, decrease, expected)
+        checks.same_decrease(name, decrease, expected, tolerance)
     heats = {"threads": {name: contender for name, contender in contenders.items() if name != "loops"}}
     return heats | ({"loops": {name: contenders[name] for name in ("loops", "ours")}} if "loops" in contenders else {})

@@ -262,7 +262,7 @@ def test_faults_in_gradients_of_a_transformer_are_detected(
 
 
 @pytest.mark.parametrize(
-    ("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b"), ("transformer", "layer1_b1")]
+    ("cell", "array"), [("rnn", "Wh"), ("lstm", "b_vocab"), ("gru", "b"), ("transformer", "layer1_W1")]
 )
 def test_a_fault_is_detected_in_every_variant_of_the_model(
     cell: str, array: str, monkeypatch: pytest.MonkeyPatch

@@ -1,11 +1,11 @@
 """A run that ended and was resumed equals an uninterrupted run: in state, history and best.h5."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import PER_EPOCH, history
 
 from captioner.captioning.load import open_run
 from captioner.config.overrides import read_overrides
@@ -19,6 +19,7 @@ from captioner.training.solver import steps
 from captioner.training.train import Ended, Event, Validated, train
 from captioner.training.validation import Validation
 
+PER_EPOCH = 4
 BY_STEP = {4: 3.0, 6: 2.9, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
 """Validation losses after each epoch."""
 
@@ -46,6 +47,12 @@ def go(small: Sequence[str], tmp_path: Path) -> Callable[..., list[Event]]:
         return list(train(parse("", "", read_overrides([*small, "train.log_every=3", *overrides])), tmp_path / name))
 
     return run
+
+
+def history(run: Path) -> list[str]:
+    """The lines of a history, but for that of the end, which has times."""
+    lines = (run / "history.jsonl").read_text().splitlines()
+    return [line for line in lines if not line.startswith('{"kind": "end"')]
 
 
 def state(path: Path) -> tuple[Any, ...]:
@@ -92,7 +99,7 @@ def test_the_validation_at_the_end_is_recorded_alone(
     assert state(run / "best.h5") == (8, best, 0)
     assert state(run / "last.h5") == (10, best, 0)
     assert events[-1].summary["best"].items() >= best.items()
-    lines = history(run)
+    lines = [json.loads(line) for line in history(run)]
     assert [line["loss"] for line in lines if line["kind"] == "validation"] == [3.0, 2.0, loss]
     marked = [(line["kind"], line["step"]) for line in lines if "at_end" in line and line["kind"] != "warning"]
     assert marked == [("step", 10), ("validation", 10)]
