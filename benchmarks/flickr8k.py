@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -16,8 +16,10 @@ from benchmarks.session import ROOT
 from captioner.files.history import end_of, records
 
 SEEDS = (0, 1, 2)
-GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", "decode.consensus=0")
-BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", "decode.consensus=0")
+ALONE = ("decode.guidance_weight=0", "decode.similarity_weight=0")
+"""Options with which the model ranks captions alone, without word regression."""
+GREEDY = ("decode.beam_width=1", "decode.length_penalty=0", "decode.no_repeat_ngram=null", *ALONE)
+BEAM = ("decode.beam_width=10", "decode.length_penalty=0.7", "decode.no_repeat_ngram=2", *ALONE)
 ARGUMENTS = "DATA has images/ and dataset_flickr8k.json (docs/data.md); RUNS is for data sets and runs."
 
 
@@ -49,27 +51,24 @@ class Workspace:
     def is_finished(self, name: str, seed: int) -> bool:
         return end_of(records(self.run(name, seed) / "history.jsonl")).get("ended") == "done"
 
-    def train(self, name: str, seed: int, *args: object, config: str | None = None) -> Path:
-        """Train a config, by default that of Flickr8k with the name of the run."""
+    def train(self, name: str, seed: int, *args: object, config: str) -> Path:
+        """Train a config, unless the run is finished."""
         run = self.run(name, seed)
         if not self.is_finished(name, seed):
-            file = ROOT / "configs" / f"{config or f'flickr8k-{name}'}.yaml"
+            file = ROOT / "configs" / f"{config}.yaml"
             self.captioner("train", "-c", file, *args, "-o", f"seed={seed}", "--run", run, "--overwrite")
         return run
 
-    def score(self, runs: Sequence[Path], *options: str) -> dict[str, Any]:
-        """Score against the original references, of one run or of an ensemble."""
+    def score(self, run: Path, *options: str) -> dict[str, Any]:
+        """Score a run against the original references."""
         overrides = set_options(options)
         with TemporaryDirectory() as folder:
-            captions = Path(folder, "captions.json")
-            members = ("--ensemble", *runs) if len(runs) > 1 else runs
-            metrics = self.captioner("evaluate", *members, "--coco", captions, "--json", *overrides)
+            captions = Path(folder, "captions.jsonl")
+            metrics = json.loads(self.captioner("evaluate", run, "--json", *overrides))
+            self.captioner("sample", run, "--split", "val", "--write", captions, *overrides)
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
-            scores = json.loads(self.captioner("evaluate", *scored, "--worst", 1000000))
-        worst = sorted(scores.pop("worst"), key=lambda image: image["image"])
-        chosen = ("checkpoint", "perplexity", "novel")
-        scores["images"] = [round(image["cider_d"], 4) for image in worst]
-        return {name: json.loads(metrics)[name] for name in chosen} | scores
+            scores = json.loads(self.captioner("evaluate", *scored))
+        return {name: metrics[name] for name in ("checkpoint", "perplexity", "novel")} | scores
 
 
 def set_options(options: Iterable[str]) -> list[str]:

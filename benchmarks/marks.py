@@ -1,13 +1,14 @@
-"""python -m benchmarks.marks MODEL --data FILE --teacher RUN --pictures FOLDER --photos FOLDER: marks and labels.
+"""python -m benchmarks.marks MODEL --data FILE --pictures FOLDER --photos FOLDER: marks, keywords and labels.
 
 The pictures are of another kind than the photographs of FILE; the photographs, in `images`, have captions in
-`captions.csv` (columns image and caption). RUN is a run on FILE with consensus re-ranking.
+`captions.csv` (columns image and caption).
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -16,16 +17,15 @@ import numpy as np
 import captioner
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, Caption
-from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, open_corpus, open_run
-from captioner.data.corpus import Corpus
+from captioner.captioning.load import open_corpus
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import score_captions
-from captioner.metrics import NAMES, CiderD, scores_from_sums
+from captioner.metrics import NAMES, scores_from_sums
 
 PATH = click.Path(path_type=Path)
 OUTSIDE, UNCERTAIN = MARKS
-WITH_INDEX = {"decode.beam_width": 3, "decode.consensus": 1.0}
+KEYWORDS_ABOVE = (0.25, 0.28, 0.4)
+"""Values of `caption.keywords_above` that are compared."""
 LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
 """AUC: captions of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
 
@@ -33,82 +33,76 @@ LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
 @click.command()
 @click.argument("model", metavar="MODEL", type=PATH)
 @click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is compared.")
-@click.option("--teacher", required=True, type=PATH, help="Run with consensus re-ranking.")
 @click.option("--pictures", required=True, type=PATH, help="Pictures of another kind.")
 @click.option("--photos", required=True, type=PATH, help="Photographs with captions.")
-def main(model: Path, data: Path, teacher: Path, pictures: Path, photos: Path) -> None:
-    """Print the tables of docs/decoding.md."""
-    loaded = captioner.load(model)
+def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
+    """Print the figures of docs/decoding.md."""
+    loaded = captioner.load(model, {"caption.keywords_above": min(KEYWORDS_ABOVE)})
     corpus = open_corpus(loaded.loaded, data)
     val = corpus.split("val")
-    own = list(loaded.caption_split(val, vocab=corpus.vocab))
-    others, photographs = loaded.caption([pictures]), loaded.caption([photos / "images"], labels=LABELS)
-    familiar, unfamiliar = (np.array([caption.familiarity for caption in captions]) for captions in (own, others))
-    marked = np.array([OUTSIDE in caption.marks for caption in own])
-    sources = np.array(val.sources or [""] * len(own))
-    for source in np.unique(sources):
-        mine = sources == source
-        print(
-            f"val {source}: AUC {auc(familiar[mine], unfamiliar):.3f}, {marked[mine].mean():.1%} of {mine.sum()} marked"
-        )
-    print(f"pictures: {sum(OUTSIDE in caption.marks for caption in others)} of {len(others)} marked")
-    uncertain = sum(UNCERTAIN in caption.marks for caption in others)
-    print(f"pictures: {uncertain} of {len(others)} captions uncertain")
-
+    own, others = list(loaded.caption_split(val, vocab=corpus.vocab)), loaded.caption([pictures])
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
     cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
-    numbers = {"familiarity": familiar} | predictors(own, corpus, captioner_of(open_run(teacher, WITH_INDEX), corpus))
+    sources = np.array(val.sources or [""] * len(own))
     for source in np.unique(sources):
-        mine, rng = np.flatnonzero(sources == source), np.random.default_rng(0)
-        is_low = cider[mine] <= np.quantile(cider[mine], TAIL)
-        for name, values in numbers.items():
-            of_source = values[mine]
-            drawn = rng.integers(len(mine), size=(RESAMPLES, len(mine)))
-            areas = [auc(of_source[rows][~is_low[rows]], of_source[rows][is_low[rows]]) for rows in drawn]
-            bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(areas, (0.025, 0.975)))
-            order = np.argsort(of_source, kind="stable")
-            low, high = np.split(100 * cider[mine[order]], [int(TAIL * len(mine))])
-            area = auc(of_source[~is_low], of_source[is_low])
-            print(f"{source}, {name}: AUC {area:.2f} ({bounds}); CIDEr-D {low.mean():.1f} and {high.mean():.1f}")
-        below = np.array([UNCERTAIN in caption.marks for caption in own])[mine]
-        low, high = 100 * cider[mine[below]], 100 * cider[mine[~below]]
-        print(f"{source}: {below.mean():.1%} uncertain, CIDEr-D {low.mean():.1f}; of the others {high.mean():.1f}")
+        mine = np.flatnonzero(sources == source)
+        print(f"\n{source or 'val'}")
+        print_source([own[row] for row in mine], cider[mine], predictors(others)["familiarity"])
+    marked = {mark: sum(mark in caption.marks for caption in others) for mark in MARKS}
+    print(f"\npictures: {marked[OUTSIDE]} of {len(others)} marked, {marked[UNCERTAIN]} uncertain")
+    print_labels(loaded.caption([photos / "images"], labels=LABELS), photos / "captions.csv")
 
+
+def print_source(captions: Sequence[Caption], cider: Array, unfamiliar: Array) -> None:
+    """Print figures of the captions of a source: familiarity, the mark *uncertain*, and keywords."""
+    marked = np.mean([OUTSIDE in caption.marks for caption in captions])
+    is_low, count, numbers = cider <= np.quantile(cider, TAIL), len(captions), predictors(captions)
+    area = auc(numbers["familiarity"], unfamiliar)
+    print(f"familiarity against the pictures: AUC {area:.3f}; {marked:.1%} of {count} marked")
+    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    for name, values in numbers.items():
+        areas = [auc(values[rows][~is_low[rows]], values[rows][is_low[rows]]) for rows in drawn]
+        bounds = " to ".join(f"{bound:.2f}" for bound in np.quantile(areas, (0.025, 0.975)))
+        low, high = np.split(100 * cider[np.argsort(values, kind="stable")], [int(TAIL * count)])
+        area = auc(values[~is_low], values[is_low])
+        print(f"{name}: AUC {area:.2f} ({bounds}); CIDEr-D {low.mean():.1f} and {high.mean():.1f}")
+    below = np.array([UNCERTAIN in caption.marks for caption in captions])
+    low, high = 100 * cider[below], 100 * cider[~below]
+    print(f"{below.mean():.1%} uncertain, CIDEr-D {low.mean():.1f}; of the others {high.mean():.1f}")
+    references = [words(*caption.references) for caption in captions]
+    for least in KEYWORDS_ABOVE:
+        shown = [[word for word, share in caption.keywords if share >= least] for caption in captions]
+        hits = [bool(forms(word) & own) for row, own in zip(shown, references, strict=True) for word in row]
+        counts = [len(row) for row in shown]
+        print(f"keywords above {least:g}: {np.mean(hits):.1%} of {len(hits)} in a reference; per image, mean ", end="")
+        print(f"{np.mean(counts):.2f}, median {np.median(counts):g}")
+
+
+def print_labels(captions: Sequence[Caption], file: Path) -> None:
+    """Print how often ImageNet labels are in a reference."""
     references: dict[str, set[str]] = {}
-    with open(photos / "captions.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            references.setdefault(row["image"], set()).update(re.findall("[a-z]+", row["caption"].lower()))
+    with open(file, newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            references.setdefault(row["image"], set()).update(words(row["caption"]))
     hits = [  # fewer than LABELS where the others have a probability of 0 %
         [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
-        for caption in photographs
+        for caption in captions
     ]
     first = np.array([any(row[:1]) for row in hits])
-    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in photographs])
+    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in captions])
     print(
-        f"labels in a reference: first {first.mean():.0%}, with a probability of {CONFIDENT:.0%} or more ",
-        end="",
+        f"labels in a reference: first {first.mean():.0%}, with a probability of {CONFIDENT:.0%} or more "
+        f"{first[sure].mean():.0%} of {sure.sum()}; any of {LABELS}: {np.mean([*map(any, hits)]):.0%} of images"
     )
-    print(f"{first[sure].mean():.0%} of {sure.sum()}; any of {LABELS}: {np.mean([*map(any, hits)]):.0%} of images")
 
 
-def predictors(captions: list[Caption], corpus: Corpus, teacher: Captioner) -> dict[str, Array]:
-    """Return numbers that may predict the CIDEr-D of each caption of val without references."""
-    val, vocab = corpus.split("val"), corpus.vocab
-    alone = teacher.with_options({"decode.consensus": 0, "decode.guidance": 0})
-    texts = [caption.text.split() for caption in captions]
-    agreed = [[caption.text.split()] for caption in alone.caption_split(val, vocab=vocab)]
-    rows, ids = np.arange(len(texts)), [[vocab.word_to_idx[word] for word in words] for words in texts]
-    assert teacher.reranker is not None
-    expected = [
-        teacher.reranker.expected_cider(teacher.reranker.weights(np.asarray(val.features[row : row + 1])), [[ids[row]]])
-        for row in rows
-    ]
+def predictors(captions: Sequence[Caption]) -> Mapping[str, Array]:
+    """Return numbers that may predict the CIDEr-D of each caption without references."""
     log_probs = np.array([caption.log_prob for caption in captions])
     return {
+        "familiarity": np.array([caption.familiarity for caption in captions]),
         "log-probability": log_probs,
-        "log-probability per word": log_probs / [len(words) + 1 for words in texts],
-        "CIDEr-D against the caption of the teacher": CiderD(agreed).score(rows, texts),
-        "expected CIDEr-D": np.ravel(expected),
+        "log-probability per word": log_probs / [len(caption.text.split()) + 1 for caption in captions],
         "expected similarity": np.array([caption.similarity for caption in captions]),
     }
 
@@ -120,8 +114,13 @@ def auc(higher: Array, lower: Array) -> float:
     return 1 - float(below.mean()) / (2 * len(ordered))
 
 
+def words(*texts: str) -> set[str]:
+    """Return the words of texts in lower case."""
+    return set(re.findall("[a-z]+", " ".join(texts).lower()))
+
+
 def forms(name: str) -> set[str]:
-    """Return the last word of the name of a class, without what is in parentheses, in singular and plural."""
+    """Return the last word of a name, without what is in parentheses, in singular and plural."""
     word = re.findall("[a-z]+", re.sub(r"\(.*\)", "", name).lower())[-1]
     plain = {word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)}
     return {*plain, f"{word}s", f"{word}es", re.sub("y$", "ies", word)}

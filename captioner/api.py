@@ -68,16 +68,14 @@ def evaluate(
     ensemble: bool = False,
     data: str | os.PathLike[str] | None = None,
     baseline: str | None = None,
-    against: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Score a model's captions of a split against the reference captions, and compare them with those of others.
 
     The data set is `data`, or else the training data set of the first model; vocabularies may differ. With `ensemble`,
-    the models form one. `baseline="nn"` also scores the nearest-neighbour baseline, and `against` the captions in a
-    file.
+    the models form one. `baseline="nn"` also scores the nearest-neighbour baseline.
 
     Returns BLEU-1 to -4, ROUGE-L and CIDEr-D as fractions with 95 % confidence intervals, the perplexity of the
-    references and caption statistics. The key `others` has the scores of each other model, baseline and file, with the
+    references and caption statistics. The key `others` has the scores of each other model and baseline, with the
     intervals of the differences; `warnings` is a list of texts. `overrides` need runs, not Captioners.
 
     Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed or has
@@ -91,8 +89,7 @@ def evaluate(
     captioners, corpus = open_captioners(named, values, ensemble, None if data is None else Path(data))
     for warning in (warning for _, model in captioners if model not in named for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
-    file = None if against is None else Path(against)
-    return evaluate_split(captioners, corpus, split, baseline, file).record()
+    return evaluate_split(captioners, corpus, split, baseline).record()
 
 
 def prepare(

@@ -64,6 +64,11 @@ def normalize_rows(vectors: Array) -> Array:
     return np.asarray(vectors / np.where(norm > 0, norm, 1), np.float32)
 
 
+def unit_rows(features: Array, mean: Array, std: Array) -> Array:
+    """Standardize features and scale each row to unit length. Shapes: (N, F), (F,), (F,) -> (N, F) float32."""
+    return normalize_rows((features.astype(np.float64) - mean) / std)
+
+
 @dataclass(frozen=True)
 class SharedRows:
     """N rows that share M arrays: row n is values[index[n]].

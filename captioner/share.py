@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER
-from captioner.captioning.load import NOT_SHARED
+from captioner.captioning.checks import check_corpus, check_overrides
+from captioner.captioning.find_checkpoint import BEST, LAST
+from captioner.captioning.load import NOT_SHARED, open_corpus
 from captioner.captioning.restore import Restored
+from captioner.captioning.training_summary import fit_summary, summary_from
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config, Decode
-from captioner.config.overrides import from_record, override, to_record
+from captioner.config.overrides import Values, from_record, override, to_record
+from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, DataError, UsageError, quoted
 from captioner.files import checkpoint
 from captioner.files.atomic import write_file
@@ -34,8 +37,6 @@ from captioner.metrics import NAMES
 from captioner.model.image_input import standardizer_arrays
 from captioner.model.pytorch import to_tensors
 
-MAX_BEAM = 10
-"""The widest beam of a shared model that was decoded with consensus re-ranking."""
 DEFAULTS: Mapping[str, str] = {"license": "unknown", "language": "en"}
 """What a shared model states if nothing else is known."""
 STATISTICS = ("perplexity", "correct", "pointing", "distinct", "novel", "repeats")
@@ -60,7 +61,7 @@ def prepare_to_share(
 
     Raises: DataError for a file of scores; UsageError for learned captions without terms.
     """
-    config, notes = _portable(restored.config)
+    config, notes = _portable(restored.config), list[str]()
     card = _card(restored, {name: one_line(text) for name, text in stated.items() if text and text.strip()})
     if card.captions and not card.terms:
         raise UsageError(
@@ -98,25 +99,13 @@ def _card(restored: Restored, stated: Mapping[str, str]) -> Card:
     return dataclasses.replace(before, **texts, base=base)
 
 
-def _portable(config: Config) -> tuple[Config, list[str]]:
-    """Return a config without paths and threads of the machine and without consensus re-ranking, and notes."""
-    decode, notes = config.decode, []
+def _portable(config: Config) -> Config:
+    """Return a config without paths and threads of the machine."""
     values: dict[str, Any] = {"threads": Config.threads}
     for path, option in OPTIONS.items():
         if option.kind is Path and attrgetter(path)(config) is not None:
             values[path] = NOT_SHARED if has_effect(config, path) else None
-    if decode.consensus:
-        notes.append(
-            f"decode.consensus: set to 0 (was {decode.consensus:g}); re-ranking needs the training captions, which the "
-            "file does not contain"
-        )
-        if decode.beam_width > MAX_BEAM:
-            notes.append(
-                f"decode.beam_width: set to {MAX_BEAM} (was {decode.beam_width}); without re-ranking, a wider beam is "
-                "slower and hardly better"
-            )
-        values |= {"decode.consensus": 0.0, "decode.beam_width": min(decode.beam_width, MAX_BEAM)}
-    return override(config, values), notes
+    return override(config, values)
 
 
 def read_scores(path: Path, decode: Decode) -> list[dict[str, Any]]:
@@ -177,13 +166,39 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restored:
+    """Return a model with overrides, and with a training summary that is fitted on a data set.
+
+    The data set has the captions that the model learned, or else the references; its features may differ in rounding
+    from those that the model was trained on, as on another CPU.
+
+    Raises: UsageError when it has other captions; CheckpointError when its vocabulary or encoder differs.
+    """
+    corpus = open_corpus(restored, data)
+    check_corpus(restored, corpus)
+    train, meta = corpus.split("train"), restored.meta
+    if not meta.card.captions and captions_digest(train) != meta.learned:
+        raise UsageError(
+            f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "
+            "model was trained on"
+        )
+    arrays = fit_summary(train, corpus.vocab)
+    meta = dataclasses.replace(meta, train_digest=corpus.train_digest)
+    fitted = dataclasses.replace(
+        restored, meta=meta, summary_arrays=arrays, summary=summary_from(arrays, corpus.vocab),
+        config=override(restored.config, overrides),
+    )  # fmt: skip
+    check_overrides(fitted, overrides)
+    return fitted
+
+
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """Write a model with float16 parameters (the moving average, if there is one) and without optimizer state.
 
     Raises: UsageError for the name of a file of a run, a file of another kind, or any file unless `overwrite`;
     CheckpointError for a parameter that is too large for float16, or when the file cannot be written.
     """
-    if output.name in (BEST, LAST, RERANKER):  # a run without its optimizer state could not be resumed
+    if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
         raise UsageError(f"{output}: is the name of a file of a run; use another file")
     check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
@@ -193,8 +208,7 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
     arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
-    summaries = ({} if part is None else part._asdict() for part in (model.familiarity, model.word_regression))
-    checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, *summaries))
+    checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, model.summary_arrays))
 
 
 def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:

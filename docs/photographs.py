@@ -26,22 +26,21 @@ PHOTOS = {
     "rocket": "A rocket on its launch pad at dusk",
 }
 """The photographs by decreasing expected similarity, with descriptions for readers who do not see them."""
-LABELS = 3
 COLUMNS = 3
 ROWS = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
 
 
 def captions() -> list[Caption]:
     """Caption the photographs."""
-    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS], labels=LABELS)
+    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS])
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:
-    """Return the page with the photographs, each above its caption, mark and ImageNet labels."""
+    """Return the page with the photographs, each above its caption, marks and keywords."""
     cells = [
         f"![{description}](docs/photos/{name}.jpg)<br>{caption.text}"
         f"{' (**' + ', '.join(caption.marks) + '**)' if caption.marks else ''}<br><br>"
-        f"ImageNet labels: {', '.join(f'{label} {probability:.0%}' for label, probability in caption.labels)}"
+        f"keywords: {', '.join(keyword.word for keyword in caption.keywords) or 'none'}"
         for (name, description), caption in zip(PHOTOS.items(), captions, strict=True)
     ]
     first, *rest = zip(*[iter(cells)] * COLUMNS, strict=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from captioner.captioning.caption import Candidate
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, ensemble_of
+from captioner.captioning.load import ensemble_of
 from captioner.captioning.restore import LoadedModel
 from captioner.data.corpus import Features, Split
 
@@ -24,7 +24,7 @@ def best_captions(
     """The best caption of each row."""
     loaded = models if isinstance(models, LoadedModel) else ensemble_of(models)
     rows = np.arange(features.shape[0])[:limit]
-    return [best for best, *_ in candidates(captioner_of(loaded), features, rows=rows)]
+    return [best for best, *_ in candidates(Captioner(loaded), features, rows=rows)]
 
 
 def loss(loaded: LoadedModel, split: Split, row: int, caption: str) -> float:

@@ -123,9 +123,9 @@ class Sandbox:
         words = without(words, "--full", 0)  # every element takes ten times as long, and tests/gradcheck checks them
         if words[1] == "report":
             words = without(words, "--images", 1)  # the scenes of the small models are drawn
-        for option in ("decode.unfamiliar_below", "decode.uncertain_below"):  # too few features for familiarity
-            if (place := next((i for i, word in enumerate(words) if word.startswith(option)), None)) is not None:
-                words = words[: place - 1] + words[place + 1 :]
+        unfamiliar = "decode.unfamiliar_below"  # the features are too short for familiarity
+        if (place := next((i for i, word in enumerate(words) if word.startswith(unfamiliar)), None)) is not None:
+            words = words[: place - 1] + words[place + 1 :]
         words = without(words, "--labels", 1)  # the encoder of the small models predicts no ImageNet classes
         done = self.cli(*words[1:], *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"

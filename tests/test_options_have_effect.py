@@ -54,7 +54,7 @@ SECOND: dict[str, tuple[str, ...]] = {
     "model.forget_bias": ("0",), "model.output_bias": ("log_frequency",),
     "train.objective": ("self_critical", SCST[1]), "train.init_from": ("{tiny_run}",), "train.epochs": ("1",),
     "train.max_steps": ("1",), "train.batch_size": ("7",), "train.captions_per_image": ("2",),
-    "train.samples": ("2", *SCST), "train.consensus": ("0.5", *SCST, "seed=2"),
+    "train.samples": ("2", *SCST), "train.similarity_weight": ("9", *SCST, "seed=2"),
     "train.label_smoothing": ("0.5",), "train.ema_decay": ("0.5",),
     "train.update_rule": ("sgd",), "train.learning_rate": ("0.1",),
     "train.momentum": ("0", "train.update_rule=sgd_momentum"),
@@ -70,9 +70,10 @@ SECOND: dict[str, tuple[str, ...]] = {
     "decode.suppress_unk": ("false", *SAMPLING), "decode.method": ("sampling",),
     "decode.beam_width": ("3",), "decode.length_penalty": ("5", BEAM), "decode.unfamiliar_below": ("90",),
     "decode.uncertain_below": ("0.9",),
-    "decode.consensus": ("900", BEAM), "decode.guidance": ("90", BEAM, "decode.consensus=9"),
+    "decode.guidance_weight": ("90", BEAM), "decode.similarity_weight": ("900", BEAM),
     "decode.temperature": ("9", SAMPLING[0]), "decode.top_k": ("1", *SAMPLING), "decode.top_p": ("0.01", *SAMPLING),
     "decode.seed": ("5", *SAMPLING), "caption.n_best": ("3",), "caption.attention": ("true",), "caption.labels": ("3",),
+    "caption.keywords_above": ("0",),
 }  # fmt: skip
 """Another value of each option than its default, and the options that it needs."""
 NEUTRAL = dict.fromkeys(("threads", "data.memory_mib"), "results do not depend on it")
@@ -86,7 +87,7 @@ COMMANDS: dict[str, tuple[str, dict[str, str]]] = {
     "sample": ("sample {run} --split val --json", NEUTRAL),
     "evaluate": ("evaluate {run} --json", NEUTRAL),
     "report": ("report {run} --output new.html --overwrite", NEUTRAL),
-    "export": ("export {run} --output new.h5 --overwrite", {"decode.guidance": "refused, as is decode.consensus"}),
+    "export": ("export {run} --output new.h5 --overwrite", {}),
     "inspect gradients": ("inspect gradients {run} --word 2", NEUTRAL),
     "data show": ("data show -n 3", NEUTRAL),
     "gradcheck": ("gradcheck", {}),
@@ -210,7 +211,7 @@ PREPARED = {
     "max_words": "--max-words 3", "max_length": "--max-length 2", "lists": "--list val={captions}",
 }  # fmt: skip
 NOT_ENCODED = dict.fromkeys(("encoder", "regions", "dtype", "threads"), "! the help says so: prepare has them too")
-SERVER = ("host", "port", "allow_host", "max_bytes", "workers", "queue", "encoder", "encoder_option")
+SERVER = ("host", "port", "allow_host", "max_bytes", "workers", "queue", "encoder")
 SCORES = {"data": "--data {other_data}", "split": "--split train", "number": "-n 1", "n_best": "--n-best 2"}
 FLAGS: dict[str, tuple[str, dict[str, str]]] = {
     "train": (f"train -o train.max_steps=1 -o {' -o '.join(SMALL)}", {
@@ -222,20 +223,18 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
         **SCORES, "ensemble": "--ensemble", "features": "--features {features}", "mpi": "--mpi",
         "attention": "--attention", "labels": "--labels 2", "as_json": "--json", "outputs": "--write new.csv",
         "images": "--images {photos}", "overwrite": "--overwrite", "encoder": "--encoder scenes",
-        "encoder_option": "--encoder-option size=9",
     }),
     "evaluate": ("evaluate {run}", {
         "ensemble": "--ensemble", "data": SCORES["data"], "splits": SCORES["split"], "captions": "--captions x",
-        "references": "--references x", "against": "--against {results}", "baseline": "--baseline nn",
-        "mean": "--mean", "coco": "--coco new.json", "overwrite": "--overwrite", "worst": "--worst 1",
+        "references": "--references x", "baseline": "--baseline nn", "mean": "--mean", "worst": "--worst 1",
         "as_json": "--json",
     }),
     "gradcheck": ("gradcheck -o model.hidden_dim=2 -o model.wordvec_dim=2", {
         "config_file": "-c {config}", "full": "--full", "functions": "--file nowhere.py",
     }),
     "prepare": ("prepare {photos}/captions.csv --output new.h5 --encoder scenes --min-count 1", {
-        **PREPARED, "file": "! required", "encoder": "--encoder scenes:mirror+scenes", "regions": "--regions",
-        "dtype": "--dtype float32", "encoder_option": "--encoder-option size=9", "as_json": "--json",
+        **PREPARED, "file": "! required", "encoder": "--encoder scenes+scenes", "regions": "--regions",
+        "dtype": "--dtype float32", "as_json": "--json",
         "overwrite": "--output old.h5 | --overwrite", **dict.fromkeys(("threads", "mpi"), "! results are the same"),
     }),
     "data check": ("data check {photos}/captions.csv --min-count 1", {
@@ -247,7 +246,7 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
     "serve": ("", dict.fromkeys(SERVER, "! settings of the server, in tests/serve")),
     "export": ("export {run} --output new.safetensors", {
         "path": "! required", "scores": "--scores {results}", "license": "--license mit", "terms": "--terms own",
-        "dataset": "--dataset own", "language": "--language de", "dtype": "--dtype float16",
+        "data": "--data {data}", "dataset": "--dataset own", "language": "--language de", "dtype": "--dtype float16",
         "overwrite": "--output old.safetensors | --overwrite",
     }),
     "report": ("report {run} --output new.html", {

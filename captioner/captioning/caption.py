@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
+from captioner.decode.word_regression import Keyword
 from captioner.images.labels import Label
 
 DECIMALS = 6
@@ -69,7 +70,8 @@ class Caption(NamedTuple):
 
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
     caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
-    threshold. `labels` are the most probable ImageNet labels of the image, if they were asked for.
+    threshold. `keywords` are words that name what is in the image, with their expected shares. `labels` are the most
+    probable ImageNet labels of the image, if they were asked for.
     """
 
     image: str
@@ -82,6 +84,7 @@ class Caption(NamedTuple):
     familiarity: float | None = None
     similarity: float | None = None
     marks: Sequence[str] = ()
+    keywords: Sequence[Keyword] = ()
     labels: Sequence[Label] = ()
 
 
@@ -116,6 +119,7 @@ def to_record(caption: Caption) -> dict[str, Any]:
         "familiarity": caption.familiarity,
         "similarity": caption.similarity,
         "marks": list(caption.marks),
+        "keywords": [keyword._asdict() for keyword in caption.keywords],
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]

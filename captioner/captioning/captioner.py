@@ -1,4 +1,4 @@
-"""The Captioner: a trained model, or an ensemble, with its vocabulary, decoding method, re-ranker and image encoder."""
+"""The Captioner: a trained model, or an ensemble, with its vocabulary, decoding method and image encoder."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
-from captioner.captioning.checks import check_attention, check_finite, check_has_regions, check_images
+from captioner.captioning.checks import (
+    check_attention,
+    check_finite,
+    check_has_regions,
+    check_images,
+    missing_summary,
+)
 from captioner.captioning.decoding import decoding_method, word_ids
 from captioner.captioning.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
 from captioner.captioning.restore import LoadedModel
+from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import Values, checked_values, override
 from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join, tokenize
-from captioner.decode import Reranker, parallel_decoding, rerank
-from captioner.errors import ConfigError, DataError, UsageError
+from captioner.decode import parallel_decoding
+from captioner.decode.word_regression import DECIMALS, Keyword
+from captioner.errors import DataError, UsageError
 from captioner.images.labels import Label, open_classifier
 from captioner.model.interface import State, StepFunction
 from captioner.parallel.thread_pool import ThreadPool
@@ -43,15 +51,14 @@ Photos = list[Photo] | tuple[Photo, ...]
 class Captioner:
     """A model or an ensemble that captions photographs and rows of image features.
 
-    The decoding method follows the options in `decode.*`; with a re-ranker, beam candidates are ordered by consensus
-    re-ranking. The weights are laid out for decoding once: after further training, make another Captioner. `warnings`
-    are what a user should know before reading the captions.
+    The decoding method follows the options in `decode.*`. The weights are laid out for decoding once: after further
+    training, make another Captioner. `warnings` are what a user should know before reading the captions.
 
     Raises: ConfigError for banned words that the vocabulary lacks.
     """
 
-    def __init__(self, loaded: LoadedModel, reranker: Reranker | None = None, warnings: Sequence[str] = ()) -> None:
-        self.loaded, self.reranker, self.warnings = loaded, reranker, (*loaded.warnings, *warnings)
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded, self.warnings = loaded, (*loaded.warnings, *missing_summary(loaded))
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoding(loaded.model, self._pool)
         self._method = decoding_method(loaded.config.decode, loaded.vocab, loaded.config.caption.n_best)
@@ -66,13 +73,10 @@ class Captioner:
     def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
         """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
 
-        Raises: ConfigError, as `override`, for banned words that the vocabulary lacks, and without a re-ranker.
+        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks.
         """
         other, config = copy(self), override(self.loaded.config, values, places)
         other.loaded = replace(self.loaded, config=config)
-        other.reranker = self.reranker if config.decode.consensus else None
-        if other.reranker is None and (values.get("decode.consensus") or values.get("decode.guidance")):
-            raise ConfigError(["decode.consensus: has no effect without a re-ranking index; set it in captioner.load"])
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
 
@@ -204,15 +208,15 @@ class Captioner:
         split: Split,
         limit: int | None = None,
         vocab: Vocab | None = None,
-        index_rows: Array | None = None,
+        shares: SharesOfRows | None = None,
     ) -> Iterator[Caption]:
         """Caption the images of a split, or the first `limit` of them, in file order.
 
-        `vocab` is the vocabulary of the data set, by default that of the model; `index_rows` are those of an
+        `vocab` is the vocabulary of the data set, by default that of the model; `shares` returns the `shares` of an
         `ImageBatch`.
         """
         rows = np.arange(split.features.shape[0])[:limit]
-        captions = self.decode(split.features, split.regions, rows, index_rows)
+        captions = self.decode(split.features, split.regions, rows, shares)
         for row, caption in zip(rows.tolist(), captions, strict=True):
             references = split.references(row, vocab or self.loaded.vocab)
             correct = None if split.is_correct is None else split.is_correct(row, caption.text.split())
@@ -248,13 +252,13 @@ class Captioner:
         features: Features,
         regions: Features | None = None,
         rows: Array | None = None,
-        index_rows: Array | None = None,
+        shares: SharesOfRows | None = None,
     ) -> Iterator[Caption]:
         """Caption rows of features, which are not checked here; the arguments are those of `row_batches`.
 
         Raises: as `captions`.
         """
-        return self.captions(row_batches(self.batch_size, features, regions, rows, index_rows))
+        return self.captions(row_batches(self.batch_size, features, regions, rows, shares))
 
     def captions(self, batches: Iterable[ImageBatch]) -> Iterator[Caption]:
         """Caption batches of images, with `caption.n_best` candidates each and, if asked for, attention and labels.
@@ -265,34 +269,38 @@ class Captioner:
         Raises: CheckpointError for log-probabilities that are not finite, or a model with attention without regions;
         UsageError for `caption.labels` of an encoder without classes.
         """
-        vocab, familiarity, regression = self.loaded.vocab, self.loaded.familiarity, self.loaded.word_regression
-        options, decode = self.loaded.config.caption, self.loaded.config.decode
+        vocab, options, decode = self.loaded.vocab, self.loaded.config.caption, self.loaded.config.decode
+        summary = self.loaded.summary
         classifier = open_classifier(self.loaded.meta.encoder) if options.labels else None
         for batch in batches:
-            tokens, log_probs = self.search(batch)
+            shares = self._shares(batch)
+            tokens, log_probs = self._search(batch, shares)
             maps: Sequence[Attention | None] = [None] * len(tokens)
             if options.attention and batch.regions is not None:
                 maps = self._attention(batch, tokens[:, 0])
-            percentiles = similarities = np.full(len(tokens), None)
-            if familiarity is not None:
-                percentiles = familiarity.percentile(batch.features)
-            if familiarity is not None and regression is not None:
-                similarities = regression.similarity(familiarity.unit_rows(batch.features), tokens[:, 0])
             classes: Sequence[Sequence[Label]] = [()] * len(tokens)
             if classifier is not None:
                 classes = classifier.labels(batch.features, options.labels)
+            percentiles = similarities = np.full(len(tokens), None)
+            keywords: Sequence[Sequence[Keyword]] = [()] * len(tokens)
+            if summary is not None and shares is not None:
+                similarity = summary.regression.similarity(tokens[:, :1], shares)[:, 0]
+                similarities = np.maximum(similarity, 0).round(DECIMALS)
+                keywords = summary.regression.keywords(shares, options.keywords_above)
+            if summary is not None and summary.familiarity is not None:
+                percentiles = summary.familiarity.percentile(summary.unit_rows(batch.features))
             lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))
-            columns = zip(batch.names, *lists, maps, classes, strict=True)
-            for name, captions, scores, *numbers, attention, labels in columns:
+            columns = zip(batch.names, *lists, maps, keywords, classes, strict=True)
+            for name, captions, scores, *values, attention, words, labels in columns:
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 marks = [
                     mark
-                    for (mark, (threshold, _)), number in zip(MARKS.items(), numbers, strict=True)
-                    if number is not None and number < getattr(decode, threshold)
+                    for (mark, (threshold, _)), value in zip(MARKS.items(), values, strict=True)
+                    if value is not None and value < getattr(decode, threshold)
                 ]
-                known = [], None, candidates, attention, *numbers, marks, labels
-                yield Caption(name, *candidates[0], *known)
+                rest = [], None, candidates, attention, *values, marks, words, labels
+                yield Caption(name, *candidates[0], *rest)
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:
         """Compute the attention of captions in one teacher-forced pass. Shapes: tokens (N, T)."""
@@ -312,16 +320,23 @@ class Captioner:
         Shapes: -> tokens (N, K, T), log_probs (N, K).
         Raises: CheckpointError, as `captions`.
         """
-        options, vocab, arrays = self.loaded.config.decode, self.loaded.vocab, [batch.noise_keys]
+        return self._search(batch, self._shares(batch))
+
+    def _shares(self, batch: ImageBatch) -> Array | None:
+        """Return the expected shares of words for each image, if the model has a training summary."""
+        summary = self.loaded.summary
+        return batch.shares if batch.shares is not None else summary and summary.shares(batch.features)
+
+    def _search(self, batch: ImageBatch, shares: Array | None) -> tuple[Array, Array]:
+        options, arrays = self.loaded.config.decode, [batch.noise_keys]
+        regression = None if shares is None or self.loaded.summary is None else self.loaded.summary.regression
         check_has_regions(self.loaded, batch.regions)
-        if self.reranker is not None:
-            weights = self.reranker.weights(batch.features, batch.index_rows)
-            if options.guidance:
-                arrays.append(options.guidance * self.reranker.expected_tfidf(weights, len(vocab)))
+        if regression and shares is not None and options.guidance_weight:
+            arrays.append(regression.guidance(shares, options.guidance_weight))
         regions = read_regions(batch.regions, np.arange(len(batch.features)))
         tokens, log_probs = self._decode(self._method.decode, batch.features, *arrays, regions=regions)
         check_finite(self.loaded, log_probs[:, 0])
-        if self.reranker is None:
-            return tokens, log_probs
-        expected = self.reranker.expected_cider(weights, list(map(vocab.unpadded, tokens)))
-        return rerank(tokens, log_probs, expected, vocab.null, options.consensus, options.length_penalty)
+        if regression and shares is not None and options.similarity_weight:
+            weights = options.similarity_weight, options.length_penalty
+            return regression.rerank(tokens, log_probs, shares, *weights)
+        return tokens, log_probs

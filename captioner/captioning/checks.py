@@ -127,34 +127,56 @@ def check_attention(loaded: LoadedModel) -> None:
 def check_overrides(loaded: LoadedModel, values: Values) -> None:
     """Check that a model can follow the options of captions that are overridden.
 
-    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without familiarity or
-    expected similarity.
+    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without a training
+    summary or familiarity.
     """
     if values.get("caption.attention"):
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    for path, noun, summary, widths in (
-        ("decode.unfamiliar_below", "familiarity", loaded.familiarity, "256 features"),
-        ("decode.uncertain_below", "expected similarity", loaded.word_regression, "256 to 8,192 features"),
-    ):
+    summary, is_ensemble = loaded.summary, isinstance(loaded.model, Ensemble)
+    for path in OF_SUMMARY:
+        needed = summary.familiarity if summary and path == "decode.unfamiliar_below" else summary
         default = OPTIONS[path].default
-        if summary is None and values.get(path, default) != default:
-            because = f"{loaded.path} has no {noun}, which needs at least 100 training images and {widths}"
-            because = "the models have different training splits" if isinstance(loaded.model, Ensemble) else because
+        if needed is None and values.get(path, default) != default:
+            because = f"{loaded.path} has no familiarity, which needs at least 2 training images and 256 features"
+            if summary is None:
+                because = "the models have different training splits" if is_ensemble else no_summary(loaded)
             raise ConfigError([f"{path}: has no effect: {because}"])
+
+
+OF_SUMMARY = (
+    "decode.unfamiliar_below", "decode.uncertain_below", "decode.guidance_weight", "decode.similarity_weight",
+    "caption.keywords_above",
+)  # fmt: skip
+"""Options that need a training summary."""
+
+
+def no_summary(loaded: LoadedModel) -> str:
+    """Return the problem of a model without a training summary, with what to try."""
+    return f"{loaded.path} has no training summary; captioner export {loaded.path} --data FILE --output NEW.h5 adds it"
+
+
+def missing_summary(loaded: LoadedModel) -> list[str]:
+    """Return a warning if the options of a model need a training summary, which it does not have."""
+    decode = loaded.config.decode
+    if loaded.summary is not None or not (decode.guidance_weight or decode.similarity_weight):
+        return []
+    is_ensemble = isinstance(loaded.model, Ensemble)
+    why = "the models have different training splits" if is_ensemble else no_summary(loaded)
+    return [f"captions are ranked by log-probability alone: {why}"]
 
 
 def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:
     """Check that options of a data set which is not read, because of other images, are not overridden.
 
-    Consensus re-ranking reads it. Raises: ConfigError.
+    Raises: ConfigError.
     """
     starts: tuple[str, ...] = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
     starts += () if data or features else ("data.memory_mib",)
     has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # looked up beside the data set
     ineffective = [path for path in values if path.startswith(starts)]
-    if ineffective and not loaded.config.decode.consensus and not has_files:
+    if ineffective and not has_files:
         raise ConfigError([f"{path}: has no effect: the data set of the run is not read" for path in ineffective])
 
 

@@ -6,97 +6,92 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, blocks, evenly_spaced
+from captioner.arrays import Array, Params, blocks, evenly_spaced, unit_rows
 from captioner.data.corpus import Features
 from captioner.data.features import SelectedFeatures, standardization
-from captioner.decode.consensus import unit_features
-from captioner.model.image_input import Standardizer
+from captioner.decode.word_regression import right_singular_vectors
 
 COMPONENTS = 64
 MAX_BYTES = 1_000_000
 """Maximum size of the components, which limits their number for features of more than 3,906 numbers."""
 MIN_WIDTH = 4 * COMPONENTS
 """Shorter features have too little energy outside the components to compare images."""
-MIN_IMAGES = 100
+FEW = 100
+"""Of fewer images, all are reference images, each compared with a summary of the others."""
 MAX_IMAGES = 8192
 """Images that are used; a larger training split is sampled evenly."""
 REFERENCES = 500
 """Maximum number of reference images; of fewer than ten times as many images, a tenth."""
-OVERSAMPLING, POWER_ITERATIONS = 16, 2
 DECIMALS = 5
 """Decimals of residuals: enough to order images, and few enough to be independent of floating-point rounding."""
 
 
 class Familiarity(NamedTuple):
-    """A summary of training images, which contains none of them: scales, principal components, and residuals.
+    """An out-of-distribution score from the unit features u of an image.
 
-    z = (x - m) / s,   u = z / |z|,   e = u - Σ_k (v_k·u) v_k,   r(x) = (Σ_j |e_j|³)^(1/3)
+    e = u - Σ_k (v_k·u) v_k,   r(x) = (Σ_j |e_j|³)^(1/3)
     familiarity(x) = 100 (share of reference images with r ≥ r(x))
 
-    m and s are the means and standard deviations of the features, v_k are the first principal components of the u of
-    the training images, and e is what they do not explain of u. The 3-norm of e grows with its energy, which is large
-    for photographs of other things, and with its concentration: a photograph deviates slightly from the mean in many
-    features; a blank picture or a page of text deviates strongly in few. The reference images are training images that
-    m, s and v_k were not computed from, and `residuals` are their r.
+    v_k are the first principal components of the u of the training images, and e is what they do not explain of u. The
+    3-norm of e grows with its energy, which is large for photographs of other things, and with its concentration: a
+    photograph deviates slightly from the mean in many features; a blank picture or a page of text deviates strongly in
+    few. The reference images are training images that the scales of u and v_k were not computed from, and `residuals`
+    are their r; of fewer than 100 training images, all, each with scales and v_k of the others.
 
-    Shapes: mean (F,), std (F,), components (K, F), residuals (n,) in ascending order.
+    Shapes: components (K, F), residuals (n,) in ascending order.
     Source: Jackson and Mudholkar 1979, Control procedures for residuals associated with principal component analysis,
     with the 2-norm.
     """
 
-    mean: Array
-    std: Array
     components: Array
     residuals: Array
 
-    def percentile(self, features: Array) -> Array:
+    def percentile(self, units: Array) -> Array:
         """Compute the familiarity of images, from 0 (every reference image is more familiar) to 100.
 
-        Shapes: (N, F) -> (N,).
+        Shapes: unit features (N, F) -> (N,).
         """
-        residuals = _residuals(self.unit_rows(features), self.components)
         count = len(self.residuals)
-        return 100 * (count - np.searchsorted(self.residuals, residuals)) / count
-
-    def unit_rows(self, features: Array) -> Array:
-        """Compute u of images. Shapes: (N, F) -> (N, F) float32."""
-        return unit_features(features, Standardizer(self.mean, self.std))
+        return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
 
-def fit_familiarity(features: Features) -> Params:
-    """Summarize training images as the arrays of a `Familiarity`; none if there are too few, or too short features.
+def fit_familiarity(features: Features) -> tuple[Array, Array, Params]:
+    """Compute the scales of unit features, and the arrays of a `Familiarity`; none for one image or short features.
 
-    Shapes: (M, F).
+    Shapes: (M, F) -> mean (F,), std (F,), float32.
     """
     count, width = features.shape
-    if count < MIN_IMAGES or width < MIN_WIDTH:
-        return {}
     images = evenly_spaced(count, MAX_IMAGES)
-    references = evenly_spaced(len(images), min(REFERENCES, len(images) // 10))
+    references = evenly_spaced(len(images), min(REFERENCES, len(images) // 10)) if count >= FEW else np.arange(0)
     fitted = SelectedFeatures(features, np.delete(images, references))
-    mean, std = (array.astype(np.float32) for array in standardization(fitted))
-    scales = Standardizer(mean, std)
-    units = np.concatenate([unit_features(rows, scales) for _, rows in blocks(fitted)])
-    components = principal_components(units, min(COMPONENTS, MAX_BYTES // (4 * width)))
-    residuals = np.sort(_residuals(unit_features(features[images[references]], scales), components))
-    return Familiarity(mean, std, components, residuals)._asdict()
+    mean, std = scales(fitted)
+    if count < 2 or width < MIN_WIDTH:
+        return mean, std, {}
+    number = min(COMPONENTS, MAX_BYTES // (4 * width))
+    components, residuals = _components(fitted, mean, std, number), []
+    if count >= FEW:
+        residuals = [_residuals(unit_rows(features[images[references]], mean, std), components)]
+    for image in range(count if count < FEW else 0):
+        others = SelectedFeatures(features, np.delete(images, image))
+        own = scales(others)
+        unit = unit_rows(features[image : image + 1], *own)
+        residuals.append(_residuals(unit, _components(others, *own, number)))
+    return mean, std, {"components": components, "residuals": np.sort(np.concatenate(residuals))}
+
+
+def scales(features: Features) -> tuple[Array, Array]:
+    """Compute the mean and standard deviation of features in float32. Shapes: (M, F) -> (F,), (F,)."""
+    mean, std = standardization(features)
+    return mean.astype(np.float32), np.maximum(std, np.finfo(np.float32).tiny).astype(np.float32)
+
+
+def _components(features: Features, mean: Array, std: Array, number: int) -> Array:
+    """Compute the first principal components of unit features, which span M - 1. Shapes: (M, F) -> (below M, F)."""
+    units = np.concatenate([unit_rows(rows, mean, std) for _, rows in blocks(features)])
+    return right_singular_vectors(units, min(number, len(units) - 1))
 
 
 def _residuals(units: Array, components: Array) -> Array:
     """Compute r of images. Shapes: (N, F), (K, F) -> (N,) float32."""
     outside = units - (units @ components.T) @ components
     return np.asarray(np.linalg.norm(outside, ord=3, axis=1)).round(DECIMALS)
-
-
-def principal_components(rows: Array, number: int) -> Array:
-    """Compute the first right singular vectors, of centred rows the principal components, by subspace iteration.
-
-    Shapes: rows (M, F), number K -> (K, F).
-    Source: Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1.
-    """
-    basis = np.random.default_rng(0).standard_normal((rows.shape[1], number + OVERSAMPLING), dtype=np.float32)
-    for _ in range(POWER_ITERATIONS + 1):
-        basis, _ = np.linalg.qr(rows.T @ (rows @ basis))
-    projected = rows @ basis
-    _, rotation = np.linalg.eigh(projected.T @ projected)
-    return np.ascontiguousarray((basis @ rotation[:, ::-1]).T[:number])

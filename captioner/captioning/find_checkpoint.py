@@ -9,7 +9,7 @@ from pathlib import Path
 from captioner.errors import CheckpointError, similar
 from captioner.files.user_files import missing_remedy
 
-BEST, LAST, RERANKER = "best.h5", "last.h5", "reranker.h5"
+BEST, LAST = "best.h5", "last.h5"
 RUNS = Path("runs")
 """The default folder of runs."""
 MAX_NAMED = 5

@@ -11,6 +11,7 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.captioning.checks import check_images
 from captioner.captioning.restore import LoadedModel
+from captioner.captioning.training_summary import SharesOfRows
 from captioner.data.corpus import Features
 from captioner.errors import UsageError
 
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 class ImageBatch(NamedTuple):
     """Images that are captioned together.
 
-    `names` are those of their captions; `noise_keys` seed the random numbers of sampling. `index_rows` are the rows of
-    the images in the re-ranking index, which are left out of their own consensus; -1: the image is not in the index.
+    `names` are those of their captions; `noise_keys` seed the random numbers of sampling. `shares` are the expected
+    shares of words, if they are not those of the model's training summary.
 
     Shapes: names (N,), features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention,
-    index_rows (N,).
+    shares (N, V).
     """
 
     names: Sequence[str]
     features: Array
     noise_keys: Array
     regions: Array | None = None
-    index_rows: Array | None = None
+    shares: Array | None = None
 
 
 def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
@@ -56,11 +57,11 @@ def row_batches(
     features: Features,
     regions: Features | None = None,
     rows: Array | None = None,
-    index_rows: Array | None = None,
+    shares: SharesOfRows | None = None,
 ) -> Iterator[ImageBatch]:
     """Read some rows of features, in ascending order, or all of them, in batches of `size`, named by their numbers.
 
-    Shapes: features (M, F), regions (M, rows, columns, R), rows (R,) below M, index_rows (M,).
+    Shapes: features (M, F), regions (M, rows, columns, R), rows (R,) below M.
     """
     rows = np.arange(features.shape[0]) if rows is None else rows
     for first in range(0, len(rows), size):
@@ -70,7 +71,7 @@ def row_batches(
             features[chosen],
             chosen,
             None if regions is None else regions[chosen],
-            None if index_rows is None else index_rows[chosen],
+            None if shares is None else shares(chosen),
         )
 
 

@@ -20,17 +20,17 @@ from captioner.captioning.checks import (
     is_training_split,
     vocabulary_difference,
 )
-from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER, find_checkpoint
+from captioner.captioning.find_checkpoint import BEST, LAST, find_checkpoint
 from captioner.captioning.restore import LoadedModel, Restored, restore
+from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import NONE, Values, checked_values
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
+from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.blas import set_threads
 
 if TYPE_CHECKING:
-    from captioner.captioning.reranker_index import Index
     from captioner.config.options import Config
 
 Run = str | os.PathLike[str]
@@ -46,10 +46,10 @@ def load(runs: Run | Sequence[Run], overrides: Values = NONE) -> Captioner:
     `overrides` are values of options, such as `{"decode.beam_width": 5}`.
 
     Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
-    for those without effect, DataError for a damaged re-ranking index.
+    for those without effect.
     """
     values = checked_values(overrides, "captioner.load")
-    captioner = captioner_of(open_runs(run_list(runs, "load: runs"), values), overrides=values)
+    captioner = Captioner(open_runs(run_list(runs, "load: runs"), values))
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner
@@ -94,7 +94,7 @@ def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     """Combine models into an ensemble, with the options of the first; a single model is returned as it is.
 
-    An ensemble of models with different training splits has no familiarity and no expected similarity.
+    An ensemble has the training summary of the first model if all have one training split.
 
     Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
     """
@@ -117,12 +117,10 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     ensemble = Ensemble([loaded.model for loaded in models])
     warnings = tuple(warning for loaded in models for warning in loaded.warnings)
     is_same_split = all(loaded.meta.train_digest == first.meta.train_digest != "" for loaded in models)
-    familiarity, regression = (first.familiarity, first.word_regression) if is_same_split else (None, None)
     parts = first.path, first.config, first.vocab, ensemble, first.meta
     checkpoint = ", ".join(loaded.checkpoint for loaded in models)
-    return LoadedModel(
-        *parts, warnings=warnings, checkpoint=checkpoint, familiarity=familiarity, word_regression=regression
-    )
+    summary = first.summary if is_same_split else None
+    return LoadedModel(*parts, warnings=warnings, checkpoint=checkpoint, summary=summary)
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DATA_OPTION) -> Corpus:
@@ -156,44 +154,11 @@ def check_root(config: Config) -> None:
         raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
 
 
-def captioner_of(loaded: LoadedModel, corpus: Corpus | None = None, overrides: Values = NONE) -> Captioner:
-    """Make a Captioner of a loaded model, with the re-ranker that its options ask for.
+def shares_of_split(loaded: LoadedModel, corpus: Corpus, name: str) -> SharesOfRows | None:
+    """Return the expected shares of a model's own training images, each without its references; None for other images.
 
-    The re-ranking index is that of the run folder, or else is built from the training data set: `corpus`, if that is
-    open already. If neither is found, captions are ranked without it, and the Captioner has a warning.
-
-    Raises: DataError when the index or the data set is damaged, or belongs to another model; ConfigError for overrides.
+    With the others, the training images would be described by their own references.
     """
-    options, root = loaded.config.decode, loaded.config.data.root
-    if options.consensus == 0:
-        return Captioner(loaded)
-    file = loaded.path.parent / RERANKER
-    try:
-        index = _find_index(file, loaded, corpus)
-    except (DataError, CheckpointError) as error:
-        raise DataError(f"decode.consensus: {error}; or -o decode.consensus=0") from error
-    if index is not None:
-        return Captioner(loaded, index.reranker())
-    data = "its data set" if root is None or root.name == NOT_SHARED.name else f"the data set {root}"
-    missing, hint = f"neither {file} nor {data} was found", "try -o data.root=FILE, or"
-    if ineffective := [path for path in ("decode.consensus", "decode.guidance") if overrides.get(path)]:
-        raise ConfigError([f"{path}: has no effect: {missing}; {hint} leave it out" for path in ineffective])
-    alone = f"so captions are ranked by log-probability / length^{options.length_penalty:g} alone"
-    return Captioner(loaded, warnings=[f"decode.consensus: {missing}, {alone}; {hint} -o decode.consensus=0"])
-
-
-def _find_index(file: Path, loaded: LoadedModel, corpus: Corpus | None) -> Index | None:
-    from captioner.captioning import reranker_index
-
-    if os.path.lexists(file):
-        return reranker_index.check_index(file, reranker_index.read_index(file), loaded)
-    root = loaded.config.data.root
-    if corpus is None and root is not None and not root.exists():
+    if name != "train" or loaded.summary is None or not is_training_split(loaded, corpus):
         return None
-    corpus = corpus or open_corpus(loaded)
-    if not is_training_split(loaded, corpus):
-        raise CheckpointError(
-            f"{root or loaded.config.data.source}: training split: expected the captions that {loaded.path} was "
-            "trained on, got others; use the training data set"
-        )
-    return reranker_index.build_index(corpus)
+    return loaded.summary.leave_one_out(corpus.split(name))

@@ -26,6 +26,7 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
     "similarity": lambda caption: "" if caption.similarity is None else round(caption.similarity, 4),
     "marks": lambda caption: ", ".join(caption.marks),
+    "keywords": lambda caption: ", ".join(keyword.word for keyword in caption.keywords),
     "labels": lambda caption: ", ".join(label.name for label in caption.labels),
 }
 """The columns of a table of captions."""
@@ -42,9 +43,9 @@ _XMP = """<?xml version="1.0" encoding="UTF-8"?>
  </rdf:RDF>
 </x:xmpmeta>
 """
-_LABELS, _LABEL = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
+_KEYWORDS, _KEYWORD = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
 _OF_CAPTIONER = re.compile(
-    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_LABELS) % f'(?:{_LABEL})+'})?" % "[^<]*")).encode()
+    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_KEYWORDS) % f'(?:{_KEYWORD})+'})?" % "[^<]*")).encode()
 )
 """A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_START = 1 << 16
@@ -151,13 +152,13 @@ class CaptionFile:
         return "", f"{self.path}: {count:,} caption{'s' * (count != 1)} written"
 
 
-def to_xmp(caption: str, labels: Iterable[str] = ()) -> str:
-    """Return an XMP packet with a caption (dc:description) and labels (dc:subject), without control characters.
+def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
+    """Return an XMP packet with a caption (dc:description) and keywords (dc:subject), without control characters.
 
     Source: ISO 16684-1 (XMP), section 8.3.
     """
-    items = "".join(_LABEL % _xml_text(label) for label in labels)
-    return _XMP % (_xml_text(caption), items and _LABELS % items)
+    items = "".join(_KEYWORD % _xml_text(keyword) for keyword in keywords)
+    return _XMP % (_xml_text(caption), items and _KEYWORDS % items)
 
 
 def _xml_text(text: str) -> str:
@@ -180,7 +181,7 @@ class SidecarKind(NamedTuple):
 SIDECARS: Mapping[str, SidecarKind] = {
     "xmp": SidecarKind(  # named as in darktable and digiKam
         lambda photo: photo.with_name(f"{photo.name}.xmp"),
-        lambda caption: to_xmp(caption.text, (label.name for label in caption.labels)),
+        lambda caption: to_xmp(caption.text, (keyword.word for keyword in caption.keywords)),
         is_own_xmp,
     ),
     "txt": SidecarKind(lambda photo: photo.with_suffix(".txt"), lambda caption: f"{caption.text}\n"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from captioner.images.photo import (
     heic_remedy,
     list_photos,
 )
-from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder, with_options
+from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import is_url
 
@@ -36,14 +36,12 @@ PHOTO_BATCH = 16
 """Photographs per thread that are decoded together: few, so that the first captions appear soon."""
 
 
-def open_encoder_of(
-    loaded: LoadedModel, recipe: str | None = None, options: Mapping[str, str] | None = None
-) -> Encoder:
+def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
     """Open the encoder of the training images.
 
-    `recipe` replaces that of the checkpoint: with the paths of ONNX files, or for features of an
-    encoder that the checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep
-    the checkpoint's options. `options` are added.
+    `recipe` replaces that of the checkpoint: with the paths of ONNX files, or for features of an encoder that the
+    checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep the checkpoint's
+    options.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
@@ -55,7 +53,7 @@ def open_encoder_of(
     if known is not None and [part.name for part in chosen] == [part.name for part in known]:
         pairs = zip(chosen, known, strict=True)
         chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
-    encoder = open_parts(with_options(chosen, options or {}))
+    encoder = open_parts(chosen)
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from captioner.arrays import Params
-from captioner.captioning.familiarity import Familiarity
 from captioner.captioning.find_checkpoint import BEST, LAST
-from captioner.captioning.word_regression import WordRegression
+from captioner.captioning.training_summary import TrainingSummary, summary_from
 from captioner.config.checks import SHAPING
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
@@ -42,8 +41,8 @@ class LoadedModel:
     """A model or an ensemble, ready to caption, with its config, vocabulary and checkpoint metadata.
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
-    about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `familiarity` and
-    `word_regression` are None with few training images or short features.
+    about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `summary` is None for
+    an ensemble of models with different training splits, and for a file without one.
     """
 
     path: Path
@@ -53,8 +52,7 @@ class LoadedModel:
     meta: Meta
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     checkpoint: str = field(default="", kw_only=True)
-    familiarity: Familiarity | None = field(default=None, kw_only=True)
-    word_regression: WordRegression | None = field(default=None, kw_only=True)
+    summary: TrainingSummary | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,13 @@ class Restored(LoadedModel):
     """One model with its training state.
 
     `model` has the moving average (EMA) of the parameters if training kept one; `params` are the trained parameters.
-    `slots` are complete if the model was restored for training.
+    `slots` are complete if the model was restored for training. `summary_arrays` are those of `summary`, as saved.
     """
 
     model: CaptioningModel
     params: Params
     slots: dict[str, Params]
+    summary_arrays: Params = field(default_factory=dict, kw_only=True)
 
 
 def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> Restored:
@@ -93,13 +92,12 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     params, slots = checked_params(path, saved, sizes, config.model.dtype), saved.slots
     standardizers, smoothing = standardizers_of(path, saved.standardizer, sizes), config.train.label_smoothing
     model = assemble_model(vars(config.model), sizes, slots.get(EMA, params), vocab.null, standardizers, smoothing)
-    familiarity = familiarity_of(path, saved.familiarity, meta.feature_dim)
+    summary = summary_of(path, saved.summary, vocab, meta.feature_dim)
     is_best = meta.best is not None and meta.best["step"] == meta.step
-    regression = word_regression_of(path, saved.word_regression, sizes) if familiarity else None
     name = path.name if path.name in (BEST, LAST) else BEST if is_best else LAST
     parts = path, config, vocab, model, meta, params, slots
     checkpoint_name = f"{name} of step {meta.step:,}"
-    return Restored(*parts, familiarity=familiarity, word_regression=regression, checkpoint=checkpoint_name)
+    return Restored(*parts, summary=summary, summary_arrays=saved.summary, checkpoint=checkpoint_name)
 
 
 def check_fixed(path: Path, as_saved: Config, config: Config) -> None:
@@ -143,12 +141,14 @@ def checked_params(path: Path, saved: Checkpoint, sizes: Sizes, dtype: str) -> P
     return {name: w.astype(dtype, copy=False) for name, w in saved.params.items()}
 
 
-def check_arrays(path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+def check_arrays(
+    path: Path, group: str, arrays: Params, shapes: Mapping[str, tuple[int, ...]], dtypes: str | Mapping[str, str]
+) -> None:
     """Raises: CheckpointError for an array that is unknown or missing, or has another shape or type."""
     if extra := arrays.keys() - shapes.keys():
         raise CheckpointError(f"{path}: array {group}/{min(extra)}: unknown; expected {', '.join(shapes)}")
     for name, shape in shapes.items():
-        array = arrays.get(name)
+        array, dtype = arrays.get(name), dtypes if isinstance(dtypes, str) else dtypes.get(name, "float32")
         if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
             got = "nothing" if array is None else f"{array.dtype} {array.shape}"
             raise CheckpointError(f"{path}: array {group}/{name}: expected {dtype} {shape}, got {got}")
@@ -172,39 +172,46 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
     return features, regions[0] if regions else None
 
 
-def familiarity_of(path: Path, arrays: Params, width: int) -> Familiarity | None:
-    """Check and return the summary of the training images of a checkpoint, if there is one.
+SUMMARY_DTYPES = {"projection": "float16", "words": "float16", "names": "uint8"}
+"""The types of the arrays of a training summary; those of the others are float32."""
+MAX_BIAS, MAX_COMPONENT = 1000.0, 1.01
 
-    Raises: CheckpointError, as `check_arrays`, and for scales that are not above 0 or residuals that are not in
-    ascending order.
+
+def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> TrainingSummary | None:
+    """Check the arrays of the training summary of a checkpoint, and return it, if there is one.
+
+    Raises: CheckpointError, as `check_arrays`, and for numbers that no training images have.
     """
     if not arrays:
         return None
-    number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("components", "residuals"))
-    shapes = {"mean": (width,), "std": (width,), "components": (number, width), "residuals": (max(count, 1),)}
-    check_arrays(path, "familiarity", arrays, shapes, "float32")
-    if not (arrays["std"] > 0).all():
-        raise CheckpointError(f"{path}: array familiarity/std: expected numbers above 0, got {arrays['std'].min():g}")
-    if (np.diff(arrays["residuals"]) < 0).any():
-        raise CheckpointError(f"{path}: array familiarity/residuals: expected numbers in ascending order")
-    return Familiarity(**arrays)
-
-
-def word_regression_of(path: Path, arrays: Params, sizes: Sizes) -> WordRegression | None:
-    """Check and return the word regression of a checkpoint, if there is one. Raises: CheckpointError."""
-    if not arrays:
-        return None
-    rank = len(np.atleast_1d(arrays.get("projection", ())))
-    shapes = {"projection": (rank, sizes.feature), "words": (sizes.vocab, rank)}
-    check_arrays(path, "word_regression", arrays, shapes | dict.fromkeys(("bias", "idf"), (sizes.vocab,)), "float16")
-    return WordRegression(**arrays)
+    words, one = (len(vocab),), (1,)
+    sized = "projection", "components", "residuals"
+    rank, number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in sized)
+    shapes = {"mean": (width,), "std": (width,), "projection": (rank, width), "words": (*words, rank)}
+    shapes |= {"bias": words, "counts": words, "names": words, "images": one, "ridge": one}
+    if number or count:
+        shapes |= {"components": (number, width), "residuals": (max(count, 1),)}
+    check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
+    images, counts = arrays["images"][0], arrays["counts"]
+    for name, is_valid, expected in (
+        ("images", images >= 1, "at least 1 image"),
+        ("counts", (counts >= 0) & (counts <= images), f"numbers from 0 to {images:.0f}, the number of images"),
+        ("bias", np.abs(arrays["bias"]) <= MAX_BIAS, f"numbers of at most {MAX_BIAS:g}"),
+        ("names", arrays["names"] <= 1, "numbers of at most 1"),
+        ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
+        *((name, arrays[name] > 0, "numbers above 0") for name in ("std", "ridge")),
+        ("residuals", np.diff(arrays.get("residuals", ())) >= 0, "numbers in ascending order"),
+    ):
+        if not np.all(is_valid):
+            raise CheckpointError(f"{path}: array summary/{name}: expected {expected}")
+    return summary_from(arrays, vocab)
 
 
 def model_properties(loaded: LoadedModel) -> dict[str, str]:
     """Describe a model by property. The encoder is untrusted text."""
     m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
     sizes = build_sizes(vars(m), len(loaded.vocab), loaded.meta.feature_dim, loaded.meta.region_dim)
-    familiarity = loaded.familiarity
+    familiarity = loaded.summary and loaded.summary.familiarity
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
     how = how if decode.method == "beam" else f"sampling with temperature {decode.temperature:g}"
     is_standardized = isinstance(model, CaptioningModel) and model.standardizer is not None
@@ -216,5 +223,5 @@ def model_properties(loaded: LoadedModel) -> dict[str, str]:
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
         "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.residuals):,} images",
-        "expected similarity": f"uncertain below {decode.uncertain_below:g}" if loaded.word_regression else "unknown",
+        "expected similarity": f"uncertain below {decode.uncertain_below:g}" if loaded.summary else "unknown",
     }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         "evaluate runs/one runs/two runs/three",
         "evaluate --ensemble runs/one runs/two -o decode.beam_width=5",
         "evaluate runs/birds --data other-birds.h5",
-        "evaluate --captions results.json --references captions.json",
+        "evaluate --captions captions.jsonl --references captions.json",
     )
 )
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...")
@@ -48,20 +48,17 @@ if TYPE_CHECKING:
     help="Score the captions in FILE instead of generating captions with a model; needs --references.",
 )  # fmt: skip
 @click.option("--references", type=PATH, metavar="FILE", help="File with the reference captions for --captions.")
-@click.option("--against", type=PATH, metavar="FILE", help="Also score the captions in FILE, and compare.")
 @click.option(
     "--baseline", type=click.Choice(["nn"]),
     help="Compare with the nearest-neighbour baseline, which uses the 30 nearest images in train of the data set.",
 )  # fmt: skip
-@click.option("--coco", type=PATH, metavar="FILE", help="Write the captions to FILE in COCO's results format.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing --coco file.")
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Print the N images with the lowest CIDEr-D.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
     runs: tuple[Path, ...], ensemble: bool, mean: bool, data: Path | None, splits: tuple[str, ...],
-    captions: Path | None, references: Path | None, against: Path | None, baseline: str | None, coco: Path | None,
-    overwrite: bool, worst: int | None, as_json: bool, overrides: Values,
+    captions: Path | None, references: Path | None, baseline: str | None, worst: int | None, as_json: bool,
+    overrides: Values,
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 
@@ -76,36 +73,28 @@ def evaluate(
     table with the columns image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
-    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs or files are compared, a
-    difference is the score of the first run or file minus that of another, with an interval from the paired bootstrap.
-    Perplexity is computed on the references. If the data set has several sources, each is scored separately; the first
-    table has the means of the sources (macro average).
+    printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs are compared, a difference
+    is the score of the first run minus that of another, with an interval from the paired bootstrap. Perplexity is
+    computed on the references. If the data set has several sources, each is scored separately; the first table has the
+    means of the sources (macro average).
     """
-    needs_run = (baseline, coco, overrides, ensemble, data)
-    single_split = captions or against or coco
+    needs_run = (baseline, overrides, ensemble, data)
     for wrong, message in (
         (bool(runs) != (captions is None) or (captions is None) != (references is None),
          "expected a run, or --captions with --references"),
-        (len(splits) > 1 and single_split, "--captions, --against and --coco need a single --split"),
+        (captions and len(splits) > 1, "--captions needs a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
         (mean and (ensemble or len(runs) < 2), "--mean needs several runs, without --ensemble and --captions"),
         (mean and worst, "--worst needs the captions of one model, without --mean"),
-        (overwrite and coco is None, "--overwrite needs --coco"),
-        (captions and any(needs_run), "--ensemble, --data, --baseline, --coco and -o need a run, not --captions"),
-        (coco and len(runs) > 1 and not ensemble,
-         f"--coco writes the captions of one model, got {len(runs)} runs; use one run, or try --ensemble"),
+        (captions and any(needs_run), "--ensemble, --data, --baseline and -o need a run, not --captions"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
-    from captioner.evaluation.caption_files import check_results_output, write_results
-    from captioner.evaluation.evaluate import check_baseline, evaluate_files, evaluate_split, open_captioners
+    from captioner.evaluation.evaluate import check_baseline, evaluate_file, evaluate_split, open_captioners
 
     check_baseline(baseline, splits)
-    if coco is not None:
-        check_results_output(coco, overwrite, filter(None, [against]))
     if captions is not None and references is not None:
-        files = [path for path in (captions, against) if path is not None]
-        _print(evaluate_files(files, references, splits[0] if splits else None), worst, as_json)
+        _print(evaluate_file(captions, references, splits[0] if splits else None), worst, as_json)
         return
     captioners, corpus = open_captioners(runs, overrides, ensemble, data, mean)
     for _, captioner in captioners:
@@ -114,10 +103,7 @@ def evaluate(
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        evaluated = evaluate_split(captioners, corpus, name, baseline, against, mean)
-        if coco is not None:
-            write_results(coco, evaluated.evaluation_set.images, evaluated.scored[0].captions, overwrite)
-        _print(evaluated, worst, as_json)
+        _print(evaluate_split(captioners, corpus, name, baseline, mean), worst, as_json)
 
 
 def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
@@ -149,7 +135,7 @@ Row = tuple[str, list[str]]
 
 
 def score_lines(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of a record: a column of scores per model, file or baseline, then the differences.
+    """Yield the table of a record: a column of scores per model or baseline, then the differences.
 
     The tables of its sources follow.
     """

@@ -9,7 +9,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
-from captioner.config.overrides import Values
+from captioner.config.overrides import NONE, Values
 from captioner.errors import UsageError
 
 IDENTIFIERS = {
@@ -51,11 +51,14 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str |
     "--dtype", type=click.Choice(["float16", "float32"]),
     help="Floating-point precision of a safetensors file.  [default: model.dtype]",
 )  # fmt: skip
+@click.option(
+    "--data", type=PATH, metavar="FILE", help="Fit the training summary anew, on the data set that the model learned."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
 @example_override_option("decode.beam_width=5")
 def export(
     run: Path, path: Path, scores: Path | None, license: str | None, terms: str | None, dataset: str | None,
-    language: str | None, dtype: str | None, overwrite: bool, overrides: Values,
+    language: str | None, dtype: str | None, data: Path | None, overwrite: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Write a trained model to a file for others.
 
@@ -63,20 +66,23 @@ def export(
 
     A model file contains the parameters in float16 with a checksum, the vocabulary, the options, the image encoder, and
     what `captioner card` prints. All commands accept it instead of a run. It needs neither the training data nor the
-    run, and contains no paths. Consensus re-ranking needs the training captions, so decode.consensus is set to 0.
+    run, and contains no paths. With --data, its training summary (familiarity and word regression) is fitted again, on
+    the captions of the training images.
 
     A safetensors file contains the parameters with the names of PyTorch's layers, and the rest as JSON.
     """
     from captioner.captioning.load import open_run
-    from captioner.share import export_safetensors, prepare_to_share, write_model
+    from captioner.share import export_safetensors, prepare_to_share, with_summary_of, write_model
 
     if path.suffix not in (MODEL, TENSORS):
         raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
     if dtype is not None and path.suffix == MODEL:
         raise UsageError(f"--dtype: has no effect with {MODEL}: the parameters of a model file are float16")
-    if refused := [path for path in ("decode.consensus", "decode.guidance") if overrides.get(path)]:
-        raise UsageError(f"-o {refused[0]}: has no effect on export: re-ranking needs the training captions; omit it")
-    restored = open_run(run, overrides)
+    if data is not None and path.suffix == TENSORS:
+        raise UsageError(f"--data: has no effect with {TENSORS}: the file has no training summary")
+    restored = open_run(run, overrides if data is None else NONE)
+    if data is not None:
+        restored = with_summary_of(restored, data, overrides)
     stated = {"license": license, "terms": terms, "dataset": dataset, "language": language}
     model, notes = prepare_to_share(restored, stated, scores)
     if path.suffix == MODEL:

@@ -12,7 +12,6 @@ from captioner.cli import output
 from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.cli.shared_options import (
     PATH,
-    encoder_options,
     examples,
     grouped,
     list_option,
@@ -47,14 +46,13 @@ EMPTY_VAL = (
 @click.option("--output", "file", type=PATH, required=True, metavar="FILE", help="Write the data set to FILE.")
 @prepare_options
 @list_option
-@encoder_options
 @photographs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 @grouped(options=Prepare)
 def prepare(
-    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], encoder_option: dict[str, str], mpi: bool,
-    as_json: bool, overwrite: bool, options: Prepare,
+    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], mpi: bool, as_json: bool, overwrite: bool,
+    options: Prepare,
 ) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
@@ -72,10 +70,7 @@ def prepare(
 
     with sharing_photographs(mpi) as ranks:
         warn_of_oversubscription(ranks, options.threads, "--threads ")
-        events = preparation.prepare(
-            sources, file, options, lists=lists, encoder_options=encoder_option, overwrite=overwrite,
-            ranks=ranks,
-        )  # fmt: skip
+        events = preparation.prepare(sources, file, options, lists=lists, overwrite=overwrite, ranks=ranks)
         code = 0
         if ranks.rank == 0:
             code = _report(show_preparation(events), options, as_json)

@@ -27,7 +27,7 @@ from captioner.cli.shared_options import (
     grouped,
     images_option,
     photographs_option,
-    recipe_options,
+    recipe_option,
     report_missing,
 )
 from captioner.config.overrides import NONE, Values
@@ -55,7 +55,6 @@ class Source:
     features: Path | None
     number: int | None
     encoder: str | None
-    encoder_option: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,14 @@ class Files:
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
-    "caption, log-probability, familiarity, similarity, marks and labels. FILE.jsonl has the records of --json. "
-    "FILE.html is a page of attention maps. With xmp or txt, each caption is written to a sidecar beside its "
+    "caption, log-probability, familiarity, similarity, marks, keywords and labels. FILE.jsonl has the records of "
+    "--json. FILE.html is a page of attention maps. With xmp or txt, each caption is written to a sidecar beside its "
     "photograph: photo.jpg.xmp, as in darktable and digiKam, or photo.txt. Uncertain captions have no sidecar. XMP "
     "sidecars of other programs are never changed.",
 )  # fmt: skip
 @images_option("--write FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
-@recipe_options
+@recipe_option
 @example_override_option("decode.beam_width=5")
 @grouped(source=Source, files=Files)
 def sample(
@@ -148,7 +147,7 @@ def sample(
             check_reads_data(loaded, overrides, source.data, source.features)
         attention = loaded.config.caption.attention
         warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
-        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks, overrides)
+        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks)
         sinks: list[CaptionSink] = []
         ranks.on_rank_0(lambda: sinks.extend(_open_sinks(files, find)))
         if attention or files.has_page:
@@ -208,9 +207,8 @@ def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool
     for wrong, message in (
         (sum((of_split, of_features, bool(photos))) > 1,
          "photographs, --split (with or without --data) and --features exclude each other; use one of them"),
-        ((source.encoder or source.encoder_option or not SIDECARS.keys().isdisjoint(map(str, files.outputs)))
-         and not photos,
-         "--write xmp, --write txt, --encoder and --encoder-option need photographs"),
+        ((source.encoder or not SIDECARS.keys().isdisjoint(map(str, files.outputs))) and not photos,
+         "--write xmp, --write txt and --encoder need photographs"),
         (files.overwrite and not files.outputs, "--overwrite needs --write"),
         (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, ".jsonl", *PAGES),
          "--attention needs --json, or --write FILE.jsonl or FILE.html"),
@@ -233,34 +231,32 @@ class Captions(NamedTuple):
 
 
 def _captions(
-    loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks, overrides: Values
+    loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks
 ) -> Captions:  # fmt: skip
     """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
-    from captioner.captioning.load import captioner_of, open_corpus
+    from captioner.captioning.captioner import Captioner
+    from captioner.captioning.load import open_corpus, shares_of_split
 
     options = {"caption.attention": True} if files.has_page else NONE
     if photos:
         from captioner.captioning.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
 
-        encoder = open_encoder_of(loaded, source.encoder, source.encoder_option)
-        captioner = captioner_of(loaded, overrides=overrides).with_options(options)
+        encoder = open_encoder_of(loaded, source.encoder)
+        captioner = Captioner(loaded).with_options(options)
         captions = caption_photos(captioner, photo_paths(photos), encoder, source.number, ranks)
         return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
     if source.features is not None:
-        captioner = captioner_of(loaded, overrides=overrides).with_options(options)
+        captioner = Captioner(loaded).with_options(options)
         return Captions(captioner.caption_features(source.features, source.number), None, captioner.warnings)
-    from captioner.captioning.reranker_index import own_index_rows
-
     corpus, name = open_corpus(loaded, source.data), "val" if source.split is None else source.split
     split = corpus.split(name)
-    captioner = captioner_of(loaded, corpus if source.data is None else None, overrides).with_options(options)
-    own_rows = own_index_rows(loaded, corpus, name) if captioner.reranker else None
+    captioner = Captioner(loaded).with_options(options)
     find = None
     if files.has_page:
         from captioner.report.gallery import pictures_by_name
 
         find = pictures_by_name(corpus, name, files.images)
-    of_split = captioner.caption_split(split, source.number, corpus.vocab, own_rows)
+    of_split = captioner.caption_split(split, source.number, corpus.vocab, shares_of_split(loaded, corpus, name))
     return Captions(of_split, find, captioner.warnings, corpus)
 
 

@@ -10,7 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.processes import stop_signals
-from captioner.cli.shared_options import example_override_option, examples, recipe_options, run_argument
+from captioner.cli.shared_options import example_override_option, examples, recipe_option, run_argument
 from captioner.config.overrides import Values
 from captioner.errors import UsageError, install_command
 
@@ -43,11 +43,11 @@ NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"
     "--queue", type=click.IntRange(1, 10_000), default=32, metavar="N",
     help="Maximum number of photographs that are received, wait or are captioned at the same time.",
 )  # fmt: skip
-@recipe_options
+@recipe_option
 @example_override_option("decode.beam_width=5")
 def serve(
     run: Path, host: str, port: int, allow_host: tuple[str, ...], max_bytes: int, workers: int, queue: int,
-    encoder: str | None, encoder_option: dict[str, str], overrides: Values,
+    encoder: str | None, overrides: Values,
 ) -> int:  # fmt: skip
     """Caption photographs on a local web page.
 
@@ -62,8 +62,9 @@ def serve(
         extras = ",".join(sorted({NEEDED[library] for library in missing}))
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
+    from captioner.captioning.captioner import Captioner
     from captioner.captioning.checks import check_reads_data
-    from captioner.captioning.load import captioner_of, open_runs
+    from captioner.captioning.load import open_runs
     from captioner.captioning.photographs import open_encoder_of, photo_warning
     from captioner.serve import server
     from captioner.serve.app import Limits, Site
@@ -73,8 +74,8 @@ def serve(
     with server.bind(host, port) as sock, stop_signals() as caught:
         loaded = open_runs([run], overrides)
         check_reads_data(loaded, overrides)
-        opened = open_encoder_of(loaded, encoder, encoder_option)
-        captioner = captioner_of(loaded, overrides=overrides)
+        opened = open_encoder_of(loaded, encoder)
+        captioner = Captioner(loaded)
         output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
         if not is_loopback(host):
             output.warnings([f"--host {host}: everyone who can reach this machine can use the server, unencrypted"])

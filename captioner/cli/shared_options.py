@@ -121,6 +121,10 @@ def check_apart(argument: str, selected: Values, overrides: Values) -> None:
 ensemble_option = click.option(
     "--ensemble", is_flag=True, help="Average the word probabilities of all runs, as one model."
 )
+recipe_option = click.option(
+    "--encoder", metavar="RECIPE",
+    help="Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found.",
+)  # fmt: skip
 list_option = click.option(
     "--list", "lists", multiple=True, metavar="SPLIT=FILE",
     help="Assign the images named in FILE (one name per line) to SPLIT; may be repeated.",
@@ -149,29 +153,6 @@ def report_missing(missing: int, total: int, about: Mapping[str, Any], images: P
         example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
         problem = f"{missing:,} of {total:,} photographs not found or unreadable"
         output.problem(f"{problem}; set their folder with --images{example}")
-
-
-def _encoder_option(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        key, equals, setting = value.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--encoder-option {value}: expected KEY=VALUE, such as size=224")
-        pairs[key] = setting
-    return pairs
-
-
-encoder_options = click.option(
-    "--encoder-option", multiple=True, metavar="KEY=VALUE", callback=_encoder_option,
-    help="Option of the encoder onnx:FILE: size, mean, scale, layout (nchw or nhwc), or output (its name); "
-    "may be repeated.",
-)  # fmt: skip
-
-
-def recipe_options(command: Command) -> Command:
-    """Add `--encoder`, which replaces the encoder in a checkpoint, and `--encoder-option`."""
-    what = "Image encoder; needed if the checkpoint's encoder is unknown or its ONNX file is not found."
-    return click.option("--encoder", metavar="RECIPE", help=what)(encoder_options(command))
 
 
 def mpi_option(purpose: str) -> Callable[[Command], Command]:

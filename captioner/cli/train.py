@@ -74,8 +74,8 @@ def train(
 ) -> int:  # fmt: skip
     """Train a captioning model.
 
-    The run folder contains the effective config.yaml, history.jsonl, last.h5, best.h5 and, with decode.consensus or
-    train.consensus, reranker.h5. After Ctrl-C, the current step is finished and a checkpoint is saved.
+    The run folder contains the effective config.yaml, history.jsonl, last.h5 and best.h5. After Ctrl-C, the current
+    step is finished and a checkpoint is saved.
 
     --overfit trains on captions of N different images, without regularization and at a constant learning rate. It ends
     when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is

@@ -21,8 +21,8 @@ ROOTS = {
     "prepared": "a file written by `captioner prepare`",
 }
 """What `data.root` is for each data source that needs it."""
-SET, NOT_SET, POSITIVE = "set", "not set", "> 0"
-"""Conditions on an option: it is not null, null, or above 0. Any other condition is a tuple of allowed values."""
+SET, NOT_SET = "set", "not set"
+"""Conditions on an option: it is not null, or null. Any other condition is a tuple of allowed values."""
 Condition = str | Sequence[str]
 ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width or caption.n_best": ">= 2"}
 CROSS_ENTROPY, SELF_CRITICAL = {"train.objective": ("cross_entropy",)}, {"train.objective": ("self_critical",)}
@@ -44,7 +44,7 @@ NEEDS: Mapping[str, Mapping[str, Condition]] = {
     **{f"model.{name}": {"model.decoder": ("transformer",)} for name in TRANSFORMER},
     "model.forget_bias": {"model.decoder": ("lstm",), **OF_INITIAL},
     "model.output_bias": OF_INITIAL,
-    **dict.fromkeys(("train.samples", "train.consensus"), SELF_CRITICAL),
+    **dict.fromkeys(("train.samples", "train.similarity_weight"), SELF_CRITICAL),
     "train.momentum": {"train.update_rule": ("sgd_momentum",)},
     "train.decay_rate": {"train.update_rule": ("rmsprop",)},
     **dict.fromkeys(("train.beta1", "train.beta2"), OF_ADAM),
@@ -52,14 +52,13 @@ NEEDS: Mapping[str, Mapping[str, Condition]] = {
     "train.weight_decay": {"train.update_rule": ("adamw",)},
     "train.lr_decay": {"train.schedule": ("exponential",)},
     "decode.beam_width": {"decode.method": ("beam",)},
-    **dict.fromkeys(("decode.length_penalty", "decode.consensus"), OF_RANKING),
-    "decode.guidance": {"decode.consensus": POSITIVE},
+    **dict.fromkeys(("decode.length_penalty", "decode.guidance_weight", "decode.similarity_weight"), OF_RANKING),
     **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
 }
 """Options that have an effect only under conditions on other options; of `A or B`, one must fulfil the condition."""
 STRICT = (
     *("data.vocabulary", "data.captions", "data.captions_per_image", "data.references"),
-    *("train.consensus", "train.label_smoothing", "train.weight_decay", "train.lr_decay"),
+    *("train.similarity_weight", "train.label_smoothing", "train.weight_decay", "train.lr_decay"),
     *(path for path in NEEDS if path.startswith("decode.")),
 )
 """Options of `NEEDS` for which a value without effect is an error in a config file too."""

@@ -92,7 +92,9 @@ class Train:
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
     captions_per_image: Annotated[int, "keep N captions of an image together in a batch (cross_entropy)", ">= 1"] = 1
     samples: Annotated[int, "captions sampled per image of a batch (self_critical)", ">= 2"] = 5
-    consensus: Annotated[float, "share of the expected CIDEr-D in the reward (self_critical)", ">= 0", "<= 1"] = 0.0
+    similarity_weight: Annotated[
+        float, "weight of the expected similarity in the reward (self_critical)", ">= 0", "<= 1000"
+    ] = 0.0
     label_smoothing: Annotated[float, "label smoothing: target probability shared by all words", ">= 0", "< 1"] = 0.0
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
     update_rule: Annotated[Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "optimizer"] = "adam"
@@ -140,8 +142,8 @@ class Decode:
     length_penalty: Annotated[float, "rank by log-probability / length^N", ">= 0", "<= 10"] = 0.0
     unfamiliar_below: Annotated[float, "outside the training domain: familiarity below N", ">= 0", "<= 100"] = 5.0
     uncertain_below: Annotated[float, "mark as uncertain: expected similarity below N; 0: none", ">= 0", "<= 1"] = 0.0
-    consensus: Annotated[float, "weight of the expected CIDEr-D in consensus re-ranking", ">= 0", "<= 1000"] = 0.0
-    guidance: Annotated[float, "weight of the expected TF-IDF of each word in beam search", ">= 0", "<= 100"] = 0.0
+    guidance_weight: Annotated[float, "weight of the expected share of words in beam search", ">= 0", "<= 100"] = 0.0
+    similarity_weight: Annotated[float, "weight of the expected similarity in re-ranking", ">= 0", "<= 1000"] = 0.0
     temperature: Annotated[float, "softmax temperature (sampling)", ">= 0.01", "<= 100"] = 1.0
     top_k: Annotated[int | None, "sample from the N most probable words (sampling); null: all", ">= 1"] = None
     top_p: Annotated[float, "nucleus (top-p) sampling: probability mass to keep (sampling)", "> 0", "<= 1"] = 1.0
@@ -158,6 +160,7 @@ class Caption:
 
     n_best: Annotated[int, "write N captions per image; a narrower beam is widened", ">= 1", "<= 100"] = 1
     attention: Annotated[bool, "add the attention weights of the words"] = False
+    keywords_above: Annotated[float, "keywords: expected share of at least N; above 1: none", ">= 0", "<= 2"] = 0.28
     labels: Annotated[int, "add the most probable ImageNet labels, at most N", ">= 0", "<= 1000"] = 0
 
 
@@ -190,8 +193,8 @@ class Prepare:
     encoder: Annotated[
         str | None,
         "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
-        "options such as :size=PIXELS and :mirror; the features of encoders joined by + are concatenated; richer is a "
-        f"recipe of three encoders.  [default: {ENCODER}]",
+        "options such as :size=PIXELS, for onnx:FILE also :mean, :scale, :layout and :output; the features of encoders "
+        f"joined by + are concatenated; richer is a recipe of two encoders.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         tuple[Path, ...],

@@ -155,7 +155,7 @@ class Corpus:
 
     @cached_property
     def train_digest(self) -> str:
-        """The SHA-256 of the training split, by which models and re-ranking indexes recognize it; "" without one.
+        """The SHA-256 of the training split, by which models recognize it; "" without one.
 
         Regions have no part in it: models without attention do not load them.
         """
@@ -182,6 +182,14 @@ def digest_of_rows(features: Features) -> str:
     digest = hashlib.sha256()
     for _, rows in blocks(features):
         digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
+
+
+def captions_digest(split: Split) -> str:
+    """Return the SHA-256 of the encoded captions of a split and of the images that they belong to."""
+    digest = hashlib.sha256(f"{split.captions.shape}\n".encode())
+    digest.update(np.ascontiguousarray(split.captions).tobytes())
+    digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Decoding methods: greedy, beam search and sampling, with constraints and consensus re-ranking, and a thread pool.
+"""Decoding methods: greedy, beam search and sampling, with constraints, the regression of words, and a thread pool.
 
 A method uses a model only through `step(tokens, state) -> log_probs, state`. It returns tokens (N, K, T) and the
 natural log-probabilities of the captions (N, K) under the model itself: constraints, length normalization, temperature
@@ -14,7 +14,6 @@ import numpy as np
 
 from captioner.arrays import Array, SharedRows
 from captioner.decode.beam import beam
-from captioner.decode.consensus import Reranker, rerank
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.decode.greedy_and_sampling import greedy, sample
 from captioner.model.interface import ModelOrEnsemble, StepModel
@@ -23,11 +22,9 @@ from captioner.parallel.thread_pool import ThreadPool
 __all__ = [
     "UNCONSTRAINED",
     "Constraints",
-    "Reranker",
     "beam",
     "greedy",
     "parallel_decoding",
-    "rerank",
     "sample",
 ]
 

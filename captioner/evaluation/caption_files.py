@@ -1,57 +1,33 @@
-"""Caption files and reference files: read, write, and match the captions to the images.
+"""Caption files and reference files: read, and match the captions to the images.
 
 Caption files have COCO's results format, or are JSON lines or a table, as those of `captioner sample --write`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.captioning.output_files import starts_as, unescape_cell
+from captioner.captioning.output_files import unescape_cell
 from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
 from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
-from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output, enough_memory, read_text
+from captioner.files.user_files import enough_memory, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
 LIMIT = 1 << 30
-WRITTEN = ", as `captioner sample --json` or `evaluate --coco` writes it, or a table with the columns image and caption"
+WRITTEN = ", as `captioner sample --json` writes it, or a table with the columns image and caption"
 _HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
 """The first line of a table of captions."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which JSON allows but UTF-8 cannot encode."""
-_RESULTS = re.compile(rb'\s*\[\s*(\]|\{\s*"image_id"\s*:\s*(\d+|"([^"\\]|\\.)*")\s*,\s*"caption"\s*:)')
-"""The start of caption results; settings and other JSON may begin with `[` too."""
 _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
-
-
-def write_results(path: Path, images: Sequence[str], captions: Sequence[str], overwrite: bool = False) -> None:
-    """Write `[{"image_id", "caption"}]`, one entry per line.
-
-    Raises: UsageError when the file exists and `overwrite` is not set; DataError when two images have the same id;
-    CaptionerError when the file cannot be written.
-    """
-    check_results_output(path, overwrite)
-    entries: dict[Id, str] = {}
-    for image, caption in zip(images, captions, strict=True):
-        if image_id(image) in entries:
-            raise DataError(f"{path}: expected unique image ids, got {image_id(image)!r:.80} twice")
-        entries[image_id(image)] = json.dumps({"image_id": image_id(image), "caption": caption})
-    write_file(path, ("[" + ",\n".join(entries.values()) + "]\n").encode())
-
-
-def check_results_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """Raises: UsageError when results cannot be written there, or the file to replace contains something else."""
-    check_output(path, overwrite, "caption results", lambda file: starts_as(_RESULTS, file), inputs)
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:

@@ -14,7 +14,7 @@ from captioner.captioning.caption import MARKS, NOT_MARKED, Attention
 from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
 from captioner.captioning.checks import check_encoder, check_overrides, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
-from captioner.captioning.load import Run, captioner_of, ensemble_of, open_corpus, open_run
+from captioner.captioning.load import Run, ensemble_of, open_corpus, open_run, shares_of_split
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import Values, differences
@@ -73,7 +73,8 @@ def score_model(
     loss = fmean(losses.values()) if losses else None
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
-    decoded = list(captioner.decode(split.features, split.regions))
+    shares = shares_of_split(loaded, corpus, split_name)
+    decoded = list(captioner.decode(split.features, split.regions, shares=shares))
     every = [caption.text for caption in decoded]
     captions = [every[row] for row in rows]
     correct = None
@@ -93,8 +94,8 @@ def score_model(
     )
     for source, part in scored.sources.items():
         part.scores.update(loss=losses.get(source), perplexity=perplexity(losses[source]) if losses else None)
-    if loaded.familiarity is not None:
-        marks = [decoded[row].marks for row in rows.tolist()]
+    marks = [decoded[row].marks for row in rows.tolist()]
+    if any(marks):
         parts = [(scored.sources[source], part_rows) for source, (part_rows, _) in evaluation_set.parts.items()]
         for part, part_rows in parts or [(scored, [*range(len(marks))])]:
             groups = {NOT_MARKED: part.rows[[not marks[row] for row in part_rows]]}
@@ -153,15 +154,14 @@ def check_baseline(baseline: str | None, splits: Sequence[str]) -> None:
         )
 
 
-def evaluate_files(files: Sequence[Path], references: Path, split: str | None) -> Evaluated:
-    """Score the captions in files against the references in a file, or in one split of it.
+def evaluate_file(file: Path, references: Path, split: str | None) -> Evaluated:
+    """Score the captions in a file against the references in a file, or in one split of it.
 
     Raises: DataError for a file that cannot be read, or whose captions do not match the images.
     """
     evaluation_set, numbers = read_references(references, split)
-    return Evaluated(
-        split or references.name, evaluation_set, [_score_file(path, evaluation_set, numbers) for path in files]
-    )
+    captions = match_images(read_caption_file(file), file, evaluation_set.images, numbers)
+    return Evaluated(split or references.name, evaluation_set, [score_captions(evaluation_set, file.name, captions)])
 
 
 def evaluate_split(
@@ -169,24 +169,19 @@ def evaluate_split(
     corpus: Corpus,
     split: str,
     baseline: str | None = None,
-    against: Path | None = None,
     mean: bool = False,
 ) -> Evaluated:
-    """Score the captions of named models or their mean, then those of a baseline and of a file, on a split.
+    """Score the captions of named models or their mean, then those of a baseline, on a split.
 
-    Raises: DataError, as `evaluate_files`, and when the split does not exist.
+    Raises: DataError when the split does not exist.
     """
     evaluation_set, rows = build_evaluation_set(corpus, split)
-    others = [] if against is None else [_score_file(against, evaluation_set, {})]  # first: it may be invalid
+    scored = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
+    if mean:
+        scored = [mean_of_runs(scored)]
     if baseline is not None:
-        others.insert(0, score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
-    models = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
-    return Evaluated(split, evaluation_set, [*([mean_of_runs(models)] if mean else models), *others])
-
-
-def _score_file(path: Path, evaluation_set: EvaluationSet, numbers: Mapping[str, int]) -> ScoredCaptions:
-    captions = match_images(read_caption_file(path), path, evaluation_set.images, numbers)
-    return score_captions(evaluation_set, path.name, captions)
+        scored.append(score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
+    return Evaluated(split, evaluation_set, scored)
 
 
 def open_captioners(
@@ -215,10 +210,7 @@ def open_captioners(
     corpus = open_corpus(models[0], data)
     for model in models[1:]:
         check_encoder(model, corpus)
-    opened = [
-        captioner or captioner_of(model, corpus if is_training_split(model, corpus) else None, overrides)
-        for captioner, model in zip(captioners, models, strict=True)
-    ]
+    opened = [captioner or Captioner(model) for captioner, model in zip(captioners, models, strict=True)]
     return list(zip(names, opened, strict=True)), corpus
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: saved files with everything that training and decoding need.
 
-The arrays are in the groups `params`, `slots/<slot>` and, with standardized features, `standardizer`, and, unless there
-are too few training images, in `familiarity`, a summary of them, and `word_regression`, which predicts their words.
+The arrays are in the groups `params`, `slots/<slot>`, `summary`, the training summary, and, with standardized features,
+`standardizer`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captioner.errors import CheckpointError, printable
 from captioner.files.header import MODEL
 from captioner.files.saved import open_saved, write
 
-GROUPS = ("params", "standardizer", "familiarity", "word_regression")
+GROUPS = ("params", "standardizer", "summary")
 SLOTS = "slots/"
 """The groups of arrays in a checkpoint, and the start of those of the optimizer, one for each slot."""
 MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
@@ -154,8 +154,7 @@ class Checkpoint:
     params: Params
     slots: dict[str, Params]
     standardizer: Params
-    familiarity: Params = field(default_factory=dict)
-    word_regression: Params = field(default_factory=dict)
+    summary: Params = field(default_factory=dict)
 
     def groups(self) -> dict[str, Params]:
         slots = {f"{SLOTS}{slot}": arrays for slot, arrays in self.slots.items()}
@@ -187,7 +186,7 @@ def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:
                     f"{path}: unknown '{printable(name, 80)}'; expected meta, slots, {', '.join(GROUPS)}"
                 )
             if group in GROUPS or slots is None or group.removeprefix(SLOTS) in slots:
-                arrays.setdefault(group, {})[leaf] = saved.read(name, "f")
+                arrays.setdefault(group, {})[leaf] = saved.read(name, "fu" if group == "summary" else "f")
     read = {group.removeprefix(SLOTS): of_slot for group, of_slot in arrays.items() if group not in GROUPS}
     params, *others = (arrays.get(group, {}) for group in GROUPS)
     return Checkpoint(meta, params, read, *others)

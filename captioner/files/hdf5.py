@@ -28,7 +28,10 @@ CHUNK_LIMIT = 1 << 28
 CHUNK_SLOTS = 100_003  # HDF5 recommends a prime far above the number of chunks in the cache
 LAYOUTS, OTHER_LAYOUTS = (h5d.CONTIGUOUS, h5d.CHUNKED), {h5d.COMPACT: "compact", h5d.VIRTUAL: "virtual"}
 FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_LZF)
-NUMBERS = {"f": "floats", "iu": "integers", "S": "fixed-length strings", "fiu": "numbers", "fiuS": "numbers or strings"}
+NUMBERS = {
+    "f": "floats", "iu": "integers", "fu": "floats or unsigned integers", "S": "fixed-length strings", "fiu": "numbers",
+    "fiuS": "numbers or strings",
+}  # fmt: skip
 CLASSES = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
 SHAPES = {0: "()", 1: "(rows,)", 2: "(rows, columns)", 4: "(images, rows, columns, numbers)"}
 MAX_OBJECTS, MAX_DEPTH = 2000, 3

@@ -89,7 +89,7 @@ class Kind:
         return digest.decode()
 
 
-MODEL = Kind("model", 1, "`captioner train` or `export`", CheckpointError, "use another model")
+MODEL = Kind("model", 2, "`captioner train` or `export`", CheckpointError, "use another model")
 """With optimizer slots the state of a training, without and in float16 a file to share."""
 DATA_SET = Kind(
     "data set",
@@ -99,7 +99,4 @@ DATA_SET = Kind(
     "use another data set",
     finite=False,  # its reader names the row of another number
     digests=("features", "regions"),
-)
-RERANKING_INDEX = Kind(
-    "re-ranking index", 2, "`captioner train`", CheckpointError, "`captioner train --resume RUN` writes it again"
 )

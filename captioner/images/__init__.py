@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from captioner.errors import DataError, MissingLibraryError, UsageError, library_of
-from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe, with_options
+from captioner.images.recipe import SHORT_NAMES, Part, parse_recipe
 
 if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one
     from captioner.images.encoders import Encoder
@@ -23,12 +23,12 @@ MAX_PARTS = 16
 """Maximum number of encoders in a recipe, which bounds the memory that the identity in a checkpoint can ask for."""
 
 
-def open_encoder(recipe: str, options: Mapping[str, str] | None = None) -> Encoder:
-    """Open the encoder of a recipe, such as `NAME`, `onnx:FILE` or `NAME:size=288:mirror+NAME`.
+def open_encoder(recipe: str) -> Encoder:
+    """Open the encoder of a recipe, such as `NAME`, `onnx:FILE` or `NAME:size=288+NAME`.
 
     Raises: UsageError for the recipe, an unknown name, or missing libraries; DataError for a file.
     """
-    return open_parts(with_options(parse_recipe(recipe), options or {}))
+    return open_parts(parse_recipe(recipe))
 
 
 def open_parts(parts: Sequence[Part]) -> Encoder:
@@ -50,21 +50,13 @@ def _open_part(part: Part) -> Encoder:
     if part.name not in ENCODERS:
         known = ", ".join((*ENCODERS, *SHORT_NAMES)).replace("onnx", "onnx:FILE")
         raise UsageError(f"encoder {part}: expected {known}, got {part.name or 'nothing'}")
-    if part.options.get("mirror"):
-        raise UsageError(f"encoder {part}: option mirror: expected no value, got {part.options['mirror']}")
     module, function = ENCODERS[part.name]
-    options = {key: value for key, value in part.options.items() if key != "mirror"}
     try:
         opener: Callable[[str, str, Mapping[str, str]], Encoder] = getattr(import_module(module), function)
-        encoder = opener(part.name, part.file, options)
+        return opener(part.name, part.file, part.options)
     except ImportError as error:
         if library_of(error) is None:
             raise
         raise MissingLibraryError(error, f"encoder {part}: ") from error
     except MemoryError as error:
         raise DataError(f"encoder {part}: not enough memory to open it") from error
-    if "mirror" not in part.options:
-        return encoder
-    from captioner.images.encoders import MirroredEncoder  # needs Pillow
-
-    return MirroredEncoder(encoder)

@@ -83,7 +83,7 @@ def open_efficientnet(name: str, file: str, options: Mapping[str, str]) -> OnnxE
     network = NETWORKS[name]
     if unknown := options.keys() - {"size"}:
         raise UsageError(
-            f"encoder {name}: option {min(unknown)}: unknown; expected size or mirror; use onnx:FILE for other models"
+            f"encoder {name}: option {min(unknown)}: unknown; expected size; use onnx:FILE for other models"
         )
     size = options.get("size", str(network.side))
     if not re.fullmatch("[0-9]{1,9}", size) or not REDUCTION <= int(size) <= LARGEST_SIDE:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageOps
 from PIL.Image import Image
 
 from captioner.data.corpus import MAX_FEATURE
@@ -25,7 +24,6 @@ from captioner.images.photo import BYTES, decode_photo, square
 
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
-HALF = np.float32(0.5)
 
 
 class Encoder(Protocol):
@@ -71,25 +69,8 @@ class ScenesEncoder:
 def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
     """Open the encoder `scenes`. Raises: UsageError for options."""
     if options:
-        raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected mirror")
+        raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected no options")
     return ScenesEncoder()
-
-
-class MirroredEncoder:
-    """The mean of an encoder's features of the image and of its mirror image; the regions are those of the image."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.identity = f"{encoder.identity}:mirror"
-        self.width, self.side, self.regions = encoder.width, encoder.side, encoder.regions
-
-    def prepare(self, photo: Image) -> Any:
-        pixels = square(photo, self.side)
-        return self._encoder.prepare(pixels), self._encoder.prepare(ImageOps.mirror(pixels))
-
-    def encode(self, prepared: tuple[Any, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        (features, regions), (mirrored, _) = map(self._encoder.encode, prepared)
-        return HALF * features + HALF * mirrored, regions
 
 
 class ConcatenatedEncoder:

@@ -24,9 +24,6 @@ class Label(NamedTuple):
 class Classifier(NamedTuple):
     """The output layer of the networks of an encoder: their mean logits, of the classes in `names`.
 
-    Features are pooled outputs of the last convolution, so those of an image and of its mirror image have mean logits
-    too.
-
     Shapes: weight (1000, F), bias (1000,).
     """
 

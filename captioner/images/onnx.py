@@ -19,9 +19,11 @@ from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import square
 from captioner.images.protobuf import REGIONS
+from captioner.images.recipe import Part
 
 BYTES = 1 << 31
-IMAGENET = "mean=123.675/116.28/103.53 and scale=58.395/57.12/57.375"
+IMAGENET = "onnx:FILE:mean=123.675/116.28/103.53:scale=58.395/57.12/57.375"
+"""The preprocessing of torchvision models, as a recipe."""
 LARGEST_SIDE = 4096
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 SILENT = 4
@@ -145,7 +147,7 @@ def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     """Read the settings from the options, the model's metadata or the input shape, in this order."""
     if unknown := options.keys() - set(Settings._fields):
-        known = ", ".join((*Settings._fields, "mirror"))
+        known = ", ".join(Settings._fields)
         raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {known}")
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
@@ -156,14 +158,14 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     layout = settings.get("layout", "nhwc" if shape[3] == 3 else "nchw" if shape[1] == 3 else None)
     if layout not in ("nchw", "nhwc"):
         raise UsageError(
-            f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder-option layout=nchw"
+            f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder onnx:FILE:layout=nchw"
         )
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
     size = settings.get("size", height if isinstance(height, int) else None)
     if not re.fullmatch("[0-9]{1,9}", str(size)) or not 1 <= int(str(size)) <= LARGEST_SIDE:
         raise UsageError(
             f"{name}: size: expected the pixels of a side (1 to {LARGEST_SIDE}), got {_line(size)}; "
-            "use --encoder-option size=224"
+            "use --encoder onnx:FILE:size=224"
         )
     side = int(str(size))
     if any(isinstance(fixed, int) and fixed != side for fixed in (height, width)):
@@ -181,7 +183,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     if output is None or output not in outputs:
         raise UsageError(
             f"{name}: output: expected {_line(' or '.join(outputs))}, got {_line(output)}; "
-            f"use --encoder-option output={_line(outputs[0])}"
+            f"use --encoder {_line(Part('onnx', 'FILE', {'output': outputs[0]}))}"
         )
     return Settings(side, mean, scale, layout, output)
 
@@ -195,7 +197,7 @@ def _numbers(name: str, key: str, text: str | None) -> tuple[float, ...]:
     if len(numbers) not in (1, 3) or not all(abs(x) <= LARGEST for x in numbers):
         raise UsageError(
             f"{name}: {key}: expected one number, or three separated by /, in units of pixels (0 to 255), "
-            f"got {_line(text)}; for torchvision models use {IMAGENET} with --encoder-option"
+            f"got {_line(text)}; for torchvision models use --encoder {IMAGENET}"
         )
     return numbers
 

@@ -8,23 +8,23 @@ may be percent-encoded. An identity has the same form, but a version or the dige
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from captioner.errors import UsageError
 
-SHORT_NAMES = {"richer": "efficientnet-lite0:mirror+efficientnet-lite0:size=288+efficientnet-lite2:mirror"}
+SHORT_NAMES = {"richer": "efficientnet-lite0:size=288+efficientnet-lite2:size=320"}
 """Short names of recipes."""
 _PART = re.compile(
     r"(?:(?P<onnx>onnx):(?P<file>.*?\.(?i:onnx)(?=[:+]|\Z)|.*)|(?P<name>[^:+]*))(?P<options>(?::[^:+]*)*)", re.DOTALL
 )
 IDENTITIES = (
-    re.compile(r"(?P<name>scenes)-\d+(?P<mirror>:mirror)?"),
-    re.compile(r"(?P<name>efficientnet-lite\d)-\d+(?::size=(?P<size>\d+))?(?P<mirror>:mirror)?"),
+    re.compile(r"(?P<name>scenes)-\d+"),
+    re.compile(r"(?P<name>efficientnet-lite\d)-\d+(?::size=(?P<size>\d+))?"),
     re.compile(
         r"(?P<name>onnx):(?P<file>[^,]+),size=(?P<size>\d+),mean=(?P<mean>[^,]*),scale=(?P<scale>[^,]*),"
-        r"layout=(?P<layout>\w+),output=(?P<output>[^,]*),sha256=[0-9a-f]{64}(?P<mirror>:mirror)?"
+        r"layout=(?P<layout>\w+),output=(?P<output>[^,]*),sha256=[0-9a-f]{64}"
     ),
 )
 """Patterns of the identities of encoders; the groups are the name, the file name and the options.
@@ -34,7 +34,7 @@ Names are percent-encoded, so that they cannot contain separators and are printa
 
 
 class Part(NamedTuple):
-    """An encoder of a recipe: its name, the file of `onnx`, and its options; `mirror` has no value."""
+    """An encoder of a recipe: its name, the file of `onnx`, and its options."""
 
     name: str
     file: str
@@ -77,30 +77,15 @@ def parse_recipe(recipe: str) -> list[Part]:
     return parts
 
 
-def with_options(parts: Sequence[Part], options: Mapping[str, str]) -> list[Part]:
-    """Add options to the only part of a recipe, or to its only part with a file.
-
-    Raises: UsageError if there are several such parts.
-    """
-    chosen = parts if len(parts) == 1 else [part for part in parts if part.file]
-    if options and len(chosen) != 1:
-        raise UsageError(
-            f"encoder {'+'.join(map(str, parts))}: --encoder-option needs exactly one encoder onnx:FILE, got "
-            f"{len(chosen)}; write the options behind each encoder, as NAME:KEY=VALUE"
-        )
-    return [part._replace(options={**part.options, **options}) if part in chosen else part for part in parts]
-
-
 def parse_identity(identity: str) -> list[Part] | None:
     """Parse an identity into the parts of a recipe; None if it is unknown, as for features from a file."""
     parts = []
     for text in re.split(r"\+(?=[a-z])", identity):
         if not (match := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
             return None
-        groups = {key: value for key, value in match.groupdict().items() if value is not None}
-        values = {key: unquote(value, errors="surrogateescape") for key, value in groups.items() if key != "mirror"}
-        mirror = {"mirror": ""} if "mirror" in groups else {}
-        parts.append(Part(values.pop("name"), values.pop("file", ""), {**values, **mirror}))
+        groups = match.groupdict().items()
+        values = {key: unquote(value, errors="surrogateescape") for key, value in groups if value is not None}
+        parts.append(Part(values.pop("name"), values.pop("file", ""), values))
     return parts
 
 

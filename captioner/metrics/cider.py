@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,68 +82,6 @@ class CiderD:
         # if a norm is 0, every n-gram of this order occurs for all images, so the product is 0 too
         similarity = product / np.where(norm > 0, norm, 1) * np.exp(-(apart**2) / (2 * SIGMA**2))
         return np.asarray(10 / MAX_N * np.bincount(row, similarity, len(captions)) / self.references[image])
-
-    def expected(self, captions: Sequence[Words], image_weights: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the weighted sum of the CIDEr-D against every image: Σ_i image_weights_i CIDEr-D(caption, i).
-
-        The candidates of a beam share most n-grams, so each distinct n-gram is looked up once.
-
-        Shapes: N captions, image_weights (images,) -> (N,).
-        """
-        counts = count(captions, dict(self.ids))
-        idf = self.weights.weigh(counts.key)
-        norms = _norms(counts.row, counts.order, counts.times * idf, len(captions))
-        gram, known = _find(self.keys, counts.key)
-        row, order, times = counts.row[known], counts.order[known], counts.times[known]
-        gram, idf = gram[known], idf[known]
-        # one query per distinct pair of an n-gram and its count in a caption
-        base = int(times.max(initial=0)) + 1
-        queries, query = np.unique(gram * base + times, return_inverse=True)
-        gram, repeats = np.divmod(queries, base)
-        entries = self._entries
-        sizes = entries.first[gram + 1] - entries.first[gram]
-        match = np.arange(sizes.sum()) + np.repeat(entries.first[gram] - (np.cumsum(sizes) - sizes), sizes)
-        value = (np.asarray(image_weights, np.float64) / self.references)[entries.image[match]] * entries.value[match]
-        value *= np.minimum(np.repeat(repeats, sizes), entries.times[match])
-        # sum by reference length, which the length penalty depends on
-        longest = int(self.bigrams.max()) + 1
-        place = np.repeat(np.arange(len(queries)) * longest, sizes) + entries.bigrams[match]
-        by_length = np.bincount(place, value, len(queries) * longest).reshape(len(queries), longest)
-        apart = _bigrams(captions)[:, None] - np.arange(longest)
-        penalty = np.exp(-(apart**2) / (2 * SIGMA**2))
-        norm = norms[row, order]
-        similarity = np.einsum("el,el->e", by_length[query], penalty[row]) * idf / np.where(norm > 0, norm, 1)
-        return np.asarray(10 / MAX_N * np.bincount(row, similarity, len(captions)))
-
-    @cached_property
-    def _entries(self) -> _Entries:
-        """Return the n-gram entries of all references, grouped by n-gram."""
-        sizes = np.diff(self.first)
-        gram = np.repeat(self.pairs % max(1, len(self.keys)), sizes)
-        by = np.argsort(gram, kind="stable")
-        reference, times, gram = self.reference[by], self.times[by], gram[by]
-        norm = self.norms[reference, self.order[gram]]
-        return _Entries(
-            np.searchsorted(gram, np.arange(len(self.keys) + 1)),
-            self.image[reference],
-            self.bigrams[reference],
-            times,
-            times * self.weights.weigh(self.keys)[gram] / np.where(norm > 0, norm, 1),
-        )
-
-
-class _Entries(NamedTuple):
-    """An inverted index from n-grams to references.
-
-    Shapes: `first` (n-grams + 1,), the start of each group; the others (E,): image and number of bigrams of the
-    reference, count of the n-gram, and its component of the normalized TF-IDF vector.
-    """
-
-    first: NDArray[np.int64]
-    image: NDArray[np.int64]
-    bigrams: NDArray[np.int64]
-    times: NDArray[np.int64]
-    value: NDArray[np.float64]
 
 
 def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:

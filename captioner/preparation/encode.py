@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 import captioner
+from captioner.arrays import Array
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
@@ -29,11 +30,6 @@ from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoded, Encoder
-
-
-from typing import BinaryIO
-
-from captioner.arrays import Array
 
 COMPARED = 16
 """The number of photographs encoded to verify that a feature file comes from the given encoder."""
@@ -55,7 +51,6 @@ class EncodingJob(NamedTuple):
 
     images: Sequence[ImageRecord]
     options: Prepare
-    encoder_options: Mapping[str, str]
     folders: Sequence[ImageFolder]
     problems: list[DataError]
 
@@ -92,11 +87,9 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
     """
     options, encoder, (first, *_) = job.options, None, job.options.features
     if options.encoder is not None:
-        encoder = open_encoder(options.encoder, job.encoder_options)
+        encoder = open_encoder(options.encoder)
         if options.regions and encoder.regions is None:
             raise UsageError(f"--regions: encoder {options.encoder} has no regions; omit --regions")
-    elif job.encoder_options:
-        raise UsageError(f"{first}: --encoder-option needs an encoder; name that of the features with --encoder")
     parts: list[ImageFeatures] = []
     encoders = {} if encoder is None else {without_file_name(encoder.identity): f"--encoder {options.encoder}"}
     wanted = {record.image for record in job.images}
@@ -169,7 +162,7 @@ def encode_images(
     The other ranks encode their share in `encode_share`.
     """
     recipe, regions = job.options.encoder or ENCODER, job.options.regions
-    encoder = open_encoder(recipe, job.encoder_options)
+    encoder = open_encoder(recipe)
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
     photos, missing = locate_images(job.folders, {record.image for record in job.images})
@@ -194,13 +187,13 @@ def encode_images(
     return ImageFeatures(features, spool.images, encoder.identity, len(missing), grids)
 
 
-def encode_share(options: Prepare, encoder_options: Mapping[str, str], ranks: Ranks) -> None:
+def encode_share(options: Prepare, ranks: Ranks) -> None:
     """Encode the share of a rank other than 0, which stores the features.
 
     Raises: OtherRankError, if rank 0 fails, also if it fails before it has photographs to encode.
     """
     ranks.from_rank_0(None)
-    for _ in _share(ranks, open_encoder(options.encoder or ENCODER, encoder_options), options):
+    for _ in _share(ranks, open_encoder(options.encoder or ENCODER), options):
         raise AssertionError("rank 0 alone has the features")
 
 

@@ -17,6 +17,7 @@ from captioner.data.scenes import scenes
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.header import DATA_SET
+from captioner.images.recipe import parse_identity
 from captioner.model.parameters import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}
@@ -29,7 +30,7 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     With `train.init_from`, `vocab` is the vocabulary of the base model or that of the fine-tuned model, which give the
     same result: `data.vocabulary` combines it with that of the data set, and the captions are encoded with the result.
 
-    Raises: DataError for an invalid data set, or one without the regions that attention needs.
+    Raises: DataError for an invalid data set, an unknown encoder, or missing regions that attention needs.
     """
     options = config.data
     section = getattr(options, options.source, None)
@@ -37,6 +38,8 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     attends = bool(ATTENTIONS[config.model.attention])
     regions = regions or attends
     corpus = SOURCES[options.source](options.root, memory_mib=options.memory_mib, regions=regions, **arguments)
+    if options.source == "prepared" and not (corpus.encoder.startswith("features:") or parse_identity(corpus.encoder)):
+        raise DataError(f"{options.root}: unknown encoder {corpus.encoder}; prepare the data set again")
     if attends and not corpus.region_dim:
         raise DataError(
             f"{options.root}: model.attention {config.model.attention}: expected image regions, got none; prepare the "

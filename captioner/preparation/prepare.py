@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +52,6 @@ def prepare(
     options: Prepare | None = None,
     *,
     lists: Sequence[str] = (),
-    encoder_options: Mapping[str, str] | None = None,
     overwrite: bool = False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
@@ -67,14 +66,14 @@ def prepare(
         raise UsageError("--mpi: does not apply to --features, which encodes no photographs; omit --mpi")
     set_threads(1)
     if ranks.rank != 0:
-        encode_share(options, encoder_options or {}, ranks)
+        encode_share(options, ranks)
         return
     remove_temporary_files(output)
     check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
-    job = EncodingJob(images, options, encoder_options or {}, records.folders, [])
+    job = EncodingJob(images, options, records.folders, [])
     features = yield from read_features(job, output) if options.features else encode_images(job, output, ranks)
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from captioner.captioning.caption import to_record
 from captioner.captioning.captioner import Captioner
+from captioner.captioning.checks import OF_SUMMARY
 from captioner.captioning.image_batch import photo_batch
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, Bound, Option, closest, read, write
 from captioner.config.overrides import Values
@@ -199,9 +200,8 @@ class RequestOptions:
         loaded = captioner.loaded
         self.own = loaded.config
         absent = {
-            *(() if captioner.reranker else ("consensus", "guidance")),
-            *(() if loaded.familiarity else ("unfamiliar_below",)),
-            *(() if loaded.word_regression else ("uncertain_below",)),
+            *(() if loaded.summary else (path.partition(".")[2] for path in OF_SUMMARY)),
+            *(() if loaded.summary and loaded.summary.familiarity else ("unfamiliar_below",)),
             *(() if has_labels(loaded.meta.encoder) else ("labels",)),
             *(() if loaded.meta.region_dim else ("attention",)),
         }

@@ -13,6 +13,7 @@ import numpy as np
 from captioner.arrays import Array, Params, cast
 from captioner.captioning.checks import check_encoder
 from captioner.captioning.restore import Restored
+from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.checks import SHAPING, has_effect, learns_other_captions, unused
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
@@ -20,7 +21,6 @@ from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
-from captioner.decode import Reranker
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.model.build import (
     add_forget_bias,
@@ -86,7 +86,7 @@ def build_batches(
     total_steps: int,
     pool: ThreadPool,
     ranks: Ranks = SINGLE_PROCESS,
-    reranker: Reranker | None = None,
+    summary: TrainingSummary | None = None,
 ) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources.
 
@@ -96,7 +96,7 @@ def build_batches(
     options, split = config.train, corpus.split("train")
     if OBJECTIVES[options.objective] is SelfCritical:
         sampling = options.batch_size, options.samples, config.seed, config.decode.max_length
-        return nullcontext(SelfCritical(model, corpus, *sampling, options.consensus, reranker, pool, ranks))
+        return nullcontext(SelfCritical(model, corpus, *sampling, options.similarity_weight, summary, pool, ranks))
     shuffled = ShuffledBatches(
         split, options.batch_size, config.seed, options.captions_per_image, null=corpus.vocab.null, ranks=ranks
     )

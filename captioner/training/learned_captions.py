@@ -9,7 +9,6 @@ one.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from captioner.config.options import Config
-from captioner.data.corpus import Corpus, Split
+from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import tokenize
 from captioner.errors import DataError
 from captioner.evaluation.caption_files import read_candidates
@@ -71,11 +70,3 @@ def _distinct(texts: Iterable[str], file: Path) -> Iterator[tuple[str, ...]]:
         if words not in seen:
             seen.add(words)
             yield words
-
-
-def captions_digest(split: Split) -> str:
-    """Return the SHA-256 of the encoded captions of a split and of the images that they belong to."""
-    digest = hashlib.sha256(f"{split.captions.shape}\n".encode())
-    digest.update(np.ascontiguousarray(split.captions).tobytes())
-    digest.update(np.ascontiguousarray(split.image_idxs).tobytes())
-    return digest.hexdigest()

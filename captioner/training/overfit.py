@@ -36,7 +36,8 @@ SETTINGS: Values = {
     "validate.max_captions": None,
     "validate.score_every": None,
     "validate.best_metric": "loss",
-    "decode.consensus": 0.0,
+    "decode.guidance_weight": 0.0,
+    "decode.similarity_weight": 0.0,
 }
 """Overrides that make a config overfit: nothing regularizes, and the learning rate is constant."""
 

@@ -14,11 +14,12 @@ from captioner.captioning.restore import Restored, restore
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, to_record
 from captioner.config.yaml_io import dump, load
+from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.files.history import damaged_lines, end_of, records
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.learned_captions import captions_digest, learned_corpus
+from captioner.training.learned_captions import learned_corpus
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import TrainState
 from captioner.training.train import Ended, Event, Warned, events, train
@@ -83,9 +84,8 @@ def resumed_training(run: RunFolder, restored: Restored) -> Training:
         warnings=warnings,
         card=meta.card,
     )
-    for name in ("familiarity", "word_regression"):  # computed again, they may differ by rounding, and cost seconds
-        if (summary := getattr(restored, name)) is not None:
-            setattr(training, name, summary._asdict())
+    if restored.summary_arrays:  # computed again, it may differ by rounding, and costs seconds
+        training.summary_arrays = restored.summary_arrays
     return training
 
 

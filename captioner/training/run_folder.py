@@ -1,4 +1,4 @@
-"""A run folder: effective config, history, checkpoints and re-ranking index, and the lock of its training process."""
+"""A run folder: effective config, history, checkpoints, and the lock of its training process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
-from captioner.captioning.find_checkpoint import BEST, LAST, RERANKER
+from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.config.yaml_io import dump, parse
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import checkpoint
@@ -52,11 +52,10 @@ class RunFolder:
         self.history = path / "history.jsonl"
         self.last = path / LAST
         self.best = path / BEST
-        self.reranker = path / RERANKER
         self._lock: FolderLock | None = None
 
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.history, self.last, self.best, self.reranker
+        return self.config, self.history, self.last, self.best
 
     @rank_0_only
     def create(self, overwrite: bool) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from captioner.arrays import Array, Batch
 from captioner.captioning.decoding import decoding_arguments
-from captioner.captioning.reranker_index import index_rows
+from captioner.captioning.training_summary import TrainingSummary
 from captioner.data.batches import part_of_rank, steps_per_epoch
 from captioner.data.corpus import Corpus, Split, read_regions
-from captioner.decode import Constraints, Reranker, parallel_decoding, sample
+from captioner.decode import Constraints, parallel_decoding, sample
 from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_model import CaptioningModel
@@ -36,13 +36,13 @@ class SelfCritical:
 
     loss = -1/N Σ_n (r(w_n) - b_n) Σ_t log P(w_nt | w before, x_n),   b_n = mean of r over the other captions of x_n
 
-    r(w) = (1 - c) CIDEr-D(w, references of x) + c E[CIDEr-D(w) | x],   c = `consensus`
+    r(w) = CIDEr-D(w, references of x) + c s(w, x),   c = `similarity_weight`
 
-    The expectation is that of consensus re-ranking (`Reranker`), which leaves the references of x out, so the model
-    cannot raise it by memorizing them; `reranker` is needed if c > 0. The gradient is an unbiased estimate of -∇
-    E[r(w)], since the baseline b_n does not depend on w_n; dropout, which is applied in the loss but not while
-    sampling, biases it slightly. `<END>` counts as a word in r, so that truncated captions score lower. The noise is a
-    function of (seed, step), so a batch is a function of (seed, step, parameters).
+    s is the expected similarity (`WordRegression`) with shares that leave the references of x out, so the model cannot
+    raise it by memorizing them; `summary` is needed if c > 0. The gradient is an unbiased estimate of -∇ E[r(w)], since
+    the baseline b_n does not depend on w_n; dropout, which is applied in the loss but not while sampling, biases it
+    slightly. In CIDEr-D, `<END>` counts as a word, so that truncated captions score lower. The noise is a function of
+    (seed, step), so a batch is a function of (seed, step, parameters).
 
     Source: Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", equations 6 to 8; Luo 2020, "A
     Better Variant of Self-Critical Sequence Training" (the baseline).
@@ -56,19 +56,19 @@ class SelfCritical:
         samples: int,
         seed: int,
         max_length: int,
-        consensus: float = 0.0,
-        reranker: Reranker | None = None,
+        similarity_weight: float = 0.0,
+        summary: TrainingSummary | None = None,
         pool: ThreadPool = SERIAL,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self._split, self._vocab, self._model = corpus.split("train"), corpus.vocab, model
-        self._samples, self._seed, self._max_length, self._consensus = samples, seed, max_length, consensus
+        self._samples, self._seed, self._max_length = samples, seed, max_length
         self._pool, self._ranks = pool, ranks
         self._images, references = self._split.reference_ids(self._vocab)
         self._per_batch = batch_size // samples
         self._per_epoch = steps_per_epoch(len(references), self._per_batch)
-        self._reward, self._reranker = CiderD(references), reranker
-        self._index_rows = index_rows(self._split)
+        self._reward, self._weight, self._summary = CiderD(references), similarity_weight, summary
+        self._shares = summary and summary.leave_one_out(self._split)
 
     def images(self, step: int) -> Array:
         """Return the image of each caption in the batch of a step: every epoch contains each image once.
@@ -117,10 +117,8 @@ class SelfCritical:
         tokens = decode(partial(sample, seed=seed, **arguments), features, places, regions=regions)[0][:, 0]
         captions = vocab.unpadded(tokens)
         rewards = self._reward.score(np.searchsorted(self._images, images), captions)
-        if self._reranker is not None:
-            own, count = images[:: self._samples], self._samples
-            weights = self._reranker.weights(split.features[own], self._index_rows[own])
-            groups = [captions[first : first + count] for first in range(0, len(captions), count)]
-            expected = np.concatenate(self._reranker.expected_cider(weights, groups))
-            rewards = (1 - self._consensus) * rewards + self._consensus * expected
+        if self._summary is not None and self._shares is not None:
+            shares = self._shares(images[:: self._samples])
+            groups = tokens.reshape(len(shares), self._samples, -1)
+            rewards += self._weight * self._summary.regression.similarity(groups, shares).ravel()
         return tokens, rewards

@@ -195,11 +195,9 @@ def events(training: Training, stop: Callable[[], bool], loop: Loop = train_step
     counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
     yield Started(run.path, config, t.learned, *counts, initialization(run.history))
     yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
-    if config.train.consensus or config.decode.consensus:
-        t.save_reranker()  # now: a resumed run reads it
-    reranker = t.validation.reranker if config.train.consensus else None
+    summary = t.summary if config.train.similarity_weight else None
     try:
-        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks, reranker) as batches:
+        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks, summary) as batches:
             outcome = yield from loop(t, batches, stop)
     except DivergenceError as error:
         _end(t, {"ended": "diverged"}, began)

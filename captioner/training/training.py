@@ -16,15 +16,12 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Params
-from captioner.captioning import reranker_index
-from captioner.captioning.familiarity import Familiarity, fit_familiarity
-from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.restore import LoadedModel
-from captioner.captioning.word_regression import fit_word_regression
+from captioner.captioning.training_summary import TrainingSummary, fit_summary, summary_from
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import to_record
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import printable
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.files.history import AT_END
@@ -36,7 +33,6 @@ from captioner.parallel.machine import oversubscription
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.build import build_plan
-from captioner.training.learned_captions import captions_digest
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Plan, Stopwatch, TrainState
 from captioner.training.validation import Validation
@@ -76,9 +72,7 @@ class Training:
         blas.set_threads(1)
         self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
         self.plan: Plan = build_plan(self.config, self.learned.split("train"))
-        base = self.config.train.init_from or self.run.path
-        indexes = self.run.reranker, (base if base.is_dir() else base.parent) / RERANKER
-        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks, indexes)
+        self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
         self.first = self.state.step
         self.saved = self.state.step or None
         self.words = 0
@@ -108,17 +102,14 @@ class Training:
         return captions_digest(self.learned.split("train"))
 
     @cached_property
-    def familiarity(self) -> Params:
-        """The summary of the training images, the same for every step."""
-        return self.ranks.on_rank_0(lambda: fit_familiarity(self.corpus.split("train").features))
+    def summary_arrays(self) -> Params:
+        """The arrays of the training summary, the same for every step."""
+        return self.ranks.on_rank_0(lambda: fit_summary(self.corpus.split("train"), self.corpus.vocab))
 
     @cached_property
-    def word_regression(self) -> Params:
-        """The regression of the words of the training images, the same for every step."""
-        if not self.familiarity:
-            return {}
-        data = self.corpus.split("train"), self.corpus.vocab, Familiarity(**self.familiarity)
-        return self.ranks.on_rank_0(lambda: fit_word_regression(*data))
+    def summary(self) -> TrainingSummary:
+        """The training summary, as a checkpoint stores it."""
+        return summary_from(self.summary_arrays, self.corpus.vocab)
 
     def out_of_patience(self) -> bool:
         patience = self.config.train.patience
@@ -130,13 +121,14 @@ class Training:
 
     def loaded(self) -> LoadedModel:
         """Return what a checkpoint saved now would be loaded as."""
-        return LoadedModel(self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta())
+        parts = self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta()
+        return LoadedModel(*parts, summary=self.summary)
 
     def save(self) -> None:
         """Write last.h5, and copy it to best.h5 if its validation is the best."""
         synchronize(self.state, self.ranks)  # all ranks continue like ranks that resume
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
-        arrays = self.state.params, self.state.slots, standardizers, self.familiarity, self.word_regression
+        arrays = self.state.params, self.state.slots, standardizers, self.summary_arrays
         self.run.save(Checkpoint(self._meta(), *arrays))
         self.saved = self.state.step
         self.keep_best()
@@ -164,16 +156,6 @@ class Training:
             grid=list(self.corpus.grid) if sizes.attends else [],
             card=self.card,
         )
-
-    def save_reranker(self) -> None:
-        """Write the re-ranking index, which is the same for every step, unless the file is current."""
-
-        def save() -> None:
-            if reranker_index.current_index(self.run.reranker, self.corpus) is None:
-                with self.run.writing(self.run.reranker):
-                    reranker_index.write_index(self.run.reranker, self.validation.index)
-
-        self.ranks.on_rank_0(save)
 
 
 def synchronize(state: TrainState, ranks: Ranks) -> None:

@@ -9,7 +9,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,15 +16,15 @@ import numpy as np
 from captioner.arrays import Array, evenly_spaced
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.captioning.decoding import ENDS_EARLY, decoding_method
-from captioner.captioning.reranker_index import Index, find_or_build_index
+from captioner.captioning.load import shares_of_split
 from captioner.captioning.restore import LoadedModel
+from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.checks import has_effect, score_interval
 from captioner.config.option_table import either
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import UNK
-from captioner.decode import Reranker
 from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set, measure_by_source
 from captioner.evaluation.scoring import EvaluationSet, score_captions
@@ -48,20 +47,11 @@ MAX_IDENTICAL, MAX_UNK, MAX_EMPTY = 0.5, 0.1, 0.1
 class Validation:
     """Measurements on the validation split, and their schedule. Several ranks share the captions and images.
 
-    `indexes` are files that may contain the re-ranking index.
-
     Raises: DataError when the data set has no such split, ConfigError for suppressed words that are not in the
     vocabulary.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        corpus: Corpus,
-        pool: ThreadPool,
-        ranks: Ranks = SINGLE_PROCESS,
-        indexes: Sequence[Path] = (),
-    ) -> None:
+    def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = SINGLE_PROCESS) -> None:
         name = config.validate.split
         if name not in corpus.splits:
             raise DataError(
@@ -69,8 +59,9 @@ class Validation:
                 f"{name}; try -o validate.split=train, or prepare the data set with --val 0.1"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
-        self._pool, self._ranks, self._indexes = pool, ranks, indexes
+        self._pool, self._ranks = pool, ranks
         self._scored: tuple[int, list[str]] | None = None
+        self._shares: SharesOfRows | None = None
         if score_interval(config) is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
@@ -96,8 +87,9 @@ class Validation:
     def scores(self, loaded: LoadedModel) -> dict[str, dict[str, float]]:
         """Score the captions that a model generates of each source, as `losses`, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
-        captioner = self._captioner(loaded).with_options(BEST_ALONE)
-        decoded = captioner.decode(split.features, split.regions, rows)
+        captioner = Captioner(loaded).with_options(BEST_ALONE)
+        self._shares = self._shares or shares_of_split(loaded, self._corpus, self._config.validate.split)
+        decoded = captioner.decode(split.features, split.regions, rows, self._shares)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
         self._scored = loaded.meta.step, captions
 
@@ -110,19 +102,6 @@ class Validation:
         return self._ranks.on_rank_0(score)
 
     @cached_property
-    def index(self) -> Index:
-        """The re-ranking index of the training split."""
-        return find_or_build_index(self._corpus, self._indexes)
-
-    @cached_property
-    def reranker(self) -> Reranker:
-        """The re-ranker of the index."""
-        return self.index.reranker()
-
-    def _captioner(self, loaded: LoadedModel) -> Captioner:
-        return Captioner(loaded, self.reranker if self._config.decode.consensus else None)
-
-    @cached_property
     def _evaluation_set(self) -> tuple[EvaluationSet, Array]:
         evaluation_set, rows = build_evaluation_set(self._corpus, self._config.validate.split)
         return dataclasses.replace(evaluation_set, train_captions=None), rows
@@ -132,7 +111,7 @@ class Validation:
         if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
             scored, captions = self._scored or (None, [])
             known = captions if scored == loaded.meta.step else None
-            yield from find_collapse(self._captioner(loaded), self._split, known)
+            yield from find_collapse(Captioner(loaded), self._split, known)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

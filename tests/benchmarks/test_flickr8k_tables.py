@@ -4,10 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks import ablation, captions, few_photos, quality
+from benchmarks import captions, few_photos, quality
 from benchmarks.flickr8k import SEEDS, Workspace
 from benchmarks.results import insert, marks
 from benchmarks.session import ROOT
@@ -16,13 +15,8 @@ from captioner.images.recipe import parse_recipe
 
 SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800, "novel": 0.5}
 SCORED = {
-    "single": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
-    "ensemble": {name: {"beam": SCORES} for name in quality.ENSEMBLES},
-    "differences": {"a minus b": [0.012, -0.01, 0.034]},
-    "curves": {"lstm": [[1, 30.0]]},
-    "gradients": {},
-    "machine": {"rnn": "old"},
-    "neighbours": dict.fromkeys(quality.SCORES, 0.151),
+    "scores": {name: {"greedy": [SCORES] * 3, "beam": [SCORES] * 3} for name in quality.CONFIGS},
+    "machine": {"flickr8k-rnn": "old"},
 }
 IMAGES = [
     {"filename": f"{number}.jpg", "split": split}
@@ -37,14 +31,12 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def record(_: Workspace, *args: object) -> str:
         recorded.append([str(arg) for arg in args])
-        for name in {"--write", "--output"}.intersection(args):
-            Path(option(recorded[-1], name)).touch()
+        if "--output" in args:
+            Path(option(recorded[-1], "--output")).touch()
         if "--run" in args:
             Path(option(recorded[-1], "--run")).mkdir(exist_ok=True)
         others = {"nn": {"cider_d": 0.1}}
-        return json.dumps(
-            SCORES | {"checkpoint": "best.h5", "worst": [{"image": "1.jpg", "cider_d": 0.2}], "others": others}
-        )
+        return json.dumps(SCORES | {"checkpoint": "best.h5", "others": others})
 
     monkeypatch.setattr(Workspace, "captioner", record)
     monkeypatch.setattr(
@@ -64,59 +56,36 @@ def of(command: str, commands: list[list[str]]) -> list[list[str]]:
 def test_the_table_of_quality_has_means_and_half_ranges() -> None:
     scored = json.loads(json.dumps(SCORED))
     for seed, bleu in enumerate((0.19, 0.20, 0.22)):
-        scored["single"]["lstm"]["beam"][seed]["bleu4"] = bleu
+        scored["scores"]["flickr8k-lstm"]["beam"][seed]["bleu4"] = bleu
     head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in quality.table(scored).splitlines())
     (row,) = (row for row in rows if row[:2] == ["plain LSTM", "beam"])
     assert row[head.index("BLEU-4")] == "20.3 ±1.5"
     assert row[head.index("perplexity")] == "16.00 ±0.00"
-    assert len(rows) == 2 * len(quality.CONFIGS) + len(quality.ENSEMBLES) + 1
+    assert len(rows) == 2 * len(quality.CONFIGS)
 
 
 def test_new_results_replace_those_of_the_same_config_only() -> None:
-    new = {part: {} for part in SCORED} | {"single": {"lstm": {"greedy": []}}, "machine": {"lstm": "new"}}
-    new["ensemble"] = {"mixed": {}}
-    scored = quality.merged(json.loads(json.dumps(SCORED)), new)
-    assert list(scored["single"]) == list(quality.CONFIGS)
-    assert scored["single"] == SCORED["single"] | new["single"]
-    assert scored["ensemble"] == SCORED["ensemble"] | {"mixed": {}}
-    assert scored["curves"] == SCORED["curves"]
-    assert scored["machine"] == {"rnn": "old", "lstm": "new"}
-    assert scored["neighbours"] == {}
+    name = "flickr8k-lstm"
+    new = {part: {name: {"greedy": []}} for part in SCORED}
+    scored = quality.merged(SCORED, new)
+    assert list(scored["scores"]) == list(quality.CONFIGS)
+    assert scored["scores"] == SCORED["scores"] | new["scores"]
+    assert scored["machine"] == {"flickr8k-rnn": "old"} | new["machine"]
 
 
-def test_the_teachers_write_their_captions_once(tmp_path: Path, commands: list[list[str]]) -> None:
-    workspace, file = Workspace(tmp_path, tmp_path), tmp_path / "teacher.jsonl"
-    assert quality.train(workspace, "scst", 0) == tmp_path / "scst-0"
-    (line,) = of("sample", commands)
-    assert line[1:5] == [str(tmp_path / teacher) for teacher in quality.TEACHERS]
-    assert option(line, "--write") == str(file)
-    file.touch()
-    runs = [quality.train(workspace, "scst", seed) for seed in SEEDS]
-    assert runs == [tmp_path / f"scst-{seed}" for seed in SEEDS]
-    assert len(of("sample", commands)) == 1
-    for config, start in (("student", "transformer"), ("scst", "distilled")):
-        trained = [line for line in of("train", commands) if Path(option(line, "-c")).stem == f"everyday-{config}"]
-        assert len(trained) == 3
-        for seed, line in zip(SEEDS, trained, strict=True):
-            assert f"train.init_from={tmp_path / f'{start}-{seed}'}" in line
-            assert (f"data.captions={file}" in line) == (config == "student")
-    for members in (runs[:1], runs):
-        workspace.score(members)
-    assert ["--ensemble" in line for line in of("evaluate", commands) if "--coco" in line] == [False, True]
-
-
-def test_a_difference_has_an_interval_over_images_and_seeds() -> None:
-    first, second = quality.DIFFERENCES[0]
-    rng = np.random.default_rng(0)
-    easy = rng.normal(size=200)  # the images differ more than the models do
-    images: dict[str, dict[str, list[list[float]]]] = {row.name: {} for row in (first, second)}
-    images[first.name][first.way] = [(0.7 + easy + rng.normal(size=200) / 10).tolist() for _ in SEEDS]
-    images[second.name][second.way] = [(0.5 + easy + rng.normal(size=200) / 10).tolist() for _ in SEEDS]
-    (row,) = quality.differences(images).items()
-    title, (difference, low, high) = row
-    assert title.count(" minus ") == 1
-    assert difference == pytest.approx(0.2, abs=0.01)
-    assert 0.17 < low < difference < high < 0.23
+def test_the_runs_of_a_config_are_scored_in_every_way(tmp_path: Path, commands: list[list[str]]) -> None:
+    (tmp_path / "photos-thousands-0").mkdir()
+    (tmp_path / "photos-thousands-0" / "history.jsonl").write_text(
+        '{"kind": "validation", "epoch": 1, "perplexity": 30.0}\n'
+    )
+    scored = quality.measure(Workspace(tmp_path, tmp_path), ["photos-thousands"])
+    assert scored["curves"] == {"photos-thousands": [(1, 30.0)]}
+    assert scored["gradients"] == {}
+    ((_, runs),) = scored["scores"].items()
+    assert {way: len(seeds) for way, seeds in runs.items()} == {"greedy": 3, "beam": 3, "re-ranked": 3}
+    assert {option(line, "--run") for line in of("train", commands)} == {
+        str(tmp_path / f"photos-thousands-{seed}") for seed in SEEDS
+    }
 
 
 @pytest.mark.parametrize("name", few_photos.RECIPES | few_photos.SIZES)
@@ -161,12 +130,7 @@ def test_each_list_of_captions_has_five_of_each_source() -> None:
 def test_the_pages_have_the_tables() -> None:
     scored, page = json.loads((ROOT / "benchmarks" / "quality.json").read_text()), ROOT / "docs" / "results.md"
     assert quality.table(scored) in page.read_text()
-    tables = {
-        "differences": (page, quality.difference_table(scored)),
-        ablation.PART: (ablation.PAGE, ablation.render(json.loads(ablation.FIGURES.read_text()))),
-        "sizes": (few_photos.PAGES["sizes"], few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text()))),
-    }
-    for part, (page, table) in tables.items():
-        assert insert(page.read_text(), table, part) == page.read_text(), part
+    table, page = few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text())), few_photos.PAGES["sizes"]
+    assert insert(page.read_text(), table, "sizes") == page.read_text()
     assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
     assert [few_photos.PAGES["benchmark"].read_text().count(mark) for mark in marks("benchmark")] == [1, 1]

@@ -1,4 +1,4 @@
-"""Fixtures of captioning and consensus re-ranking."""
+"""Models, splits and photographs to caption."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reranking import corpus, index, inversions, reranked_run
 
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored
 from captioner.data.corpus import Split
 from captioner.model.captioning_rnn import CaptioningRNN
-
-__all__ = ["corpus", "index", "inversions", "reranked_run"]
 
 
 @pytest.fixture(scope="module")

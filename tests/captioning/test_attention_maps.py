@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split, read_regions
 from captioner.data.vocabulary import Vocab
@@ -36,9 +37,7 @@ def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) 
     """For each image alone, by teacher forcing with the words of its caption."""
     loaded = open_run(attention_run, read_overrides(["decode.max_length=6", *METHODS[name]]))
     val = open_corpus(loaded).split("val")
-    captions = list(
-        captioner_of(loaded).with_options({"caption.n_best": 2, "caption.attention": True}).caption_split(val)
-    )
+    captions = list(Captioner(loaded).with_options({"caption.n_best": 2, "caption.attention": True}).caption_split(val))
     assert len(captions) == 10
     for image, caption in enumerate(captions):
         attention, words = caption.attention, caption.text.split()
@@ -57,7 +56,7 @@ def test_captions_are_the_same_without_attention(attention_run: Path) -> None:
     loaded = open_run(attention_run)
     val = open_corpus(loaded).split("val")
     plain, attended = (
-        list(captioner_of(loaded).with_options({"caption.n_best": 2, "caption.attention": on}).caption_split(val))
+        list(Captioner(loaded).with_options({"caption.n_best": 2, "caption.attention": on}).caption_split(val))
         for on in (False, True)
     )
     assert [caption._replace(attention=None) for caption in attended] == plain
@@ -68,7 +67,7 @@ def test_an_ensemble_has_the_mean_weights(attention_run: Path) -> None:
     params = {name: rng.standard_normal(w.shape).astype(w.dtype) for name, w in loaded.model.params.items()}
     second = dataclasses.replace(loaded, model=loaded.model.with_params(params))
     ensemble, val = ensemble_of([loaded, second]), open_corpus(loaded).split("val")
-    both_attend = captioner_of(ensemble).with_options({"caption.attention": True})
+    both_attend = Captioner(ensemble).with_options({"caption.attention": True})
     for image, caption in enumerate(both_attend.caption_split(val)):
         weights, words = caption.attention.weights, caption.attention.words
         both = [teacher_forced(model, loaded.vocab, val, image, words) for model in (loaded.model, second.model)]

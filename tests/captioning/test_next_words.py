@@ -10,7 +10,7 @@ import pytest
 
 import captioner
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored
 from captioner.data.corpus import Split
 from captioner.errors import CaptionerError, CheckpointError, UsageError
@@ -20,7 +20,7 @@ Array = np.ndarray
 
 @pytest.fixture(scope="module")
 def varied(varied_model: Restored) -> Captioner:
-    return captioner_of(varied_model)
+    return Captioner(varied_model)
 
 
 def by_hand(model: Captioner, **image: Any) -> tuple[list[str], float, list[Array]]:
@@ -114,4 +114,4 @@ def test_probabilities_that_are_not_finite_are_an_error(varied_model: Restored, 
     params = {name: np.full_like(w, np.nan) for name, w in varied_model.model.params.items()}
     broken = dataclasses.replace(varied_model, model=varied_model.model.with_params(params))
     with pytest.raises(CheckpointError, match="expected finite log-probabilities"):
-        captioner_of(broken).next_words(features=val_split.features[0])
+        Captioner(broken).next_words(features=val_split.features[0])

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from captioner.captioning.caption import MARKS, Attention, Caption
 from captioner.captioning.output_files import FILES, is_own_xmp, open_sink, to_xmp, unescape_cell
+from captioner.decode.word_regression import Keyword
 from captioner.errors import CaptionerError, UsageError
 
 
 def caption_of(path: Path) -> Caption:
-    return Caption(str(path), "a café 猫", -1.0, [], None, [])
+    return Caption(str(path), "a café 猫", -1.0, [], None, [], keywords=[Keyword("猫", 0.9)])
 
 
 CELL = st.one_of(
@@ -39,8 +40,10 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     written = FILES[".csv"].entry(caption)
     (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
     assert row[2] == "-1.6346", "a number, without quotes"
-    assert written.endswith(',-1.6346,"","","",""\r\n')
-    assert FILES[".csv"].entry(caption._replace(familiarity=42.468)).endswith(',42.5,"","",""\r\n')
+    assert written.endswith(',-1.6346,"","","","",""\r\n')
+    words = [Keyword("dog", 0.8), Keyword("red ball", 0.31)]
+    numbers = caption._replace(familiarity=42.468, similarity=0.12341, keywords=words)
+    assert FILES[".csv"].entry(numbers).endswith(',42.5,0.1234,"","dog, red ball",""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -57,8 +60,8 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     assert (
         path.read_bytes()
         == (
-            '\ufeff"image","caption","log_prob","familiarity","similarity","marks","labels"\r\n'
-            '"é.png","a café 猫",-1.0,"","","",""\r\n"\\udcff.png","a café 猫",-1.0,"","","",""\r\n'
+            '\ufeff"image","caption","log_prob","familiarity","similarity","marks","keywords","labels"\r\n'
+            '"é.png","a café 猫",-1.0,"","","","",""\r\n"\\udcff.png","a café 猫",-1.0,"","","","",""\r\n'
         ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
@@ -80,10 +83,10 @@ ANY = st.text(st.characters())
 
 
 @settings(deadline=None)
-@given(text=ANY, labels=st.lists(ANY, max_size=3))
-@example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %s d', labels=["%s", "</rdf:li>"])
-def test_xmp_is_well_formed_and_has_the_texts(text: str, labels: list[str], tmp_path_factory: Any) -> None:
-    content = to_xmp(text, labels).encode()
+@given(text=ANY, keywords=st.lists(ANY, max_size=3))
+@example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %s d', keywords=["%s", "</rdf:li>"])
+def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tmp_path_factory: Any) -> None:
+    content = to_xmp(text, keywords).encode()
     root = ElementTree.fromstring(content)
     assert root.find("rdf:RDF/rdf:Description", XMP).get("{http://ns.adobe.com/xap/1.0/}CreatorTool") == "captioner"
 
@@ -93,7 +96,7 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, labels: list[str], tmp_
     texts = [item.text or "" for item in root.iterfind(".//rdf:Alt/rdf:li", XMP)]
     assert [shown(item) for item in texts] == [shown(text)]
     assert [shown(item.text or "") for item in root.iterfind(".//dc:subject/rdf:Bag/rdf:li", XMP)] == [
-        *map(shown, labels)
+        *map(shown, keywords)
     ]
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in texts[0])
     path = tmp_path_factory.getbasetemp() / "own.xmp"
@@ -115,7 +118,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
             f"1 xmp sidecar exists already, not replaced; --overwrite replaces existing files; {foreign}",
             ["a dog", ["dog"]],
         ),
-        (True, foreign, ["a café 猫"]),
+        (True, foreign, ["a café 猫", ["猫"]]),
     ):
         sidecars = open_sink(Path("xmp"), overwrite)
         for name in (*others, "d.jpg", "e.jpg", "f.png" if overwrite else "f.jpg"):
@@ -123,7 +126,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
         assert sidecars.finish() == (reported, f"{1 + overwrite} xmp sidecar{'s' * overwrite} written")
         assert {name: (tmp_path / f"{name}.xmp").read_text() for name in others} == others
         assert (tmp_path / "d.jpg.xmp").read_text() == to_xmp(*own)
-    assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp("a café 猫")
+    assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp(*own)
 
 
 @pytest.mark.parametrize("kind", ["xmp", "txt"])

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioned_rows import best_captions, candidates
+from captioned_rows import best_captions
 
 from captioner.captioning import photographs
 from captioner.captioning.caption import Caption
-from captioner.captioning.load import captioner_of
+from captioner.captioning.captioner import Captioner
 from captioner.captioning.photographs import open_encoder_of, photo_paths
 from captioner.captioning.restore import Restored
 from captioner.config.overrides import Values, override, read_overrides
@@ -26,7 +26,7 @@ from captioner.images.efficientnet import NETWORKS
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
-from captioner.images.recipe import same_encoder
+from captioner.images.recipe import Part, same_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.resume import resume
 from captioner.training.train import train
@@ -91,7 +91,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
 
 
 def caption_photos(restored: Restored, photos: Iterable[Path | DataError], **options: Any) -> list[Any]:
-    return list(photographs.caption_photos(captioner_of(restored), photos, SCENES, **options))
+    return list(photographs.caption_photos(Captioner(restored), photos, SCENES, **options))
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
@@ -149,25 +149,6 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     assert sampled(new_photos[::-1]) == whole
     moved = shutil.copy(new_photos[2], tmp_path / "moved.png")
     assert sampled([Path(moved)]) == {"moved.png": whole[new_photos[2].name]}
-
-
-def test_the_reranker_is_built_once_for_all_batches(
-    photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch, inversions: list[int]
-) -> None:
-    monkeypatch.setattr(photographs, "PHOTO_BATCH", 1)
-
-    def texts(several: Iterable[Any]) -> list[list[str]]:
-        return [[text for text, _ in captions] for captions in several]
-
-    captioner = captioner_of(
-        with_options(photo_model, {"decode.beam_width": 5, "decode.consensus": 300.0, "caption.n_best": 5})
-    )
-    captions: Any = photographs.caption_photos(captioner, new_photos, SCENES)
-    reranked = texts(caption.candidates for caption in captions)
-    assert len(inversions) == 1
-    features = encode(np.stack([read_photo(photo, 64) for photo in new_photos]))
-    assert reranked == texts(candidates(captioner, features, 5))
-    assert reranked != texts(candidates(captioner_of(photo_model), features, 5))
 
 
 def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:
@@ -259,7 +240,7 @@ def test_the_recipe_of_the_checkpoint_is_used(
     monkeypatch.chdir(tmp_path)
     for name in ("a.onnx", "b+2.onnx"):
         onnx_model(tmp_path / name, 1.0 + (name == "a.onnx"))
-    recipe = "onnx:a.onnx:mean=0:scale=255:mirror+scenes:mirror+onnx:b+2.onnx:mean=1:scale=2"
+    recipe = "onnx:a.onnx:mean=0:scale=255+scenes+onnx:b+2.onnx:mean=1:scale=2"
     encoder = open_encoder(recipe)
     trained = identity(photo_model, encoder.identity, 3 + FEATURES + 3)
     assert open_encoder_of(trained).identity == encoder.identity
@@ -308,6 +289,7 @@ def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restor
     model = onnx_model(tmp_path / "mean.onnx")
     trained = identity(photo_model, "features:given.h5,sha256=0", 3)
     expected = open_onnx("onnx", str(model), SETTINGS).identity
-    assert open_encoder_of(trained, f"onnx:{model}", SETTINGS).identity == expected
+    recipe = str(Part("onnx", str(model), SETTINGS))
+    assert open_encoder_of(trained, recipe).identity == expected
     with pytest.raises(UsageError, match="mean"):
         open_encoder_of(trained, f"onnx:{model}")

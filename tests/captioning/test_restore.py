@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.arrays import Params
-from captioner.captioning.checks import check_corpus, check_width
+from captioner.arrays import Array, Params
+from captioner.captioning.checks import check_corpus
 from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
@@ -73,15 +73,6 @@ def with_params(change: Callable[[Params], object]) -> Callable[[Checkpoint], Ch
     return changed
 
 
-def summary(saved: Checkpoint, **changes: Any) -> Params:
-    """A summary of training images with changed arrays, without those that are None."""
-    width = saved.meta.feature_dim
-    arrays = {"mean": np.zeros(width), "std": np.ones(width), "components": np.eye(2, width)}
-    arrays["residuals"] = np.ones(3)
-    whole = {name: array.astype(np.float32) for name, array in arrays.items()} | changes
-    return {name: np.asarray(array) for name, array in whole.items() if array is not None}
-
-
 INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
     "missing": (with_params(lambda p: p.pop("Wh")), r"array params/Wh: expected float32 \(16, 64\), got nothing"),
     "unknown": (with_params(lambda p: p.update(W_more=p["Wh"])),
@@ -97,19 +88,6 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
              r"array slots/m/W_embed: expected float32 \(\d+, 16\), got nothing"),
     "standardizer": (lambda saved: dataclasses.replace(saved, standardizer={"mean": np.zeros(saved.meta.feature_dim)}),
                      r"array standardizer/std: expected float64 \(\d+,\), got nothing"),
-    "familiarity": (lambda saved: dataclasses.replace(saved, familiarity=summary(saved, components=None)),
-                    r"array familiarity/components: expected float32 \(0, \d+\), got nothing"),
-    "half_familiarity": (
-        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, residuals=np.float16([1]))),
-        r"array familiarity/residuals: expected float32 \(1,\), got float16 \(1,\)"),
-    "scalar_familiarity": (lambda saved: dataclasses.replace(saved, familiarity=summary(saved, mean=np.float32(1))),
-                           r"array familiarity/mean: expected float32 \(\d+,\), got float32 \(\)"),
-    "unsorted_familiarity": (
-        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, residuals=np.float32([1, 0]))),
-        "array familiarity/residuals: expected numbers in ascending order"),
-    "familiarity_scale": (
-        lambda saved: dataclasses.replace(saved, familiarity=summary(saved, std=np.zeros(saved.meta.feature_dim, "f"))),
-        "array familiarity/std: expected numbers above 0, got 0"),
     "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), "array params/W_embed: expected float32"),
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
     "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
@@ -127,6 +105,48 @@ def test_inconsistent_parts_are_reported(name: str, own_run: Path) -> None:
     with pytest.raises(CheckpointError, match=rf"^{path}: {message}") as caught:
         restore(path)
     assert str(caught.value).isprintable()
+
+
+def at_first(value: float) -> Callable[[Array], Array]:
+    return lambda array: np.concatenate([np.array([value], array.dtype), array[1:]])
+
+
+LIES: dict[str, list[tuple[Callable[[Array], Array | None], str]]] = {
+    "words": [(lambda a: None, r"expected float16 \(\d+, \d+\), got nothing"),
+              (lambda a: a[:, 1:], r"expected float16 \(\d+, (\d+)\), got float16 \(\d+, \d+\)")],
+    "projection": [(lambda a: a[:, 1:], "expected float16"), (lambda a: a.astype("f"), "expected float16"),
+                   (lambda a: a[0, 0], "expected float16"), (lambda a: None, "expected float16 .*, got nothing")],
+    "mean": [(lambda a: a[0], r"expected float32 \(\d+,\), got float32 \(\)"),
+             (lambda a: np.bytes_("b"), "expected floats or unsigned integers")],
+    "std": [(at_first(0), "expected numbers above 0"), (at_first(-1), "expected numbers above 0")],
+    "images": [(at_first(0), "expected at least 1 image"), (lambda a: a[:0], r"expected float32 \(1,\)")],
+    "counts": [(at_first(41), "expected numbers from 0 to 40, the number of images"), (at_first(-1), "expected num")],
+    "bias": [(at_first(-1e30), "expected numbers of at most 1000")],
+    "names": [(at_first(2), "expected numbers of at most 1"), (lambda a: a.astype("f"), "expected uint8")],
+    "norm": [(lambda _: np.ones(1, "f"), "unknown; expected mean, std, projection, words, bias, counts, names, im")],
+    "ridge": [(at_first(-1), "expected numbers above 0")],
+    "components": [(lambda a: None, r"expected float32 \(0, \d+\), got nothing"),
+                   (lambda a: 3e38 * a, "expected numbers of at most 1.01")],
+    "residuals": [(lambda a: None, r"expected float32 \(1,\), got nothing"),
+                  (lambda a: a[::-1], "expected numbers in ascending order"),
+                  (lambda a: a.astype("e"), "expected float32")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_summary_with_other_numbers_than_those_of_images_is_rejected(name: str, own_run: Path) -> None:
+    path = own_run / "last.h5"
+    saved = checkpoint.load(path)
+    saved.summary.update(components=np.eye(2, saved.meta.feature_dim, dtype="f"), residuals=np.float32([1, 2]))
+    for change, message in [(lambda array: array, ""), *LIES[name]]:
+        arrays = saved.summary | {name: change(saved.summary.get(name))}
+        whole = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+        checkpoint.save(path, dataclasses.replace(saved, summary=whole))
+        if not message:
+            restore(path)
+            continue
+        with pytest.raises(CheckpointError, match=rf"^{path}: .*array summary/{name}: {message}"):
+            restore(path)
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +180,6 @@ def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> Non
         with pytest.raises(CheckpointError) as caught:
             check_corpus(restored, dataclasses.replace(corpus, **changes))
         assert str(caught.value).startswith(f"{restored.path}: {message}")
-
-
-def test_another_feature_width_is_rejected(restored: Restored) -> None:
-    width = restored.meta.feature_dim
-    check_width(restored, width, "new.h5")
-    with pytest.raises(CheckpointError, match=rf"^new.h5: .*features: expected {width} numbers per image, got 8"):
-        check_width(restored, 8, "new.h5")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""captioner evaluate: text and JSON lines, of a run and of caption files."""
+"""captioner evaluate: text and JSON lines, of runs and of a caption file."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import open_corpus, open_run
 from captioner.cli.evaluate import score_lines
 from captioner.config.overrides import from_record, override, to_record
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
@@ -20,7 +21,7 @@ from captioner.metrics import NAMES
 KEYS = ["split", "name", "images", "checkpoint", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
-OF_FILES = ("--captions", "results.json", "--references", "captions.json", "--against", "other.json")
+OF_FILE = ("--captions", "results.json", "--references", "captions.json")
 
 
 def few(split: str, images: int) -> str:
@@ -36,7 +37,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     captions = {"a.jpg": "a dog runs", 7: "two men on a boat", "c.jpg": "the sea"}
     Path("results.json").write_text(json.dumps([{"image_id": i, "caption": text} for i, text in captions.items()]))
-    Path("other.json").write_text(json.dumps([{"image_id": i, "caption": "a dog"} for i in captions]))
     names = {5: "a.jpg", 7: "b.jpg", 9: "c.jpg"}
     references = [(5, "A dog runs."), (5, "A brown dog is here!"), (7, "Two men sit in a boat.")]
     references += [(9, "The sea\tat night.")]
@@ -148,8 +148,8 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("files")
-def test_text_of_files(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("evaluate", *OF_FILES, "--worst", 1)
+def test_text_of_a_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
+    done = cli("evaluate", *OF_FILE, "--worst", 1)
     assert (done.code, done.err) == (0, few("captions.json", 3))
     golden("evaluate_files.txt", done.out)
 
@@ -160,16 +160,15 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
     corpus = open_corpus(restored)
     for name, line in zip(("heldout", "test"), done.out.splitlines(), strict=True):
         evaluation_set, rows = build_evaluation_set(corpus, name)
-        scored = score_model(captioner_of(restored), corpus, name, evaluation_set, rows)
+        scored = score_model(Captioner(restored), corpus, name, evaluation_set, rows)
         assert json.loads(line) == {"split": name, **to_dict(scored), "name": "run"}
         assert list(json.loads(line)) == KEYS
 
 
 @pytest.mark.usefixtures("files")
-def test_json_of_files(cli: Callable[..., Any]) -> None:
-    record = json.loads(cli("evaluate", *OF_FILES, "--worst", 2, "--json").out)
-    assert (record["split"], record["images"]) == ("captions.json", 3)
-    assert record["others"]["other.json"]["distinct"] == 1
+def test_json_of_a_file(cli: Callable[..., Any]) -> None:
+    record = json.loads(cli("evaluate", *OF_FILE, "--worst", 2, "--json").out)
+    assert (record["split"], record["images"], record["distinct"]) == ("captions.json", 3, 3)
     assert len(record["worst"]) == 2
     assert record["worst"][0]["cider_d"] <= record["worst"][1]["cider_d"]
 
@@ -177,22 +176,19 @@ def test_json_of_files(cli: Callable[..., Any]) -> None:
 def test_captions_of_a_run_have_the_same_scores_as_a_file(
     cli: Callable[..., Any], photo_run: Path, tmp_path: Path
 ) -> None:
-    table, results = photo_run.parent / "photos" / "captions.csv", tmp_path / "results.json"
-    assert cli("evaluate", photo_run, "--coco", results).code == 0
-    record = json.loads(cli("evaluate", photo_run, "--against", results, "--json").out)
-    assert record["others"]["results.json"]["difference"] == {name: [0, 0] for name in NAMES}
-    images = {entry["image_id"] for entry in json.loads(results.read_text())}
-    lines = tmp_path / "lines.json"
-    lines.write_text(cli("sample", photo_run, "--json").out)
-    same = json.loads(cli("evaluate", photo_run, "--against", lines, "--json").out)
-    assert same["others"]["lines.json"] == record["others"]["results.json"]
-    lines = table.read_text().splitlines()
+    results, lines, table = (tmp_path / name for name in ("results.json", "lines.jsonl", "table.csv"))
+    assert cli("sample", photo_run, "--split", "val", "--write", lines, "--write", table).code == 0
+    captions = {entry["image"]: entry["caption"] for entry in map(json.loads, lines.read_text().splitlines())}
+    results.write_text(json.dumps([{"image_id": name, "caption": text} for name, text in captions.items()]))
+    record = json.loads(cli("evaluate", photo_run, "--json").out)
+    head, *rows = (photo_run.parent / "photos" / "captions.csv").read_text().splitlines()
     references = tmp_path / "captions.csv"
-    references.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[0] in images)]))
-    again = json.loads(cli("evaluate", "--captions", results, "--references", references, "--json").out)
-    assert len(images) == record["images"] == again["images"] == 2
-    assert {name: again[name] for name in NAMES} == {name: record[name] for name in NAMES}
-    assert again["intervals"] == record["intervals"]
+    references.write_text("\n".join([head, *(row for row in rows if row.split(",")[0] in captions)]))
+    for file in (results, lines, table):
+        again = json.loads(cli("evaluate", "--captions", file, "--references", references, "--json").out)
+        assert len(captions) == record["images"] == again["images"] == 2
+        assert {name: again[name] for name in NAMES} == {name: record[name] for name in NAMES}
+        assert again["intervals"] == record["intervals"]
 
 
 def test_json_has_no_infinity(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,29 +209,14 @@ def test_the_fraction_of_true_captions() -> None:
         ("run --captions a", "expected a run, or --captions with --references"),
         ("--captions a", "expected a run, or --captions with --references"),
         ("run --references a", "expected a run, or --captions with --references"),
-        ("run --coco a --split val --split test", "--captions, --against and --coco need a single --split"),
-        ("run other --coco a", "--coco writes the captions of one model, got 2 runs; use one run, or try --ensemble"),
-        *((f"--captions a --references b {option}",
-           "--ensemble, --data, --baseline, --coco and -o need a run, not --captions")
-          for option in ("--baseline nn", "--ensemble", "--data c", "--coco d", "-o decode.beam_width=2")),
+        ("--captions a --references b --split val --split test", "--captions needs a single --split"),
+        *((f"--captions a --references b {option}", "--ensemble, --data, --baseline and -o need a run, not --captions")
+          for option in ("--baseline nn", "--ensemble", "--data c", "-o decode.beam_width=2")),
         ("run run --mean --worst 3", "--worst needs the captions of one model, without --mean"),
         *((f"{runs} --mean", "--mean needs several runs, without --ensemble and --captions")
           for runs in ("run", "run other --ensemble", "--captions a --references b")),
-        ("run --overwrite", "--overwrite needs --coco"),
         ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
     ],
 )  # fmt: skip
 def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:
     cli("evaluate", *command.split()).failed(2, problem)
-
-
-def test_existing_results_are_replaced_only_with_overwrite(
-    cli: Callable[..., Any], own_run: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "my.json"
-    before = '[{"image_id": 7, "caption": "years of work"}]'
-    path.write_text(before)
-    cli("evaluate", own_run, "--coco", path).failed(2, f"{path}: exists already; use another file, or replace it")
-    assert path.read_text() == before
-    assert cli("evaluate", own_run, "--coco", path, "--overwrite").code == 0
-    assert json.loads(path.read_text())[0].keys() == {"image_id", "caption"}

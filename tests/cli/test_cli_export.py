@@ -79,8 +79,7 @@ def test_a_run_can_start_from_a_model_file(
         ("a.h5", "--license a|b", "--license a|b: expected an identifier such as cc-by-4.0"),
         ("a.h5", "--language <x>", "--language <x>: expected an identifier such as en"),
         ("a.safetensors", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
-        ("a.h5", "-o decode.beam_width=2 -o decode.consensus=1", "-o decode.consensus: has no effect on export: re-r"),
-        ("a.safetensors", "-o decode.guidance=1", "-o decode.guidance: has no effect on export: re-ranking needs the"),
+        ("a.safetensors", "--data x.h5", "--data: has no effect with .safetensors: the file has no training summary"),
         ("a.safetensors", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
     ],
 )

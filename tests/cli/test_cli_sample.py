@@ -15,7 +15,9 @@ from scene_photos import by_image
 
 from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.load import open_corpus, open_run
+from captioner.decode.word_regression import TrainingFit
+from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
 
 SHORT = ("-o", "decode.max_length=3")
@@ -46,18 +48,8 @@ def test_samples(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., 
 def test_json_lines(cli: Callable[..., Any], coco_run: Path) -> None:
     done = cli("sample", coco_run, "--json", "--split", "train", "-n", "2", *SHORT).succeeded()
     restored = open_run(coco_run, {"decode.max_length": 3})
-    captions = captioner_of(restored).caption_split(open_corpus(restored).split("train"), 2)
+    captions = Captioner(restored).caption_split(open_corpus(restored).split("train"), 2)
     assert [json.loads(line) for line in done.out.splitlines()] == [to_record(caption) for caption in captions]
-    assert list(json.loads(done.out.splitlines()[0])) == [
-        "image",
-        "caption",
-        "log_prob",
-        "references",
-        "correct",
-        "familiarity",
-        "similarity",
-        "marks",
-    ]
 
 
 def test_the_lines_of_a_caption(cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +161,8 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     line = cli("sample", coco_run, "--features", path, "--json", "-n", "1", *SHORT).out
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
-        "correct": None, "familiarity": None, "similarity": None, "marks": [],
+        "correct": None, "familiarity": None, "similarity": 0.0, "marks": [],
+        "keywords": [{"word": "a", "share": 0.6667}, {"word": "猫", "share": 0.6667}],
     }  # fmt: skip
 
 
@@ -228,21 +221,14 @@ def test_a_table_has_each_readable_photograph_once(
     assert cli("sample", photo_run, *names, "--overwrite").code == 1
 
 
-def test_a_table_is_written_beside_the_text_and_scored(
-    cli: Callable[..., Any],
-    photo_run: Path,
-    coco_run: Path,
-    golden: Callable[[str, str], None],
-    tmp_path: Path,
+def test_a_table_is_written_beside_the_text(
+    cli: Callable[..., Any], coco_run: Path, golden: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     table = tmp_path / "table.csv"
     done = cli("sample", coco_run, "-n", 2, "--write", table, *SHORT)
     assert (done.code, done.err) == (0, f"{table}: 2 captions written\n")
     assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
     golden("sample_csv.txt", table.read_text(encoding="utf-8"))
-    assert cli("sample", photo_run, "--split", "val", "--write", table, "--overwrite").code == 0
-    scores = json.loads(cli("evaluate", photo_run, "--against", table, "--json").out)
-    assert scores["others"]["table.csv"]["cider_d"] == scores["cider_d"]
 
 
 def test_an_interruption_leaves_no_partial_results(
@@ -282,55 +268,30 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
     assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
 
 
-def test_xmp_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    Path("new/072.png.xmp").write_text("<x:xmpmeta/>")
-    done = cli("sample", photo_run, "new", "--write", "xmp", "--overwrite")
-    assert (done.code, done.err) == (0, "captioner: files of other programs, not changed: 1\n4 xmp sidecars written\n")
-    assert by_image(done.out) == new_captions
-    for path, text in new_captions.items():
-        content = Path(f"{path}.xmp").read_text(encoding="utf-8")
-        assert (content == "<x:xmpmeta/>") if "072" in path else (f">{text}<" in content)
+def test_training_images_are_captioned_without_their_own_references(cli: Callable[..., Any], photo_run: Path) -> None:
+    """By sample and evaluate, with other similarities and candidates."""
+    words = ("--split", "train", "-o", "decode.beam_width=6", "-o", "decode.guidance_weight=30")
+    done = cli("sample", photo_run, *words, "--json")
+    records = [json.loads(line) for line in done.out.splitlines()]
+    restored = open_run(photo_run)
+    train, vocab, summary = open_corpus(restored).split("train"), restored.vocab, restored.summary
+    assert summary is not None
+    fit = TrainingFit(train, vocab, summary.mean, summary.std, summary.regression.ridge)
+    tokens = vocab.encode([record["caption"].split() for record in records])[:, 1:]
+    for shares, is_equal in ((fit.shares(np.arange(len(records))), True), (summary.shares(train.features[:]), False)):
+        similarity = np.maximum(summary.regression.similarity(tokens[:, None], shares)[:, 0], 0)
+        assert ([record["similarity"] for record in records] == pytest.approx(similarity, abs=2e-4)) == is_equal
+    options = {"decode.beam_width": 6, "decode.guidance_weight": 30.0}
+    evaluated = evaluate_split(*open_captioners([photo_run], options, False, None), "train")
+    assert evaluated.scored[0].captions == [record["caption"] for record in records]
+    in_sample = Captioner(open_run(photo_run, options)).caption_split(train)
+    assert [caption.text for caption in in_sample] != [record["caption"] for record in records]
 
 
-def test_a_run_with_reranking_needs_its_index_or_its_data_set(
-    cli: Callable[..., Any], photo_run: Path, new_folder: Path, small_model: tuple[str, ...]
+def test_options_of_a_data_set_that_is_not_read_are_refused(
+    cli: Callable[..., Any], photo_run: Path, new_folder: Path
 ) -> None:
-    shutil.copy(photo_run.parent / "data.h5", "data.h5")
-    options = ("train.epochs=30", "train.learning_rate=0.02", "decode.beam_width=6", "decode.consensus=50")
-    words = (*small_model, *(f"--set={option}" for option in options))
-    assert cli("train", "--data", "data.h5", "--run", "run", *words).code == 0
-    index = Path("run/reranker.h5")
-    plain = cli("sample", "run", "new", "-o", "decode.consensus=0").succeeded()
-    with_both = cli("sample", "run", "new").succeeded()
-    index.rename("kept")
-    assert with_both == cli("sample", "run", "new") != plain
-    Path("data.h5").unlink()
-    done = cli("sample", "run", "new")
-    assert (done.code, done.out) == (0, plain.out)
-    assert done.err.startswith("captioner: warning: decode.consensus: neither run/reranker.h5 nor the data set ")
-    for command in ("sample run new", "serve run --port 0"):
-        cli(*command.split(), "-o", "decode.consensus=5").failed(2, "decode.consensus: has no effect: neither run/rer")
-    unread = ("-o", "data.memory_mib=4", "-o", "decode.consensus=0")
-    cli("sample", "run", "new", *unread).failed(2, "data.memory_mib: has no effect")
-
-
-def test_images_of_the_training_split_are_left_out_of_their_own_reranking(
-    cli: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-    search = Captioner.search
-
-    def spied(self: Captioner, *args: Any) -> Any:
-        seen.append(args[-1].index_rows)
-        return search(self, *args)
-
-    monkeypatch.setattr(Captioner, "search", spied)
-    beam = ("-o", "decode.beam_width=3", "-o", "decode.consensus=6")
-    cli("sample", tiny_run, "--split", "train", *beam).succeeded()
-    np.testing.assert_array_equal(seen.pop(), np.arange(40))
-    for others in (("--split", "val", *beam), ("--split", "train"), ("--data", "scenes", "--split", "val", *beam)):
-        cli("sample", tiny_run, "-n", 3, *others)
-        assert seen.pop() is None
+    cli("sample", photo_run, "new", "-o", "data.memory_mib=4").failed(2, "data.memory_mib: has no effect")
 
 
 def test_flags_of_captions_are_options_of_the_config(

@@ -125,8 +125,7 @@ def test_a_users_onnx_encoder(
     home = Path("home")
     table = album(home / "photos")
     (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
-    settings = ("--encoder-option", "mean=127.5", "--encoder-option", "scale=127.5")
-    net = ("--encoder", "onnx:home/net.onnx", *settings, "--min-count", "1")
+    net = ("--encoder", "onnx:home/net.onnx:mean=127.5:scale=127.5", "--min-count", "1")
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_model, "-o", "train.epochs=1")
     assert trained.code == 0

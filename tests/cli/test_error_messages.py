@@ -61,7 +61,7 @@ CONFIG = {
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
-NEED_PHOTOGRAPHS = "--write xmp, --write txt, --encoder and --encoder-option need photographs"
+NEED_PHOTOGRAPHS = "--write xmp, --write txt and --encoder need photographs"
 OVERWRITE = "--overwrite needs --write"
 IMAGES = "--images needs --write FILE.html and the images of a split"
 NO_RUN_FIRST = "expected a run folder or a model file first, such as models/everyday.h5"
@@ -195,7 +195,7 @@ def test_an_unknown_flag_with_the_name_of_a_config_option_suggests_it(cli: Calla
 
 @pytest.mark.parametrize(
     "command",
-    ["sample @", "sample run @", "sample run --features @", "evaluate run --coco @", "train --run @", "train -c @",
+    ["sample @", "sample run @", "sample run --features @", "sample run --write @", "train --run @", "train -c @",
      "prepare photos --output @", "config check @"],
 )  # fmt: skip
 def test_an_empty_path_is_not_the_current_folder(command: str, cli: Callable[..., Any]) -> None:

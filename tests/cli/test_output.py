@@ -49,9 +49,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 SCENES = " ".join(f"-o data.scenes.{split}=4" for split in ("train", "val", "test", "heldout"))
 MISSING = (
     "sample {}", "sample run {}", "sample run --split {}", "sample run --features {}", "sample run --encoder {} a.jpg",
-    "sample run --encoder-option {} a.jpg", "sample run --write {} a.jpg", "sample run -o {}",
-    "sample run -n {}",
-    "evaluate {}", "evaluate run --split {}", "evaluate run --against {}", "evaluate run --coco {}/x",
+    "sample run --write {} a.jpg", "sample run -o {}", "sample run -n {}", "evaluate {}", "evaluate run --split {}",
     "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",
     "train -c {}", "train --resume {}", "train --data {} --run new", "train -o {}",
     "sample run -o decode.suppress_words={}",
@@ -86,7 +84,7 @@ def hostile_set(path: Path, name: str) -> None:
         return Split(captions, np.arange(4, dtype=np.int32), features, images, texts=[f"a dog {name}"] * 4)
 
     about = {"images": name, "counts": {"truncated": "x"}}
-    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"encoder{name}"), about)
+    write_prepared(path, Corpus(vocab, {"train": split("t"), "val": split("v")}, f"features:{name}"), about)
 
 
 TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o seed=1"
@@ -101,7 +99,7 @@ PRINTING = (
     "sample {}/run --n-best 2",
     "sample {}/run --json",
     "sample {}/run {}/no.jpg --encoder scenes",
-    "evaluate {}/run --worst 2 --baseline nn --coco {}/results.json",
+    "evaluate {}/run --worst 2 --baseline nn",
     "evaluate {}/run --worst 2 --json",
     "inspect gradients {}/run --word 2",
     "inspect gradients {}/run --word 2 --json",
@@ -134,7 +132,7 @@ def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path
     hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
     done = cli("data", "check", tmp_path / "set.h5", "--json")
     check(done, json_lines=True)
-    assert json.loads(done.out)["encoder"] == "encoder\x7f\x1b\x9b\u202e\n"
+    assert json.loads(done.out)["encoder"] == "features:\x7f\x1b\x9b\u202e\n"
 
 
 def test_warnings_of_libraries_are_printed_unless_they_are_of_numbers_or_photographs(capsys: Any) -> None:

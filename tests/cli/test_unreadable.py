@@ -44,7 +44,6 @@ INPUTS = (
     "evaluate broken.h5",
     "evaluate --captions broken.json --references photos/captions.csv",
     "evaluate --captions broken.json --references broken.json",
-    "evaluate run --against broken.json",
     "inspect gradients broken.h5",
     "train --data broken.h5 --run new",
     "train -c broken.yaml --run new",

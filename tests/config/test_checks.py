@@ -10,7 +10,6 @@ from config_texts import problems
 from captioner.config.checks import (
     NEEDS,
     NOT_SET,
-    POSITIVE,
     SET,
     USED_BY,
     Condition,
@@ -69,8 +68,8 @@ def test_a_violated_constraint_is_reported_with_its_place(text: str, overrides: 
         ["train.update_rule=adamw", "train.weight_decay=0.1"],
         ["decode.min_length=8", "decode.max_length=8"],
         ["decode.beam_width=2", "decode.length_penalty=0.7"],
-        ["caption.n_best=2", "decode.length_penalty=0.7", "decode.consensus=4", "decode.guidance=2"],
-        ["decode.beam_width=2", "decode.consensus=4", "decode.guidance=2"],
+        ["caption.n_best=2", "decode.length_penalty=0.7", "decode.similarity_weight=4"],
+        ["decode.beam_width=2", "decode.guidance_weight=2"],
         [f"decode.{name}" for name in ("method=sampling", "temperature=0.7", "top_k=5", "top_p=0.9", "seed=1")],
     ],
 )
@@ -114,24 +113,20 @@ def test_an_invalid_option_is_the_only_problem() -> None:
     assert "sgd_momentum" in problem
 
 
+RANKING = {"length_penalty": 0.5, "similarity_weight": 4.0, "guidance_weight": 2.0}
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["decode.method=sampling"], Decode(method="sampling", no_repeat_ngram=2)),
         (["decode.beam_width=1"], Decode(no_repeat_ngram=2)),
-        (["decode.consensus=0"], Decode(beam_width=5, length_penalty=0.5, no_repeat_ngram=2)),
-        (
-            ["decode.beam_width=3"],
-            Decode(beam_width=3, length_penalty=0.5, consensus=4.0, guidance=2.0, no_repeat_ngram=2),
-        ),
-        (
-            ["decode.beam_width=1", "caption.n_best=3"],
-            Decode(length_penalty=0.5, consensus=4, guidance=2, no_repeat_ngram=2),
-        ),
+        (["decode.beam_width=3"], Decode(beam_width=3, **RANKING, no_repeat_ngram=2)),
+        (["decode.beam_width=1", "caption.n_best=3"], Decode(**RANKING, no_repeat_ngram=2)),
     ],
 )
 def test_an_override_resets_decoding_options_without_effect(overrides: list[str], expected: Decode) -> None:
-    text = "decode: {beam_width: 5, length_penalty: 0.5, consensus: 4, guidance: 2, no_repeat_ngram: 2}"
+    text = "decode: {beam_width: 5, length_penalty: 0.5, similarity_weight: 4, guidance_weight: 2, no_repeat_ngram: 2}"
     assert parse(text, "my.yaml", read_overrides(overrides)).decode == expected
 
 
@@ -140,7 +135,7 @@ def test_an_override_resets_decoding_options_without_effect(overrides: list[str]
     [
         ("scenes-transformer", {"train.update_rule": "adam"}, "train.weight_decay"),
         ("coco-lstm", {"train.schedule": "cosine"}, "train.lr_decay"),
-        ("everyday-scst", {"train.objective": "cross_entropy"}, "train.consensus"),
+        ("everyday-scst", {"train.objective": "cross_entropy"}, "train.similarity_weight"),
         ("photos", REINFORCED, "train.label_smoothing"),
     ],
 )
@@ -181,8 +176,8 @@ def other_value(path: str) -> str:
 def values_of(path: str, condition: Condition, holds: bool) -> Sequence[str]:
     """Return the values of an option for which a condition holds, or for which it does not."""
     if isinstance(condition, str):
-        return {SET: ("/x",), NOT_SET: ("null",), POSITIVE: ("1",), ">= 2": ("2",)}[condition] if holds else (
-            {SET: ("null",), NOT_SET: ("/x",), POSITIVE: ("0",), ">= 2": ("1",)}[condition])  # fmt: skip
+        return {SET: ("/x",), NOT_SET: ("null",), ">= 2": ("2",)}[condition] if holds else (
+            {SET: ("null",), NOT_SET: ("/x",), ">= 2": ("1",)}[condition])  # fmt: skip
     return [choice for choice in OPTIONS[path].choices if (choice in condition) == holds]
 
 
@@ -190,8 +185,6 @@ def values_of(path: str, condition: Condition, holds: bool) -> Sequence[str]:
 def test_an_option_needs_its_other_options(path: str, others: str) -> None:
     needs, other = {each.partition(" or ")[0]: c for each, c in NEEDS[path].items()}, others.partition(" or ")[0]
     wanted = {each: values_of(each, condition, True)[0] for each, condition in needs.items()}
-    if path == "decode.guidance":
-        wanted["decode.beam_width"] = "2"
     for holds in (True, False):
         for value in values_of(other, needs[other], holds):
             texts = {**wanted, other: value, path: other_value(path)}

@@ -56,10 +56,10 @@ every_config = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path 
 
 
 def with_regions(corpus: Corpus) -> Corpus:
-    """The same data set with 2 x 2 regions per image."""
+    """The same data set with 2 x 2 regions per image, as from a file of features."""
     regions = {name: np.zeros((len(split.image_ids), 2, 2, 3), np.float32) for name, split in corpus.splits.items()}
     splits = {name: dataclasses.replace(split, regions=regions[name]) for name, split in corpus.splits.items()}
-    return dataclasses.replace(corpus, splits=splits)
+    return dataclasses.replace(corpus, splits=splits, encoder="features:a.h5")
 
 
 @pytest.mark.smoke
@@ -76,7 +76,7 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
         start = {
             "train.objective": "cross_entropy",
             "train.init_from": None,
-            "train.consensus": 0,
+            "train.similarity_weight": 0,
             "data.captions": None,
         }
         list(train(load(path, {**overrides, **start}), tmp_path / "start"))

@@ -9,28 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.captioning.caption import Candidate, Caption, to_record
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
 from captioner.evaluation.caption_files import (
     image_id,
     match_images,
     read_candidates,
     read_caption_file,
     read_references,
-    write_results,
 )
 from captioner.files.user_files import to_json
 
 
-def test_results_round_trip(tmp_path: Path) -> None:
+def test_results_are_read(tmp_path: Path) -> None:
     path, images = tmp_path / "results.json", ["a/b.jpg", "COCO_000000000007.jpg"]
-    write_results(path, images, ["a «dog»", ""])
-    assert json.loads(path.read_text())[1] == {"image_id": 7, "caption": ""}
+    path.write_text('[{"image_id": "a/b.jpg", "caption": "a «dog»"},\n{"image_id": 7, "caption": ""}]\n')
     assert read_caption_file(path) == {"a/b.jpg": "a «dog»", 7: ""}
     assert match_images(read_caption_file(path), path, images, {}) == ["a «dog»", ""]
-    with pytest.raises(DataError, match="expected unique image ids, got 7 twice"):
-        write_results(tmp_path / "new.json", ["7", "000000000007.png"], ["a", "b"])
-    with pytest.raises(UsageError, match="folder not found"):
-        write_results(tmp_path / "none" / "results.json", images, ["a", "b"])
+    path.write_bytes(b"\x89HDF")
+    with pytest.raises(DataError, match=r"expected UTF-8 text, got .* at byte 0 of an HDF5 file"):
+        read_caption_file(path)
 
 
 @pytest.mark.parametrize(
@@ -62,35 +59,6 @@ def test_malformed_results_are_rejected(content: str, problem: str, tmp_path: Pa
     with pytest.raises(DataError, match=problem) as caught:
         read_caption_file(path)
     assert str(caught.value).startswith(str(path))
-
-
-def test_overwrite_replaces_only_results(tmp_path: Path) -> None:
-    path, other = tmp_path / "results.json", tmp_path / "last.h5"
-    write_results(path, ["a"], ["one"])
-    with pytest.raises(UsageError, match="exists already"):
-        write_results(path, ["a"], ["two"])
-    assert read_caption_file(path) == {"a": "one"}
-    write_results(path, ["a"], ["two"], overwrite=True)
-    assert read_caption_file(path) == {"a": "two"}
-    for content in (
-        '[{"image": "a", "caption": "mine"}]',
-        "[metadata]\nname = mine\n",
-        '[{"image_id": 1, "bbox": []}]',
-        "[1]",
-    ):
-        path.write_text(content)
-        with pytest.raises(UsageError, match="expected caption results to replace"):
-            write_results(path, ["a"], ["one"], overwrite=True)
-    for content in ("", "[]\n", '[\n  {\n    "image_id": "\\"a",\n    "caption": ""\n  }\n]'):
-        path.write_text(content)
-        write_results(path, ["a"], ["one"], overwrite=True)
-    other.write_bytes(b"\x89HDF")
-    for place, message in ((other, "expected caption results to replace"), (tmp_path, "got a folder")):
-        with pytest.raises(UsageError, match=message):
-            write_results(place, ["a"], ["one"], overwrite=True)
-    assert other.read_bytes() == b"\x89HDF"
-    with pytest.raises(DataError, match=r"expected UTF-8 text, got .* at byte 0 of an HDF5 file"):
-        read_caption_file(other)
 
 
 def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:

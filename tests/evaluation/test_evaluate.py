@@ -1,7 +1,6 @@
 """Runs, files and baselines are scored against the same references; runs with other features are rejected."""
 
 import dataclasses
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, load, open_corpus, open_run
+from captioner.captioning.load import load, open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.evaluation.evaluate import (
     check_baseline,
-    evaluate_files,
+    evaluate_file,
     evaluate_split,
     open_captioners,
     short_names,
 )
-from captioner.evaluation.scoring import intervals
+from captioner.evaluation.scoring import intervals, score_captions
 from captioner.files import checkpoint
 from captioner.model.ensemble import Ensemble
 
@@ -36,7 +35,7 @@ def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> N
     captioners, corpus = opened(tiny_run, photo_run)
     evaluated = evaluate_split(captioners, corpus, "val", baseline="nn")
     for run, scored in zip((tiny_run, photo_run), evaluated.scored, strict=False):
-        alone = list(captioner_of(open_run(run)).caption_split(corpus.split("val"), vocab=corpus.vocab))
+        alone = list(Captioner(open_run(run)).caption_split(corpus.split("val"), vocab=corpus.vocab))
         assert scored.captions == [caption.text for caption in alone]
         assert evaluated.evaluation_set.references == [caption.references for caption in alone]
     first, second, baseline = evaluated.scored
@@ -59,21 +58,15 @@ def test_a_run_does_not_differ_from_itself(tiny_run: Path) -> None:
     assert all(other[key] == record[key] for key in other if key != "difference")
 
 
-def test_an_invalid_file_is_reported_before_captions_are_generated(tiny_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text(json.dumps([{"image_id": "val-000000", "caption": "a"}]))
-    _, corpus = opened(tiny_run)
-    with pytest.raises(DataError, match=r"x\.json: "):
-        evaluate_split([], corpus, "val", against=tmp_path / "x.json")
-
-
-def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
+def test_the_captions_of_a_file_are_scored(tmp_path: Path) -> None:
     (tmp_path / "references.csv").write_text("image,caption\na.jpg,a dog runs\nb.jpg,the sea\n")
     (tmp_path / "one.json").write_text('{"image": "x/a.jpg", "caption": "a dog"}\n{"image": "b.jpg", "caption": ""}\n')
     (tmp_path / "two.json").write_text('[{"image_id": "a.jpg", "caption": "a"}, {"image_id": "b.jpg", "caption": ""}]')
-    files = [tmp_path / "one.json", tmp_path / "two.json"]
-    record = evaluate_files(files, tmp_path / "references.csv", None).record()
-    assert (record["split"], record["name"], list(record["others"])) == ("references.csv", "one.json", ["two.json"])
-    assert record["bleu1"] > record["others"]["two.json"]["bleu1"]
+    first, second = (
+        evaluate_file(tmp_path / name, tmp_path / "references.csv", None).record() for name in ("one.json", "two.json")
+    )
+    assert (first["split"], first["name"], first["others"]) == ("references.csv", "one.json", {})
+    assert first["bleu1"] > second["bleu1"]
 
 
 DECOMPOSED = (
@@ -82,18 +75,17 @@ DECOMPOSED = (
 COMPOSED = "un caf\u00e9 et une gla\u00e7e \u00e0 la cr\u00e8me \u2764 chefe \U0001f469 \U0001f373"
 
 
-def test_references_of_a_data_set_are_normalized_as_captions_are(photo_run: Path, tmp_path: Path) -> None:
+def test_references_of_a_data_set_are_normalized_as_captions_are(photo_run: Path) -> None:
     _, corpus = opened(photo_run)
     split = corpus.split("val")
     texts = [DECOMPOSED] * len(split.captions)
     splits = {name: dataclasses.replace(split, texts=texts) for name in ("train", "val")}
     corpus = dataclasses.replace(corpus, splits=splits)
-    captions = [{"image_id": name, "caption": COMPOSED} for name in split.image_ids]
-    (tmp_path / "x.json").write_text(json.dumps(captions))
-    scores = evaluate_split([], corpus, "val", "nn", tmp_path / "x.json").record()
-    for scored in (scores, scores["others"]["x.json"]):
-        assert (scored["bleu4"], scored["novel"]) == (pytest.approx(1), 0)
-    assert not [warning for warning in scores["warnings"] if "Unicode" in warning]
+    evaluated = evaluate_split([], corpus, "val", "nn")
+    composed = score_captions(evaluated.evaluation_set, "x", [COMPOSED] * len(split.image_ids))
+    for scores in (evaluated.record(), composed.scores):
+        assert (scores["bleu4"], scores["novel"]) == (pytest.approx(1), 0)
+    assert not [warning for warning in evaluated.record()["warnings"] if "Unicode" in warning]
 
 
 def test_baselines_are_checked() -> None:

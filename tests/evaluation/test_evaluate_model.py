@@ -10,7 +10,7 @@ import pytest
 
 from captioner.captioning.caption import Attention, Caption
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import captioner_of, ensemble_of, open_corpus, open_run
+from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.captioning.restore import LoadedModel, Restored
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
@@ -27,7 +27,7 @@ def opened(run: Path) -> tuple[Restored, Corpus, Split]:
 
 
 def scored(model: LoadedModel, corpus: Corpus) -> ScoredCaptions:
-    return score_model(captioner_of(model), corpus, "val", *build_evaluation_set(corpus, "val"))
+    return score_model(Captioner(model), corpus, "val", *build_evaluation_set(corpus, "val"))
 
 
 def test_images_inside_and_outside_the_training_domain_have_scores(familiar_run: Path) -> None:
@@ -38,12 +38,9 @@ def test_images_inside_and_outside_the_training_domain_have_scores(familiar_run:
     mean = sum(part["images"] * part["cider_d"] for part in parts.values()) / 8  # the IDF is that of all images
     assert scores["cider_d"] == pytest.approx(mean)
     assert parts["not marked"]["cider_d"] > parts["outside the training domain"]["cider_d"] > 0
-    everything = dataclasses.replace(restored.config.decode, unfamiliar_below=0.0)
-    config = dataclasses.replace(restored.config, decode=everything)
-    alone = scored(dataclasses.replace(restored, config=config), corpus).scores["scores_by_mark"]
-    assert alone.keys() == {"not marked"}
-    assert alone["not marked"]["cider_d"] == scores["cider_d"]
-    assert "scores_by_mark" not in scored(dataclasses.replace(restored, familiarity=None), corpus).scores
+    unmarked = scored(open_run(familiar_run, {"decode.unfamiliar_below": 0.0}), corpus).scores
+    assert "scores_by_mark" not in unmarked
+    assert unmarked["cider_d"] == scores["cider_d"]
 
 
 def with_splits(corpus: Corpus, **splits: Split) -> Corpus:
@@ -54,7 +51,7 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored, corpus, val = opened(tiny_run)
     evaluation_set, _ = build_evaluation_set(corpus, "val")
     name, texts, _, scores, _ = dataclasses.astuple(scored(restored, corpus))
-    captions = list(captioner_of(restored).caption_split(val))
+    captions = list(Captioner(restored).caption_split(val))
     assert (name, texts) == ("model", [caption.text for caption in captions])
     assert (evaluation_set.images, evaluation_set.references) == ([*val.image_ids], [c.references for c in captions])
     losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
@@ -89,7 +86,7 @@ def test_images_without_references_are_not_scored(tiny_run: Path) -> None:
     part = dataclasses.replace(val, captions=val.captions[kept], image_idxs=val.image_idxs[kept])
     corpus = with_splits(corpus, val=part)
     np.testing.assert_array_equal(build_evaluation_set(corpus, "val")[1], [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    captions = [caption.text for caption in captioner_of(restored).caption_split(val)]
+    captions = [caption.text for caption in Captioner(restored).caption_split(val)]
     assert scored(restored, corpus).captions == [*captions[:3], *captions[4:]]
 
 
@@ -122,7 +119,7 @@ def test_pointing_accuracy_counts_the_words_of_all_images(attention_run: Path) -
 def test_pointing_accuracy_uses_the_attention_maps(attention_run: Path) -> None:
     loaded, corpus, val = opened(attention_run)
     for model in (loaded, ensemble_of([loaded, loaded])):
-        captioner = captioner_of(model, corpus)
+        captioner = Captioner(model)
         attending = captioner.with_options({"caption.attention": True})
         maps = [decoded.attention for decoded in attending.decode(val.features, regions=val.regions)]
         assert scored(model, corpus).scores["pointing"] == pointing_accuracy(val, maps) is not None

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
@@ -40,7 +41,7 @@ def only(corpus: Corpus, source: str) -> Corpus:
 
 
 def scored(run: Path, corpus: Corpus) -> ScoredCaptions:
-    return score_model(captioner_of(open_run(run)), corpus, "val", *build_evaluation_set(corpus, "val"))
+    return score_model(Captioner(open_run(run)), corpus, "val", *build_evaluation_set(corpus, "val"))
 
 
 @pytest.fixture(scope="module")

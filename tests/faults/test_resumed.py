@@ -20,6 +20,7 @@ GIVEN = {
     "caption.n_best",  # options of captions have no effect on training
     "caption.attention",
     "caption.labels",
+    "caption.keywords_above",
     "data.source",
     "data.root",
     "data.scenes.seed",

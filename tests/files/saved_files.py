@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from captioner.files.header import DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
+from captioner.files.header import DATA_SET, MODEL, SIZE, Kind
 from captioner.files.saved import open_saved
 
 RNG = np.random.default_rng(0)
-KINDS = {kind.name: kind for kind in (MODEL, DATA_SET, RERANKING_INDEX)}
+KINDS = {kind.name: kind for kind in (MODEL, DATA_SET)}
 META = {"encoder": "drawn", "words": ["café", "猫"], "step": 7}
 ARRAYS: dict[str, np.ndarray] = {
     "params/W": RNG.standard_normal((30, 4)).astype(np.float32),

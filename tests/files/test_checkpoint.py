@@ -106,10 +106,7 @@ def test_an_array_in_another_group_is_refused(name: str, tmp_path: Path) -> None
     write(MODEL, path, {"params/W": np.ones(2), name: np.ones(2)}, dataclasses.asdict(META))
     with pytest.raises(CheckpointError) as caught:
         load(path)
-    assert (
-        str(caught.value)
-        == f"{path}: unknown '{name}'; expected meta, slots, params, standardizer, familiarity, word_regression"
-    )
+    assert str(caught.value) == f"{path}: unknown '{name}'; expected meta, slots, params, standardizer, summary"
 
 
 def test_integers_are_no_parameters(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from captioner.data.features import SelectedFeatures
 from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.files import saved as module
 from captioner.files.hdf5 import MAX_OBJECTS
-from captioner.files.header import DATA_SET, MODEL, RERANKING_INDEX, SIZE, Kind
+from captioner.files.header import DATA_SET, MODEL, SIZE, Kind
 from captioner.files.saved import open_saved, write
 
 
@@ -139,14 +139,14 @@ def test_an_array_of_another_type_is_refused(files: dict[str, bytes], path: Path
 
 
 def test_what_the_caller_cannot_parse_is_an_error_with_the_file(files: dict[str, bytes], path: Path) -> None:
-    path.write_bytes(files["re-ranking index"])
-    with pytest.raises(CheckpointError) as caught, open_saved(RERANKING_INDEX, path):
+    path.write_bytes(files["model"])
+    with pytest.raises(CheckpointError) as caught, open_saved(MODEL, path):
         raise MemoryError
-    assert str(caught.value) == f"{path}: cannot read the re-ranking index: not enough memory"
+    assert str(caught.value) == f"{path}: cannot read the model: not enough memory"
     for problem in (ValueError("two\nlines"), KeyError("a"), RecursionError()):
-        with pytest.raises(CheckpointError) as caught, open_saved(RERANKING_INDEX, path):
+        with pytest.raises(CheckpointError) as caught, open_saved(MODEL, path):
             raise problem
-        assert str(caught.value).startswith(f"{path}: not readable as a re-ranking index: {type(problem).__name__}: ")
+        assert str(caught.value).startswith(f"{path}: not readable as a model: {type(problem).__name__}: ")
         assert str(caught.value).isprintable()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx_models import model as onnx_model
-from PIL import Image, ImageOps
+from PIL import Image
 
 from captioner.data.scene_encoding import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
@@ -73,21 +73,8 @@ def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, 
     return np.stack(features), None if encoder.regions is None else np.stack(regions)
 
 
-@pytest.mark.parametrize("name", ["scenes", "efficientnet-lite0", "efficientnet-lite2:size=64"])
-def test_mirror_is_the_mean_of_an_image_and_its_mirror_image(name: str) -> None:
-    encoder = open_encoder(name)
-    features, regions = encoded(encoder)
-    turned, _ = encoded(encoder, [ImageOps.mirror(square(photo, encoder.side)) for photo in PHOTOS])
-    assert np.abs(features - turned).max() > 0.01
-    mirror = open_encoder(f"{name}:mirror")
-    mean, unmirrored = encoded(mirror)
-    np.testing.assert_allclose(mean, (features + turned) / 2, rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(unmirrored, regions)
-    assert (mirror.identity, mirror.width, mirror.side) == (f"{encoder.identity}:mirror", encoder.width, encoder.side)
-
-
 def test_features_are_concatenated_in_the_order_of_the_recipe(channels: str) -> None:
-    parts = [f"{channels}:size=4:mirror", "efficientnet-lite2:size=64", "scenes", "efficientnet-lite0:size=32"]
+    parts = [f"{channels}:size=4", "efficientnet-lite2:size=64", "scenes", "efficientnet-lite0:size=32"]
     for order in (parts, parts[::-1]):
         encoders = [open_encoder(part) for part in order]
         recipe = open_encoder("+".join(order))
@@ -98,14 +85,14 @@ def test_features_are_concatenated_in_the_order_of_the_recipe(channels: str) -> 
 
 
 def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> None:
-    recipe = open_encoder(f"{channels}+efficientnet-lite0:size=64:mirror+scenes")
+    recipe = open_encoder(f"{channels}+efficientnet-lite0:size=64+scenes")
     assert recipe.regions == (2, 2, 320)
     np.testing.assert_array_equal(encoded(recipe)[1], encoded(open_encoder("efficientnet-lite0:size=64"))[1])
-    assert encoded(open_encoder(f"{channels}+{channels}:mirror"))[1] is None
+    assert encoded(open_encoder(f"{channels}+{channels}"))[1] is None
 
 
 def test_a_recipe_is_thread_safe(channels: str) -> None:
-    recipe = open_encoder(f"efficientnet-lite0:size=32:mirror+scenes+{channels}")
+    recipe = open_encoder(f"efficientnet-lite0:size=32+scenes+{channels}")
     expected = encoded(recipe)
     with ThreadPoolExecutor(4) as pool:
         for arrays in pool.map(lambda _: encoded(recipe), range(40)):

@@ -17,7 +17,7 @@ CLASSES = 1000
 
 def test_the_probabilities_are_the_softmax_of_the_mean_logits() -> None:
     features = (np.random.default_rng(0).random((3, 2560)) / 0.7).astype(np.float16)
-    top = open_classifier(f"{LITE0}-1:mirror+{LITE2}-1:size=288").labels(features, CLASSES)
+    top = open_classifier(f"{LITE0}-1+{LITE2}-1:size=288").labels(features, CLASSES)
     logits = np.zeros((3, CLASSES))
     for name, part in ((LITE0, features[:, :1280]), (LITE2, features[:, 1280:])):
         weights = read_weights(name, weights_file(name))

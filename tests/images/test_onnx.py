@@ -16,7 +16,7 @@ from captioner.errors import DataError, UsageError
 from captioner.images import onnx, open_encoder, open_parts, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node
-from captioner.images.recipe import parse_identity
+from captioner.images.recipe import Part, parse_identity
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
@@ -226,7 +226,7 @@ def test_an_identity_opens_the_same_encoder(
     if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
         return
     path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}, metadata={}))
-    encoder = open_encoder(f"onnx:{path}", {"mean": repr(mean), "scale": f"{scale!r}/1/2"})
+    encoder = open_parts([Part("onnx", str(path), {"mean": repr(mean), "scale": f"{scale!r}/1/2"})])
     known = parse_identity(encoder.identity)
     assert known is not None
     assert encoder.identity.isprintable()

@@ -10,27 +10,25 @@ from captioner.images.recipe import (
     parse_identity,
     parse_recipe,
     same_encoder,
-    with_options,
     without_file_name,
 )
 
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
 ONNX = "onnx:{},size=4,mean=1e+16,scale=-0.5,layout=nhwc,output=f,sha256=" + "0f" * 32
 SETTINGS = {"size": "4", "mean": "1e+16", "scale": "-0.5", "layout": "nhwc", "output": "f"}
-MIRROR = {"mirror": ""}
 
 RECIPES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     LITE0: [(LITE0, "", {})],
-    f"{LITE0}:mirror+{LITE0}:size=288+{LITE2}:size=64:mirror": [
-        (LITE0, "", MIRROR), (LITE0, "", {"size": "288"}), (LITE2, "", {"size": "64"} | MIRROR)
+    f"{LITE0}+{LITE0}:size=288+{LITE2}:size=64": [
+        (LITE0, "", {}), (LITE0, "", {"size": "288"}), (LITE2, "", {"size": "64"})
     ],
     "onnx": [("onnx", "", {})],
     "onnx:": [("onnx", "", {})],
     "onnx:a.onnx": [("onnx", "a.onnx", {})],
-    "onnx:a.ONNX:mirror": [("onnx", "a.ONNX", MIRROR)],
-    "onnx:C:\\my+net.v1.onnx:mirror+scenes": [("onnx", "C:\\my+net.v1.onnx", MIRROR), ("scenes", "", {})],
+    "onnx:a.ONNX:size=8": [("onnx", "a.ONNX", {"size": "8"})],
+    "onnx:C:\\my+net.v1.onnx:size=8+scenes": [("onnx", "C:\\my+net.v1.onnx", {"size": "8"}), ("scenes", "", {})],
     "onnx:a.onnx+onnx:./b:2.onnx:size=8": [("onnx", "a.onnx", {}), ("onnx", "./b:2.onnx", {"size": "8"})],
-    "onnx:a.onnx.bak+b:mirror": [("onnx", "a.onnx.bak+b:mirror", {})],
+    "onnx:a.onnx.bak+b:size=8": [("onnx", "a.onnx.bak+b:size=8", {})],
     "onnx:a%2B.onnx:output=Identity%3A0%2Bx:mean=1/2/3": [
         ("onnx", "a%2B.onnx", {"output": "Identity:0+x", "mean": "1/2/3"})
     ],
@@ -51,25 +49,14 @@ def test_a_short_name_is_a_recipe() -> None:
     assert parse_recipe("scenes+richer+scenes") == [Part("scenes", "", {}), *parts, Part("scenes", "", {})]
 
 
-def test_separate_options_belong_to_the_only_part_or_the_only_model_file() -> None:
-    options = {"size": "64"}
-    assert with_options(parse_recipe(LITE0), options) == parse_recipe(f"{LITE0}:size=64")
-    parts = parse_recipe("scenes+onnx:a.onnx:size=3:mirror")
-    assert with_options(parts, options) == parse_recipe("scenes+onnx:a.onnx:size=64:mirror")
-    assert with_options(parts * 2, {}) == parts * 2
-
-
 IDENTITIES = {
     ENCODER: [("scenes", "", {})],
-    f"{ENCODER}:mirror": [("scenes", "", MIRROR)],
     "efficientnet-lite0-1": [(LITE0, "", {})],
-    "efficientnet-lite2-1:size=288:mirror+efficientnet-lite0-1:mirror": [
-        (LITE2, "", {"size": "288"} | MIRROR), (LITE0, "", MIRROR)
-    ],
+    "efficientnet-lite2-1:size=288+efficientnet-lite0-1": [(LITE2, "", {"size": "288"}), (LITE0, "", {})],
     ONNX.format("b%2C%25%2B.onnx"): [("onnx", "b,%+.onnx", SETTINGS)],
     ONNX.format("c").replace("output=f", "output=caf%C3%A9"): [("onnx", "c", SETTINGS | {"output": "café"})],
-    f"{ENCODER}+{ONNX.format('a:b.onnx')}:mirror+{ONNX.format('c')}": [
-        ("scenes", "", {}), ("onnx", "a:b.onnx", SETTINGS | MIRROR), ("onnx", "c", SETTINGS)
+    f"{ENCODER}+{ONNX.format('a:b.onnx')}+{ONNX.format('c')}": [
+        ("scenes", "", {}), ("onnx", "a:b.onnx", SETTINGS), ("onnx", "c", SETTINGS)
     ],
 }  # fmt: skip
 
@@ -79,7 +66,7 @@ def test_an_identity_is_parsed(identity: str) -> None:
     assert parse_identity(identity) == [Part(*part) for part in IDENTITIES[identity]]
 
 
-@pytest.mark.parametrize("recipe", ["scenes", "scenes:mirror", "richer", "efficientnet-lite2:size=32+scenes:mirror"])
+@pytest.mark.parametrize("recipe", ["scenes", "richer", "efficientnet-lite2:size=32+scenes"])
 def test_the_parsed_identity_opens_the_same_encoder(recipe: str) -> None:
     identity = open_encoder(recipe).identity
     parts = parse_identity(identity)
@@ -91,7 +78,7 @@ def test_the_parsed_identity_opens_the_same_encoder(recipe: str) -> None:
     "identity",
     [
         "", "drawn", "scenes", "scenes-1 ", "scenes-1\n", "efficientnet-lite0", "vgg16_fc7", "scenes-1+", "+scenes-1",
-        "scenes-1+drawn", "scenes-1:mirror:mirror", "efficientnet-lite0-1:mirror:size=8",
+        "scenes-1+drawn", "scenes-1:mirror", "efficientnet-lite0-1:size=8:size=8",
         "features:f.h5,sha256=" + "0f" * 32, "features:f+scenes-1,sha256=" + "0f" * 32,
         "onnx:a.onnx,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=0f",
         "onnx:,size=4,mean=0,scale=1,layout=nchw,output=f,sha256=" + "0f" * 32,
@@ -103,10 +90,9 @@ def test_an_unknown_identity_is_none(identity: str) -> None:
 
 
 def test_file_names_do_not_distinguish_encoders() -> None:
-    first, other = (f"scenes-1+{ONNX.format(name)}:mirror+{ONNX.format(name * 2)}" for name in ("a.onnx", "b.onnx"))
+    first, other = (f"scenes-1+{ONNX.format(name)}+{ONNX.format(name * 2)}" for name in ("a.onnx", "b.onnx"))
     assert same_encoder(first, other)
     assert not same_encoder(first, other.replace("nhwc", "nchw"))
-    assert not same_encoder(first, other.replace(":mirror", ""))
     assert not same_encoder("scenes-1+efficientnet-lite0-1", "efficientnet-lite0-1+scenes-1")
     assert same_encoder("features:a+onnx:b,sha256=0f", "features:c,sha256=0f")
-    assert without_file_name("efficientnet-lite0-1:mirror") == "efficientnet-lite0-1:mirror"
+    assert without_file_name("efficientnet-lite0-1:size=8") == "efficientnet-lite0-1:size=8"

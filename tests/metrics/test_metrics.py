@@ -142,15 +142,6 @@ def test_document_frequencies_from_other_references() -> None:
     assert CiderD([[["a", "b", "c", "d"]]], whole).score([0], [["a", "b", "c", "d"]])[0] == pytest.approx(10)
 
 
-@given(corpora, st.lists(captions_of_few_words, max_size=4), st.integers(0, 2**32))
-def test_the_expected_score_is_the_weighted_sum_over_images(corpus: list, captions: list, seed: int) -> None:
-    scores = CiderD([references for _, references in corpus])
-    weights = np.random.default_rng(seed).standard_normal(len(corpus))
-    images = np.arange(len(corpus))
-    each = [scores.score(images, [caption] * len(corpus)) @ weights for caption in captions]
-    np.testing.assert_allclose(scores.expected(captions, weights), each, rtol=0, atol=1e-12)
-
-
 def test_empty_captions_are_allowed_but_missing_references_are_not() -> None:
     assert scores_of([[], []], [[["a"]], [["b"]]]) == pytest.approx(dict.fromkeys(NAMES, 0), abs=1e-9)
     assert rouge_l([[]], [[[]]]).tolist() == [1]

@@ -17,7 +17,7 @@ from captioner.config.options import Prepare
 from captioner.config.overrides import Values, read_overrides
 from captioner.config.yaml_io import load
 from captioner.data.corpus import Corpus
-from captioner.data.prepared import prepared
+from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
 from captioner.preparation import inspect_data
@@ -121,6 +121,14 @@ def test_a_data_set_is_checked_as_a_whole(
     with pytest.raises(DataError) as caught:
         check([str(damaged)], [], Prepare())
     assert str(caught.value) == (f"{damaged}: damaged: its content does not match its checksum; use another data set")
+
+
+def test_a_data_set_of_an_unknown_encoder_is_rejected(data: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.h5"
+    write_prepared(old, dataclasses.replace(prepared(data), encoder="scenes-1:mirror"), {})
+    with pytest.raises(DataError) as caught:
+        check([str(old)], [], Prepare())
+    assert str(caught.value) == f"{old}: unknown encoder scenes-1:mirror; prepare the data set again"
 
 
 @pytest.mark.parametrize(

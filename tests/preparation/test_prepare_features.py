@@ -18,7 +18,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import ENCODER, FEATURES
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
 from captioner.preparation.image_records import read_records
 from captioner.preparation.inspect_data import check
 from captioner.preparation.prepare import prepare
@@ -220,12 +220,6 @@ def test_features_of_another_encoder_are_rejected(photos: Path) -> None:
     assert refusal(photos, features=file) == (
         f"{file}: expected {FEATURES} features per image for {ENCODER}, got {FEATURES - 1}"
     )
-
-
-def test_encoder_options_without_an_encoder_are_rejected(photos: Path) -> None:
-    file = feature_file(photos.parent, EXPECTED)
-    message = refusal(photos, UsageError, features=file, encoder=None, encoder_options={"size": "8"})
-    assert message == f"{file}: --encoder-option needs an encoder; name that of the features with --encoder"
 
 
 def test_without_photographs_the_encoder_is_not_verified(photos: Path) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from captioner.captioning.caption import Attention
-from captioner.captioning.captioner import BEST_ALONE
-from captioner.captioning.load import captioner_of, open_corpus, open_run
+from captioner.captioning.captioner import BEST_ALONE, Captioner
+from captioner.captioning.load import open_corpus, open_run
 from captioner.report.gallery import (
     LEVELS,
     MAX_NAME,
@@ -79,7 +79,7 @@ def test_huge_names_and_captions_are_shortened() -> None:
 
 
 def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | None = None) -> Gallery:
-    captioner = captioner_of(open_run(run, {"caption.n_best": 3}))
+    captioner = Captioner(open_run(run, {"caption.n_best": 3}))
     corpus = open_corpus(captioner.loaded)
     pictures = pictures_of_split(corpus, "val", images)
     if captions is None:
@@ -93,7 +93,7 @@ def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | No
 
 def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
     shown = gallery(tiny_run)
-    captioner = captioner_of(open_run(tiny_run))
+    captioner = Captioner(open_run(tiny_run))
     corpus = open_corpus(captioner.loaded)
     split = corpus.split("val")
     expected = list(captioner.decode(split.features, rows=np.arange(2)))

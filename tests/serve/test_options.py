@@ -1,17 +1,19 @@
 """The decoding options of a request: the model's own, overridden and checked as on the command line."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from captioner.captioning.load import captioner_of, open_run
+from captioner.captioning.captioner import Captioner
+from captioner.captioning.load import open_run
 from captioner.config.overrides import override, read_overrides
 from captioner.errors import ConfigError, UsageError
 from captioner.serve.app import CAPS, RequestOptions, in_words_of_request
 
 
 def options_of(run: Path, *overrides: str) -> RequestOptions:
-    return RequestOptions(captioner_of(open_run(run, read_overrides(overrides))))
+    return RequestOptions(Captioner(open_run(run, read_overrides(overrides))))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_an_option_that_becomes_ineffective_is_reset_as_on_the_command_line(opti
 def test_problems_name_options_as_requests_do(tiny_run: Path) -> None:
     values = {"decode.beam_width": 1, "decode.length_penalty": 0.5}
     with pytest.raises(ConfigError) as caught:
-        captioner_of(open_run(tiny_run)).with_options(values, dict.fromkeys(values, ""))
+        Captioner(open_run(tiny_run)).with_options(values, dict.fromkeys(values, ""))
     assert in_words_of_request(caught.value).startswith("length_penalty: has no effect without method beam and ")
 
 
@@ -49,19 +51,14 @@ def test_caps_are_at_least_the_model_s_own(tiny_run: Path) -> None:
 
 
 def test_options_without_effect_on_a_model_are_absent(options: RequestOptions, familiar_run: Path) -> None:
-    assert not {"labels", "consensus", "guidance", "unfamiliar_below", "attention"} & options.table.keys()
+    assert not {"labels", "unfamiliar_below", "attention"} & options.table.keys()
     assert options_of(familiar_run).read({"labels": "7"}) == {"caption.labels": 7}
     with pytest.raises(UsageError, match=r"^labels: not an option of this model"):
         options.read({"labels": "3"})
-
-
-def test_consensus_needs_a_reranker(tiny_run: Path) -> None:
-    captioner = captioner_of(open_run(tiny_run, {"decode.beam_width": 5, "decode.consensus": 2.0}))
-    assert captioner.reranker is not None, "the index is built from the generated scenes"
-    other = captioner.with_options(RequestOptions(captioner).read({"consensus": "4", "guidance": "2"}))
-    assert (other.loaded.config.decode.consensus, other.loaded.config.decode.guidance) == (4, 2)
-    assert other.reranker is captioner.reranker
-    assert other.with_options({"decode.consensus": 0.0}).reranker is None
+    of_summary = {"similarity_weight", "guidance_weight", "uncertain_below", "keywords_above"}
+    assert of_summary < options.table.keys()
+    loaded = dataclasses.replace(open_run(familiar_run), summary=None)
+    assert not {*of_summary, "unfamiliar_below"} & RequestOptions(Captioner(loaded)).table.keys()
 
 
 def test_every_field_shows_the_value_of_the_model_and_the_bounds(options: RequestOptions) -> None:

@@ -11,6 +11,8 @@ from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
+from captioner.data.corpus import Corpus
+from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.model.build import DECODERS
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.preparation import load_corpus
@@ -38,16 +40,17 @@ def test_a_source_receives_its_options(config) -> None:
 
 
 def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Corpus(Vocab(SPECIAL), {}, "features:given.h5,sha256=0")
     for name in load_corpus.SOURCES:
         got = {}
 
-        def source(root: object, got: dict = got, **options: object) -> str:
+        def source(root: object, got: dict = got, **options: object) -> Corpus:
             got.update(root=root, **options)
-            return "corpus"
+            return made
 
         monkeypatch.setitem(load_corpus.SOURCES, name, source)
         text = f"data: {{source: {name}, root: /data, memory_mib: 7}}"
-        assert build_corpus(parse(text, "my.yaml")) == "corpus"
+        assert build_corpus(parse(text, "my.yaml")) is made
         section = getattr(Config().data, name, None)
         assert (got.pop("memory_mib"), got.pop("regions")) == (7, False)
         assert str(got.pop("root")) == "/data"

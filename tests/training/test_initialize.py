@@ -145,7 +145,7 @@ def test_the_shared_words_are_printed_and_recorded(
 def test_the_data_set_of_a_fine_tuned_run_has_its_vocabulary(
     cli: Callable[..., Any], train_on: TrainRun, albums: Albums, start: Path
 ) -> None:
-    """So the perplexity is that of training, and re-ranking recognizes the training split."""
+    """So the perplexity is that of training, and training images are recognized."""
     run = train_on(albums.new, "train.max_steps=2", f"train.init_from={start}")
     assert is_training_split(open_run(run), open_corpus(open_run(run)))
     done = cli("evaluate", run, "--json")

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
 from captioner.captioning.load import open_corpus, open_run
-from captioner.captioning.reranker_index import read_index
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import ConfigError, DataError, UsageError
-from captioner.training.learned_captions import captions_digest, learned_corpus
+from captioner.training.learned_captions import learned_corpus
 from captioner.training.overfit import overfit, overfit_settings
 from captioner.training.resume import resume
 from captioner.training.train import train
@@ -109,16 +109,17 @@ def test_captions_of_images_of_other_splits_are_not_learned(
 
 
 def test_only_training_uses_the_file(train_run: TrainRun, file: Path) -> None:
-    options = (*SHORT, "decode.beam_width=3", "decode.consensus=1")
+    options = (*SHORT, "decode.beam_width=3", "decode.similarity_weight=1")
     plain, run = train_run(*options), train_run(*options, f"data.captions={file}")
     losses, others = ([record["loss"] for record in history(folder, "step")] for folder in (run, plain))
     assert losses != others
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     file.unlink()
-    restored, expected = open_run(run), open_run(plain).meta
+    restored, other = open_run(run), open_run(plain)
+    expected = other.meta
     corpus = open_corpus(restored)
     assert restored.meta.data_digest == expected.data_digest == corpus.digest
-    assert read_index(run / "reranker.h5").train_digest == corpus.train_digest
+    assert all(np.array_equal(array, restored.summary_arrays[name]) for name, array in other.summary_arrays.items())
     assert (restored.meta.card.captions, expected.card.captions) == (f"{file.name}, sha256={digest}", "")
     assert restored.meta.learned != expected.learned == captions_digest(corpus.split("train"))
 
@@ -169,7 +170,7 @@ def test_the_captions_of_an_ensemble_are_learned_by_the_commands(
     tiny_run: Path, attention_run: Path, cli: Callable[..., Any], tmp_path: Path, small_options: tuple[str, ...]
 ) -> None:
     file, run = tmp_path / "teacher.jsonl", tmp_path / "student"
-    beam = ("-o", "decode.beam_width=4", "-o", "decode.consensus=6", "-o", "decode.min_length=1")
+    beam = ("-o", "decode.beam_width=4", "-o", "decode.similarity_weight=6", "-o", "decode.min_length=1")
     command = ("sample", "--ensemble", tiny_run, tiny_run, "--split", "train", "--n-best", 4, *beam, "--write", file)
     assert cli(*command).code == 0
     student = ("-o", "model.decoder=gru", "-o", "train.epochs=1", "-o", f"data.captions={file}")
@@ -182,6 +183,8 @@ def test_the_captions_of_an_ensemble_are_learned_by_the_commands(
     assert "scenes: train 40 images 120 captions, val 10 images 50 captions" in done.err
     assert cli("evaluate", run, "--json").code == 0
     file.unlink()
+    fitted = ("--data", "scenes", "--terms", "none", "--output", tmp_path / "student.h5")
+    assert cli("export", run, *fitted).code == 0, "on the references of the images"
     again = cli("train", "--resume", run)
     assert (again.code, again.err) == (1, f"captioner: {file}: not found; expected a caption file; check the name\n")
 

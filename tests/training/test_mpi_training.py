@@ -46,7 +46,7 @@ train:
   max_steps: 20
   log_every: 1
 validate: {score_every: 1, every: 1}
-decode: {beam_width: 3, consensus: 0.5}
+decode: {beam_width: 3, similarity_weight: 0.5}
 """
 
 
@@ -194,7 +194,7 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
         f"train.init_from={serial}",
         "train.max_steps=8",
         "train.label_smoothing=0",
-        "train.consensus=0.5",
+        "train.similarity_weight=0.5",
         "train.update_rule=sgd",  # Adam amplifies rounding where a gradient is nearly 0
         "train.learning_rate=0.1",
     )

@@ -113,7 +113,7 @@ def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> Non
         "train: {objective: self_critical, init_from: /no/run, ema_decay: 0.9, patience: 1, schedule: exponential, "
         "lr_decay: 0.5, warmup_steps: 9, update_rule: adamw, weight_decay: 0.1}\n"
         "validate: {score_every: 1, best_metric: cider_d, max_captions: 1}\n"
-        "decode: {beam_width: 3, consensus: 6}\n"
+        "decode: {beam_width: 3, similarity_weight: 6, guidance_weight: 1}\n"
     )
     regularized = parse(text, "file", {**overfit_settings(3), **read_overrides([*SMALL, *SCENES])})
     assert regularized.train.update_rule == "adamw"

@@ -68,7 +68,7 @@ def assert_same_training(run: Path, uninterrupted: Path) -> None:
     saved, expected = checkpoint.load(run / "last.h5"), checkpoint.load(uninterrupted / "last.h5")
     assert saved.meta.step == expected.meta.step == TOTAL
     assert (saved.meta.best, saved.meta.since_best) == (expected.meta.best, expected.meta.since_best)
-    groups = {"params", "slots/average", "slots/m", "slots/v", "standardizer", "familiarity", "word_regression"}
+    groups = {"params", "slots/average", "slots/m", "slots/v", "standardizer", "summary"}
     assert saved.groups().keys() == groups
     assert_same_arrays(run, uninterrupted)
     assert history(run, "step") == history(uninterrupted, "step")
@@ -125,7 +125,7 @@ def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
 
 @pytest.mark.parametrize("epochs", [2, 3], ids=["finished", "unfinished"])
 def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, own_run: Path) -> None:
-    for name in ("config.yaml", "last.h5", "reranker.h5"):
+    for name in ("config.yaml", "last.h5"):
         (own_run / f".{name}.999999999.tmp").touch()
     list(resume(own_run, {"train.epochs": epochs}))
     assert sorted(path.name for path in own_run.iterdir()) == FILES

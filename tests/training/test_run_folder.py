@@ -45,7 +45,7 @@ def test_create_rejects_a_folder_with_a_file_of_a_run(name: str, tiny_run: Path,
 
 AFTER_A_CHECKPOINT = {
     "history.jsonl": '{"kind": "validation", "step": 3}\n{"kind": "validation", "step": 6}\n',
-    **dict.fromkeys(("report.html", "reranker.h5", "best.h5", "notes.txt"), "mine"),
+    **dict.fromkeys(("report.html", "best.h5", "notes.txt"), "mine"),
 }
 """Files that a run which was killed before its first checkpoint does not have."""
 

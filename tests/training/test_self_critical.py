@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
-from captioner.captioning.find_checkpoint import RERANKER
 from captioner.captioning.load import open_run
-from captioner.captioning.reranker_index import build_index, index_rows
+from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus
+from captioner.decode.word_regression import TrainingFit
 from captioner.errors import CheckpointError, ConfigError, DataError
 from captioner.files import checkpoint
 from captioner.gradcheck.numeric import Case, check_gradients
@@ -47,11 +47,17 @@ def model(trained: Path) -> CaptioningRNN:
     return trained.with_params({name: w.astype(np.float64) for name, w in trained.params.items()})
 
 
+@pytest.fixture(scope="module")
+def summary(trained: Path) -> TrainingSummary:
+    summary = open_run(trained).summary
+    assert summary is not None
+    return summary
+
+
 def batches(
-    model: CaptioningRNN, corpus: Corpus, seed: int = 7, threads: int = 1, consensus: float = 0.0, samples: int = 5
+    model: CaptioningRNN, corpus: Corpus, seed: int = 7, threads: int = 1, samples: int = 5, **options: Any
 ) -> SelfCritical:
-    reranker = build_index(corpus).reranker() if consensus else None
-    return SelfCritical(model, corpus, 16, samples, seed, 20, consensus, reranker, ThreadPool(threads))
+    return SelfCritical(model, corpus, 16, samples, seed, 20, pool=ThreadPool(threads), **options)
 
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, **options: Any) -> tuple[Any, ...]:
@@ -79,20 +85,20 @@ def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: Captioni
     assert (weights < 0).any()
 
 
-def test_the_reward_contains_the_expected_cider_d_without_the_references_of_the_image(
-    model: CaptioningRNN, corpus: Corpus
+def test_the_reward_contains_the_similarity_expected_without_the_references_of_the_image(
+    model: CaptioningRNN, corpus: Corpus, summary: TrainingSummary
 ) -> None:
     images, train = batches(model, corpus).images(3), corpus.split("train")
-    rewards = {share: batch(model, corpus, consensus=share)[3]["reward"] for share in (0.0, 0.25, 1.0)}
-    assert rewards[0.25] == pytest.approx(0.75 * rewards[0.0] + 0.25 * rewards[1.0])
-    assert rewards[1.0] != pytest.approx(rewards[0.0], rel=0.01)
-
-    reranker = build_index(corpus).reranker()
-    weights = reranker.weights(train.features[images], index_rows(train)[images])
-    assert (weights[np.arange(len(images)), index_rows(train)[images]] == 0).all()
-    words = [[[token for token in caption[1:].tolist() if token]] for caption in batch(model, corpus, consensus=1.0)[1]]
-    expected = np.concatenate(reranker.expected_cider(weights, words))
-    assert rewards[1.0] == pytest.approx(expected.mean())
+    alone, with_similarity = batch(model, corpus), batch(model, corpus, summary=summary, similarity_weight=2.0)
+    captions, regression = alone[1], summary.regression
+    np.testing.assert_array_equal(with_similarity[1], captions)
+    fit = TrainingFit(train, corpus.vocab, summary.mean, summary.std, regression.ridge)
+    own, shares = (regression.similarity(captions[:, None, 1:], shares)[:, 0] for shares in (
+        regression.shares(summary.unit_rows(train.features[images])), fit.shares(images)))  # fmt: skip
+    assert np.abs(own - shares).max() > 0.01
+    assert with_similarity[3]["reward"] == pytest.approx(alone[3]["reward"] + 2 * shares.mean())
+    added = 2 * (shares - shares.reshape(-1, 5).mean(axis=1).repeat(5)) * 5 / 4
+    np.testing.assert_allclose(with_similarity[2], alone[2] + added, atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [2, 5, 16])
@@ -152,8 +158,9 @@ def reinforce(train_run: TrainRun, trained: Path) -> TrainRun:
     return lambda *overrides: train_run(*SCST, f"train.init_from={trained}", *overrides)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(reinforce: TrainRun) -> None:
-    whole, half = reinforce("train.max_steps=6"), reinforce("train.max_steps=3")
+@pytest.mark.parametrize("weight", [0, 3])
+def test_a_resumed_run_equals_an_uninterrupted_one(weight: int, reinforce: TrainRun) -> None:
+    whole, half = (reinforce(f"train.max_steps={steps}", f"train.similarity_weight={weight}") for steps in (6, 3))
     for _ in resume(half, {"train.max_steps": 6}):
         pass
     assert_same_arrays(half, whole)
@@ -230,24 +237,6 @@ def test_rewards_of_0_are_a_warning_once(
     events = train_small(*SCST, f"train.init_from={trained}", "train.max_steps=3")
     assert [event for event in events if isinstance(event, Warned)] == [Warned(1, NO_REWARDS) for _ in warned[:1]]
     assert [line["step"] for line in history(new_run, "warning")] == warned
-
-
-def test_the_re_ranking_index_of_the_initial_run_is_used(
-    reinforce: TrainRun, trained: Path, inversions: list[int]
-) -> None:
-    reranking, learning = (
-        {"decode.beam_width": 2, "decode.consensus": 5.0},
-        ("train.consensus=0.5", "train.max_steps=1"),
-    )
-    built = reinforce(*learning)
-    assert (inversions, (built / RERANKER).exists()) == ([40], True), "built once, and kept for a resumed run"
-    for _ in resume(built, {"train.max_steps": 2}):
-        pass
-    for _ in resume(trained, reranking):
-        pass
-    assert inversions == [40, 40]
-    assert_same_arrays(built, reinforce("train.consensus=0.5", "train.max_steps=2"))
-    assert inversions == [40, 40]
 
 
 def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:

@@ -82,12 +82,14 @@ function draw(answer, url) {
     problem.setAttribute("role", "alert");
     return [problem];
   }
-  const { image, caption, familiarity, labels, candidates, attention } = answer;
+  const { image, caption, familiarity, keywords, labels, candidates, attention } = answer;
   const isKnown = familiarity !== null;
+  const words = keywords.map(({ word }) => word).join(", ");
   const named = (labels ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
     ...answer.marks.map((mark) => element("p", {}, element("strong", {}, mark))),
+    ...(words ? [element("p", {}, `keywords: ${words}`)] : []),
     element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
     ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
     ...(candidates ? candidateTable(candidates) : []));

@@ -1,0 +1,364 @@
+"""Regression of words: the words that people would use for an image, predicted from its features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from captioner.arrays import Array, Params, evenly_spaced, unit_rows
+from captioner.data.corpus import Split
+from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.decode.naming_words import naming_words
+
+RIDGES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Regularizations λ that are compared."""
+MIN_IMAGES = 3
+"""Words of fewer training images have no expected share."""
+MAX_BYTES = 7_500_000
+"""Maximum size of the factors of W in a file, which limits their rank."""
+MAX_DIMENSIONS = 8192
+"""Of wider features, an even sample of as many images is used: the time grows with the cube of the smaller number."""
+MAX_COMPARED, EVALUATED, NEIGHBOURS = 4096, 256, 60
+"""To compare regularizations: images with candidate captions, images left out, and candidate captions of each."""
+OVERSAMPLING, POWER_ITERATIONS = 16, 2
+BLOCK = 128
+"""Images whose targets are computed at a time: those of all images would take n V numbers."""
+RARE = 1.8
+"""The IDF above which words that name things are not repeated: less than a sixth of the images."""
+DECIMALS = 4
+SYNONYMS = (
+    ("bicycle", "bike"), ("motorcycle", "motorbike"), ("airplane", "plane"), ("sofa", "couch"), ("television", "tv"),
+)  # fmt: skip
+"""Pairs of words for one thing."""
+
+
+class Keyword(NamedTuple):
+    """A word that names something in an image, and its expected share."""
+
+    word: str
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class WordRegression:
+    """Expected shares of words in the references of an image, by ridge regression on its unit features u.
+
+    p(x) = W u(x) + b,   W ≈ words projection,   W = argmin Σ_i |W u_i + b - y_i|² + λ |W|²
+    idf_w = log(n / n_w),   s(c, x) = t·e / (|t| |e|),   t_w = (number of w in c) idf_w,   e_w = idf_w p_w(x)
+
+    y_i are the shares of the references of training image i that contain each word. n is the number of training images,
+    and n_w (`counts`) of those whose references contain w. Of words in fewer than 3 training images, p and the IDF are
+    0. p is not clipped. s is the *expected similarity* of a caption and the references: the cosine of its TF-IDF vector
+    and the expected one. `names` are the words that name things.
+
+    Shapes: projection (R, F), words (V, R), bias and counts (V,), all float32; names (V,) bool.
+    Source: Hoerl and Kennard 1970, Ridge Regression; Izenman 1975, Reduced-rank regression for the multivariate linear
+    model; Vedantam et al. 2015, CIDEr.
+    """
+
+    vocab: Vocab
+    projection: Array
+    words: Array
+    bias: Array
+    counts: Array
+    names: Array
+    images: int
+    ridge: float
+
+    @cached_property
+    def idf(self) -> Array:
+        """The inverse document frequency of each word; 0 for special tokens and rare words. Shapes: -> (V,)."""
+        return inverse_document_frequency(self.counts, self.images)
+
+    def shares(self, units: Array) -> Array:
+        """Compute p of images from their unit features. Shapes: (N, F) -> (N, V) float32."""
+        return np.asarray(units @ self.projection.T @ self.words.T + self.bias)
+
+    def guidance(self, shares: Array, weight: float) -> Array:
+        """Compute the bonus of each word in guided beam search: weight e_w. Shapes: shares (N, V) -> (N, V)."""
+        return np.asarray(np.float32(weight) * self.idf * shares)
+
+    def similarity(self, tokens: Array, shares: Array) -> Array:
+        """Compute s of candidate captions. Shapes: tokens (N, K, T), shares (N, V) -> (N, K)."""
+        return tfidf_products(tokens, shares, self.idf) / tfidf_norms(shares, self.idf)[:, None]
+
+    @cached_property
+    def _things(self) -> Array:
+        """The id of what each word names: equal for singular, plural and synonyms. Shapes: -> (V,)."""
+        ids, synonyms = self.vocab.word_to_idx, dict(SYNONYMS)
+        things = []
+        for word in self.vocab.words:
+            forms = [word.removesuffix(end) for end in ("es", "s") if word.endswith(end)]
+            singular = next((form for form in forms if form in ids), word)
+            things.append(ids.get(synonyms.get(singular, singular), ids[singular]))
+        return np.array(things)
+
+    @cached_property
+    def _named(self) -> Array:
+        """Which words name something, in any form. Shapes: -> (V,)."""
+        return np.isin(self._things, self._things[self.names])
+
+    def names_twice(self, tokens: Array) -> Array:
+        """Return whether captions name one thing twice. Shapes: tokens (..., T) -> (...)."""
+        things = np.where(self._named & (self.idf > RARE), self._things, -1)[tokens]
+        things.sort(axis=-1)
+        return np.asarray(((things[..., 1:] == things[..., :-1]) & (things[..., 1:] >= 0)).any(axis=-1))
+
+    def keywords(self, shares: Array, least: float) -> list[list[Keyword]]:
+        """Return the things whose expected share is at least `least`, largest first, for each image.
+
+        The share of a thing is the sum of those of its forms, at most 1, and its keyword is the most expected form.
+
+        Shapes: shares (N, V) -> N lists.
+        """
+        words = np.flatnonzero(self._named)
+        words = words[np.argsort(self._things[words], kind="stable")]
+        _, first = np.unique(self._things[words], return_index=True)
+        if not len(words):
+            return [[] for _ in shares]
+        positive = np.maximum(shares[:, words], 0)
+        sums = np.minimum(np.add.reduceat(positive, first, axis=1), 1)
+        bounds, keywords = [*first.tolist(), len(words)], list[list[Keyword]]()
+        for row, total in zip(positive, sums, strict=True):
+            expected = [thing for thing in np.argsort(-total, kind="stable").tolist() if total[thing] >= least]
+            forms = [slice(bounds[thing], bounds[thing + 1]) for thing in expected]
+            best = [words[form][row[form].argmax()] for form in forms]
+            shown = zip(best, total[expected].tolist(), strict=True)
+            keywords.append([Keyword(self.vocab.words[word], round(share, DECIMALS)) for word, share in shown])
+        return keywords
+
+    def rerank(
+        self, tokens: Array, log_probs: Array, shares: Array, weight: float, length_penalty: float
+    ) -> tuple[Array, Array]:
+        """Sort the captions of each image by log P / length^`length_penalty` + `weight` s, best first.
+
+        Captions that name one thing twice come after the others, and missing ones last.
+
+        Shapes: tokens (N, K, T), log_probs (N, K), shares (N, V) -> sorted tokens and log_probs.
+        """
+        lengths = np.maximum((tokens != self.vocab.null).sum(axis=2), 1)
+        scores = log_probs / lengths**length_penalty + weight * self.similarity(tokens, shares)
+        last = np.where(np.isfinite(log_probs), self.names_twice(tokens), 2)
+        order = np.lexsort((-scores, last), axis=1)
+        image = np.arange(len(tokens))[:, None]
+        return tokens[image, order], log_probs[image, order]
+
+
+def inverse_document_frequency(counts: Array, images: int) -> Array:
+    """Compute log(n / n_w), or 0 for words of fewer than `MIN_IMAGES` images. Shapes: counts (V,) -> (V,) float32."""
+    return np.where(counts >= MIN_IMAGES, np.log(images / np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+def tfidf_products(tokens: Array, shares: Array, idf: Array) -> Array:
+    """Compute t·e / |t| of captions, as `WordRegression`.
+
+    Shapes: tokens (N, K, T), shares (N, V), idf (V,) -> (N, K).
+    """
+    weights = idf[tokens] ** 2
+    image = np.arange(len(tokens))[:, None, None]
+    products = (weights * shares[image, tokens]).sum(axis=2, dtype=np.float64)
+    repeats = (tokens[..., None] == tokens[..., None, :]).sum(axis=3)
+    norms = np.sqrt((weights * repeats).sum(axis=2, dtype=np.float64))
+    return np.asarray(products / np.where(norms > 0, norms, 1))
+
+
+def tfidf_norms(shares: Array, idf: Array) -> Array:
+    """Compute |e| of images, or 1 if it is 0, as `WordRegression`. Shapes: shares (N, V), idf (V,) -> (N,)."""
+    norms = np.linalg.norm(shares.astype(np.float64) * idf, axis=1)
+    return np.where(norms > 0, norms, 1)
+
+
+class TrainingFit:
+    """Ridge regression on the images of a training split, with predictions for these images that leave them out.
+
+    p(x) = b + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - b),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u
+    p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
+
+    p₋ is the prediction of the regression without S, for the same scales of features: with equal features,
+    p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
+
+    If there are fewer images than features, all is computed in an orthonormal basis of the ũ, which gives the same.
+    `mean` and `std` are the scales of the features; `ridge` is λ, by default the one of `RIDGES` that ranks captions
+    best.
+
+    Raises: DataError, as `Split.features`.
+    Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 7.10.
+    """
+
+    def __init__(self, train: Split, vocab: Vocab, mean: Array, std: Array, ridge: float | None = None) -> None:
+        self._train, self._vocab, self._scales = train, vocab, (mean, std)
+        width, images = train.features.shape[1], train.captioned_images
+        if width > MAX_DIMENSIONS:
+            images = images[evenly_spaced(len(images), MAX_DIMENSIONS)]
+        self.images, self._copies = images, dict[bytes, list[int]]()
+        self._is_rare = np.isin(vocab.words, SPECIAL)
+        total, counts = np.zeros(width), np.zeros(len(vocab))
+        for rows in _blocks(images):
+            for row, features in zip(rows.tolist(), train.features[rows], strict=True):
+                self._copies.setdefault(_digest(features), []).append(row)
+            total += self._units(rows).sum(axis=0)
+            counts += (self._targets(rows) > 0).sum(axis=0)
+        self.counts = counts.astype(np.float32)
+        self._is_rare = self.counts < MIN_IMAGES
+        self.idf = inverse_document_frequency(self.counts, len(images))
+        self._mean, self._basis = (total / len(images)).astype(np.float32), None
+        if len(images) < width:
+            self._basis = np.linalg.qr((self._units(images) - self._mean).T)[0]
+        self._gram, self._products, self.bias = self._sums()
+        self.ridge = self._best_ridge() if ridge is None else ridge
+        self._inverse = np.linalg.inv(self._regularized(self.ridge))
+        self._weights = self._inverse @ self._products
+
+    def shares(self, rows: Array) -> Array:
+        """Compute the expected shares of images of the split, without their own references.
+
+        Shapes: rows (N,) of the split -> (N, V) float32.
+        """
+        centred = self._centred(rows)
+        left_out = [self._copies.get(_digest(features), []) for features in self._train.features[rows]]
+        leverage = 1 / len(self.images) + ((centred @ self._inverse) * centred).sum(axis=1)
+        return self._leave_out(self.bias + centred @ self._weights, leverage, left_out)
+
+    def _leave_out(self, shares: Array, leverage: Array, left_out: Sequence[Sequence[int]]) -> Array:
+        for row, (h, images) in enumerate(zip(leverage.tolist(), left_out, strict=True)):
+            own, rest = self._targets(np.array(images, int)).sum(axis=0), 1 - len(images) * h
+            shares[row] = 0 if len(images) == len(self.images) else (shares[row] - h * own) / rest
+        return shares
+
+    def arrays(self) -> Params:
+        """Return the arrays of a `WordRegression` of limited rank, for a file.
+
+        `words` are the first right singular vectors of L⁻¹Ũᵀ(Y - b), L Lᵀ = ŨᵀŨ + λI, so that no matrix of this rank
+        has a smaller error on the training images.
+        """
+        width, (dimensions, vocabulary) = self._train.features.shape[1], self._products.shape
+        rank = min(dimensions, vocabulary, max(1, MAX_BYTES // (2 * (width + vocabulary))))
+        lower = np.linalg.cholesky(self._regularized(self.ridge))
+        words = right_singular_vectors(np.linalg.solve(lower, self._products), rank).astype(np.float16)
+        projection = (self._weights @ words.T.astype(np.float32)).T
+        if self._basis is not None:
+            projection = projection @ self._basis.T
+        projection = projection.astype(np.float16)
+        offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
+        names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
+        numbers = {"images": len(self.images), "ridge": self.ridge}
+        return {
+            "projection": projection,
+            "words": np.ascontiguousarray(words.T),
+            "bias": (self.bias - offset).astype(np.float32),
+            "counts": self.counts,
+            "names": names.astype(np.uint8),
+            **{name: np.array([number], np.float32) for name, number in numbers.items()},
+        }
+
+    def _regularized(self, ridge: float) -> Array:
+        return np.asarray(self._gram + np.float32(ridge) * np.eye(len(self._gram), dtype=np.float32))
+
+    def _units(self, rows: Array) -> Array:
+        return unit_rows(self._train.features[rows], *self._scales)
+
+    def _centred(self, rows: Array) -> Array:
+        centred = self._units(rows) - self._mean
+        return centred if self._basis is None else centred @ self._basis
+
+    def _targets(self, images: Array) -> Array:
+        """Compute y of images. Shapes: (N,) -> (N, V) float32."""
+        rows = np.array([row for image in images.tolist() for row in self._train.caption_rows(image)], int)
+        size = len(self._vocab)
+        order, place = np.unique(images, return_inverse=True)
+        image = np.searchsorted(order, self._train.image_idxs[rows])
+        tokens = self._train.captions[rows].astype(np.int64)
+        pairs = np.unique(np.arange(len(rows))[:, None] * size + tokens)
+        caption, word = np.divmod(pairs, size)
+        shares = 1 / np.bincount(image, minlength=len(order))[image]
+        sums = np.bincount(image[caption] * size + word, shares[caption], len(order) * size)
+        targets = sums.reshape(len(order), size).astype(np.float32)[place]
+        targets[:, self._is_rare] = 0
+        return targets
+
+    def _sums(self) -> tuple[Array, Array, Array]:
+        """Compute ŨᵀŨ, Ũᵀ(Y - b) = ŨᵀY and b. Shapes: -> (D, D), (D, V), (V,)."""
+        dimensions = len(self._mean) if self._basis is None else self._basis.shape[1]
+        gram = np.zeros((dimensions, dimensions), np.float32)
+        products, bias = np.zeros((dimensions, len(self._vocab)), np.float32), np.zeros(len(self._vocab))
+        for rows in _blocks(self.images):
+            centred, targets = self._centred(rows), self._targets(rows)
+            gram += centred.T @ centred
+            products += centred.T @ targets
+            bias += targets.sum(axis=0, dtype=np.float64) / len(self.images)
+        return gram, products, bias.astype(np.float32)
+
+    def _best_ridge(self) -> float:
+        """Return the λ whose predictions rank captions best: those of similar images, for some images.
+
+        The candidates of an image are the first captions of its nearest neighbours. Each is left out of the y of its
+        own image, because the captions of a model equal no reference. The best λ has the highest correlation of s and
+        CIDEr-D over the candidates of all images, both minus their mean over the candidates of the image. The squared
+        error of p would prefer a larger λ.
+        """
+        from captioner.metrics import CiderD  # not needed to caption
+
+        train, n = self._train, len(self.images)
+        places = evenly_spaced(n, MAX_COMPARED)
+        compared = self.images[places]
+        own = evenly_spaced(len(compared), EVALUATED)
+        words = self._vocab.unpadded(np.where(train.captions == self._vocab.unk, -1, train.captions)[:, 1:])
+        references = [[words[row] for row in train.caption_rows(image)] for image in compared.tolist()]
+        units = self._units(compared)
+        cosines = units[own] @ units.T
+        cosines[np.arange(len(own)), own] = -np.inf
+        near = np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(compared) - 1)]
+        if near.size == 0:
+            return 1.0
+        image = np.repeat(own, near.shape[1])
+        actual = CiderD(references).score(image, [references[place][0] for place in near.ravel()]).reshape(near.shape)
+        tokens = train.captions[[train.caption_rows(image)[0] for image in compared.tolist()]]
+        left_out = [self._copies[_digest(features)] for features in train.features[compared[own]]]
+        everywhere = np.broadcast_to(np.float32(1), (len(tokens), len(self._vocab)))
+        of_itself = tfidf_products(tokens[:, None], everywhere, self.idf)[:, 0] / list(map(len, references))
+        of_itself = of_itself * np.array([~np.isin(compared, images) for images in left_out])
+        centred, copies = self._centred(compared), np.array(list(map(len, left_out)))
+
+        def correlation(ridge: float) -> float:
+            solved = np.linalg.solve(self._regularized(ridge), centred[own].T)
+            hat = 1 / n + (centred @ solved).T
+            leverage = hat[np.arange(len(own)), own]
+            shares = self._leave_out(self.bias + solved.T @ self._products, leverage, left_out)
+            weights = hat / np.where(copies < n, 1 - copies * leverage, 1)[:, None]
+            expected = tfidf_products(tokens[near], shares, self.idf)
+            expected -= np.take_along_axis(weights * of_itself, near, axis=1)
+            expected /= tfidf_norms(shares, self.idf)[:, None]
+            expected -= expected.mean(axis=1, keepdims=True)
+            return float(np.vdot(expected, actual) / (np.linalg.norm(expected) or 1))
+
+        actual -= actual.mean(axis=1, keepdims=True)
+        return max(RIDGES, key=correlation)
+
+
+def right_singular_vectors(rows: Array, number: int) -> Array:
+    """Compute the first right singular vectors by subspace iteration.
+
+    Shapes: rows (M, F), number K -> (K, F).
+    Source: Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1.
+    """
+    basis = np.random.default_rng(0).standard_normal((rows.shape[1], number + OVERSAMPLING), dtype=np.float32)
+    for _ in range(POWER_ITERATIONS + 1):
+        basis, _ = np.linalg.qr(rows.T @ (rows @ basis))
+    projected = rows @ basis
+    _, rotation = np.linalg.eigh(projected.T @ projected)
+    return np.ascontiguousarray((basis @ rotation[:, ::-1]).T[:number])
+
+
+def _blocks(rows: Array) -> Iterator[Array]:
+    """Yield rows in blocks of `BLOCK`."""
+    for first in range(0, len(rows), BLOCK):
+        yield rows[first : first + BLOCK]
+
+
+def _digest(features: Array) -> bytes:
+    return hashlib.blake2b(features.tobytes(), digest_size=16).digest()
