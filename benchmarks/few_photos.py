@@ -34,7 +34,6 @@ class Recipe(NamedTuple):
 RECIPES = {
     "lite0": Recipe("efficientnet-lite0", "photos"),
     "attention": Recipe("efficientnet-lite0", "photos-attention", ("--regions",)),
-    "richer": Recipe("richer", "photos-attention", ("--regions",)),
 }
 SIZES = {
     f"{config}-{photos}": Recipe("efficientnet-lite0", config, photos=photos)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast
-from captioner.captioning.checks import check_corpus, check_overrides
+from captioner.captioning.checks import check_overrides, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import NOT_SHARED, open_corpus
 from captioner.captioning.restore import Restored
@@ -26,7 +26,7 @@ from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config, Decode
 from captioner.config.overrides import Values, from_record, override, to_record
-from captioner.data.corpus import captions_digest
+from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, DataError, UsageError, quoted
 from captioner.files import checkpoint
 from captioner.files.atomic import write_file
@@ -169,15 +169,15 @@ def _number(value: Any) -> float:
 def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restored:
     """Return a model with overrides, and with a training summary that is fitted on a data set.
 
-    The data set has the captions that the model learned, or else the references; its features may differ in rounding
-    from those that the model was trained on, as on another CPU.
+    The data set has the captions that the model was trained on. Unless the model learned other captions, its features
+    may differ in rounding from those of the training, as on another CPU.
 
-    Raises: UsageError when it has other captions; CheckpointError when its vocabulary or encoder differs.
+    Raises: UsageError when it has other captions; CheckpointError when its encoder differs.
     """
-    corpus = open_corpus(restored, data)
-    check_corpus(restored, corpus)
+    corpus = with_vocabulary(open_corpus(restored, data), restored.vocab)
     train, meta = corpus.split("train"), restored.meta
-    if not meta.card.captions and captions_digest(train) != meta.learned:
+    is_same = not meta.card.captions and captions_digest(train) == meta.learned
+    if not is_same and not is_training_split(restored, corpus):
         raise UsageError(
             f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "
             "model was trained on"

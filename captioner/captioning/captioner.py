@@ -20,6 +20,7 @@ from captioner.captioning.checks import (
     check_finite,
     check_has_regions,
     check_images,
+    check_overrides,
     missing_summary,
 )
 from captioner.captioning.decoding import decoding_method, word_ids
@@ -73,9 +74,10 @@ class Captioner:
     def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
         """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
 
-        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks.
+        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks; as `check_overrides`.
         """
         other, config = copy(self), override(self.loaded.config, values, places)
+        check_overrides(self.loaded, values)
         other.loaded = replace(self.loaded, config=config)
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
@@ -314,29 +316,24 @@ class Captioner:
         regions = read_regions(batch.regions, np.arange(len(captions)))
         return self.loaded.model.attention_weights(batch.features, captions, regions, self._pool)
 
-    def search(self, batch: ImageBatch) -> tuple[Array, Array]:
-        """Return all candidates of a batch of images, best first, and their log-probabilities; -inf if there is none.
-
-        Shapes: -> tokens (N, K, T), log_probs (N, K).
-        Raises: CheckpointError, as `captions`.
-        """
-        return self._search(batch, self._shares(batch))
-
     def _shares(self, batch: ImageBatch) -> Array | None:
         """Return the expected shares of words for each image, if the model has a training summary."""
         summary = self.loaded.summary
-        return batch.shares if batch.shares is not None else summary and summary.shares(batch.features)
+        return summary and (summary.shares(batch.features) if batch.shares is None else batch.shares)
 
     def _search(self, batch: ImageBatch, shares: Array | None) -> tuple[Array, Array]:
-        options, arrays = self.loaded.config.decode, [batch.noise_keys]
-        regression = None if shares is None or self.loaded.summary is None else self.loaded.summary.regression
+        """Return all candidates of a batch of images, best first, and their log-probabilities; -inf if there is none.
+
+        Shapes: shares (N, V) -> tokens (N, K, T), log_probs (N, K).
+        """
+        options, summary, arrays = self.loaded.config.decode, self.loaded.summary, [batch.noise_keys]
         check_has_regions(self.loaded, batch.regions)
-        if regression and shares is not None and options.guidance_weight:
-            arrays.append(regression.guidance(shares, options.guidance_weight))
+        if summary is not None and shares is not None and options.guidance_weight:
+            arrays.append(summary.regression.guidance(shares, options.guidance_weight))
         regions = read_regions(batch.regions, np.arange(len(batch.features)))
         tokens, log_probs = self._decode(self._method.decode, batch.features, *arrays, regions=regions)
         check_finite(self.loaded, log_probs[:, 0])
-        if regression and shares is not None and options.similarity_weight:
-            weights = options.similarity_weight, options.length_penalty
-            return regression.rerank(tokens, log_probs, shares, *weights)
-        return tokens, log_probs
+        if summary is None or shares is None or not options.similarity_weight:
+            return tokens, log_probs
+        weights = options.similarity_weight, options.length_penalty
+        return summary.regression.rerank(tokens, log_probs, shares, *weights)

@@ -134,15 +134,12 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    summary, is_ensemble = loaded.summary, isinstance(loaded.model, Ensemble)
     for path in OF_SUMMARY:
-        needed = summary.familiarity if summary and path == "decode.unfamiliar_below" else summary
-        default = OPTIONS[path].default
-        if needed is None and values.get(path, default) != default:
-            because = f"{loaded.path} has no familiarity, which needs at least 2 training images and 256 features"
-            if summary is None:
-                because = "the models have different training splits" if is_ensemble else no_summary(loaded)
-            raise ConfigError([f"{path}: has no effect: {because}"])
+        default, reason = OPTIONS[path].default, without_summary(loaded)
+        if not reason and path == "decode.unfamiliar_below" and loaded.summary and loaded.summary.familiarity is None:
+            reason = f"{loaded.path} has no familiarity, which needs at least 2 training images and 256 features"
+        if reason and values.get(path, default) != default:
+            raise ConfigError([f"{path}: has no effect: {reason}"])
 
 
 OF_SUMMARY = (
@@ -152,19 +149,20 @@ OF_SUMMARY = (
 """Options that need a training summary."""
 
 
-def no_summary(loaded: LoadedModel) -> str:
-    """Return the problem of a model without a training summary, with what to try."""
+def without_summary(loaded: LoadedModel) -> str:
+    """Return why a model has no training summary, with what to try; "" if it has one."""
+    if loaded.summary is not None:
+        return ""
+    if isinstance(loaded.model, Ensemble):
+        return "the models have different training splits"
     return f"{loaded.path} has no training summary; captioner export {loaded.path} --data FILE --output NEW.h5 adds it"
 
 
 def missing_summary(loaded: LoadedModel) -> list[str]:
     """Return a warning if the options of a model need a training summary, which it does not have."""
-    decode = loaded.config.decode
-    if loaded.summary is not None or not (decode.guidance_weight or decode.similarity_weight):
-        return []
-    is_ensemble = isinstance(loaded.model, Ensemble)
-    why = "the models have different training splits" if is_ensemble else no_summary(loaded)
-    return [f"captions are ranked by log-probability alone: {why}"]
+    decode, reason = loaded.config.decode, without_summary(loaded)
+    is_needed = reason and (decode.guidance_weight or decode.similarity_weight)
+    return [f"captions are ranked by log-probability alone: {reason}"] if is_needed else []
 
 
 def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:

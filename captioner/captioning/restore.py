@@ -192,7 +192,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
     if number or count:
         shapes |= {"components": (number, width), "residuals": (max(count, 1),)}
     check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
-    images, counts = arrays["images"][0], arrays["counts"]
+    images, counts, residuals = arrays["images"][0], arrays["counts"], arrays.get("residuals", np.zeros(0))
     for name, is_valid, expected in (
         ("images", images >= 1, "at least 1 image"),
         ("counts", (counts >= 0) & (counts <= images), f"numbers from 0 to {images:.0f}, the number of images"),
@@ -200,7 +200,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
         ("names", arrays["names"] <= 1, "numbers of at most 1"),
         ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
         *((name, arrays[name] > 0, "numbers above 0") for name in ("std", "ridge")),
-        ("residuals", np.diff(arrays.get("residuals", ())) >= 0, "numbers in ascending order"),
+        ("residuals", residuals[1:] >= residuals[:-1], "numbers in ascending order"),
     ):
         if not np.all(is_valid):
             raise CheckpointError(f"{path}: array summary/{name}: expected {expected}")

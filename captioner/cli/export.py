@@ -52,7 +52,10 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str |
     help="Floating-point precision of a safetensors file.  [default: model.dtype]",
 )  # fmt: skip
 @click.option(
-    "--data", type=PATH, metavar="FILE", help="Fit the training summary anew, on the data set that the model learned."
+    "--data",
+    type=PATH,
+    metavar="FILE",
+    help="Fit the training summary anew, on the data set that the model was trained on.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
 @example_override_option("decode.beam_width=5")

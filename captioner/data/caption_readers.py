@@ -27,7 +27,7 @@ from captioner.data.caption_formats import (
     token_txt,
 )
 from captioner.errors import DataError, UsageError, quoted
-from captioner.files.user_files import encoding_of, format_of, read_bytes, read_text
+from captioner.files.user_files import UTF_16, format_of, read_bytes, read_text
 
 __all__ = ["CaptionRecord", "Columns", "Issue", "read_captions", "read_list", "split_name"]
 
@@ -60,17 +60,9 @@ def read_captions(
     content = read_bytes(path, LIMIT, expected="a caption file")
     if content.startswith(WORKBOOKS):
         raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
-    if content.startswith(b"%PDF") or (b"\0" in content[:4096] and encoding_of(content) != "utf-16"):
+    if content.startswith((b"%PDF", *UTF_16)) or b"\0" in content[:4096]:
         raise DataError(f"{path}: {EXPECTED}, got {format_of(content)}")
-    encoding = encoding_of(content)
-    try:
-        # invalid bytes become surrogates, which `_validate` reports with their line
-        text = content.decode(encoding, errors="surrogateescape" if encoding != "utf-16" else "surrogatepass")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: expected UTF-16 text, by its byte order mark, got {error.reason} at byte {error.start:,}; "
-            "try a fresh copy, or save it as UTF-8"
-        ) from error
+    text = content.decode("utf-8-sig", errors="surrogateescape")  # `_validate` reports invalid bytes with their line
     rows: dict[str, int | None] = {}
     for record in _parse(path, text, columns or Columns(), split):
         if isinstance(record, CaptionRecord):

@@ -19,15 +19,7 @@ from captioner.decode.greedy_and_sampling import greedy, sample
 from captioner.model.interface import ModelOrEnsemble, StepModel
 from captioner.parallel.thread_pool import ThreadPool
 
-__all__ = [
-    "UNCONSTRAINED",
-    "Constraints",
-    "beam",
-    "greedy",
-    "parallel_decoding",
-    "sample",
-]
-
+__all__ = ["UNCONSTRAINED", "Constraints", "beam", "greedy", "parallel_decoding", "sample"]
 
 DecodingMethod: TypeAlias = Callable[..., tuple[Array, Array]]
 """`decode(step, state, *row_arrays)` -> tokens (N, K, T), scores (N, K): a method with its options bound."""

@@ -21,10 +21,10 @@ def naming_words(captions: Array, size: int, end: int) -> Array:
     In the first pass, x is the share of a word's occurrences that end a caption: high for nouns, low for verbs and
     adjectives. In the second, it is 1 for the words of the first and 0 for others. A word names a thing if it occurs
     where things do, f(w) at least `SHARE` times the mean of all occurrences, and if no other thing follows, as after
-    adjectives: e(w) at least 1/2. The words of both passes are returned, without those that one other word mostly
+    adjectives: e(w) at least 1/2. The words of either pass are returned, without those that one other word mostly
     follows (group of, front of).
 
-    Shapes: captions (C, T) with special tokens below and at `end` -> (size,) bool.
+    Shapes: captions (C, T), where ids up to `end` are no words -> (size,) bool.
     """
     before, word, after = (captions[:, i : captions.shape[1] - 2 + i].ravel().astype(np.int64) for i in range(3))
     kept = word > end

@@ -1,4 +1,4 @@
-"""Regression of words: the words that people would use for an image, predicted from its features."""
+"""Regression of words: the words in the references of an image, predicted from its features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode.naming_words import naming_words
 
-RIDGES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
@@ -48,7 +48,7 @@ class Keyword(NamedTuple):
 class WordRegression:
     """Expected shares of words in the references of an image, by ridge regression on its unit features u.
 
-    p(x) = W u(x) + b,   W ≈ words projection,   W = argmin Σ_i |W u_i + b - y_i|² + λ |W|²
+    p(x) = W u(x) + b,   W ≈ words projection,   W, b = argmin Σ_i |W u_i + b - y_i|² + λ |W|²
     idf_w = log(n / n_w),   s(c, x) = t·e / (|t| |e|),   t_w = (number of w in c) idf_w,   e_w = idf_w p_w(x)
 
     y_i are the shares of the references of training image i that contain each word. n is the number of training images,
@@ -93,19 +93,14 @@ class WordRegression:
         ids, synonyms = self.vocab.word_to_idx, dict(SYNONYMS)
         things = []
         for word in self.vocab.words:
-            forms = [word.removesuffix(end) for end in ("es", "s") if word.endswith(end)]
+            forms = [word.removesuffix(end) for end in ("s", "es") if word.endswith(end)]
             singular = next((form for form in forms if form in ids), word)
             things.append(ids.get(synonyms.get(singular, singular), ids[singular]))
         return np.array(things)
 
-    @cached_property
-    def _named(self) -> Array:
-        """Which words name something, in any form. Shapes: -> (V,)."""
-        return np.isin(self._things, self._things[self.names])
-
     def names_twice(self, tokens: Array) -> Array:
         """Return whether captions name one thing twice. Shapes: tokens (..., T) -> (...)."""
-        things = np.where(self._named & (self.idf > RARE), self._things, -1)[tokens]
+        things = np.where(self.names & (self.idf > RARE), self._things, -1)[tokens]
         things.sort(axis=-1)
         return np.asarray(((things[..., 1:] == things[..., :-1]) & (things[..., 1:] >= 0)).any(axis=-1))
 
@@ -116,11 +111,9 @@ class WordRegression:
 
         Shapes: shares (N, V) -> N lists.
         """
-        words = np.flatnonzero(self._named)
+        words = np.flatnonzero(self.names)
         words = words[np.argsort(self._things[words], kind="stable")]
         _, first = np.unique(self._things[words], return_index=True)
-        if not len(words):
-            return [[] for _ in shares]
         positive = np.maximum(shares[:, words], 0)
         sums = np.minimum(np.add.reduceat(positive, first, axis=1), 1)
         bounds, keywords = [*first.tolist(), len(words)], list[list[Keyword]]()
@@ -176,10 +169,10 @@ def tfidf_norms(shares: Array, idf: Array) -> Array:
 class TrainingFit:
     """Ridge regression on the images of a training split, with predictions for these images that leave them out.
 
-    p(x) = b + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - b),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u
+    p(x) = ȳ + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - ȳ),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u,   ȳ = mean of y
     p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
 
-    p₋ is the prediction of the regression without S, for the same scales of features: with equal features,
+    p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
 
     If there are fewer images than features, all is computed in an orthonormal basis of the ũ, which gives the same.
@@ -196,7 +189,7 @@ class TrainingFit:
         if width > MAX_DIMENSIONS:
             images = images[evenly_spaced(len(images), MAX_DIMENSIONS)]
         self.images, self._copies = images, dict[bytes, list[int]]()
-        self._is_rare = np.isin(vocab.words, SPECIAL)
+        self._excluded = np.isin(vocab.words, SPECIAL)
         total, counts = np.zeros(width), np.zeros(len(vocab))
         for rows in _blocks(images):
             for row, features in zip(rows.tolist(), train.features[rows], strict=True):
@@ -204,7 +197,7 @@ class TrainingFit:
             total += self._units(rows).sum(axis=0)
             counts += (self._targets(rows) > 0).sum(axis=0)
         self.counts = counts.astype(np.float32)
-        self._is_rare = self.counts < MIN_IMAGES
+        self._excluded = self.counts < MIN_IMAGES
         self.idf = inverse_document_frequency(self.counts, len(images))
         self._mean, self._basis = (total / len(images)).astype(np.float32), None
         if len(images) < width:
@@ -225,16 +218,19 @@ class TrainingFit:
         return self._leave_out(self.bias + centred @ self._weights, leverage, left_out)
 
     def _leave_out(self, shares: Array, leverage: Array, left_out: Sequence[Sequence[int]]) -> Array:
+        own, of_last = np.zeros(shares.shape[1], np.float32), list[int]()
         for row, (h, images) in enumerate(zip(leverage.tolist(), left_out, strict=True)):
-            own, rest = self._targets(np.array(images, int)).sum(axis=0), 1 - len(images) * h
+            if images != of_last:  # equal images are often adjacent
+                own, of_last = self._targets(np.array(images, int)).sum(axis=0), [*images]
+            rest = 1 - len(images) * h
             shares[row] = 0 if len(images) == len(self.images) else (shares[row] - h * own) / rest
         return shares
 
     def arrays(self) -> Params:
         """Return the arrays of a `WordRegression` of limited rank, for a file.
 
-        `words` are the first right singular vectors of L⁻¹Ũᵀ(Y - b), L Lᵀ = ŨᵀŨ + λI, so that no matrix of this rank
-        has a smaller error on the training images.
+        `words` are the first right singular vectors of L⁻¹Ũᵀ(Y - ȳ), L Lᵀ = ŨᵀŨ + λI: of the matrices of this rank, W
+        then minimizes the regularized error, approximately.
         """
         width, (dimensions, vocabulary) = self._train.features.shape[1], self._products.shape
         rank = min(dimensions, vocabulary, max(1, MAX_BYTES // (2 * (width + vocabulary))))
@@ -267,22 +263,20 @@ class TrainingFit:
         return centred if self._basis is None else centred @ self._basis
 
     def _targets(self, images: Array) -> Array:
-        """Compute y of images. Shapes: (N,) -> (N, V) float32."""
+        """Compute y of images in ascending order. Shapes: (N,) -> (N, V) float32."""
         rows = np.array([row for image in images.tolist() for row in self._train.caption_rows(image)], int)
-        size = len(self._vocab)
-        order, place = np.unique(images, return_inverse=True)
-        image = np.searchsorted(order, self._train.image_idxs[rows])
+        image, size = np.searchsorted(images, self._train.image_idxs[rows]), len(self._vocab)
         tokens = self._train.captions[rows].astype(np.int64)
         pairs = np.unique(np.arange(len(rows))[:, None] * size + tokens)
         caption, word = np.divmod(pairs, size)
-        shares = 1 / np.bincount(image, minlength=len(order))[image]
-        sums = np.bincount(image[caption] * size + word, shares[caption], len(order) * size)
-        targets = sums.reshape(len(order), size).astype(np.float32)[place]
-        targets[:, self._is_rare] = 0
+        shares = 1 / np.bincount(image)[image]
+        sums = np.bincount(image[caption] * size + word, shares[caption], len(images) * size)
+        targets = sums.reshape(len(images), size).astype(np.float32)
+        targets[:, self._excluded] = 0
         return targets
 
     def _sums(self) -> tuple[Array, Array, Array]:
-        """Compute ŨᵀŨ, Ũᵀ(Y - b) = ŨᵀY and b. Shapes: -> (D, D), (D, V), (V,)."""
+        """Compute ŨᵀŨ, Ũᵀ(Y - ȳ) = ŨᵀY and ȳ. Shapes: -> (D, D), (D, V), (V,)."""
         dimensions = len(self._mean) if self._basis is None else self._basis.shape[1]
         gram = np.zeros((dimensions, dimensions), np.float32)
         products, bias = np.zeros((dimensions, len(self._vocab)), np.float32), np.zeros(len(self._vocab))
@@ -336,7 +330,6 @@ class TrainingFit:
             expected -= expected.mean(axis=1, keepdims=True)
             return float(np.vdot(expected, actual) / (np.linalg.norm(expected) or 1))
 
-        actual -= actual.mean(axis=1, keepdims=True)
         return max(RIDGES, key=correlation)
 
 

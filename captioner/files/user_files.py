@@ -25,7 +25,9 @@ NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | os.O_NONBLOCK
+UTF_16 = b"\xff\xfe", b"\xfe\xff"
 FORMATS = (
+    *((mark, "UTF-16 text; save it as UTF-8") for mark in UTF_16),
     (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"), (b"PK\3\4", "a ZIP archive or an Office document"),
     (b"\xd0\xcf\x11\xe0", "an Office document"), (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"),
     (b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG", "a PNG"), (b"GIF8", "a GIF"), (b"RIFF", "a WebP, WAV or AVI file"),
@@ -152,11 +154,6 @@ def is_text(content: bytes) -> bool:
     return is_printable and not content.startswith(tuple(start for start, _ in FORMATS))
 
 
-def encoding_of(content: bytes) -> str:
-    """Return the encoding of a text: UTF-16 by its byte order mark, as spreadsheets export "Unicode text", or UTF-8."""
-    return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-
-
 def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
     """Read the first bytes of a regular file, at most `length`; return None if they cannot be read."""
     try:
@@ -167,13 +164,13 @@ def read_start(path: str | os.PathLike[str], length: int) -> bytes | None:
 
 
 def read_text(path: str | os.PathLike[str], expected: str = "a file", limit: int | None = None) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+    """Read a text file in UTF-8, with or without a byte order mark.
 
     Raises: DataError if it is not a regular file, larger than `limit`, by default `TEXT_LIMIT`, or not such text.
     """
     content = read_bytes(path, limit or TEXT_LIMIT, expected=expected)
     try:
-        return content.decode(encoding_of(content))
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         got = f"{content[problem.start : problem.start + 1]!r} at byte {problem.start} of {format_of(content)}"
         raise DataError(f"{path}: expected UTF-8 text, got {got}") from problem

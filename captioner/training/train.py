@@ -224,7 +224,8 @@ def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Itera
     validated += [record_validation(t, step, losses, scored_at_end, at_end=True)] if extra else []
     yield validated[-1]._replace(best=validated[0].best)
     with t.watch("validation"):
-        collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(t.loaded(), step)))
+        loaded = t.loaded()  # on all ranks, which share its training summary
+        collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(loaded, step)))
     for kind, problem in collapse:
         yield from warned(t, step, {"collapse": kind, "problem": problem}, at_end=not due)
 

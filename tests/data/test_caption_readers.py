@@ -86,14 +86,11 @@ EXPECTED = caption_readers.EXPECTED
 REFUSED = {
     b"": f"{EXPECTED}, got an empty file",
     b"\xef\xbb\xbf \r\n": f"{EXPECTED}, got an empty file",
-    b"\xff\xfe": f"{EXPECTED}, got an empty file",
     b"\xff\xd8\xff\0JFIF": f"{EXPECTED}, got a JPEG",
     b"%PDF-1.4\n1 0 obj": f"{EXPECTED}, got a PDF document",
     "a,b".encode("utf-16-le"): f"{EXPECTED}, got a file of an unknown format",
-    "image,caption\na,b".encode("utf-16")[:-1]: (
-        "expected UTF-16 text, by its byte order mark, got truncated data at byte 34; try a fresh copy, or save "
-        "it as UTF-8"
-    ),
+    "image,caption\na,b".encode("utf-16"): f"{EXPECTED}, got UTF-16 text; save it as UTF-8",
+    "\ufeff\u732b".encode("utf-16-be"): f"{EXPECTED}, got UTF-16 text; save it as UTF-8",
     b"[1, 2]": f"{EXPECTED}, got a JSON list",
     b"[1]\n[2]": f"{EXPECTED}, got JSON lines of type list",
     b"PK\x03\x04\x14\0\x06\0": "expected a text file, got a workbook or an archive; save it as CSV",
@@ -149,11 +146,10 @@ def test_a_list_of_objects_is_one_caption_each(reading):
 # --- encodings
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("text", ["image,caption\r\nä.jpg,Ein Käse 😀 猫\r\n", "ä.jpg#1\tEin Käse 😀 猫\r\n"])
 def test_unicode_is_preserved(reading, text, encoding):
     assert reading(text.encode(encoding)) == ["ä.jpg|Ein Käse 😀 猫|None"]
-    assert reading(b"\xfe\xff" + text.encode("utf-16-be")) == ["ä.jpg|Ein Käse 😀 猫|None"]
 
 
 def test_invalid_unicode_is_reported_with_its_line(reading):
@@ -163,10 +159,6 @@ def test_invalid_unicode_is_reported_with_its_line(reading):
         "c.csv:4: image: expected UTF-8 text, got b'\\xff'; save the file as UTF-8",
         "c.csv:5: split: expected UTF-8 text, got b'\\xfc'; save the file as UTF-8",
         "c.csv:6: image: expected text, got nothing",
-    ]
-    assert reading("image,caption\na,x\nb,\ud83d!\n".encode("utf-16", "surrogatepass")) == [
-        "a|x|None",
-        "c.csv:3: caption: expected UTF-8 text, got '\\ud83d'; save the file as UTF-8",
     ]
 
 
@@ -238,8 +230,6 @@ def test_image_lists_are_read(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n  b\x0bc.jpg \r./d.jpg\nimages\\e.jpg")
     assert read_list(path) == ["a.jpg", "b\x0bc.jpg", "d.jpg", "images/e.jpg"]
-    path.write_text("ä.jpg\r\nb.jpg\r\n", encoding="utf-16")
-    assert read_list(path) == ["ä.jpg", "b.jpg"]
     path.write_bytes(b"a\n\xe9.jpg\n")
     with pytest.raises(DataError, match=r"list.txt: expected UTF-8 text, got b'\\xe9' at byte 2 of a file"):
         read_list(path)

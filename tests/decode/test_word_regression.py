@@ -203,7 +203,7 @@ def test_arrays_of_limited_rank_are_the_best(rank: int, **shape: int) -> None:
 
 WORDS = {"a": 90, "dog": 10, "dogs": 10, "bus": 10, "buses": 10, "bicycle": 10, "bikes": 10, "bike": 10, "man": 50,
          "brown": 10, "runs": 10, "unknown": 2}  # fmt: skip
-NAMES = ("dog", "bus", "bike", "man")
+NAMES = ("dog", "dogs", "bus", "buses", "bicycle", "bike", "bikes", "man")
 VOCAB = Vocab([*SPECIAL, *WORDS])
 
 

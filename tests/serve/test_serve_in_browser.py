@@ -62,7 +62,7 @@ def test_a_photograph_is_dropped_or_pasted(
     browser.open(server.url)
     hand_over(browser, photograph, how, "one.png", "two.png")
     assert captions(browser, 2) == [expected] * 2
-    assert texts(browser, "article h2 + p") == ["one.png", "two.png"], "in the order in which they were chosen"
+    assert texts(browser, "article p.faint") == ["one.png", "two.png"], "in the order in which they were chosen"
     assert browser.driver.find_element(By.CSS_SELECTOR, "[role=status]").get_property("textContent") == (
         f"2 of 2: two.png: {expected}"
     )
