@@ -61,7 +61,7 @@ def prepare_to_share(
 
     Raises: DataError for a file of scores; UsageError for learned captions without terms.
     """
-    config, notes = _portable(restored.config), list[str]()
+    config, notes = _portable(restored.config), []
     card = _card(restored, {name: one_line(text) for name, text in stated.items() if text and text.strip()})
     if card.captions and not card.terms:
         raise UsageError(
@@ -184,10 +184,8 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
         )
     arrays = fit_summary(train, corpus.vocab)
     meta = dataclasses.replace(meta, train_digest=corpus.train_digest)
-    fitted = dataclasses.replace(
-        restored, meta=meta, summary_arrays=arrays, summary=summary_from(arrays, corpus.vocab),
-        config=override(restored.config, overrides),
-    )  # fmt: skip
+    summary, config = summary_from(arrays, corpus.vocab), override(restored.config, overrides)
+    fitted = dataclasses.replace(restored, meta=meta, summary_arrays=arrays, summary=summary, config=config)
     check_overrides(fitted, overrides)
     return fitted
 

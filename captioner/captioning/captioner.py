@@ -335,5 +335,4 @@ class Captioner:
         check_finite(self.loaded, log_probs[:, 0])
         if summary is None or shares is None or not options.similarity_weight:
             return tokens, log_probs
-        weights = options.similarity_weight, options.length_penalty
-        return summary.regression.rerank(tokens, log_probs, shares, *weights)
+        return summary.regression.rerank(tokens, log_probs, shares, options.similarity_weight, options.length_penalty)

@@ -142,10 +142,8 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
             raise ConfigError([f"{path}: has no effect: {reason}"])
 
 
-OF_SUMMARY = (
-    "decode.unfamiliar_below", "decode.uncertain_below", "decode.guidance_weight", "decode.similarity_weight",
-    "caption.keywords_above",
-)  # fmt: skip
+OF_DECODE = "unfamiliar_below", "uncertain_below", "guidance_weight", "similarity_weight"
+OF_SUMMARY = (*(f"decode.{name}" for name in OF_DECODE), "caption.keywords_above")
 """Options that need a training summary."""
 
 

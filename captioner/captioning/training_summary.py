@@ -40,8 +40,7 @@ class TrainingSummary(NamedTuple):
 
     def leave_one_out(self, train: Split) -> SharesOfRows:
         """Return the expected shares of the training images themselves, each without its own references."""
-        regression = self.regression
-        return TrainingFit(train, regression.vocab, self.mean, self.std, regression.ridge).shares
+        return TrainingFit(train, self.regression.vocab, self.mean, self.std, self.regression.ridge).shares
 
 
 def fit_summary(train: Split, vocab: Vocab) -> Params:

@@ -222,8 +222,8 @@ class TrainingFit:
         for row, (h, images) in enumerate(zip(leverage.tolist(), left_out, strict=True)):
             if images != of_last:  # equal images are often adjacent
                 own, of_last = self._targets(np.array(images, int)).sum(axis=0), [*images]
-            rest = 1 - len(images) * h
-            shares[row] = 0 if len(images) == len(self.images) else (shares[row] - h * own) / rest
+            is_all = len(images) == len(self.images)
+            shares[row] = 0 if is_all else (shares[row] - h * own) / (1 - len(images) * h)
         return shares
 
     def arrays(self) -> Params:
@@ -242,14 +242,14 @@ class TrainingFit:
         projection = projection.astype(np.float16)
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
         names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
-        numbers = {"images": len(self.images), "ridge": self.ridge}
         return {
             "projection": projection,
             "words": np.ascontiguousarray(words.T),
             "bias": (self.bias - offset).astype(np.float32),
             "counts": self.counts,
             "names": names.astype(np.uint8),
-            **{name: np.array([number], np.float32) for name, number in numbers.items()},
+            "images": np.array([len(self.images)], np.float32),
+            "ridge": np.array([self.ridge], np.float32),
         }
 
     def _regularized(self, ridge: float) -> Array:
@@ -298,8 +298,7 @@ class TrainingFit:
         from captioner.metrics import CiderD  # not needed to caption
 
         train, n = self._train, len(self.images)
-        places = evenly_spaced(n, MAX_COMPARED)
-        compared = self.images[places]
+        compared = self.images[evenly_spaced(n, MAX_COMPARED)]
         own = evenly_spaced(len(compared), EVALUATED)
         words = self._vocab.unpadded(np.where(train.captions == self._vocab.unk, -1, train.captions)[:, 1:])
         references = [[words[row] for row in train.caption_rows(image)] for image in compared.tolist()]
@@ -309,8 +308,8 @@ class TrainingFit:
         near = np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(compared) - 1)]
         if near.size == 0:
             return 1.0
-        image = np.repeat(own, near.shape[1])
-        actual = CiderD(references).score(image, [references[place][0] for place in near.ravel()]).reshape(near.shape)
+        candidates = [references[place][0] for place in near.ravel()]
+        actual = CiderD(references).score(np.repeat(own, near.shape[1]), candidates).reshape(near.shape)
         tokens = train.captions[[train.caption_rows(image)[0] for image in compared.tolist()]]
         left_out = [self._copies[_digest(features)] for features in train.features[compared[own]]]
         everywhere = np.broadcast_to(np.float32(1), (len(tokens), len(self._vocab)))
