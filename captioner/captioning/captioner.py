@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from captioner.arrays import Array
+from captioner.captioning import checks
 from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
-from captioner.captioning.checks import (
-    check_attention,
-    check_finite,
-    check_has_regions,
-    check_images,
-    check_overrides,
-    missing_summary,
-)
 from captioner.captioning.decoding import decoding_method, word_ids
 from captioner.captioning.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
 from captioner.captioning.restore import LoadedModel
@@ -59,7 +52,7 @@ class Captioner:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded, self.warnings = loaded, (*loaded.warnings, *missing_summary(loaded))
+        self.loaded, self.warnings = loaded, (*loaded.warnings, *checks.missing_summary(loaded))
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoding(loaded.model, self._pool)
         self._method = decoding_method(loaded.config.decode, loaded.vocab, loaded.config.caption.n_best)
@@ -74,10 +67,10 @@ class Captioner:
     def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
         """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
 
-        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks; as `check_overrides`.
+        Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks; as `check_summary`.
         """
         other, config = copy(self), override(self.loaded.config, values, places)
-        check_overrides(self.loaded, values)
+        checks.check_summary(self.loaded, values)
         other.loaded = replace(self.loaded, config=config)
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
@@ -133,7 +126,7 @@ class Captioner:
         if regions is not None and features is None:
             raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
         if captioner.loaded.config.caption.attention:
-            check_attention(self.loaded)
+            checks.check_attention(self.loaded)
         if features is not None:
             return list(captioner.decode(*checked_arrays(self.loaded, features, regions, "caption")))
         from captioner.captioning.photographs import caption_photos, photo_paths
@@ -188,7 +181,7 @@ class Captioner:
             if len(rows) != 1:
                 raise UsageError(f"next_words: expected the features of one image, got {len(rows)} rows")
             (batch,) = row_batches(1, rows, grids)
-        check_has_regions(loaded, batch.regions)
+        checks.check_has_regions(loaded, batch.regions)
 
         def read(step: StepFunction, state: State) -> tuple[Array, Array]:
             for token in ids:
@@ -198,7 +191,7 @@ class Captioner:
         (best,), (probabilities,) = self._decode(
             read, batch.features, regions=read_regions(batch.regions, np.arange(1))
         )
-        check_finite(loaded, probabilities)
+        checks.check_finite(loaded, probabilities)
         candidates = [NextWord(vocab.words[i], float(probabilities[i])) for i in best.tolist()]
         if batch.regions is None:
             return NextWords(candidates)
@@ -233,7 +226,7 @@ class Captioner:
         features, regions = open_features(path, memory_mib=memory_mib), None
         if self.loaded.meta.region_dim:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
-        check_images(self.loaded, features, str(path), limit, regions)
+        checks.check_images(self.loaded, features, str(path), limit, regions)
         yield from self.decode(features, regions, np.arange(features.shape[0])[:limit])
 
     @cached_property
@@ -327,12 +320,12 @@ class Captioner:
         Shapes: shares (N, V) -> tokens (N, K, T), log_probs (N, K).
         """
         options, summary, arrays = self.loaded.config.decode, self.loaded.summary, [batch.noise_keys]
-        check_has_regions(self.loaded, batch.regions)
+        checks.check_has_regions(self.loaded, batch.regions)
         if summary is not None and shares is not None and options.guidance_weight:
             arrays.append(summary.regression.guidance(shares, options.guidance_weight))
         regions = read_regions(batch.regions, np.arange(len(batch.features)))
         tokens, log_probs = self._decode(self._method.decode, batch.features, *arrays, regions=regions)
-        check_finite(self.loaded, log_probs[:, 0])
+        checks.check_finite(self.loaded, log_probs[:, 0])
         if summary is None or shares is None or not options.similarity_weight:
             return tokens, log_probs
         return summary.regression.rerank(tokens, log_probs, shares, options.similarity_weight, options.length_penalty)

@@ -134,6 +134,11 @@ def check_overrides(loaded: LoadedModel, values: Values) -> None:
         check_attention(loaded)
     if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
+    check_summary(loaded, values)
+
+
+def check_summary(loaded: LoadedModel, values: Values) -> None:
+    """Raises: ConfigError for options that are overridden, but need a training summary that a model does not have."""
     for path in OF_SUMMARY:
         default, reason = OPTIONS[path].default, without_summary(loaded)
         if not reason and path == "decode.unfamiliar_below" and loaded.summary and loaded.summary.familiarity is None:
