@@ -25,7 +25,7 @@ PHOTOS = {
     "camera": "A man with a camera on a tripod",
     "rocket": "A rocket on its launch pad at dusk",
 }
-"""The photographs by decreasing expected similarity, with descriptions for readers who do not see them."""
+"""The photographs, with descriptions for readers who do not see them."""
 COLUMNS = 3
 ROWS = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -->)", re.DOTALL)
 
