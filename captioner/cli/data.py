@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import (
-    check_apart,
-    config_options,
-    examples,
-    grouped,
-    list_option,
-    prepare_options,
-)
+from captioner.cli.shared_options import config_options, examples, grouped, list_option, overriding, prepare_options
 from captioner.config.options import Prepare
 from captioner.config.overrides import Values
 from captioner.errors import UsageError, printable, quoted
@@ -54,13 +47,19 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, optio
     return 1 if issues else 0
 
 
+def _source_values(source: str) -> Values:
+    from captioner.preparation.inspect_data import source_overrides
+
+    return source_overrides(source)
+
+
 @data.command(epilog=examples("data show birds.h5 --split val -n 3"))
-@click.argument("source", required=False, metavar="[SOURCE]")
+@click.argument("source", required=False, metavar="[SOURCE]", expose_value=False, callback=overriding(_source_values))
 @click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, help="Seed for choosing the images.")
 @config_options
-def show(source: str | None, split: str, number: int, seed: int, config_file: Path | None, overrides: Values) -> None:
+def show(split: str, number: int, seed: int, config_file: Path | None, overrides: Values) -> None:
     """Show random images of a data set with their reference captions.
 
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
@@ -68,7 +67,7 @@ def show(source: str | None, split: str, number: int, seed: int, config_file: Pa
     """
     from captioner.preparation import inspect_data
 
-    for example in inspect_data.examples(_open(source, config_file, overrides), split, number, seed):
+    for example in inspect_data.examples(_open(config_file, overrides), split, number, seed):
         output.result(example.image)
         for reference in example.references:
             output.result("", " ".join(reference.split()))
@@ -85,14 +84,11 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.problem(f"warning: near-duplicate across splits: {printable(' = '.join(pair), MAX_NAME)}")
 
 
-def _open(source: str | None, config_file: Path | None, overrides: Values) -> Corpus:
+def _open(config_file: Path | None, overrides: Values) -> Corpus:
     from captioner.config.yaml_io import load
-    from captioner.preparation import inspect_data
     from captioner.preparation.load_corpus import build_corpus
 
-    selected = {} if source is None else inspect_data.source_overrides(source)
-    check_apart("SOURCE", selected, overrides)
-    config = load(config_file, {**selected, **overrides})
+    config = load(config_file, overrides)
     if "seed" in overrides and config.data.max_train is None:
         raise UsageError("-o seed: has no effect without -o data.max_train; did you mean --seed?")
     return build_corpus(config)

@@ -7,6 +7,7 @@ import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,45 +61,59 @@ runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH, metav
 
 
 def example_override_option(example: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `-o/--set`, with an example in its help, as values in the argument `overrides`.
+    """Return a decorator that adds `-o/--set`, with an example in its help; the command must use each override."""
 
-    Each override must be used by the command.
-    """
-
-    def read(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> None:
+    def values_of(texts: tuple[str, ...]) -> Values:
         values = read_overrides(texts)
-        check_used(values, context.command_path.partition(" ")[2])
-        _override(context, values)
+        check_used(values, click.get_current_context().command_path.partition(" ")[2])
+        return values
 
     what = f"Override a config option, such as {example}; may be repeated. The last value of a key is used."
     return click.option(
-        "-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=read, expose_value=False, help=what
-    )
+        "-o", "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=overriding(values_of),
+        expose_value=False, help=what,
+    )  # fmt: skip
 
 
-def _override(context: click.Context, values: Values) -> None:
-    """Add values to the argument `overrides`, which several options have in common."""
-    context.params.setdefault("overrides", {}).update(values)
+def overriding(values_of: Callable[[Any], Values]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return the callback of a parameter that overrides config options with the values that `values_of` returns.
+
+    The values of all parameters of a command are its argument `overrides`, which needs `-o`.
+
+    Raises: UsageError for a parameter that sets an option which another one sets to another value.
+    """
+
+    def override(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        overrides, origins = context.params.setdefault("overrides", {}), context.meta.setdefault(__name__, {})
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+            name = (
+                parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name.strip("[]")
+            )
+            for path, own in values_of(value).items():
+                if overrides.setdefault(path, own) != own:
+                    other = name if name != "-o" else origins[path]
+                    raise UsageError(f"-o {path}: {other} sets it already; use one of them")
+                origins[path] = name
+        return value
+
+    return override
 
 
 def caption_options(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds flags for options of the section `caption`, which are overrides like those of `-o`.
-
-    They need a decorator that adds `-o`.
-    """
+    """Return a decorator that adds flags for options of the section `caption`."""
 
     def add(command: Command) -> Command:
         for name in reversed(names):
-            option = OPTIONS[f"caption.{name}"]
-            command = _table_option(name, option, _override_by_flag, expose_value=False)(command)
+            path = f"caption.{name}"
+            keep = overriding(partial(_single, path))
+            command = _table_option(name, OPTIONS[path], keep, expose_value=False)(command)
         return command
 
     return add
 
 
-def _override_by_flag(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
-        _override(context, {f"caption.{parameter.name}": value})
+def _single(path: str, value: Any) -> Values:
+    return {path: value}
 
 
 override_option = example_override_option("model.decoder=rnn")
@@ -110,12 +125,6 @@ def config_options(command: Command) -> Command:
     return click.option("-c", "--config", "config_file", type=PATH, metavar="CONFIG", help=what)(
         override_option(command)
     )
-
-
-def check_apart(argument: str, selected: Values, overrides: Values) -> None:
-    """Raises: UsageError for an override of what an argument of the command sets to another value."""
-    if other := [path for path, value in selected.items() if overrides.get(path, value) != value]:
-        raise UsageError(f"-o {other[0]}: {argument} sets it already; use one of them")
 
 
 ensemble_option = click.option(

@@ -10,13 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.processes import SharedStop, joined, stop_signals
-from captioner.cli.shared_options import (
-    PATH,
-    check_apart,
-    config_options,
-    examples,
-    mpi_option,
-)
+from captioner.cli.shared_options import PATH, config_options, examples, mpi_option, overriding
 from captioner.config.overrides import Values, checked_values
 from captioner.errors import UsageError
 
@@ -37,6 +31,7 @@ if TYPE_CHECKING:
 @config_options
 @click.option(
     "--data", type=PATH, metavar="FILE",
+    callback=overriding(lambda file: checked_values({"data.source": "prepared", "data.root": file})),
     help="Train on FILE, written by `captioner prepare`; short for -o data.source=prepared -o data.root=FILE.",
 )  # fmt: skip
 @click.option(
@@ -83,10 +78,6 @@ def train(
 
     With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """
-    if data is not None:
-        of_data = checked_values({"data.source": "prepared", "data.root": data})
-        check_apart("--data", of_data, overrides)
-        overrides = {**of_data, **overrides}
     from captioner.cli import progress
     from captioner.config.yaml_io import load
     from captioner.training import overfit as overfitting

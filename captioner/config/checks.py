@@ -1,13 +1,12 @@
 """Checks across options: constraints, and options without effect.
 
 A violated constraint is an error everywhere. An option without effect is an error in an override, because its user
-expects a change. In a config file it is accepted, since one file serves several commands, unless it is in `STRICT`.
+expects a change. Elsewhere it is ignored, since one config file serves several decoders: it has its default value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -56,12 +55,6 @@ NEEDS: Mapping[str, Mapping[str, Condition]] = {
     **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
 }
 """Options that have an effect only under conditions on other options; of `A or B`, one must fulfil the condition."""
-STRICT = (
-    *("data.vocabulary", "data.captions", "data.captions_per_image", "data.references"),
-    *("train.similarity_weight", "train.label_smoothing", "train.weight_decay", "train.lr_decay"),
-    *(path for path in NEEDS if path.startswith("decode.")),
-)
-"""Options of `NEEDS` for which a value without effect is an error in a config file too."""
 
 
 def has_effect(config: Config, path: str) -> bool:
@@ -85,11 +78,9 @@ def no_effect(path: str, config: Config) -> str:
     return f"has no effect without {' and '.join(conditions)} (set {those}, or leave this at {left})"
 
 
-def unused(config: Config, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the options that differ from their defaults without effect, each with the problem."""
-    for path in paths:
-        if attrgetter(path)(config) != OPTIONS[path].default and not has_effect(config, path):
-            yield path, no_effect(path, config)
+def is_unused(config: Config, path: str) -> bool:
+    """Return whether an option differs from its default without effect."""
+    return attrgetter(path)(config) != OPTIONS[path].default and not has_effect(config, path)
 
 
 def _holds(value: object, condition: Condition) -> bool:
@@ -110,12 +101,6 @@ class Constraint(NamedTuple):
     others: Sequence[str]
     holds: Callable[[Config], bool]
     problem: Callable[[Config], str]
-
-
-def _has_effect_if_set(path: str) -> Constraint:
-    """Require the default of an option that has no effect."""
-    others = " or ".join(NEEDS[path]).split(" or ")
-    return Constraint(path, others, lambda c: not any(unused(c, [path])), partial(no_effect, path))
 
 
 def _divisors(config: Config) -> str:
@@ -143,7 +128,6 @@ CONSTRAINTS = (
     Constraint("decode.min_length", ("decode.max_length",),
                lambda c: c.decode.min_length <= c.decode.max_length,
                lambda c: f"expected at most decode.max_length {c.decode.max_length}, got {c.decode.min_length}"),
-    *map(_has_effect_if_set, STRICT),
 )  # fmt: skip
 
 

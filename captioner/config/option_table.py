@@ -79,6 +79,8 @@ def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]
     hints = get_type_hints(section, include_extras=True)
     rows: list[Option] = []
     for field in fields(section):
+        if not field.compare:
+            continue
         path = prefix + field.name
         if is_dataclass(field.default):
             rows.extend(options(type(field.default), f"{path}."))

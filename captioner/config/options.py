@@ -6,7 +6,8 @@ A line reads `name: Annotated[type, doc, *bounds] = default`; a default lives he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -166,7 +167,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run."""
+    """All options of a run; `ignored` has the problem of each that was set without effect."""
 
     seed: Annotated[int, "random seed of initial parameters, batches and dropout", ">= 0"] = 0
     threads: Annotated[int, "threads that compute each batch", ">= 1", "<= 64"] = 2
@@ -176,6 +177,7 @@ class Config:
     validate: Validate = Validate()
     decode: Decode = Decode()
     caption: Caption = Caption()
+    ignored: Mapping[str, str] = field(default_factory=dict, compare=False, kw_only=True)
 
 
 ENCODER = "efficientnet-lite0"

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from captioner.config.checks import CONSTRAINTS, STRICT, check_used, learns_other_captions, unused
+from captioner.config.checks import CONSTRAINTS, NEEDS, check_used, is_unused, learns_other_captions, no_effect
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
 from captioner.config.options import Config
 from captioner.errors import ConfigError, printable, quoted
@@ -81,32 +81,32 @@ def unknown(path: str) -> str:
 def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
     """Set options of a config, and check the options that depend on each other.
 
-    An option of the config that an override makes ineffective is reset to its default if it must not be set without
-    effect (`STRICT`). An override without effect is a problem. The null of validate.best_metric is replaced. `places`
-    are the places of options in messages, such as a line of a file; by default, those of overrides are `-o key=value`.
+    An override without effect is a problem. Another option without effect gets its default, and is in `ignored`. The
+    null of validate.best_metric is replaced. `places` are the places of options in messages, such as a line of a file;
+    by default, those of overrides are `-o key=value`.
 
     Raises: ConfigError with one line per problem.
     """
     config = replaced(config, values)
-    if config.validate.best_metric is None:
-        metric = "cider_d" if learns_other_captions(config) else "loss"
-        config = replaced(config, {"validate.best_metric": metric})
     places = {path: f"-o {path}={printable(write(OPTIONS[path], values[path]), MAX_SHOWN)}" for path in values} | {
         **places
     }
-    changed = set(values)
     problems = []
-    for option, others, holds, problem in CONSTRAINTS:
-        if holds(config):
-            continue
-        if option in STRICT and option not in changed and not changed.isdisjoint(others):
-            config = replaced(config, {option: OPTIONS[option].default})
-            changed.add(option)
-            continue
-        place = next(filter(None, map(places.get, (option, *others))), None)
-        problems.append(": ".join(filter(None, (place, option, problem(config)))))
-    ineffective = unused(config, (path for path in values if path not in STRICT))
-    problems += [": ".join(filter(None, (places[path], path, text))) for path, text in ineffective]
+    for path in NEEDS:
+        if is_unused(config, path):
+            problem = no_effect(path, config)
+            if path in values:
+                problems.append(": ".join(filter(None, (places[path], path, problem))))
+            else:
+                default = {path: OPTIONS[path].default}
+                config = replaced(config, {**default, "ignored": {**config.ignored, path: problem}})
+    if config.validate.best_metric is None:
+        metric = "cider_d" if learns_other_captions(config) else "loss"
+        config = replaced(config, {"validate.best_metric": metric})
+    for option, others, holds, problem_of in CONSTRAINTS:
+        if not holds(config):
+            place = next(filter(None, map(places.get, (option, *others))), None)
+            problems.append(": ".join(filter(None, (place, option, problem_of(config)))))
     if problems:
         raise ConfigError(problems)
     return config

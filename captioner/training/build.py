@@ -14,8 +14,7 @@ from captioner.arrays import Array, Params, cast
 from captioner.captioning.checks import check_encoder
 from captioner.captioning.restore import Restored
 from captioner.captioning.training_summary import TrainingSummary
-from captioner.config.checks import SHAPING, has_effect, learns_other_captions, unused
-from captioner.config.option_table import OPTIONS
+from captioner.config.checks import SHAPING, has_effect, learns_other_captions
 from captioner.config.options import Config
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
@@ -106,8 +105,8 @@ def build_batches(
 
 
 def ignored_options(config: Config) -> Iterator[str]:
-    """Yield a warning for each option that differs from its default without effect, and one about the loss."""
-    yield from (f"{path}: ignored; it {problem}" for path, problem in unused(config, OPTIONS))
+    """Yield a warning for each option without effect, and one about the loss."""
+    yield from (f"{path}: ignored; it {problem}" for path, problem in config.ignored.items())
     if config.validate.best_metric == "loss" and learns_other_captions(config):
         yield (
             "validate.best_metric: loss selects best.h5 by the loss of the references, which training does not "

@@ -297,10 +297,13 @@ def test_options_of_a_data_set_that_is_not_read_are_refused(
 def test_flags_of_captions_are_options_of_the_config(
     cli: Callable[..., Any], tiny_run: Path, tmp_path: Path, small_options: tuple[str, ...]
 ) -> None:
-    """The last one is used. A config may have them."""
+    """Two values are an error. A config may have them."""
     two = cli("sample", tiny_run, "--split", "val", "--n-best", 2).succeeded().out
-    for options in (("-o", "caption.n_best=2"), ("-o", "caption.n_best=3", "--n-best", 2)):
+    for options in (("-o", "caption.n_best=2"), ("-o", "caption.n_best=2", "--n-best", 2)):
         assert cli("sample", tiny_run, "--split", "val", *options).succeeded().out == two
+    for options in (("-o", "caption.n_best=3", "--n-best", 2), ("--n-best", 2, "-o", "caption.n_best=3")):
+        refused = cli("sample", tiny_run, "--split", "val", *options)
+        assert refused.err == "captioner: -o caption.n_best: --n-best sets it already; use one of them\n"
     run = tmp_path / "run"
     assert cli("train", *small_options, "--run", run, "-o", "caption.n_best=2").code == 0
     longer = ("-o", "decode.length_penalty=0.7")

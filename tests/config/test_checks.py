@@ -44,14 +44,17 @@ PROBLEMS = {
         ("data:\n  source: cs231n", (), "my.yaml:2: data.root"),
         ("data:\n  source: cs231n\n  root:", (), "my.yaml:3: data.root"),
         ("", ("data.source=cs231n",), "-o data.source=cs231n: data.root"),
-        ("train: {lr_decay: 0.5}", (), "my.yaml:1: train.lr_decay"),
         ("", (*SCST, "train.batch_size=20", "train.samples=30"), "-o train.samples=30: train.samples"),
         ("model: {heads: 4}", ("model.heads=4",), "-o model.heads=4: model.heads"),
         ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),
         ("", ("decode.max_length=8", "decode.min_length=9"), "-o decode.min_length=9: decode.min_length"),
         ("decode: {method: sampling}", ("decode.beam_width=2",), "-o decode.beam_width=2: decode.beam_width"),
         ("", ("train.schedule=cosine", "train.lr_decay=0.5"), "-o train.lr_decay=0.5: train.lr_decay"),
-        ("decode: {beam_width: 1, length_penalty: 0.7}", (), "my.yaml:1: decode.length_penalty"),
+        (
+            "",
+            ("decode.beam_width=1", "decode.length_penalty=0.7"),
+            "-o decode.length_penalty=0.7: decode.length_penalty",
+        ),
         ("decode: {method: sampling}", ("decode.method=beam", "decode.top_k=5"), "-o decode.top_k=5: decode.top_k"),
     ],
 )
@@ -200,9 +203,17 @@ def test_an_option_needs_its_other_options(path: str, others: str) -> None:
             assert [line for line in found if f"{path}: has no effect with" in line], found
 
 
-def test_the_default_value_or_a_file_may_have_options_without_effect() -> None:
+def test_the_default_value_of_an_option_may_have_no_effect() -> None:
     parse("", "", {"train.momentum": 0.9, "model.decoder": "rnn", "model.forget_bias": 1.0, "data.root": None})
-    assert parse("train: {momentum: 0.5}", "my.yaml", {"train.epochs": 3}).train.momentum == 0.5
+
+
+def test_an_option_of_a_file_without_effect_has_its_default_and_is_in_ignored() -> None:
+    text = "train: {update_rule: sgd_momentum, momentum: 0.5}"
+    config = parse(text, "my.yaml", {"train.update_rule": "adam"})
+    assert config.train.momentum == Config().train.momentum
+    reason = "has no effect without train.update_rule sgd_momentum (set that, or leave this at 0.9)"
+    assert config.ignored == {"train.momentum": reason}
+    assert not parse(text, "my.yaml").ignored
 
 
 def test_gradcheck_uses_every_option_that_changes_the_gradients() -> None:

@@ -101,10 +101,10 @@ def test_the_last_override_wins_over_earlier_ones_the_file_and_the_defaults() ->
 
 def test_relative_paths_start_at_the_file_or_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/my.yaml").write_text("data: {root: ../coco}")
+    (tmp_path / "configs/my.yaml").write_text("data: {source: cs231n, root: ../coco}")
     monkeypatch.chdir(tmp_path)
     assert load(Path("configs/my.yaml")).data.root == tmp_path.resolve() / "coco"
-    moved = load(Path("configs/my.yaml"), read_overrides(["data.source=cs231n", "data.root=here"]))
+    moved = load(Path("configs/my.yaml"), read_overrides(["data.root=here"]))
     assert moved.data.root == tmp_path.resolve() / "here"
 
 
@@ -150,13 +150,15 @@ def test_an_empty_text_gives_the_defaults(text: str) -> None:
 
 @pytest.mark.usefixtures("either_loader")
 def test_reads_options_of_every_depth_and_kind() -> None:
-    text = "seed: 7\r\ndata: {scenes: {train: 40}, root: no, standardize: true}\rtrain:\n  learning_rate: 1e-2\n"
+    data = "data: {source: cs231n, root: no, standardize: true, cs231n: {pca: false}}"
+    text = f"seed: 7\r\n{data}\rtrain:\n  learning_rate: 1e-2\n"
     config = parse(text, "my.yaml", read_overrides(["model.decoder=rnn", "train.patience=null"]), Path("/"))
     expected = {
         "seed": 7,
-        "data.scenes.train": 40,
+        "data.source": "cs231n",
         "data.root": Path("/no"),
         "data.standardize": True,
+        "data.cs231n.pca": False,
         "train.learning_rate": 1e-2,
         "model.decoder": "rnn",
     }

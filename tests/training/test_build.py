@@ -1,12 +1,13 @@
 """The model, corpus and training plan are built with every configured option."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_options import fitting
 
-from captioner.config.checks import NEEDS
+from captioner.config.checks import NEEDS, ROOTS
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
@@ -51,9 +52,9 @@ def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: p
         monkeypatch.setitem(load_corpus.SOURCES, name, source)
         text = f"data: {{source: {name}, root: /data, memory_mib: 7}}"
         assert build_corpus(parse(text, "my.yaml")) is made
-        section = getattr(Config().data, name, None)
-        assert (got.pop("memory_mib"), got.pop("regions")) == (7, False)
-        assert str(got.pop("root")) == "/data"
+        section, is_stored = getattr(Config().data, name, None), name in ROOTS
+        assert (got.pop("memory_mib"), got.pop("regions")) == (7 if is_stored else 1024, False)
+        assert got.pop("root") == (Path("/data") if is_stored else None)
         assert got == (vars(section) if section else {})
 
 
@@ -180,7 +181,7 @@ def test_total_steps_is_the_minimum_of_epochs_and_max_steps(overrides: list[str]
 
 
 def test_the_plan_has_every_training_option(config, corpus) -> None:
-    hyper = Hyper(0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7)
+    hyper = Hyper(0.5, 0.9, 0.99, 0.3, 0.4, 0.6, 0.7)
     options = {**hyper._asdict(), "update_rule": "adamw", "schedule": "exponential", "lr_decay": 0.8, "warmup_steps": 3}
     options |= {"clip_norm": 2.5, "ema_decay": 0.99, "batch_size": 64}
     text = "".join(f"  {name}: {value}\n" for name, value in options.items())

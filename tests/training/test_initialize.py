@@ -250,17 +250,6 @@ def test_another_model_is_rejected_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_options_without_effect_on_the_trained_model_may_differ(
-    cli: Callable[..., Any], small_model: Sequence[str], albums: Albums, start: Path, tmp_path: Path
-) -> None:
-    file, run = tmp_path / "transformer.yaml", tmp_path / "run"
-    file.write_text("model: {layers: 2, heads: 2, norm: post, attention_dim: 9}")
-    options = [f"-o{option}" for option in (STANDARD[0], "train.max_steps=1", f"train.init_from={start}")]
-    done = cli("train", "-c", file, *small_model, *options, "--data", albums.new, "--run", run)
-    assert done.code == 0, done.err
-    assert open_run(run).model.sizes.layers == 2
-
-
 def test_another_attention_is_one_line(train_on: TrainRun, albums: Albums) -> None:
     """The regions, which the data set has only with attention, are not a problem too."""
     attentive = train_on(albums.old, *ATTENTION, "train.max_steps=1")

@@ -148,12 +148,7 @@ def test_other_captions_cannot_be_resumed_with(train_run: TrainRun, file: Path, 
         list(resume(run, {"data.captions_per_image": 2}))
 
 
-def test_options_without_effect_are_errors_or_reset() -> None:
-    for text in ("data: {captions_per_image: 2}", "data: {references: 1}"):
-        with pytest.raises(ConfigError, match=r"has no effect without data\.captions"):
-            parse(text, "file")
-    with pytest.raises(ConfigError, match=r"data\.captions: has no effect without train\.objective cross_entropy"):
-        parse("data: {captions: x.jsonl}\ntrain: {init_from: run, objective: self_critical}", "file")
+def test_self_critical_training_ignores_the_captions_of_a_file() -> None:
     text = "data: {captions: x.jsonl, captions_per_image: 5}\ntrain: {init_from: run}"
     continued = parse(text, "file", {"train.objective": "self_critical"})
     assert continued == parse("train: {init_from: run, objective: self_critical}", "file")
