@@ -21,7 +21,7 @@ from captioner.layers.embedding import word_embedding_backward
 from captioner.layers.packing import Packing, pack
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model import captioning_rnn
-from captioner.model import losses as model
+from captioner.model import words as model
 
 WHOLE = 1 << 60
 

@@ -34,7 +34,7 @@ class Cycle:
         self._batches, self._regions = batches, shared
 
     def batch(self, step: int, /) -> arrays.Batch:
-        return arrays.Batch(*self._batches[step % len(self._batches)], regions=self._regions)
+        return arrays.Batch(*self._batches[step % len(self._batches)], self._regions)
 
 
 def training(
@@ -58,7 +58,7 @@ class Ours:
         self.step = training(trained, [batch], self.pool, self.regions)
 
     def gradients(self) -> tuple[float, Params]:
-        return self.model.loss(*self.batch, pool=self.pool, regions=self.regions)
+        return self.model.loss(arrays.Batch(*self.batch, self.regions), pool=self.pool)
 
 
 def spread(weights: Array) -> Array:

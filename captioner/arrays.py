@@ -118,12 +118,17 @@ class Batch(NamedTuple):
     recorded with the step. If several ranks share the batch, `part` says which captions these are; N in the loss is
     that of the whole batch.
 
-    Shapes: features (N, F), captions (N, T), weights (N,), regions of N rows and values (M, L, R).
+    Shapes: features (N, F), captions (N, T), regions of N rows and values (M, L, R), weights (N,).
     """
 
     features: Array
     captions: Array
+    regions: SharedRows | None = None
     weights: Array | None = None
     metrics: Mapping[str, float] = {}
-    regions: SharedRows | None = None
     part: BatchPart | None = None
+
+    @property
+    def size(self) -> int:
+        """N, the number of captions of the whole batch."""
+        return len(self.captions if self.part is None else self.part.lengths)

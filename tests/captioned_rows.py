@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from captioner.arrays import Batch
 from captioner.captioning.caption import Candidate
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of
@@ -31,4 +32,4 @@ def loss(loaded: LoadedModel, split: Split, row: int, caption: str) -> float:
     """The teacher-forced loss of a caption, which has no end if it has the maximum length."""
     ids = loaded.vocab.encode([caption.split()])
     reference = ids[:, : None if len(caption.split()) < loaded.config.decode.max_length else -1]
-    return float(loaded.model.word_losses(split.features[row : row + 1], reference).sum(dtype=float))
+    return float(loaded.model.word_losses(Batch(split.features[row : row + 1], reference)).sum(dtype=float))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from captioner.arrays import Batch
 from captioner.decode import Constraints
 from captioner.model.build import DECODERS, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
@@ -87,4 +88,4 @@ def model(
 def log_prob(model: Any, feature: Array, tokens: list[int]) -> float:
     """The log-probability of a caption by teacher forcing."""
     words = tokens[: tokens.index(END) + 1] if END in tokens else tokens
-    return -float(model.word_losses(feature, np.array([[START, *words]])).sum(dtype=float))
+    return -float(model.word_losses(Batch(feature, np.array([[START, *words]]))).sum(dtype=float))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from captioner.arrays import Array
+from captioner.arrays import Array, Batch
 from captioner.captioning import checks
 from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
 from captioner.captioning.decoding import decoding_method, word_ids
@@ -307,7 +307,7 @@ class Captioner:
 
     def _attention_weights(self, batch: ImageBatch, captions: Array) -> Array:
         regions = read_regions(batch.regions, np.arange(len(captions)))
-        return self.loaded.model.attention_weights(batch.features, captions, regions, self._pool)
+        return self.loaded.model.attention_weights(Batch(batch.features, captions, regions), self._pool)
 
     def _shares(self, batch: ImageBatch) -> Array | None:
         """Return the expected shares of words for each image, if the model has a training summary."""

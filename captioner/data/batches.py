@@ -102,7 +102,7 @@ def take(split: Split, rows: Array) -> Batch:
     Shapes: rows (N,).
     """
     images = split.image_idxs[rows]
-    return Batch(split.features[images], split.captions[rows], regions=read_regions(split.regions, images))
+    return Batch(split.features[images], split.captions[rows], read_regions(split.regions, images))
 
 
 def sequential_batches(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, SharedRows
+from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.config.options import Config
 from captioner.gradcheck.numeric import Case
 from captioner.layers import CELLS
@@ -296,8 +296,10 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
         values = rng.standard_normal((IMAGES, REGIONS, sizes.region))
         regions = SharedRows(values, np.arange(variant.captions) % (IMAGES - 1))
 
+    batch = Batch(features, captions, regions, weights)
+
     def run() -> tuple[float, Params]:
-        return model.loss(features, captions, np.random.default_rng(0), weights=weights, regions=regions)
+        return model.loss(batch, np.random.default_rng(0))
 
     parts = CELLS[sizes.decoder].gate_names if sizes.decoder in CELLS else QUERIES_KEYS_VALUES
     stacked = {k: parts for k in params if k in ("Wx", "Wh", "b") or k.endswith(("_W", "_b"))}

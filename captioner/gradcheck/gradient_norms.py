@@ -51,7 +51,7 @@ def gradient_norms(model: CaptioningModel, split: Split, word: int, max_captions
         )
     batch = take(split, long)
     batch = batch._replace(captions=batch.captions[:, : word + 1])
-    gradients = model.input_gradients(batch.features, batch.captions, batch.regions).astype(float)
+    gradients = model.input_gradients(batch).astype(float)
     inputs = np.sqrt((gradients**2).sum(axis=2)).mean(axis=0).tolist()
     norms = _state_norms(model, batch) if isinstance(model, CaptioningRNN) else None
     if not np.isfinite([*inputs, *(norms or ())]).all():

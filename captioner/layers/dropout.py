@@ -67,22 +67,17 @@ class NoiseRows(NamedTuple):
     rows: Array
     total: int
 
-    def blocks(self, size: int) -> NoiseRows:
-        """Return the rows of noise for `size` rows in place of each."""
-        rows = (self.rows[:, None] * size + np.arange(size)).reshape(-1)
-        return NoiseRows(rows, self.total * size)
-
 
 def row_dropout_forward(
     x: Array, p: float, rng: np.random.Generator | None, noise_rows: NoiseRows, pool: ThreadPool
 ) -> tuple[Array, Array | None]:
     """Apply dropout with some rows of drawn noise; without `rng`, or with p = 0, return x.
 
-    Shapes: x (N, D), noise_rows of N rows -> out, mask like x.
+    Shapes: x (N, ...), noise_rows of N rows -> out, mask like x.
     """
     if rng is None or not p:
         return x, None
-    rows, noise = noise_rows.rows, draw_noise((noise_rows.total, x.shape[1]), rng)
+    rows, noise = noise_rows.rows, draw_noise((noise_rows.total, *x.shape[1:]), rng)
     shards, out, mask = pool.shards(len(x)), np.empty_like(x), np.empty_like(x)
 
     def drop(worker: int) -> None:

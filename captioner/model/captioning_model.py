@@ -7,35 +7,31 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from captioner.arrays import Array, BatchPart, Params, SharedRows
+from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.errors import DataError
-from captioner.layers.dropout import NO_DROPOUT, Dropout
+from captioner.layers.dropout import NO_DROPOUT, Dropout, row_dropout_backward, row_dropout_forward
 from captioner.model.image_input import Standardizer
 from captioner.model.interface import State, StepModel
-from captioner.model.losses import (
-    Losses,
-    Outputs,
-    Words,
-    output_cross_entropy,
-    outputs_backward,
-    pack_words,
-    select_targets,
-    words_backward,
-)
+from captioner.model.losses import Losses, OutputCache, output_backward, output_forward
 from captioner.model.parameters import Shapes, Sizes
+from captioner.model.words import Inputs, PackedWords, inputs_backward, inputs_forward, pack_words
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 
 class TeacherForced(NamedTuple):
-    """The words of captions, the outputs of the decoder at their targets, and the cache of the decoder."""
+    """The words of a batch, and the output of the decoder for each after dropout, with the caches of both.
 
-    words: Words
-    outputs: Outputs
+    Shapes: hidden, mask (P, H).
+    """
+
+    words: PackedWords
+    inputs: Inputs
+    hidden: Array
+    mask: Array | None
     decoder: Any
 
 
-LossCache: TypeAlias = tuple[Array, Array, TeacherForced]
-"""Gradients of the scores and of their bias, and the cache of the outputs."""
+LossCache: TypeAlias = tuple[TeacherForced, OutputCache]
 
 
 class CaptioningModel(ABC):
@@ -44,9 +40,9 @@ class CaptioningModel(ABC):
     log P(word_{t+1}) = log softmax(h_t W_vocab + b_vocab),   with h_t the output of the decoder for the words up to t
 
     `params` holds the parameters by name; parameters and gradients have one float type. `smoothing` is the label
-    smoothing of the training loss. A model without attention ignores `regions`.
+    smoothing of the training loss. A model without attention ignores the regions of a batch. Features and regions may
+    have any float type. The size of a pool affects floating-point rounding only.
 
-    Shapes: features (N, F) of any float type, captions (N, T) ids, regions of N rows and values (M, L, R).
     Raises: DataError when a parameter is missing or has an unexpected shape or type, or the regions are missing.
     """
 
@@ -130,23 +126,25 @@ class CaptioningModel(ABC):
     @abstractmethod
     def _decode(
         self,
-        words: Words,
-        image: Array,
-        regions: SharedRows | None,
+        batch: Batch,
+        words: PackedWords,
+        inputs: Inputs,
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
     ) -> tuple[Array, Any]:
         """Compute the output of the decoder at each packed word, and the cache for `_decode_backward`.
 
-        Shapes: image (N, F) -> (P, H).
+        The features and regions of `batch` are those after standardization and dropout.
+
+        Shapes: -> (P, H).
         """
 
     @abstractmethod
     def _decode_backward(self, dhidden: Array, cache: Any, pool: ThreadPool) -> tuple[Array, Params]:
         """Compute the gradients of the inputs, and of the decoder's parameters.
 
-        Shapes: dhidden (P, H) -> dinputs like the inputs.
+        Shapes: dhidden (P, H) -> dvectors like the vectors of the inputs.
         """
 
     @abstractmethod
@@ -157,107 +155,80 @@ class CaptioningModel(ABC):
         """
 
     def loss(
-        self,
-        features: Array,
-        captions: Array,
-        rng: np.random.Generator | None = None,
-        pool: ThreadPool = SERIAL,
-        weights: Array | None = None,
-        regions: SharedRows | None = None,
+        self, batch: Batch, rng: np.random.Generator | None = None, pool: ThreadPool = SERIAL
     ) -> tuple[float, Params]:
         """Compute the cross-entropy of the captions, summed over words and divided by N, and its gradients.
 
         loss = 1/N Σ_n weight_n Σ_t -log P(word_nt | words before, image n), with weights of 1 by default.
 
-        `<NULL>` targets are masked. Dropout draws its noise from `rng`; without `rng` there is no dropout. The size of
-        the pool affects floating-point rounding only.
-
-        Shapes: features (N, F), captions (N, T), weights (N,) -> loss, a gradient for each parameter.
+        `<NULL>` targets are masked. Dropout draws its noise from `rng`; without `rng` there is no dropout.
         """
-        losses, cache = self.forward(features, captions, rng, pool, weights, regions)
+        losses, cache = self.forward(batch, rng, pool)
         return losses.loss, self.backward(cache, pool)
 
     def forward(
-        self,
-        features: Array,
-        captions: Array,
-        rng: np.random.Generator | None = None,
-        pool: ThreadPool = SERIAL,
-        weights: Array | None = None,
-        regions: SharedRows | None = None,
-        part: BatchPart | None = None,
+        self, batch: Batch, rng: np.random.Generator | None = None, pool: ThreadPool = SERIAL
     ) -> tuple[Losses, LossCache]:
-        """Compute the losses, and the cache for `backward`; with `part`, those of the captions of a rank.
-
-        Shapes: features (N, F), captions (N, T), weights (N,) -> losses, cache.
-        """
-        states = self._teacher_force(features, captions, rng, True, pool, regions, part)
-        rows = states.outputs.captions
-        row_weights = np.ones(len(rows), self.dtype) if weights is None else weights[rows]
-        count = len(captions if part is None else part.lengths)
-        scale = (row_weights / count).astype(self.dtype)
-        losses, nll, dscores, db_vocab = self._cross_entropy(states.outputs, scale, self.smoothing, pool)
+        """Compute the losses of a batch, or of the part of a rank, and the cache for `backward`."""
+        states = self._teacher_force(batch, rng, pool)
+        rows = states.words.packing.caption[states.words.is_target]
+        weights = np.ones(len(rows), self.dtype) if batch.weights is None else batch.weights[rows]
+        scale = (weights / batch.size).astype(self.dtype)
+        losses, nll, output = output_forward(self.params, states.hidden, states.words, scale, self.smoothing, pool)
         result = Losses(
-            loss=float(np.vdot(losses.astype(np.float64), row_weights)) / count,
+            loss=float(np.vdot(losses.astype(np.float64), weights)) / batch.size,
             words=len(losses),
             trained_sum=float(losses.sum(dtype=np.float64)),
             nll_sum=float(nll.sum(dtype=np.float64)),
         )
-        return result, (dscores, db_vocab, states)
+        return result, (states, output)
 
     def backward(self, cache: LossCache, pool: ThreadPool = SERIAL) -> Params:
         """Compute the gradients of `forward`'s loss for all parameters."""
-        dscores, db_vocab, states = cache
-        W_vocab, hidden = self.params["W_vocab"], states.outputs.hidden
-        dW_vocab = pool.matmul(hidden.T, dscores, np.empty(W_vocab.shape, self.dtype))
-        dinputs, grads = self._backward_to_inputs(dscores, states, pool)
-        grads |= {"W_embed": words_backward(dinputs, states.words), "W_vocab": dW_vocab, "b_vocab": db_vocab}
+        dvectors, grads = self._backward(cache, pool)
+        grads["W_embed"] = inputs_backward(dvectors, cache[0].inputs)
         return {name: grads[name] for name in self.params}
 
-    def _backward_to_inputs(self, dscores: Array, states: TeacherForced, pool: ThreadPool) -> tuple[Array, Params]:
-        """Compute the gradients of the inputs of the decoder, and of its parameters.
+    def _backward(self, cache: LossCache, pool: ThreadPool) -> tuple[Array, Params]:
+        """Compute the gradients of the inputs of the decoder, and of all parameters but W_embed."""
+        states, output = cache
+        dhidden, of_output = output_backward(output, pool)
+        dvectors, grads = self._decode_backward(row_dropout_backward(dhidden, states.mask), states.decoder, pool)
+        return dvectors, grads | of_output
 
-        Shapes: dscores (S, V) -> dinputs like the inputs.
-        """
-        dhidden = pool.matmul(dscores, self.params["W_vocab"].T, np.empty(states.outputs.hidden.shape, self.dtype))
-        return self._decode_backward(outputs_backward(dhidden, states.outputs), states.decoder, pool)
-
-    def input_gradients(self, features: Array, captions: Array, regions: SharedRows | None = None) -> Array:
+    def input_gradients(self, batch: Batch) -> Array:
         """Compute the gradient of each caption's last word's loss with respect to the embedded words before it.
 
-        Shapes: features (N, F), captions (N, T + 1) -> (N, T, D).
+        Shapes: captions (N, T + 1) -> (N, T, D).
         """
-        states = self._teacher_force(features, captions, None, True, SERIAL, regions, shares_inputs=False)
-        packing, steps = states.words.packing, captions.shape[1] - 1
-        scale = (packing.time[states.outputs.is_target] == steps - 1).astype(self.dtype)
-        _, _, dscores, _ = self._cross_entropy(states.outputs, scale, 0.0, SERIAL)
-        return packing.unpack(self._backward_to_inputs(dscores, states, SERIAL)[0], steps)
+        states = self._teacher_force(batch, None, SERIAL, shares_inputs=False)
+        words, steps = states.words, batch.captions.shape[1] - 1
+        scale = (words.packing.time[words.is_target] == steps - 1).astype(self.dtype)
+        _, _, output = output_forward(self.params, states.hidden, words, scale, 0.0, SERIAL)
+        return words.packing.unpack(self._backward((states, output), SERIAL)[0], steps)
 
-    def word_losses(
-        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
-    ) -> Array:
+    def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
         """Compute the negative log-probability of each unmasked word, without dropout; the order is unspecified.
 
-        Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
+        Shapes: -> (S,), S unmasked words.
         """
-        outputs = self._teacher_force(features, captions, None, False, pool, regions).outputs
-        return self._cross_entropy(outputs, np.ones(len(outputs.captions), self.dtype), 0.0, pool)[0]
+        states = self._teacher_force(batch, None, pool, save_for_backward=False)
+        scale = np.ones(len(states.words.targets), self.dtype)
+        return output_forward(self.params, states.hidden, states.words, scale, 0.0, pool)[0]
 
-    def attention_weights(
-        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
-    ) -> Array:
+    def attention_weights(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
         """Compute the attention weights with which each target word is predicted, by teacher forcing.
 
         weights[n, t] are those of the prediction of captions[n, t + 1]: of the L regions, then of the sentinel. They
         are 0 after the end of a caption.
 
-        Shapes: features (N, F), captions (N, T) -> (N, T - 1, L + 1).
+        Shapes: captions (N, T) -> (N, T - 1, L + 1).
         Raises: DataError for a model without attention.
         """
         if not self.attends:
             raise DataError("attention weights: expected a model with attention, got one with model.attention none")
-        states = self._teacher_force(features, captions, None, False, pool, regions)
-        return states.words.packing.unpack(self._row_attention(states.decoder), captions.shape[1] - 1)
+        states = self._teacher_force(batch, None, pool, save_for_backward=False)
+        return states.words.packing.unpack(self._row_attention(states.decoder), batch.captions.shape[1] - 1)
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """Feed one word per caption and return the log-probabilities of the next.
@@ -291,26 +262,23 @@ class CaptioningModel(ABC):
 
     def _teacher_force(
         self,
-        features: Array,
-        captions: Array,
+        batch: Batch,
         rng: np.random.Generator | None,
-        save_for_backward: bool,
         pool: ThreadPool,
-        regions: SharedRows | None,
-        part: BatchPart | None = None,
-        shares_inputs: bool | None = None,
+        save_for_backward: bool = True,
+        shares_inputs: bool = True,
     ) -> TeacherForced:
-        """Feed each caption's words to the decoder, and return its outputs at the unmasked targets."""
-        image, dropout, regions = self._image(features), self.dropout, self._regions(regions)
-        shares_inputs = self.shares_inputs if shares_inputs is None else shares_inputs
-        W_embed = self.params["W_embed"]
-        sharing = shares_inputs, self.groups_captions
-        words, image = pack_words(captions, self.null, W_embed, image, dropout, rng, pool, regions, part, *sharing)
-        hidden, cache = self._decode(words, image, regions, rng, save_for_backward, pool)
-        return TeacherForced(words, select_targets(hidden, words, self.null, dropout.hidden, rng, pool), cache)
-
-    def _cross_entropy(
-        self, outputs: Outputs, scale: Array, smoothing: float, pool: ThreadPool
-    ) -> tuple[Array, Array, Array, Array]:
-        W, b = self.params["W_vocab"], self.params["b_vocab"]
-        return output_cross_entropy(outputs.hidden, outputs.targets, W, b, scale, smoothing, pool)
+        """Feed each caption's words to the decoder; noise is drawn for features, words and regions in this order."""
+        batch = batch._replace(features=self._image(batch.features), regions=self._regions(batch.regions))
+        words, rates = pack_words(batch, self.null, pool.size, self.groups_captions), self.dropout
+        features, _ = row_dropout_forward(batch.features, rates.features, rng, words.captions, pool)
+        shares = self.shares_inputs and shares_inputs
+        inputs = inputs_forward(words, self.params["W_embed"], rates.words, rng, shares, pool)
+        regions = batch.regions
+        if regions is not None:
+            values, _ = row_dropout_forward(regions.values, rates.regions, rng, words.images, pool)
+            regions = SharedRows(values, regions.index)
+        batch = batch._replace(features=features, regions=regions)
+        hidden, decoder = self._decode(batch, words, inputs, rng, save_for_backward, pool)
+        hidden, mask = row_dropout_forward(hidden, rates.hidden, rng, words.positions, pool)
+        return TeacherForced(words, inputs, hidden, mask, decoder)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Params, SharedRows
+from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.layers import CELLS
 from captioner.layers.attention import (
     AttentionCache,
@@ -22,28 +22,15 @@ from captioner.layers.attention import (
 )
 from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.layers.cell import Cell, inference_step, split_gates
-from captioner.layers.dropout import Dropout, NoiseRows, row_dropout_backward, row_dropout_forward
+from captioner.layers.dropout import row_dropout_backward, row_dropout_forward
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
 from captioner.model.interface import State
-from captioner.model.losses import OutputLayer, Words
-from captioner.model.parameters import ATTENTIONS, Shapes, Sizes, recurrent_shapes
+from captioner.model.losses import OutputLayer
+from captioner.model.parameters import ATTENTIONS, Sizes, recurrent_shapes
+from captioner.model.words import Inputs, PackedWords
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
-
-
-class RegionsCache(NamedTuple):
-    keys: KeysCache
-    keys_mask: Array | None
-    attention: AttentionCache
-
-
-def image_keys(p: Params, regions: SharedRows, pool: ThreadPool = SERIAL) -> SharedRows:
-    """Compute the keys of images, without dropout; rows that share an image share its keys.
-
-    Shapes: regions of N rows and values (M, L, R) -> N rows and values (M, L, A).
-    """
-    return SharedRows(keys_forward(regions.values, p["W_key"], p["b_key"], pool)[0], regions.index)
 
 
 def hidden_attention(
@@ -56,42 +43,10 @@ def hidden_attention(
     return attention_forward(hidden, keys, p["W_query"], p["W_sentinel"], p["b_sentinel"], p["W_context"], pool)
 
 
-def regions_forward(
-    p: Params,
-    hidden: Array,
-    regions: SharedRows,
-    captions: Array,
-    dropout: Dropout,
-    rng: np.random.Generator | None,
-    images: NoiseRows,
-    pool: ThreadPool,
-) -> tuple[Array, RegionsCache]:
-    """Let the hidden states of captions attend to the regions of their images.
-
-    `images` are the places of the M images in the drawn noise.
-
-    Shapes: hidden (P, H), regions of N rows and values (M, L, R), captions (P,) below N -> (P, H).
-    """
-    values = regions.values
-    rows = values.reshape(-1, values.shape[2])
-    noise_rows = images.blocks(values.shape[1])
-    rows, _ = row_dropout_forward(rows, dropout.regions, rng, noise_rows, pool)
-    keys, keys_cache = keys_forward(rows.reshape(values.shape), p["W_key"], p["b_key"], pool)
-    dropped, mask = row_dropout_forward(keys.reshape(len(rows), -1), dropout.keys, rng, noise_rows, pool)
-    shared = SharedRows(dropped.reshape(keys.shape), regions.index[captions])
-    out, attention = hidden_attention(p, hidden, shared, pool)
-    return out, RegionsCache(keys_cache, mask, attention)
-
-
-def regions_backward(dout: Array, cache: RegionsCache, pool: ThreadPool) -> tuple[Array, Params]:
-    """Compute the gradients of `regions_forward` for hidden states and parameters.
-
-    Shapes: dout (P, H) -> dhidden (P, H).
-    """
-    dhidden, dkeys, *dhidden_params = attention_backward(dout, cache.attention, pool)
-    dkeys = row_dropout_backward(dkeys.reshape(-1, dkeys.shape[2]), cache.keys_mask)
-    grads = dict(zip(ATTENTIONS["adaptive"], (*keys_backward(dkeys, cache.keys, pool), *dhidden_params), strict=True))
-    return dhidden, grads
+class RegionsCache(NamedTuple):
+    keys: KeysCache
+    mask: Array | None
+    attention: AttentionCache
 
 
 class RecurrentCache(NamedTuple):
@@ -111,9 +66,7 @@ class CaptioningRNN(CaptioningModel):
     Source: Vinyals et al. 2015, "Show and Tell"; CS231n, assignment 3 (the image as h0).
     """
 
-    @staticmethod
-    def shapes(sizes: Sizes) -> Shapes:
-        return recurrent_shapes(sizes)
+    shapes = staticmethod(recurrent_shapes)
 
     @staticmethod
     def embed_divisor(sizes: Sizes) -> float:
@@ -142,34 +95,43 @@ class CaptioningRNN(CaptioningModel):
         image_input = IMAGE_INPUTS[self.sizes.image]
         state = start_forward(image_input, self.cell, self.params, self._image(features))[0]
         regions = self._regions(regions)
-        return state if regions is None else (*state, image_keys(self.params, regions))
+        if regions is None:
+            return state
+        keys, _ = keys_forward(regions.values, self.params["W_key"], self.params["b_key"])
+        return *state, SharedRows(keys, regions.index)
 
     def for_inference(self) -> InferenceRNN:
         return InferenceRNN(self.cell, self.params, self.attends)
 
     def _decode(
         self,
-        words: Words,
-        image: Array,
-        regions: SharedRows | None,
+        batch: Batch,
+        words: PackedWords,
+        inputs: Inputs,
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
     ) -> tuple[Array, RecurrentCache]:
-        p, packing, inputs = self.params, words.packing, words.inputs
-        initial, start = start_forward(IMAGE_INPUTS[self.sizes.image], self.cell, p, image, pool)
-        weights = p["Wx"][: inputs.shape[1]], p["Wh"], p["b"]
-        hidden, scan = scan_forward(self.cell, inputs, words.ids, initial, *weights, packing, save_for_backward, pool)
+        p, packing, (vectors, ids, *_) = self.params, words.packing, inputs
+        initial, start = start_forward(IMAGE_INPUTS[self.sizes.image], self.cell, p, batch.features, pool)
+        weights = p["Wx"][: vectors.shape[1]], p["Wh"], p["b"]
+        hidden, scan = scan_forward(self.cell, vectors, ids, initial, *weights, packing, save_for_backward, pool)
         attention = None
-        if regions is not None:
-            arguments = regions, packing.caption, self.dropout, rng, words.images, pool
-            hidden, attention = regions_forward(p, hidden, *arguments)
+        if batch.regions is not None:
+            keys, keys_cache = keys_forward(batch.regions.values, p["W_key"], p["b_key"], pool)
+            keys, mask = row_dropout_forward(keys, self.dropout.keys, rng, words.images, pool)
+            shared = SharedRows(keys, batch.regions.index[packing.caption])
+            hidden, attention_cache = hidden_attention(p, hidden, shared, pool)
+            attention = RegionsCache(keys_cache, mask, attention_cache)
         return hidden, RecurrentCache(start, scan, attention)
 
     def _decode_backward(self, dhidden: Array, cache: RecurrentCache, pool: ThreadPool) -> tuple[Array, Params]:
         grads: Params = {}
         if cache.attention is not None:
-            dhidden, grads = regions_backward(dhidden, cache.attention, pool)
+            keys, mask, attention = cache.attention
+            dhidden, dkeys, *dparams = attention_backward(dhidden, attention, pool)
+            dkeys = row_dropout_backward(dkeys, mask)
+            grads = dict(zip(ATTENTIONS["adaptive"], (*keys_backward(dkeys, keys, pool), *dparams), strict=True))
         dinputs, dstart, dWx, dWh, db = scan_backward(self.cell, dhidden, cache.scan, pool)
         grads |= {"Wx": dWx, "Wh": dWh, "b": db}
         for name, grad in start_backward(dstart, cache.start, pool).items():

@@ -10,23 +10,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from captioner.arrays import Array, Params, SharedRows
+from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.layers.attention import RowGroups, group_rows
 from captioner.layers.blocked_matmul import InferenceMatrix
-from captioner.layers.dropout import draw_noise, row_dropout_forward
+from captioner.layers.dropout import draw_noise
 from captioner.layers.feed_forward import ACTIVATIONS, activate
 from captioner.layers.layer_norm import layer_norm
-from captioner.layers.multi_head_attention import dot_product_attention, group_table, memory_projection
+from captioner.layers.multi_head_attention import dot_product_attention, memory_projection
 from captioner.layers.positions import positions_backward, positions_forward
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.interface import State
-from captioner.model.losses import OutputLayer, Words
-from captioner.model.parameters import Shapes, Sizes, transformer_shapes
+from captioner.model.losses import OutputLayer
+from captioner.model.parameters import Sizes, transformer_shapes
 from captioner.model.transformer import DecoderCache, decoder_backward, decoder_forward, layer_params, memory_forward
+from captioner.model.words import Inputs, PackedWords
 from captioner.parallel.thread_pool import ThreadPool
 
 
-class Shard(NamedTuple):
+class ShardCache(NamedTuple):
     """The rows of a part of the captions, and the cache of its layers."""
 
     rows: slice
@@ -46,9 +47,7 @@ class CaptioningTransformer(CaptioningModel):
 
     shares_inputs, groups_captions = False, True
 
-    @staticmethod
-    def shapes(sizes: Sizes) -> Shapes:
-        return transformer_shapes(sizes)
+    shapes = staticmethod(transformer_shapes)
 
     @staticmethod
     def embed_divisor(sizes: Sizes) -> float:
@@ -78,43 +77,36 @@ class CaptioningTransformer(CaptioningModel):
 
     def _decode(
         self,
-        words: Words,
-        image: Array,
-        regions: SharedRows | None,
+        batch: Batch,
+        words: PackedWords,
+        inputs: Inputs,
         rng: np.random.Generator | None,
         save_for_backward: bool,
         pool: ThreadPool,
-    ) -> tuple[Array, list[Shard]]:
+    ) -> tuple[Array, list[ShardCache]]:
         """Each worker computes its captions through all layers, so threads meet once, and each row stays in a cache."""
-        if regions is not None:
-            values = regions.values
-            noise_rows = words.images.blocks(values.shape[1])
-            rows, _ = row_dropout_forward(
-                values.reshape(-1, values.shape[2]), self.dropout.regions, rng, noise_rows, pool
-            )
-            regions = SharedRows(rows.reshape(values.shape), regions.index)
         packing, rate, positions = words.packing, self.dropout.layers, words.positions
-        hidden, noise = np.empty_like(words.inputs), []
+        hidden, noise = np.empty_like(inputs.vectors), []
         if rng is not None and rate:
             noise = [draw_noise((positions.total, hidden.shape[1]), rng) for _ in range(3 * self.sizes.layers)]
-        place, lengths = np.argsort(packing.order)[packing.caption], np.bincount(packing.caption, minlength=len(image))
+        place = np.argsort(packing.order)[packing.caption]
+        lengths = np.bincount(packing.caption, minlength=len(batch.captions))
 
-        def work(worker: int) -> Shard:
+        def work(worker: int) -> ShardCache:
             rows, shard = packing.rows[worker], packing.shards[worker]
             captions, caption, of_images = packing.order[shard], place[rows] - shard.start, None
-            if regions is not None:
-                images, index = np.unique(regions.index[captions], return_inverse=True)
-                of_images = SharedRows(regions.values[images], index)
-            memory = memory_forward(self.params, image[captions], of_images, lengths[captions])
-            x = positions_forward(words.inputs[rows], packing.time[rows])
-            arguments = x, group_table(caption, len(captions)), memory, *memory.attention(caption)
-            dropout = rate, noise, positions.rows[rows]
-            hidden[rows], cache = decoder_forward(self.params, self.sizes, *arguments, *dropout, save_for_backward)
-            return Shard(rows, cache)
+            if batch.regions is not None:
+                images, index = np.unique(batch.regions.index[captions], return_inverse=True)
+                of_images = SharedRows(batch.regions.values[images], index)
+            memory = memory_forward(self.params, batch.features[captions], of_images, lengths[captions])
+            x = positions_forward(inputs.vectors[rows], packing.time[rows])
+            arguments = x, caption, memory, rate, noise, positions.rows[rows]
+            hidden[rows], cache = decoder_forward(self.params, self.sizes, *arguments, save_for_backward)
+            return ShardCache(rows, cache)
 
         return hidden, pool.map(work)
 
-    def _decode_backward(self, dhidden: Array, cache: list[Shard], pool: ThreadPool) -> tuple[Array, Params]:
+    def _decode_backward(self, dhidden: Array, cache: list[ShardCache], pool: ThreadPool) -> tuple[Array, Params]:
         dinputs = np.empty_like(dhidden)
 
         def work(worker: int) -> list[Params]:
@@ -136,7 +128,7 @@ class CaptioningTransformer(CaptioningModel):
         pool.map(add)
         return dinputs, total
 
-    def _row_attention(self, cache: list[Shard]) -> Array:
+    def _row_attention(self, cache: list[ShardCache]) -> Array:
         """Return the mean weights of the heads of the last layer.
 
         The weights of the image feature and the null row are added.

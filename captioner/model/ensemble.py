@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array, Batch, SharedRows
 from captioner.model.interface import ModelOrEnsemble, State, StepModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
@@ -42,24 +42,20 @@ class Ensemble:
         """Prepare the models for inference."""
         return InferenceEnsemble([model.for_inference() for model in self.members])
 
-    def word_losses(
-        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
-    ) -> Array:
+    def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
         """Compute the negative log-probability of each unmasked word, in the order that the models use.
 
-        Shapes: features (N, F), captions (N, T) -> (S,), S unmasked words.
+        Shapes: -> (S,), S unmasked words.
         """
-        return -log_mean([-model.word_losses(features, captions, pool, regions) for model in self.members])
+        return -log_mean([-model.word_losses(batch, pool) for model in self.members])
 
-    def attention_weights(
-        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
-    ) -> Array:
+    def attention_weights(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
         """Compute the mean of the models' attention weights, because their probabilities are averaged.
 
-        Shapes: features (N, F), captions (N, T) -> (N, T - 1, L + 1).
+        Shapes: captions (N, T) -> (N, T - 1, L + 1).
         Raises: DataError for a model without attention.
         """
-        weights = [model.attention_weights(features, captions, regions, pool) for model in self.members]
+        weights = [model.attention_weights(batch, pool) for model in self.members]
         mean: Array = np.mean(weights, axis=0)
         return mean
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array, Batch, SharedRows
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 State: TypeAlias = tuple[Any, ...]
@@ -30,12 +30,8 @@ class ModelOrEnsemble(Protocol):
     def attends(self) -> bool: ...
     def start(self, features: Array, regions: SharedRows | None = None) -> State: ...
     def for_inference(self) -> StepModel: ...
-    def word_losses(
-        self, features: Array, captions: Array, pool: ThreadPool = SERIAL, regions: SharedRows | None = None
-    ) -> Array: ...
-    def attention_weights(
-        self, features: Array, captions: Array, regions: SharedRows | None, pool: ThreadPool = SERIAL
-    ) -> Array: ...
+    def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array: ...
+    def attention_weights(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array: ...
 
 
 def take_rows(state: State, rows: Array) -> State:

@@ -183,10 +183,8 @@ def decoder_forward(
     p: Params,
     sizes: Sizes,
     x: Array,
-    table: Array,
+    caption: Array,
     memory: Memory,
-    memory_table: Array,
-    memory_bias: Array | None,
     rate: float,
     noise: Sequence[Array],
     positions: Array,
@@ -194,9 +192,9 @@ def decoder_forward(
 ) -> tuple[Array, DecoderCache]:
     """Apply all layers to packed words; dropout applies to the output of each sublayer, with its rows of `noise`.
 
-    Shapes: x (P, E), table (N, S) of the rows of each caption, memory_table (G, S) of those of each group of
-    captions, memory_bias (G, S, T) -> (P, E).
+    Shapes: x (P, E), caption (P,) the caption of each row, below N, positions (P,) -> (P, E).
     """
+    table, (memory_table, memory_bias) = group_table(caption, len(memory.image)), memory.attention(caption)
     is_pre, layers, noises = sizes.norm == "pre", [], iter(noise)
 
     def residual(i: int, w: Params, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:

@@ -101,7 +101,7 @@ class SelfCritical:
         kept = slice(None) if part is None else part.rows
         images = images[kept]
         regions = read_regions(split.regions, images)
-        return Batch(split.features[images], captions[kept], weights[kept], metrics, regions, part)
+        return Batch(split.features[images], captions[kept], regions, weights[kept], metrics, part)
 
     def _rewarded(self, images: Array, places: Array, seed: int) -> tuple[Array, Array]:
         """Sample a caption for each image, and return the captions with their rewards.

@@ -165,7 +165,7 @@ def steps(
             step=state.step,
             epoch=(state.step - 1) // plan.span.steps_per_epoch + 1,
             loss=losses.loss,
-            captions=len(batch.captions if batch.part is None else batch.part.lengths),
+            captions=batch.size,
             words=int(losses.words),
             grad_norm=norm,
             learning_rate=rate,
@@ -191,8 +191,7 @@ def _gradients(
     if not len(batch.captions):
         return Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in model.params.items()}
     with watch("forward"):
-        inputs = batch.features, batch.captions, rng, pool, batch.weights, batch.regions, batch.part
-        losses, cache = model.forward(*inputs)
+        losses, cache = model.forward(batch, rng, pool)
     with watch("backward"):
         return losses, model.backward(cache, pool)
 

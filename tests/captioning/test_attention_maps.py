@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import captioner
+from captioner.arrays import Batch
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.config.overrides import read_overrides
@@ -29,7 +30,7 @@ def teacher_forced(model: ModelOrEnsemble, vocab: Vocab, split: Split, image: in
     """The weights with which a model predicts words of an image of a split."""
     rows = np.array([image])
     regions = read_regions(split.regions, rows)
-    return model.attention_weights(split.features[rows], vocab.encode([words]), regions)[0, : len(words)]
+    return model.attention_weights(Batch(split.features[rows], vocab.encode([words]), regions))[0, : len(words)]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from captioned_rows import best_captions, candidates, loss
 
+from captioner.arrays import Batch
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of, open_corpus, open_run, open_runs
 from captioner.captioning.load import load as load_captioner
@@ -72,7 +73,7 @@ def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
         for feature, image in zip(features, images, strict=True):
             for text, log_prob in image:
                 if len(text.split()) < beam_model.config.decode.max_length:  # otherwise without <END>
-                    losses = captioner.loaded.model.word_losses(feature[None], vocab.encode([text.split()]))
+                    losses = captioner.loaded.model.word_losses(Batch(feature[None], vocab.encode([text.split()])))
                     assert log_prob == pytest.approx(-losses.sum(), rel=1e-5)
     assert words[0] != words[1]
     assert gains[1] > gains[0]
@@ -169,7 +170,9 @@ def test_an_ensemble_captions_and_scores_a_split(models: list[Restored]) -> None
     captions = [caption.text for caption in Captioner(ensemble).caption_split(val)]
     corpus = open_corpus(ensemble)
     measured = score_model(Captioner(ensemble), corpus, "val", *build_evaluation_set(corpus, "val")).scores
-    losses = np.stack([member.model.word_losses(val.features[val.image_idxs], val.captions) for member in models])
+    losses = np.stack(
+        [member.model.word_losses(Batch(val.features[val.image_idxs], val.captions)) for member in models]
+    )
     assert measured["loss"] == pytest.approx(-np.log(np.exp(-losses).mean(axis=0)).mean(), rel=1e-5)
     assert measured["distinct"] == len(set(captions))
     assert measured["loss"] < losses.mean(axis=1).max()

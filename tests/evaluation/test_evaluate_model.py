@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioner.arrays import Batch
 from captioner.captioning.caption import Attention, Caption
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
@@ -54,7 +55,7 @@ def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     captions = list(Captioner(restored).caption_split(val))
     assert (name, texts) == ("model", [caption.text for caption in captions])
     assert (evaluation_set.images, evaluation_set.references) == ([*val.image_ids], [c.references for c in captions])
-    losses = restored.model.word_losses(val.features[val.image_idxs], val.captions)
+    losses = restored.model.word_losses(Batch(val.features[val.image_idxs], val.captions))
     assert scores["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert scores["perplexity"] == pytest.approx(math.exp(losses.mean()), rel=1e-6)
     assert scores["correct"] == sum(bool(caption.correct) for caption in captions) / 10

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minimal_gated_unit import MGU
 
 import captioner.cs231n
+from captioner.arrays import Batch
 from captioner.config.options import Config, Model
 from captioner.errors import UsageError
 from captioner.gradcheck.cases import gradient_cases
@@ -137,4 +138,4 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         log_probs, state = model.step(captions[:, t], state)
         target = captions[:, t + 1]
         total -= log_probs[np.arange(2), target][target != 0].sum()
-    assert model.loss(features, captions)[0] == pytest.approx(total / 2, abs=1e-12)
+    assert model.loss(Batch(features, captions))[0] == pytest.approx(total / 2, abs=1e-12)

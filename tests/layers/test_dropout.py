@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from captioner.arrays import Batch
 from captioner.layers.dropout import LEVELS, Dropout, draw_noise, dropout_backward, dropout_forward
 from captioner.model.build import initial_params, parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -72,9 +73,9 @@ def test_dropout_preserves_the_mean_loss_near_0() -> None:
     params["W_vocab"] *= 1e-3
     plain, m = (CaptioningRNN(SIZES, params, dropout=Dropout(hidden=rate)) for rate in (0, 0.5))
     captions, images = np.array([[1, 4, 5, 2]] * 50), np.tile(rng.standard_normal(4), (50, 1))
-    losses = [m.loss(images, captions, np.random.default_rng(seed))[0] for seed in range(40)]
+    losses = [m.loss(Batch(images, captions), np.random.default_rng(seed))[0] for seed in range(40)]
     error = np.std(losses) / math.sqrt(40)
-    assert abs(np.mean(losses) - plain.loss(images, captions)[0]) < 4 * error
+    assert abs(np.mean(losses) - plain.loss(Batch(images, captions))[0]) < 4 * error
     assert error > 0
 
 
@@ -84,5 +85,7 @@ def test_word_dropout_is_independent_at_each_position() -> None:
     params = initial_params(shape, np.zeros, np.float64)
     params["W_embed"][1], params["Wx"][0], params["W_vocab"][0] = 1, 1, [0, 1, 2]
     m = CaptioningRNN(shape, params, dropout=Dropout(words=0.5))
-    losses = {m.loss(np.zeros((1, 1)), np.array([[1, 1, 1, 1]]), np.random.default_rng(seed))[0] for seed in range(60)}
+    losses = {
+        m.loss(Batch(np.zeros((1, 1)), np.array([[1, 1, 1, 1]])), np.random.default_rng(seed))[0] for seed in range(60)
+    }
     assert len({round(loss, 9) for loss in losses}) == 4

@@ -9,7 +9,7 @@ import pytest
 from captioning_models import CAPTIONS, FEATURES, IMAGE, REGIONS, F, L, R, V, assert_grads_equal
 from captioning_models import model as recurrent
 
-from captioner.arrays import SharedRows
+from captioner.arrays import Batch, SharedRows
 from captioner.cs231n.transformer_layers import decoder_layer_forward, layernorm_forward, positional_encoding
 from captioner.decode import beam, greedy
 from captioner.errors import DataError
@@ -64,10 +64,10 @@ def test_the_loss_is_that_of_the_assignments_layers(attention: str) -> None:
         scores = hidden[0] @ p["W_vocab"] + p["b_vocab"]
         log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         expected += [-log_probs[t, word] for t, word in enumerate(caption[1:]) if word]
-    loss, _ = m.loss(FEATURES, CAPTIONS, regions=REGIONS)
+    loss, _ = m.loss(Batch(FEATURES, CAPTIONS, REGIONS))
     assert loss == pytest.approx(math.fsum(expected) / len(CAPTIONS), abs=1e-11)
     np.testing.assert_allclose(
-        np.sort(m.word_losses(FEATURES, CAPTIONS, regions=REGIONS)), np.sort(expected), atol=1e-11
+        np.sort(m.word_losses(Batch(FEATURES, CAPTIONS, REGIONS))), np.sort(expected), atol=1e-11
     )
 
 
@@ -83,7 +83,7 @@ def test_pre_norm_normalizes_the_input_of_each_sublayer_and_the_output() -> None
     scores = hidden @ p["W_vocab"] + p["b_vocab"]
     log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     expected = -math.fsum(log_probs[t, word] for t, word in enumerate(caption[0, 1:]) if word)
-    assert m.loss(FEATURES[:1], caption, regions=REGIONS[:1])[0] == pytest.approx(expected, abs=1e-11)
+    assert m.loss(Batch(FEATURES[:1], caption, REGIONS[:1]))[0] == pytest.approx(expected, abs=1e-11)
 
 
 @every_attention
@@ -98,7 +98,7 @@ def test_steps_equal_teacher_forcing(attention: str, norm: str, dtype: type, ato
         log_probs, following = inference.step(captions[:, t], state)
         losses += [-log_probs[n, captions[n, t + 1]] for n in range(2) if captions[n, t + 1]]
         state = following
-    expected = m.word_losses(FEATURES[rows], captions, regions=REGIONS[rows])
+    expected = m.word_losses(Batch(FEATURES[rows], captions, REGIONS[rows]))
     assert expected.dtype == dtype
     np.testing.assert_allclose(np.sort(losses), np.sort(expected), atol=atol * max(1, np.max(expected)))
 
@@ -126,7 +126,7 @@ def test_the_cache_of_beams_equals_that_of_separate_captions() -> None:
             again, _ = m.step(tokens, state)
             np.testing.assert_allclose(again, log_probs, atol=1e-12, err_msg="a step changes the state before it")
             row = rng.integers(len(image))
-            losses = m.word_losses(FEATURES[[image[row]]], np.concatenate([words[row], [4]])[None])
+            losses = m.word_losses(Batch(FEATURES[[image[row]]], np.concatenate([words[row], [4]])[None]))
             assert losses[-1] == pytest.approx(-log_probs[row, 4], abs=1e-11)
         rows = rng.choice(np.flatnonzero(image >= min(t // 12, image.max())), 7)
         state, image, words = take_rows(following, rows), image[rows], words[rows]
@@ -145,7 +145,7 @@ def test_beam_search_of_width_1_is_greedy_and_scores_are_those_of_teacher_forcin
         caption = best[n, k][best[n, k] != 0]
         if 0 in best[n, k][: len(caption)]:
             continue  # <NULL> may be a word of an untrained model; its loss is masked
-        losses = m.word_losses(FEATURES[n : n + 1], np.array([[1, *caption]]), regions=REGIONS[n : n + 1])
+        losses = m.word_losses(Batch(FEATURES[n : n + 1], np.array([[1, *caption]]), REGIONS[n : n + 1]))
         assert -scores[n, k] == pytest.approx(losses.sum(), abs=1e-10)
 
 
@@ -157,12 +157,12 @@ DROPOUT = Dropout(0.3, 0.3, 0.3, 0.3, layers=0.3)
 def test_threads_change_rounding_only(size: int, norm: str) -> None:
     m = transformer(norm=norm, dropout=DROPOUT)
     runs = [
-        m.loss(FEATURES, CAPTIONS, np.random.default_rng(1), pool, regions=REGIONS)
+        m.loss(Batch(FEATURES, CAPTIONS, REGIONS), np.random.default_rng(1), pool)
         for pool in (ThreadPool(), ThreadPool(size))
     ]
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-12)
     assert_grads_equal(runs[1][1], runs[0][1], 1e-12)
-    assert m.loss(FEATURES, CAPTIONS, regions=REGIONS)[0] != runs[0][0]
+    assert m.loss(Batch(FEATURES, CAPTIONS, REGIONS))[0] != runs[0][0]
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -175,12 +175,14 @@ def test_captions_of_an_image_attend_as_if_each_had_its_own_regions(size: int) -
     features, pool = rng.standard_normal((len(image), F)), ThreadPool(size)
     shared = SharedRows(rng.standard_normal((4, L, R)), image)
     separate = SharedRows.separate(shared.values[image])
-    loss, grads = m.loss(features, captions, None, pool, regions=shared)
-    expected, separate_grads = m.loss(features, captions, regions=separate)
+    loss, grads = m.loss(Batch(features, captions, shared), pool=pool)
+    expected, separate_grads = m.loss(Batch(features, captions, separate))
     assert loss == pytest.approx(expected, abs=1e-12)
     assert_grads_equal(grads, separate_grads, 1e-12)
     np.testing.assert_allclose(
-        m.attention_weights(features, captions, shared), m.attention_weights(features, captions, separate), atol=1e-12
+        m.attention_weights(Batch(features, captions, shared)),
+        m.attention_weights(Batch(features, captions, separate)),
+        atol=1e-12,
     )
     log_probs = [m.step(captions[:, 0], m.start(features, regions))[0] for regions in (shared, separate)]
     np.testing.assert_allclose(*log_probs, atol=1e-12)
@@ -188,7 +190,7 @@ def test_captions_of_an_image_attend_as_if_each_had_its_own_regions(size: int) -
 
 def test_attention_weights_are_of_the_regions_and_of_the_rest() -> None:
     m = transformer()
-    weights = m.attention_weights(FEATURES, CAPTIONS, REGIONS)
+    weights = m.attention_weights(Batch(FEATURES, CAPTIONS, REGIONS))
     assert weights.shape == (5, 4, L + 1)
     lengths = [3, 2, 4, 0, 3]
     for row, length in zip(weights, lengths, strict=True):
@@ -196,12 +198,12 @@ def test_attention_weights_are_of_the_regions_and_of_the_rest() -> None:
         assert not row[length:].any()
     # an image whose regions are all far from the queries: keys that repel them
     m.params["layer1_cross_W"][:, E : 2 * E] = 0
-    uniform = m.attention_weights(FEATURES, CAPTIONS, REGIONS)[0, 0]
+    uniform = m.attention_weights(Batch(FEATURES, CAPTIONS, REGIONS))[0, 0]
     np.testing.assert_allclose(uniform, [*[1 / (L + 2)] * L, 2 / (L + 2)], atol=1e-12)
     with pytest.raises(DataError, match="expected a model with attention"):
-        transformer("none").attention_weights(FEATURES, CAPTIONS, None)
+        transformer("none").attention_weights(Batch(FEATURES, CAPTIONS))
     with pytest.raises(DataError, match=r"regions: expected \(images, regions, 3\) .*, got none"):
-        m.loss(FEATURES, CAPTIONS)
+        m.loss(Batch(FEATURES, CAPTIONS))
 
 
 def test_an_ensemble_with_a_recurrent_model() -> None:
@@ -210,12 +212,12 @@ def test_an_ensemble_with_a_recurrent_model() -> None:
     best, scores = beam(ensemble.for_inference().step, ensemble.start(FEATURES, REGIONS), width=2, **DECODING)
     assert np.isfinite(scores).all()
     captions = np.concatenate([np.ones((5, 1), int), best[:, 0]], axis=1)
-    losses = ensemble.word_losses(FEATURES[:1], captions[:1], regions=REGIONS[:1])
+    losses = ensemble.word_losses(Batch(FEATURES[:1], captions[:1], REGIONS[:1]))
     assert losses.sum() == pytest.approx(-scores[0, 0], abs=1e-10)
-    weights = ensemble.attention_weights(FEATURES, captions, REGIONS)
+    weights = ensemble.attention_weights(Batch(FEATURES, captions, REGIONS))
     mean = (
-        members[0].attention_weights(FEATURES, captions, REGIONS)
-        + members[1].attention_weights(FEATURES, captions, REGIONS)
+        members[0].attention_weights(Batch(FEATURES, captions, REGIONS))
+        + members[1].attention_weights(Batch(FEATURES, captions, REGIONS))
     ) / 2
     np.testing.assert_allclose(weights, mean)
 
@@ -224,7 +226,7 @@ def test_an_ensemble_with_a_recurrent_model() -> None:
 def test_input_gradients_are_those_of_the_embedded_words(kind: str) -> None:
     m = transformer() if kind == "transformer" else recurrent(kind, "first", "adaptive")
     captions = np.array([[1, 4, 5, 6, 2]])  # no word twice, so the rows of W_embed are the inputs
-    gradients = m.input_gradients(FEATURES[:1], captions, REGIONS[:1])
+    gradients = m.input_gradients(Batch(FEATURES[:1], captions, REGIONS[:1]))
     assert gradients.shape == (1, 4, m.params["W_embed"].shape[1])
 
     def last() -> float:
@@ -245,8 +247,8 @@ def test_without_targets_loss_and_gradients_are_0(
     captions: list[list[int]], attention: str, norm: str, size: int
 ) -> None:
     m = transformer(attention, norm, dtype=np.float32, dropout=DROPOUT)
-    inputs = FEATURES[:3].astype(np.float16), np.array(captions, np.uint16), np.random.default_rng(0)
-    loss, grads = m.loss(*inputs, ThreadPool(size), regions=REGIONS[:3])
+    batch = Batch(FEATURES[:3].astype(np.float16), np.array(captions, np.uint16), REGIONS[:3])
+    loss, grads = m.loss(batch, np.random.default_rng(0), ThreadPool(size))
     assert loss == 0
     assert not any(grad.any() for grad in grads.values())
     assert {grad.dtype for grad in grads.values()} == {np.dtype(np.float32)}
@@ -271,7 +273,7 @@ def test_scoring_captions_needs_no_more_memory_for_more_layers() -> None:
     """`word_losses` and `attention_weights` save nothing for a backward pass."""
     rng, peaks = np.random.default_rng(0), []
     features, captions = rng.standard_normal((40, F)), rng.integers(3, V, (40, 12))
-    regions = SharedRows(REGIONS.values, rng.integers(0, len(REGIONS.values), 40))
+    batch = Batch(features, captions, SharedRows(REGIONS.values, rng.integers(0, len(REGIONS.values), 40)))
     for layers in (1, 6):
         sizes = Sizes(
             V, F, 1, 16, "transformer", attention="adaptive", region=R, layers=layers, heads=2, feed_forward=64
@@ -279,7 +281,7 @@ def test_scoring_captions_needs_no_more_memory_for_more_layers() -> None:
         m = CaptioningTransformer(sizes, initial_params(sizes, rng.standard_normal))
         for score in (m.word_losses, m.attention_weights):
             tracemalloc.start()
-            score(features, captions, regions=regions)
+            score(batch)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert max(peaks[2:]) < 1.5 * min(peaks[:2])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import NULL, START, WORDS, log_prob, model
 
+from captioner.arrays import Batch
 from captioner.decode import Constraints, beam, greedy, parallel_decoding, sample
 from captioner.model.ensemble import Ensemble, log_mean
 from captioner.parallel.thread_pool import ThreadPool
@@ -81,7 +82,7 @@ def test_scores_are_the_log_probabilities_of_the_ensemble(name: str) -> None:
 def test_word_losses_of_captions_of_different_lengths() -> None:
     ensemble = Ensemble(mixed())
     captions = np.array([[1, 3, 2, 0, 0], [1, 4, 5, 6, 2], [1, 2, 0, 0, 0]])
-    losses = ensemble.word_losses(FEATURES[:3], captions, pool=ThreadPool(2))
+    losses = ensemble.word_losses(Batch(FEATURES[:3], captions), ThreadPool(2))
     assert losses.shape == (7,)
     single = [log_prob(ensemble, FEATURES[n : n + 1], captions[n, 1:].tolist()) for n in range(3)]
     assert losses.sum() == pytest.approx(-sum(single), rel=1e-5)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_solver import model, split
 
-from captioner.arrays import Array, SharedRows
+from captioner.arrays import Array, Batch, SharedRows
 from captioner.data.batches import ShuffledBatches, part_of_rank, sequential_batches
 from captioner.data.corpus import Split
 from captioner.layers.dropout import Dropout
@@ -48,7 +48,7 @@ def test_the_parts_of_a_batch_add_up(decoder: str, captions: int, size: int, wei
     def noise() -> np.random.Generator:
         return np.random.default_rng(seed)
 
-    whole, cache = m.forward(features, ids, noise(), weights=weights, regions=regions_of(every, images))
+    whole, cache = m.forward(Batch(features, ids, regions_of(every, images), weights), noise())
     expected = m.backward(cache)
     losses, grads = Losses(0.0, 0, 0.0, 0.0), {name: np.zeros_like(w) for name, w in m.params.items()}
     dealt: list[int] = []
@@ -61,7 +61,7 @@ def test_the_parts_of_a_batch_add_up(decoder: str, captions: int, size: int, wei
             continue
         rank_weights = None if weights is None else weights[rows]
         regions = regions_of(every, images[rows])
-        shard, cache = m.forward(features[rows], ids[rows], noise(), weights=rank_weights, regions=regions, part=part)
+        shard, cache = m.forward(Batch(features[rows], ids[rows], regions, rank_weights, part=part), noise())
         losses = Losses(*(a + b for a, b in zip(losses, shard, strict=True)))
         for name, gradient in m.backward(cache).items():
             grads[name] += gradient
@@ -105,7 +105,7 @@ def test_mean_word_loss_does_not_depend_on_batch_size() -> None:
     trained = model()
     features, captions = np.asarray(split().features)[split().image_idxs], split().captions
     for most in (None, 2):
-        mean = trained.word_losses(features[:most], captions[:most]).mean()
+        mean = trained.word_losses(Batch(features[:most], captions[:most])).mean()
         for size in (1, 3, 14):
             assert mean_word_loss(trained, sequential_batches(split(), size, most)) == pytest.approx(mean, rel=1e-6)
 

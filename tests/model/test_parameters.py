@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.arrays import Batch
 from captioner.errors import DataError
 from captioner.layers import CELLS
 from captioner.model.build import add_forget_bias, initial_params, log_frequency_bias, parameter_shapes
@@ -88,7 +89,7 @@ def test_with_log_frequency_bias_the_initial_loss_is_the_unigram_entropy() -> No
     captions[:, 0] = 1
     params = initial_params(SIZES, np.zeros, np.float64)
     params["b_vocab"] = log_frequency_bias(captions, V, null=0)
-    words = CaptioningRNN(SIZES, params).word_losses(np.zeros((500, F)), captions)
+    words = CaptioningRNN(SIZES, params).word_losses(Batch(np.zeros((500, F)), captions))
     counts = np.bincount(captions[:, 1:].ravel(), minlength=V)
     frequencies = counts[counts > 0] / counts.sum()
     assert words.mean() == pytest.approx(-(frequencies * np.log(frequencies)).sum(), abs=0.01)

@@ -18,7 +18,7 @@ from captioning_models import (
 )
 from captioning_models import model as any_model
 
-from captioner.arrays import SharedRows
+from captioner.arrays import Batch, SharedRows
 from captioner.decode import Constraints, beam, greedy, parallel_decoding, sample
 from captioner.errors import DataError
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -32,7 +32,7 @@ model = partial(any_model, attention="adaptive")
 
 def test_attention_weights_are_those_of_each_target_word() -> None:
     m = model()
-    weights = m.attention_weights(FEATURES, CAPTIONS, REGIONS, ThreadPool(2))
+    weights = m.attention_weights(Batch(FEATURES, CAPTIONS, REGIONS), ThreadPool(2))
     assert weights.shape == (len(CAPTIONS), CAPTIONS.shape[1] - 1, L + 1)
     expected = by_hand(m)[1]
     for n, caption in enumerate(CAPTIONS):
@@ -45,8 +45,8 @@ def test_attention_weights_are_those_of_each_target_word() -> None:
 def test_captions_of_an_image_share_its_regions() -> None:
     """The loss and the gradients are those of regions that are repeated for each caption."""
     m, separate = model(), SharedRows.separate(REGIONS.values[IMAGE])
-    loss, grads = m.loss(FEATURES, CAPTIONS, regions=REGIONS)
-    repeated, repeated_grads = m.loss(FEATURES, CAPTIONS, regions=separate)
+    loss, grads = m.loss(Batch(FEATURES, CAPTIONS, REGIONS))
+    repeated, repeated_grads = m.loss(Batch(FEATURES, CAPTIONS, separate))
     assert loss == pytest.approx(repeated, abs=1e-13)
     assert_grads_equal(grads, repeated_grads)
 
@@ -60,7 +60,7 @@ def test_keys_are_computed_once_per_image(monkeypatch: pytest.MonkeyPatch) -> No
         lambda a, *rest: counts.append(len(a)) or keys_forward(a, *rest),
     )
     m = model()
-    m.loss(FEATURES, CAPTIONS, regions=REGIONS)
+    m.loss(Batch(FEATURES, CAPTIONS, REGIONS))
     beam(m.for_inference().step, m.start(FEATURES, REGIONS), width=3, **WORDS)
     assert counts == [4, 4]
 
@@ -70,8 +70,8 @@ def test_regions_are_standardized() -> None:
     plain = model()
     m = CaptioningRNN(plain.sizes, plain.params, region_standardizer=Standardizer(mean, std))
     unscaled = SharedRows(REGIONS.values * std + mean, IMAGE)
-    loss, grads = m.with_params(m.params).loss(FEATURES, CAPTIONS, regions=unscaled)
-    expected, grads_expected = plain.loss(FEATURES, CAPTIONS, regions=REGIONS)
+    loss, grads = m.with_params(m.params).loss(Batch(FEATURES, CAPTIONS, unscaled))
+    expected, grads_expected = plain.loss(Batch(FEATURES, CAPTIONS, REGIONS))
     assert loss == pytest.approx(expected, abs=1e-12)
     assert_grads_equal(grads, grads_expected, 1e-12)
     np.testing.assert_allclose(
@@ -102,7 +102,7 @@ def test_captions_of_a_batch_are_those_of_single_images(name: str, cell: str) ->
         for k, caption in enumerate(tokens[n]):
             if np.isfinite(scores[n, k]):
                 read = np.array([[1, *caption]])
-                losses = m.word_losses(FEATURES[[n]], read, regions=REGIONS[images[[n]]])
+                losses = m.word_losses(Batch(FEATURES[[n]], read, REGIONS[images[[n]]]))
                 assert scores[n, k] == pytest.approx(-losses.sum(), abs=1e-12)
 
 
@@ -111,7 +111,7 @@ def test_an_ensemble_may_mix_models_with_and_without_attention() -> None:
     ensemble = Ensemble(members)
     tokens, scores = beam(ensemble.for_inference().step, ensemble.start(FEATURES, REGIONS), width=2, **WORDS)
     for n, caption in enumerate(tokens[:, 0]):
-        losses = ensemble.word_losses(FEATURES[[n]], np.array([[1, *caption]]), regions=REGIONS[np.array([n])])
+        losses = ensemble.word_losses(Batch(FEATURES[[n]], np.array([[1, *caption]]), REGIONS[np.array([n])]))
         assert scores[n, 0] == pytest.approx(-losses.sum(), abs=1e-12)
 
 
@@ -121,23 +121,23 @@ def test_results_have_the_dtype_of_the_parameters(dtype: type, input_type: type)
     exact = model()
     m = exact.with_params({name: w.astype(dtype) for name, w in exact.params.items()})
     regions = SharedRows(REGIONS.values.astype(input_type), IMAGE)
-    loss, grads = m.loss(FEATURES, CAPTIONS, regions=regions)
+    loss, grads = m.loss(Batch(FEATURES, CAPTIONS, regions))
     assert {grad.dtype for grad in grads.values()} == {np.dtype(dtype)}
-    assert m.attention_weights(FEATURES, CAPTIONS, regions).dtype == dtype
+    assert m.attention_weights(Batch(FEATURES, CAPTIONS, regions)).dtype == dtype
     log_probs, state = m.step(CAPTIONS[:, 0], m.start(FEATURES, regions))
     assert {log_probs.dtype, state[0].dtype, state[-1].values.dtype} == {np.dtype(dtype)}
-    assert loss == pytest.approx(exact.loss(FEATURES, CAPTIONS, regions=regions)[0], rel=1e-5)
+    assert loss == pytest.approx(exact.loss(Batch(FEATURES, CAPTIONS, regions))[0], rel=1e-5)
 
 
 def test_missing_and_unexpected_regions() -> None:
     m, narrow = model(), SharedRows.separate(np.zeros((5, L, R - 1)))
     expected = rf"regions: expected \(images, regions, {R}\) for model.attention adaptive, got "
-    for call in (m.loss, m.word_losses, lambda features, captions, regions=None: m.start(features, regions)):
+    for call in (m.loss, m.word_losses, lambda batch: m.start(batch.features, batch.regions)):
         with pytest.raises(DataError, match=expected + "none"):
-            call(FEATURES, CAPTIONS)
+            call(Batch(FEATURES, CAPTIONS))
         with pytest.raises(DataError, match=expected + rf"\(5, {L}, {R - 1}\)"):
-            call(FEATURES, CAPTIONS, regions=narrow)
+            call(Batch(FEATURES, CAPTIONS, narrow))
     without = any_model()
-    assert without.loss(FEATURES, CAPTIONS, regions=narrow)[0] == without.loss(FEATURES, CAPTIONS)[0]
+    assert without.loss(Batch(FEATURES, CAPTIONS, narrow))[0] == without.loss(Batch(FEATURES, CAPTIONS))[0]
     with pytest.raises(DataError, match=r"expected a model with attention, got one with model\.attention none"):
-        without.attention_weights(FEATURES, CAPTIONS, REGIONS)
+        without.attention_weights(Batch(FEATURES, CAPTIONS, REGIONS))

@@ -8,6 +8,7 @@ import pytest
 from small_options import fitting
 from small_runs import summary
 
+from captioner.arrays import Batch
 from captioner.captioning.load import open_corpus, open_run
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
@@ -61,7 +62,7 @@ def test_the_loss_is_that_of_the_saved_model_per_caption(new_run: Path) -> None:
     events = list(overfit(config(5), new_run))
     restored = open_run(new_run / "last.h5")
     train = open_corpus(restored).split("train")
-    loss, _ = restored.model.loss(train.features[train.image_idxs], train.captions)
+    loss, _ = restored.model.loss(Batch(train.features[train.image_idxs], train.captions))
     assert outcome_of(events)["loss"] == pytest.approx(loss, rel=1e-3)
     (validated,) = (event for event in events if isinstance(event, Validated))
     words = np.count_nonzero(train.captions[:, 1:] != restored.vocab.null)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays, history
 
+from captioner.arrays import Batch
 from captioner.captioning.load import open_run
 from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.overrides import read_overrides
@@ -132,7 +133,7 @@ def test_the_gradient_matches_the_surrogate_loss(model: CaptioningRNN, corpus: C
     params = {name: w for name, w in model.params.items() if not full or w.size < 40}
 
     def run() -> tuple[float, dict[str, np.ndarray]]:
-        return model.loss(features[few], captions[few], weights=weights[few])
+        return model.loss(Batch(features[few], captions[few], weights=weights[few]))
 
     case = Case("scst", params, lambda: run()[0], lambda: run()[1])
     rows = list(check_gradients(case, np.random.default_rng(0), full))

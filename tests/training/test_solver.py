@@ -33,7 +33,7 @@ def test_records_count_steps_epochs_captions_and_words() -> None:
 def test_loss_and_gradient_norm_are_measured_before_the_update() -> None:
     fresh, trained, how = model(), model(), plan(1, seed=7)
     (record,) = run(trained, how)
-    loss, grads = fresh.loss(*batches().batch(0)[:2], np.random.default_rng((7, 1, 0)))
+    loss, grads = fresh.loss(batches().batch(0), np.random.default_rng((7, 1, 0)))
     assert record.loss == loss
     assert record.grad_norm == global_norm(grads)
     assert record.metrics == pytest.approx(
@@ -46,7 +46,7 @@ def test_a_step_applies_the_update_rule_once(rule: str) -> None:
     expected, trained, how = model(), model(), plan(2, rule, clip_norm=0.5)
     slots = initial_slots(how.rule, expected.params)
     for step in range(2):
-        _, grads = expected.loss(*batches().batch(step)[:2], np.random.default_rng((0, 1, step)))
+        _, grads = expected.loss(batches().batch(step), np.random.default_rng((0, 1, step)))
         scale = clip_scale(global_norm(grads), 0.5)
         update(how.rule, expected.params, grads, slots, how.hyper, step + 1, scale)
     run(trained, how)
@@ -188,7 +188,7 @@ def test_non_finite_features_stop_before_the_update() -> None:
 
 def test_a_non_finite_gradient_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     diverging = model()
-    _, grads = diverging.loss(*batches().batch(0)[:2])
+    _, grads = diverging.loss(batches().batch(0))
     grads["Wh"].flat[0] = np.inf
     monkeypatch.setattr(diverging, "backward", lambda *_, **__: grads)
     with pytest.raises(

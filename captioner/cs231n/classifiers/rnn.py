@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from captioner.arrays import Array, Params
+from captioner.arrays import Array, Batch, Params
 from captioner.decode import greedy
 from captioner.layers import CELLS
 from captioner.model.build import initial_params
@@ -58,7 +58,7 @@ class CaptioningRNN:
 
         Shapes: features (N, F), captions (N, T) -> loss, grads like params.
         """
-        return self._model.loss(features, captions)
+        return self._model.loss(Batch(features, captions))
 
     def sample(self, features: Array, max_length: int = 30) -> Array:
         """Decode greedily: the argmax over all words at each step, none suppressed.
