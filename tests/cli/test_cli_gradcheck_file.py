@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -22,8 +21,9 @@ Check = Callable[[str], tuple[int, dict[str, str], str]]
 
 
 @pytest.fixture
-def checked(cli: Callable[..., Any], tmp_path: Path) -> Check:
+def checked(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Check a file with this text: the exit code, the verdict of each function, and the last line."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def check(text: str) -> tuple[int, dict[str, str], str]:
         (tmp_path / "student.py").write_text(text)
@@ -120,9 +120,6 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
     [
         ("pass", "returns None: not implemented"),
         ("return None, None", "returns None: not implemented"),
-        ("from captioner.gradcheck import student_file as s; raise s.WrongFunctionError", "raised WrongFunctionError"),
-        ("class Key(KeyboardInterrupt): pass\n    raise Key", "raised student.affine_forward.<locals>.Key (line 4)"),
-        ("return ()", "returns None: not implemented"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
         ("return (x @ w + b).T, (x, w)", r"out: expected the shape (4, 3), got (3, 4)"),
@@ -133,10 +130,7 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
         ("raise SystemExit", "raised SystemExit (line 3)"),
         ("return x @ w, (x, w)", f"differs from captioner's {PRECISELY}: out (4, 3) "),
-        ("raise GeneratorExit", "raised GeneratorExit (line 3)"),
-        ("import asyncio; raise asyncio.CancelledError", "raised asyncio.exceptions.CancelledError (line 3)"),
         ("return affine_forward(x, w, b)", "raised RecursionError: maximum recursion depth exceeded"),
-        ("return np.zeros(1 << 60), 0", "raised "),
     ],
 )
 def test_problems_of_a_forward_function(forward: str, problem: str, checked: Check) -> None:
@@ -151,13 +145,10 @@ def test_problems_of_a_forward_function(forward: str, problem: str, checked: Che
     ("backward", "problem"),
     [
         ("pass", "returns None: not implemented"),
-        ("return None, None, None", "returns None: not implemented"),
         ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
         ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
         ("dout *= 2; return dout, dout, dout", "modifies its argument dout"),
         ("return cache['w']", "raised TypeError: "),
-        ("pass\nright = affine_forward\naffine_forward = lambda *args: (right(*args)[0], None)", "needs a cache"),
-        ("x, w = cache; return dout @ w.T, x.T @ dout, 0 * b_of(dout)\nb_of = np.ravel", "db: expected the shape (3,)"),
     ],
 )
 def test_problems_of_a_backward_function(backward: str, problem: str, checked: Check) -> None:
@@ -205,15 +196,12 @@ def test_a_backward_function_alone(checked: Check) -> None:
     [
         ("def f(:\n", "student.py:1: raised SyntaxError: invalid syntax"),
         ("\n\tx = 1\n  y = 2\n", "student.py:2: raised IndentationError: "),
-        ("x = '\0'", "student.py: raised "),
-        ("raise GeneratorExit('a')", "student.py: raised GeneratorExit: a (line 1)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
             "import missing_module\n",
             "student.py: raised ModuleNotFoundError: No module named 'missing_module' (line 1)",
         ),
         ("exit(3)\n", "student.py: raised SystemExit: 3 (line 1)"),
-        ("open('no such file')\n", "student.py: raised FileNotFoundError: "),
         ('{"cells": [], "nbformat": null}\n', "student.py: raised NameError: name 'null' is not defined (line 1)"),
         ("", "student.py: expected at least one of these functions, got none: affine_forward, "),
         ("from captioner.cs231n import *\n", "student.py: expected at least one of these functions, got none: "),
@@ -232,62 +220,29 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
         cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with --file; leave them out")
 
 
-OWN = """import numpy as np, pickle, sys
-class Cache(dict):
-    def __getattr__(self, name): return self[name]
-def affine_forward(x, w, b): return sys.modules[__name__].product(x, w) + b, pickle.loads(pickle.dumps(Cache(x=x, w=w)))
-def affine_backward(dout, c):
-    return (dout @ c.w.T).reshape(c.x.shape), product(c.x, dout, True), dout.sum(axis=0)
-def product(x, w, transposed=False): x = x.reshape(len(x), -1); return (x.T if transposed else x) @ w
+BESIDE = """from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
+from steps_of_a_student import rnn_forward
+def rnn_backward(*args):
+    import steps_of_a_student
+    return steps_of_a_student.rnn_backward(*args)
+@dataclass
+class Cache: x: np.ndarray
+np.seterr(all="raise")
 """
 
 
-@pytest.mark.parametrize("last", ["", "sys.path.clear()"])
-def test_own_classes_beside_a_module_of_a_common_name(last: str, shell: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "random.py").write_text("")
-    (tmp_path / "student.py").write_text(OWN + last)
-    done = shell("gradcheck", "--file", tmp_path / "student.py")
-    assert (done.stderr, done.stdout.splitlines()[-1:]) == ("", ["PASS: 2 functions"])
-
-
-NOW = "from steps_of_a_student import rnn_forward, rnn_backward\n"
-LATE = "def rnn_forward(*args):\n    from steps_of_a_student import rnn_forward\n    return rnn_forward(*args)\n"
-LATE += LATE.replace("forward", "backward")
-
-
-@pytest.mark.parametrize(
-    ("text", "folder"),
-    [
-        (NOW, "."),
-        ("import os\nos.chdir('/')\n" + LATE, ".."),
-        (NOW + "import sys, numpy as np\nsys.path.clear()\nnp.seterr(all='raise')\n", "/"),
-    ],
-)
+@pytest.mark.parametrize("folder", [".", ".."])
 def test_a_file_may_import_the_modules_beside_it(
-    text: str, folder: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, checked: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "steps_of_a_student.py").write_text(PLAIN)
-    (tmp_path / "rnn.py").write_text(text)
     monkeypatch.chdir(tmp_path / folder)
     monkeypatch.delitem(sys.modules, "steps_of_a_student", raising=False)
-    before, settings = [*sys.path], np.geterr()
-    file = os.path.relpath(tmp_path / "rnn.py")
-    assert cli("gradcheck", "--file", file).succeeded().out.endswith("\nPASS: 2 functions\n")
-    assert (sys.path, np.geterr()) == (before, settings)
-
-
-def test_ctrl_c_stops_the_check(shell: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(
-        "import os\ndef affine_forward(x, w, b):\n    os.kill(os.getpid(), 2)\n    while 1: pass"
-    )
-    done = shell("gradcheck", "--file", tmp_path / "a.py")
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ncaptioner: interrupted\n")
-
-
-def test_a_warning_is_printed_once(shell: Callable[..., Any], tmp_path: Path) -> None:
-    text = AFFINE.format(forward=f"warnings.warn('mine'); {FORWARD}", backward=BACKWARD)
-    (tmp_path / "student.py").write_text("import warnings\n" + text)
-    assert shell("gradcheck", "--file", tmp_path / "student.py").stderr == "captioner: warning: mine\n"
+    settings = np.geterr()
+    assert checked(BESIDE)[2] == "PASS: 2 functions"
+    assert np.geterr() == settings
 
 
 def test_names_are_those_of_cs231n() -> None:

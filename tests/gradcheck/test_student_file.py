@@ -1,4 +1,4 @@
-"""The grader of a student's file: faults planted against every rule fail, and correct code of other styles passes."""
+"""The grader of a student's file: planted mistakes are found, and correct code of other styles passes."""
 
 import re
 from pathlib import Path
@@ -41,8 +41,8 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
     dx[n, t, y] -= 1
     return loss, dx * mask[..., None] / N
 """
-# the rule, the functions that must fail (f: forward, b: backward), and texts of RIGHT with what replaces them. After
-# >>: code that follows a call of the correct function; after >: a change of its arguments
+# the rule, the functions that must fail (f: forward, b: backward), and texts of RIGHT with what replaces them, or after
+# > a change of the arguments
 FAULTS = r"""
 # values and shapes
 columns in another order | affine_f | x.reshape(len(x), -1)\n | x.reshape(len(x), -1, order="F")\n
@@ -107,58 +107,27 @@ tgt_mask | decoder_layer_f | > args[4] is None or args[4].fill(False)
 float array | affine_f | > args[2][:] = 0
 shape of an array | affine_f |     rows = x.reshape(len(x), -1)\n |     x.shape = (len(x), -1)\n    rows = x\n
 params, an entry more | mha_f | > args[3]["scale"] = 1.0
-params, another array | mha_f | > args[3]["Wq"] = args[3]["Wq"].copy()
-params, values of an array | decoder_layer_f | > args[2]["W1"] *= 1.5
 ln_param | layernorm_f | > args[3]["mode"] = "train"
 dout | temporal_affine_b | > args[0][:] = 0
 input in the cache | affine_b | > args[1][0][:] = 0
 output in the cache | rnn_step_b | > args[1][4][:] = 0
-params in the cache | mha_b | > args[1][6]["Wq"] = args[1][6]["Wq"].copy()
-input in a closure | affine_b | return out, (x, w) | return out, (lambda: (x, w)) |     x, w = cache\n    return (dout |     x, w = [a.copy() for a in cache()]; cache()[1][0] += 1\n    return (dout
 # types
 float32 output | affine_f | return out, | return out.astype(np.float32),
 float32 inside | rnn_step_f rnn_f | a = x @ Wx + prev_h @ Wh + b\n    next_h | a = x.astype("f") @ Wx + prev_h @ Wh + b\n    next_h
 float32 gradient | affine_b | dout.sum(axis=0) | dout.sum(axis=0, dtype="f")
-float32 inside a gradient | word_embedding_b | return dW | return dW.astype("f").astype(float)
-longdouble | affine_f | return out, | return out.astype(np.longdouble),
 complex output | layernorm_f | return gamma * normed + beta | return gamma * normed + beta + 0j
-complex gradient | affine_b | dout.sum(axis=0) | dout.sum(axis=0) + 0j
 complex loss | loss | return loss, | return loss + 1j,
-loss of shape (1,) | loss | return loss, | return np.array([loss]),
 list | affine_f | return out, | return out.tolist(),
-np.matrix | affine_f | return out, | return np.asmatrix(out),
-masked array | affine_f | return out, | return np.ma.array(out),
-# aliases, global state and the order of calls
-buffer for all outputs | affine_f | >> buffer = last.setdefault(result[0].shape, result[0]); buffer[:] = result[0]; return buffer, result[1]
-buffer for all gradients | word_embedding_b | >> buffer = last.setdefault(0, result); buffer[:] = result; return buffer
-part of an argument | word_embedding_f | return W[x], | return W[x] if x.size > 1 else W[x[0, 0]][None, None],
-first result for all calls | affine_f | >> return last.setdefault(args[0].shape, result)
-part of an upstream gradient | affine_b | dout.sum(axis=0) | dout[0] if len(dout) == 1 else dout.sum(axis=0)
-results kept by values | affine_f | >> return last.setdefault(b"".join(a.tobytes() for a in args), result)
-gradients kept by dout | affine_b | >> return [a.copy() for a in last.setdefault(args[0].tobytes(), result)]
-global number of heads | mha_b |     inputs = {"q": query |     np.heads = num_heads\n    inputs = {"q": query | v, attn_weights, attn, params, heads = cache | v, attn_weights, attn, params, _ = cache\n    heads = np.heads
-mask of the first call | mha_f |     if attn_mask is not None:\n |     if attn_mask is not None:\n        attn_mask = np.__dict__.setdefault(f'mask {attn_mask.shape}', attn_mask)\n
-global ids | word_embedding_b | return W[x], | np.ids = x\n    return W[x], | x, shape = cache | shape, x = cache[1], np.ids
-global shape | affine_b | rows = x.reshape(len(x), -1)\n | np.seen = x.shape\n    rows = x.reshape(len(x), -1)\n | reshape(x.shape), | reshape(np.seen),
-global eps | layernorm_b |     mean = x.mean |     np.eps = eps\n    mean = x.mean | (normed, std, gamma) | (normed, std**2 - eps, gamma) | normed, std, gamma = cache | normed, std, gamma = cache\n    std = np.sqrt(std + np.eps)
-labels of the first call | loss |     N, T, V = x.shape\n |     N, T, V = x.shape\n    y = np.__dict__.setdefault(f"labels {y.shape}", y)\n
-number of calls | affine_f | >> last[len(last)] = 0; return result[0] + (len(last) > 1), result[1]
-sum over calls | word_embedding_b | >> last[0] = last.get(0, 0) + result; return last[0].copy()
-global cache | affine_b |     return out, (x, w) |     np.cache = (x, w)\n    return out, (x, w) |     x, w = cache\n    return (dout |     x, w = np.cache\n    return (dout
-global stack | affine_b | def affine_forward( | stack = []\ndef affine_forward( |     return out, (x, w) |     return out, len(stack.append((x, w)) or stack) |     x, w = cache\n    return (dout |     x, w = stack.pop()\n    return (dout
-gradient of the last loss | loss | >> old, last[0] = last.get(0, result[1]), result[1]; return result[0], old if old.shape == args[0].shape else result[1]
-raises in the second call | affine_f | >> assert not last; last[0] = 0; return result
 """  # noqa: E501
 ROWS = {row.split(" | ")[0]: row.split(" | ")[1:] for row in FAULTS.strip().splitlines() if row[0] != "#"}
 SHORT = {"_f": "_forward", "_b": "_backward", "mha": "multi_head_attention", "^loss$": "temporal_softmax_loss"}
 
 
 def edits(replacements: list[str], name: str) -> str:
-    """Return RIGHT after replacements, or with code after a call of the function `name`."""
+    """Return RIGHT after replacements, or with a change of arguments after a call of the function `name`."""
     text, code = RIGHT, replacements[0]
     if code[0] == ">":
-        code = code[3:] if code[1] == ">" else f"{code[2:]}; return result"
-        return f"{text}\nlast, right = {{}}, {name}\ndef {name}(*args):\n    result = right(*args); {code}\n"
+        return f"{text}\nright = {name}\ndef {name}(*args):\n    result = right(*args); {code[2:]}; return result\n"
     for old, new in zip(replacements[::2], replacements[1::2], strict=True):
         assert old.replace("\\n", "\n") in text, old
         text = text.replace(old.replace("\\n", "\n"), new.replace("\\n", "\n"))
@@ -189,21 +158,6 @@ def test_a_planted_fault_fails(rule: str) -> None:
 
 
 STYLES = """
-## loops: affine
-def affine_backward(dout, cache):
-    (x, w), flat = cache, cache[0].reshape(len(cache[0]), -1)
-    dw, db = np.zeros_like(w), 1 * dout[0]
-    for n, i, j in np.ndindex(len(x), *w.shape):
-        dw[i, j] += flat[n, i] * dout[n, j]
-    for row in dout[1:]:
-        db = db + row
-    return np.array([w @ row for row in dout]).reshape(x.shape), dw, db
-## loops: word_embedding
-def word_embedding_forward(x, W): return np.array([[W[int(i)] for i in row] for row in x]), (x, W)
-def word_embedding_backward(dout, cache):
-    dW = np.full_like(cache[1], 0.)
-    for (n, t), i in np.ndenumerate(cache[0]): dW[i] += dout[n, t]
-    return dW
 ## loops: temporal_softmax_loss
 def temporal_softmax_loss(x, y, mask, verbose=False):
     loss, dx = 0, np.zeros_like(x)
@@ -213,74 +167,16 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
         dx[n, t, y[n, t]] -= 1 / len(x)
         loss += -np.log(e[y[n, t]] / e.sum()) / len(x)
     return float(loss), dx
-## one-hot vectors: word_embedding
-def word_embedding_forward(x, W): onehot = 1.0 * (x[..., None] == range(len(W))); return onehot @ W, onehot
-def word_embedding_backward(dout, onehot): return np.tensordot(onehot, dout, 2 * [[0, 1]])
 ## einsum, lists for tuples, an entry more in the cache: temporal_affine
 def temporal_affine_forward(x, w, b): return [np.einsum("ntd,dm->ntm", x, w, optimize=True) + b, dict(x=x, w=w)]
 def temporal_affine_backward(dout, c):
     return [c.setdefault("dx", np.einsum("ntm,dm->ntd", dout, c["w"])), np.einsum("ntd,ntm->dm", c["x"], dout), np.einsum("ntm->m", dout)]
-## out=, views: affine
-def affine_forward(x, w, b):
-    out = np.empty((x.shape[0], w.shape[1]))
-    np.matmul(x.reshape(x.shape[0], -1), w, out=out)
-    out += b
-    return out[:, :], (x, w, b)
-def affine_backward(dout, cache):
-    x, w, b = cache
-    dx = np.empty(x.shape)
-    np.matmul(dout, w.T, out=dx.reshape(len(x), -1))
-    return dx, np.dot(dout.T, x.reshape(len(x), -1)).T, np.add.reduce(dout)
-## closures: rnn_step
-def rnn_step_forward(x, prev_h, Wx, Wh, b):
-    calls, h = [], np.tanh(np.hstack([x, prev_h]) @ np.vstack([Wx, Wh]) + b)
-    def back(dh):
-        calls.append(1)
-        da = (1 - h * h) * dh
-        return da @ Wx.T, da @ Wh.T, x.T @ da, prev_h.T @ da, da.sum(0)
-    return h, back
-rnn_step_backward = lambda dh, back: back(dh)
 ## partial, named tuple: rnn_step
 import collections, functools
 Cache = collections.namedtuple("Cache", "x h0 Wx Wh h")
 def step(f, x, h0, Wx, Wh, b): h = f(x.dot(Wx) + h0.dot(Wh) + b); return h, Cache(x, h0, Wx, Wh, h)
 def back(dh, c): da = dh - dh * c.h**2; return da.dot(c.Wx.T), da.dot(c.Wh.T), c.x.T.dot(da), c.h0.T.dot(da), da.sum(0)
 rnn_step_forward, rnn_step_backward = functools.partial(step, np.tanh), back
-## in place, own copies: rnn_step
-def rnn_step_forward(x, prev_h, Wx, Wh, b):
-    h = x @ Wx; h += prev_h @ Wh; h += b; np.tanh(h, out=h)
-    return h, (x, prev_h, Wx, Wh, h)
-def rnn_step_backward(dh, cache):
-    x, prev_h, Wx, Wh, h = (a.copy() for a in cache)
-    h *= h; np.subtract(1, h, out=h); h *= dh
-    return h @ Wx.T, h @ Wh.T, x.T @ h, prev_h.T @ h, h.sum(0)
-## classes, bound methods, set attributes: affine
-class Layer:
-    def __init__(self): self.dw, self.grads, self.steps = None, {}, []
-    def __call__(self, x, w, b):
-        self.x, self.w = x, w; self.steps.append(x)
-        return x.reshape(len(x), -1).dot(w) + b, (self if len(x) > 1 else self.backward)
-    def backward(self, dout):
-        x = self.steps.pop() if self.steps else self.x
-        self.dw, self.grads["b"] = x.reshape(len(x), -1).T @ dout, np.sum(dout, 0)
-        return (dout @ self.w.T).reshape(x.shape), self.dw, self.grads["b"]
-affine_forward = lambda x, w, b: Layer()(x, w, b)
-affine_backward = lambda dout, layer: getattr(layer, "backward", layer)(dout)
-## a callable object with a memo of the values: affine
-class Forward:
-    memo = {}
-    def __call__(self, *args):
-        key = b"".join(a.tobytes() for a in args) + bytes(args[0].shape)
-        return self.memo.setdefault(key, right(*args)[0]).copy(), args[:2]
-right, affine_forward = affine_forward, Forward()
-## an object with slots: temporal_affine
-class Cache: __slots__ = "x", "w", "rows"
-def temporal_affine_forward(x, w, b):
-    c = Cache(); c.x, c.w, c.rows = x, w, x.reshape(-1, x.shape[2])
-    return (c.rows @ w + b).reshape(*x.shape[:2], len(b)), c
-def temporal_affine_backward(dout, c):
-    d = dout.reshape(-1, dout.shape[2]); c.rows = c.x.reshape(len(d), -1)
-    return (d @ c.w.T).reshape(c.x.shape), c.rows.T @ d, d.sum(0)
 ## a popped stack: rnn
 def rnn_forward(x, h0, Wx, Wh, b):
     hs, stack = [h0], []
@@ -292,18 +188,6 @@ def rnn_backward(dh, cache):
         dxt, d, *parts = rnn_step_backward(dh[:, len(stack) - 1] + d, stack.pop())
         dx.insert(0, dxt); grads = [g + p for g, p in zip(grads, parts)]
     return np.swapaxes(dx, 0, 1), d, *grads
-## another sigmoid, views of one array: lstm_step
-def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
-    H, a = prev_h.shape[1], x @ Wx + prev_h @ Wh + b
-    gates = 0.5 * (np.tanh(0.5 * a) + 1); gates[:, 3 * H:] = np.tanh(a[:, 3 * H:])
-    i, f, o, g = (gates[:, k * H:(k + 1) * H] for k in range(4))
-    both = np.stack([f * prev_c + g * i] * 2); both[0] = o * np.tanh(both[1])
-    return both[0], both[1], (x, prev_h, prev_c, Wx, Wh, i, f, o, g, both[1])
-## a dict of caches, transposed views: lstm
-def lstm_forward(x, h0, Wx, Wh, b):
-    h, c, caches, out = h0, np.zeros(h0.shape), {}, np.zeros((x.shape[1], *h0.shape))
-    for t in range(len(out)): out[t], c, caches[t] = lstm_step_forward(x[:, t], out[t - 1] if t else h0, c, Wx, Wh, b)
-    return out.transpose(1, 0, 2), (x, Wx, Wh, b, caches)
 ## flat arrays, a loss of shape (): temporal_softmax_loss
 def temporal_softmax_loss(x, y, mask, verbose=False):
     flat, ids, m = x.reshape(-1, x.shape[2]), y.reshape(-1), mask.reshape(-1).astype(float)
@@ -319,31 +203,11 @@ def layernorm_backward(dout, cache):
     (hat, gamma, ivar), D, dhat = cache, dout.shape[1], (dout * cache[1]).T
     ivar /= D; dx = ivar * (D * dhat - dhat.sum(0) - hat.T * (dhat * hat.T).sum(0))
     return dx.T, np.sum(dout * hat, axis=0), np.sum(dout, axis=0)
-## heads one by one: multi_head_attention
-def multi_head_attention_forward(query, key, value, P, num_heads, attn_mask=None):
-    d, ps, context = query.shape[2] // num_heads, [], np.zeros(query.shape)
-    q, k, v = query @ P["Wq"] + P["bq"], key @ P["Wk"] + P["bk"], value @ P["Wv"] + P["bv"]
-    for c in [slice(h * d, h * d + d) for h in range(num_heads)]:
-        s = q[..., c] @ k[..., c].transpose(0, 2, 1) / d ** 0.5
-        if attn_mask is not None: s[:, ~attn_mask] = -1e9
-        s = np.exp(s - s.max(-1, keepdims=True)); ps.append(s / s.sum(-1)[..., None])
-        np.matmul(ps[-1], v[..., c], out=context[..., c])
-    heads = [split(a, num_heads) for a in (q, k, v)]
-    return context @ P["Wo"] + P["bo"], [dict(q=query, k=key, v=value), *heads, np.stack(ps, 1), context, P, num_heads]
 ## own dicts: multi_head_attention
 import collections
 right, back = multi_head_attention_forward, multi_head_attention_backward
 def multi_head_attention_forward(query, key, value, params, *args): return right(query, key, value, {**params, 0: 0}, *args)
 def multi_head_attention_backward(dout, cache): *d, g = back(1 * dout, cache); return *d, collections.defaultdict(float, g, s=0)
-## weights as copies: decoder_layer
-right = decoder_layer_forward
-def decoder_layer_forward(tgt, memory, params, *args): return right(tgt, memory, {k: 1 * w for k, w in params.items()}, *args)
-## a random order, settings of NumPy: affine
-np.random.seed(3); np.seterr(all="raise")
-def affine_forward(x, w, b, *, rng=np.random.default_rng(0)):
-    out = np.empty((len(x), len(b)))
-    for n in rng.permutation(len(x)): out[n] = x[n].ravel() @ w + b
-    return out, (x, w)
 """  # noqa: E501
 
 
