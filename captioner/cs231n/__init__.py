@@ -5,7 +5,7 @@ package. Random numbers are drawn from NumPy's global state, as in the assignmen
 its numbers.
 
 Source: CS231n, assignment 3: rnn_layers.py, layers.py, optim.py, captioning_solver.py, coco_utils.py,
-gradient_check.py, classifiers/rnn.py, classifiers/transformer.py; transformer_layers.py, and layers.py of assignment 2;
+gradient_check.py, classifiers/rnn.py; transformer_layers.py, and layers.py of assignment 2;
 for `attention_layers`, EECS 498 (University of Michigan).
 """
 
@@ -14,7 +14,6 @@ for `attention_layers`, EECS 498 (University of Michigan).
 from captioner.cs231n.attention_layers import *
 from captioner.cs231n.captioning_solver import *
 from captioner.cs231n.classifiers.rnn import *
-from captioner.cs231n.classifiers.transformer import *
 from captioner.cs231n.coco_utils import *
 from captioner.cs231n.gradient_check import *
 from captioner.cs231n.layers import *

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.cs231n.classifiers.rnn import CaptioningRNN
-from captioner.cs231n.classifiers.transformer import CaptioningTransformer
 from captioner.cs231n.coco_utils import sample_coco_minibatch
 from captioner.cs231n.optim import UPDATES
 
@@ -21,7 +20,7 @@ class CaptioningSolver:
 
     def __init__(
         self,
-        model: CaptioningRNN | CaptioningTransformer,
+        model: CaptioningRNN,
         data: Mapping[str, Any],
         *,
         update_rule: str = "sgd",

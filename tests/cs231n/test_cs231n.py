@@ -48,9 +48,6 @@ SIGNATURES = {
     "multi_head_attention_backward": "dout, cache",
     "decoder_layer_forward": "tgt, memory, params, num_heads, tgt_mask=None",
     "decoder_layer_backward": "dout, cache",
-    "CaptioningTransformer": (
-        "word_to_idx, input_dim, wordvec_dim, num_heads=4, num_layers=2, max_length=50, dtype=<class 'numpy.float32'>"
-    ),
     "load_coco_data": "base_dir='cs231n/datasets/coco_captioning', max_train=None, pca_features=True",
     "sample_coco_minibatch": "data, batch_size=100, split='train'",
     "decode_captions": "captions, idx_to_word",
