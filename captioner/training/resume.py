@@ -169,7 +169,7 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     if run.last.exists():
         return run
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
-    if run.has_config():
+    if run.has_started():
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
 

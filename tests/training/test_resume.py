@@ -236,7 +236,7 @@ def test_damaged_lines_of_the_history_are_one_warning(own_run: Path, cli: Callab
 
 
 def test_resuming_a_run_without_a_checkpoint_says_what_to_repeat(tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copy(tiny_run / "config.yaml", tmp_path)
+    shutil.copy(tiny_run / "history.jsonl", tmp_path)
     with pytest.raises(CheckpointError, match=r"last.h5 not found; the run ended before its first checkpoint: repeat"):
         next(resume(tmp_path))
 

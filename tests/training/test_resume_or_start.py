@@ -113,7 +113,7 @@ def test_a_folder_in_use_or_with_other_files_is_left_alone(
     shutil.copytree(uninterrupted, run)
     lock = FolderLock(run)
     done = repeat("-o", "train.epochs=4")
-    lock.close()
+    del lock
     assert done.code == 2
     assert "another process trains in this folder" in done.err
 
