@@ -24,8 +24,8 @@ from captioner.evaluation.score_format import (
 )
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.files.history import damaged_lines, end_of, records
+from captioner.training.run import describe_versions
 from captioner.training.train import PARTS
-from captioner.training.training import describe_versions
 
 LARGEST = 1e30
 """Numbers beyond it cannot be drawn."""

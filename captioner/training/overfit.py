@@ -11,9 +11,9 @@ import numpy as np
 
 from captioner.config.option_table import OPTIONS
 from captioner.config.overrides import Values
+from captioner.training.run import Run
 from captioner.training.solver import Batches, steps
 from captioner.training.train import Event, record_validation, train
-from captioner.training.training import Training
 
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
@@ -47,41 +47,39 @@ def overfit_settings(captions: int) -> Values:
     return {**SETTINGS, "data.max_train": captions}
 
 
-def overfit_steps(
-    training: Training, batches: Batches, stop: Callable[[], bool]
-) -> Generator[Event, None, dict[str, Any]]:
+def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any]]:
     """Train until the loss of all training captions is low, which is measured when that of a batch is low."""
-    t, loss = training, math.inf
-    for step in steps(t.model, batches, t.state, t.plan, t.watch, t.pool, t.ranks.all_reduce):
-        t.words += step.words
+    loss = math.inf
+    for step in steps(run.model, batches, run.state, run.plan, run.watch, run.pool, run.ranks.all_reduce):
+        run.words += step.words
         yield step
         should_stop = stop()
-        is_last = should_stop or step.step == t.plan.span.total_steps
+        is_last = should_stop or step.step == run.plan.span.total_steps
         if is_last or step.loss < GOAL:
-            loss = _training_loss(t)
+            loss = _training_loss(run)
         is_last |= loss < GOAL
-        is_logged = step.step % t.config.train.log_every == 0
+        is_logged = step.step % run.config.train.log_every == 0
         if is_logged or is_last:
-            t.log("step", step.record(), at_end=not is_logged)
+            run.log("step", step.record(), at_end=not is_logged)
         if is_last:
-            with t.watch("validation"):
-                losses = t.validation.losses(t.eval_model)
-            validated = record_validation(t, step, losses, scored=False, at_end=True)
-            with t.watch("saving"):
-                t.save()
+            with run.watch("validation"):
+                losses = run.validation.losses(run.eval_model)
+            validated = record_validation(run, step, losses, scored=False, at_end=True)
+            with run.watch("saving"):
+                run.save()
             yield validated
             break
-    captions = len(t.corpus.split("train").captions)
+    captions = len(run.corpus.split("train").captions)
     outcome = {"captions": captions, "loss": loss, "passed": loss < GOAL}
     return {"ended": "stopped" if should_stop else "done", "overfit": outcome}
 
 
-def _training_loss(t: Training) -> float:
+def _training_loss(run: Run) -> float:
     """Measure the loss of all training captions: summed over words and divided by captions."""
-    train = t.corpus.split("train")
-    with t.watch("validation"):
-        word_loss = t.validation.loss_of(train, t.eval_model)
-    words = int(np.count_nonzero(train.captions[:, 1:] != t.corpus.vocab.null))
+    train = run.corpus.split("train")
+    with run.watch("validation"):
+        word_loss = run.validation.loss_of(train, run.eval_model)
+    words = int(np.count_nonzero(train.captions[:, 1:] != run.corpus.vocab.null))
     return word_loss * words / len(train.captions)
 
 

@@ -20,10 +20,10 @@ from captioner.files.history import damaged_lines, end_of, records
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.learned_captions import learned_corpus
+from captioner.training.run import Run, changes, environment
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import TrainState
 from captioner.training.train import Ended, Event, Warned, events, train
-from captioner.training.training import Training, changes, environment
 
 FINAL = ("done", "early stopping", "nothing left to do")
 """The ends after which nothing is left to do, as in the history."""
@@ -39,54 +39,54 @@ def resume(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
-    run = find_run(folder, ranks)
-    restored = restore(run.last, overrides)
-    ranks.on_rank_0(lambda: check_config(run, restored))
-    training = resumed_training(run, restored)
-    run.claim()
-    if training.state.step < training.plan.span.total_steps:
-        if restored.meta.config != to_record(training.config):
+    run_folder = find_run(folder, ranks)
+    restored = restore(run_folder.last, overrides)
+    ranks.on_rank_0(lambda: check_config(run_folder, restored))
+    run = resumed_run(run_folder, restored)
+    run_folder.claim()
+    if run.state.step < run.plan.span.total_steps:
+        if restored.meta.config != to_record(run.config):
             # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
-            run.remove_config()
-            training.save()
-        run.forget_after(training.state.step)
-        run.write(run.config, dump(training.config))
-    training.keep_best()
-    yield from events(training, stop)
+            run_folder.remove_config()
+            run.save()
+        run_folder.forget_after(run.state.step)
+        run_folder.write(run_folder.config, dump(run.config))
+    run.keep_best()
+    yield from events(run, stop)
 
 
-def resumed_training(run: RunFolder, restored: Restored) -> Training:
+def resumed_run(folder: RunFolder, restored: Restored) -> Run:
     """Continue from a checkpoint, without writing to the folder. Raises: as `resume`."""
     config, meta = restored.config, restored.meta
     corpus = open_corpus(restored)
     if corpus.digest != meta.data_digest:
         raise UsageError(
-            f"{run.last}: the data set has changed since training began, so the run cannot be resumed; "
+            f"{folder.last}: the data set has changed since training began, so the run cannot be resumed; "
             "restore it, or start a new run"
         )
     learned, warnings = learned_corpus(config, corpus)
     if captions_digest(learned.split("train")) != meta.learned:
         raise UsageError(
-            f"{run.last}: the captions of data.captions have changed since training began, so the run cannot be "
+            f"{folder.last}: the captions of data.captions have changed since training began, so the run cannot be "
             "resumed; restore them, or start a new run"
         )
     expected, got = expected_slots(config), restored.slots.keys()
     if set(expected) != got:
-        raise CheckpointError(f"{run.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
-    warnings += [*changes(meta.environment, environment(config.threads, run.ranks.size))]
-    warnings += run.ranks.on_rank_0(lambda: list(damaged_lines(run.history, records(run.history))))
+        raise CheckpointError(f"{folder.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+    warnings += [*changes(meta.environment, environment(config.threads, folder.ranks.size))]
+    warnings += folder.ranks.on_rank_0(lambda: list(damaged_lines(folder.history, records(folder.history))))
     model = restored.model.with_params(restored.params)
     state = TrainState(model.params, restored.slots, meta.step)
-    training = Training(
-        *(config, run, corpus, learned, model, state),
+    run = Run(
+        *(config, folder, corpus, learned, model, state),
         best=meta.best,
         since_best=meta.since_best,
         warnings=warnings,
         card=meta.card,
     )
     if restored.summary_arrays:  # computed again, it may differ by rounding, and costs seconds
-        training.summary_arrays = restored.summary_arrays
-    return training
+        run.summary_arrays = restored.summary_arrays
+    return run
 
 
 class ExistingRun(NamedTuple):
@@ -113,8 +113,8 @@ def resume_or_start(
 
     Raises: as `train` and `resume`.
     """
-    run = RunFolder(Path(folder), ranks)
-    existing = ranks.on_rank_0(lambda: _existing_run(run, config, overrides))
+    run_folder = RunFolder(Path(folder), ranks)
+    existing = ranks.on_rank_0(lambda: _existing_run(run_folder, config, overrides))
     if existing is None:
         yield from train(config, folder, stop=stop, ranks=ranks)
         return
@@ -122,40 +122,40 @@ def resume_or_start(
         names = ", ".join(existing.other_options)
         yield Warned(
             existing.step,
-            f"{run.path}: the run continues with its own config, in which {names} differ from the given one; "
+            f"{run_folder.path}: the run continues with its own config, in which {names} differ from the given one; "
             "options that can change are set with -o",
         )
     if existing.end is not None:
-        yield Ended(run.path, existing.end)
+        yield Ended(run_folder.path, existing.end)
         return
     yield from resume(folder, overrides, stop, ranks)
 
 
-def _existing_run(run: RunFolder, config: Config, overrides: Values) -> ExistingRun | None:
+def _existing_run(folder: RunFolder, config: Config, overrides: Values) -> ExistingRun | None:
     """Return the run that has a checkpoint, or None."""
-    if not run.last.exists():
+    if not folder.last.exists():
         return None
-    restored = restore(run.last, overrides, for_training=False)
-    check_config(run, restored)
-    end = end_of(records(run.history))
+    restored = restore(folder.last, overrides, for_training=False)
+    check_config(folder, restored)
+    end = end_of(records(folder.history))
     has_ended = end.get("ended") in FINAL and end["step"] == restored.meta.step
     is_extended = to_record(restored.config) != restored.meta.config
     others = differences(restored.config, config)
     return ExistingRun(restored.meta.step, end if has_ended and not is_extended else None, others)
 
 
-def check_config(run: RunFolder, restored: Restored) -> None:
+def check_config(folder: RunFolder, restored: Restored) -> None:
     """Check that config.yaml, if it exists, has the options of the run, with or without the overrides of this call.
 
     Raises: ConfigError for other options: they would have no effect, and the file would be overwritten.
     """
-    if not run.config.exists():
+    if not folder.config.exists():
         return
-    edited, saved = load(run.config), from_record(restored.meta.config)
+    edited, saved = load(folder.config), from_record(restored.meta.config)
     from_now = differences(edited, restored.config)
     if others := [path for path in differences(edited, saved) if path in from_now]:
         raise ConfigError([
-            f"{run.config}: expected the {', '.join(others)} of {restored.path}, got other values; the options of a "
+            f"{folder.config}: expected the {', '.join(others)} of {restored.path}, got other values; the options of a "
             "run are not read from this file: change it back, and set options with -o"
         ])  # fmt: skip
 

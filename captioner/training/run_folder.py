@@ -76,7 +76,7 @@ class RunFolder:
                 raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
             remove_temporary_files(*self.files())
             # before config.yaml: without a history, that may be a file of the user
-            self.history.write_bytes(b"")
+            write_atomically(self.history, b"")
         except OSError as error:
             raise CaptionerError(f"{self.path}: cannot create the run folder: {error.strerror}") from error
         except UsageError:
@@ -99,8 +99,8 @@ class RunFolder:
     def _replace(self, overwrite: bool) -> None:
         """Rename the folder of a run to RUN.old, and lock a new one."""
         if not overwrite:
-            path = shlex.quote(os.fspath(self.path))
-            remedy = f"continue it with --resume {path}" if self.last.exists() else f"it has no {LAST} to resume from"
+            resume = f"continue it with --resume {shlex.quote(os.fspath(self.path))}"
+            remedy = resume if self.last.exists() else f"it has no {LAST} to resume from"
             raise UsageError(
                 f"{self.path}: already contains a run; {remedy}, "
                 "choose another folder with --run, or replace the run with --overwrite"

@@ -31,10 +31,10 @@ from captioner.training.build import (
     long_warmup,
 )
 from captioner.training.learned_captions import learned_corpus
+from captioner.training.run import Run, versions
 from captioner.training.run_folder import RunFolder, check_inputs
 from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
-from captioner.training.training import Training, versions
 from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
@@ -99,7 +99,7 @@ class Ended(NamedTuple):
 
 Event = Started | Step | Validated | Warned | Ended
 
-Loop: TypeAlias = Callable[[Training, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
+Loop: TypeAlias = Callable[[Run, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
 """Trains, yields the events, and returns how the run ended; the function is called after every step."""
 
 
@@ -119,12 +119,12 @@ def train(
 
     Raises: UsageError, DataError, DivergenceError, CheckpointError, ConfigError.
     """
-    training = new_training(config, RunFolder(Path(folder), ranks))
-    begin(training, overwrite)
-    yield from events(training, stop, loop or train_steps)
+    run = new_run(config, RunFolder(Path(folder), ranks))
+    begin(run, overwrite)
+    yield from events(run, stop, loop or train_steps)
 
 
-def new_training(config: Config, run: RunFolder) -> Training:
+def new_run(config: Config, folder: RunFolder) -> Run:
     """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
     restored = None if config.train.init_from is None else open_run(config.train.init_from)
     corpus = build_corpus(config, restored.vocab if restored else None)
@@ -138,149 +138,147 @@ def new_training(config: Config, run: RunFolder) -> Training:
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     captions = config.data.captions
     described = "" if captions is None else one_line(f"{captions.name}, sha256={sha256_of(captions)}")
-    return Training(
-        *(config, run, corpus, learned, model, state),
+    return Run(
+        *(config, folder, corpus, learned, model, state),
         warnings=[*ignored_options(config), *warnings],
         initialization=initial,
         card=Card(base=base, captions=described),
     )
 
 
-def begin(training: Training, overwrite: bool) -> None:
+def begin(run: Run, overwrite: bool) -> None:
     """Create the folder of a new run, with its config and, if it has initial parameters, a record of these."""
-    run, config = training.run, training.config
+    folder, config = run.folder, run.config
     if overwrite:
-        check_inputs(run.path, config.data.root, config.data.captions, config.train.init_from)
-    run.create(overwrite)
-    run.write(run.config, dump(config))
-    if training.initialization is not None:
-        run.log(INIT_FROM, {"step": 0, **training.initialization})
+        check_inputs(folder.path, config.data.root, config.data.captions, config.train.init_from)
+    folder.create(overwrite)
+    folder.write(folder.config, dump(config))
+    if run.initialization is not None:
+        folder.log(INIT_FROM, {"step": 0, **run.initialization})
 
 
-def train_steps(
-    training: Training, batches: Batches, stop: Callable[[], bool]
-) -> Generator[Event, None, dict[str, Any]]:
+def train_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any]]:
     """Train until the last step, the end of the patience, or `stop()`: update, log, validate and save."""
-    t, options, span = training, training.config.train, training.plan.span
-    if t.out_of_patience():
+    options, span = run.config.train, run.plan.span
+    if run.out_of_patience():
         return {"ended": "early stopping"}
-    for step in steps(t.model, batches, t.state, t.plan, t.watch, t.pool, t.ranks.all_reduce):
-        t.words += step.words
+    for step in steps(run.model, batches, run.state, run.plan, run.watch, run.pool, run.ranks.all_reduce):
+        run.words += step.words
         yield step
         epoch_ended, at_end = step.step % span.steps_per_epoch == 0, step.step == span.total_steps
         is_logged = epoch_ended or step.step % options.log_every == 0
         if is_logged or at_end:
-            t.log("step", step.record(), at_end=not is_logged)
-        validations = list(_validate(t, step, epoch_ended, at_end))
+            run.log("step", step.record(), at_end=not is_logged)
+        validations = list(_validate(run, step, epoch_ended, at_end))
         if is_logged and step.metrics.get("reward", 1) < 1e-9:
-            validations += warned(t, step, {"problem": NO_REWARDS}, at_end=False)
+            validations += warned(run, step, {"problem": NO_REWARDS}, at_end=False)
         should_stop = stop()
         if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
-            with t.watch("saving"):
-                recheck_loss(t.model, batches, t.state, t.pool, t.ranks.all_reduce)
-                t.save()
+            with run.watch("saving"):
+                recheck_loss(run.model, batches, run.state, run.pool, run.ranks.all_reduce)
+                run.save()
         # After saving, so that a `break` at these events leaves a run that can be resumed.
         yield from validations
         if should_stop:
             return {"ended": "stopped"}
-        if t.out_of_patience() and not at_end:
+        if run.out_of_patience() and not at_end:
             return {"ended": "early stopping"}
-    return {"ended": "done" if t.words else "nothing left to do"}
+    return {"ended": "done" if run.words else "nothing left to do"}
 
 
-def events(training: Training, stop: Callable[[], bool], loop: Loop = train_steps) -> Iterator[Event]:
+def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iterator[Event]:
     """Train with a loop over steps, and yield the events; `stop()` is called after every step."""
-    t, config, run, span = training, training.config, training.run, training.plan.span
+    config, folder, span = run.config, run.folder, run.plan.span
     began = time.perf_counter()
-    counts = t.model.parameter_count, t.first, span.total_steps, span.steps_per_epoch
-    yield Started(run.path, config, t.learned, *counts, initialization(run.history))
-    yield from (Warned(t.first, warning) for warning in (*t.warnings, *long_warmup(config, span)))
-    summary = t.summary if config.train.similarity_weight else None
+    counts = run.model.parameter_count, run.first, span.total_steps, span.steps_per_epoch
+    yield Started(folder.path, config, run.learned, *counts, initialization(folder.history))
+    yield from (Warned(run.first, warning) for warning in (*run.warnings, *long_warmup(config, span)))
+    summary = run.summary if config.train.similarity_weight else None
     try:
-        with build_batches(config, t.learned, t.model, span.total_steps, t.pool, t.ranks, summary) as batches:
-            outcome = yield from loop(t, batches, stop)
+        with build_batches(config, run.learned, run.model, span.total_steps, run.pool, run.ranks, summary) as batches:
+            outcome = yield from loop(run, batches, stop)
     except DivergenceError as error:
-        _end(t, {"ended": "diverged"}, began)
-        note = f"{run.last} contains step {t.saved}, before the divergence" if t.saved else "no checkpoint yet"
+        _end(run, {"ended": "diverged"}, began)
+        note = f"{folder.last} contains step {run.saved}, before the divergence" if run.saved else "no checkpoint yet"
         raise DivergenceError(f"{error}; {note}") from error
-    yield Ended(run.path, _end(t, outcome, began))
+    yield Ended(folder.path, _end(run, outcome, began))
 
 
-def _validate(t: Training, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
+def _validate(run: Run, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
     """Validate when due. At the end of the run, also measure what is not due, for the history alone.
 
     So a run that is extended equals one that never ended there: only scheduled validations have a best checkpoint.
     """
-    due = epoch_ended and t.validation.is_due(step)
-    scored = due and t.validation.is_scored(step)
-    scored_at_end = score_interval(t.config) is not None
+    due = epoch_ended and run.validation.is_due(step)
+    scored = due and run.validation.is_scored(step)
+    scored_at_end = score_interval(run.config) is not None
     extra = at_end and not (scored if scored_at_end else due)
     if not due and not extra:
         return
-    with t.watch("validation"):
-        losses = t.validation.losses(t.eval_model)
-    check_loss(t.model, step.step, fmean(losses.values()))
-    validated = [record_validation(t, step, losses, scored, at_end=False)] if due else []
-    validated += [record_validation(t, step, losses, scored_at_end, at_end=True)] if extra else []
+    with run.watch("validation"):
+        losses = run.validation.losses(run.eval_model)
+    check_loss(run.model, step.step, fmean(losses.values()))
+    validated = [record_validation(run, step, losses, scored, at_end=False)] if due else []
+    validated += [record_validation(run, step, losses, scored_at_end, at_end=True)] if extra else []
     yield validated[-1]._replace(best=validated[0].best)
-    with t.watch("validation"):
-        loaded = t.loaded()  # on all ranks, which share its training summary
-        collapse = t.ranks.on_rank_0(lambda: list(t.validation.collapse(loaded, step)))
+    with run.watch("validation"):
+        loaded = run.loaded()  # on all ranks, which share its training summary
+        collapse = run.ranks.on_rank_0(lambda: list(run.validation.collapse(loaded, step)))
     for kind, problem in collapse:
-        yield from warned(t, step, {"collapse": kind, "problem": problem}, at_end=not due)
+        yield from warned(run, step, {"collapse": kind, "problem": problem}, at_end=not due)
 
 
-def warned(t: Training, step: Step, record: dict[str, str], at_end: bool) -> Iterator[Warned]:
+def warned(run: Run, step: Step, record: dict[str, str], at_end: bool) -> Iterator[Warned]:
     """Record a warning, and yield the first of its kind."""
-    t.log("warning", {"step": step.step, "epoch": step.epoch, **record}, at_end)
+    run.log("warning", {"step": step.step, "epoch": step.epoch, **record}, at_end)
     kind = record.get("collapse", record["problem"])
-    if kind not in t.warned:
-        t.warned.add(kind)
+    if kind not in run.warned:
+        run.warned.add(kind)
         yield Warned(step.step, record["problem"])
 
 
-def record_validation(t: Training, step: Step, losses: dict[str, float], scored: bool, at_end: bool) -> Validated:
+def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bool, at_end: bool) -> Validated:
     """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one.
 
     `losses` are those of `Validation.losses`.
     """
     by_source: dict[str, dict[str, float]] = {}
     if scored:
-        with t.watch("validation"):
-            by_source = t.validation.scores(t.loaded())
+        with run.watch("validation"):
+            by_source = run.validation.scores(run.loaded())
     loss = fmean(losses.values())
     scores = {name: fmean(part[name] for part in by_source.values()) for name in (NAMES if scored else ())}
-    name, measured = str(t.config.validate.best_metric), {"loss": loss, **scores}
-    better = not at_end and is_better(name, measured, t.best)
+    name, measured = str(run.config.validate.best_metric), {"loss": loss, **scores}
+    better = not at_end and is_better(name, measured, run.best)
     if better:
-        t.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
+        run.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
     if name in measured and not at_end:
-        t.since_best = 0 if better else t.since_best + 1
+        run.since_best = 0 if better else run.since_best + 1
     sources = {source: {"loss": losses[source], **by_source.get(source, {})} for source in losses if source}
     event = Validated(step.step, step.epoch, loss, scores, better, sources)
     # before the checkpoint: a run may be resumed from it
-    t.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
+    run.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
     return event
 
 
-def _end(t: Training, outcome: dict[str, Any], began: float) -> dict[str, Any]:
+def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:
     """Return how the run ended, and record it unless that is the last record already."""
     seconds = time.perf_counter() - began
-    profile = {part: t.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or t.ranks.size > 1}
+    profile = {part: run.watch.seconds[part] for part in PARTS if part != ALL_REDUCE or run.ranks.size > 1}
     profile["other"] = seconds - sum(profile.values())
     summary = {
-        "step": t.state.step,
+        "step": run.state.step,
         **outcome,
-        "best": t.best and {**t.best, "perplexity": perplexity(t.best["loss"])},
+        "best": run.best and {**run.best, "perplexity": perplexity(run.best["loss"])},
         "seconds": round(seconds, 3),
-        "steps_this_time": t.state.step - t.first,
-        "words_per_second": round(t.words / max(seconds, 1e-9)),
+        "steps_this_time": run.state.step - run.first,
+        "words_per_second": round(run.words / max(seconds, 1e-9)),
         "profile": {part: round(spent, 3) for part, spent in profile.items()},
-        "threads": t.pool.size,
-        "ranks": t.ranks.size,
-        "parameters": t.model.parameter_count,
+        "threads": run.pool.size,
+        "ranks": run.ranks.size,
+        "parameters": run.model.parameter_count,
         "versions": versions(),
     }
-    if not t.ranks.on_rank_0(lambda: bool(end_of(records(t.run.history)))):
-        t.run.log(END, summary)
+    if not run.ranks.on_rank_0(lambda: bool(end_of(records(run.folder.history)))):
+        run.folder.log(END, summary)
     return summary

@@ -40,7 +40,7 @@ def test_a_run_stores_the_summary_and_a_resumed_run_keeps_it(
     expected = fit_summary(corpus.split("train"), corpus.vocab)
     run = Path(shutil.copytree(familiar_run, tmp_path / "run"))
     step = checkpoint.load(run / "last.h5").meta.step
-    monkeypatch.setattr("captioner.training.training.fit_summary", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("captioner.training.run.fit_summary", lambda *_: pytest.fail("fitted again"))
     list(resume(run, {"train.max_steps": step + 1}))
     assert checkpoint.load(run / "last.h5").meta.step == step + 1
     for file in (familiar_run / "best.h5", familiar_run / "last.h5", run / "last.h5"):

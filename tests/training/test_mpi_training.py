@@ -159,7 +159,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
 REPLICAS = """
 import numpy as np
 from captioner.parallel.ranks import start_mpi
-from captioner.training.training import synchronize
+from captioner.training.run import synchronize
 from captioner.training.solver import TrainState
 
 ranks, slot = start_mpi(), np.arange(3.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.files import checkpoint
 from captioner.parallel import blas
-from captioner.training.training import changes, environment
+from captioner.training.run import changes, environment
 
 NOW = {"threads": "2", "ranks": "1", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 

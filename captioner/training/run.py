@@ -1,4 +1,4 @@
-"""What a training run has in memory, how it is saved, and what bit-identical results depend on: the environment."""
+"""A training run in memory, how it is saved, and what bit-identical results depend on: the environment."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ LOCAL = ("threads",)
 
 
 @dataclass
-class Training:
-    """One call of `train` or `resume`: what it reads, changes with every step, and saves.
+class Run:
+    """One call of `train` or `resume` in memory: what it reads, changes with every step, and saves in its folder.
 
     The batches are taken from the training split of `learned`, whose captions may be those of `data.captions`; all else
     uses `corpus`. `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of
@@ -53,7 +53,7 @@ class Training:
     """
 
     config: Config
-    run: RunFolder
+    folder: RunFolder
     corpus: Corpus
     learned: Corpus
     model: CaptioningModel
@@ -66,7 +66,7 @@ class Training:
     card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
-        self.ranks: Ranks = self.run.ranks
+        self.ranks: Ranks = self.folder.ranks
         self._check_replicas()
         self.warnings += oversubscription(self.config.threads, self.ranks.local_size)
         blas.set_threads(1)
@@ -117,11 +117,11 @@ class Training:
 
     def log(self, kind: str, record: dict[str, Any], at_end: bool) -> None:
         """Append a record to the history; `at_end` marks one that exists only because the run ends with this step."""
-        self.run.log(kind, {**record, **({AT_END: True} if at_end else {})})
+        self.folder.log(kind, {**record, **({AT_END: True} if at_end else {})})
 
     def loaded(self) -> LoadedModel:
         """Return what a checkpoint saved now would be loaded as."""
-        parts = self.run.path, self.config, self.corpus.vocab, self.eval_model, self._meta()
+        parts = self.folder.path, self.config, self.corpus.vocab, self.eval_model, self._meta()
         return LoadedModel(*parts, summary=self.summary)
 
     def save(self) -> None:
@@ -129,14 +129,14 @@ class Training:
         synchronize(self.state, self.ranks)  # all ranks continue like ranks that resume
         standardizers = standardizer_arrays(self.model.standardizer, self.model.region_standardizer)
         arrays = self.state.params, self.state.slots, standardizers, self.summary_arrays
-        self.run.save(Checkpoint(self._meta(), *arrays))
+        self.folder.save(Checkpoint(self._meta(), *arrays))
         self.saved = self.state.step
         self.keep_best()
 
     def keep_best(self) -> None:
         """Copy last.h5 to best.h5 if its validation is the best, also when a kill came between the two."""
         if self.best is not None and self.best["step"] == self.state.step:
-            self.run.keep_best()
+            self.folder.keep_best()
 
     def _meta(self) -> Meta:
         sizes = self.model.sizes
