@@ -125,24 +125,19 @@ def gradcheck(config_file: Path | None, overrides: Values, full: bool, functions
 def _check_file(path: Path) -> int:
     """Check the functions in a Python file, and print a line for each."""
     from captioner import cs231n
-    from captioner.gradcheck.student_file import NAMES, check_functions, is_imported, load_functions
+    from captioner.gradcheck.student_file import NAMES, check_functions, load_functions
 
     functions = load_functions(path)
-    failed, count = [], 0
+    failed = []
     for name, problem, error in check_functions(functions, vars(cs231n)):
-        if is_imported(functions[name]):
-            continue
         verdict = f"FAIL  {problem}" if problem else f"PASS  maximum relative error {error:.1e}"
         output.result(f"{name:<30} {verdict}")
-        count += 1
         if problem:
             failed.append(name)
-    if imported := [name for name, function in functions.items() if is_imported(function)]:
-        output.result(f"imported from captioner, not checked: {', '.join(imported)}")
     if missing := [name for name in NAMES if name not in functions]:
         output.result(f"not in the file: {len(missing)} of {len(NAMES)} functions")
     if failed:
-        output.result(f"FAIL: {len(failed)} of {count} functions: {', '.join(failed)}")
+        output.result(f"FAIL: {len(failed)} of {len(functions)} functions: {', '.join(failed)}")
         return 1
-    output.result(f"PASS: {count} functions")
+    output.result(f"PASS: {len(functions)} functions")
     return 0

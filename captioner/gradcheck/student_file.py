@@ -135,7 +135,7 @@ NAMES = tuple(dict.fromkeys(function for name in SIGNATURES for function in func
 
 
 def load_functions(path: Path) -> dict[str, Any]:
-    """Execute a Python file, and return its functions of `NAMES`; a function of captioner that it imports is one too.
+    """Execute a Python file, and return its functions of `NAMES`, without those that it imports from captioner.
 
     Modules beside the file can be imported, as for `python FILE`, also when a function is called.
 
@@ -152,15 +152,15 @@ def load_functions(path: Path) -> dict[str, Any]:
         raise DataError(f"{error.filename}:{error.lineno}: {_description(error)}") from error
     except (Exception, SystemExit) as error:
         raise DataError(f"{path}: {_description(error)}") from error
-    functions = {name: vars(module)[name] for name in NAMES if callable(vars(module).get(name))}
-    if all(map(is_imported, functions.values())):
+    values = {name: vars(module).get(name) for name in NAMES}
+    functions = {
+        name: value
+        for name, value in values.items()
+        if callable(value) and not str(getattr(value, "__module__", "")).startswith("captioner.")
+    }
+    if not functions:
         raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
     return functions
-
-
-def is_imported(function: Any) -> bool:
-    """Return whether a function is one of captioner, which a file has only imported."""
-    return str(getattr(function, "__module__", "")).startswith("captioner.")
 
 
 def check_functions(functions: Functions, reference: Functions) -> Iterator[FunctionResult]:
