@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -24,23 +23,18 @@ from captioner.captioning.restore import Restored
 from captioner.captioning.training_summary import fit_summary, summary_from
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
-from captioner.config.options import Config, Decode
-from captioner.config.overrides import Values, from_record, override, to_record
+from captioner.config.options import Config
+from captioner.config.overrides import Values, override, to_record
 from captioner.data.corpus import captions_digest, with_vocabulary
-from captioner.errors import CheckpointError, DataError, UsageError, quoted
+from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import write_file
 from captioner.files.checkpoint import Card, Checkpoint, one_line
 from captioner.files.header import MODEL
-from captioner.files.user_files import check_output, read_start, read_text
-from captioner.metrics import NAMES
+from captioner.files.user_files import check_output, read_start
 from captioner.model.image_input import standardizer_arrays
 from captioner.model.pytorch import to_tensors
 
-DEFAULTS: Mapping[str, str] = {"license": "unknown", "language": "en"}
-"""What a shared model states if nothing else is known."""
-STATISTICS = ("perplexity", "correct", "pointing", "distinct", "novel", "repeats")
-"""Statistics that a model file states if they are known."""
 KEY = "captioner"
 """The name of the JSON text in the metadata of a file."""
 SECTIONS = ("data", "model", "decode")
@@ -51,52 +45,30 @@ STANDARDIZATION = ("_mean", "_std")
 """The ends of the names of the tensors of standardization, which are always float64."""
 
 
-def prepare_to_share(
-    restored: Restored, stated: Mapping[str, str | None], scores: Path | None
-) -> tuple[Restored, list[str]]:
-    """Return a model without paths and options of the machine, with its card; and notes about what differs.
+def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> tuple[Restored, list[str]]:
+    """Return a model without paths and options of the machine, with its card; and notes about what the card lists.
 
-    `stated` are the license, terms, data set and language, and `scores` the output of `captioner evaluate --json`. What
-    is not stated is taken from the card of a model file that is exported again.
+    A model file keeps its license and terms. If they are replaced, the new model is made from it.
 
-    Raises: DataError for a file of scores; UsageError for learned captions without terms.
+    Raises: UsageError for learned captions without terms.
     """
-    config, notes = _portable(restored.config), []
-    card = _card(restored, {name: one_line(text) for name, text in stated.items() if text and text.strip()})
-    if card.captions and not card.terms:
+    config, card = _portable(restored.config), restored.card
+    license, terms = one_line(license) or card.license or "unknown", one_line(terms) or card.terms
+    if (license, terms) != (card.license, card.terms):
+        card = Card(license, terms, card.as_origin(restored.path), card.scores)
+    if config.data.captions is not None and not card.terms:
         raise UsageError(
-            f"{restored.path}: learned the captions of {card.captions}; state the terms of the model that wrote them "
-            "and of its training data with --terms"
+            f"{restored.path}: made from {card.made_from}; state the terms of the model that wrote them and of its "
+            "training data with --terms"
         )
-    if scores is not None:
-        card = dataclasses.replace(card, scores=read_scores(scores, config.decode))
-    elif from_record(restored.meta.config).decode != config.decode:
-        card = dataclasses.replace(card, scores=[])  # they were measured with other options
-    if card.base:
-        named = ", ".join(
-            f"{base.file} (license: {base.license}; terms: {base.terms or 'not stated'})" for base in card.base
-        )
-        notes.append(
-            f"made from {named}: their licenses and terms apply too, and the card lists them; check that the license "
-            f"of this model, {card.license}, permits no more than they do"
-        )
+    note = (
+        f"made from {card.made_from}: their licenses and terms apply too, and the card lists them; check that the "
+        f"license of this model, {card.license}, permits no more than they do"
+    )
     # of the environment, only what a loaded model can depend on
     environment = {name: text for name, text in restored.meta.environment.items() if name == "numpy"}
     meta = dataclasses.replace(restored.meta, config=to_record(config), environment=environment, card=card)
-    return dataclasses.replace(restored, config=config, meta=meta), notes
-
-
-def _card(restored: Restored, stated: Mapping[str, str]) -> Card:
-    """Return the card of a model with what is stated, its own texts, and the defaults, in this order.
-
-    A model file whose license or terms are replaced is a base of the new one.
-    """
-    before = restored.meta.card
-    own = {name: text for name, text in vars(before).items() if isinstance(text, str) and text}
-    texts: dict[str, Any] = {**DEFAULTS, **own, **stated}
-    is_same = all(texts.get(name, "") == getattr(before, name) for name in ("license", "terms"))
-    base = before.base if is_same else before.as_base(restored.path)
-    return dataclasses.replace(before, **texts, base=base)
+    return dataclasses.replace(restored, config=config, meta=meta), [note] if card.made_from else []
 
 
 def _portable(config: Config) -> Config:
@@ -106,64 +78,6 @@ def _portable(config: Config) -> Config:
         if option.kind is Path and attrgetter(path)(config) is not None:
             values[path] = NOT_SHARED if has_effect(config, path) else None
     return override(config, values)
-
-
-def read_scores(path: Path, decode: Decode) -> list[dict[str, Any]]:
-    """Read a file of scores, which must have been measured with the decoding options `decode`.
-
-    Raises: DataError for a file that is no such output, or for scores of other decoding options.
-    """
-    lines = read_text(path, "the output of `captioner evaluate --json`").splitlines()
-    scores = [_parse_line(line, decode, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
-    splits = [record["split"] for record in scores]
-    if not scores or len(set(splits)) < len(splits):
-        got = f"{len(splits)} of {len(set(splits))} splits"
-        raise DataError(f"{path}: expected one line of `captioner evaluate --json` for each split, got {got}")
-    return scores
-
-
-def _parse_line(line: str, decode: Decode, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-        measured = values.get("decode") or {}
-        record = parse_scores(values)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(
-            f"{where}: expected a line of `captioner evaluate --json`, got {quoted(line, 40)} ({quoted(error)})"
-        ) from error
-    for name, value in asdict(decode).items():
-        if name in measured and measured[name] != value:
-            shown = "null" if value is None else f"{value:g}" if isinstance(value, float) else value
-            raise DataError(
-                f"{where}: measured with decode.{name} {quoted(measured[name], 40)}, but the model has {shown}; "
-                f"try captioner evaluate -o decode.{name}={shown}"
-            )
-    return record
-
-
-def parse_scores(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model file states of a record: split, images, scores, intervals and statistics, also by source.
-
-    Raises: ValueError, LookupError, TypeError, AttributeError or OverflowError for another record.
-    """
-    parts = {
-        source: parse_scores({**part, "split": source, "sources": {}})
-        for source, part in values.get("sources", {}).items()
-    }
-    return {
-        "split": str(values["split"]),
-        "images": int(values["images"]),
-        **{name: _number(values[name]) for name in NAMES},
-        "intervals": {name: [_number(bound) for bound in values["intervals"][name][:2]] for name in NAMES},
-        **{name: _number(values[name]) for name in STATISTICS if values.get(name) is not None},
-        **({"sources": parts} if parts else {}),
-    }
-
-
-def _number(value: Any) -> float:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"expected a number of at least 0, got {value}")
-    return float(value)
 
 
 def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restored:
@@ -176,7 +90,7 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
     """
     corpus = with_vocabulary(open_corpus(restored, data), restored.vocab)
     train, meta = corpus.split("train"), restored.meta
-    is_same = not meta.card.captions and captions_digest(train) == meta.learned
+    is_same = restored.config.data.captions is None and captions_digest(train) == meta.learned
     if not is_same and not is_training_split(restored, corpus):
         raise UsageError(
             f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "

@@ -72,4 +72,4 @@ def test_a_new_data_source_needs_one_row(tiny_run: Path, monkeypatch: pytest.Mon
     config = replaced(model.config, {"data.source": "toy", "model.attention": "adaptive"})
     with pytest.raises(DataError, match=r"expected image regions, got none; .* use a model without attention"):
         build_corpus(config)
-    assert "Data source toy" in model_card(dataclasses.replace(model, config=config))
+    assert "The data source is toy." in model_card(dataclasses.replace(model, config=config))

@@ -111,7 +111,6 @@ def files(
     texts = ("a red ring", "a large ring", "a small ring")
     lines = (json.dumps({"image": name, "caption": text}) for name in names for text in texts)
     (folder / "captions.jsonl").write_text("\n".join(lines))
-    (folder / "results.json").write_text(json.dumps([{"image_id": name, "caption": "a red ring"} for name in names]))
     config = folder / "config.yaml"
     config.write_text("{seed: 3, data: {max_train: 3}, model: {decoder: rnn}}")
     coco = write_coco(folder / "coco")
@@ -123,7 +122,7 @@ def files(
     return {
         "run": photo_run, "photos": folder / "photos", "own_photos": photo_run.parent / "photos",
         "config": config, "data": data, "other_data": other, "coco": coco, **runs,
-        **{name.partition(".")[0]: folder / name for name in ("captions.jsonl", "results.json", "features.h5")},
+        **{name.partition(".")[0]: folder / name for name in ("captions.jsonl", "features.h5")},
     }  # fmt: skip
 
 
@@ -245,9 +244,8 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
     }),
     "serve": ("", dict.fromkeys(SERVER, "! settings of the server, in tests/serve")),
     "export": ("export {run} --output new.safetensors", {
-        "path": "! required", "scores": "--scores {results}", "license": "--license mit", "terms": "--terms own",
-        "data": "--data {data}", "dataset": "--dataset own", "language": "--language de", "dtype": "--dtype float16",
-        "overwrite": "--output old.safetensors | --overwrite",
+        "path": "! required", "license": "--license mit", "terms": "--terms own", "data": "--data {data}",
+        "dtype": "--dtype float16", "overwrite": "--output old.safetensors | --overwrite",
     }),
     "report": ("report {run} --output new.html", {
         **SCORES, "path": "! required", "images": "--images {own_photos}",

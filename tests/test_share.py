@@ -1,7 +1,6 @@
 """A model file contains what captioning needs, in half the precision, its terms, and nothing of the machine."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,25 +15,27 @@ import captioner
 from captioner.captioning.load import NOT_SHARED, open_run
 from captioner.captioning.training_summary import fit_summary
 from captioner.config.options import Config
-from captioner.config.overrides import read_overrides
+from captioner.config.overrides import override, read_overrides
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scene_encoding import ENCODER
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint
-from captioner.files.checkpoint import Base, Card
+from captioner.files.checkpoint import Card
+from captioner.files.history import records
 from captioner.model.build import DECODERS
 from captioner.model.parameters import ATTENTIONS
 from captioner.share import prepare_to_share, write_model
+from captioner.training.resume import resume
 
 TERMS = "Photographs of birds: for research and education only"
-BIRDS = Base("birds.h5", "other", TERMS)
+BIRDS = f"birds.h5 (license: other; terms: {TERMS})"
 
 
 def exported(
     run: Path, file: Path, overrides: tuple[str, ...] = (), overwrite: bool = False, **stated: str
 ) -> tuple[Path, list[str]]:
-    model, notes = prepare_to_share(open_run(run, read_overrides(overrides)), stated, None)
+    model, notes = prepare_to_share(open_run(run, read_overrides(overrides)), **stated)
     write_model(model, file, overwrite)
     return file, notes
 
@@ -187,7 +188,7 @@ def test_a_model_file_cannot_be_resumed(own_run: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def restricted(tiny_run: Path, tmp_path: Path) -> Path:
     """A model file with a license and terms."""
-    return exported(tiny_run, tmp_path / BIRDS.file, license=BIRDS.license, terms=TERMS)[0]
+    return exported(tiny_run, tmp_path / "birds.h5", license="other", terms=TERMS)[0]
 
 
 def test_license_and_terms_follow_the_parameters_on_every_way(
@@ -201,46 +202,53 @@ def test_license_and_terms_follow_the_parameters_on_every_way(
     captioner.train(None, tmp_path / "again", {**step, "train.init_from": copy})
     file, notes = exported(tmp_path / "again", tmp_path / "cats.h5", license="mit", terms=" two\nlines ")
     card = checkpoint.load(file).meta.card
-    assert (card.license, card.terms, card.base) == ("mit", "two lines", [BIRDS])
+    assert (card.license, card.terms, card.made_from) == ("mit", "two lines", BIRDS)
     assert notes == [
-        f"made from birds.h5 (license: other; terms: {TERMS}): their licenses and terms apply too, and the card lists "
-        "them; check that the license of this model, mit, permits no more than they do"
+        f"made from {BIRDS}: their licenses and terms apply too, and the card lists them; check that the license of "
+        "this model, mit, permits no more than they do"
     ]
     captioner.train(None, tmp_path / "last", {**step, "train.init_from": file})
-    assert checkpoint.load(tmp_path / "last" / "last.h5").meta.card == Card(
-        base=[Base("cats.h5", "mit", "two lines"), BIRDS]
-    )
+    card = checkpoint.load(tmp_path / "last" / "last.h5").meta.card
+    assert (card.license, card.terms, card.made_from) == ("", "", f"cats.h5 (license: mit; terms: two lines); {BIRDS}")
 
 
-def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
-    card = Card(captions="teacher.jsonl, sha256=0")
-    learned = dataclasses.replace(restored, meta=dataclasses.replace(restored.meta, card=card))
-    with pytest.raises(UsageError, match=r"learned the captions of teacher\.jsonl, sha256=0; state .* with --terms"):
-        prepare_to_share(learned, {"license": "mit"}, None)
-    shared, _ = prepare_to_share(learned, {"terms": TERMS}, None)
-    assert (shared.meta.card.captions, shared.meta.card.terms) == (card.captions, TERMS)
+    config = override(restored.config, {"data.captions": Path("teacher.jsonl")})
+    meta = dataclasses.replace(restored.meta, card=Card(made_from="captions of teacher.jsonl"))
+    learned = dataclasses.replace(restored, config=config, meta=meta)
+    with pytest.raises(UsageError, match=r"made from captions of teacher\.jsonl; state the terms .* with --terms"):
+        prepare_to_share(learned, "mit")
+    again, _ = prepare_to_share(prepare_to_share(learned, terms=TERMS)[0], "mit")
+    assert again.meta.card.terms == TERMS
 
 
 def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tmp_path: Path) -> None:
-    saved = checkpoint.load(restricted)
-    card = dataclasses.replace(saved.meta.card, scores=[{"split": "val"}])
-    checkpoint.save(restricted, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, card=card)))
-    same, _ = exported(restricted, tmp_path / "same.h5", dataset="Garden birds")
-    assert checkpoint.load(same).meta.card == dataclasses.replace(card, dataset="Garden birds")
-    first, second = (checkpoint.load(file).params for file in (restricted, same))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    wider, _ = exported(restricted, tmp_path / "wider.h5", ("decode.beam_width=4",))
-    assert checkpoint.load(wider).meta.card.scores == [], "they were measured with other options"
+    same, _ = exported(restricted, tmp_path / "same.h5")
+    first, second = map(checkpoint.load, (restricted, same))
+    assert second.meta.card == first.meta.card
+    assert all(np.array_equal(first.params[name], second.params[name]) for name in first.params)
     other, _ = exported(restricted, tmp_path / "other.h5", license="mit")
-    assert checkpoint.load(other).meta.card.base == [BIRDS]
+    assert checkpoint.load(other).meta.card.made_from == BIRDS
 
 
-def test_the_model_of_the_repository_states_its_terms_and_scores() -> None:
-    model = open_run(Path(__file__).parents[1] / "models" / "everyday.h5")
-    card: Any = json.loads(json.dumps(dataclasses.asdict(model.meta.card)))
-    assert (card["license"], card["terms"][-31:]) == ("other", "for research and education only")
-    (record,) = card["scores"]
-    assert {source: round(part["cider_d"], 3) for source, part in record["sources"].items()} == {
-        "flickr8k": 0.649, "coco": 0.984
-    }  # fmt: skip
+def test_scores_are_those_of_the_validation_of_the_checkpoint(small: tuple[str, ...], tmp_path: Path) -> None:
+    """Also if the run is resumed; captions of other decoding options are not scored."""
+    run = tmp_path / "run"
+    captioner.train(None, run, {**read_overrides(small), "train.epochs": 1, "validate.score_every": 1})
+    (validated,) = (record for record in records(run / "history.jsonl") if record and record["kind"] == "validation")
+    measured = validated["scores"]
+
+    def scores(file: Path, *overrides: str) -> dict[str, float]:
+        return checkpoint.load(exported(file, tmp_path / "a.h5", overrides, overwrite=True)[0]).meta.card.scores
+
+    assert scores(run) == measured
+    assert scores(run, "decode.beam_width=4") == {}
+    for overrides, expected in (({"train.epochs": 2}, measured), ({"decode.max_length": 3}, {})):
+        next(resume(run, overrides))
+        assert scores(run / "last.h5") == expected
+
+
+def test_the_model_of_the_repository_states_its_terms() -> None:
+    card = open_run(Path(__file__).parents[1] / "models" / "everyday.h5").card
+    assert (card.license, card.terms[-31:]) == ("other", "for research and education only")

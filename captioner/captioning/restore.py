@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from captioner.config.overrides import NONE, Values, differences, from_record, o
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
-from captioner.files.checkpoint import Checkpoint, Meta
+from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import Standardizer
@@ -67,6 +67,12 @@ class Restored(LoadedModel):
     params: Params
     slots: dict[str, Params]
     summary_arrays: Params = field(default_factory=dict, kw_only=True)
+
+    @property
+    def card(self) -> Card:
+        """The card, without scores of captions if the decoding options are not those of the file."""
+        is_same = from_record(self.meta.config).decode == self.config.decode
+        return self.meta.card if is_same else replace(self.meta.card, scores={})
 
 
 def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> Restored:

@@ -12,18 +12,12 @@ from captioner.cli.shared_options import PATH, example_override_option, examples
 from captioner.config.overrides import NONE, Values
 from captioner.errors import UsageError
 
-IDENTIFIERS = {
-    "license": (r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}", "cc-by-4.0"),
-    "language": (r"[A-Za-z]{2,3}(-\w{2,8})*", "en"),
-}
-"""The forms of the options that a card has as identifiers, and examples."""
 MODEL, TENSORS = ".h5", ".safetensors"
 
 
-def _identifier(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    pattern, example = IDENTIFIERS[str(parameter.name)]
-    if value is not None and not re.fullmatch(pattern, value, re.ASCII):
-        raise UsageError(f"--{parameter.name} {value}: expected an identifier such as {example}")
+def _identifier(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}", value):
+        raise UsageError(f"--{parameter.name} {value}: expected an identifier such as cc-by-4.0")
     return value
 
 
@@ -39,14 +33,10 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str |
     help="Write to FILE: a name that ends in .h5 is a model file, in .safetensors a file for PyTorch.",
 )  # fmt: skip
 @click.option(
-    "--scores", type=PATH, metavar="FILE", help="Scores of the model: the output of `captioner evaluate --json`."
-)
-@click.option(
-    "--license", metavar="ID", callback=_identifier, help="License of the model, such as cc-by-4.0.  [default: unknown]"
-)
-@click.option("--terms", metavar="TEXT", help="Terms of the training data: license, source, restrictions.")
-@click.option("--dataset", metavar="TEXT", help="Name of the training data set, such as flickr8k.")
-@click.option("--language", metavar="CODE", callback=_identifier, help="Language of the captions.  [default: en]")
+    "--license", default="", metavar="ID", callback=_identifier,
+    help="License of the model, such as cc-by-4.0.  [default: unknown]",
+)  # fmt: skip
+@click.option("--terms", default="", metavar="TEXT", help="Terms of the training data: license, source, restrictions.")
 @click.option(
     "--dtype", type=click.Choice(["float16", "float32"]),
     help="Floating-point precision of a safetensors file.  [default: model.dtype]",
@@ -60,8 +50,8 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
 @example_override_option("decode.beam_width=5")
 def export(
-    run: Path, path: Path, scores: Path | None, license: str | None, terms: str | None, dataset: str | None,
-    language: str | None, dtype: str | None, data: Path | None, overwrite: bool, overrides: Values,
+    run: Path, path: Path, license: str, terms: str, dtype: str | None, data: Path | None, overwrite: bool,
+    overrides: Values,
 ) -> None:  # fmt: skip
     """Write a trained model to a file for others.
 
@@ -86,8 +76,7 @@ def export(
     restored = open_run(run, overrides if data is None else NONE)
     if data is not None:
         restored = with_summary_of(restored, data, overrides)
-    stated = {"license": license, "terms": terms, "dataset": dataset, "language": language}
-    model, notes = prepare_to_share(restored, stated, scores)
+    model, notes = prepare_to_share(restored, license, terms)
     if path.suffix == MODEL:
         write_model(model, path, overwrite)
     else:
@@ -103,8 +92,8 @@ def card(run: Path) -> None:
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file.
 
-    The card is Markdown with the front matter of Hugging Face. It describes the model, its training data, scores,
-    limits, license, terms and options, as `captioner export` stored them. It contains no paths of this machine.
+    The card is Markdown with the front matter of Hugging Face: the properties of the model, the scores of the
+    validation of its training step, limits, license, terms and options. It contains no paths of this machine.
     """
     from captioner.captioning.load import open_run
     from captioner.report.card import model_card

@@ -21,8 +21,10 @@ from captioner.files.saved import open_saved, write
 GROUPS = ("params", "standardizer", "summary")
 SLOTS = "slots/"
 """The groups of arrays in a checkpoint, and the start of those of the optimizer, one for each slot."""
-MAX_TEXT, MAX_NUMBER = 2000, (1 << 63) - 1
+MAX_TEXT, MAX_NUMBER = 10_000, (1 << 63) - 1
 """Maximum characters of a text, and maximum of a number, in metadata."""
+EARLIER = ("dataset", "language")
+"""Texts of the card of an earlier version, such as that of models/everyday.h5, which are ignored."""
 
 
 def one_line(text: object) -> str:
@@ -31,51 +33,37 @@ def one_line(text: object) -> str:
 
 
 @dataclass(frozen=True)
-class Base:
-    """A model file that another model was initialized from. Its license and terms apply to that model too."""
-
-    file: str
-    license: str
-    terms: str
-
-
-@dataclass(frozen=True)
 class Card:
-    """What a model states for its users: its license, the terms and the name of its training data, the language of its
-    captions, scores (records of `captioner evaluate --json`), and the model files that it was made from, nearest first.
+    """What a model states for its users: its license, the terms of its training data, the model files and the learned
+    captions that it was made from, nearest first, and the scores of captions in the validation of its step, by name.
 
-    `captions` are the name and the SHA-256 of the file of `data.captions`, if the model learned captions instead of the
-    references. `captioner export` sets the others. The checkpoints of a run have `base` and `captions` alone.
+    `captioner export` sets `license` and `terms`, which the checkpoints of a run do not have.
     """
 
     license: str = ""
     terms: str = ""
-    dataset: str = ""
-    language: str = ""
-    captions: str = ""
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    base: list[Base] = field(default_factory=list)
+    made_from: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Card:
-        """Raises: ValueError or TypeError for a field that is unknown or of another type."""
-        base, scores = values.get("base", []), values.get("scores", [])
-        if not all(
-            isinstance(records, list) and all(isinstance(r, dict) for r in records) for records in (base, scores)
-        ):
-            raise ValueError("card: base, scores: expected lists of records")
-        stated = [{name: text for name, text in values.items() if name not in ("base", "scores")}, *base]
-        for text in (text for texts in stated for text in texts.values()):
-            if not isinstance(text, str) or one_line(text) != text:
-                raise ValueError(
-                    f"card: expected texts of one line and at most {MAX_TEXT} characters, got {text!r:.40}"
-                )
-        return cls(**{**values, "base": [Base(**record) for record in base]})
+        """Raises: ValueError for a field that is unknown or of another type."""
+        values = {name: value for name, value in values.items() if value and name not in EARLIER}
+        scores = values.pop("scores", {})
+        if isinstance(scores, list) and isinstance(scores[0], dict):  # an earlier version has records of evaluations
+            scores = {name: x for name, x in scores[0].items() if isinstance(x, float)}
+        if not all(isinstance(text, str) and one_line(text) == text for text in values.values()):
+            raise ValueError(f"card: expected texts of one line and at most {MAX_TEXT} characters, got {values!s:.80}")
+        if not isinstance(scores, dict) or not all(isinstance(x, float) and math.isfinite(x) for x in scores.values()):
+            raise ValueError(f"card: scores: expected numbers, got {scores!s:.80}")
+        if unknown := values.keys() - {column.name for column in fields(cls)}:
+            raise ValueError(f"card: unknown: {', '.join(sorted(unknown))}")
+        return cls(**values, scores=scores)
 
-    def as_base(self, path: Path) -> list[Base]:
-        """Return the base of a model that is made from this one, in a file; only exported files have a license."""
-        itself = [Base(one_line(path.name), self.license, self.terms)] if self.license else []
-        return [*itself, *self.base]
+    def as_origin(self, path: Path) -> str:
+        """Return what a model states that is made from this one, in a file; only exported files have a license."""
+        itself = f"{path.name} (license: {self.license}; terms: {self.terms or 'not stated'})" if self.license else ""
+        return one_line("; ".join(filter(None, (itself, self.made_from))))
 
 
 @dataclass(frozen=True)

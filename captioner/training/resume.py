@@ -82,7 +82,7 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
         best=meta.best,
         since_best=meta.since_best,
         warnings=warnings,
-        card=meta.card,
+        card=restored.card,
     )
     if restored.summary_arrays:  # computed again, it may differ by rounding, and costs seconds
         run.summary_arrays = restored.summary_arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -77,6 +77,7 @@ class Run:
         self.saved = self.state.step or None
         self.words = 0
         self.warned: set[str] = set()
+        self.scores = {self.first: self.card.scores}  # of the last scheduled validation, by its step
 
     def _check_replicas(self) -> None:
         """Check that all ranks have the same options and data: otherwise they would hang, or train on a mixture."""
@@ -154,7 +155,7 @@ class Run:
             environment=environment(self.config.threads, self.ranks.size),
             region_dim=sizes.region if sizes.attends else 0,
             grid=list(self.corpus.grid) if sizes.attends else [],
-            card=self.card,
+            card=replace(self.card, scores=self.scores.get(self.state.step, {})),
         )
 
 

@@ -15,9 +15,8 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import DivergenceError
-from captioner.files.checkpoint import Base, Card, one_line
+from captioner.files.checkpoint import Card, one_line
 from captioner.files.history import END, INIT_FROM, end_of, initialization, records
-from captioner.files.user_files import sha256_of
 from captioner.metrics import NAMES
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
@@ -131,18 +130,18 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
     learned, warnings = learned_corpus(config, corpus)
-    model, initial, base = build_model(config, corpus), None, list[Base]()
+    model, initial, origins = build_model(config, corpus), None, list[str]()
+    if config.data.captions is not None:
+        origins.append(f"captions of {config.data.captions.name}")
     if restored:
-        base = restored.meta.card.as_base(restored.path)
+        origins.append(restored.meta.card.as_origin(restored.path))
         model, initial = initialize_from(model, config, restored, corpus)
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    captions = config.data.captions
-    described = "" if captions is None else one_line(f"{captions.name}, sha256={sha256_of(captions)}")
     return Run(
         *(config, folder, corpus, learned, model, state),
         warnings=[*ignored_options(config), *warnings],
         initialization=initial,
-        card=Card(base=base, captions=described),
+        card=Card(made_from=one_line("; ".join(filter(None, origins)))),
     )
 
 
@@ -255,6 +254,8 @@ def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bo
     if name in measured and not at_end:
         run.since_best = 0 if better else run.since_best + 1
     sources = {source: {"loss": losses[source], **by_source.get(source, {})} for source in losses if source}
+    if not at_end:
+        run.scores = {step.step: scores}
     event = Validated(step.step, step.epoch, loss, scores, better, sources)
     # before the checkpoint: a run may be resumed from it
     run.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)

@@ -20,7 +20,6 @@ from captioner.files.history import records
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
 from captioner.report.facts import score_tables
-from captioner.share import prepare_to_share
 
 FIRST = 4
 """Images of the first source in each split."""
@@ -122,12 +121,7 @@ def test_history_evaluate_report_and_card_show_the_sources(prepared_run: Path, c
     assert score_tables(record, "run").scores.head == [
         "", "run, mean of 2 sources", "run, one", "run, two"
     ]  # fmt: skip
-    file = prepared_run / "scores.json"
-    file.write_text(json.dumps(record))
-    card = model_card(prepare_to_share(open_run(prepared_run), {}, file)[0])
-    assert "|  | val, mean of 2 sources (10 images) | val, one (4 images) | val, two (6 images) |" in card
-    low, high = (100 * bound for bound in record["sources"]["two"]["intervals"]["cider_d"])
-    assert f"({low:.1f} to {high:.1f}) |\n" in card
+    assert f"CIDEr-D {100 * record['cider_d']:.1f}.\n" in model_card(open_run(prepared_run / "last.h5"))
 
 
 @pytest.mark.parametrize("limit", [None, 7])

@@ -14,7 +14,7 @@ from random_models import WORDS, every_kind, images, random_model, random_run
 from captioner.captioning.load import open_run
 from captioner.captioning.restore import Restored
 from captioner.errors import DataError, UsageError
-from captioner.files.checkpoint import Base, Card
+from captioner.files.checkpoint import Card
 from captioner.model.pytorch import GATE_ORDER, TENSORS, to_tensors
 from captioner.share import export_safetensors
 
@@ -114,13 +114,13 @@ def test_too_large_a_parameter_for_float16_is_an_error(tmp_path: Path) -> None:
 
 def test_the_metadata_contain_options_and_the_card(tmp_path: Path) -> None:
     restored = open_run(random_run(tmp_path / "run"), {"decode.max_length": 9, "decode.suppress_words": "w1, 猫"})
-    base = Base("birds.h5", "other", "for research")
-    meta = dataclasses.replace(restored.meta, card=Card(license="mit", base=[base]))
+    card = Card(license="mit", made_from="birds.h5 (license: other; terms: for research)")
+    meta = dataclasses.replace(restored.meta, card=card)
     file = exported(dataclasses.replace(restored, meta=meta), tmp_path / "tensors")
     with safetensors.safe_open(file, "np") as opened:
         metadata = json.loads(opened.metadata()["captioner"])
     assert metadata["config"]["model"]["hidden_dim"] == 7
-    assert (metadata["card"]["license"], metadata["card"]["base"]) == ("mit", [vars(base)])
+    assert metadata["card"] == vars(card)
     decode = metadata["config"]["decode"]
     assert (decode["max_length"], decode["suppress_words"]) == (9, "w1, 猫")
 

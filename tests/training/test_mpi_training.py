@@ -78,7 +78,7 @@ def assert_same_up_to_rounding(run: Path, serial: Path) -> None:
     """Compare the files, the histories, and the parameters and optimizer slots of the last checkpoint."""
     assert {file.name for file in run.iterdir()} == {file.name for file in serial.iterdir()}
     saved, expected = (checkpoint.load(folder / "last.h5") for folder in (run, serial))
-    settings = {"environment": {}, "best": None}
+    settings = {"environment": {}, "best": None, "card": None}
     assert dataclasses.replace(saved.meta, **settings) == dataclasses.replace(expected.meta, **settings)
     for group, arrays in saved.groups().items():
         for name, array in arrays.items():
@@ -87,6 +87,7 @@ def assert_same_up_to_rounding(run: Path, serial: Path) -> None:
         assert record.keys() == other.keys()
         assert numbers(record) == pytest.approx(numbers(other), rel=1e-4)
     assert saved.meta.best == pytest.approx(expected.meta.best, rel=1e-4)
+    assert saved.meta.card.scores == pytest.approx(expected.meta.card.scores, rel=1e-4)
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
