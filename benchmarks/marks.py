@@ -20,7 +20,7 @@ from captioner.captioning.caption import MARKS, Caption
 from captioner.captioning.load import open_corpus
 from captioner.evaluation.evaluate import build_evaluation_set
 from captioner.evaluation.scoring import score_captions
-from captioner.metrics import NAMES, scores_from_sums
+from captioner.metrics import image_scores
 
 PATH = click.Path(path_type=Path)
 OUTSIDE, UNCERTAIN = MARKS
@@ -42,7 +42,7 @@ def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
     val = corpus.split("val")
     own, others = list(loaded.caption_split(val, vocab=corpus.vocab)), loaded.caption([pictures])
     scored = score_captions(build_evaluation_set(corpus, "val")[0], "model", [caption.text for caption in own])
-    cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
+    cider = image_scores(scored.rows, "cider_d")
     sources = np.array(val.sources or [""] * len(own))
     for source in np.unique(sources):
         mine = np.flatnonzero(sources == source)

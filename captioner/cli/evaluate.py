@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,8 +16,7 @@ from captioner.cli.shared_options import (
     examples,
 )
 from captioner.config.overrides import Values
-from captioner.errors import UsageError, printable
-from captioner.evaluation.score_format import SCORES, format_interval, format_score, statistic_rows
+from captioner.errors import UsageError
 
 if TYPE_CHECKING:
     from captioner.evaluation.evaluate import Evaluated
@@ -107,6 +105,7 @@ def evaluate(
 
 
 def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
+    from captioner.evaluation.score_format import score_lines
     from captioner.evaluation.scoring import worst
 
     record = evaluated.record()
@@ -122,72 +121,3 @@ def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
         output.result(entry["image"], entry["caption"], f"{100 * entry['cider_d']:.1f}")
         for reference in entry["references"]:
             output.result("", f"  {' '.join(reference.split())}")
-
-
-IN_HEADING = ("perplexity", "correct")
-"""Statistics in the heading instead, if there is one column."""
-WIDTH = 22
-"""Minimum width of a column."""
-MAX_NAME = 40
-"""Maximum characters of a name."""
-Row = tuple[str, list[str]]
-"""A title and the cells of the columns."""
-
-
-def score_lines(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of a record: a column of scores per model or baseline, then the differences.
-
-    The tables of its sources follow.
-    """
-    others: dict[str, Any] = record["others"]
-    columns = [record, *others.values()]
-    is_alone = not others and "half_range" not in record
-    yield _heading(record, is_alone)
-    names = [printable(name, MAX_NAME) for name in (record["name"], *others)]
-    rows: list[Row] = [("", names)] if others else []
-    for key, title in SCORES.items():
-        rows.append((title, [_score(column, key) for column in columns]))
-    for part in dict.fromkeys(part for column in columns for part in column.get("scores_by_mark", {})):
-        scored = [column.get("scores_by_mark", {}).get(part) for column in columns]
-        if any(scored):
-            cells = [f"{_score(x, 'cider_d')}, {x['images']:,} images" if x else "-" for x in scored]
-            rows.append((f"CIDEr-D, {part.removesuffix(' the training domain')}", cells))
-    statistics = statistic_rows(columns, missing="-")
-    rows += (row for key, row in statistics.items() if not is_alone or key not in IN_HEADING)
-    if others:
-        rows.append((f"{printable(record['name'], MAX_NAME // 2)} minus", ["", *names[1:]]))
-        for key, title in SCORES.items():
-            differences = (
-                f"{format_score(record[key] - x[key], '+')}  ({format_interval(x['difference'][key], '+')})"
-                for x in others.values()
-            )
-            rows.append((title, ["", *differences]))
-    yield from _aligned(rows)
-    for source, part in record.get("sources", {}).items():
-        yield from score_lines({**part, "split": f"{record['split']}, {source}"})
-
-
-def _heading(record: dict[str, Any], is_alone: bool) -> str:
-    heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
-    if "half_range" in record:
-        heading += f", {record['name']} ± half the range"
-    if "sources" in record:
-        heading += f", mean of {len(record['sources'])} sources"
-    if is_alone and record.get("perplexity") is not None:
-        heading += f", perplexity {record['perplexity']:.2f}"
-    if is_alone and record.get("correct") is not None:
-        heading += f", {record['correct']:.1%} of captions fully correct"
-    return heading
-
-
-def _score(column: dict[str, Any], key: str) -> str:
-    spread = f" ±{format_score(column['half_range'][key])}" if "half_range" in column else ""
-    return f"{format_score(column[key])}{spread}  ({format_interval(column['intervals'][key])})"
-
-
-def _aligned(rows: Sequence[Row]) -> Iterator[str]:
-    first = max(WIDTH, *(len(title) + 1 for title, _ in rows))
-    widths = [max(WIDTH, *map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
-    for title, cells in rows:
-        padded = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-        yield f"  {title:<{first}}{'  '.join(padded)}".rstrip()

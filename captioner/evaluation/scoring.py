@@ -18,11 +18,11 @@ from captioner.metrics import (
     confidence_interval,
     diversity,
     fraction,
+    image_scores,
     novelty,
     ptb_tokenize,
     score_rows,
     scores_by_name,
-    scores_from_sums,
 )
 
 FEW_IMAGES = 30
@@ -74,7 +74,7 @@ class ScoredCaptions:
     `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
     scored separately, and the scores are their means (the macro average). A mean of R runs has no captions.
 
-    Shapes: rows (N, 13), or (R, N, 13) for a mean of R runs.
+    Shapes: rows (N, S), or (R, N, S) for a mean of R runs.
     """
 
     name: str
@@ -119,7 +119,7 @@ def scores_of_part(rows: Array) -> dict[str, Any]:
 
     The IDF is that of all images, or of all images of their source.
 
-    Shapes: rows (N, 13).
+    Shapes: rows (N, S).
     """
     bounds = dict(zip(NAMES, confidence_interval([(rows, None)]).T.tolist(), strict=True))
     return {"images": len(rows), **scores_by_name(rows), "intervals": bounds}
@@ -194,13 +194,13 @@ def distinct(name: str) -> Iterator[str]:
 
 def worst(evaluation_set: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
     """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
-    scores = scores_from_sums(scored.rows)
-    order = np.argsort(scores[:, NAMES.index("cider_d")], kind="stable")[:count].tolist()
+    scores = {name: image_scores(scored.rows, name).tolist() for name in NAMES}
+    order = np.argsort(scores["cider_d"], kind="stable")[:count].tolist()
     return [
         {
             "image": evaluation_set.images[image],
             "caption": scored.captions[image],
-            **dict(zip(NAMES, scores[image].tolist(), strict=True)),
+            **{name: scores[name][image] for name in NAMES},
             "references": evaluation_set.references[image],
         }
         for image in order

@@ -1,26 +1,29 @@
-"""BLEU, ROUGE-L and CIDEr-D of captions: additive statistics per image, and scores as functions of their sum.
+"""BLEU, ROUGE-L and CIDEr-D of captions: S additive statistics per image, and M scores as functions of their sum.
 
 Bootstrap resampling is then one matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.metrics.bleu_and_rouge import MAX_N, Words, bleu, bleu_rows, rouge_l
+from captioner.metrics.bleu_and_rouge import BLEU_SIZE, MAX_N, Words, bleu, bleu_rows, rouge_l
 from captioner.metrics.cider import CiderD, cider_d
 from captioner.metrics.ptb import ptb_tokenize
 
 __all__ = [
     "NAMES",
+    "TITLES",
     "CiderD",
     "confidence_interval",
     "diversity",
     "fraction",
+    "image_scores",
     "novelty",
     "ptb_tokenize",
     "score_rows",
@@ -28,35 +31,67 @@ __all__ = [
     "scores_from_sums",
 ]
 
-NAMES = (*(f"bleu{n}" for n in range(1, MAX_N + 1)), "rouge_l", "cider_d")
+
+class Metric(NamedTuple):
+    """One or more scores of captions: `titles` by name, statistics of each image, and scores of their sums.
+
+    The statistics are additive. Their sums over some images and the number of these give the scores of these images,
+    which are shown times 100.
+
+    Shapes: N captions -> (N, size), or (N,) if size is 1; sums (..., size), images (..., 1) -> (..., len(titles)).
+    """
+
+    titles: Mapping[str, str]
+    size: int
+    statistics: Callable[[Sequence[Words], Sequence[Sequence[Words]]], NDArray[np.float64]]
+    scores: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]] = np.divide
+
+
+METRICS = (
+    Metric({f"bleu{n}": f"BLEU-{n}" for n in range(1, MAX_N + 1)}, BLEU_SIZE, bleu_rows, lambda sums, _: bleu(sums)),
+    Metric({"rouge_l": "ROUGE-L"}, 1, rouge_l),
+    Metric({"cider_d": "CIDEr-D"}, 1, cider_d),
+)
+TITLES = {name: title for metric in METRICS for name, title in metric.titles.items()}
+"""The titles of all scores by name, in the order of the arrays of scores."""
+NAMES = tuple(TITLES)
+ENDS = np.cumsum([metric.size for metric in METRICS])
 SAMPLES, LEVEL = 1000, 0.95
 
 
 def score_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
-    """Return the additive statistics of each image.
+    """Return the additive statistics of each image: those of all metrics, and 1, whose sum is the number of images.
 
-    Shapes: N captions and N lists of references -> (N, 13): BLEU's 10, ROUGE-L, CIDEr-D and 1.
+    Shapes: N captions and N lists of references -> (N, S).
     Raises: DataError if an image has no reference.
     """
-    rows = bleu_rows(captions, references)
-    means = rouge_l(captions, references), cider_d(captions, references), np.ones(len(captions))
-    return np.column_stack((rows, *means))
+    statistics = [metric.statistics(captions, references) for metric in METRICS]
+    return np.column_stack((*statistics, np.ones(len(captions))))
 
 
 def scores_from_sums(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the scores, in the order of `NAMES`, of a corpus (from the sum of its rows) or an image (from its row).
 
-    Shapes: (..., 13) -> (..., 6).
+    Shapes: (..., S) -> (..., M).
     """
-    return np.concatenate((bleu(totals[..., :-3]), totals[..., -3:-1] / totals[..., -1:]), axis=-1)
+    *sums, images = np.split(totals, ENDS, axis=-1)
+    return np.concatenate([metric.scores(part, images) for metric, part in zip(METRICS, sums, strict=True)], axis=-1)
 
 
 def scores_by_name(rows: NDArray[np.float64]) -> dict[str, float]:
-    """Return the scores of a corpus by the names in `NAMES`.
+    """Return the scores of a corpus by name.
 
-    Shapes: rows (N, 13).
+    Shapes: rows (N, S).
     """
     return dict(zip(NAMES, scores_from_sums(rows.sum(axis=0)).tolist(), strict=True))
+
+
+def image_scores(rows: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Return one score of each image.
+
+    Shapes: rows (N, S) -> (N,).
+    """
+    return scores_from_sums(rows)[:, NAMES.index(name)]
 
 
 def confidence_interval(
@@ -69,7 +104,7 @@ def confidence_interval(
     scored by the mean of their scores, and the runs are resampled too, alike for all sets of images. The
     variance between runs is underestimated by a factor of (R - 1) / R.
 
-    Shapes: pairs of rows (N_i, 13) or (R, N_i, 13), and (N_i, 13) -> (2, 6), lower and upper bounds.
+    Shapes: pairs of rows (N_i, S) or (R, N_i, S), and (N_i, S) -> (2, M), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
     rng, values = np.random.default_rng(seed), []

@@ -89,6 +89,8 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 TINY, SMALL = 1e-15, 1e-9
 """Constants that pycocoevalcap adds to numerators and denominators to avoid division by 0."""
+BLEU_SIZE = 2 * MAX_N + 2
+"""Number of BLEU statistics of a caption."""
 
 
 def bleu_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:
@@ -112,7 +114,7 @@ def bleu_rows(captions: Sequence[Words], references: Sequence[Sequence[Words]]) 
     words, sizes = lengths(captions), lengths(flat)
     order = np.lexsort((sizes, np.abs(sizes - words[image]), image))
     closest = sizes[order][np.flatnonzero(np.diff(image[order], prepend=-1))]
-    rows = np.empty((len(captions), 2 * MAX_N + 2))
+    rows = np.empty((len(captions), BLEU_SIZE))
     matches = np.bincount(caption.row * MAX_N + caption.order, clipped, len(captions) * MAX_N)
     rows[:, :MAX_N] = matches.reshape(-1, MAX_N)
     rows[:, MAX_N:-2] = np.maximum(words[:, None] - np.arange(MAX_N), 0)

@@ -14,9 +14,10 @@ from captioner.captioning.restore import Restored, model_properties
 from captioner.config.yaml_io import config_differences
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
-from captioner.evaluation.score_format import SCORES, format_score
+from captioner.evaluation.score_format import format_score
 from captioner.files.checkpoint import MAX_TEXT
 from captioner.images.recipe import parse_identity
+from captioner.metrics import TITLES
 from captioner.model.losses import perplexity
 
 SYNTAX = re.compile(r"([\\`*_\[\]|~$])")
@@ -83,7 +84,7 @@ def model_card(model: Restored) -> str:
     can_encode = parse_identity(model.meta.encoder) is not None
     best = model.meta.best
     scores = [f"perplexity {perplexity(best['loss']):.2f}"] if best and best["step"] == model.meta.step else []
-    scores += [f"{title} {format_score(card.scores[key])}" for key, title in SCORES.items() if key in card.scores]
+    scores += [f"{title} {format_score(card.scores[key])}" for key, title in TITLES.items() if key in card.scores]
     return TEMPLATE.format(
         license_value=json.dumps(card.license or "unknown"),
         decoder=config.model.decoder,

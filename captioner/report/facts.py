@@ -15,15 +15,15 @@ from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.evaluation.score_format import (
-    SCORES,
+    MAX_SOURCE,
     STATISTICS,
     format_interval,
     format_score,
-    score_columns,
-    statistic_rows,
+    score_rows,
 )
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.files.history import damaged_lines, end_of, records
+from captioner.metrics import TITLES
 from captioner.training.run import describe_versions
 from captioner.training.train import PARTS
 
@@ -176,7 +176,6 @@ def _is_time(value: object) -> TypeGuard[float]:
 
 HEADLINES = ("cider_d", "bleu4", "rouge_l")
 """The scores in the header of the page."""
-MINUS = "\N{MINUS SIGN}"
 
 
 class Figure(NamedTuple):
@@ -195,50 +194,27 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-class ScoreTables(NamedTuple):
-    """Scores and statistics of the captions of a split."""
-
-    note: str
-    scores: Table
-    statistics: Table
-
-
 def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
     """Return the most important scores of a run."""
-    figures = [Figure(SCORES[key], score(record[key]), interval(record["intervals"][key])) for key in HEADLINES]
+    scores = {key: (format_score(record[key]), format_interval(record["intervals"][key])) for key in HEADLINES}
+    figures = [Figure(TITLES[key], *cells) for key, cells in scores.items()]
     for key, title in (("perplexity", "Perplexity"), ("correct", "Fully correct captions")):
         if record.get(key) is not None:
             figures.append(Figure(title, f"{record[key]:{STATISTICS[key][1]}}"))
     return figures
 
 
-def score_tables(record: Mapping[str, Any], name: str) -> ScoreTables:
-    """Tabulate the record of an evaluation; `name` is that of the run."""
-    titles, columns = zip(*score_columns(record, name), strict=True)
-    scores = [
-        [title, *(f"{score(part[key])}  ({interval(part['intervals'][key])})" for part in columns)]
-        for key, title in SCORES.items()
-    ]
-    statistics = [[title, *cells] for title, cells in statistic_rows(columns).values()]
-    head = ["", *titles]
+def score_table(record: Mapping[str, Any], name: str) -> Table:
+    """Tabulate the record of an evaluation, and its sources; `name` is that of the run."""
+    sources = record.get("sources", {})
+    head = ["", f"{name}, mean of {len(sources)} sources" if sources else name]
+    head += [f"{name}, {printable(source, MAX_SOURCE)}" for source in sources]
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
-    note = (
+    title = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
         f"100), with 95 % bootstrap intervals over the images.{few}"
     )
-    return ScoreTables(
-        note, Table("Scores with 95 % intervals", head, scores), Table("Statistics of the captions", head, statistics)
-    )
-
-
-def score(value: float) -> str:
-    """Write a score times 100."""
-    return format_score(value).replace("-", MINUS)
-
-
-def interval(bounds: Sequence[float]) -> str:
-    """Write an interval of a score."""
-    return format_interval(bounds).replace("-", MINUS)
+    return Table(title, head, score_rows([record, *sources.values()]))
 
 
 def data_table(corpus: Corpus, name: str) -> Table:

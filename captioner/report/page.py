@@ -12,18 +12,17 @@ from captioner.errors import printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
-from captioner.metrics import NAMES, scores_from_sums
+from captioner.metrics import image_scores
 from captioner.report.chart import Drawing, curves
 from captioner.report.facts import (
     MAX_NAME,
     Figure,
     RunFacts,
-    ScoreTables,
     Table,
     data_table,
     facts_of_run,
     figures_of_scores,
-    score_tables,
+    score_table,
 )
 from captioner.report.gallery import Gallery, build_gallery, choose, pictures_of_split
 from captioner.report.template import is_page, load_script, render
@@ -49,7 +48,7 @@ class ReportPage:
     curves: Sequence[Drawing] = ()
     figures: Sequence[Figure] = ()
     data: Table | None = None
-    scores: ScoreTables | None = None
+    scores: Table | None = None
     gallery: Gallery | None = None
 
     @property
@@ -113,7 +112,7 @@ def collect(run: Path, selection: Selection) -> Report:
     facts = facts_of_run(printable(name, MAX_NAME), loaded)
     data = loaded.config.data.source if selection.data is None else printable(selection.data.name, MAX_NAME)
     rows = corpus.split(selection.split).captioned_images.tolist()
-    cider = scores_from_sums(scored.rows)[:, NAMES.index("cider_d")]
+    cider = image_scores(scored.rows, "cider_d")
     chosen = {rows[number]: image for number, image in choose(cider, selection.shown).items()}
     captions = dict(zip(rows, scored.captions, strict=True))
     page = ReportPage(
@@ -121,7 +120,7 @@ def collect(run: Path, selection: Selection) -> Report:
         curves=curves(facts.history),
         figures=figures_of_scores(record),
         data=data_table(corpus, data),
-        scores=score_tables(record, facts.name),
+        scores=score_table(record, facts.name),
         gallery=build_gallery(captioner, corpus, selection.split, pictures, chosen, captions),
     )
     warnings = [*captioner.warnings, *record["warnings"], *filter(None, [facts.history.problem])]

@@ -11,9 +11,9 @@ import pytest
 
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
-from captioner.cli.evaluate import score_lines
 from captioner.config.overrides import from_record, override, to_record
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
+from captioner.evaluation.score_format import score_lines
 from captioner.evaluation.scoring import to_dict
 from captioner.files import checkpoint
 from captioner.metrics import NAMES

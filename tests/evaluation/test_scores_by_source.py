@@ -19,7 +19,7 @@ from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, interval
 from captioner.files.history import records
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
-from captioner.report.facts import score_tables
+from captioner.report.facts import score_table
 
 FIRST = 4
 """Images of the first source in each split."""
@@ -118,7 +118,7 @@ def test_history_evaluate_report_and_card_show_the_sources(prepared_run: Path, c
         assert logged.keys() == {"loss", *NAMES}
         assert logged == pytest.approx({key: measured[key] for key in logged}, rel=1e-5)
     assert last[-1]["loss"] == pytest.approx(record["loss"], rel=1e-5)
-    assert score_tables(record, "run").scores.head == [
+    assert score_table(record, "run").head == [
         "", "run, mean of 2 sources", "run, one", "run, two"
     ]  # fmt: skip
     assert f"CIDEr-D {100 * record['cider_d']:.1f}.\n" in model_card(open_run(prepared_run / "last.h5"))

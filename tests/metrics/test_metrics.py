@@ -17,6 +17,7 @@ from captioner.metrics import (
     CiderD,
     confidence_interval,
     diversity,
+    image_scores,
     novelty,
     ptb_tokenize,
     score_rows,
@@ -38,6 +39,10 @@ corpora = st.lists(
 )
 
 
+PEERS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
+"""The scores of pycocoevalcap, in the order of the recording."""
+
+
 def scores_of(captions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
     return scores_by_name(score_rows(captions, references))
 
@@ -48,17 +53,20 @@ def test_the_recording_is_for_the_random_corpus() -> None:
 
 
 def test_scores_equal_the_recorded_ones() -> None:
-    scores = scores_of(CAPTIONS, REFERENCES)
-    assert tuple(scores) == NAMES == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d")
-    np.testing.assert_allclose(list(scores.values()), RECORDED["corpus"], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(
-        scores_from_sums(score_rows(CAPTIONS, REFERENCES)), RECORDED["images"], rtol=0, atol=1e-9
-    )
+    assert_scores_equal(RECORDED["corpus"], RECORDED["images"], CAPTIONS, REFERENCES)
+
+
+def assert_scores_equal(corpus: Any, images: Any, captions: Sequence[Any], references: Sequence[Any]) -> None:
+    rows, scores = score_rows(captions, references), scores_of(captions, references)
+    np.testing.assert_allclose([scores[name] for name in PEERS], corpus, rtol=0, atol=1e-9)
+    each = np.transpose([image_scores(rows, name) for name in PEERS])
+    np.testing.assert_allclose(each, images, rtol=0, atol=1e-9)
 
 
 def test_a_changed_word_changes_every_score() -> None:
     changed = [[*words[:-1], "other"] if words else words for words in CAPTIONS]
-    assert (abs(np.subtract(list(scores_of(changed, REFERENCES).values()), RECORDED["corpus"])) > 1e-3).all()
+    scores, others = scores_of(changed, REFERENCES), scores_of(CAPTIONS, REFERENCES)
+    assert all(abs(scores[name] - others[name]) > 1e-3 for name in NAMES)
 
 
 @pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
@@ -77,10 +85,7 @@ def test_scores_equal_the_package_on_random_corpora() -> None:
     pytest.importorskip("pycocoevalcap")
     for seed in range(20):
         captions, references = record.corpus(seed, images=1 + 2 * seed)
-        scores, each = record.peer_scores(captions, references)
-        rows = score_rows(captions, references)
-        np.testing.assert_allclose(scores_from_sums(rows.sum(axis=0)), scores, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(scores_from_sums(rows), each, rtol=0, atol=1e-9)
+        assert_scores_equal(*record.peer_scores(captions, references), captions, references)
 
 
 @given(corpora)

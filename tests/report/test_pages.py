@@ -10,7 +10,7 @@ import numpy as np
 
 from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, curves, draw
-from captioner.report.facts import Figure, History, RunFacts, ScoreTables, Table
+from captioner.report.facts import Figure, History, RunFacts, Table
 from captioner.report.gallery import Embedded, Gallery, GalleryEntry, Overlay, Scored, WordMap
 from captioner.report.page import ReportPage, render_page
 
@@ -61,7 +61,7 @@ def report_of(text: str) -> bytes:
             curves=[chart],
             figures=[Figure(text, text, text)],
             data=table,
-            scores=ScoreTables(text, table, table),
+            scores=table,
             gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
         )
     )
