@@ -125,7 +125,7 @@ class Validate:
     score_every: Annotated[int | None, "score captions every N epochs; null: as best_metric requires", ">= 1"] = None
     best_metric: Annotated[
         Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d", None],
-        "metric of best.h5; null: cider_d with self_critical or data.captions, else loss",
+        "metric of best.h5; null: loss, with self_critical or data.captions cider_d",
     ] = None
 
 

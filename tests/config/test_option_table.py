@@ -24,6 +24,7 @@ from captioner.config.option_table import (
     write,
 )
 from captioner.config.options import Config, Prepare
+from captioner.metrics import NAMES
 
 
 @pytest.mark.parametrize("option", [*options(), *options(Prepare)], ids=lambda option: option.path)
@@ -59,7 +60,7 @@ def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(op
         ("train.momentum", "a number >= 0 and < 1"),
         ("train.clip_norm", "a number > 0 or null"),
         ("data.root", "a path or null"),
-        ("validate.best_metric", "loss, bleu1, bleu2, bleu3, bleu4, rouge_l, cider_d or null"),
+        ("validate.best_metric", f"{', '.join(['loss', *NAMES])} or null"),
         ("data.standardize", "true or false"),
         ("validate.split", "a name"),
     ],

@@ -66,7 +66,7 @@ def assert_scores_equal(corpus: Any, images: Any, captions: Sequence[Any], refer
 def test_a_changed_word_changes_every_score() -> None:
     changed = [[*words[:-1], "other"] if words else words for words in CAPTIONS]
     scores, others = scores_of(changed, REFERENCES), scores_of(CAPTIONS, REFERENCES)
-    assert all(abs(scores[name] - others[name]) > 1e-3 for name in NAMES)
+    assert all(abs(scores[name] - others[name]) > 1e-3 for name in PEERS)
 
 
 @pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
