@@ -130,13 +130,6 @@ def test_a_mean_is_of_one_training_split(cli: Callable[..., Any], coco_run: Path
     cli("evaluate", coco_run, other_run, "--mean").failed(2, "--mean: expected runs with one training split, got")
 
 
-def test_a_missing_best_checkpoint_is_reported(cli: Callable[..., Any], own_run: Path) -> None:
-    (own_run / "best.h5").unlink()
-    done = cli("evaluate", own_run, "--json")
-    assert done.err == f"captioner: warning: {own_run}: no best.h5; using last.h5 (step 8)\n" + few("val", 10)
-    assert json.loads(done.out)["name"] == "run/last.h5"
-
-
 def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Path) -> None:
     data = photo_run.parent / "data.h5"
     record = json.loads(cli("evaluate", tiny_run, "--data", data, "--split", "train", "--json").out)
@@ -163,14 +156,6 @@ def test_json_lines(cli: Callable[..., Any], tiny_run: Path) -> None:
         scored = score_model(Captioner(restored), corpus, name, evaluation_set, rows)
         assert json.loads(line) == {"split": name, **to_dict(scored), "name": "run"}
         assert list(json.loads(line)) == KEYS
-
-
-@pytest.mark.usefixtures("files")
-def test_json_of_a_file(cli: Callable[..., Any]) -> None:
-    record = json.loads(cli("evaluate", *OF_FILE, "--worst", 2, "--json").out)
-    assert (record["split"], record["images"], record["distinct"]) == ("captions.json", 3, 3)
-    assert len(record["worst"]) == 2
-    assert record["worst"][0]["cider_d"] <= record["worst"][1]["cider_d"]
 
 
 def test_captions_of_a_run_have_the_same_scores_as_a_file(

@@ -84,13 +84,6 @@ def test_wrong_exports(
     assert not (tmp_path / name).exists()
 
 
-def test_a_safetensors_file(tiny_run: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
-    file = tmp_path / "a.safetensors"
-    done = cli("export", tiny_run, "--output", file, "-o", "decode.max_length=5").succeeded()
-    assert done.out.startswith(f"{file}: ")
-    assert file.stat().st_size > 1000
-
-
 def test_a_missing_library_is_named_with_its_extra(
     tiny_run: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

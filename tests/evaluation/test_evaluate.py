@@ -15,7 +15,6 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.evaluation.evaluate import (
     check_baseline,
-    evaluate_file,
     evaluate_split,
     open_captioners,
     short_names,
@@ -47,26 +46,6 @@ def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> N
     assert others["nn"]["difference"] == intervals(first, baseline)
     assert others[second.name]["difference"] == intervals(first, second)
     assert first.scores.keys() == second.scores.keys()
-
-
-def test_a_run_does_not_differ_from_itself(tiny_run: Path) -> None:
-    captioners, corpus = opened(tiny_run, tiny_run)
-    record = evaluate_split(captioners, corpus, "val").record()
-    ((name, other),) = record["others"].items()
-    assert name == f"{record['name']} (2)"
-    assert set(map(tuple, other["difference"].values())) == {(0, 0)}
-    assert all(other[key] == record[key] for key in other if key != "difference")
-
-
-def test_the_captions_of_a_file_are_scored(tmp_path: Path) -> None:
-    (tmp_path / "references.csv").write_text("image,caption\na.jpg,a dog runs\nb.jpg,the sea\n")
-    (tmp_path / "one.json").write_text('{"image": "x/a.jpg", "caption": "a dog"}\n{"image": "b.jpg", "caption": ""}\n')
-    (tmp_path / "two.json").write_text('[{"image_id": "a.jpg", "caption": "a"}, {"image_id": "b.jpg", "caption": ""}]')
-    first, second = (
-        evaluate_file(tmp_path / name, tmp_path / "references.csv", None).record() for name in ("one.json", "two.json")
-    )
-    assert (first["split"], first["name"], first["others"]) == ("references.csv", "one.json", {})
-    assert first["bleu1"] > second["bleu1"]
 
 
 DECOMPOSED = (
@@ -135,14 +114,6 @@ def test_opened_captioners_are_used(tiny_run: Path) -> None:
     captioners, corpus = opened(greedy, wide)
     assert [captioner for _, captioner in captioners] == [greedy, wide]
     assert set(corpus.splits) == {"train", "val", "test", "heldout"}
-
-
-def test_runs_with_another_vocabulary_are_scored_on_the_data_set_of_the_first(tiny_run: Path, photo_run: Path) -> None:
-    assert open_run(photo_run).vocab != open_run(tiny_run).vocab
-    captioners, corpus = opened(tiny_run, photo_run)
-    assert [captioner.loaded.vocab == corpus.vocab for _, captioner in captioners] == [True, False]
-    _, other = opened(tiny_run, data=photo_run.parent / "data.h5")
-    assert other.digest == open_corpus(open_run(photo_run)).digest
 
 
 def test_a_data_set_may_be_a_folder_of_cs231n(coco_run: Path) -> None:
