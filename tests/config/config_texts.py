@@ -1,11 +1,10 @@
-"""The YAML parsers, the problems of a config text, and random configs."""
+"""The problems of a config text, and random configs."""
 
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
@@ -14,8 +13,6 @@ from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
-
-LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
 
 def problems(text: str, *overrides: str) -> list[str]:

@@ -1,14 +1,10 @@
 """The table of options is complete; a value is read by the type of its option, and written as it is read back."""
 
-import dataclasses
-import math
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from captioner.config.checks import CONSTRAINTS
 from captioner.config.option_table import (
@@ -21,7 +17,6 @@ from captioner.config.option_table import (
     read,
     replaced,
     sections,
-    write,
 )
 from captioner.config.options import Config, Prepare
 from captioner.metrics import NAMES
@@ -76,16 +71,6 @@ def test_every_section_is_a_parent_of_options_and_has_a_docstring() -> None:
     assert not sections().keys() & OPTIONS.keys()
 
 
-def test_one_line_adds_an_option() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Larger(Config):
-        beam: Annotated[int, "beam width", ">= 1", "< 9"] = 3
-
-    # Annotations are strings and refer to names of this module, as in config/options.py.
-    (new,) = set(options(Larger)) - set(options())
-    assert (new.path, new.kind, new.default, new.expected()) == ("beam", int, 3, "an integer >= 1 and < 9")
-
-
 def test_build_sets_values_and_keeps_the_other_defaults() -> None:
     values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn", "data.root": Path("/x")}
     config = replaced(Config(), values)
@@ -101,19 +86,12 @@ def test_constraints_name_options_and_hold_for_the_defaults() -> None:
         assert constraint.holds(Config())
 
 
-def test_a_config_is_immutable() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().seed = 1  # type: ignore[misc]
-
-
 # --- values as text
 
 SEED, INT, FLOAT, BOOL = (
     OPTIONS[path] for path in ("seed", "train.patience", "train.learning_rate", "data.standardize")
 )
-CHOICE, NAME, PATH, DECAY = (
-    OPTIONS[path] for path in ("model.decoder", "validate.split", "data.root", "train.weight_decay")
-)
+CHOICE, NAME, PATH = (OPTIONS[path] for path in ("model.decoder", "validate.split", "data.root"))
 
 
 @pytest.mark.parametrize(
@@ -143,22 +121,8 @@ def test_reads(option: Option, text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        *(
-            (SEED, text)
-            for text in (
-                "-1",
-                "",
-                "true",
-                "1.5",
-                "0x1F",
-                "017",
-                "1:30",
-                "1_000",
-                "٣",
-                "9223372036854775808",
-                "9" * 5000,
-            )
-        ),
+        *((SEED, text) for text in ("-1", "", "true", "1.5", "0x1F", "017", "1:30", "1_000", "٣")),
+        *((SEED, text) for text in ("9223372036854775808", "9" * 5000)),
         *((INT, text) for text in ("0", "none")),
         *((FLOAT, text) for text in (".inf", "-.NaN", "nan", "1e400", "false", "2026-11-25")),
         *((BOOL, text) for text in ("yes", "0", "tRUE")),
@@ -206,13 +170,6 @@ def test_a_relative_path_in_a_folder_that_is_not_utf_8_or_deleted(
     (tmp_path / "gone").rmdir()
     with pytest.raises(ValueError, match="expected a path or null, got a"):
         read(PATH, "a")
-
-
-@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
-def test_floats_are_read_back_and_have_a_point_for_yaml_1_1(value: float) -> None:
-    text = write(DECAY, value)
-    assert math.isclose(read(DECAY, text), value, rel_tol=0, abs_tol=0)
-    assert "." in text
 
 
 def test_suggests_the_name_that_is_similar() -> None:

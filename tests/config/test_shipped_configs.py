@@ -73,12 +73,8 @@ def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tm
         write_prepared(folder / "data.h5", with_regions(SOURCES["cs231n"](folder)), {})
         overrides["data.root"] = folder / "data.h5"
     if load(path, overrides).train.init_from is not None:
-        start = {
-            "train.objective": "cross_entropy",
-            "train.init_from": None,
-            "train.similarity_weight": 0,
-            "data.captions": None,
-        }
+        start = {"train.objective": "cross_entropy", "train.similarity_weight": 0}
+        start |= dict.fromkeys(("train.init_from", "data.captions"))
         list(train(load(path, {**overrides, **start}), tmp_path / "start"))
         overrides["train.init_from"] = tmp_path / "start"
     config = load(path, overrides)
@@ -136,8 +132,7 @@ def test_an_unknown_config_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("option", [path for path, option in OPTIONS.items() if option.choices])
 def test_choices_match_the_table(option: str) -> None:
-    choices = OPTIONS[option].choices
-    assert choices == tuple(TABLES[option]) if option in TABLES else choices == ("float32", "float64")
+    assert OPTIONS[option].choices == tuple(TABLES.get(option, ("float32", "float64")))
 
 
 def test_defaults_outside_the_config_match_it() -> None:
