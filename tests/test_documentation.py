@@ -1,0 +1,94 @@
+"""Pages of the documentation: generated parts are up to date, and links, anchors and names exist."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from pages import GUIDES, LESSONS, PAGES, README, ROOT, blocks, every_page, page_commands
+
+from captioner.cli import cli as root
+from captioner.config import yaml_io
+
+
+def test_a_lesson_is_in_the_index_with_its_exercises() -> None:
+    index = (ROOT / "docs" / "course" / "README.md").read_text()
+    for number, page in enumerate(LESSONS, 1):
+        text = page.read_text()
+        assert re.search(rf"^\| \[{number}\. .*\]\({page.name}\)", index, re.MULTILINE)
+        stubs = set(re.findall(r"\(exercises/(\w+)\.py\)", text))
+        assert stubs == set(re.findall(rf"^\| \[(\w+)\.py\].* {number} \|$", index, re.MULTILINE)) != set()
+        # In a notebook, code of an answer is part of a folded cell.
+        assert not re.search(r"(?<!<!-- #region -->\n)<details>((?!</details>).)*```python", text, re.DOTALL)
+    assert {stub.name for stub in (ROOT / "docs" / "course" / "exercises").glob("*.py")} == set(
+        re.findall(r"^\| \[(\w+\.py)\]", index, re.MULTILINE)
+    )
+
+
+@every_page
+def test_links_exist_and_code_blocks_are_of_tested_languages_and_valid_configs(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert "://" in link or (page.parent / link).exists(), link
+    fences = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)
+    assert set(fences[::2]) <= {"", "console", "python", "text", "yaml", "json"}
+    assert set(fences[1::2]) <= {""}
+    for block in blocks(page, "yaml"):
+        yaml_io.parse(block, page.name)
+
+
+@every_page
+def test_an_anchor_of_a_link_is_a_heading(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.*)$", ((page.parent / link) if link else page).read_text(), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{link}#{anchor}"
+
+
+def test_functions_that_a_page_names_with_a_file_are_in_the_file() -> None:
+    named = re.compile(r"((?:`\w+`(?:,|\s+and)?\s+)+)in\s+\[[^\]]+\]\(([^)]+\.py)\)")
+    places = [(page.parent / file, names) for page in PAGES for names, file in named.findall(page.read_text())]
+    assert len(places) > 10
+    absent = [
+        (file.name, name)
+        for file, names in places
+        for name in re.findall(r"`(\w+)`", names)
+        if not re.search(rf"^ *(?:def|class) {name}\b|^{name}\b.* = ", file.read_text(), re.MULTILINE)
+    ]
+    assert absent == []
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md"])
+def test_named_modules_exist(name: str) -> None:
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (ROOT / name).read_text()):
+        assert (ROOT / "captioner" / path).exists() or (ROOT / path).exists(), path
+
+
+def test_the_readme_or_a_page_that_it_links_shows_every_command() -> None:
+    links = {ROOT / link for link in re.findall(r"\]\((docs/[\w-]+\.md)", README)}
+    shown = {tuple(words[:2]) for page in (ROOT / "README.md", *links) for words in page_commands(page)}
+    assert {("captioner", name) for name in root.commands} <= shown
+    assert {page for page in GUIDES if page.parent == ROOT / "docs"} <= links | linked_pages(links)
+
+
+def linked_pages(pages: set[Path]) -> set[Path]:
+    """Return the pages that others link."""
+    return {
+        (page.parent / link).resolve() for page in pages for link in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+    }
+
+
+def test_the_table_of_options_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "config.md").read_text()
+    assert runpy.run_path(str(ROOT / "docs" / "options.py"))["render"](page) == page, "run `make docs`"
+
+
+def test_commands_page_equals_the_help() -> None:
+    render = runpy.run_path(str(ROOT / "docs" / "commands.py"))["render"]
+    assert (ROOT / "docs" / "commands.md").read_text() == render(), "run `make docs`"
+
+
+def test_the_drawings_of_the_course_are_up_to_date() -> None:
+    drawings = dict(runpy.run_path(str(ROOT / "docs" / "course" / "drawings.py"))["render"]())
+    files = {path: path.read_text() for path in (ROOT / "docs" / "course" / "drawings").iterdir()}
+    assert files == drawings, "run `make docs`"
+    assert max(path.stat().st_size for path in files) < 8192
