@@ -4,13 +4,10 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from checkpoints import META, WHOLE
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError
 from captioner.files.checkpoint import Checkpoint, Meta, load, save
@@ -34,42 +31,16 @@ def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["last.h5"]
 
 
-steps = st.integers(0, 2**60)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    words=st.lists(st.text(max_size=8), max_size=5),
-    step=steps,
-    best=st.none() | st.fixed_dictionaries({"step": steps, "epoch": steps, "loss": st.floats(0, 9)}),
-    shape=st.lists(st.integers(1, 3), max_size=3),
-)
-def test_any_words_numbers_and_shapes(
-    tmp_path_factory: pytest.TempPathFactory, words: list[str], step: int, best: Any, shape: list[int]
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.h5"
-    meta = Meta({}, words, 1, "", "", "", "", step, best, 0, {})
-    saved = Checkpoint(meta, {"w": np.full(shape, -0.0)}, {}, {})
-    save(path, saved)
-    assert_same(load(path), saved)
-
-
 GOOD = dataclasses.asdict(META)
 WRONG_META: dict[str, tuple[object, str]] = {
     "list": ([], "expected the fields best, card, config"),
     "missing": ({name: value for name, value in GOOD.items() if name != "step"}, "missing or unknown: step"),
     "unknown": ({**GOOD, "more": 1}, "missing or unknown: more"),
     "config": ({**GOOD, "config": 1}, "config"),
-    "environment": ({**GOOD, "environment": ["numpy"]}, "environment"),
-    "environment_of_numbers": ({**GOOD, "environment": {"threads": 2}}, "environment"),
     "environment_with_an_escape_sequence": ({**GOOD, "environment": {"blas": "\x1b[2J"}}, "environment"),
-    "step_text": ({**GOOD, "step": "7"}, "step"),
     "step_bool": ({**GOOD, "step": True}, "step"),
-    "step_float": ({**GOOD, "step": 7.0}, "step"),
-    "step_below_0": ({**GOOD, "step": -1}, "step"),
     "step_beyond_64_bits": ({**GOOD, "step": 10**30}, "step"),
     "digest_of_two_lines": ({**GOOD, "data_digest": "a\nb"}, "data_digest"),
-    "base_models": ({**GOOD, "base_models": {}}, "base_models"),
     "base_of_an_earlier_version": ({**GOOD, "card": {"base": [{"file": "a.h5"}]}}, "card: expected texts of one line"),
     "license_number": ({**GOOD, "card": {"license": 1}}, "card: expected texts of one line"),
     "terms_of_two_lines": ({**GOOD, "card": {"terms": "a\nb"}}, "card: expected texts of one line"),
@@ -81,12 +52,8 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "width_0": ({**GOOD, "feature_dim": 0}, "feature_dim"),
     "grid_of_one_number": ({**GOOD, "grid": [3]}, "grid"),
     "grid_below_1": ({**GOOD, "grid": [3, 0]}, "grid"),
-    "grid_of_texts": ({**GOOD, "grid": ["3", "3"]}, "grid"),
-    "words": ({**GOOD, "words": "a b"}, "words"),
     "a_word": ({**GOOD, "words": ["a", 1]}, "words"),
-    "best_list": ({**GOOD, "best": [1]}, "best"),
     "best_without_loss": ({**GOOD, "best": {"step": 1, "epoch": 1}}, "best"),
-    "best_loss_text": ({**GOOD, "best": {"step": 1, "epoch": 1, "loss": "low"}}, "best"),
     "best_loss_nan": ({**GOOD, "best": {"step": 1, "epoch": 1, "loss": float("nan")}}, "best"),
 }
 

@@ -180,12 +180,6 @@ def test_a_damaged_file_is_refused(
 # --- hostile files: a valid header, and anything after it
 
 
-def virtual(file: h5py.File) -> None:
-    layout = h5py.VirtualLayout((4,), "f4")
-    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
-    file.create_virtual_dataset("params/x", layout)
-
-
 def replace_meta(value: Any) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         del file["meta"]
@@ -195,14 +189,11 @@ def replace_meta(value: Any) -> Callable[[h5py.File], None]:
     return change
 
 
-LINK, STORAGE = "expected data in this file, got a soft or external link", "expected contiguous or chunked storage in"
+LINK = "expected data in this file, got a soft or external link"
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
-    "external_link": (lambda f: f.__setitem__("params/x", h5py.ExternalLink("/etc/x.h5", "/x")), LINK),
-    "dangling_link": (lambda f: f.__setitem__("params/x", h5py.SoftLink("/no")), LINK),
     "link_to_a_group": (lambda f: f.__setitem__("x", h5py.SoftLink("/params")), LINK),
     "two_names": (lambda f: f.__setitem__("params/x", f["params/b"]), "the same object has two names"),
     "root_again": (lambda f: f.__setitem__("x", f["/"]), "too many or too deeply|the same object has two names"),
-    "virtual": (virtual, STORAGE),
     "gzip": (lambda f: f.create_dataset("params/x", data=np.zeros(9), compression="gzip"), "expected contiguous"),
     "nan": (lambda f: f.create_dataset("params/x", data=[0.0, np.nan]), "array params/x: a number is not finite"),
     "deep": (lambda f: f.create_group("params/" + "g/" * 3000), "too many or too deeply"),
@@ -210,10 +201,6 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "line_end_in_a_name": (lambda f: f.__setitem__("params/x\n\x1b[2J", h5py.SoftLink("/no")), "x"),
     "no_meta": (replace_meta(None), "array meta: not found"),
     "meta_of_floats": (replace_meta([1.0]), r"array meta: expected fixed-length strings \(\), got float64 \(1,\)"),
-    "meta_of_any_length": (replace_meta("{}"), "array meta: expected numbers or fixed-length strings, got other data"),
-    "two_metas": (replace_meta(np.array([b"{}", b"{}"])), r"array meta: expected fixed-length strings \(\), got "),
-    "meta_of_bytes": (replace_meta(np.bytes_(b"\xff\xfe")), "meta: invalid JSON"),
-    "meta_no_json": (replace_meta(np.bytes_(b"{")), "meta: invalid JSON"),
     "meta_nested": (replace_meta(np.bytes_(b"[" * 100_000)), "meta: invalid JSON: maximum recursion"),
     "meta_list": (replace_meta(np.bytes_(b"[]")), r"meta: expected a JSON object, got '\[\]'"),
 }  # fmt: skip

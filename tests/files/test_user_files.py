@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import DataError
-from captioner.files import user_files
 from captioner.files.user_files import (
     MAX_ENTRIES,
     missing_remedy,
@@ -34,15 +33,6 @@ def test_text_that_is_not_utf8_is_refused_with_the_first_bad_byte(tmp_path):
     path.write_bytes(b"caf\xe9 au lait")
     got = "b'\\xe9' at byte 3 of a file of an unknown format"
     assert error_of(read_text, path) == f"{path}: expected UTF-8 text, got {got}"
-
-
-def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"12345")
-    monkeypatch.setattr(user_files, "TEXT_LIMIT", 5)
-    assert read_text(path) == "12345"
-    monkeypatch.setattr(user_files, "TEXT_LIMIT", 4)
-    assert error_of(read_text, path) == f"{path}: expected a file of at most 4 bytes, got 5"
 
 
 def test_bytes_are_read_up_to_a_limit(tmp_path):
