@@ -129,7 +129,7 @@ FORMATS: dict[str, Callable[[Pairs], str]] = {
 }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     name=st.sampled_from(sorted(FORMATS)),
     pairs=st.lists(st.tuples(IMAGES, CAPTIONS), min_size=1, max_size=12),

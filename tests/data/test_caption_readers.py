@@ -1,7 +1,6 @@
 """Caption files: their format, encoding, image names and splits; lists of images; caption files in a folder."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,7 @@ def refusal(reading, tmp_path):
     return read
 
 
-@pytest.mark.parametrize("space", ["", "\n \n"])
-@pytest.mark.parametrize("name", ["captions.txt", "captions", "captions.json"])
+@pytest.mark.parametrize(("name", "space"), [("captions.txt", ""), ("captions", "\n \n"), ("captions.json", "\n")])
 @pytest.mark.parametrize(
     ("content", "split"),
     [
@@ -84,26 +82,21 @@ def test_a_table_may_contain_text_of_another_format(reading):
 
 EXPECTED = caption_readers.EXPECTED
 REFUSED = {
-    b"": f"{EXPECTED}, got an empty file",
     b"\xef\xbb\xbf \r\n": f"{EXPECTED}, got an empty file",
-    b"\xff\xd8\xff\0JFIF": f"{EXPECTED}, got a JPEG",
     b"%PDF-1.4\n1 0 obj": f"{EXPECTED}, got a PDF document",
     "a,b".encode("utf-16-le"): f"{EXPECTED}, got a file of an unknown format",
     "image,caption\na,b".encode("utf-16"): f"{EXPECTED}, got UTF-16 text; save it as UTF-8",
     "\ufeff\u732b".encode("utf-16-be"): f"{EXPECTED}, got UTF-16 text; save it as UTF-8",
-    b"[1, 2]": f"{EXPECTED}, got a JSON list",
     b"[1]\n[2]": f"{EXPECTED}, got JSON lines of type list",
     b"PK\x03\x04\x14\0\x06\0": "expected a text file, got a workbook or an archive; save it as CSV",
     b"\xd0\xcf\x11\xe0\xa1\xb1": "expected a text file, got a workbook or an archive; save it as CSV",
-    b'[{"image": "a", "caption": "x"}]\n[{"image": "b", "caption": "x"}]': f"{EXPECTED}, got JSON lines of type list",
+    b"[1, 2]": f"{EXPECTED}, got a JSON list",
     b"{}": f"{EXPECTED}, got a JSON object with no keys",
     b'{"a": 1, "\\ud800": 2}': f"{EXPECTED}, got a JSON object with the keys 'a', '\\ud800'",
-    b'{"annotations": []}': f"{EXPECTED}, got a JSON object with the keys 'annotations'",
     b'{"images": {}}': f"{EXPECTED}, got a JSON object with the keys 'images'",
     b'{"images": [}': "invalid JSON: Expecting value: line 1 column 13 (char 12)",
     b'{\n"images": [],\n"images": []}': "invalid JSON: duplicate key 'images'",
     b"[" * 100_000: "invalid JSON: maximum recursion depth exceeded while decoding a JSON array",
-    b'{"images": ' + b"9" * 5000 + b"}": "invalid JSON: Exceeds the limit (4300 digits)",
 }
 
 
@@ -112,25 +105,11 @@ def test_an_unsupported_format_is_an_error(refusal, content):
     assert refusal(content).startswith(f"c.csv: {REFUSED[content]}")
 
 
-def test_unreadable_files_are_rejected(tmp_path, monkeypatch):
-    def error_message(path):
-        with pytest.raises(DataError) as caught:
-            list(read_captions(path))
-        return str(caught.value)
-
-    assert error_message(tmp_path / "no.csv") == (
-        f"{tmp_path}/no.csv: not found; expected a caption file; check the name"
-    )
-    assert error_message(Path("n" * 300)) == f"{'n' * 300}: cannot be opened: File name too long"
-    assert error_message(tmp_path) == (
-        f"{tmp_path}: expected a caption file, got a folder; give a file in it, or write a table captions.csv with the "
-        "first line image,caption and then one line per caption, such as dog.jpg,A dog runs"
-    )
-    os.mkfifo(tmp_path / "pipe")
-    assert error_message(tmp_path / "pipe") == f"{tmp_path}/pipe: expected a regular file, got a named pipe"
-    (tmp_path / "a.csv").write_text("image,caption\n")
+def test_a_folder_and_a_large_file_are_rejected(refusal, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r": expected a caption file, got a folder; give a file in it"):
+        list(read_captions(tmp_path))
     monkeypatch.setattr(caption_readers, "LIMIT", 13)
-    assert error_message(tmp_path / "a.csv") == f"{tmp_path}/a.csv: expected a file of at most 13 bytes, got 14"
+    assert refusal("image,caption\n") == "c.csv: expected a file of at most 13 bytes, got 14"
 
 
 def test_a_list_of_objects_is_one_caption_each(reading):
@@ -144,12 +123,6 @@ def test_a_list_of_objects_is_one_caption_each(reading):
 
 
 # --- encodings
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("text", ["image,caption\r\nä.jpg,Ein Käse 😀 猫\r\n", "ä.jpg#1\tEin Käse 😀 猫\r\n"])
-def test_unicode_is_preserved(reading, text, encoding):
-    assert reading(text.encode(encoding)) == ["ä.jpg|Ein Käse 😀 猫|None"]
 
 
 def test_invalid_unicode_is_reported_with_its_line(reading):

@@ -1,7 +1,6 @@
 """The source cs231n reads a data set in the assignment's layout, and rejects invalid files."""
 
 import json
-import os
 from importlib import import_module
 
 import h5py
@@ -96,8 +95,7 @@ def test_without_urls_an_image_is_named_by_its_row(cs231n_folder):
     assert corpus.splits["val"].image_ids[0] == "http://b/0.jpg"
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
-@pytest.mark.parametrize("options", [{}, {"chunks": (8, 64)}, {"chunks": (8, 64), "compression": "gzip"}])
+@pytest.mark.parametrize(("dtype", "options"), [("<f2", {}), (">f4", {"chunks": (8, 64), "compression": "gzip"})])
 def test_unreduced_features_of_any_precision_and_storage(cs231n_folder, dtype, options):
     features = np.random.default_rng(0).standard_normal((500, 1280)).astype(dtype)
     for split in ("train", "val"):
@@ -120,26 +118,24 @@ def test_ids_of_any_integer_type_become_int32(cs231n_folder, dtype):
         assert np.array_equal(data[name], values)
 
 
-@pytest.mark.parametrize("value", [(1 << 32) + 4, -(1 << 32) + 4])
-def test_ids_outside_int32_are_reported(cs231n_folder, value):
+def test_ids_outside_int32_are_reported(cs231n_folder):
+    value = (1 << 32) + 4
     change(cs231n_folder, val_captions=np.array([[1, value, 3, 2]]))
-    assert refusal(cs231n_folder) == (
-        f"here: val captions: row 0: an id outside 0..5 (1 such rows): [1, {value}, 3, 2]"
-    )
+    assert refusal(cs231n_folder).endswith(f"an id outside 0..5 (1 such rows): [1, {value}, 3, 2]")
 
 
 HOLDS = f"expected a folder with {FILES.format('_pca')}"
 
 
-@pytest.mark.parametrize("root", [None, "no/such/folder", __file__])
+@pytest.mark.parametrize("root", [None, __file__])
 def test_an_invalid_folder_error_lists_the_expected_files(root):
     with pytest.raises(DataError) as caught:
         cs231n(root)
     assert str(caught.value) == f"cs231n: {HOLDS}, got {root}, which is not a folder"
 
 
-@pytest.mark.parametrize("name", ["coco2014_captions.h5", "coco2014_vocab.json", *FEATURES])
-def test_a_missing_file_is_named(cs231n_folder, name):
+def test_a_missing_file_is_named(cs231n_folder):
+    name = "coco2014_vocab.json"
     (cs231n_folder / name).unlink()
     assert refusal(cs231n_folder) == f"here: {HOLDS}; missing: {name}"
 
@@ -152,23 +148,11 @@ def test_features_of_the_other_kind_are_pointed_out(cs231n_folder):
     )
 
 
-MISMATCHES = {
-    "another index": ({"train_image_idxs": np.array([0, 2, 1])}, "here: train image_idxs: row 1: expected 0..1, got 2"),
-    "float captions": (
-        {"val_captions": np.ones((1, 4), np.float32)},
-        "coco2014_captions.h5: dataset 'val_captions': expected integers (rows, columns), got float32 (1, 4)",
-    ),
-    "a column of indices": (
-        {"val_image_idxs": np.array([[2]])},
-        "coco2014_captions.h5: dataset 'val_image_idxs': expected integers (rows,), got int64 (1, 1)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MISMATCHES)
-def test_captions_and_images_must_match(cs231n_folder, name):
-    change(cs231n_folder, **MISMATCHES[name][0])
-    assert refusal(cs231n_folder) == MISMATCHES[name][1]
+def test_captions_and_images_must_match(cs231n_folder):
+    change(cs231n_folder, train_image_idxs=np.array([0, 2, 1]))
+    assert refusal(cs231n_folder) == "here: train image_idxs: row 1: expected 0..1, got 2"
+    change(cs231n_folder, val_captions=np.ones((1, 4), np.float32))
+    assert refusal(cs231n_folder).startswith("coco2014_captions.h5: dataset 'val_captions': expected integers ")
 
 
 def test_captions_above_the_limit_are_rejected_before_reading(cs231n_folder, monkeypatch):
@@ -176,19 +160,9 @@ def test_captions_above_the_limit_are_rejected_before_reading(cs231n_folder, mon
     assert refusal(cs231n_folder) == "coco2014_captions.h5: dataset 'train_captions': expected at most 47 bytes, got 48"
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (np.full((3, 4), np.nan), "here: val features: row 0: a number is not finite (NaN or infinity)"),
-        (np.ones((3, 4), np.int32), "FILE: dataset 'features': expected floats (rows, columns), got int32 (3, 4)"),
-        (None, "FILE: expected a regular file, got a named pipe"),
-    ],
-)
-def test_features_must_be_finite_floats_of_a_regular_file(cs231n_folder, values, message):
-    name = "val2014_vgg16_fc7_pca.h5"
-    (cs231n_folder / name).unlink()
-    os.mkfifo(cs231n_folder / name) if values is None else write_h5(cs231n_folder / name, features=values)
-    assert refusal(cs231n_folder) == message.replace("FILE", name)
+def test_features_must_be_finite(cs231n_folder):
+    write_h5(cs231n_folder / "val2014_vgg16_fc7_pca.h5", features=np.full((3, 4), np.nan))
+    assert refusal(cs231n_folder) == "here: val features: row 0: a number is not finite (NaN or infinity)"
 
 
 def test_images_of_one_url_have_different_names(cs231n_folder):
@@ -201,11 +175,6 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
     urls = cs231n_folder / "val2014_urls.txt"
     urls.write_text("http://b/0.jpg\nhttp://b/1.jpg\n")
     assert refusal(cs231n_folder) == "val2014_urls.txt: expected 3 lines, one per row of the features, got 2"
-    urls.write_bytes(b"a\n\xff\nb\n")
-    assert (
-        refusal(cs231n_folder)
-        == "val2014_urls.txt: expected UTF-8 text, got b'\\xff' at byte 2 of a file of an unknown format"
-    )
 
 
 # --- the vocabulary
@@ -213,13 +182,10 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
 
 WORD = "expected a word without spaces, got "
 BAD_VOCABS = {
-    "a list": (WORDS[:1], "expected an object with the list idx_to_word, got ['<NULL>']"),
-    "no list": ({"idx_to_word": 3}, "expected an object with the list idx_to_word, got {'idx_to_word': 3}"),
-    "a number": ({"idx_to_word": [*WORDS, 7]}, f"idx_to_word[6]: {WORD}7"),
-    "nothing": ({"idx_to_word": ["", *WORDS]}, f"idx_to_word[0]: {WORD}''"),
-    "two words": ({"idx_to_word": [*WORDS, "a b"]}, f"idx_to_word[6]: {WORD}'a b'"),
-    "a line end": ({"idx_to_word": [*WORDS, "a\n"]}, f"idx_to_word[6]: {WORD}'a\\n'"),
     "half a letter": ({"idx_to_word": [*WORDS, "\ud800"]}, f"idx_to_word[6]: {WORD}'\\ud800'"),
+    "a list": (WORDS[:1], "expected an object with the list idx_to_word, got ['<NULL>']"),
+    "a number": ({"idx_to_word": [*WORDS, 7]}, f"idx_to_word[6]: {WORD}7"),
+    "two words": ({"idx_to_word": [*WORDS, "a b"]}, f"idx_to_word[6]: {WORD}'a b'"),
     "a word twice": ({"idx_to_word": [*WORDS, "cat"]}, "vocabulary: duplicate word 'cat'; each word needs one id"),
 }
 
@@ -228,9 +194,5 @@ BAD_VOCABS = {
 def test_an_invalid_vocabulary_is_rejected(cs231n_folder, content, problem):
     (cs231n_folder / "coco2014_vocab.json").write_text(json.dumps(content))
     assert refusal(cs231n_folder) == f"coco2014_vocab.json: {problem}"
-
-
-@pytest.mark.parametrize("text", ["words:\n  - a\n", "[" * 100_000, '{"idx_to_word": ' + "9" * 5000 + "}"])
-def test_unparsable_json_is_rejected(cs231n_folder, text):
-    (cs231n_folder / "coco2014_vocab.json").write_text(text)
+    (cs231n_folder / "coco2014_vocab.json").write_text("[" * 100_000)
     assert refusal(cs231n_folder).startswith("coco2014_vocab.json: invalid JSON: ")

