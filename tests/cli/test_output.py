@@ -16,15 +16,10 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import LIMIT
 
 HOSTILE = {
-    "control sequences": "\x1b[31mred\x1b[0m\x1b[2J\x1b[H\x1b]0;owned\x07\x9b2J\x85rm\b\bls\x7f",
-    "line ends": "a\r\nok\n\ttrue\x0b\x0c\u2028\u2029",
-    "bidirectional controls and surrogates": "\u202egpj.exe\u2066\u2069\u200fcaf\udce9\udcff",
-    "very long": "x" * 1_000_000,
-    "long and hostile": "\x1b[2J" * 250_000,
+    "control characters": "\x1b[31mred\x07\x9b2J\x85\b\x7fa\r\nok\n\ttrue\x0b\u2028\u202egpj.exe\u2066caf\udce9",
+    "long": "\x1b[2J" * 250_000,
 }
-"""Names with control sequences or excessive length."""
-ON_DISK = {key: name.replace("/", "_")[:200] for key, name in HOSTILE.items()}
-"""The same, as valid file names."""
+"""Names with control sequences or excessive length; `tests/test_errors.py` has any text."""
 
 
 def check(done: Any, *, json_lines: bool = False) -> None:
@@ -46,24 +41,13 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
 
 
-SCENES = " ".join(f"-o data.scenes.{split}=4" for split in ("train", "val", "test", "heldout"))
 MISSING = (
-    "sample {}", "sample run {}", "sample run --split {}", "sample run --features {}", "sample run --encoder {} a.jpg",
-    "sample run --write {} a.jpg", "sample run -o {}", "sample run -n {}", "evaluate {}", "evaluate run --split {}",
-    "evaluate --captions {} --references {}", "inspect gradients {}", "inspect gradients run --split {}",
-    "train -c {}", "train --resume {}", "train --data {} --run new", "train -o {}",
-    "sample run -o decode.suppress_words={}",
+    "{}", "train {}", "sample {}", "sample run -n {}", "sample run --split {}", "train -o {}", "config show -c {}",
     "prepare {} --output new.h5", "prepare a.csv --output {}/x.h5", "prepare a.csv --output new.h5 --list {}",
-    "prepare a.csv --output new.h5 --val {}",
-    "prepare a.csv --output new.h5 --encoder {}", "prepare {}=a.csv --output new.h5",
-    "data check {}", "data check a.csv --list train={}", "data show {}",
-    f"data show scenes --split {{}} {SCENES}",
-    "data show -o data.source={}", "config check {}", "config show -c {}", "config init {}/x", "gradcheck -c {}",
-    "--debug sample {}", "{}", "config {}", "train {}",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["line ends", "bidirectional controls and surrogates", "long and hostile"])
+@pytest.mark.parametrize("key", HOSTILE)
 @pytest.mark.parametrize("command", MISSING)
 def test_a_hostile_argument_is_printed_as_one_short_line(command: str, key: str, cli: Callable[..., Any]) -> None:
     Path("a.csv").write_text("image,caption\na.jpg,a dog\n")
@@ -93,39 +77,28 @@ PRINTING = (
     "data check {}/set.h5 --json",
     "data show {}/set.h5",
     "config init {}/my.yaml",
-    "config check {}/my.yaml",
-    f"train --data {{}}/set.h5 --run {{}}/run {TINY}",
-    "train --resume {}/run -o train.max_steps=3",
-    "sample {}/run --n-best 2",
-    "sample {}/run --json",
-    "sample {}/run {}/no.jpg --encoder scenes",
-    "evaluate {}/run --worst 2 --baseline nn",
-    "evaluate {}/run --worst 2 --json",
-    "inspect gradients {}/run --word 2",
-    "inspect gradients {}/run --word 2 --json",
+    f"train --data {{}}/set.h5 --run {{}}/new {TINY}",
+    "sample {}/new --n-best 2",
+    "sample {}/new {}/no.jpg --encoder scenes",
+    "evaluate {}/new --worst 2 --baseline nn",
+    "evaluate {}/new --worst 2 --json",
+    "inspect gradients {}/new --word 2",
 )
-"""Every command that prints the content or the path of a data set or run in a folder."""
+"""Commands that print the content or the path of a data set or run in a folder."""
 
 
 @pytest.mark.parametrize("key", HOSTILE)
 def test_hostile_content_and_names_of_files_are_escaped(key: str, cli: Callable[..., Any], tmp_path: Path) -> None:
-    folder = ON_DISK[key].encode(errors="surrogateescape")[:200].decode(errors="surrogateescape")
-    Path(folder).mkdir()
-    # a config rejects paths with control characters, so only the long name is used for the run
-    place = folder if key == "very long" else os.fspath(tmp_path / "plain")
-    os.makedirs(place, exist_ok=True)
-    hostile_set(Path(place, "set.h5"), HOSTILE[key])
-    succeeded = 0
+    name = HOSTILE[key].replace("/", "_").encode(errors="surrogateescape")[:200].decode(errors="surrogateescape")
+    Path(name).mkdir()
+    hostile_set(tmp_path / "set.h5", HOSTILE[key])
     for command in PRINTING:
-        done = cli(*(word.replace("{}", place) for word in command.split()))
+        done = cli(*(word.replace("{}", str(tmp_path)) for word in command.split()))
         check(done, json_lines="--json" in command)
-        succeeded += done.code == 0
-        if command.startswith("config"):
-            check(cli(*(word.replace("{}", folder) for word in command.split())))
-    assert succeeded >= 13
-    os.rename(Path(place, "run"), Path(folder, "moved"))
+        assert done.code == ("no.jpg" in command), done.err
+    os.rename("new", Path(name, "moved"))
     for command in ("sample {}", "evaluate {}", "inspect gradients {}", "train --resume {}"):
-        check(cli(*(word.replace("{}", f"{folder}/moved") for word in command.split())))
+        check(cli(*(word.replace("{}", f"{name}/moved") for word in command.split())))
 
 
 def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def closed(shell: Callable[..., Any]) -> Callable[..., subprocess.CompletedProce
     return lambda streams, *args: shell(*args, code=CLOSE.format(streams), stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("command", ["sample run", "sample run --json", "config show", "--help"])
+@pytest.mark.parametrize("command", ["sample run", "--help"])
 def test_results_do_not_need_stdin_and_stderr_and_a_closed_stdout_is_an_error(
     command: str, closed: Callable[..., Any], shell: Callable[..., Any]
 ) -> None:
@@ -64,7 +64,7 @@ def expected(
     return home
 
 
-@pytest.mark.parametrize("streams", [[0], [1], [2], [0, 1, 2]], ids=str)
+@pytest.mark.parametrize("streams", [[1], [0, 1, 2]], ids=str)
 def test_train_finishes(
     streams: list[int], closed: Callable[..., Any], expected: Path, small_options: tuple[str, ...]
 ) -> None:
@@ -97,7 +97,7 @@ def closed_pipe() -> Iterator[int]:
     os.close(write)
 
 
-@pytest.mark.parametrize("command", ["--help", "config show", "sample run", "sample run --json", "gradcheck"])
+@pytest.mark.parametrize("command", ["--help", "sample run --json", "gradcheck"])
 def test_on_stdout_a_full_disk_is_an_error_and_a_closed_pipe_is_none(
     command: str, shell: Callable[..., Any], closed_pipe: int
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_run_folder_may_have_any_name(name: str, cli: Callable[..., Any], smal
     cli("sample", run, "-n", "1", "-o", "decode.min_length=3").succeeded()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cyrillic", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_characters_that_the_terminal_lacks_are_escaped(
     encoding: str, cli: Callable[..., Any], coco_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
