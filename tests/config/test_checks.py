@@ -33,6 +33,7 @@ SCST = ("train.objective=self_critical", "train.init_from=x")
         ("data:\n  source: cs231n", (), "my.yaml:2: data.root"),
         ("data:\n  source: cs231n\n  root:", (), "my.yaml:3: data.root"),
         ("", ("data.source=cs231n",), "-o data.source=cs231n: data.root"),
+        ("model: {decoder: transformer, heads: 3}", (), "my.yaml:1: model.heads"),
         ("", (*SCST, "train.batch_size=20", "train.samples=30"), "-o train.samples=30: train.samples"),
         ("model: {heads: 4}", ("model.heads=4",), "-o model.heads=4: model.heads"),
         ("decode: {min_length: 9}", ("decode.max_length=8",), "my.yaml:1: decode.min_length"),

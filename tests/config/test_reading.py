@@ -32,6 +32,7 @@ DEFAULTS = override(Config())
         ("seed:1", "1: expected options as `name: value` lines, got seed:1"),
         ("model:\n  ? [a]\n  : 1", "2: model.a list: unknown option (captioner config show prints all options)"),
         ("seed: 1\nseed: 2", "2: seed: given twice, first in line 1; keep one"),
+        ("model: {}\nmodel: {}", "2: model: given twice, first in line 1; keep one"),
         ("a: " * 9 + "1", "1: not YAML: mapping values are not allowed"),
         ("#" * (MAX_CHARS + 1), "1: expected at most 65536 characters, got 65537 or more"),
         ('data: {root: "\\Uffffffff"}', "1: not YAML: "),

@@ -109,15 +109,6 @@ def test_unreduced_features_of_any_precision_and_storage(cs231n_folder, dtype, o
     assert np.array_equal(got[[499, 2, 2]], features[[499, 2, 2]])
 
 
-@pytest.mark.parametrize("dtype", ["<i8", ">i2", "<u8"])
-def test_ids_of_any_integer_type_become_int32(cs231n_folder, dtype):
-    change(cs231n_folder, **{name: values.astype(dtype) for name, values in CAPTIONS.items()})
-    data = read_folder(cs231n_folder)
-    for name, values in CAPTIONS.items():
-        assert data[name].dtype == np.int32
-        assert np.array_equal(data[name], values)
-
-
 def test_ids_outside_int32_are_reported(cs231n_folder):
     value = (1 << 32) + 4
     change(cs231n_folder, val_captions=np.array([[1, value, 3, 2]]))

@@ -132,15 +132,6 @@ def test_the_next_batch_is_read_in_the_background() -> None:
     assert batches.read == [0, 1, 2]
 
 
-def test_one_background_thread_reads_all_batches() -> None:
-    batches = RecordedBatches()
-    with PrefetchedBatches(batches, END) as ahead:
-        for step in (0, 1, 7, 8, 8, 3, 99):
-            ahead.batch(step)
-    (thread,) = batches.threads
-    assert thread is not threading.current_thread()
-
-
 def test_a_repeated_step_keeps_the_prefetched_batch() -> None:
     batches = RecordedBatches()
     with PrefetchedBatches(batches, END) as ahead:

@@ -9,9 +9,7 @@ from captioner.data.scene_captions import (
     PARAPHRASES,
     PLACES,
     RELATIONS,
-    TEMPLATES,
     WORDS,
-    fill,
     is_correct,
     paraphrases,
 )
@@ -32,13 +30,6 @@ def test_a_scene_has_five_distinct_true_captions_within_the_vocabulary(scene, se
         assert is_correct(scene, words), " ".join(words)
         assert set(words) <= set(WORDS)
         assert len(words) <= 21
-
-
-@given(scenes(), seeds)
-def test_every_template_gives_a_true_caption(scene, seed):
-    for sentence in TEMPLATES[len(scene.objects)]:
-        words = fill(sentence, scene, np.random.default_rng(seed))
-        assert is_correct(scene, words), " ".join(words)
 
 
 def test_the_vocabulary_is_small_and_fully_used():
@@ -122,12 +113,6 @@ def test_a_wrong_attribute_makes_a_caption_false(case, data):
     assert not is_correct(scene, [*words[:at], wrong, *words[at + 1 :]])
 
 
-@given(true_captions())
-def test_a_caption_without_its_last_word_is_false(case):
-    scene, words = case
-    assert not is_correct(scene, words[:-1])
-
-
 @given(true_captions(), true_captions())
 def test_a_caption_is_false_of_a_scene_with_other_objects(case, other):
     scene, words = case
@@ -135,11 +120,6 @@ def test_a_caption_is_false_of_a_scene_with_other_objects(case, other):
         {(t.size, t.colour, t.shape) for t in scene.objects} != {(t.size, t.colour, t.shape) for t in other[0].objects}
     )
     assert not is_correct(other[0], words)
-
-
-@given(st.lists(st.sampled_from([*WORDS, "<UNK>", "", "a small"]), max_size=25))
-def test_random_words_are_false(words):
-    assert not is_correct(THREE, words)
 
 
 SWAPS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"} | {

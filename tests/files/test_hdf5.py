@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import numpy as np
 import pytest
-from h5py import h5d, h5p, h5s, h5t
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -36,30 +35,9 @@ def error_of(path, name="x", **expected):
     return message
 
 
-def low_level(file, name, kind, configure):
-    """Create a dataset with properties that h5py's create_dataset does not support."""
-    plan = h5p.create(h5p.DATASET_CREATE)
-    configure(plan)
-    dataset = h5d.create(file.id, name.encode(), kind, h5s.create_simple(MATRIX.shape), plan)
-    dataset.write(h5s.ALL, h5s.ALL, MATRIX)
-
-
-def gzip_twice(plan):
-    plan.set_chunk((5, 3))
-    plan.set_deflate(1)
-    plan.set_deflate(1)
-
-
-def seventeen_bits():
-    kind = h5t.STD_I32LE.copy()
-    kind.set_precision(17)
-    return kind
-
-
-def virtual(file, name, source, **shape):
-    layout = h5py.VirtualLayout((20, 3), "f4", **shape)
-    rows = slice(0, h5s.UNLIMITED) if shape else slice(None)
-    layout[rows, :] = h5py.VirtualSource(source, "x", shape=(20, 3), **shape)[rows, :]
+def virtual(file, name, source):
+    layout = h5py.VirtualLayout((20, 3), "f4")
+    layout[:] = h5py.VirtualSource(source, "x", shape=(20, 3))
     file.create_virtual_dataset(name, layout)
 
 
@@ -255,14 +233,9 @@ PLANTED = {
     "soft link": (lambda f: f.update({"y": MATRIX, "x": h5py.SoftLink("/y")}), IN_THIS_FILE),
     "external link": (lambda f: f.update({"x": h5py.ExternalLink("b.h5", "x")}), IN_THIS_FILE),
     "virtual": (lambda f: virtual(f, "x", "b.h5"), STORAGE + "virtual storage"),
-    "growing virtual": (lambda f: virtual(f, "x", "pipe", maxshape=(None, 3)), STORAGE + "virtual storage"),
     "external storage": (
         lambda f: f.create_dataset("x", MATRIX.shape, "f4", external=[("secret", 0, MATRIX.nbytes)]),
         STORAGE + "external storage",
-    ),
-    "compact": (
-        lambda f: low_level(f, "x", h5t.IEEE_F32LE, lambda plan: plan.set_layout(h5d.COMPACT)),
-        STORAGE + "compact storage",
     ),
     "group": (lambda f: f.create_group("x"), "dataset not found; this file has 'x'"),
     "type": (
@@ -270,10 +243,8 @@ PLANTED = {
         "expected groups and then a dataset, got another object at 'x'",
     ),
     "fletcher32": (lambda f: f.create_dataset("x", data=MATRIX, fletcher32=True), FILTERS + "'fletcher32'"),
-    "gzip twice": (lambda f: low_level(f, "x", h5t.IEEE_F32LE, gzip_twice), FILTERS + "'deflate, deflate'"),
     "texts": (lambda f: f.update({"x": ["a", "b"]}), OTHER + "(object)"),
     "booleans": (lambda f: f.update({"x": MATRIX > 0}), OTHER + "(bool)"),
-    "odd numbers": (lambda f: low_level(f, "x", seventeen_bits(), lambda plan: 0), OTHER + "(int32)"),
     "one axis": (lambda f: f.update({"x": MATRIX[0]}), FLOATS + "float32 (3,)"),
     "null": (lambda f: f.update({"x": h5py.Empty("f4")}), "expected an array, got no values"),
     "no rows": (lambda f: f.update({"x": MATRIX[:0]}), "expected at least one number, got (0, 3)"),

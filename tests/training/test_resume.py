@@ -248,16 +248,9 @@ def test_resuming_without_optimizer_slots_is_rejected(own_run: Path) -> None:
         next(resume(own_run))
 
 
-@pytest.mark.parametrize(
-    ("override", "problem"),
-    [
-        ("train.update_rule=sgd", "-o train.update_rule: expected adam as in .*, got sgd; "),
-        ("data.standardize=true", "-o data.standardize: expected False as in .*, got True; "),
-    ],
-)
-def test_resuming_with_another_model_or_optimizer_is_rejected(override: str, problem: str, own_run: Path) -> None:
-    with pytest.raises(ConfigError, match=f"^{problem}"):
-        next(resume(own_run, read_overrides([override])))
+def test_resuming_with_another_optimizer_is_rejected(own_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^-o train\.update_rule: expected adam as in .*, got sgd; "):
+        next(resume(own_run, {"train.update_rule": "sgd"}))
 
 
 @pytest.fixture
@@ -276,17 +269,7 @@ def run(corpus: Corpus, cli: Callable[..., Any], small_model: Sequence[str], tmp
     return tmp_path / "run"
 
 
-def without(corpus: Corpus, name: str) -> Corpus:
-    return dataclasses.replace(corpus, splits={key: split for key, split in corpus.splits.items() if key != name})
-
-
-def without_last_caption(corpus: Corpus) -> Corpus:
-    val = corpus.splits["val"]
-    shorter = dataclasses.replace(val, captions=val.captions[:-1], image_idxs=val.image_idxs[:-1], texts=None)
-    return dataclasses.replace(corpus, splits={**corpus.splits, "val": shorter})
-
-
-def changed_features(corpus: Corpus, name: str) -> Corpus:
+def exchanged_features(corpus: Corpus, name: str) -> Corpus:
     """Exchange the features of two images: neither the mean nor the captions change."""
     split = corpus.splits[name]
     features = split.features[:].copy()
@@ -294,23 +277,12 @@ def changed_features(corpus: Corpus, name: str) -> Corpus:
     return dataclasses.replace(corpus, splits={**corpus.splits, name: dataclasses.replace(split, features=features)})
 
 
-def changed_text(corpus: Corpus, name: str) -> Corpus:
-    """Change a raw caption, but not its words in the vocabulary: it is a reference of the scores."""
-    split = corpus.splits[name]
-    texts = [split.text(row, corpus.vocab) for row in range(len(split.captions))]
-    split = dataclasses.replace(split, texts=[texts[0] + ".", *texts[1:]], digests={})
-    return dataclasses.replace(corpus, splits={**corpus.splits, name: split})
-
-
 CHANGED: dict[str, Callable[[Corpus], Corpus]] = {
-    "added split": lambda c: dataclasses.replace(c, splits={**c.splits, "more": c.splits["val"]}),
-    "removed split": lambda c: without(c, "test"),
-    "removed validation split": lambda c: without(c, "val"),
-    "reordered splits": lambda c: dataclasses.replace(c, splits=dict(reversed(c.splits.items()))),
-    "removed caption": without_last_caption,
-    **{f"exchanged photographs of {name}": partial(changed_features, name=name) for name in ("train", "val")},
-    **{f"another text of {name}": partial(changed_text, name=name) for name in ("train", "val")},
+    "removed validation split": lambda c: dataclasses.replace(c, splits={"train": c.splits["train"]}),
+    "exchanged photographs of train": partial(exchanged_features, name="train"),
+    "exchanged photographs of val": partial(exchanged_features, name="val"),
 }
+"""`tests/data/test_corpus.py` has what changes a digest."""
 
 
 def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(

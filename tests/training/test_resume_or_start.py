@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import TrainRun, assert_same_arrays, history, summary
+from small_runs import TrainRun, assert_same_arrays, history
 
-from captioner.files import checkpoint
 from captioner.training.run_folder import FolderLock
 
 OPTIONS = ("train.batch_size=16", "train.learning_rate=0.01", "model.dropout_hidden=0.4")
@@ -60,15 +59,6 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert history(run) == history(uninterrupted)
 
 
-def test_other_options_continue_a_run_that_has_ended(repeat: Callable[..., Any], tmp_path: Path) -> None:
-    assert repeat().code == 0
-    done = repeat("-o", "train.epochs=3")
-    assert done.code == 0
-    assert f"from step {TWO_EPOCHS}" in done.err
-    assert checkpoint.load(tmp_path / "run" / "last.h5").meta.step == 39
-    assert "the run continues with its own config" not in done.err
-
-
 def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert repeat("-o", "train.max_steps=20").code == 0
@@ -76,18 +66,6 @@ def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: 
     (run / "history.jsonl").write_text(text.replace('"ended": "done"', '"ended": "stopped"'))
     assert "from step 20" in repeat("-o", "train.max_steps=null").err
     assert_same_arrays(run, uninterrupted)
-
-
-def test_a_run_killed_before_it_recorded_its_end_has_nothing_left_to_do(
-    repeat: Callable[..., Any], tmp_path: Path
-) -> None:
-    assert repeat().code == 0
-    history = tmp_path / "run" / "history.jsonl"
-    history.write_text(history.read_text().rpartition('{"kind": "end"')[0])
-    done = repeat()
-    assert done.code == 0
-    assert "nothing left to do after 26 steps" in done.err
-    assert summary(tmp_path / "run")["ended"] == "nothing left to do"
 
 
 def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: Path) -> None:

@@ -139,32 +139,6 @@ def test_seconds_are_added_up_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.seconds["never"] == 0.0
 
 
-def test_the_stopwatch_measures_every_phase_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-
-    def with_duration(seconds: float, work):
-        def timed(*args, **options):
-            clock[0] += seconds
-            return work(*args, **options)
-
-        return timed
-
-    monkeypatch.setattr("captioner.training.solver.perf_counter", lambda: clock[0])
-    trained, source, how, watch = model(), batches(), plan(3, clip_norm=1.0), Stopwatch()
-    state = TrainState.fresh(trained, how.rule)
-    for owner, name, seconds in (
-        (source, "batch", 1),
-        (trained, "forward", 10),
-        (trained, "backward", 100),
-        (captioner.training.solver, "global_norm", 1000),
-        (captioner.training.solver, "update", 10_000),
-    ):
-        monkeypatch.setattr(owner, name, with_duration(seconds, getattr(owner, name)))
-    for _ in steps(trained, source, state, how, watch):
-        clock[0] += 1e6
-    assert watch.seconds == {"reading": 3, "forward": 30, "backward": 300, "all-reduce": 0, "update": 36_000}
-
-
 class NonFiniteFeatures(ShuffledBatches):
     """Batches with NaN features at step 3."""
 

@@ -24,6 +24,7 @@ from small_runs import (
 )
 
 import captioner
+import captioner.training.solver
 import captioner.training.train
 from captioner.config.overrides import from_record
 from captioner.config.yaml_io import parse
@@ -113,17 +114,19 @@ def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypat
     with_duration(ShuffledBatches, "batch", 1)
     with_duration(CaptioningRNN, "forward", 10)
     with_duration(CaptioningRNN, "backward", 100)
+    with_duration(captioner.training.solver, "global_norm", 1)
+    with_duration(captioner.training.solver, "update", 2)
     with_duration(validation, "mean_word_loss", 1000)
     with_duration(captioner.training.train, "recheck_loss", 10_000)
     with_duration(checkpoint, "save", 100_000)
-    for event in train(small_config("train.epochs=2"), new_run):
+    for event in train(small_config("train.epochs=2", "threads=1"), new_run):
         clock[0] += 0 if isinstance(event, Ended) else 1_000_000
-    # recheck_loss also reads
+    # the norms are those of gradients and parameters; recheck_loss also reads
     assert summary(new_run)["profile"] == {
         "reading": 8,
         "forward": 80,
         "backward": 800,
-        "update": 0,
+        "update": 8 * (1 + 1 + 2),
         "validation": 2000,
         "saving": 2 * (10_000 + 1 + 100_000),
         "other": (1 + 8 + 2) * 1_000_000,
@@ -168,8 +171,8 @@ def test_standardization_is_saved_with_the_model(train_small, new_run: Path) -> 
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"])
-def test_every_update_rule_can_be_resumed(rule: str, train_run: TrainRun) -> None:
+@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum"])  # `test_resume.py` has Adam
+def test_update_rules_with_and_without_slots_can_be_resumed(rule: str, train_run: TrainRun) -> None:
     options = (f"train.update_rule={rule}", "train.learning_rate=0.01", "model.decoder=rnn")
     whole, half = train_run(*options, "train.max_steps=4"), train_run(*options, "train.max_steps=2")
     list(resume(half, {"train.max_steps": 4}))
@@ -238,10 +241,9 @@ def test_divergence_before_the_first_checkpoint_or_in_a_validation(
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in")
-@pytest.mark.parametrize("rate", ["1e20", "1e39"])
-def test_the_checkpoint_of_a_diverging_run_is_finite(rate: str, train_small, new_run: Path) -> None:
+def test_the_checkpoint_of_a_diverging_run_is_finite(train_small, new_run: Path) -> None:
     with pytest.raises(DivergenceError) as caught:
-        train_small(f"train.learning_rate={rate}", "train.save_every=1", "train.clip_norm=null")
+        train_small("train.learning_rate=1e20", "train.save_every=1", "train.clip_norm=null")
     if (new_run / "last.h5").exists():
         assert all(np.isfinite(w).all() for w in checkpoint.load(new_run / "last.h5").params.values())
         assert "last.h5" in str(caught.value)
@@ -249,7 +251,7 @@ def test_the_checkpoint_of_a_diverging_run_is_finite(rate: str, train_small, new
         assert "no checkpoint yet" in str(caught.value)
 
 
-LARGE = ("model.hidden_dim=192", "model.wordvec_dim=96", "train.batch_size=64", "train.max_steps=6")
+LARGE = ("model.hidden_dim=192", "model.wordvec_dim=96", "train.batch_size=64", "train.max_steps=3")
 """Sizes large enough that the thread pool splits the work."""
 BLOCKED = ("model.hidden_dim=512", "model.decoder=lstm", "train.batch_size=64", "train.max_steps=4")
 """Sizes at which several block widths differ in speed, by an amount that load changes."""

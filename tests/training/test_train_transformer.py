@@ -11,8 +11,6 @@ from small_runs import TrainRun, assert_same_arrays, history
 
 import captioner
 from captioner.captioning.load import open_corpus, open_run
-from captioner.config.overrides import read_overrides
-from captioner.config.yaml_io import parse
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import ConfigError
 from captioner.training.resume import resume
@@ -93,23 +91,6 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     assert "transformer, 2 layers of width 16 with 2 heads" in page
     done = cli("export", trained, "--output", tmp_path / "small.h5")
     assert done.code == 0, done.err
-
-
-WRONG = {
-    "model.heads=3": "model.heads: expected a divisor of model.hidden_dim 512 (such as 1, 2, 4, 8 or 16; or change "
-    "model.hidden_dim)",
-    "model.hidden_dim=6": "model.heads: expected a divisor of model.hidden_dim 6 (such as 1, 2, 3 or 6; or change "
-    "model.hidden_dim)",
-    "model.forget_bias=2.0": "model.forget_bias: has no effect without model.decoder lstm (set that, or leave this at "
-    "1.0)",
-}
-
-
-@pytest.mark.parametrize("override", WRONG)
-def test_wrong_options_are_one_line(override: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse("", "", read_overrides(["model.decoder=transformer", override]))
-    assert str(caught.value) == f"-o {override}: {WRONG[override]}"
 
 
 @pytest.mark.slow
