@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 DATE = r"\d{4}-\d\d-\d\d"
 GROUPS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
-FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -44,16 +43,6 @@ def test_the_citation_is_that_of_the_last_release_and_every_link_has_the_same_ad
     assert citation["repository-code"] == repository()
     for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
         assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
-
-
-@pytest.mark.parametrize("path", [path for path in FORMS if path.stem != "config"], ids=lambda path: path.stem)
-def test_an_issue_form_has_labelled_fields(path: Path) -> None:
-    form = read(str(path))
-    assert form["name"]
-    assert form["description"]
-    identifiers = [field["id"] for field in form["body"]]
-    assert len(set(identifiers)) == len(identifiers)
-    assert all(field["attributes"]["label"] for field in form["body"])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

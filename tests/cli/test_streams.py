@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -156,11 +155,3 @@ def test_characters_that_the_terminal_lacks_are_escaped(
     words = {"utf-8": "a café 猫", "latin-1": "a café \\u732b"}.get(encoding, "a caf\\xe9 \\u732b")
     assert f"\t  {words}\n" in shown()
     assert json.loads(shown("--json").splitlines()[0])["references"][0] == "a café 猫"
-
-
-def test_piped_output_has_no_control_sequences(shell: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
-    done = shell("train", *small_options, "--run", "new", "-o", "train.epochs=1", env=environment)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert re.fullmatch(r"[\x20-\x7e\n]+", done.stderr)
-    assert len(done.stderr.splitlines()) == 5

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from prepared_sets import WHOLE, corpus_of, refusal, split_of
+from prepared_sets import WHOLE, corpus_of, split_of
 
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
 from captioner.data.corpus import Corpus, read_regions, validate
@@ -83,13 +83,6 @@ def test_a_prepared_file_without_regions_is_unchanged(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as file:
         assert b"regions" not in file["meta"][()]
     assert prepared(tmp_path / "a.h5", regions=True).grid == ()
-
-
-def test_a_prepared_file_that_lacks_its_regions_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Corpus, "grid", (2, 3))
-    write_prepared(tmp_path / "a.h5", WHOLE, {})
-    monkeypatch.setattr("prepared_sets.prepared", lambda path: prepared(path, regions=True))
-    assert refusal(tmp_path / "a.h5").startswith("array train/regions: not found")
 
 
 def test_regions_are_returned_in_reading_order_and_once_per_image() -> None:

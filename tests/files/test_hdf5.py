@@ -249,10 +249,6 @@ PLANTED = {
     "null": (lambda f: f.update({"x": h5py.Empty("f4")}), "expected an array, got no values"),
     "no rows": (lambda f: f.update({"x": MATRIX[:0]}), "expected at least one number, got (0, 3)"),
     "never written": (lambda f: f.create_dataset("x", (20, 3), "f4"), "expected 240 bytes of numbers, got 0"),
-    "no chunks": (
-        lambda f: f.create_dataset("x", (20, 3), "f4", chunks=(6, 2)),
-        "expected 8 chunks of at most 48 bytes, got 0 of 0 in all",
-    ),
     "a claim of 8 TB": (
         lambda f: f.create_dataset("x", (1 << 31, 1 << 10), "f4", chunks=(64, 1 << 10), compression="gzip"),
         "expected 33554432 chunks of at most 262144 bytes, got 0 of 0 in all",

@@ -14,7 +14,6 @@ from captioner.files import checkpoint
 from captioner.metrics import NAMES
 from captioner.training import validation
 from captioner.training.resume import resume
-from captioner.training.run_folder import RunFolder
 from captioner.training.solver import steps
 from captioner.training.train import Ended, Event, Validated, train
 from captioner.training.validation import Validation
@@ -156,33 +155,3 @@ def test_a_scheduled_validation_at_the_end_is_not_repeated(
     go("run", "train.epochs=2")
     assert len(measured) == 2
     assert not any("at_end" in line for line in history(tmp_path / "run"))
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing after it runs."""
-
-
-def test_a_kill_right_after_an_extension_loses_nothing(
-    go: Callable[..., list[Event]], losses: dict[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next resume continues with the options of the extension, as if there had been no kill."""
-    expected = go("straight", "train.epochs=5")
-    go("run", "train.epochs=5", "train.max_steps=6")
-    run = tmp_path / "run"
-
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
-
-    for name in ("forget_after", "write", "log"):  # the first of each
-        with monkeypatch.context() as patch:
-            patch.setattr(RunFolder, name, killed)
-            with pytest.raises(Killed):
-                go("run", "train.max_steps=20")
-        assert checkpoint.load(run / "last.h5").meta.step == 6
-    last = go("run")[-1]
-    assert isinstance(last, Ended)
-    straight = expected[-1]
-    assert isinstance(straight, Ended)
-    assert last.summary["step"] == straight.summary["step"] == 20
-    assert history(run) == history(tmp_path / "straight")
-    assert state(run / "best.h5") == state(tmp_path / "straight" / "best.h5")

@@ -146,12 +146,6 @@ def test_other_captions_cannot_be_resumed_with(train_run: TrainRun, file: Path, 
         list(resume(run, {"data.captions_per_image": 2}))
 
 
-def test_self_critical_training_ignores_the_captions_of_a_file() -> None:
-    text = "data: {captions: x.jsonl, captions_per_image: 5}\ntrain: {init_from: run}"
-    continued = parse(text, "file", {"train.objective": "self_critical"})
-    assert continued == parse("train: {init_from: run, objective: self_critical}", "file")
-
-
 def test_overfitting_uses_the_references(small: Sequence[str], new_run: Path) -> None:
     text = "data: {captions: none.jsonl, references: 1}"
     config = parse(text, "file", {**overfit_settings(3), **read_overrides([*small, "train.max_steps=1"])})

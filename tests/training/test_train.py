@@ -1,6 +1,5 @@
 """Training in a run folder: events, history, summary and checkpoints."""
 
-import dataclasses
 import hashlib
 import math
 import subprocess
@@ -32,7 +31,6 @@ from captioner.data.batches import ShuffledBatches
 from captioner.errors import DataError, DivergenceError, UsageError
 from captioner.files import checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.preparation.load_corpus import build_corpus
 from captioner.training import validation
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
@@ -163,13 +161,6 @@ def test_stop_saves_a_checkpoint_and_ends(train_small, new_run: Path) -> None:
     assert checkpoint.load(new_run / "last.h5").meta.step == 6
 
 
-def test_standardization_is_saved_with_the_model(train_small, new_run: Path) -> None:
-    train_small("data.standardize=true", "train.max_steps=1")
-    saved = checkpoint.load(new_run / "last.h5").standardizer
-    assert saved.keys() == {"mean", "std"}
-    assert list(resume(new_run, {"train.max_steps": 2}))[-1].summary["step"] == 2
-
-
 @pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum"])  # `test_resume.py` has Adam
 def test_update_rules_with_and_without_slots_can_be_resumed(rule: str, train_run: TrainRun) -> None:
@@ -177,15 +168,6 @@ def test_update_rules_with_and_without_slots_can_be_resumed(rule: str, train_run
     whole, half = train_run(*options, "train.max_steps=4"), train_run(*options, "train.max_steps=2")
     list(resume(half, {"train.max_steps": 4}))
     assert_same_arrays(half, whole)
-
-
-def test_a_source_without_a_truth_check_can_be_trained_on(
-    small_config, monkeypatch: pytest.MonkeyPatch, new_run: Path
-) -> None:
-    corpus = build_corpus(small_config())
-    splits = {name: dataclasses.replace(split, is_correct=None) for name, split in corpus.splits.items()}
-    monkeypatch.setattr("captioner.training.train.build_corpus", lambda *_: dataclasses.replace(corpus, splits=splits))
-    assert kinds(list(train(small_config("train.max_steps=1"), new_run))) == "<sv>"
 
 
 EARLY_ERRORS = {
