@@ -64,23 +64,6 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
     assert "missing photographs: 8" in absent.out
 
 
-def test_a_folder_of_photographs_is_not_a_table(cli: Callable[..., Any]) -> None:
-    cli("data", "check", "photos").failed(
-        1, "photos: expected a caption file, got a folder; give a file in it, or write a table "
-    )
-    cli("data", "show", "photos").failed(2, "; to check caption files, use `captioner data check`")
-
-
-def test_check_of_a_damaged_file(cli: Callable[..., Any]) -> None:
-    content = bytearray(Path("birds.h5").read_bytes())
-    content[len(content) // 2] ^= 1
-    Path("birds.h5").write_bytes(content)
-    for command in ("check", "show"):
-        done = cli("data", command, "birds.h5")
-        assert (done.code, done.out) == (1, "")
-        assert re.fullmatch(r"captioner: \S*birds.h5: damaged: its content does not match its checksum; .*\n", done.err)
-
-
 # --- summary
 
 

@@ -5,10 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,49 +204,6 @@ def test_without_pillow(shell: Callable[..., Any]) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-WAITING = """
-import os, sys, time
-from captioner.images.encoders import ScenesEncoder
-encode = ScenesEncoder.encode
-
-def waiting(self, prepared):
-    with open("encoded", "ab") as log:
-        log.write(b".")
-    while os.path.getsize("encoded") > 3 and not os.path.exists("go"):
-        time.sleep(0.005)
-    return encode(self, prepared)
-
-ScenesEncoder.encode = waiting
-from captioner.cli import main
-main(sys.argv[1:])
-"""
-COMMAND = ("prepare", "photos/captions.csv", "--output", "out.h5", *SCENES, "--dtype", "float32", "--threads", "1")
-
-
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
-def test_an_interrupted_command_leaves_no_file(name: str, shell: Callable[..., Any]) -> None:
-    number = getattr(signal, name)
-    command = [sys.executable, "-c", WAITING, *COMMAND]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (os.path.exists("encoded") and os.path.getsize("encoded") > 3):
-            time.sleep(0.005)
-        process.send_signal(number)
-        Path("go").touch()
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
-    assert out == ""
-    assert "Traceback" not in err
-    assert sorted(os.listdir()) == ["encoded", "go", "photos"]
-    done = shell(*COMMAND, code=WAITING)
-    assert done.returncode == 0
-    assert sorted(os.listdir()) == ["encoded", "go", "out.h5", "photos"]
-    corpus = prepared("out.h5")
-    for split in corpus.splits.values():
-        for row, image in enumerate(split.image_ids):
-            picture = example(0, "train", int(image[:3])).picture
-            np.testing.assert_allclose(split.features[row], encode(picture[None])[0], atol=1e-5)
-
-
 @pytest.mark.parametrize("recipe", ["scenes", "scenes+scenes"])
 def test_from_photographs_to_captions(
     recipe: str, cli: Callable[..., Any], album: Callable[..., Path], small_model: tuple[str, ...]
@@ -285,16 +238,6 @@ def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
     for command in (("train", "--data", name, *small_model, "-o", "train.max_steps=1"), ("data", "check", name)):
         done = cli(*command)
         assert done.code == 0, done.err
-
-
-def test_another_data_set_is_an_error(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
-    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
-    assert cli("train", "--data", "birds.h5", *small_model, "-o", "train.epochs=1").code == 0
-    assert (
-        cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--overwrite", "--min-count", 9).code
-        == 0
-    )
-    cli("sample", "runs/birds", "--split", "val").failed(1, "vocabulary: expected the ")
 
 
 def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:

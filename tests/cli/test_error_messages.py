@@ -62,6 +62,8 @@ USAGE = CONFIG | {
     "train --resume run --overwrite": RESUME,
     "train --resume run -c wrong.yaml": RESUME,
     "train --resume run --overfit 3": RESUME,
+    "train --resume-or-start new --overwrite": "--resume-or-start sets the run folder; leave out --run, --resume, "
+    "--overfit and --overwrite",
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
     "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",

@@ -1,11 +1,14 @@
-"""A run that ended and was resumed equals an uninterrupted run: in state, history and best.h5."""
+"""A run that ended and was resumed equals an uninterrupted run, also with --resume-or-start, which is repeated."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import TrainRun, assert_same_arrays
+from small_runs import history as records
 
 from captioner.captioning.load import open_run
 from captioner.config.overrides import read_overrides
@@ -155,3 +158,80 @@ def test_a_scheduled_validation_at_the_end_is_not_repeated(
     go("run", "train.epochs=2")
     assert len(measured) == 2
     assert not any("at_end" in line for line in history(tmp_path / "run"))
+
+
+# --- captioner train --resume-or-start
+
+OF_REPEATED = ("train.batch_size=16", "train.learning_rate=0.01", "train.epochs=2", "train.log_every=1")
+TWO_EPOCHS = 26
+
+
+@pytest.fixture
+def repeat(cli: Callable[..., Any], small_options: Sequence[str], tmp_path: Path) -> Callable[..., Any]:
+    """Run the command once more."""
+
+    def run(*more: object) -> Any:
+        return cli(
+            "train",
+            *small_options,
+            *(f"--set={option}" for option in OF_REPEATED),
+            *more,
+            "--resume-or-start",
+            tmp_path / "run",
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train_run: TrainRun) -> Path:
+    return train_run(*OF_REPEATED)
+
+
+def modified(run: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+
+
+def test_it_starts_and_then_does_nothing(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
+    first = repeat()
+    assert (first.code, first.out) == (0, "")
+    assert_same_arrays(tmp_path / "run", uninterrupted)
+    before = modified(tmp_path / "run")
+    again = repeat()
+    assert (again.code, again.out) == (0, "")
+    assert again.err.startswith(f"done after {TWO_EPOCHS} steps, ")
+    assert again.err.count("\n") == 1
+    assert modified(tmp_path / "run") == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(uninterrupted / "config.yaml", run)
+    lines = (uninterrupted / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join(lines[:3]) + '{"kind": "st')
+    assert repeat().code == 0
+    assert_same_arrays(run, uninterrupted)
+    assert records(run) == records(uninterrupted)
+
+
+def test_a_stopped_run_has_not_ended(repeat: Callable[..., Any], uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert repeat("-o", "train.max_steps=20").code == 0
+    text = (run / "history.jsonl").read_text()
+    (run / "history.jsonl").write_text(text.replace('"ended": "done"', '"ended": "stopped"'))
+    assert "from step 20" in repeat("-o", "train.max_steps=null").err
+    assert_same_arrays(run, uninterrupted)
+
+
+def test_another_config_file_is_reported(repeat: Callable[..., Any], tmp_path: Path) -> None:
+    assert repeat().code == 0
+    (tmp_path / "other.yaml").write_text("train: {patience: 9}\ndecode: {beam_width: 4}\n")
+    done = repeat("-c", tmp_path / "other.yaml")
+    assert done.code == 0
+    assert done.err.startswith(
+        f"warning: {tmp_path / 'run'}: the run continues with its own config, in which train.patience, "
+        "decode.beam_width differ from the given one; options that can change are set with -o\n"
+    )
