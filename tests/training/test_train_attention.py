@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pytest
 from small_runs import TrainRun, assert_same_arrays
@@ -192,42 +191,8 @@ def test_captions_of_photographs_equal_those_of_the_data_set(
             assert encoded["log_prob"] == pytest.approx(stored["log_prob"], abs=0.02)  # float16 in the data set
 
 
-def test_the_regions_of_a_photograph_matter(
-    region_photos: RegionPhotos, region_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photo, encode = region_photos.folder / "000.png", ScenesEncoder.encode
-    before = captioner.load(region_run).caption(photo)
-    assert before.image == str(photo)
-
-    def reversed_regions(self: ScenesEncoder, prepared: Any) -> Any:
-        features, regions = encode(self, prepared)
-        return features, 10 * regions
-
-    monkeypatch.setattr(ScenesEncoder, "encode", reversed_regions)
-    assert captioner.load(region_run).caption(photo).log_prob != before.log_prob
-
-
-def test_features_are_captioned_with_their_regions(
-    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_features_without_their_regions_are_rejected(region_photos: RegionPhotos, region_run: Path) -> None:
     val, loaded = prepared(region_photos.data, regions=True).split("val"), captioner.load(region_run)
-    texts = [caption.text for caption in loaded.caption(features=val.features, regions=val.regions)]
-    decoded = loaded.decode(val.features, regions=val.regions)
-    assert texts == [image.text for image in decoded]
-    (alone,) = loaded.caption(features=val.features[0], regions=val.regions[0])
-    assert alone.text == texts[0]
-    with h5py.File(tmp_path / "new.h5", "w") as file:
-        file["features"], file["regions"] = val.features, val.regions
-    lines = cli("sample", region_run, "--features", tmp_path / "new.h5", "--json").out.splitlines()
-    assert [json.loads(line)["caption"] for line in lines] == texts
-
-
-def test_features_without_their_regions_are_rejected(
-    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    val, loaded = prepared(region_photos.data, regions=True).split("val"), captioner.load(region_run)
-    with pytest.raises(CheckpointError, match=r"expected features with image regions, got features alone"):
-        loaded.caption(features=val.features)
     with pytest.raises(CheckpointError, match=r"regions: expected a grid of 3 x 3, got 9 x 1; use the encoder"):
         loaded.caption(features=val.features, regions=np.reshape(val.regions, (2, 9, 1, 77)))
     with pytest.raises(DataError, match=r"caption: regions: expected 2 images, one per row of features, got 1"):
@@ -236,11 +201,6 @@ def test_features_without_their_regions_are_rejected(
         loaded.caption(features=val.features, regions=np.full_like(val.regions, np.nan))
     with pytest.raises(UsageError, match=r"caption: regions= needs features="):
         loaded.caption(region_photos.folder / "000.png", regions=val.regions)  # type: ignore[call-overload]
-    with h5py.File(tmp_path / "new.h5", "w") as file:
-        file["features"] = val.features
-    done = cli("sample", region_run, "--features", tmp_path / "new.h5")
-    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-    assert "dataset 'regions': dataset not found; this file has 'features'" in done.err
 
 
 def test_all_splits_and_other_data_sets_are_evaluated(

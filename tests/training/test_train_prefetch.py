@@ -123,30 +123,6 @@ main(sys.argv[3:])
 """The command line, which runs given code in the prefetch thread while it reads a batch."""
 
 
-@pytest.mark.parametrize(("name", "layout"), [("SIGINT", "pages"), ("SIGTERM", "chunks")])
-def test_a_run_resumed_after_a_signal_during_prefetching_is_bit_identical(
-    name: str,
-    layout: str,
-    options: Callable[..., list[str]],
-    in_memory: Path,
-    shell: Callable[..., Any],
-    cli: Callable[..., Any],
-    small_model: Sequence[str],
-    new_run: Path,
-) -> None:
-    number, run = signal.Signals[name], new_run
-    words = [*small_model, *(f"--set={option}" for option in (*options(layout), "train.log_every=1"))]
-    action = f"os.kill(os.getpid(), {int(number)})"
-    stopped = shell(7, action, "train", *words, "--run", run, code=READING, timeout=TIMEOUT)
-    assert (stopped.returncode, stopped.stdout) == (128 + number, "")
-    saved = checkpoint.load(run / "last.h5").meta.step
-    assert saved in (7, 8), "the step computed during the read, or the next one"
-    assert stopped.stderr.splitlines()[-1].startswith(f"stopped after {saved} steps, ")
-    assert "Traceback" not in stopped.stderr
-    assert cli("train", "--resume", run).code == 0
-    assert_same_training(run, in_memory)
-
-
 TWICE = """
 import signal
 os.kill(os.getpid(), signal.SIGTERM)
