@@ -40,16 +40,6 @@ def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golde
     golden("train.txt", masked(done.err + again.err))
 
 
-def test_the_decoder_of_a_config_can_be_overridden(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    command = ("train", "-c", "scenes-lstm", "--run", "rnn", *small_options, "-o", "model.decoder=rnn")
-    refused = cli(*command, "-o", "model.forget_bias=2")
-    assert refused.code == 2
-    assert "model.forget_bias: has no effect without model.decoder lstm" in refused.err
-    trained, resumed = cli(*command, "-o", "train.epochs=1"), cli("train", "--resume", "rnn", "-o", "train.epochs=2")
-    assert trained.code == resumed.code == cli("sample", "rnn", "-n", "1").code == 0
-    assert "forget_bias" not in trained.err + resumed.err
-
-
 @pytest.mark.parametrize(("encoder", "images"), [("efficientnet-lite0-1", "PHOTO"), ("features:a.h5", "-n 10")])
 def test_the_next_command_has_photographs_if_the_encoder_is_known(
     encoder: str, images: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]

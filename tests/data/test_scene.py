@@ -44,7 +44,10 @@ def test_a_scene_belongs_to_its_split_and_has_one_description(seed, split):
     assert len(pairs([scene])) == len(scene.objects)
     for a, b in combinations(scene.objects, 2):
         for same, gap in ((a.column == b.column, a.x - b.x), (a.row == b.row, a.y - b.y)):
-            assert abs(gap) < MIN_DISTANCE / 1.5 if same else abs(gap) > MIN_DISTANCE * 1.5
+            if same:
+                assert abs(gap) < MIN_DISTANCE / 1.5
+            else:
+                assert abs(gap) > MIN_DISTANCE * 1.5
 
 
 @pytest.mark.parametrize("split", range(3))
