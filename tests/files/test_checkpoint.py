@@ -42,9 +42,11 @@ def assert_same(saved: Checkpoint, other: Checkpoint) -> None:
 
 
 def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
-    save(tmp_path / "last.h5", WHOLE)
-    assert_same(load(tmp_path / "last.h5"), WHOLE)
-    assert os.listdir(tmp_path) == ["last.h5"]
+    for best in (WHOLE.meta.best, None):
+        saved = dataclasses.replace(WHOLE, meta=dataclasses.replace(WHOLE.meta, best=best))
+        save(tmp_path / "last.h5", saved)
+        assert_same(load(tmp_path / "last.h5"), saved)
+        assert os.listdir(tmp_path) == ["last.h5"]
 
 
 GOOD = dataclasses.asdict(META)
