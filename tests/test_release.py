@@ -46,14 +46,10 @@ def test_the_citation_is_that_of_the_last_release_and_every_link_has_the_same_ad
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_calls_existing_targets(path: Path) -> None:
+def test_a_workflow_calls_existing_targets_and_test_files(path: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in re.findall(r"\bmake ((?:[a-z]+ ?)+)$", path.read_text(), re.MULTILINE):
         assert set(words.split()) <= targets
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_the_test_files_of_a_workflow_exist(path: Path) -> None:
     for name in re.findall(r"\btests/[\w/]+\.py\b", path.read_text()):
         assert (ROOT / name).is_file(), name
 

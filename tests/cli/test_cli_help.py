@@ -1,6 +1,7 @@
-"""The help documents every command, argument and option, and imports nothing heavy."""
+"""The help documents every command, argument and option; it and shell completion import nothing heavy."""
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,14 @@ def test_h_is_short_for_help(path: tuple[str, ...], shell: Callable[..., Any], c
     """Run in a subprocess, because click caches the help option of a command."""
     short = shell(*path, "-h")
     assert (short.returncode, short.stdout) == (0, cli(*path, "--help").out)
+
+
+def test_completion_loads_nothing_heavy(shell: Callable[..., Any]) -> None:
+    code = (
+        "import atexit, sys; from captioner.cli import main\n"
+        f"atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr))\n"
+        "main()"
+    )
+    environment = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner train --ove", "COMP_CWORD": "2"}
+    done = shell(code=code, env={**os.environ, **environment})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,--overfit\nplain,--overwrite\n", "[]\n")
