@@ -134,7 +134,7 @@ class Sandbox:
 
     def serve(self, words: list[str]) -> None:
         """Start a server on a free port, and stop it when it has printed its address."""
-        command = [sys.executable, "-m", "captioner", "serve", *words, "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", "captioner", "serve", *words, "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             url = process.stdout.readline()

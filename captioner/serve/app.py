@@ -1,253 +1,177 @@
 """The application: the page, and `POST /caption`, which captions one photograph.
 
-The options of a request are those of `decode.*` and `caption.*` by their last names.
+Any web site can send requests to a server on the machine of its visitor. Its browser then sends a header `Origin` of
+another site, or, for a name that the site lets resolve to this machine (DNS rebinding), another `Host`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from captioner.captioning.caption import to_record
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.checks import OF_SUMMARY
 from captioner.captioning.image_batch import photo_batch
-from captioner.config.option_table import MAX_SHOWN, OPTIONS, Bound, Option, closest, read, write
+from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
-from captioner.errors import ConfigError, DataError, UsageError, printable
+from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.images.decode import DecodingProcess
 from captioner.images.encoders import Encoder, encode_photo
 from captioner.images.labels import has_labels
 from captioner.images.photo import HEIC_SUFFIXES
 from captioner.report.template import load_script, render
-from captioner.serve.guard import error_response, json_response, page_response
 
-NAME = "image"
-"""The option of a request that names its photograph."""
-UNNAMED, MAX_NAME = "photograph", 255
-FAILURE = "internal error while captioning this photograph; the server's stderr has the reason"
-LATER = {"Retry-After": "5"}
-SCRIPT = load_script("serve.js")
-POLICY = (
-    f"default-src 'none'; script-src {SCRIPT.source}; style-src 'unsafe-inline'; img-src data: blob:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'"
-)
-"""The page runs its own script alone, and loads nothing but what the server returns to it."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request, and all requests together, may use."""
-
-    max_bytes: int = 20_000_000
-    """Bytes of a photograph."""
-    workers: int = 2
-    """Photographs that are captioned at the same time."""
-    queue: int = 32
-    """Photographs that are received, wait or are captioned at the same time."""
-    seconds: float = 60.0
-    """Seconds from the headers of a request to the last byte of its photograph."""
+ADDRESS = "127.0.0.1"
+MAX_BYTES = 20_000_000
+"""Bytes of a photograph."""
+MAX_CONNECTIONS = 32
+"""Open connections, and so photographs that are received or wait; the requests of further ones get status 503."""
+GRACE = 5
+"""Seconds for the requests that run when the server is stopped."""
+NAME = Path("photograph")
+"""The name of a photograph in captions and errors: a request has no other."""
+FAILURE = "internal error; the server's stderr has the reason"
+REQUEST_OPTIONS = {
+    "n_best": "caption.n_best",
+    "beam_width": "decode.beam_width",
+    "labels": "caption.labels",
+    "attention": "caption.attention",
+}
+"""The options of a request by name."""
 
 
 class Site:
-    """A captioner with its encoder, as requests use it.
+    """A captioner with its encoder, as requests use it: one photograph at a time.
 
     `report` is called with the error, for the operator, if the model or the program fails.
     """
 
     def __init__(
-        self, captioner: Captioner, encoder: Encoder, name: str, limits: Limits, report: Callable[[Exception], object]
+        self, captioner: Captioner, encoder: Encoder, name: str, report: Callable[[Exception], object]
     ) -> None:
-        self.captioner, self.encoder, self.name, self.limits, self.report = captioner, encoder, name, limits, report
-        self.options = RequestOptions(captioner)
-        self.photographs = 0
-        """Photographs that are received, wait or are captioned."""
+        self._captioner, self._encoder, self._name, self._report = captioner, encoder, name, report
+        meta = captioner.loaded.meta
+        absent = {"labels": not has_labels(meta.encoder), "attention": not meta.region_dim}
+        self._options = {name: path for name, path in REQUEST_OPTIONS.items() if not absent.get(name)}
         self._decoder = DecodingProcess()
-        self._workers = ThreadPoolExecutor(limits.workers, "captioner-serve")
+        self._worker = ThreadPoolExecutor(1, "captioner-serve")
 
     def app(self) -> Starlette:
         """Return the application."""
-        routes = [Route("/", self.page, methods=["GET"]), Route("/caption", self.caption, methods=["POST"])]
+        routes = [Route("/", self._page), Route("/caption", self._post, methods=["POST"])]
+        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
         handlers: dict[Any, Any] = {HTTPException: _refused, Exception: self._failed}
-        app = Starlette(routes=routes, exception_handlers=handlers)
-        app.router.redirect_slashes = False  # the redirection would have an absolute URL with the scheme http
-        return app
+        return Starlette(routes=routes, middleware=[hosts], exception_handlers=handlers)
 
-    def close(self) -> None:
-        """Drop the photographs that wait."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
-        self._decoder.close()
-
-    async def page(self, request: Request) -> Response:
+    async def _page(self, request: Request) -> Response:
         """Return the page."""
-        loaded = self.captioner.loaded
+        loaded = self._captioner.loaded
         page = render(
             "serve.html",
             title="Caption photographs",
-            policy=POLICY,
-            script=SCRIPT.text,
-            model=self.name,
+            script=load_script("serve.js"),
+            model=self._name,
             words=len(loaded.vocab) - len(SPECIAL),
-            max_bytes=self.limits.max_bytes,
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
-            fields=self.options.fields(),
+            options={name: (OPTIONS[path], attrgetter(path)(loaded.config)) for name, path in self._options.items()},
         )
-        return page_response(page, POLICY)
+        # in a page, frame-ancestors has no effect
+        return HTMLResponse(page, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
-    async def caption(self, request: Request) -> Response:
+    async def _post(self, request: Request) -> Response:
         """Caption a photograph, and return the JSON object of `captioner sample --json`, with attention if asked."""
-        if self.photographs >= self.limits.queue:
-            reason = f"{self.limits.queue} photographs are received or captioned already; try again later"
-            raise HTTPException(503, reason, LATER)
-        self.photographs += 1
+        if request.headers.get("origin", own := f"http://{request.headers['host']}") != own:
+            raise HTTPException(403, "requests of other web sites are not accepted")
         try:
-            texts = dict(request.query_params)
-            name = printable(texts.pop(NAME, "").replace("\\", "/").rpartition("/")[2], MAX_NAME) or UNNAMED
-            values = self.options.read(texts)
-            captioner = self.captioner.with_options(values, dict.fromkeys(values, ""))
-            content = await self._receive(request)
-            work = asyncio.get_running_loop().run_in_executor
-            return json_response(await work(self._workers, self._caption, content, name, captioner))
-        except ConfigError as error:
-            raise HTTPException(400, in_words_of_request(error)) from None
-        except (UsageError, DataError) as error:
-            raise HTTPException(400 if isinstance(error, UsageError) else 422, str(error)) from None
-        except asyncio.CancelledError:  # by uvicorn, at the end of the time for requests that run
-            raise HTTPException(503, "the server is stopping; try again later", LATER) from None
-        finally:
-            self.photographs -= 1
+            values = self._values(request.query_params)
+            content = await _receive(request)
+            caption = asyncio.get_running_loop().run_in_executor(self._worker, self._caption, content, values)
+            return JSONResponse(await caption)
+        except (UsageError, ConfigError) as error:
+            raise HTTPException(400, str(error)) from None
+        except (DataError, ClientDisconnect) as error:  # a client that has left does not read this
+            raise HTTPException(422, str(error)) from None
 
-    async def _receive(self, request: Request) -> bytes:
-        """Receive a photograph, which is never written to disk. Raises: HTTPException."""
-        content, most, seconds = bytearray(), self.limits.max_bytes, self.limits.seconds
-        too_large = HTTPException(
-            413, f"expected a photograph of at most {most / 1e6:.3g} MB, got more; make it smaller"
-        )
-        if int(request.headers.get("content-length", "0")) > most:
-            raise too_large
-        try:
-            async with asyncio.timeout(seconds):
-                async for chunk in request.stream():
-                    if len(content) + len(chunk) > most:
-                        raise too_large
-                    content += chunk
-        except TimeoutError:
-            reason = f"the photograph did not arrive within {seconds:g} s; try a smaller one"
-            raise HTTPException(408, reason, {"Connection": "close"}) from None
-        except ClientDisconnect:
-            raise HTTPException(400, "the connection was closed") from None  # nobody reads this
-        if not content:
-            raise HTTPException(422, "expected a photograph as the body of the request, got nothing")
-        return bytes(content)
+    def _values(self, texts: Mapping[str, str]) -> Values:
+        """Return the values of the options of a request; an empty text counts as not given.
 
-    def _caption(self, content: bytes, name: str, captioner: Captioner) -> dict[str, Any]:
-        """Caption a photograph in a worker. Raises: DataError, ConfigError."""
-        photo = encode_photo(self.encoder, Path(name), content, self._decoder.decode)
+        Raises: UsageError for an unknown option, ConfigError for an invalid value.
+        """
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name not in self._options:
+                expected = ", ".join(self._options)
+                raise UsageError(f"{printable(name, MAX_SHOWN)}: not an option of this model; expected {expected}")
+            path = self._options[name]
+            try:
+                values |= {path: read(OPTIONS[path], text)} if text else {}
+            except ValueError as problem:
+                raise ConfigError([f"{name}: {problem}"]) from None
+        return values
+
+    def _caption(self, content: bytes, values: Values) -> dict[str, Any]:
+        """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
+        captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
+        photo = encode_photo(self._encoder, NAME, content, self._decoder.decode)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return to_record(caption)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
-        self.report(error)
-        return json_response({"error": FAILURE}, 500)
+        self._report(error)
+        return JSONResponse({"error": FAILURE}, 500)
+
+
+async def _receive(request: Request) -> bytes:
+    """Receive a photograph, which is never written to disk. Raises: HTTPException, ClientDisconnect."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            most = f"{MAX_BYTES // 1_000_000} MB"
+            raise HTTPException(413, f"expected a photograph of at most {most}, got more; make it smaller")
+    if not content:
+        raise HTTPException(422, "expected a photograph as the body of the request, got nothing")
+    return bytes(content)
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
-    """Return the error of a request; Starlette raises those for an unknown path or method."""
-    path: Mapping[int, str] = {
-        404: "not found; expected / or /caption",
-        405: f"{request.method}: not for {request.url.path}",
-    }
-    return error_response(HTTPException(error.status_code, path.get(error.status_code, error.detail), error.headers))
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-SECTIONS = ("caption.", "decode.")
-OFFERED = {path.partition(".")[2]: path for section in SECTIONS for path in OPTIONS if path.startswith(section)}
-"""The options that requests may set, by name."""
-CAPS = {"decode.beam_width": 100, "decode.max_length": 100}
-"""Maximum values, unless the model's own is larger: the time of a caption grows with their product."""
-FIRST_VALUES = {"labels": "5"}
-"""Values of fields of the page, if they are not those of the model."""
+def listen(port: int) -> socket.socket:
+    """Open the socket of the server, which only this machine can reach; port 0 is any free one.
+
+    Raises: CaptionerError if the port cannot be opened.
+    """
+    try:
+        return socket.create_server((ADDRESS, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise CaptionerError(f"--port {port}: {reason}; try another port, or any free one with --port 0") from error
 
 
-class Field(NamedTuple):
-    """A field of the page: an option with the model's own value, and attributes of its HTML element."""
-
-    name: str
-    label: str
-    doc: str
-    own: str
-    choices: tuple[str, ...]
-    value: str
-    attributes: Mapping[str, Any]
-
-
-class RequestOptions:
-    """The options that requests may set for a model, by name."""
-
-    def __init__(self, captioner: Captioner) -> None:
-        loaded = captioner.loaded
-        self.own = loaded.config
-        absent = {
-            *(() if loaded.summary else (path.partition(".")[2] for path in OF_SUMMARY)),
-            *(() if loaded.summary and loaded.summary.familiarity else ("unfamiliar_below",)),
-            *(() if has_labels(loaded.meta.encoder) else ("labels",)),
-            *(() if loaded.meta.region_dim else ("attention",)),
-        }
-        self.table: Mapping[str, Option] = {
-            name: self._capped(OPTIONS[path]) for name, path in OFFERED.items() if name not in absent
-        }
-
-    def _capped(self, option: Option) -> Option:
-        if option.path not in CAPS:
-            return option
-        cap = Bound("<=", max(CAPS[option.path], attrgetter(option.path)(self.own)))
-        return replace(option, bounds=(*(bound for bound in option.bounds if bound.sign != cap.sign), cap))
-
-    def read(self, texts: Mapping[str, str]) -> Values:
-        """Return the values of a request; an empty text counts as not given.
-
-        Raises: UsageError for an unknown option, ConfigError for an invalid value.
-        """
-        given = {name: text.strip() for name, text in sorted(texts.items()) if text.strip()}
-        return dict(self._value(name, text) for name, text in given.items())
-
-    def _value(self, name: str, text: str) -> tuple[str, Any]:
-        if name not in self.table:
-            raise UsageError(f"{printable(name, MAX_SHOWN)}: not an option of this model{closest(name, self.table)}")
-        try:
-            return OFFERED[name], read(self.table[name], text)
-        except ValueError as problem:
-            raise ConfigError([f"{name}: {problem}"]) from None
-
-    def fields(self) -> list[Field]:
-        """Return the fields of the page."""
-        return [self._field(name, option) for name, option in self.table.items()]
-
-    def _field(self, name: str, option: Option) -> Field:
-        own = write(option, attrgetter(option.path)(self.own))
-        choices = ("true", "false") if option.kind is bool else option.choices
-        attributes: dict[str, Any] = {"type": "text"}
-        if option.kind in (int, float):
-            limits = {"max" if bound.sign.startswith("<") else "min": bound.limit for bound in option.bounds}
-            attributes = {"type": "number", "step": 1 if option.kind is int else "any", **limits}
-        return Field(name, name.replace("_", " "), option.doc, own, choices, FIRST_VALUES.get(name, ""), attributes)
-
-
-def in_words_of_request(error: ConfigError) -> str:
-    """Return the problems of options without the names of their sections."""
-    text = "; ".join(error.problems)
-    for section in SECTIONS:
-        text = text.replace(section, "")
-    return text
+def run(app: Starlette, sock: socket.socket) -> None:
+    """Serve an application until SIGINT or SIGTERM, which is raised again when the running requests have ended."""
+    config = uvicorn.Config(
+        app,
+        log_level="critical",  # what a client does wrong is no message for the operator
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
+    )
+    uvicorn.Server(config).run([sock])

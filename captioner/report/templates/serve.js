@@ -3,13 +3,11 @@
 const form = document.querySelector("form");
 const input = document.getElementById("photo");
 const zone = document.querySelector(".zone");
-const results = document.getElementById("results");
+const results = document.querySelector("section");
 const live = document.querySelector("[role=status]");
 const NO_WORDS = "(no words)";
 const FAINT = 0.14;  // the opacity of a region without weight: low, but its content can be recognized
 let queue = Promise.resolve();
-let total = 0;
-let done = 0;
 
 // Texts of the answer and names of files become text nodes, never markup.
 function element(name, properties = {}, ...children) {
@@ -25,40 +23,29 @@ function picture(url, properties) {
 }
 
 async function send(file) {
-  const most = Number(form.dataset.maxBytes);
-  if (file.size > most) {
-    return { error: `expected a photograph of at most ${most / 1e6} MB; make it smaller` };
-  }
-  const query = new URLSearchParams(new FormData(form));
-  query.set("image", file.name);
   try {
+    const query = new URLSearchParams(new FormData(form));
     const response = await fetch(`/caption?${query}`, { method: "POST", body: file });
-    const answer = await response.json().catch(() => ({ error: `the server returned ${response.status}` }));
-    return { ...answer, isOfOptions: response.status === 400 };
+    return await response.json();
   } catch {
-    return { error: "the server does not respond; is it running?" };
+    return { error: "the server does not respond, or is busy; is it running?" };
   }
 }
 
-function attentionMaps(attention, url) {
-  const [rows, columns] = attention.grid;
-  const maps = attention.words.map((word, step) => {
-    const weights = attention.weights[step].flat();
-    const sentinel = attention.sentinel[step];
-    const strongest = Math.max(...weights);
-    const outlined = weights.indexOf(strongest);
-    const cells = weights.map((weight, number) => {
-      const shown = FAINT + (1 - FAINT) * (1 - sentinel) * weight / Math.max(strongest, 1e-12);
-      const cell = element("i", { className: number === outlined ? "strongest" : "" });
+function attentionMaps({ words, grid, weights, sentinel }, url) {
+  const maps = words.map((word, step) => {
+    const regions = weights[step].flat();
+    const strongest = Math.max(...regions);
+    const cells = regions.map((weight, number) => {
+      const shown = FAINT + (1 - FAINT) * (1 - sentinel[step]) * weight / Math.max(strongest, 1e-12);
+      const cell = element("i", { className: number === regions.indexOf(strongest) ? "strongest" : "" });
       cell.style.background = `color-mix(in srgb, var(--paper) ${100 * (1 - shown)}%, transparent)`;
       return cell;
     });
-    const grid = element("div", {}, ...cells);
-    grid.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${columns}, 1fr)`;
-    const map = element("div", { className: "map" }, picture(url, { alt: "" }), grid);
-    map.setAttribute("role", "img");
-    map.setAttribute("aria-label", `Attention of ${word}`);
-    const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel.toFixed(2)}`;
+    const overlay = element("div", {}, ...cells);
+    overlay.style.gridTemplate = `repeat(${grid[0]}, 1fr) / repeat(${grid[1]}, 1fr)`;
+    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(url, { alt: "" }), overlay);
+    const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel[step].toFixed(2)}`;
     return element("li", {}, map, element("span", { className: "word" }, word), element("span", { className: "faint" }, label));
   });
   return [
@@ -76,70 +63,48 @@ function candidateTable(candidates) {
   return [element("h3", {}, "Candidates"), element("table", {}, head, ...rows)];
 }
 
-function draw(answer, url) {
-  if (answer.error) {
-    const problem = element("p", { className: "problem" }, answer.error);
-    problem.setAttribute("role", "alert");
-    return [problem];
+function draw({ error, caption, familiarity, marks, keywords, labels, candidates, attention }, file) {
+  if (error) {
+    return [element("p", { className: "faint" }, file.name), element("p", { className: "problem" }, error)];
   }
-  const { image, caption, familiarity, keywords, labels, candidates, attention } = answer;
-  const isKnown = familiarity !== null;
+  const url = URL.createObjectURL(file);
+  const known = familiarity === null ? "" : ` · familiarity ${Math.round(familiarity)} of 100`;
   const words = keywords.map(({ word }) => word).join(", ");
-  const named = (labels ?? []).map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`);
+  const named = labels?.map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`).join(", ");
   const text = element("div", {},
     element("h2", {}, caption || NO_WORDS),
-    ...answer.marks.map((mark) => element("p", {}, element("strong", {}, mark))),
+    ...marks.map((mark) => element("p", {}, element("strong", {}, mark))),
     ...(words ? [element("p", {}, `keywords: ${words}`)] : []),
-    element("p", { className: "faint" }, isKnown ? `${image} · familiarity ${Math.round(familiarity)} of 100` : image),
-    ...(named.length ? [element("h3", {}, "ImageNet labels"), element("p", {}, named.join(", "))] : []),
+    element("p", { className: "faint" }, `${file.name}${known}`),
+    ...(named ? [element("h3", {}, "ImageNet labels"), element("p", {}, named)] : []),
     ...(candidates ? candidateTable(candidates) : []));
   const photo = picture(url, { className: "photo", alt: caption || NO_WORDS });
   return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, url) : [])];
 }
 
-async function captionOne(file, article, batch) {
-  done += 1;
-  if (batch.isRefused) {
-    article.remove();
-    return;
-  }
-  const progress = total > 1 ? `${done} of ${total}: ` : "";
-  live.textContent = `Captioning ${progress}${file.name} …`;
-  results.setAttribute("aria-busy", "true");
+async function captionOne(file, article) {
+  live.textContent = `Captioning ${file.name} …`;
   const answer = await send(file);
-  batch.isRefused = Boolean(answer.isOfOptions);  // the same for every photograph: one message
-  if (answer.error && !batch.isRefused && !answer.error.startsWith(file.name)) {
-    answer.error = `${file.name}: ${answer.error}`;
-  }
-  article.replaceChildren(...draw(answer, URL.createObjectURL(file)));
-  results.removeAttribute("aria-busy");
-  live.textContent = answer.error ? "" : `${progress}${file.name}: ${answer.caption || NO_WORDS}`;
+  article.replaceChildren(...draw(answer, file));
+  live.textContent = `${file.name}: ${answer.error ?? (answer.caption || NO_WORDS)}`;
 }
 
 function captionAll() {
-  if (!form.reportValidity()) {
-    return;
-  }
-  if (done === total) {
-    done = total = 0;
-  }
-  total += input.files.length;
-  const batch = { isRefused: false };
-  const waiting = [...input.files].map((file) => [file, element("article", {}, element("p", { className: "faint" }, `${file.name} …`))]);
-  results.prepend(...waiting.map(([, article]) => article));
-  for (const [file, article] of waiting) {
-    queue = queue.then(() => captionOne(file, article, batch));
-  }
+  if (!form.reportValidity()) return;
+  const articles = [...input.files].map((file) => {
+    const article = element("article", {}, element("p", { className: "faint" }, `${file.name} …`));
+    queue = queue.then(() => captionOne(file, article));
+    return article;
+  });
+  results.prepend(...articles);
 }
 
 function take(files) {
-  if (files.length) {
-    input.files = files;
-    captionAll();
-  }
+  if (!files.length) return;
+  input.files = files;
+  captionAll();
 }
 
-form.addEventListener("invalid", () => { document.querySelector("details").open = true; }, true);  // to show the field
 form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(); });
 input.addEventListener("change", captionAll);
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
