@@ -57,6 +57,5 @@ def report(
     selection = Selection(overrides, data, split, images, number)
     done = write_report(path, run, selection, overwrite)
     output.warnings(done.warnings)
-    if gallery := done.page.gallery:
-        report_missing(gallery.missing, len(gallery.entries), done.about, images)
+    report_missing(done.gallery.missing, len(done.gallery.entries), done.about, images)
     output.note(f"{path}: written")

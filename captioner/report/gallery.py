@@ -1,6 +1,6 @@
 """Images with captions in HTML pages: the gallery of a report, and the page of attention maps.
 
-A picture is a data URI, and the attention of a word consists of shapes over it.
+A picture is a data URI, and the attention of a word is another one over it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ Picture: TypeAlias = NDArray[np.uint8] | Path | None
 """The pixels of an image, the path of a photograph, or None if neither is known."""
 FAINT = 0.14
 """The opacity of a region without weight: low, but its content can be recognized."""
-LEVELS = 20
-"""Steps of opacity: cells of one step share an SVG path, so that a page of many maps remains small."""
 MAX_WORD = 40
 
 
@@ -98,18 +96,13 @@ def pictures_of_split(corpus: Corpus, name: str, images: Path | None) -> Callabl
     return lambda row: photos.get(split.image_ids[row])
 
 
-class Overlay(NamedTuple):
-    """Cells that hide the picture with one opacity, as SVG path data in units of cells."""
-
-    opacity: float
-    path: str
-
-
 class WordMap(NamedTuple):
-    """The attention of one word: what hides the picture, the strongest cell, and the weights."""
+    """The attention of one word: a picture of one pixel per region that hides the others, the strongest region, and the
+    weights.
+    """
 
     word: str
-    overlays: list[Overlay]
+    veil: str
     row: int
     column: int
     strongest: float
@@ -121,10 +114,10 @@ def word_maps(attention: Attention) -> list[WordMap]:
     maps = []
     for word, weights, sentinel in zip(attention.words, attention.maps, attention.sentinel.tolist(), strict=True):
         row, column = divmod(int(weights.argmax()), weights.shape[1])
-        hidden = np.rint((1 - visibility(weights, sentinel)) * LEVELS).astype(int)
-        levels = [level for level in np.unique(hidden).tolist() if level > 0]
-        overlays = [Overlay(level / LEVELS, _cells(hidden == level)) for level in levels]
-        maps.append(WordMap(printable(word, MAX_WORD), overlays, row, column, float(weights.max()), sentinel))
+        hidden = np.rint(255 * (1 - visibility(weights, sentinel))).astype(np.uint8)
+        white = Image.fromarray(np.stack([np.full_like(hidden, 255), hidden], axis=2))
+        veil = _encode(white, "png").uri
+        maps.append(WordMap(printable(word, MAX_WORD), veil, row, column, float(weights.max()), sentinel))
     return maps
 
 
@@ -135,15 +128,6 @@ def visibility(map_: Array, sentinel: float) -> Array:
     """
     opacity: Array = FAINT + (1 - FAINT) * (1 - sentinel) * map_ / max(float(map_.max()), 1e-12)
     return opacity.clip(0, 1)
-
-
-def _cells(chosen: Array) -> str:
-    """Return a path of the chosen cells; neighbours in a row are one rectangle."""
-    parts = []
-    for row, line in enumerate(chosen):
-        edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(int), [0])))).tolist()
-        parts += [f"M{a} {row}h{b - a}v1h{a - b}z" for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    return "".join(parts)
 
 
 SIDE = 320
@@ -312,7 +296,7 @@ class AttentionPage:
 
         Raises: CaptionerError if it cannot be written.
         """
-        script = load_script("report.js", "attention.js")
+        script = load_script("report.js")
         page = render("attention_page.html", title="Attention maps", gallery=self.gallery, script=script)
         write_file(self.path, page)
         shown = len(self._entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from captioner.config.overrides import Values
 from captioner.errors import printable
@@ -27,13 +27,6 @@ from captioner.report.facts import (
 from captioner.report.gallery import Gallery, build_gallery, choose, pictures_of_split
 from captioner.report.template import is_page, load_script, render
 
-SECTIONS = {
-    "scores": ("scores", "Scores"),
-    "curves": ("curves", "Training curves"),
-    "captions": ("gallery", "Captions"),
-    "setup": ("run", "Model, data and environment"),
-}
-"""The sections by their anchors, in the order of the page: the attribute with their content, and their titles."""
 LEAD = {"decoder": "{}", "attention": "attention: {}", "parameters": "parameters: {}", "decoding": "{}"}
 """The properties of the model in the first line of the page."""
 CANDIDATES = 5
@@ -41,20 +34,17 @@ CANDIDATES = 5
 
 
 @dataclass(frozen=True)
-class ReportPage:
-    """Everything that a report shows; sections without content are omitted."""
+class Report:
+    """Everything that a report shows; and, for its reader, warnings about the run and the metadata of the data set."""
 
     run: RunFacts
-    curves: Sequence[Drawing] = ()
-    figures: Sequence[Figure] = ()
-    data: Table | None = None
-    scores: Table | None = None
-    gallery: Gallery | None = None
-
-    @property
-    def sections(self) -> dict[str, str]:
-        """The titles of the sections that have content, by anchor."""
-        return {anchor: title for anchor, (name, title) in SECTIONS.items() if getattr(self, name)}
+    curves: Sequence[Drawing]
+    figures: Sequence[Figure]
+    data: Table
+    scores: Table
+    gallery: Gallery
+    warnings: Sequence[str] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def lead(self) -> str:
@@ -69,17 +59,9 @@ class ReportPage:
         return self.run.warnings if drawing is shows_them else []
 
 
-def render_page(page: ReportPage) -> bytes:
-    """Render a page as HTML."""
-    return render("report.html", title=page.run.name, page=page, script=load_script("report.js", "attention.js"))
-
-
-class Report(NamedTuple):
-    """The content of a page, warnings about the run, and the metadata of the data set."""
-
-    page: ReportPage
-    warnings: list[str]
-    about: Mapping[str, Any]
+def render_report(report: Report) -> bytes:
+    """Render a report as HTML."""
+    return render("report.html", title=report.run.name, page=report, script=load_script("report.js"))
 
 
 @dataclass(frozen=True)
@@ -115,16 +97,16 @@ def collect(run: Path, selection: Selection) -> Report:
     cider = image_scores(scored.rows, "cider_d")
     chosen = {rows[number]: image for number, image in choose(cider, selection.shown).items()}
     captions = dict(zip(rows, scored.captions, strict=True))
-    page = ReportPage(
+    return Report(
         run=facts,
         curves=curves(facts.history),
         figures=figures_of_scores(record),
         data=data_table(corpus, data),
         scores=score_table(record, facts.name),
         gallery=build_gallery(captioner, corpus, selection.split, pictures, chosen, captions),
+        warnings=[*captioner.warnings, *record["warnings"], *filter(None, [facts.history.problem])],
+        about=corpus.about,
     )
-    warnings = [*captioner.warnings, *record["warnings"], *filter(None, [facts.history.problem])]
-    return Report(page, warnings, corpus.about)
 
 
 def write_report(path: Path, run: Path, selection: Selection | None = None, overwrite: bool = False) -> Report:
@@ -135,5 +117,5 @@ def write_report(path: Path, run: Path, selection: Selection | None = None, over
     """
     check_output(path, overwrite, "an HTML page", is_page)
     report = collect(run, selection or Selection())
-    write_file(path, render_page(report.page))
+    write_file(path, render_report(report))
     return report

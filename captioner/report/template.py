@@ -36,16 +36,15 @@ def render(template: str, **values: Any) -> bytes:
 
 
 class Script(NamedTuple):
-    """Scripts as the content of an inline element, and its source expression for `script-src`: no other may run."""
+    """A script as the content of an inline element, and its source expression for `script-src`: no other may run."""
 
     text: str
     source: str
 
 
-def load_script(*names: str) -> Script:
-    """Load scripts from the folder of templates, as one."""
-    folder = resources.files("captioner.report").joinpath("templates")
-    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+def load_script(name: str) -> Script:
+    """Load a script from the folder of templates."""
+    text = resources.files("captioner.report").joinpath("templates", name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(text, f"'sha256-{digest}'")
 

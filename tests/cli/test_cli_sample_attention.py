@@ -95,7 +95,7 @@ def test_a_page_needs_jinja2(cli: Callable[..., Any], attention_run: Path, monke
 
 def shades(page: Path) -> list[tuple[int, ...]]:
     """The mean colours of the photographs in a page, in its order."""
-    sources = re.findall(r'href="data:image/(?:jpeg|png);base64,([^"]+)"', page.read_text())
+    sources = re.findall(r'<image id=[^>]* href="data:image/(?:jpeg|png);base64,([^"]+)"', page.read_text())
     images = [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in sources]
     return [tuple(int(shade) for shade in np.asarray(image).mean(axis=(0, 1)).round(-1)) for image in images]
 

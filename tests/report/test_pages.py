@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,60 +12,51 @@ import numpy as np
 from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.report.chart import Series, curves, draw
 from captioner.report.facts import Figure, History, RunFacts, Table
-from captioner.report.gallery import Embedded, Gallery, GalleryEntry, Overlay, Scored, WordMap
-from captioner.report.page import ReportPage, render_page
+from captioner.report.gallery import Embedded, Gallery, GalleryEntry, Scored, WordMap
+from captioner.report.page import Report, render_report
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
-PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
 
 
 class Elements(HTMLParser):
-    """The elements of a page with their attributes, its text, and its texts by enclosing element."""
+    """The elements of a page with their attributes, and its text."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self.texts: dict[str, list[str]] = {}
         self.feed(page.decode())
         self.close()
-
-    @property
-    def images(self) -> list[dict[str, str | None]]:
-        """The attributes of the images."""
-        return [attributes for tag, attributes in self.elements if tag == "img"]
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if data.strip():
-            self.texts.setdefault(self.elements[-1][0], []).append(data)
 
 
-def report_of(text: str) -> bytes:
-    """Render a report with this text wherever a run or a data set has text."""
+def report_of(text: str, **parts: Any) -> bytes:
+    """Render a report with this text wherever a run or a data set has text, but for other `parts`."""
     warning = {"step": 1, "problem": text}
     facts = RunFacts(text, History([], [], [warning]), text, {"decoder": text}, {"steps": text})
     picture = Embedded("data:image/png;base64,AA==", 64, 64)
-    word = WordMap(text, [Overlay(0.5, "M0 0h1v1h-1z")], 0, 0, 0.5, 0.25)
+    word = WordMap(text, picture.uri, 0, 0, 0.5, 0.25)
     attention = Attention([text], np.ones((1, 2)), (1, 1))
     caption = Caption(text, text, -1.0, [text] * 5, True, [Candidate(text, -1.0)] * 2, attention)
     entry = GalleryEntry(0, caption, picture, [word], Scored(0.5, "best"))
     table = Table(text, [text], [[text, text]])
     chart = draw(text, text, [Series(text, [(1, 1)]), Series(text, [(1, 1)])])
     assert chart is not None
-    return render_page(
-        ReportPage(
-            run=facts,
-            curves=[chart],
-            figures=[Figure(text, text, text)],
-            data=table,
-            scores=table,
-            gallery=Gallery(text, [entry, entry._replace(picture=None), entry._replace(words=[])], 1),
-        )
+    entries = [entry, entry._replace(picture=None), entry._replace(words=[])]
+    report = Report(
+        run=facts,
+        curves=[chart],
+        figures=[Figure(text, text, text)],
+        data=table,
+        scores=table,
+        gallery=Gallery(text, entries, 1),
     )
+    return render_report(replace(report, **parts))
 
 
 def test_a_warning_about_captions_is_beside_the_curve_that_shows_it() -> None:
@@ -72,9 +64,15 @@ def test_a_warning_about_captions_is_beside_the_curve_that_shows_it() -> None:
     warning = {"step": 4, "collapse": "identical", "problem": "the same caption"}
     for records, chart in (([validation], "Loss"), ([{**validation, "scores": {"cider_d": 0.1}}], "CIDEr-D")):
         facts = RunFacts("a", History([], records, [warning]), "", training={"steps": "4"})
-        page = ReportPage(facts, curves(facts.history))
-        (figure,) = [figure for figure in render_page(page).decode().split("<figure") if "same caption" in figure]
+        page = report_of("plain", run=facts, curves=curves(facts.history)).decode()
+        (figure,) = [figure for figure in page.split('<figure class="chart"') if "same caption" in figure]
         assert f"<h3>{chart}</h3>" in figure
+
+
+def test_a_run_without_a_history_and_other_options() -> None:
+    page = Elements(report_of("plain", run=RunFacts("a", History([], [], []), "", {}, {"steps": "0"}), curves=[]))
+    assert [attributes["id"] for tag, attributes in page.elements if tag == "h2"] == ["scores", "captions", "setup"]
+    assert "All options have their defaults." in page.text
 
 
 def test_untrusted_texts_are_escaped_everywhere() -> None:
@@ -110,10 +108,3 @@ def test_nothing_is_loaded() -> None:
         assert not re.search(pattern, page), pattern
     assert re.findall(r"<link[^>]*>", page) == ['<link rel="icon" href="data:,">'], "no request for a favicon"
     assert not {"iframe", "object"} & {tag for tag, _ in Elements(page.encode()).elements}
-
-
-def test_sections_without_content_are_omitted() -> None:
-    facts = RunFacts("a", History([], [], []), "", {}, {"steps": "0"})
-    page = Elements(render_page(ReportPage(facts)))
-    assert [attributes["id"] for tag, attributes in page.elements if tag == "h2"] == ["setup"]
-    assert "All options have their defaults." in page.text

@@ -60,6 +60,8 @@ def test_the_gallery_is_sorted(page: Path, browser: Browser) -> None:
     assert numbers(browser, "cider") == sorted(numbers(browser, "cider"))
     sort.select_by_value("likely")
     assert numbers(browser, "log-prob") == sorted(numbers(browser, "log-prob"), reverse=True)
+    sort.select_by_value("unlikely")
+    assert numbers(browser, "log-prob") == sorted(numbers(browser, "log-prob"))
     sort.select_by_value("name")
     assert names(browser) == sorted(static)
     sort.select_by_value("page")
@@ -96,7 +98,7 @@ def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser)
 
 
 def test_without_scripts_everything_is_readable(page: Path, browser: Browser) -> None:
-    expected = {name: texts(browser, name) for name in ("h1", "h2", ".caption", ".meta", ".references", "td", ".word")}
+    expected = {name: texts(browser, name) for name in ("h1", "h2", ".caption", ".meta", ".references", ".word")}
     browser.view(scripts=False)
     browser.open(page)
     assert {name: texts(browser, name) for name in expected} == expected
@@ -105,7 +107,7 @@ def test_without_scripts_everything_is_readable(page: Path, browser: Browser) ->
     assert all(word.size["width"] > 30 for word in words)
 
 
-@pytest.mark.parametrize("width", [320, 380, 700, 1200])
+@pytest.mark.parametrize("width", [320, 700, 1200])
 def test_nothing_is_cut_off(width: int, report: Path, browser: Browser) -> None:
     browser.view(width=width)
     browser.open(report)
