@@ -124,7 +124,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with all places computed; `summary` describes it for screen readers, `rows` are the same numbers.
+    """A chart with all places computed; `rows` are the same numbers, also for screen readers.
 
     The ticks `across` and `up` are pairs of a place and a label.
     """
@@ -134,7 +134,6 @@ class Drawing:
     lines: list[Line]
     across: list[tuple[float, str]]
     up: list[tuple[float, str]]
-    summary: str
     head: list[str]
     rows: list[list[str]]
     left: int
@@ -174,21 +173,9 @@ def draw(title: str, y: str, lines: Sequence[Series]) -> Drawing | None:
         [drawn(line) for line in lines],
         [(x_of(tick), label(tick)) for tick in across.ticks],
         [(y_of(tick), label(tick)) for tick in up.ticks],
-        "; ".join(map(_describe, lines)),
         ["step", *(line.label for line in lines)],
         _rows(lines),
         left,
-    )
-
-
-def _describe(line: Series) -> str:
-    (_, first), (step, last) = line.points[0], line.points[-1]
-    if len(line.points) == 1:
-        return f"{line.label}: {label(last)} at {label(step)}"
-    values = [value for _, value in line.points]
-    return (
-        f"{line.label}: from {label(first)} to {label(last)} at {label(step)}, "
-        f"minimum {label(min(values))}, maximum {label(max(values))}"
     )
 
 

@@ -118,7 +118,7 @@ def test_a_page_has_all_images_with_a_map_of_every_word(cli: Callable[..., Any],
     words = [word for line in plain.out.splitlines() for word in json.loads(line)["caption"].split()]
     assert re.findall(r'aria-label="([^":]+): strongest region', page) == words
     assert [page.count('<li class="entry"'), len(shades(Path("maps.html")))] == [3, 3]
-    assert "All 3 images. log p is" in page
+    assert "All 3 images. log p is the log-probability of the caption. The small pictures show" in page
     assert os.listdir(".") == ["maps.html"]
 
 

@@ -105,29 +105,9 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
     assert (shown.total, shown.missing, shown.is_scored) == (10, 0, True)
 
 
-def test_attention_has_a_map_for_every_word(attention_run: Path) -> None:
-    shown = gallery(attention_run)
-    assert "small pictures" in shown.legend
-    for entry in shown.entries:
-        assert [word.word for word in entry.words] == entry.caption.text.split()
-        assert entry.caption.attention is not None
-        assert entry.caption.attention.grid == (3, 3)
-
-
 def test_attention_of_another_caption_is_omitted(attention_run: Path) -> None:
     shown = gallery(attention_run, captions={0: "a dog", 1: "two dogs"})
     assert [(entry.caption.text, entry.words) for entry in shown.entries] == [("two dogs", []), ("a dog", [])]
-
-
-def test_photographs_are_read_only_from_the_named_folder(photo_run: Path) -> None:
-    photos = photo_run.parent / "photos"
-    assert [entry.picture for entry in gallery(photo_run).entries] == [None, None]
-    shown = gallery(photo_run, photos)
-    assert shown.missing == 0
-    for entry in shown.entries:
-        assert entry.picture is not None
-        assert entry.picture.uri.startswith("data:image/jpeg;base64,")
-        assert max(entry.picture.width, entry.picture.height) <= SIDE
 
 
 def test_an_unreadable_photograph_is_missing(photo_run: Path, tmp_path: Path) -> None:
