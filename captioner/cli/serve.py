@@ -54,9 +54,9 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
         captioner = Captioner(loaded)
         site = app.Site(captioner, open_encoder_of(loaded, encoder), run.resolve().name, output.failure)
         output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
-        output.result(f"http://{app.ADDRESS}:{sock.getsockname()[1]}/")
-        output.flush()
         output.note("Ctrl-C stops the server")
         with contextlib.suppress(KeyboardInterrupt):  # SIGTERM ends the process
+            output.result(f"http://{app.ADDRESS}:{sock.getsockname()[1]}/")
+            output.flush()
             app.run(site.app(), sock)
     return 128 + signal.SIGINT
