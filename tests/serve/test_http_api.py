@@ -127,7 +127,7 @@ def test_another_origin_is_refused(origin: str, server: Served, photograph: Path
     assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_the_own_origin_is_accepted(name: str, server: Served, photograph: Path) -> None:
     host = f"{name}:{server.port}"
     headers = {"Host": host, "Origin": f"http://{host}"}
