@@ -6,10 +6,8 @@ is wrong, expected, got, and what to try.
 
 from __future__ import annotations
 
-import copyreg
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 LONGEST = 1000
 """Maximum characters of a message; the middle of a longer one is replaced by `...`."""
@@ -28,10 +26,6 @@ class CaptionerError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(printable(message, LONGEST))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # errors are pickled between processes, and subclasses have other constructor arguments
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(CaptionerError):

@@ -83,7 +83,6 @@ class Inputs(NamedTuple):
 COMMANDS: Mapping[str, str] = {
     "prepare": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes",
     "prepare --features": "prepare {album}/captions.csv --output {folder}/out.h5 --features {features}",
-    "prepare --mpi": "prepare {album}/captions.csv --output {folder}/out.h5 --encoder scenes --mpi",
     "sample --write txt": "sample {run} {folder} --write txt",
     "sample --write txt --overwrite": "sample {run} {folder} --write txt --overwrite",
 }

@@ -22,7 +22,6 @@ GOLDEN = Path(__file__).parent / "golden"
 SLOW = (
     "benchmarks",
     "cli/test_cli_mpi.py",
-    "cli/test_cli_mpi_photographs.py",
     "cli/test_cli_report.py",
     "cli/test_signals.py",
     "cli/test_streams.py",

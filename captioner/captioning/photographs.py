@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner import __version__
 from captioner.captioning.caption import Caption
 from captioner.captioning.checks import check_regions, check_width
 from captioner.captioning.image_batch import photo_batch
@@ -26,7 +25,6 @@ from captioner.images.photo import (
     list_photos,
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import is_url
 
 if TYPE_CHECKING:
@@ -127,36 +125,19 @@ def caption_photos(
     photos: Iterable[Path | DataError],
     encoder: Encoder,
     limit: int | None = None,
-    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Caption | DataError]:
     """Caption photographs, or the first `limit` of them, in order; the error of a photograph is yielded in its place.
 
-    With several ranks, batches of the photographs of rank 0 are distributed, and rank 0 yields all captions.
-
-    Raises: as `Captioner.captions`; UsageError, if the ranks have other models or options.
+    Raises: as `Captioner.captions`.
     """
     loaded, threads = captioner.loaded, captioner.loaded.config.threads
     size = min(PHOTO_BATCH * threads, captioner.batch_size)
-
-    def captions(photos: Iterable[Path | DataError]) -> Iterator[Caption | DataError]:
-        encoded = encode_photos(encoder, photos, threads, regions=loaded.meta.region_dim > 0)
-        while several := list(islice(encoded, size)):
-            readable = [photo for photo in several if not isinstance(photo, DataError)]
-            captioned = captioner.captions([photo_batch(readable, loaded)] if readable else [])
-            for photo in several:
-                yield photo if isinstance(photo, DataError) else next(captioned)
-
-    check_same(
-        ranks,
-        {
-            "checkpoint": loaded.meta,
-            "encoder": encoder.identity,
-            "decoding options": (loaded.config.decode, loaded.config.caption),
-            "threads": threads,  # they determine the batches, and so the rounding
-            "version": __version__,
-        },
-    )
-    yield from ranks.share(captions, _first(photos, limit) if ranks.rank == 0 else (), size)
+    encoded = encode_photos(encoder, _first(photos, limit), threads, regions=loaded.meta.region_dim > 0)
+    while several := list(islice(encoded, size)):
+        readable = [photo for photo in several if not isinstance(photo, DataError)]
+        captioned = captioner.captions([photo_batch(readable, loaded)] if readable else [])
+        for photo in several:
+            yield photo if isinstance(photo, DataError) else next(captioned)
 
 
 def _first(photos: Iterable[Path | DataError], limit: int | None) -> Iterator[Path | DataError]:

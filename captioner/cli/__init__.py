@@ -159,10 +159,9 @@ def _run(args: list[str], debug: bool) -> int:
             message += ". Did you mean 'sample'?"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort) as error:
+    except (KeyboardInterrupt, click.Abort):
         output.problem("interrupted")
-        # click raises Abort from the interrupt
-        return 128 + (error.__cause__.number if isinstance(error.__cause__, processes.Stopped) else signal.SIGINT)
+        return 128 + signal.SIGINT
     except (BrokenPipeError, SystemExit):
         # The reader closed the pipe; click raises SystemExit for it.
         output.discard(sys.stdout.fileno())

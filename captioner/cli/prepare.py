@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
-from captioner.cli.shared_options import (
-    PATH,
-    examples,
-    grouped,
-    list_option,
-    photographs_option,
-    prepare_options,
-)
+from captioner.cli.shared_options import PATH, examples, grouped, list_option, prepare_options
 from captioner.config.options import Prepare
 from captioner.errors import DataError
 
@@ -46,13 +38,11 @@ EMPTY_VAL = (
 @click.option("--output", "file", type=PATH, required=True, metavar="FILE", help="Write the data set to FILE.")
 @prepare_options
 @list_option
-@photographs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 @grouped(options=Prepare)
 def prepare(
-    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], mpi: bool, as_json: bool, overwrite: bool,
-    options: Prepare,
+    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], as_json: bool, overwrite: bool, options: Prepare,
 ) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
@@ -63,26 +53,11 @@ def prepare(
 
     Skipped lines and photographs are reported and counted in the summary. The exit code is 1 if photographs are missing
     or unreadable; the data set then contains only the other photographs.
-
-    With --mpi, several processes share the photographs: mpiexec -n 4 captioner prepare --mpi.
     """
+    from captioner.cli.data import print_summary
     from captioner.preparation import prepare as preparation
 
-    with sharing_photographs(mpi) as ranks:
-        warn_of_oversubscription(ranks, options.threads, "--threads ")
-        events = preparation.prepare(sources, file, options, lists=lists, overwrite=overwrite, ranks=ranks)
-        code = 0
-        if ranks.rank == 0:
-            code = _report(show_preparation(events), options, as_json)
-        else:
-            list(events)  # there are none: rank 0 has them all
-        return ranks.from_rank_0(code)
-
-
-def _report(prepared: Prepared, options: Prepare, as_json: bool) -> int:
-    """Print the summary of a preparation, and return the exit code."""
-    from captioner.cli.data import print_summary
-
+    prepared = show_preparation(preparation.prepare(sources, file, options, lists=lists, overwrite=overwrite))
     print_summary(prepared.summary, str(prepared.path), as_json)
     if options.encoder == "scenes":
         output.problem(SCENES)

@@ -45,26 +45,6 @@ def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers
             signal.signal(number, action)
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal that stops a command at once, as Ctrl-C does."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-@contextmanager
-def raised_signals() -> Iterator[None]:
-    """Raise the first signal of `STOPPING` as `Stopped`, and ignore others: the process ends anyway."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for other in STOPPING:
-            signal.signal(other, signal.SIG_IGN)
-        raise Stopped(number)
-
-    with _handling(stop):
-        yield
-
-
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Catch the first signal of `STOPPING` in a list; a second one terminates at once."""
@@ -105,29 +85,12 @@ def joined(mpi: bool) -> Iterator[Ranks]:
         warnings.showwarning = lambda *warning, **more: None  # rank 0 prints the same ones
     try:
         yield ranks
-    except BaseException as error:
-        if ranks.rank == 0:
-            ranks.announce_failure(0 if isinstance(error, BrokenPipeError | SystemExit) else 1)
+    except BaseException:
         if not ranks.all_exiting():
             output.PROGRAM[0] = f"captioner: rank {ranks.rank}"
         elif ranks.rank != 0:
             output.silence()
         raise
-
-
-@contextmanager
-def sharing_photographs(mpi: bool) -> Iterator[Ranks]:
-    """Yield ranks as `joined`; a signal stops all of them at once, with one message."""
-    with raised_signals() if mpi else contextlib.nullcontext(), joined(mpi) as ranks:
-        yield ranks
-
-
-def warn_of_oversubscription(ranks: Ranks, threads: int, option: str) -> None:
-    """Print a warning on rank 0 if the ranks of this machine have more threads than it has cores."""
-    from captioner.parallel.machine import oversubscription
-
-    if ranks.rank == 0:
-        output.warnings(oversubscription(threads, ranks.local_size, option))
 
 
 def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from captioner.cli import output
-from captioner.cli.processes import sharing_photographs, warn_of_oversubscription
 from captioner.cli.shared_options import (
     PATH,
     caption_options,
@@ -26,7 +25,6 @@ from captioner.cli.shared_options import (
     examples,
     grouped,
     images_option,
-    photographs_option,
     recipe_option,
     report_missing,
 )
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from captioner.captioning.output_files import CaptionSink
     from captioner.captioning.restore import LoadedModel
     from captioner.data.corpus import Corpus
-    from captioner.parallel.ranks import Ranks
     from captioner.report.gallery import Picture
 
 PAGES = (".html", ".htm")
@@ -97,7 +94,6 @@ class Files:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
-@photographs_option
 @caption_options("n_best", "attention", "labels")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
@@ -114,8 +110,7 @@ class Files:
 @example_override_option("decode.beam_width=5")
 @grouped(source=Source, files=Files)
 def sample(
-    run: Path, names: tuple[Path, ...], ensemble: bool, mpi: bool, source: Source, files: Files,
-    overrides: Values,
+    run: Path, names: tuple[Path, ...], ensemble: bool, source: Source, files: Files, overrides: Values,
 ) -> int:  # fmt: skip
     """Write captions for images.
 
@@ -133,46 +128,38 @@ def sample(
     --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
     records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
     encoder.
-
-    With --mpi, several processes share the photographs: mpiexec -n 4 captioner sample --mpi.
     """
-    with sharing_photographs(mpi) as ranks:
-        runs, photos = _runs_and_photos(run, names, ensemble)
-        _check_usage(photos, source, files, mpi, overrides)
-        from captioner.captioning.checks import check_attention, check_reads_data
-        from captioner.captioning.load import open_runs
+    runs, photos = _runs_and_photos(run, names, ensemble)
+    _check_usage(photos, source, files, overrides)
+    from captioner.captioning.checks import check_attention, check_reads_data
+    from captioner.captioning.load import open_runs
 
-        loaded = open_runs(runs, overrides)
-        if photos or source.features or source.data:
-            check_reads_data(loaded, overrides, source.data, source.features)
-        attention = loaded.config.caption.attention
-        warn_of_oversubscription(ranks, loaded.config.threads, "-o threads=")
-        captions, find, warnings, corpus = _captions(loaded, photos, source, files, ranks)
-        sinks: list[CaptionSink] = []
-        ranks.on_rank_0(lambda: sinks.extend(_open_sinks(files, find)))
-        if attention or files.has_page:
-            check_attention(loaded)
-        if ranks.rank != 0:
-            list(captions)  # there are none: rank 0 has them all
-            return ranks.from_rank_0(0)
-        output.warnings(warnings)
-        code, captioned = _print(captions, files.as_json, attention, sinks)
-        if sinks and not captioned:
-            raise DataError("no image was captioned; no file was written")
-        for sink in sinks:
-            kept, written = sink.finish()
-            if kept:
-                output.problem(kept)
-            if written:
-                output.note(written)
-        if files.has_page and corpus is not None:
-            from captioner.report.gallery import AttentionPage
+    loaded = open_runs(runs, overrides)
+    if photos or source.features or source.data:
+        check_reads_data(loaded, overrides, source.data, source.features)
+    attention = loaded.config.caption.attention
+    captions, find, warnings, corpus = _captions(loaded, photos, source, files)
+    sinks = list(_open_sinks(files, find))
+    if attention or files.has_page:
+        check_attention(loaded)
+    output.warnings(warnings)
+    code, captioned = _print(captions, files.as_json, attention, sinks)
+    if sinks and not captioned:
+        raise DataError("no image was captioned; no file was written")
+    for sink in sinks:
+        kept, written = sink.finish()
+        if kept:
+            output.problem(kept)
+        if written:
+            output.note(written)
+    if files.has_page and corpus is not None:
+        from captioner.report.gallery import AttentionPage
 
-            for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
-                report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, files.images)
-        if output.is_terminal() and not (photos or source.features or files.as_json or ensemble or source.data):
-            output.next_command("evaluate", run)
-        return ranks.from_rank_0(code)
+        for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
+            report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, files.images)
+    if output.is_terminal() and not (photos or source.features or files.as_json or ensemble or source.data):
+        output.next_command("evaluate", run)
+    return code
 
 
 def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[list[Path], Sequence[Path]]:
@@ -199,7 +186,7 @@ def _runs_and_photos(run: Path, names: Sequence[Path], ensemble: bool) -> tuple[
     return runs, photos
 
 
-def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool, overrides: Values) -> None:
+def _check_usage(photos: Sequence[Path], source: Source, files: Files, overrides: Values) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
     from captioner.captioning.output_files import SIDECARS
 
@@ -214,7 +201,6 @@ def _check_usage(photos: Sequence[Path], source: Source, files: Files, mpi: bool
          "--attention needs --json, or --write FILE.jsonl or FILE.html"),
         (files.images is not None and (not files.has_page or photos or of_features),
          "--images needs --write FILE.html and the images of a split"),
-        (mpi and not photos, "--mpi shares photographs; name some, or omit --mpi"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
@@ -230,9 +216,7 @@ class Captions(NamedTuple):
     corpus: Corpus | None = None
 
 
-def _captions(
-    loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files, ranks: Ranks
-) -> Captions:  # fmt: skip
+def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files) -> Captions:
     """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
     from captioner.captioning.captioner import Captioner
     from captioner.captioning.load import open_corpus, shares_of_split
@@ -243,7 +227,7 @@ def _captions(
 
         encoder = open_encoder_of(loaded, source.encoder)
         captioner = Captioner(loaded).with_options(options)
-        captions = caption_photos(captioner, photo_paths(photos), encoder, source.number, ranks)
+        captions = caption_photos(captioner, photo_paths(photos), encoder, source.number)
         return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
     if source.features is not None:
         captioner = Captioner(loaded).with_options(options)

@@ -164,16 +164,6 @@ def report_missing(missing: int, total: int, about: Mapping[str, Any], images: P
         output.problem(f"{problem}; set their folder with --images{example}")
 
 
-def mpi_option(purpose: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `--mpi`, with its purpose in its help."""
-    return click.option("--mpi", is_flag=True, help=f"{purpose} Needs the extra mpi.")
-
-
-photographs_option = mpi_option(
-    "Share the photographs among the MPI ranks that mpiexec or srun started. The output is the same."
-)
-
-
 def prepare_options(command: Command) -> Command:
     """Add the options of `config.options.Prepare`, for `grouped`."""
     for option in reversed(PREPARE_OPTIONS.values()):

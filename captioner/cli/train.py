@@ -10,7 +10,7 @@ import click
 
 from captioner.cli import output
 from captioner.cli.processes import SharedStop, joined, stop_signals
-from captioner.cli.shared_options import PATH, config_options, examples, mpi_option, overriding
+from captioner.cli.shared_options import PATH, config_options, examples, overriding
 from captioner.config.overrides import Values, checked_values
 from captioner.errors import UsageError
 
@@ -55,10 +55,11 @@ if TYPE_CHECKING:
 @click.option(
     "--overwrite", is_flag=True, help="Rename a run that exists already to FOLDER.old, replacing an older one."
 )
-@mpi_option(
-    "Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size is "
-    "the global batch size."
-)
+@click.option(
+    "--mpi", is_flag=True,
+    help="Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size "
+    "is the global batch size. Needs the extra mpi.",
+)  # fmt: skip
 @click.option(
     "--profile", is_flag=True,
     help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",

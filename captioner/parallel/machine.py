@@ -15,7 +15,7 @@ def cores() -> tuple[int, int]:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total, total
 
 
-def oversubscription(threads: int, processes: int, option: str = "-o threads=") -> Iterator[str]:
+def oversubscription(threads: int, processes: int) -> Iterator[str]:
     """Yield a warning if several processes of `threads` threads have too few cores on this machine.
 
     They would take turns, and ranks that wait for each other would wait for a core too. A process that may
@@ -25,7 +25,7 @@ def oversubscription(threads: int, processes: int, option: str = "-o threads=") 
     available, wanted = (usable, threads) if usable < total else (total, threads * processes)
     if processes > 1 and wanted > available:
         fitting = available if usable < total else max(1, total // processes)
-        remedy = f"{option}{fitting}" if fitting < threads else "fewer ranks on this machine"
+        remedy = f"-o threads={fitting}" if fitting < threads else "fewer ranks on this machine"
         yield f"{wanted} threads share {available} cores of this machine, which slows all ranks down; try {remedy}"
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import locale
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-S = TypeVar("S")
 T = TypeVar("T")
 Reduce: TypeAlias = Callable[[Params], Params]
 """Replaces arrays by their sums over all ranks."""
@@ -59,23 +57,6 @@ class Ranks:
         Raises: on rank 0 what `work` raises, on the others `OtherRankError`.
         """
         return work()
-
-    def from_rank_0(self, value: T) -> T:
-        """Wait for rank 0, and return its value on all ranks; unlike `on_rank_0`, also if rank 0 fails before.
-
-        Raises: on the others `OtherRankError`, if rank 0 fails.
-        """
-        return value
-
-    def share(self, work: Callable[[Iterable[S]], Iterator[T]], items: Iterable[S] = (), block: int = 1) -> Iterator[T]:
-        """Share items of rank 0: rank 0 yields the results of `work` for all of them in order, the others none.
-
-        `work` yields one result for each item that it is given. Each of k ranks works on every k-th block of items, and
-        rank 0 receives one block of each rank at a time. One process alone does not collect its items.
-
-        Raises: as `from_rank_0`.
-        """
-        return work(items)
 
     def partition(self, items: Any) -> Any:
         """Return the share of this rank of a sequence or an array: every k-th item of k ranks."""
@@ -233,36 +214,6 @@ class MpiRanks(Ranks):
             self._leading = False
         self._world.bcast((done, None))
         return done
-
-    def from_rank_0(self, value: T) -> T:
-        self._wait_for_all()
-        received: T = self._world.bcast(value)
-        return received
-
-    def share(self, work: Callable[[Iterable[S]], Iterator[T]], items: Iterable[S] = (), block: int = 1) -> Iterator[T]:
-        listed, block = self.from_rank_0((list(items), block))
-        blocks = [listed[first : first + block] for first in range(0, len(listed), block)]
-        results = work(chain.from_iterable(self.partition(blocks)))
-        for _ in range(0, len(blocks), self.size):
-            part = list(islice(results, block))
-            self._wait_for_all()
-            parts = self._world.gather(part)
-            yield from chain.from_iterable(parts or ())
-
-    def _wait_for_all(self) -> None:
-        """Barrier that polls, because a blocking MPI call would delay signal handlers.
-
-        Raises: OtherRankError, if rank 0 has failed.
-        """
-        everyone = self._world.Ibarrier()
-        while not everyone.Test():
-            if self.rank != 0 and self._ends.iprobe(source=0):
-                raise OtherRankError(0, self._ends.recv(source=0))
-            time.sleep(POLL_SECONDS)
-
-    def announce_failure(self, exit_code: int) -> None:
-        """Tell the ranks that wait for rank 0, which is this one, that it fails."""
-        self._announced = [self._ends.isend(exit_code, rank) for rank in range(1, self.size)]
 
     def all_exiting(self) -> bool:
         """Wait for a short time, and return whether all ranks end, not only this one."""

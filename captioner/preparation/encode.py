@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
-import captioner
 from captioner.arrays import Array
 from captioner.config.options import ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
@@ -23,18 +22,15 @@ from captioner.files.header import DATA_SET
 from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder
 from captioner.images.recipe import without_file_name
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks, check_same
 from captioner.preparation.find_photos import check_different, find_all, locate_images
 from captioner.preparation.image_folders import ImageFolder
 from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
-    from captioner.images.encoders import Encoded, Encoder
+    from captioner.images.encoders import Encoder
 
 COMPARED = 16
 """The number of photographs encoded to verify that a feature file comes from the given encoder."""
-BLOCK = 16
-"""The number of photographs per thread that a rank encodes before rank 0 stores their features."""
 TOLERANCE = 1e-2
 """The maximum relative error between the features of a file and those of the encoder."""
 
@@ -154,26 +150,20 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
     return [stored._replace(encoder=encoder.identity)]
 
 
-def encode_images(
-    job: EncodingJob, output: Path, ranks: Ranks = SINGLE_PROCESS
-) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
-    """Encode the photographs; the features are in a temporary file beside the output.
-
-    The other ranks encode their share in `encode_share`.
-    """
+def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
+    """Encode the photographs; the features are in a temporary file beside the output."""
     recipe, regions = job.options.encoder or ENCODER, job.options.regions
     encoder = open_encoder(recipe)
+    from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
+
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
     photos, missing = locate_images(job.folders, {record.image for record in job.images})
     check_different(job.folders, photos)
     for error in missing.values():
         yield job.leave_out(error)
-    ranks.from_rank_0(None)
-    with (
-        _temporary_file(output) as file,
-        closing(_share(ranks, encoder, job.options, list(photos.values()))) as encodings,
-    ):
+    encodings = encode_photos(encoder, photos.values(), job.options.threads, regions)
+    with _temporary_file(output) as file, closing(encodings):
         spool = Spool(file, encoder.width, np.dtype(job.options.dtype), encoder.regions if regions else None)
         for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
             if isinstance(encoded, DataError):
@@ -185,31 +175,6 @@ def encode_images(
             raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
     return ImageFeatures(features, spool.images, encoder.identity, len(missing), grids)
-
-
-def encode_share(options: Prepare, ranks: Ranks) -> None:
-    """Encode the share of a rank other than 0, which stores the features.
-
-    Raises: OtherRankError, if rank 0 fails, also if it fails before it has photographs to encode.
-    """
-    ranks.from_rank_0(None)
-    for _ in _share(ranks, open_encoder(options.encoder or ENCODER), options):
-        raise AssertionError("rank 0 alone has the features")
-
-
-def _share(
-    ranks: Ranks, encoder: Encoder, options: Prepare, paths: Sequence[Path] = ()
-) -> Generator[Encoded | DataError, None, None]:
-    """Encode photographs of rank 0 on all ranks, as `encode_photos`. Raises: UsageError, if the ranks differ."""
-    from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
-
-    identity = without_file_name(encoder.identity)
-    check_same(ranks, {"encoder": identity, "regions": options.regions, "version": captioner.__version__})
-
-    def encode(batch: Iterable[Path]) -> Generator[Encoded | DataError, None, None]:
-        return encode_photos(encoder, batch, options.threads, options.regions)
-
-    yield from ranks.share(encode, paths, BLOCK * options.threads)
 
 
 def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder, path: Path) -> None:

@@ -18,20 +18,12 @@ from captioner.data.features import SelectedFeatures
 from captioner.data.prepared import write_prepared
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
 from captioner.files.atomic import remove_temporary_files
 from captioner.files.header import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
 from captioner.parallel.blas import set_threads
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.preparation.encode import (
-    EncodingJob,
-    EncodingProgress,
-    ImageFeatures,
-    encode_images,
-    encode_share,
-    read_features,
-)
+from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
 from captioner.preparation.image_folders import parse_source
 from captioner.preparation.image_records import SplitRecords, caption_words, read_records, usable_splits
 
@@ -53,28 +45,20 @@ def prepare(
     *,
     lists: Sequence[str] = (),
     overwrite: bool = False,
-    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Read captions, encode photographs (or read a feature file), write a data set, and yield events.
-
-    Several ranks share the photographs; rank 0 does all else, and yields all events.
 
     Raises: UsageError, DataError.
     """
     options = options or Prepare()
-    if ranks.size > 1 and options.features:
-        raise UsageError("--mpi: does not apply to --features, which encodes no photographs; omit --mpi")
     set_threads(1)
-    if ranks.rank != 0:
-        encode_share(options, ranks)
-        return
     remove_temporary_files(output)
     check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     records = read_records(sources, lists, options)
     yield from records.issues
     images = records.unsplit or records.images
     job = EncodingJob(images, options, records.folders, [])
-    features = yield from read_features(job, output) if options.features else encode_images(job, output, ranks)
+    features = yield from read_features(job, output) if options.features else encode_images(job, output)
     corpus, counts = assemble_corpus(records, features, options)
     unreadable = len(images) - len(features.rows) - features.missing
     counts |= {"missing": features.missing, "unreadable": unreadable}

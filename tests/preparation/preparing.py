@@ -39,7 +39,7 @@ class Counted:
 
 
 def events_of(photos: Path, output: Path | None = None, **options: Any) -> Iterator[Event]:
-    values = {name: options.pop(name) for name in ("lists", "overwrite", "ranks") if name in options}
+    values = {name: options.pop(name) for name in ("lists", "overwrite") if name in options}
     paths = {name: (options[name],) for name in ("images", "features") if isinstance(options.get(name), Path)}
     chosen = Prepare(**{**SCENES, **options, **paths})
     source = photos if photos.is_file() else photos / "captions.csv"
