@@ -23,7 +23,6 @@ def measure(folder: Path, threads: int) -> list[float]:
     """Return the CPU milliseconds per photograph of each part, of the rest, and their sum."""
     use_huge_pages()  # as the command does
     from captioner import load
-    from captioner.captioning.photographs import caption_photos, photo_paths
     from captioner.images import encoders
 
     seconds: dict[str, list[float]] = defaultdict(list)
@@ -40,7 +39,7 @@ def measure(folder: Path, threads: int) -> list[float]:
     encoder.encode = partial(timed, PARTS[2], encoder.encode)
     captioner._method = method._replace(decode=partial(timed, PARTS[3], method.decode))
     started = time.process_time()
-    count = len(list(caption_photos(captioner, photo_paths([folder]), encoder)))
+    count = len(list(captioner.captions(captioner.photographs([folder]))))
     parts, total = [sum(seconds[part]) / count for part in PARTS], (time.process_time() - started) / count
     return [1e3 * value for value in (*parts, total - sum(parts), total)]
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,7 +16,7 @@ from captioner.arrays import Array, Batch
 from captioner.captioning import checks
 from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
 from captioner.captioning.decoding import decoding_method, word_ids
-from captioner.captioning.image_batch import ImageBatch, checked_arrays, photo_batch, row_batches
+from captioner.captioning.image_batch import ImageBatch, checked_arrays, row_batches
 from captioner.captioning.restore import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import Values, checked_values, override
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
+PHOTO_BATCH = 16
+"""Photographs per thread that are decoded at a time: few, so that the first captions appear soon."""
 BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False, "caption.labels": 0}
 """Options for the best caption alone."""
 Photo = str | os.PathLike[str]
@@ -43,16 +44,19 @@ Photos = list[Photo] | tuple[Photo, ...]
 
 
 class Captioner:
-    """A model or an ensemble that captions photographs and rows of image features.
+    """A model or an ensemble, with its image encoder, that captions photographs and rows of image features.
 
     The decoding method follows the options in `decode.*`. The weights are laid out for decoding once: after further
-    training, make another Captioner. `warnings` are what a user should know before reading the captions.
+    training, make another Captioner. `recipe` replaces that of the encoder, which is opened for the first photograph.
+    `warnings` are what a user should know before reading the captions.
 
     Raises: ConfigError for banned words that the vocabulary lacks.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, recipe: str | None = None) -> None:
         self.loaded, self.warnings = loaded, (*loaded.warnings, *checks.missing_summary(loaded))
+        self._recipe = recipe
+        self._encoders: list[Encoder] = []  # one, once it is opened, for all copies of `with_options`
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoding(loaded.model, self._pool)
         self._method = decoding_method(loaded.config.decode, loaded.vocab, loaded.config.caption.n_best)
@@ -121,25 +125,10 @@ class Captioner:
         options = {"caption.n_best": n_best, "caption.attention": attention, "caption.labels": labels}
         asked = {path: value for path, value in options.items() if value is not None}
         captioner = self.with_options(checked_values(asked)) if asked else self
-        if (images is None) == (features is None):
-            raise UsageError("caption: expected photographs or features=, one of them")
-        if regions is not None and features is None:
-            raise UsageError("caption: regions= needs features=; photographs have the regions of their encoder")
         if captioner.loaded.config.caption.attention:
             checks.check_attention(self.loaded)
-        if features is not None:
-            return list(captioner.decode(*checked_arrays(self.loaded, features, regions, "caption")))
-        from captioner.captioning.photographs import caption_photos, photo_paths
-
+        captions = list(captioner.captions(captioner._images("caption", images, features, regions)))
         is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
-        paths = [images] if isinstance(images, str | os.PathLike) else images or []
-        if paths:
-            self._warn_of_photographs()
-        captions: list[Caption] = []
-        for caption in caption_photos(captioner, photo_paths(paths), self.encoder):
-            if isinstance(caption, DataError):
-                raise caption
-            captions.append(caption)
         return captions[0] if is_single else captions
 
     def next_words(
@@ -163,24 +152,13 @@ class Captioner:
         loaded, vocab = self.loaded, self.loaded.vocab
         if n < 1:
             raise UsageError(f"next_words: n: expected at least 1, got {n}")
-        if (image is None) == (features is None):
-            raise UsageError("next_words: expected a photograph or features=, one of them")
         if isinstance(words, str):
             words = tokenize(words)
         ids = [vocab.start, *word_ids(words, vocab)]
-        if image is not None:
-            from captioner.images.encoders import encode_photos  # needs Pillow
-
-            self._warn_of_photographs()
-            (photo,) = encode_photos(self.encoder, [Path(image)], regions=True)
-            if isinstance(photo, DataError):
-                raise photo
-            batch = photo_batch([photo], loaded)
-        else:
-            rows, grids = checked_arrays(loaded, features, regions, "next_words")
-            if len(rows) != 1:
-                raise UsageError(f"next_words: expected the features of one image, got {len(rows)} rows")
-            (batch,) = row_batches(1, rows, grids)
+        batches = list(self._images("next_words", image, features, regions))
+        if (count := sum(len(batch.names) for batch in batches)) != 1:
+            raise UsageError(f"next_words: expected one image, got {count:,}")
+        (batch,) = batches
         checks.check_has_regions(loaded, batch.regions)
 
         def read(step: StepFunction, state: State) -> tuple[Array, Array]:
@@ -197,6 +175,25 @@ class Captioner:
             return NextWords(candidates)
         (weights,) = self._attention_weights(batch, np.array([[*ids, vocab.end]]))
         return NextWords(candidates, Attention([candidates[0].word], weights[-1:], batch.regions.shape[1:3]))
+
+    def _images(
+        self, where: str, images: Photo | Photos | None, features: Array | None, regions: Array | None
+    ) -> Iterator[ImageBatch]:
+        """Return the images of a call: photographs, with a warning if they are of no use, or rows of features.
+
+        Raises: UsageError unless they are one of them; as `checked_arrays`; DataError for the first photograph that
+        cannot be read, when it is reached.
+        """
+        if (images is None) == (features is None):
+            raise UsageError(f"{where}: expected photographs or features=, one of them")
+        if features is not None:
+            return row_batches(self.batch_size, *checked_arrays(self.loaded, features, regions, where))
+        if regions is not None:
+            raise UsageError(f"{where}: regions= needs features=; photographs have the regions of their encoder")
+        photos = [images] if isinstance(images, str | os.PathLike) else images or []
+        for warning in checks.photo_warnings(self.loaded) if photos else ():
+            warnings.warn(warning, stacklevel=3)
+        return map(_readable, self.photographs(photos))
 
     def caption_split(
         self,
@@ -229,18 +226,28 @@ class Captioner:
         checks.check_images(self.loaded, features, str(path), limit, regions)
         yield from self.decode(features, regions, np.arange(features.shape[0])[:limit])
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
-        """The encoder of the training images. Raises: UsageError when it is not found."""
-        from captioner.captioning.photographs import open_encoder_of
+        """The encoder of the training images, opened once. Raises: UsageError when it is not found."""
+        from captioner.captioning.photographs import open_encoder_of  # needs Pillow
 
-        return open_encoder_of(self.loaded)
+        if not self._encoders:
+            self._encoders.append(open_encoder_of(self.loaded, self._recipe))
+        return self._encoders[0]
 
-    def _warn_of_photographs(self) -> None:
-        from captioner.captioning.photographs import photo_warning
+    def photographs(
+        self, photos: Iterable[Photo | DataError], limit: int | None = None
+    ) -> Iterator[ImageBatch | DataError]:
+        """Encode photographs, and those of folders, or the first `limit` of them, in order, as they are iterated.
 
-        if (warning := photo_warning(self.loaded)) is not None:
-            warnings.warn(warning, stacklevel=3)
+        The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`.
+
+        Raises: as `encoder`.
+        """
+        from captioner.captioning.photographs import photo_batches, photo_paths  # needs Pillow
+
+        size = min(PHOTO_BATCH * self.loaded.config.threads, self.batch_size)
+        return photo_batches(self.loaded, self.encoder, photo_paths(photos), size, limit)
 
     def decode(
         self,
@@ -255,8 +262,14 @@ class Captioner:
         """
         return self.captions(row_batches(self.batch_size, features, regions, rows, shares))
 
-    def captions(self, batches: Iterable[ImageBatch]) -> Iterator[Caption]:
+    @overload
+    def captions(self, batches: Iterable[ImageBatch]) -> Iterator[Caption]: ...
+    @overload
+    def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]: ...
+    def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]:
         """Caption batches of images, with `caption.n_best` candidates each and, if asked for, attention and labels.
+
+        Errors among the batches, those of photographs, are yielded in their places.
 
         The beam is widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks
         the captions.
@@ -268,6 +281,9 @@ class Captioner:
         summary = self.loaded.summary
         classifier = open_classifier(self.loaded.meta.encoder) if options.labels else None
         for batch in batches:
+            if isinstance(batch, DataError):
+                yield batch
+                continue
             shares = self._shares(batch)
             tokens, log_probs = self._search(batch, shares)
             maps: Sequence[Attention | None] = [None] * len(tokens)
@@ -329,3 +345,9 @@ class Captioner:
         if summary is None or shares is None or not options.similarity_weight:
             return tokens, log_probs
         return summary.regression.rerank(tokens, log_probs, shares, options.similarity_weight, options.length_penalty)
+
+
+def _readable(batch: ImageBatch | DataError) -> ImageBatch:
+    if isinstance(batch, DataError):
+        raise batch
+    return batch

@@ -168,6 +168,15 @@ def missing_summary(loaded: LoadedModel) -> list[str]:
     return [f"captions are ranked by log-probability alone: {reason}"] if is_needed else []
 
 
+def photo_warnings(loaded: LoadedModel) -> list[str]:
+    """Return a warning for photographs that are given to a model of generated scenes."""
+    problem = (
+        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
+        "photographs; train on photographs with captions: captioner prepare --help"
+    )
+    return [problem] if loaded.config.data.source == "scenes" else []
+
+
 def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:
     """Check that options of a data set which is not read, because of other images, are not overridden.
 

@@ -1,16 +1,14 @@
-"""The way of a photograph: find it, open the encoder of the training images, encode and caption."""
+"""Photographs to caption: find them, open the encoder of the training images, and encode them in batches."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from captioner.captioning.caption import Caption
 from captioner.captioning.checks import check_regions, check_width
-from captioner.captioning.image_batch import photo_batch
+from captioner.captioning.image_batch import ImageBatch, photo_batch
 from captioner.captioning.restore import LoadedModel
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import open_parts
@@ -26,12 +24,6 @@ from captioner.images.photo import (
 )
 from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder
 from captioner.preparation.find_photos import is_url
-
-if TYPE_CHECKING:
-    from captioner.captioning.captioner import Captioner
-
-PHOTO_BATCH = 16
-"""Photographs per thread that are decoded together: few, so that the first captions appear soon."""
 
 
 def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
@@ -76,19 +68,13 @@ def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
     return located
 
 
-def photo_warning(loaded: LoadedModel) -> str | None:
-    """Return a warning if photographs are given to a model of generated scenes."""
-    if loaded.config.data.source != "scenes":
-        return None
-    return (
-        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
-        "photographs; train on photographs with captions: captioner prepare --help"
-    )
-
-
-def photo_paths(names: Iterable[str | os.PathLike[str]]) -> Iterator[Path | DataError]:
+def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator[Path | DataError]:
     """List photographs: files by name, folders by their photographs in order, and errors of names without any."""
-    for path in map(Path, names):
+    for name in names:
+        if isinstance(name, DataError):
+            yield name
+            continue
+        path = Path(name)
         if is_url(path) and not os.path.lexists(path):
             yield DataError(f"{path}: URLs are not supported; download the photograph first")
         elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
@@ -120,24 +106,20 @@ def _photos_in(folder: Path) -> Iterator[Path | DataError]:
             yield DataError(f"{files[0]}{more}: {problem}")
 
 
-def caption_photos(
-    captioner: Captioner,
-    photos: Iterable[Path | DataError],
-    encoder: Encoder,
-    limit: int | None = None,
-) -> Iterator[Caption | DataError]:
-    """Caption photographs, or the first `limit` of them, in order; the error of a photograph is yielded in its place.
+def photo_batches(
+    loaded: LoadedModel, encoder: Encoder, photos: Iterable[Path | DataError], size: int, limit: int | None = None
+) -> Iterator[ImageBatch | DataError]:
+    """Encode photographs, or the first `limit` of them, in batches of at most `size`, in order.
 
-    Raises: as `Captioner.captions`.
+    The error of a photograph is yielded in its place.
     """
-    loaded, threads = captioner.loaded, captioner.loaded.config.threads
-    size = min(PHOTO_BATCH * threads, captioner.batch_size)
-    encoded = encode_photos(encoder, _first(photos, limit), threads, regions=loaded.meta.region_dim > 0)
-    while several := list(islice(encoded, size)):
-        readable = [photo for photo in several if not isinstance(photo, DataError)]
-        captioned = captioner.captions([photo_batch(readable, loaded)] if readable else [])
-        for photo in several:
-            yield photo if isinstance(photo, DataError) else next(captioned)
+    threads, regions = loaded.config.threads, loaded.meta.region_dim > 0
+    encoded = encode_photos(encoder, _first(photos, limit), threads, regions)
+    for _, group in groupby(encoded, lambda photo: isinstance(photo, DataError)):
+        while several := list(islice(group, size)):
+            yield from (photo for photo in several if isinstance(photo, DataError))
+            if readable := [photo for photo in several if not isinstance(photo, DataError)]:
+                yield photo_batch(readable, loaded)
 
 
 def _first(photos: Iterable[Path | DataError], limit: int | None) -> Iterator[Path | DataError]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from mimetypes import guess_type
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,9 +34,7 @@ from captioner.errors import CaptionerError, DataError, UsageError
 if TYPE_CHECKING:
     from captioner.captioning.caption import Caption
     from captioner.captioning.output_files import CaptionSink
-    from captioner.captioning.restore import LoadedModel
     from captioner.data.corpus import Corpus
-    from captioner.report.gallery import Picture
 
 PAGES = (".html", ".htm")
 """The pages of --write; other files are those of `output_files`."""
@@ -131,19 +129,33 @@ def sample(
     """
     runs, photos = _runs_and_photos(run, names, ensemble)
     _check_usage(photos, source, files, overrides)
-    from captioner.captioning.checks import check_attention, check_reads_data
-    from captioner.captioning.load import open_runs
+    from captioner.captioning.captioner import Captioner
+    from captioner.captioning.checks import check_attention, check_reads_data, photo_warnings
+    from captioner.captioning.load import open_corpus, open_runs, shares_of_split
 
     loaded = open_runs(runs, overrides)
+    attention, split = loaded.config.caption.attention, "val" if source.split is None else source.split
     if photos or source.features or source.data:
         check_reads_data(loaded, overrides, source.data, source.features)
-    attention = loaded.config.caption.attention
-    captions, find, warnings, corpus = _captions(loaded, photos, source, files)
-    sinks = list(_open_sinks(files, find))
+    options = {"caption.attention": True} if files.has_page else NONE
+    captioner = Captioner(loaded, source.encoder).with_options(options)
+    corpus = None if photos or source.features else open_corpus(loaded, source.data)
+
+    sinks = [_open_sink(path, files, bool(photos), corpus, split) for path in files.outputs]
     if attention or files.has_page:
         check_attention(loaded)
-    output.warnings(warnings)
+
+    captions: Iterator[Caption | DataError]
+    if corpus is not None:
+        shares = shares_of_split(loaded, corpus, split)
+        captions = captioner.caption_split(corpus.split(split), source.number, corpus.vocab, shares)
+    elif source.features is not None:
+        captions = captioner.caption_features(source.features, source.number)
+    else:
+        captions = captioner.captions(captioner.photographs(photos, source.number))
+    output.warnings((*captioner.warnings, *(photo_warnings(loaded) if photos else ())))
     code, captioned = _print(captions, files.as_json, attention, sinks)
+
     if sinks and not captioned:
         raise DataError("no image was captioned; no file was written")
     for sink in sinks:
@@ -207,47 +219,6 @@ def _check_usage(photos: Sequence[Path], source: Source, files: Files, overrides
     _check_outputs(files.outputs)
 
 
-class Captions(NamedTuple):
-    """The captions of images; how to find the picture of each, if they are known; warnings; and the data set."""
-
-    captions: Iterable[Caption | DataError]
-    find: Callable[[Caption], Picture] | None
-    warnings: Iterable[str]
-    corpus: Corpus | None = None
-
-
-def _captions(loaded: LoadedModel, photos: Sequence[Path], source: Source, files: Files) -> Captions:
-    """Caption photographs, the rows of a file of features, or a split, when the captions are iterated."""
-    from captioner.captioning.captioner import Captioner
-    from captioner.captioning.load import open_corpus, shares_of_split
-
-    options = {"caption.attention": True} if files.has_page else NONE
-    if photos:
-        from captioner.captioning.photographs import caption_photos, open_encoder_of, photo_paths, photo_warning
-
-        encoder = open_encoder_of(loaded, source.encoder)
-        captioner = Captioner(loaded).with_options(options)
-        captions = caption_photos(captioner, photo_paths(photos), encoder, source.number)
-        return Captions(captions, _photograph, filter(None, (*captioner.warnings, photo_warning(loaded))))
-    if source.features is not None:
-        captioner = Captioner(loaded).with_options(options)
-        return Captions(captioner.caption_features(source.features, source.number), None, captioner.warnings)
-    corpus, name = open_corpus(loaded, source.data), "val" if source.split is None else source.split
-    split = corpus.split(name)
-    captioner = Captioner(loaded).with_options(options)
-    find = None
-    if files.has_page:
-        from captioner.report.gallery import pictures_by_name
-
-        find = pictures_by_name(corpus, name, files.images)
-    of_split = captioner.caption_split(split, source.number, corpus.vocab, shares_of_split(loaded, corpus, name))
-    return Captions(of_split, find, captioner.warnings, corpus)
-
-
-def _photograph(caption: Caption) -> Path:
-    return Path(caption.image)
-
-
 def _has_suffix(paths: Iterable[Path], *suffixes: str) -> bool:
     return any(path.suffix.lower() in suffixes for path in paths)
 
@@ -267,20 +238,19 @@ def _check_outputs(outputs: Sequence[Path]) -> None:
             raise UsageError(f"--write {path}: given twice; name each output once")
 
 
-def _open_sinks(files: Files, find: Callable[[Caption], Picture] | None) -> Iterator[CaptionSink]:
-    """Yield the outputs; `find`, if pictures are known, finds that of a caption for a page.
+def _open_sink(path: Path, files: Files, is_photo: bool, corpus: Corpus | None, split: str) -> CaptionSink:
+    """Return an output; a page has the pictures of photographs, or those of a split of a data set.
 
     Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
     """
     from captioner.captioning.output_files import open_sink
 
-    for path in files.outputs:
-        if _has_suffix([path], *PAGES):
-            from captioner.report.gallery import AttentionPage
+    if not _has_suffix([path], *PAGES):
+        return open_sink(path, files.overwrite)
+    from captioner.report.gallery import AttentionPage, pictures_by_name
 
-            yield AttentionPage(path, find, files.overwrite)
-        else:
-            yield open_sink(path, files.overwrite)
+    find = None if corpus is None else pictures_by_name(corpus, split, files.images)
+    return AttentionPage(path, (lambda caption: Path(caption.image)) if is_photo else find, files.overwrite)
 
 
 def _print(

@@ -43,17 +43,17 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
     from captioner.captioning.captioner import Captioner
-    from captioner.captioning.checks import check_reads_data
+    from captioner.captioning.checks import check_reads_data, photo_warnings
     from captioner.captioning.load import open_runs
-    from captioner.captioning.photographs import open_encoder_of, photo_warning
     from captioner.serve import app
 
     with app.listen(port) as sock:
         loaded = open_runs([run], overrides)
         check_reads_data(loaded, overrides)
-        captioner = Captioner(loaded)
-        site = app.Site(captioner, open_encoder_of(loaded, encoder), run.resolve().name, output.failure)
-        output.warnings(filter(None, (*captioner.warnings, photo_warning(loaded))))
+        captioner = Captioner(loaded, encoder)
+        _ = captioner.encoder  # opened now, not by the first request
+        site = app.Site(captioner, run.resolve().name, output.failure)
+        output.warnings((*captioner.warnings, *photo_warnings(loaded)))
         output.note("Ctrl-C stops the server")
         with contextlib.suppress(KeyboardInterrupt):  # SIGTERM ends the process
             output.result(f"http://{app.ADDRESS}:{sock.getsockname()[1]}/")

@@ -32,7 +32,7 @@ from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.images.decode import DecodingProcess
-from captioner.images.encoders import Encoder, encode_photo
+from captioner.images.encoders import encode_photo
 from captioner.images.labels import has_labels
 from captioner.images.photo import HEIC_SUFFIXES
 from captioner.report.template import load_script, render
@@ -62,10 +62,8 @@ class Site:
     `report` is called with the error, for the operator, if the model or the program fails.
     """
 
-    def __init__(
-        self, captioner: Captioner, encoder: Encoder, name: str, report: Callable[[Exception], object]
-    ) -> None:
-        self._captioner, self._encoder, self._name, self._report = captioner, encoder, name, report
+    def __init__(self, captioner: Captioner, name: str, report: Callable[[Exception], object]) -> None:
+        self._captioner, self._name, self._report = captioner, name, report
         meta = captioner.loaded.meta
         absent = {"labels": not has_labels(meta.encoder), "attention": not meta.region_dim}
         self._options = {name: path for name, path in REQUEST_OPTIONS.items() if not absent.get(name)}
@@ -128,7 +126,7 @@ class Site:
     def _caption(self, content: bytes, values: Values) -> dict[str, Any]:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
-        photo = encode_photo(self._encoder, NAME, content, self._decoder.decode)
+        photo = encode_photo(captioner.encoder, NAME, content, self._decoder.decode)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return to_record(caption)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from captioned_rows import best_captions
 
-from captioner.captioning import photographs
+from captioner.captioning import captioner, photographs
 from captioner.captioning.caption import Caption
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.photographs import open_encoder_of, photo_paths
@@ -90,13 +90,14 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     assert list(map(str, photo_paths([tmp_path / "shut"]))) == [failed]
 
 
-def caption_photos(restored: Restored, photos: Iterable[Path | DataError], **options: Any) -> list[Any]:
-    return list(photographs.caption_photos(Captioner(restored), photos, SCENES, **options))
+def caption_photos(restored: Restored, photos: Iterable[Path | str], limit: int | None = None) -> list[Any]:
+    model = Captioner(restored)
+    return list(model.captions(model.photographs(photos, limit)))
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "a/" * 3000])
 def test_impossible_file_names_are_reported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
-    captions = caption_photos(photo_model, photo_paths([name, new_photos[0]]))
+    captions = caption_photos(photo_model, [name, new_photos[0]])
     assert list(map(type, captions)) == [DataError, Caption]
 
 
@@ -124,7 +125,7 @@ def test_captions_of_photographs_equal_those_of_their_features(photo_model: Rest
 def test_an_unreadable_photograph_is_skipped(
     at_once: int, photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(photographs, "PHOTO_BATCH", at_once)
+    monkeypatch.setattr(captioner, "PHOTO_BATCH", at_once)
     new_photos[1].write_bytes(b"no photograph")
     new_photos[4].unlink()
     captions = caption_photos(photo_model, new_photos)
@@ -149,6 +150,17 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
     assert sampled(new_photos[::-1]) == whole
     moved = shutil.copy(new_photos[2], tmp_path / "moved.png")
     assert sampled([Path(moved)]) == {"moved.png": whole[new_photos[2].name]}
+
+
+def test_captioners_with_other_options_share_an_encoder_that_is_opened_once(
+    photo_model: Restored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[Restored, str]] = []
+    monkeypatch.setattr(photographs, "open_encoder_of", lambda *given: opened.append(given) or SCENES)
+    model = Captioner(photo_model, "scenes")
+    assert opened == []
+    assert model.with_options({"decode.beam_width": 2}).encoder is model.encoder is SCENES
+    assert [recipe for _, recipe in opened] == ["scenes"]
 
 
 def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:

@@ -215,9 +215,10 @@ def test_a_table_has_each_readable_photograph_once(
     with open("table.csv", encoding="utf-8-sig", newline="") as file:
         rows = {row["image"]: row["caption"] for row in csv.DictReader(file)}
     assert rows == {image: text for image, text in new_captions.items() if "072" not in image}
-    assert cli("sample", photo_run, *names) == (
-        2, "", "captioner: table.csv: exists already; use another file, or replace it with --overwrite\n"
-    )  # fmt: skip
+    for encoder in ((), ("--encoder", "onnx:none.onnx")):  # it is refused before an encoder is opened
+        assert cli("sample", photo_run, *names, *encoder) == (
+            2, "", "captioner: table.csv: exists already; use another file, or replace it with --overwrite\n"
+        )  # fmt: skip
     assert cli("sample", photo_run, *names, "--overwrite").code == 1
 
 
