@@ -53,16 +53,6 @@ def test_weights_are_those_of_the_decoded_words(name: str, attention_run: Path) 
     assert longest == (2 if name == "cut" else 6)
 
 
-def test_captions_are_the_same_without_attention(attention_run: Path) -> None:
-    loaded = open_run(attention_run)
-    val = open_corpus(loaded).split("val")
-    plain, attended = (
-        list(Captioner(loaded).with_options({"caption.n_best": 2, "caption.attention": on}).caption_split(val))
-        for on in (False, True)
-    )
-    assert [caption._replace(attention=None) for caption in attended] == plain
-
-
 def test_an_ensemble_has_the_mean_weights(attention_run: Path) -> None:
     loaded, rng = open_run(attention_run), np.random.default_rng(3)
     params = {name: rng.standard_normal(w.shape).astype(w.dtype) for name, w in loaded.model.params.items()}

@@ -11,14 +11,14 @@ import pytest
 from captioned_rows import best_captions, candidates, loss
 
 from captioner.captioning import captioner
-from captioner.captioning.caption import Candidate, to_record
+from captioner.captioning.caption import Candidate
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.image_batch import row_batches
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored, restore
 from captioner.data.corpus import Split
 from captioner.decode import Constraints, beam
-from captioner.errors import CheckpointError, DataError
+from captioner.errors import DataError
 from captioner.files import checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
 
@@ -242,13 +242,6 @@ def test_captions_of_a_split_have_names_references_and_truth(varied_model: Resto
     assert len(list(Captioner(varied_model).caption_split(val_split, 3))) == 3
 
 
-def test_truth_is_none_without_a_truth_function(coco_run: Path) -> None:
-    restored = open_run(coco_run)
-    captions = list(Captioner(restored).caption_split(open_corpus(restored).split("val")))
-    assert [c.correct for c in captions] == [None, None]
-    assert captions[0].references == ["a café 猫", "a 猫", "<UNK>"]
-
-
 def write_features(path: Path, values: np.ndarray) -> Path:
     with h5py.File(path, "w") as file:
         file["features"] = values
@@ -262,26 +255,6 @@ def test_features_from_a_file_give_the_same_captions(varied_model: Restored, val
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
     assert {(c.correct, *c.references) for c in captions} == {(None,)}
     assert len(list(Captioner(varied_model).caption_features(path, 2))) == 2
-
-
-def test_features_of_another_width_are_rejected(varied_model: Restored, tmp_path: Path) -> None:
-    path = write_features(tmp_path / "new.h5", np.zeros((2, 8), np.float32))
-    with pytest.raises(CheckpointError, match=r"expected \d+ numbers per image, got 8") as caught:
-        list(Captioner(varied_model).caption_features(path))
-    assert str(path) in str(caught.value)
-
-
-def test_captions_have_n_best_candidates(varied_model: Restored, val_split, tmp_path: Path) -> None:
-    path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
-    captioner = Captioner(varied_model)
-    two = captioner.with_options({"caption.n_best": 2})
-    for caption in (*two.caption_split(val_split, 3), *two.caption_features(path, 3)):
-        assert (caption.text, caption.log_prob) == caption.candidates[0]
-        pairs = [(record["caption"], record["log_prob"]) for record in to_record(caption)["candidates"]]
-        assert pairs == caption.candidates
-    (alone,) = captioner.caption_split(val_split, 1)
-    keys = ["image", "caption", "log_prob", "references", "correct", "familiarity", "similarity", "marks", "keywords"]
-    assert list(to_record(alone)) == keys
 
 
 def test_arguments_of_a_call_override_the_options_of_the_captioner(tiny_run: Path, val_split: Split) -> None:

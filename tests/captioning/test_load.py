@@ -11,7 +11,7 @@ from captioned_rows import best_captions, candidates, loss
 
 from captioner.arrays import Batch
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import ensemble_of, open_corpus, open_run, open_runs
+from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.captioning.load import load as load_captioner
 from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
@@ -195,11 +195,3 @@ def test_models_of_an_ensemble_must_match(models: list[Restored]) -> None:
         with pytest.raises(CheckpointError) as caught:
             ensemble_of([*models[:2], dataclasses.replace(last, **changes)])
         assert str(caught.value) == f"c.h5: {message}"
-
-
-def test_runs_load_as_an_ensemble_or_a_model(tiny_run: Path) -> None:
-    ensemble = open_runs([tiny_run, tiny_run / "last.h5"], {"decode.max_length": 3})
-    assert (ensemble.path, ensemble.config.decode.max_length) == (tiny_run / "best.h5", 3)
-    assert isinstance(ensemble.model, Ensemble)
-    assert open_runs([tiny_run]).path == tiny_run / "best.h5"
-    assert open_runs([tiny_run / "last.h5"]).path == tiny_run / "last.h5"

@@ -158,19 +158,6 @@ def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> 
     assert written.read_text(encoding="utf-8") == "a café 猫\n"
 
 
-def test_an_existing_sidecar_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("precious")
-    (tmp_path / "b.txt").symlink_to("not/yet/there")
-    sidecars = open_sink(Path("txt"))
-    for name in ("a.png", "b.png", "c.png"):
-        sidecars.write(caption_of(tmp_path / name))
-    assert sidecars.kept == 2
-    assert (tmp_path / "a.txt").read_text() == "precious"
-    assert not (tmp_path / "not").exists()
-    open_sink(Path("txt"), overwrite=True).write(caption_of(tmp_path / "a.png"))
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
-
-
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("before", [True, False])
 def test_two_photographs_cannot_share_a_sidecar(overwrite: bool, before: bool, tmp_path: Path) -> None:

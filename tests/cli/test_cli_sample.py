@@ -166,34 +166,6 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     }  # fmt: skip
 
 
-def test_constraints(cli: Callable[..., Any], coco_run: Path) -> None:
-    def caption(*options: str) -> Any:
-        words = [word for option in options for word in ("-o", f"decode.{option}")]
-        return json.loads(cli("sample", coco_run, "-n", 1, "--json", *words).out)
-
-    assert caption("no_repeat_ngram=1", "min_length=2")["caption"] == "a café"
-    assert caption("suppress_words=a,猫", "min_length=2", "max_length=2")["caption"] == "café café"
-    wide = caption("beam_width=3", "length_penalty=1.0", "max_length=4")
-    assert (wide["caption"], wide["log_prob"]) == ("a a a a", pytest.approx(4 * -3.4963 / 3, abs=1e-3))
-
-
-def test_an_ensemble_averages_word_probabilities(
-    cli: Callable[..., Any], coco_run: Path, tiny_run: Path, tmp_path: Path
-) -> None:
-    other = Path(shutil.copytree(coco_run, tmp_path / "other"))
-    saved = checkpoint.load(other / "best.h5")
-    saved.params["b_vocab"][[4, 5]] = 0, 3
-    checkpoint.save(other / "best.h5", saved)
-    assert json.loads(cli("sample", other, "-n", 1, "--json", *SHORT).out)["caption"] == "café café café"
-    both = json.loads(cli("sample", "--ensemble", other, coco_run / "best.h5", "-n", 1, "--json", *SHORT).out)
-    chances = 1 / (np.e + 6), np.exp(3) / (np.exp(3) + 6)
-    assert both["caption"] == "café café café"
-    assert both["log_prob"] == pytest.approx(3 * np.log(np.mean(chances)), abs=1e-4)
-    cli("sample", "--ensemble", coco_run, tiny_run).failed(
-        1, f"{tiny_run}/best.h5: vocabulary: expected the 7 words of {coco_run}/best"
-    )
-
-
 def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, tiny_run: Path) -> None:
     data = photo_run.parent / "data.h5"
     done = cli("sample", tiny_run, "--data", data, "--split", "train", "-n", 2, "--json").succeeded()

@@ -48,19 +48,6 @@ def test_the_records_have_the_maps_of_the_first_candidates(cli: Callable[..., An
     assert Path("plain.jsonl").read_text() == plain, "a page alone adds no attention to the records"
 
 
-def test_an_ensemble_has_maps(cli: Callable[..., Any], attention_run: Path, tiny_run: Path) -> None:
-    for file, runs in (("one.jsonl", [attention_run]), ("two.jsonl", ["--ensemble", attention_run, attention_run])):
-        assert cli("sample", *runs, "-n", 1, "--attention", "--write", file, *SHORT).code == 0
-    (alone,), (both,) = records("one.jsonl"), records("two.jsonl")
-    for key in ("weights", "sentinel"):
-        np.testing.assert_allclose(alone["attention"][key], both["attention"][key], atol=1e-6)
-    assert alone["caption"] == both["caption"]
-    cli("sample", "--ensemble", attention_run, tiny_run, "--write", "mixed.html").failed(
-        1, "attention maps: expected models with attention, got none in model 2 of 2; leave out models without "
-    )
-    assert not Path("mixed.html").exists()
-
-
 @pytest.mark.parametrize("file", ["a.html", "a.jsonl"])
 def test_a_failed_write_is_an_error_after_the_captions(
     file: str, cli: Callable[..., Any], attention_run: Path, files_of_at_most: Callable[[int], Any]

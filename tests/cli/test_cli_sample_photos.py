@@ -108,13 +108,6 @@ def test_runs_come_before_the_photographs(
     )
 
 
-def test_photographs_need_a_known_encoder(cli: Callable[..., Any], coco_run: Path, new_folder: Path) -> None:
-    cli("sample", coco_run, "new").failed(
-        2, "was trained on features of cs231n:vgg16_fc7_pca, which is not a known encoder; try --encoder"
-    )
-    cli("sample", coco_run, "new", "--encoder", "scenes").failed(1, "features: expected 8 numbers per image, got ")
-
-
 @pytest.mark.smoke
 def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_model: tuple[str, ...], album: Callable[..., Path], new_folder: Path

@@ -66,6 +66,7 @@ USAGE = CONFIG | {
     "--overfit and --overwrite",
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
     "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
+    "sample --ensemble run": "--ensemble needs several runs",
     "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
     "sample new.jpg .": f"new.jpg: {NO_RUN_FIRST}",
     "sample run a.png run": "run: run after a photograph; put all runs before the photographs",

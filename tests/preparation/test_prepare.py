@@ -17,9 +17,7 @@ from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scene_encoding import ENCODER, FEATURES
 from captioner.data.scenes import example
-from captioner.data.summary import summarize
 from captioner.errors import UsageError
-from captioner.files.header import DATA_SET
 from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Prepared
@@ -46,15 +44,6 @@ def test_features_and_captions_match_the_photographs(photos: Path) -> None:
     assert (corpus.encoder, corpus.feature_dim) == (ENCODER, FEATURES)
     assert events[:-1] == [EncodingProgress(done, COUNT) for done in range(1, COUNT + 1)]
     assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
-
-
-def test_the_summary_describes_the_file(photos: Path) -> None:
-    corpus, events = made(photos)
-    assert isinstance(events[-1], Prepared)
-    counts = events[-1].summary["counts"]
-    assert events[-1] == (photos.parent / "out.h5", {**summarize(corpus), "counts": counts, "problems": []})
-    zeros = dict.fromkeys(("truncated", "skipped", "omitted", "missing", "unreadable"), 0)
-    assert counts == {**zeros, "min_count": 1, "distinct_words": len(corpus.vocab) - 4}
 
 
 def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,17 +92,6 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
 # --- where to write
 
 
-def test_an_existing_file_is_kept(photos: Path) -> None:
-    output = photos.parent / "out.h5"
-    output.write_bytes(b"precious")
-    message = refusal(photos, UsageError)
-    assert message == f"{output}: exists already; use another file, or replace it with --overwrite"
-    assert output.read_bytes() == b"precious"
-    output.write_bytes(DATA_SET.magic + b" of old")
-    list(events_of(photos, overwrite=True))
-    assert prepared(output).encoder == ENCODER
-
-
 NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
     "a folder": os.mkdir,
     "a pipe": lambda path: os.mkfifo(path),
@@ -148,17 +126,6 @@ def test_a_file_created_during_encoding_is_kept(photos: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         next(events)
     assert output.read_bytes() == b"precious"
-
-
-def test_an_interrupted_run_leaves_no_file(photos: Path, encoded: Counted) -> None:
-    events = events_of(photos)
-    while next(events) != EncodingProgress(5, COUNT):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    assert os.listdir(photos.parent) == ["photos"]
-    encoded()
-    made(photos)
-    assert encoded() == COUNT
 
 
 def test_temporary_files_of_killed_processes_are_removed(photos: Path) -> None:

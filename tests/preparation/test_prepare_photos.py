@@ -13,28 +13,6 @@ from captioner.preparation.find_photos import REMEDY, find_all, locate_photos
 from captioner.preparation.inspect_data import check
 
 
-def test_unreadable_photographs_are_skipped_and_reported(photos: Path) -> None:
-    (photos / "002.png").write_bytes(b"no photograph")
-    (photos / "004.png").unlink()
-    corpus, events = made(photos)
-    assert sorted(features_by_name(corpus)) == [f"{index:03}.png" for index in (0, 1, 3, 5, 6, 7)]
-    unreadable = [event for event in events if isinstance(event, DataError)]
-    assert str(unreadable[0]) == f"{photos / '004.png'}: photograph not found; {REMEDY}"
-    assert len(unreadable) == 2
-    assert str(unreadable[1]).startswith(f"{photos / '002.png'}: expected a photograph")
-    counts = events[-1].summary["counts"]  # type: ignore[union-attr]
-    assert (counts["missing"], counts["unreadable"]) == (1, 1)
-    assert prepared(photos.parent / "out.h5").about["counts"] == counts
-
-
-def test_an_issue_is_skipped_and_counted(photos: Path) -> None:
-    with open(photos / "captions.csv", "a") as file:
-        file.write("003.png,\n")
-    _, events = made(photos)
-    assert str(events[0]) == "captions.csv:18: caption: expected text, got nothing"
-    assert events[-1].summary["counts"]["skipped"] == 1  # type: ignore[union-attr]
-
-
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:
     message = refusal(photos, images=photos.parent)
     assert message == (
@@ -191,12 +169,3 @@ def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
     assert prepared(photos.parent / "out.h5").split("train").image_ids == ["001.png"]
     summary = check([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
     assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)
-
-
-def test_swapped_columns_report_missing_photographs(photos: Path) -> None:
-    with open(photos / "captions.csv", "a") as file:
-        file.write(f"{'a long story ' * 40},a dog\n.,a cat\n")
-    _, events = made(photos)
-    unreadable = [str(event) for event in events if isinstance(event, DataError)]
-    assert len(unreadable) == 2
-    assert all(problem.endswith(f": photograph not found; {REMEDY}") for problem in unreadable)
