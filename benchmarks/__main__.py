@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import decoding, ideas, machine, results, steps, tables
+from benchmarks import decoding, machine, results, steps, tables
 from benchmarks.session import ROOT, Session
 from benchmarks.timing import Timer
 
@@ -14,7 +14,6 @@ BENCHMARKS = {
     "steps": steps.measure,
     "decoding": decoding.measure,
     "transformer": steps.measure_transformers,
-    "ideas": ideas.measure,
 }
 
 

@@ -1,4 +1,4 @@
-"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 100 to 3,000 photographs, score on others.
+"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 100 to 1,000 photographs, score on others.
 
 For each seed, training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
 photographs of Flickr8k are `test`. Everything runs through the command line; data sets, runs and scores that exist are
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,32 +19,21 @@ from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
 
 FIGURES = ROOT / "benchmarks" / "few_photos.json"
-PAGES = {"benchmark": ROOT / "docs" / "fine-tuning.md", "sizes": ROOT / "docs" / "baseline.md"}
+PAGE, PART = ROOT / "docs" / "baseline.md", "sizes"
+ENCODER = "efficientnet-lite0"
 
 
 class Recipe(NamedTuple):
-    """A row of a table: the encoder, the config, further options of its data set, and the number of photographs."""
+    """A row of the table: the config, and the number of photographs."""
 
-    encoder: str
     config: str
-    prepare: tuple[str, ...] = ()
-    photos: int = 290
+    photos: int
 
 
-RECIPES = {
-    "lite0": Recipe("efficientnet-lite0", "photos"),
-    "attention": Recipe("efficientnet-lite0", "photos-attention", ("--regions",)),
-}
-SIZES = {
-    f"{config}-{photos}": Recipe("efficientnet-lite0", config, photos=photos)
-    for config, photos in (
-        ("photos", 100), ("photos", 290), ("photos", 1000), ("photos-thousands", 1000), ("photos-thousands", 3000),
-    )
-}  # fmt: skip
-SCORES = {"perplexity": 1, "bleu4": 100, "cider_d": 100}
-"""Scores of the first table, each with the factor to print it."""
-BY_SIZE = ("bleu4", "cider_d", "alone", "nn")
-"""Scores of the second table: `alone` is the CIDEr-D without re-ranking, `nn` that of the baseline."""
+SIZES = (("photos", 100), ("photos", 290), ("photos", 1000), ("photos-thousands", 1000))
+RECIPES = {f"{config}-{photos}": Recipe(config, photos) for config, photos in SIZES}
+SCORES = ("bleu4", "cider_d", "alone", "nn")
+"""Scores of the table: `alone` is the CIDEr-D without re-ranking, `nn` that of the baseline."""
 
 
 def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[dict[str, Any]]:
@@ -61,16 +50,15 @@ def measure(workspace: Workspace, name: str, seed: int) -> Any:
     All photographs are encoded once. `seconds` is the processor time of training, `bytes` the size of data set and run,
     `alone` the CIDEr-D without re-ranking.
     """
-    recipe = (RECIPES | SIZES)[name]
-    title = f"{recipe.encoder}{''.join(recipe.prepare)}-{recipe.photos}"
+    recipe = RECIPES[name]
+    title = f"{ENCODER}-{recipe.photos}"
     trained = f"{title}-{recipe.config}"
     source, file = (workspace.runs / f"{part}-{seed}.json" for part in (f"captions-{title}", f"scores-{trained}"))
     if not file.exists():
         images = json.loads(workspace.references.read_text())["images"]
         source.write_text(json.dumps({"images": subset(images, seed, recipe.photos)}))
-        every = workspace.prepared(f"{recipe.encoder}{''.join(recipe.prepare)}", recipe.encoder, *recipe.prepare)
-        options = "--features", str(every), "--min-count", "2", *recipe.prepare
-        data = workspace.prepared(f"{title}-{seed}", recipe.encoder, *options, captions=source)
+        options = "--features", str(workspace.prepared(ENCODER, ENCODER)), "--min-count", "2"
+        data = workspace.prepared(f"{title}-{seed}", ENCODER, *options, captions=source)
         before = os.times()
         run = workspace.train(trained, seed, "--data", data, "-o", "threads=1", config=recipe.config)
         seconds = os.times().children_user - before.children_user
@@ -82,61 +70,34 @@ def measure(workspace: Workspace, name: str, seed: int) -> Any:
     return json.loads(file.read_text())
 
 
-Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The scores of each seed, by row."""
+def kept(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores of a run that the table contains; `nn` is the CIDEr-D of the baseline."""
+    baseline = scores["others"]["nn"]["cider_d"]
+    return {name: scores[name] for name in ("bleu4", "cider_d", "alone", "seconds", "bytes")} | {"nn": baseline}
 
 
-def rows(scored: Scored) -> Iterator[Row]:
-    """Yield the rows of the table: means over seeds ± half the range."""
-    for name, runs in scored.items():
-        features = ", ".join(f"`{word}`" for word in (RECIPES[name].encoder, *RECIPES[name].prepare))
-        cells = (mean_and_spread([factor * run[score] for run in runs]) for score, factor in SCORES.items())
-        yield features, f"`{RECIPES[name].config}`", *cells
+def render(scored: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Return the table of the scores of each seed, by row: means over seeds ± half the range."""
+    head = "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | not re-ranked | nearest neighbours | gain"
+    return table(head, (row(RECIPES[name], scored[name]) for name in RECIPES))
 
 
-def rows_by_size(scored: Scored) -> Iterator[Row]:
-    """Yield the rows of the table by number of photographs."""
-    for name, runs in scored.items():
-        cells = [[run["seconds"] / 60, run["bytes"] / 1e6, *(100 * run[score] for score in BY_SIZE)] for run in runs]
-        gains = [100 * (run["cider_d"] - run["nn"]) for run in runs]
-        columns = map(mean_and_spread, (*zip(*cells, strict=True), gains))
-        yield f"{SIZES[name].photos:,}", f"`{SIZES[name].config}`", str(len(runs)), *columns
+def row(recipe: Recipe, runs: Sequence[Mapping[str, float]]) -> Row:
+    """Return the row of a recipe; *gain* is the difference of CIDEr-D from the baseline."""
+    cells = [[run["seconds"] / 60, run["bytes"] / 1e6, *(100 * run[score] for score in SCORES)] for run in runs]
+    gains = [100 * (run["cider_d"] - run["nn"]) for run in runs]
+    columns = map(mean_and_spread, (*zip(*cells, strict=True), gains))
+    return f"{recipe.photos:,}", f"`{recipe.config}`", str(len(runs)), *columns
 
 
-TABLES = {
-    "benchmark": (RECIPES, "encoder | config | perplexity | BLEU-4 | CIDEr-D", rows),
-    "sizes": (
-        SIZES,
-        "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | not re-ranked | nearest neighbours | gain",
-        rows_by_size,
-    ),
-}
-"""The recipes, the head and the rows of each table."""
-
-
-def kept(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of a run that the tables contain; `nn` is the CIDEr-D of the baseline."""
-    return {name: scores[name] for name in (*SCORES, "alone", "seconds", "bytes")} | {
-        "nn": scores["others"]["nn"]["cider_d"]
-    }
-
-
-def render(part: str, scored: Scored) -> str:
-    """Return a table as Markdown."""
-    recipes, head, rows_of = TABLES[part]
-    return table(head, rows_of({name: scored[name] for name in recipes}))
-
-
-@command(RECIPES | SIZES)
+@command(RECIPES)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Train and score; write those tables of docs/fine-tuning.md and docs/baseline.md whose rows are all measured."""
+    """Train and score; write the table of docs/baseline.md."""
     scored = json.loads(FIGURES.read_text())
-    for name in names or (RECIPES | SIZES):
+    for name in names or RECIPES:
         scored[name] = [kept(measure(workspace, name, seed)) for seed in SEEDS]
         FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
-    for part, (recipes, *_) in TABLES.items():
-        if recipes.keys() <= scored.keys():
-            PAGES[part].write_text(insert(PAGES[part].read_text(), render(part, scored), part))
+    PAGE.write_text(insert(PAGE.read_text(), render(scored), PART))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 For each of three seeds, 200 validation photographs of Flickr8k are drawn, which the model has not learned. In their
 captions, `WORDS` are replaced by others. The model is fine-tuned on the first 20, 60 and 200 (a tenth of them is
-`val`), and scored on the other 800 in these words, and in the original words on these and on COCO. DATA is that of
-`benchmarks.sources`.
+`val`), and scored on the other 800 in these words, and in the original words on these and on COCO. DATA has
+flickr8k.json and coco.json (Karpathy's format), and flickr8k.h5 and coco.h5 (data sets with their features).
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
-from benchmarks.results import Row, insert, mean_and_spread, table
+from benchmarks.results import Row, mean_and_spread, table
 from benchmarks.session import ROOT
-from benchmarks.sources import Images, images_of, prepared
 
-PAGE = ROOT / "docs" / "fine-tuning.md"
-PART = "words"
 MODEL = ROOT / "models" / "everyday.h5"
 _PAIRS = (
     "man=gentleman men=gentlemen woman=lady women=ladies boy=lad boys=lads girl=lass girls=lasses dog=hound dogs=hounds"
@@ -55,8 +52,29 @@ ROWS = {
 }
 SCORES = ("own", "flickr8k", "coco")
 
+Images: TypeAlias = list[dict[str, Any]]
 Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
 """The CIDEr-D in own words, and in the original words on each source, for each seed, by row."""
+
+
+def images_of(workspace: Workspace, source: str) -> Images:
+    """Return the image records of a source."""
+    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
+    return images
+
+
+def prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
+    """Prepare images of some sources with their features, unless the data set exists."""
+    folder = workspace.runs / "data" / name
+    output = folder / "data.h5"
+    if not output.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        words: list[object] = [*options]
+        for source, images in sources.items():  # the name of the file is that of the source of the photographs
+            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
+            words += [folder / f"{source}.json", "--features", workspace.data / f"{source}.h5"]
+        workspace.captioner("prepare", *words, "--output", output)
+    return output
 
 
 def in_own_words(caption: str) -> str:
@@ -118,13 +136,9 @@ def rows(scored: Scored) -> Iterator[Row]:
 
 @command(ROWS, __doc__)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Fine-tune and score; write the table of docs/fine-tuning.md, or with --only print some of its rows."""
+    """Fine-tune and score; print the CIDEr-D in own and in original words."""
     scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or ROWS}
-    text = table("model | own words | Flickr8k, original words | COCO, original words", rows(scored))
-    if names:
-        print(text)
-    else:
-        PAGE.write_text(insert(PAGE.read_text(), text, PART))
+    print(table("model | own words | Flickr8k, original words | COCO, original words", rows(scored)))
 
 
 if __name__ == "__main__":

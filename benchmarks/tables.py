@@ -24,10 +24,9 @@ from benchmarks.results import (
 
 
 class Table(NamedTuple):
-    """The title of a benchmark's tables, the threads it uses, and how to write them."""
+    """The title of a benchmark's tables, and how to write them."""
 
     title: str
-    threads: str
     write: Callable[[Results], Iterator[str]]
 
 
@@ -60,7 +59,7 @@ def _origins(results: Results, names: list[str]) -> str:
 
 
 def _caption(name: str) -> str:
-    return f"**{TABLES[name].title}** · {TABLES[name].threads} · `python -m benchmarks --only {name}`"
+    return f"**{TABLES[name].title}** · one / two threads · `python -m benchmarks --only {name}`"
 
 
 def _steps(steps: Results) -> Iterator[str]:
@@ -116,18 +115,10 @@ def _transformer(results: Results) -> Iterator[str]:
     yield _step_table(results["steps"], results["steps"], "all")
 
 
-def _ideas(ideas: Results) -> Iterator[str]:
-    names = [name for name in next(iter(ideas.values())) if name != "ours"]
-    increases = ((f"{100 * (over(race, name, 'ours') - 1):+.0f} %" for race in ideas.values()) for name in names)
-    rows = ((name, *row) for name, row in zip(names, increases, strict=True))
-    yield table(f"disabled idea: increase of the step time | {' | '.join(ideas)}", rows)
-
-
 TABLES = {
-    "steps": Table("Training steps", "one / two threads", _steps),
-    "decoding": Table("Decoding", "one / two threads", _decoding),
-    "transformer": Table("Transformer", "one / two threads", _transformer),
-    "ideas": Table("Contribution of each idea", "one thread", _ideas),
+    "steps": Table("Training steps", _steps),
+    "decoding": Table("Decoding", _decoding),
+    "transformer": Table("Transformer", _transformer),
 }
 """The tables of every benchmark, in the order of the page."""
 

@@ -65,10 +65,10 @@ def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "docs").mkdir()
     page = tmp_path / tables.PAGE
     page.write_text("\n".join(("before", *results.marks(), "after", "")))
-    for name in ("steps", "ideas"):
+    for name in ("steps", "decoding"):
         write = tables.TABLES[name]._replace(write=lambda measured: iter([f"head\n---\nrow of {measured}\n{measured}"]))
         monkeypatch.setitem(tables.TABLES, name, write)
-    both = ["steps", "ideas"]
+    both = ["steps", "decoding"]
     for kind, names, value in (("amd", both, "first"), ("amd", both[:1], "second"), ("intel", both[:1], "third")):
         monkeypatch.setattr(program.machine, "kind", lambda cpu, kind=kind: kind)
         for name in names:
@@ -81,9 +81,9 @@ def test_results_are_kept_by_cpu_and_benchmark(tmp_path: Path, monkeypatch: pyte
             file.write_text(file.read_text().replace(program.machine.describe()["on"], "2026-01-01"))
         assert CliRunner().invoke(program.main, only, catch_exceptions=False).exit_code == 0
         assert f"{value} steps" in page.read_text()
-        assert page.read_text().count("row of first ideas") == 1, "also if another CPU was measured last"
+        assert page.read_text().count("row of first decoding") == 1, "also if another CPU was measured last"
     intel, amd = results.load_all(tmp_path / "benchmarks")
-    assert (amd["steps"], amd["ideas"], intel["steps"]) == ("second steps", "first ideas", "third steps")
+    assert (amd["steps"], amd["decoding"], intel["steps"]) == ("second steps", "first decoding", "third steps")
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
     older = page.read_text().partition("### amd")[2]

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import captions, few_photos, quality
+from benchmarks import few_photos, quality
 from benchmarks.flickr8k import SEEDS, Workspace
-from benchmarks.results import insert, marks
+from benchmarks.results import insert
 from benchmarks.session import ROOT
-from captioner.config.yaml_io import load
-from captioner.images.recipe import parse_recipe
 
 SCORES = dict.fromkeys(quality.SCORES, 0.2) | {"perplexity": 16.0, "distinct": 800, "novel": 0.5}
 SCORED = {
@@ -20,7 +18,7 @@ SCORED = {
 }
 IMAGES = [
     {"filename": f"{number}.jpg", "split": split}
-    for number, split in enumerate(["train"] * 3100 + ["val"] * 20 + ["test"] * 30)
+    for number, split in enumerate(["train"] * 1100 + ["val"] * 20 + ["test"] * 30)
 ]
 
 
@@ -88,9 +86,9 @@ def test_the_runs_of_a_config_are_scored_in_every_way(tmp_path: Path, commands: 
     }
 
 
-@pytest.mark.parametrize("name", few_photos.RECIPES | few_photos.SIZES)
+@pytest.mark.parametrize("name", few_photos.RECIPES)
 def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path, commands: list[list[str]]) -> None:
-    recipe = (few_photos.RECIPES | few_photos.SIZES)[name]
+    recipe = few_photos.RECIPES[name]
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": IMAGES}))
     for _ in range(2):  # scores are kept
         scores = few_photos.measure(Workspace(tmp_path, tmp_path), name, 1)
@@ -101,36 +99,20 @@ def test_a_recipe_is_trained_on_its_subset_and_scored(name: str, tmp_path: Path,
     assert len(images) == recipe.photos + 20
     assert option(prepared, "--features") == option(encoded, "--output")
     assert option(trained, "--data") == option(prepared, "--output")
-    assert ("--regions" in prepared) == ("--regions" in encoded) == ("--regions" in recipe.prepare)
-    parse_recipe(recipe.encoder)
     assert [words[1] for words in scored] == [option(trained, "--run")] * 2
     assert few_photos.kept(scores).keys() >= {"alone", "seconds"}
-    assert (load(Path(option(trained, "-c"))).model.attention != "none") == ("--regions" in recipe.prepare)
 
 
 def test_a_row_by_size_has_the_mean_gain_over_the_neighbours_of_each_seed() -> None:
     each = {"seconds": 90.0, "bytes": 4e7, "bleu4": 0.1, "alone": 0.2}
     runs = [{**each, "cider_d": 0.3, "nn": 0.1}, {**each, "cider_d": 0.5, "nn": 0.2}]
-    (row,) = few_photos.rows_by_size({"photos-1000": runs})
     scores = "1.5 ±0.0, 40.0 ±0.0, 10.0 ±0.0, 40.0 ±10.0, 20.0 ±0.0, 15.0 ±5.0, 25.0 ±5.0"
+    row = few_photos.row(few_photos.Recipe("photos", 1000), runs)
     assert row == ("1,000", "`photos`", "2", *scores.split(", "))
-
-
-def test_each_list_of_captions_has_five_of_each_source() -> None:
-    names = [f"{source}{number}" for source in captions.SOURCES for number in range(40)]
-    images = [{"image": name, "caption": "a dog", "references": ["A dog ."], "cider_d": 0.5} for name in names]
-    rows = list(captions.chosen(images))
-    best, worst, drawn = ([row[0] for row in rows[place + 1 : place + 11]] for place in (0, 11, 22))
-    assert rows[1][1:] == ("a dog", "A dog", "50")
-    assert best == names[39:34:-1] + names[:-6:-1]
-    assert worst == names[:5] + names[40:45]
-    assert [len({*drawn} & {*part}) for part in (names, names[:40])] == [10, 5]
 
 
 def test_the_pages_have_the_tables() -> None:
     scored, page = json.loads((ROOT / "benchmarks" / "quality.json").read_text()), ROOT / "docs" / "results.md"
     assert quality.table(scored) in page.read_text()
-    table, page = few_photos.render("sizes", json.loads(few_photos.FIGURES.read_text())), few_photos.PAGES["sizes"]
-    assert insert(page.read_text(), table, "sizes") == page.read_text()
-    assert f"{marks(captions.PART)[0]}\n| {captions.HEAD} |\n" in captions.PAGE.read_text()
-    assert [few_photos.PAGES["benchmark"].read_text().count(mark) for mark in marks("benchmark")] == [1, 1]
+    table, page = few_photos.render(json.loads(few_photos.FIGURES.read_text())), few_photos.PAGE.read_text()
+    assert insert(page, table, few_photos.PART) == page
