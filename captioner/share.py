@@ -28,7 +28,7 @@ from captioner.config.overrides import Values, override, to_record
 from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
-from captioner.files.atomic import write_file
+from captioner.files.atomic import remove_temporary_files, write_file
 from captioner.files.checkpoint import Card, Checkpoint, one_line
 from captioner.files.header import MODEL
 from captioner.files.user_files import check_output, read_start
@@ -112,6 +112,7 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """
     if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
         raise UsageError(f"{output}: is the name of a file of a run; use another file")
+    remove_temporary_files(output)
     check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
     for name, w in model.model.params.items():

@@ -1,1 +1,1 @@
-"""Fault injection: damaged files, kills, full disks and hostile input. Run with `make faults`."""
+"""Fault injection: damaged files, kills and full disks. Run with `make faults`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,18 +12,13 @@ import click
 
 from benchmarks import machine
 from benchmarks.results import insert
-from faults import damaged, disks, repeated, resumed, signals, versions
+from faults import damaged, interrupted, resumed
 from faults.session import ROOT, Results, Row, Session, has_escaped, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row]]] = {
     "damaged": damaged.measure,
-    "killed": signals.measure_killed,
-    "stopped": signals.measure_stopped,
-    "leftovers": repeated.measure_leftovers,
-    "repeated": repeated.measure,
+    "interrupted": interrupted.measure,
     "resumed": resumed.measure,
-    "disks": disks.measure,
-    "versions": versions.measure,
 }
 
 
@@ -41,21 +35,17 @@ def main(share: float, only: tuple[str, ...], seed: int, output: Path | None) ->
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         session = Session(Path(scratch), share, seed)
         rows: list[Row] = []
-        seconds: dict[str, float] = {}
         for name, measure in PARTS.items():
             if name in (only or PARTS):
-                started = time.perf_counter()
                 for result in measure(session):
                     rows.append(result)
                     session.log("\n".join((table_line(result), *result["notes"])))
-                seconds[name] = round(time.perf_counter() - started, 1)
     results: Results = {
         "command": "make faults" if whole else " ".join(("python -m faults", *sys.argv[1:])),
         "share": share,
         "seed": seed,
         "machine": machine.describe(),
         "rows": rows,
-        "seconds": seconds,
         "notes": session.notes,
     }
     print(render(results))

@@ -16,8 +16,7 @@ from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.files import checkpoint
 from faults.materials import make_prepared, make_run
-from faults.session import Row, Session
-from faults.watch import Outcome, classify
+from faults.session import Outcome, Row, Session
 
 
 class Kind(NamedTuple):
@@ -128,6 +127,22 @@ def damaged(whole: bytes, others: list[bytes], rng: np.random.Generator) -> byte
     return bytes(data)
 
 
+def classify(
+    act: Callable[[], Any], same: Callable[[Any], bool], error_type: type[CaptionerError] = CaptionerError
+) -> Outcome:
+    """Run `act` and classify the result.
+
+    `refused`: expected error with one line per problem. `harmless`: same content. `silent`: changed content accepted.
+    """
+    try:
+        value = act()
+    except error_type as error:
+        lines = getattr(error, "problems", (str(error),))
+        clean = all(line and line.isprintable() and len(line) < 2000 for line in lines)
+        return Outcome("refused") if clean else Outcome("messy", repr(str(error)))
+    return Outcome("harmless") if same(value) else Outcome("silent", "taken with another content")
+
+
 def read_damaged(name: str, whole: Path, others: tuple[Path, ...], expected: str, seed: int, number: int) -> Outcome:
     """Trial k damages a file, reproducibly by (seed, k), and reads it."""
     kind, path = KINDS[name], whole.with_name(f"damaged-{os.getpid()}.h5")
@@ -141,8 +156,8 @@ def measure(session: Session) -> Iterator[Row]:
     runs = [make_run(folder / f"run-{seed}", f"seed={seed}") / "last.h5" for seed in (0, 1)]
     sets = [make_prepared(folder / f"set-{seed}.h5", seed) for seed in (0, 1)]
     for name, count, whole, others in (
-        ("checkpoint", 10_000, runs[0], (runs[1], sets[0])),
-        ("data set", 5_000, sets[0], (sets[1], runs[0])),
+        ("checkpoint", 2_000, runs[0], (runs[1], sets[0])),
+        ("data set", 1_000, sets[0], (sets[1], runs[0])),
     ):
         expected = KINDS[name].content(KINDS[name].read(whole))
         yield session.run(

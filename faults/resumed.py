@@ -24,15 +24,14 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import write_prepared
 from captioner.errors import DivergenceError
 from captioner.files import checkpoint
+from captioner.files.checkpoint import Checkpoint
 from captioner.model.build import DECODERS
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
 from captioner.training.train import Started, train
-from faults.processes import difference
-from faults.session import Row, Session
-from faults.watch import Outcome
+from faults.session import Outcome, Row, Session
 
 TINY = {
     "data.scenes.train": 12,
@@ -116,6 +115,22 @@ def train_until(folder: Path, config: Config, stop: Stop | None, per_epoch: int 
     return started, diverged
 
 
+def difference(saved: Checkpoint, other: Checkpoint) -> str:
+    """Compare the steps and the arrays of two checkpoints bit by bit; return the first difference or ""."""
+    if saved.meta.step != other.meta.step:
+        return f"step {saved.meta.step}, not {other.meta.step}"
+    bits, other_bits = (
+        {
+            f"{group}/{name}": array.tobytes()
+            for group, arrays in each.groups().items()
+            for name, array in arrays.items()
+        }
+        for each in (saved, other)
+    )
+    different = [name for name in sorted(bits.keys() | other_bits.keys()) if bits.get(name) != other_bits.get(name)]
+    return f"{different[0]} differs" if different else ""
+
+
 def compare(run: RunFolder, uninterrupted: RunFolder, diverged: bool = False) -> str:
     """Compare checkpoints bit by bit, metadata and history of two runs; return the first difference or "".
 
@@ -193,7 +208,7 @@ class Resumed:
         """Use generated scenes, or a feature file larger than the memory limit."""
         if rng.random() < 0.8:
             return TINY
-        corpus = build_corpus(parse("", "", [f"{name}={value}" for name, value in TINY.items()]))
+        corpus = build_corpus(parse("", "", TINY))
         splits = {
             name: dataclasses.replace(
                 split, features=SMALL * rng.standard_normal((len(split.image_ids), WIDE), np.float32)

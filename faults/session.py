@@ -1,18 +1,19 @@
-"""Shared state of a run of the suite, the rows that its parts yield, and their Markdown table."""
+"""Shared state of a run of the suite, the outcomes of its trials, and their Markdown table."""
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
 import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
-
-from faults import watch
-from faults.watch import ESCAPED, Outcome, Tally
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 ROOT = Path(__file__).parents[1]
 SEED = 20_261_125
@@ -25,8 +26,21 @@ SMALL = (
     "model.wordvec_dim=16",
 )
 TINY = (*SMALL, "train.batch_size=16")
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "mpiexec"
-ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+PATIENCE = 300.0
+"""Maximum seconds of a trial."""
+WORKERS = min(2, os.cpu_count() or 1)
+ESCAPED = ("silent", "traceback", "hung", "messy", "wrong")
+"""Outcomes that count as failures: changed content accepted (silent), an exception other than the expected error
+(traceback), no result in time or a crash (hung), an error message that is not one printable line (messy), and any other
+violation (wrong)."""
+MOST_NOTES = 8
+
+
+class Outcome(NamedTuple):
+    """Outcome of one trial, with a note if it failed."""
+
+    kind: str
+    note: str = ""
 
 
 class Row(TypedDict):
@@ -36,7 +50,6 @@ class Row(TypedDict):
     must: str
     trials: int
     ended: dict[str, int]
-    escaped: int
     notes: list[str]
 
 
@@ -49,22 +62,32 @@ class Session:
     seed: int = SEED
     notes: list[str] = field(default_factory=list)
 
-    def count(self, full: int) -> int:
-        return max(1, round(full * self.share))
-
     def folder(self, name: str) -> Path:
         """A new folder in the scratch folder."""
         made = self.scratch / name
         made.mkdir()
         return made
 
-    def run(self, fault: str, must: str, trial: Callable[[int], Outcome], full: int) -> Row:
-        """Run trials in worker processes, as `watch.run`."""
-        return row(fault, must, watch.run(trial, self.count(full)))
-
-    def run_in_threads(self, fault: str, must: str, trial: watch.SeededTrial, full: int, seed: int = 0) -> Row:
-        """Run trials that start processes, as `watch.run_in_threads`."""
-        return row(fault, must, watch.run_in_threads(trial, self.count(full), self.seed + seed))
+    def run(self, fault: str, must: str, trial: Callable[[int], Outcome], full: int, patience: float = PATIENCE) -> Row:
+        """Run numbered trials in worker processes; a crash or a hang is an outcome, and the last one."""
+        count = max(1, round(full * self.share))
+        numbers = [number * full // count for number in range(count)]
+        outcomes: list[Outcome] = []
+        attempt = partial(_attempt, trial, patience)
+        with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
+            try:
+                outcomes.extend(pool.map(attempt, numbers))
+            except BrokenProcessPool:
+                outcomes.append(Outcome("hung", f"a worker process crashed, or a trial took {patience:g} s"))
+        notes = [
+            f"trial {number}: {outcome.kind}: {outcome.note}"[:400]
+            for number, outcome in zip(numbers, outcomes, strict=False)
+            if outcome.kind in ESCAPED
+        ]
+        ended = Counter(outcome.kind for outcome in outcomes)
+        return Row(
+            fault=fault, must=must, trials=len(outcomes), ended=dict(sorted(ended.items())), notes=notes[:MOST_NOTES]
+        )
 
     def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -75,31 +98,14 @@ class Session:
         self.log(text)
 
 
-def row(fault: str, must: str, tally: Tally) -> Row:
-    return {
-        "fault": fault,
-        "must": must,
-        "trials": tally.counts.total(),
-        "ended": dict(sorted(tally.counts.items())),
-        "escaped": tally.escaped,
-        "notes": list(tally.notes),
-    }
-
-
-def captioner(*words: object, code: str = "", **options: Any) -> subprocess.Popen[str]:
-    """Start the command line, or Python code, in a subprocess, or as two ranks with --mpi; stderr is a pipe."""
-    launcher = (MPIEXEC, "-n", "2") if "--mpi" in words else ()
-    start = ("-c", code) if code else ("-m", "captioner")
-    pipes: Mapping[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [*launcher, sys.executable, *start, *map(str, words)],
-        **{**pipes, "env": ENVIRONMENT, "errors": "replace", **options},
-    )
-
-
-def settings(overrides: Iterable[str]) -> list[str]:
-    """Convert overrides to command-line arguments."""
-    return [f"--set={override}" for override in overrides]
+def _attempt(trial: Callable[[int], Outcome], patience: float, number: int) -> Outcome:
+    faulthandler.dump_traceback_later(patience, exit=True)  # also ends a worker that hangs in C code
+    try:
+        return trial(number)
+    except BaseException as error:  # also of a bug in the suite itself
+        return Outcome("traceback", f"{type(error).__name__}: {error}")
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 Results: TypeAlias = dict[str, Any]
@@ -130,4 +136,4 @@ def render(results: Results) -> str:
 
 def has_escaped(results: Results) -> bool:
     """Return whether any trial failed."""
-    return any(row["escaped"] for row in results["rows"])
+    return any(row["notes"] for row in results["rows"])

@@ -7,35 +7,36 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from captioner.errors import ConfigError, DataError
 from captioner.files.header import SIZE
-from faults import damaged, disks, materials, repeated, signals, watch
-from faults.watch import Outcome, classify
+from faults import damaged, interrupted, materials
+from faults.damaged import classify
+from faults.interrupted import Command, Ended
+from faults.session import Outcome, Session
 
 
 @dataclass(frozen=True)
 class Bad:
     """A trial whose outcome depends on its number."""
 
+    last: str
+
     def __call__(self, number: int) -> Outcome:
-        match number:
-            case 1:
-                os._exit(3)
-            case 3:
-                time.sleep(600)
-            case 4:
-                raise RuntimeError("a bug in the suite")
+        if number == 1:
+            raise RuntimeError("a bug in the suite")
+        if number == 2:
+            os._exit(3) if self.last == "crash" else time.sleep(600)
         return Outcome("refused")
 
 
-def test_crashes_and_hangs_are_counted_and_other_trials_run() -> None:
-    tally = watch.run(Bad(), 7, patience=20.0)
-    assert tally.counts == {"hung": 2, "traceback": 1, "refused": 4}
-    assert tally.escaped == 3
-    assert [note.partition(":")[0] for note in tally.notes] == ["trial 1", "trial 3", "trial 4"]
+@pytest.mark.parametrize("last", ["crash", "hang"])
+def test_crashes_hangs_and_bugs_are_counted(last: str, tmp_path: Path) -> None:
+    row = Session(tmp_path).run("a", "b", Bad(last), 3, patience=10.0)
+    assert row["ended"].pop("hung") == 1
+    assert row["ended"].keys() <= {"refused", "traceback"}
+    assert row["notes"]
 
 
 def raising(error: BaseException) -> Callable[[], object]:
@@ -54,7 +55,6 @@ def with_invalid_message(error: Exception) -> Exception:
 ATTEMPTS = {
     "refused": raising(DataError("a: one line")),
     "messy": raising(with_invalid_message(DataError())),
-    "traceback": raising(ValueError("of a library")),
     "silent": lambda: "changed",
     "harmless": lambda: "same",
 }
@@ -65,8 +65,9 @@ def test_outcome_is_classified(kind: str) -> None:
     assert classify(ATTEMPTS[kind], lambda value: value == "same", DataError).kind == kind
 
 
-def test_unexpected_error_type_is_a_traceback() -> None:
-    assert classify(ATTEMPTS["refused"], lambda value: True, ConfigError).kind == "traceback"
+def test_unexpected_error_is_not_an_outcome() -> None:
+    with pytest.raises(DataError):
+        classify(ATTEMPTS["refused"], lambda value: True, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -84,49 +85,13 @@ def test_disabled_checksum_is_detected(tmp_path: Path, monkeypatch: pytest.Monke
     kind = damaged.KINDS["data set"]
     expected = kind.content(kind.read(whole))
     monkeypatch.setattr("hashlib.file_digest", lambda file, name: Unverified(file))
-    trials = (damaged.read_damaged("data set", whole, (other,), expected, 0, number) for number in range(60))
-    assert "silent" in {outcome.kind for outcome in trials}
-
-
-def test_temporary_file_of_a_killed_training_is_detected(tmp_path: Path) -> None:
-    run = materials.make_run(tmp_path / "run")
-    assert disks.check_last_checkpoint(run) == ""
-    (run / ".last.h5.7.tmp").touch()
-    assert disks.check_last_checkpoint(run) == "left behind: ['.last.h5.7.tmp']"
-
-
-def test_training_that_does_not_stop_cleanly_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import sys, time\nprint('a\\nb', file=sys.stderr, flush=True)\ntime.sleep(60)"
-    monkeypatch.setattr(signals, "Training", lambda folder, steps, options: disks.Training(folder, steps, code=code))
-    saved = disks.checkpoint.load(materials.make_run(tmp_path / "run") / "last.h5")
-    outcome = signals.stop_and_resume(tmp_path / "stopped", saved, np.random.default_rng(0))
-    assert (outcome.kind, "exit code" in outcome.note) == ("wrong", True)
-
-
-def test_error_that_names_no_file_is_detected(tmp_path: Path) -> None:
-    training = disks.Training(tmp_path / "run", 1, code="import sys; sys.exit('captioner: disk full')")
-    assert disks.check_one_line_error(training, tmp_path / "run").startswith("names no file and reason")
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> repeated.Inputs:
-    return repeated.make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-def test_a_file_that_differs_is_detected(
-    inputs: repeated.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = repeated.Completed({"out.h5": b"another data set"}, 1)
-    outcome = repeated.kill_and_complete("prepare --features", 1, tmp_path / "killed", inputs, other)
-    assert (outcome.kind, "differs: ['out.h5']" in outcome.note) == ("wrong", True)
-    monkeypatch.setattr(repeated, "KILLED", "import sys; sys.exit(1)")
-    assert repeated.kill_and_complete("prepare", 1, tmp_path / "ended", inputs, other).kind == "wrong"
-
-
-def test_a_file_left_in_a_run_folder_is_detected(tiny_run: Path, own_run: Path) -> None:
-    assert repeated.folder_difference(own_run, tiny_run) == ""
-    (own_run / ".last.h5.7.tmp").touch()
-    assert repeated.folder_difference(own_run, tiny_run) == "files: ['.last.h5.7.tmp']"
+    kinds = set()
+    for number in range(60):
+        try:
+            kinds.add(damaged.read_damaged("data set", whole, (other,), expected, 0, number).kind)
+        except Exception:  # the damage reached the parser
+            kinds.add("traceback")
+    assert "silent" in kinds
 
 
 FORGETFUL = """
@@ -138,18 +103,46 @@ resume.TrainState = forget
 """
 
 
-class Middle:
-    """Kills every command at the middle one of its uses of files."""
-
-    def integers(self, low: int, high: int) -> int:
-        return (low + high) // 2
+@pytest.fixture
+def train(tmp_path: Path) -> Command:
+    """A training run that was not interrupted."""
+    command = Command("train", tmp_path, tmp_path / "whole")
+    assert command.run(command.make(command.whole)).code == 0
+    return command
 
 
 def test_a_run_that_continues_without_its_optimizer_state_is_detected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeated, "KILLED", FORGETFUL + repeated.KILLED)
-    monkeypatch.setattr(repeated, "RUNS", 1)
-    (outcome,) = repeated.kill_and_repeat(("attention", "EMA"), tmp_path, {}, Middle())  # type: ignore[arg-type]
+    monkeypatch.setattr(interrupted, "KILLED", FORGETFUL + interrupted.KILLED)
+    uses = train.run(train.make(tmp_path / "again")).uses
+    outcome = interrupted.kill([(train, uses // 2)], tmp_path, 0)
     assert outcome.kind == "wrong"
     assert "last.h5: " in outcome.note, outcome
+
+
+def test_a_kill_that_does_not_happen_is_detected(train: Command, tmp_path: Path) -> None:
+    outcome = interrupted.kill([(train, interrupted.NEVER)], tmp_path, 0)
+    assert (outcome.kind, "killed at use" in outcome.note) == ("wrong", True)
+
+
+def test_a_file_that_is_left_or_differs_is_detected(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "out.h5").write_bytes(b"a data set")
+    assert interrupted.folder_difference(*folders) == ""
+    (folders[0] / "out.h5").write_bytes(b"another")
+    assert interrupted.folder_difference(*folders) == "out.h5 differs"
+    (folders[0] / ".out.h5.7.tmp").touch()
+    assert interrupted.folder_difference(*folders) == "files: ['.out.h5.7.tmp']"
+
+
+def test_error_without_a_file_or_with_a_temporary_file_is_detected(tmp_path: Path) -> None:
+    right = f"captioner: warning: slow\ncaptioner: {tmp_path}/out.h5: cannot write: No space left on device\n"
+    assert interrupted.one_line(Ended(1, right), tmp_path) == ""
+    for wrong in (Ended(0, right), Ended(1, ""), Ended(1, f"Traceback\n{right}")):
+        assert interrupted.one_line(wrong, tmp_path).startswith("exit code")
+    assert interrupted.one_line(Ended(1, "captioner: disk full"), tmp_path).startswith("names no file and reason")
+    (tmp_path / ".out.h5.7.tmp").touch()
+    assert interrupted.one_line(Ended(1, right), tmp_path) == "left behind: ['.out.h5.7.tmp']"

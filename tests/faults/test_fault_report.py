@@ -9,8 +9,7 @@ from click.testing import CliRunner
 import faults.__main__ as program
 from benchmarks.results import insert
 from faults import session as report
-from faults.session import ROOT, row
-from faults.watch import Outcome, Tally
+from faults.session import ROOT, Row
 
 
 def test_reliability_page_matches_the_results() -> None:
@@ -25,9 +24,8 @@ def test_reliability_page_matches_the_results() -> None:
 def test_exit_code_is_1_if_a_fault_escapes(
     kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tally = Tally()
-    tally.add(7, Outcome(kind, "so"))
-    monkeypatch.setitem(program.PARTS, "damaged", lambda session: iter([row("a", "b", tally)]))
+    row = Row(fault="a", must="b", trials=1, ended={kind: 1}, notes=["trial 7: silent: so"] * code)
+    monkeypatch.setitem(program.PARTS, "damaged", lambda session: iter([row]))
     output = tmp_path / "results.json"
     done = CliRunner().invoke(program.main, ["--only", "damaged", "--share", "0.01", "--output", str(output)])
     assert done.exit_code == code

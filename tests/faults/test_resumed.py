@@ -13,8 +13,7 @@ from captioner.config.options import Config
 from captioner.files import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults import resumed
-from faults.session import SEED
-from faults.watch import ESCAPED
+from faults.session import ESCAPED, SEED
 
 GIVEN = {
     "caption.n_best",  # options of captions have no effect on training

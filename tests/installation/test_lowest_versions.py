@@ -1,15 +1,15 @@
 """The smoke tests pass with exactly the lowest declared versions of the libraries."""
 
+import configparser
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from archives import ROOT, Archives, run, user_environment
+from packaging.requirements import Requirement
 from packaging.version import Version
-
-from faults.versions import declared, lowest_versions
 
 VERSIONS = """
 import json, sys
@@ -17,6 +17,37 @@ from importlib.metadata import version
 print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 """
 PYTHONS = sorted({"3.11", "3.13", ".".join(platform.python_version_tuple()[:2])})
+
+
+def declared(path: Path = ROOT / "setup.cfg") -> list[Requirement]:
+    """Parse the libraries of the core and of the extras for photographs and pages in setup.cfg."""
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    extras = "\n".join(parser["options.extras_require"][name] for name in ("images", "report", "web"))
+    lines = f"{parser['options']['install_requires']}\n{extras}".splitlines()
+    return [Requirement(line) for line in dict.fromkeys(lines) if line]
+
+
+def lowest_versions(requirements: Iterable[Requirement], python: str) -> dict[str, str]:
+    """Return the lowest versions that requirements allow for a version of Python, such as 3.13."""
+    lowest: dict[str, str] = {}
+    for requirement in requirements:
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
+            for specifier in requirement.specifier:
+                if specifier.operator == ">=":
+                    lowest[requirement.name] = max(lowest.get(requirement.name, "0"), specifier.version, key=Version)
+    return lowest
+
+
+def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text(
+        "[options]\ninstall_requires =\n    a-b>=1.10\n    a-b>=1.9; python_version >= '3.13'\n"
+        "[options.extras_require]\nimages =\n    c >= 3\n    c>=3.5; python_version >= '3.13'\n    d==4\n"
+        "report =\nweb =\n"
+    )
+    requirements = declared(tmp_path / "setup.cfg")
+    assert lowest_versions(requirements, "3.11") == {"a-b": "1.10", "c": "3"}
+    assert lowest_versions(requirements, "3.13") == {"a-b": "1.10", "c": "3.5"}
 
 
 def differences(installed: dict[str, str], lowest: dict[str, str]) -> list[str]:
