@@ -29,10 +29,9 @@ from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, write_file
-from captioner.files.checkpoint import Card, Checkpoint, one_line
+from captioner.files.checkpoint import Card, one_line
 from captioner.files.header import MODEL
 from captioner.files.user_files import check_output, read_start
-from captioner.model.image_input import standardizer_arrays
 from captioner.model.pytorch import to_tensors
 
 KEY = "captioner"
@@ -99,8 +98,9 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
     arrays = fit_summary(train, corpus.vocab)
     meta = dataclasses.replace(meta, train_digest=corpus.train_digest)
     summary, config = summary_from(arrays, corpus.vocab), override(restored.config, overrides)
-    fitted = dataclasses.replace(restored, meta=meta, summary_arrays=arrays, summary=summary, config=config)
-    check_overrides(fitted, overrides)
+    saved = dataclasses.replace(restored.saved, summary=arrays)
+    fitted = dataclasses.replace(restored, meta=meta, saved=saved, summary=summary, config=config, changed=overrides)
+    check_overrides(fitted)
     return fitted
 
 
@@ -120,8 +120,7 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
         if half is None:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
-    arrays = standardizer_arrays(model.model.standardizer, model.model.region_standardizer)
-    checkpoint.save(output, Checkpoint(model.meta, params, {}, arrays, model.summary_arrays))
+    checkpoint.save(output, dataclasses.replace(model.saved, meta=model.meta, params=params, slots={}))
 
 
 def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:

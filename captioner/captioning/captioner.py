@@ -74,8 +74,8 @@ class Captioner:
         Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks; as `check_summary`.
         """
         other, config = copy(self), override(self.loaded.config, values, places)
-        checks.check_summary(self.loaded, values)
-        other.loaded = replace(self.loaded, config=config)
+        other.loaded = replace(self.loaded, config=config, changed={**self.loaded.changed, **values})
+        checks.check_summary(other.loaded)
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
 

@@ -11,7 +11,6 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.captioning.restore import LoadedModel
 from captioner.config.option_table import OPTIONS
-from captioner.config.overrides import Values
 from captioner.data.corpus import Corpus, Features, check_features, check_region_values, with_vocabulary
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
@@ -124,26 +123,26 @@ def check_attention(loaded: LoadedModel) -> None:
     )
 
 
-def check_overrides(loaded: LoadedModel, values: Values) -> None:
-    """Check that a model can follow the options of captions that are overridden.
+def check_overrides(loaded: LoadedModel) -> None:
+    """Check that a model can follow the options of captions that were overridden.
 
     Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without a training
     summary or familiarity.
     """
-    if values.get("caption.attention"):
+    if loaded.changed.get("caption.attention"):
         check_attention(loaded)
-    if values.get("caption.labels") and not has_labels(loaded.meta.encoder):
+    if loaded.changed.get("caption.labels") and not has_labels(loaded.meta.encoder):
         open_classifier(loaded.meta.encoder)
-    check_summary(loaded, values)
+    check_summary(loaded)
 
 
-def check_summary(loaded: LoadedModel, values: Values) -> None:
-    """Raises: ConfigError for options that are overridden, but need a training summary that a model does not have."""
+def check_summary(loaded: LoadedModel) -> None:
+    """Raises: ConfigError for options that were overridden, but need a training summary that a model does not have."""
     for path in OF_SUMMARY:
         default, reason = OPTIONS[path].default, without_summary(loaded)
         if not reason and path == "decode.unfamiliar_below" and loaded.summary and loaded.summary.familiarity is None:
             reason = f"{loaded.path} has no familiarity, which needs at least 2 training images and 256 features"
-        if reason and values.get(path, default) != default:
+        if reason and loaded.changed.get(path, default) != default:
             raise ConfigError([f"{path}: has no effect: {reason}"])
 
 
@@ -177,15 +176,15 @@ def photo_warnings(loaded: LoadedModel) -> list[str]:
     return [problem] if loaded.config.data.source == "scenes" else []
 
 
-def check_reads_data(loaded: LoadedModel, values: Values, data: Path | None = None, features: object = None) -> None:
-    """Check that options of a data set which is not read, because of other images, are not overridden.
+def check_reads_data(loaded: LoadedModel, data: Path | None = None, features: object = None) -> None:
+    """Check that options of a data set which is not read, because of other images, were not overridden.
 
     Raises: ConfigError.
     """
     starts: tuple[str, ...] = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
     starts += () if data or features else ("data.memory_mib",)
     has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # looked up beside the data set
-    ineffective = [path for path in values if path.startswith(starts)]
+    ineffective = [path for path in loaded.changed if path.startswith(starts)]
     if ineffective and not has_files:
         raise ConfigError([f"{path}: has no effect: the data set of the run is not read" for path in ineffective])
 

@@ -73,7 +73,7 @@ def open_run(path: Run, overrides: Values = NONE) -> Restored:
     """
     checkpoint = find_checkpoint(Path(path))
     restored = restore(checkpoint, overrides, for_training=False)
-    check_overrides(restored, overrides)
+    check_overrides(restored)
     set_threads(1)
     if checkpoint.name != LAST or checkpoint == Path(path) or restored.meta.best is None:
         return restored
@@ -85,10 +85,7 @@ def open_runs(paths: Sequence[Run], overrides: Values = NONE) -> LoadedModel:
 
     Raises: as `open_run`; CheckpointError when the models do not fit together.
     """
-    loaded = ensemble_of([open_run(path, overrides) for path in paths])
-    if len(paths) > 1:
-        check_overrides(loaded, overrides)
-    return loaded
+    return ensemble_of([open_run(path, overrides) for path in paths])
 
 
 def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
@@ -96,7 +93,8 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
 
     An ensemble has the training summary of the first model if all have one training split.
 
-    Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's.
+    Raises: CheckpointError when the vocabulary, encoder, feature width or regions of a model differ from the first's;
+    as `check_overrides`.
     """
     first, *others = models
     for other in others:
@@ -120,7 +118,9 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
     parts = first.path, first.config, first.vocab, ensemble, first.meta
     checkpoint = ", ".join(loaded.checkpoint for loaded in models)
     summary = first.summary if is_same_split else None
-    return LoadedModel(*parts, warnings=warnings, checkpoint=checkpoint, summary=summary)
+    loaded = LoadedModel(*parts, warnings=warnings, checkpoint=checkpoint, summary=summary, changed=first.changed)
+    check_overrides(loaded)
+    return loaded
 
 
 def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DATA_OPTION) -> Corpus:

@@ -42,7 +42,7 @@ class LoadedModel:
 
     `path` is the checkpoint file; of an ensemble, that of the first model. `warnings` are what a user should know
     about the choice of the checkpoint, and `checkpoint` names the file of the run and its step. `summary` is None for
-    an ensemble of models with different training splits, and for a file without one.
+    an ensemble of models with different training splits, and for a file without one. `changed` has the overrides.
     """
 
     path: Path
@@ -53,20 +53,19 @@ class LoadedModel:
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     checkpoint: str = field(default="", kw_only=True)
     summary: TrainingSummary | None = field(default=None, kw_only=True)
+    changed: Values = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Restored(LoadedModel):
-    """One model with its training state.
+    """One model with its checkpoint, whose parameters are of the type of the config.
 
-    `model` has the moving average (EMA) of the parameters if training kept one; `params` are the trained parameters.
-    `slots` are complete if the model was restored for training. `summary_arrays` are those of `summary`, as saved.
+    `model` has the moving average (EMA) of the parameters if training kept one; those of `saved` are the trained ones.
+    Its slots are complete if the model was restored for training.
     """
 
     model: CaptioningModel
-    params: Params
-    slots: dict[str, Params]
-    summary_arrays: Params = field(default_factory=dict, kw_only=True)
+    saved: Checkpoint
 
     @property
     def card(self) -> Card:
@@ -95,15 +94,17 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     check_fixed(path, as_saved, config)
     sizes = build_sizes(vars(config.model), len(vocab), meta.feature_dim, meta.region_dim)
     check_meta(path, meta, config, sizes)
-    params, slots = checked_params(path, saved, sizes, config.model.dtype), saved.slots
+    saved = replace(saved, params=checked_params(path, saved, sizes, config.model.dtype))
     standardizers, smoothing = standardizers_of(path, saved.standardizer, sizes), config.train.label_smoothing
-    model = assemble_model(vars(config.model), sizes, slots.get(EMA, params), vocab.null, standardizers, smoothing)
+    model = assemble_model(
+        vars(config.model), sizes, saved.slots.get(EMA, saved.params), vocab.null, standardizers, smoothing
+    )
     summary = summary_of(path, saved.summary, vocab, meta.feature_dim)
     is_best = meta.best is not None and meta.best["step"] == meta.step
     name = path.name if path.name in (BEST, LAST) else BEST if is_best else LAST
-    parts = path, config, vocab, model, meta, params, slots
     checkpoint_name = f"{name} of step {meta.step:,}"
-    return Restored(*parts, summary=summary, summary_arrays=saved.summary, checkpoint=checkpoint_name)
+    parts = path, config, vocab, model, meta, saved
+    return Restored(*parts, checkpoint=checkpoint_name, summary=summary, changed=overrides)
 
 
 def check_fixed(path: Path, as_saved: Config, config: Config) -> None:

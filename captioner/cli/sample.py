@@ -136,7 +136,7 @@ def sample(
     loaded = open_runs(runs, overrides)
     attention, split = loaded.config.caption.attention, "val" if source.split is None else source.split
     if photos or source.features or source.data:
-        check_reads_data(loaded, overrides, source.data, source.features)
+        check_reads_data(loaded, source.data, source.features)
     options = {"caption.attention": True} if files.has_page else NONE
     captioner = Captioner(loaded, source.encoder).with_options(options)
     corpus = None if photos or source.features else open_corpus(loaded, source.data)

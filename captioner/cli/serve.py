@@ -49,7 +49,7 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
 
     with app.listen(port) as sock:
         loaded = open_runs([run], overrides)
-        check_reads_data(loaded, overrides)
+        check_reads_data(loaded)
         captioner = Captioner(loaded, encoder)
         _ = captioner.encoder  # opened now, not by the first request
         site = app.Site(captioner, run.resolve().name, output.failure)

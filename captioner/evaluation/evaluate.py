@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, NOT_MARKED, Attention
 from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
-from captioner.captioning.checks import check_encoder, check_overrides, check_reads_data, is_training_split
+from captioner.captioning.checks import check_encoder, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import Run, ensemble_of, open_corpus, open_run, shares_of_split
 from captioner.config.option_table import OPTIONS
@@ -204,9 +204,8 @@ def open_captioners(
             raise UsageError("--mean: expected runs with one training split, got several; omit --mean to compare them")
     if ensemble and len(models) > 1:
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
-        check_overrides(models[0], overrides)
     if data is not None:
-        check_reads_data(models[0], overrides, data)
+        check_reads_data(models[0], data)
     corpus = open_corpus(models[0], data)
     for model in models[1:]:
         check_encoder(model, corpus)

@@ -70,13 +70,13 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
             f"{folder.last}: the captions of data.captions have changed since training began, so the run cannot be "
             "resumed; restore them, or start a new run"
         )
-    expected, got = expected_slots(config), restored.slots.keys()
+    expected, got = expected_slots(config), restored.saved.slots.keys()
     if set(expected) != got:
         raise CheckpointError(f"{folder.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     warnings += [*changes(meta.environment, environment(config.threads, folder.ranks.size))]
     warnings += folder.ranks.on_rank_0(lambda: list(damaged_lines(folder.history, records(folder.history))))
-    model = restored.model.with_params(restored.params)
-    state = TrainState(model.params, restored.slots, meta.step)
+    model = restored.model.with_params(restored.saved.params)
+    state = TrainState(model.params, restored.saved.slots, meta.step)
     run = Run(
         *(config, folder, corpus, learned, model, state),
         best=meta.best,
@@ -84,8 +84,8 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
         warnings=warnings,
         card=restored.card,
     )
-    if restored.summary_arrays:  # computed again, it may differ by rounding, and costs seconds
-        run.summary_arrays = restored.summary_arrays
+    if restored.saved.summary:  # computed again, it may differ by rounding, and costs seconds
+        run.summary_arrays = restored.saved.summary
     return run
 
 

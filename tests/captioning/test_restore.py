@@ -33,17 +33,17 @@ def test_everything_saved_is_restored(tiny_run: Path) -> None:
     assert restored.meta == saved.meta
     for name, array in saved.params.items():
         np.testing.assert_array_equal(restored.model.params[name], array)
-    assert restored.slots.keys() == {"m", "v"}
+    assert restored.saved.slots.keys() == {"m", "v"}
 
 
 def test_without_training_only_the_moving_average_is_read_of_the_slots(tiny_run: Path, tmp_path: Path) -> None:
-    assert restore(tiny_run / "last.h5", for_training=False).slots == {}
+    assert restore(tiny_run / "last.h5", for_training=False).saved.slots == {}
     saved = checkpoint.load(tiny_run / "last.h5")
     average = {name: w + 1 for name, w in saved.params.items()}
     with_average = dataclasses.replace(saved, slots={**saved.slots, EMA: average})
     checkpoint.save(tmp_path / "last.h5", with_average)
     restored = restore(tmp_path / "last.h5", for_training=False)
-    assert restored.slots.keys() == {EMA}
+    assert restored.saved.slots.keys() == {EMA}
     np.testing.assert_array_equal(restored.model.params["Wh"], average["Wh"])
 
 

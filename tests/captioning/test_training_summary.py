@@ -124,10 +124,10 @@ def test_models_without_a_summary_cannot_be_asked_for_it(path: str, model: Resto
     if path == "decode.unfamiliar_below":
         cases[f"{short.path} has no familiarity, which needs at least 2 training images and 256 features"] = short
     else:
-        check_overrides(short, {path: 0.5})
+        check_overrides(dataclasses.replace(short, changed={path: 0.5}))
     for message, loaded in cases.items():
         with pytest.raises(ConfigError) as caught:
-            check_overrides(loaded, {path: 0.5})
+            check_overrides(dataclasses.replace(loaded, changed={path: 0.5}))
         assert str(caught.value).startswith(f"{path}: has no effect: {message}")
-        check_overrides(loaded, {path: OPTIONS[path].default})
-    check_overrides(ensemble_of([model, model]), {path: 0.5})
+        check_overrides(dataclasses.replace(loaded, changed={path: OPTIONS[path].default}))
+    check_overrides(dataclasses.replace(ensemble_of([model, model]), changed={path: 0.5}))

@@ -117,7 +117,7 @@ def test_only_training_uses_the_file(train_run: TrainRun, file: Path) -> None:
     expected = other.meta
     corpus = open_corpus(restored)
     assert restored.meta.data_digest == expected.data_digest == corpus.digest
-    assert all(np.array_equal(array, restored.summary_arrays[name]) for name, array in other.summary_arrays.items())
+    assert all(np.array_equal(array, restored.saved.summary[name]) for name, array in other.saved.summary.items())
     assert (restored.meta.card.made_from, expected.card.made_from) == (f"captions of {file.name}", "")
     assert restored.meta.learned != expected.learned == captions_digest(corpus.split("train"))
 
