@@ -39,9 +39,10 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     r"[\w.-]+/[\w./-]*|[\w.]+\.(?:py|cfg|md)|\.\w+": places,
     r"make \w+": lambda name: name.removeprefix("make ") in TARGETS,
     r"[a-z]+\.\w+": OPTIONS.__contains__,
-    r"[A-Z_]+\w*": lambda name: any(defines(ROOT / folder, name) for folder in ("captioner", "faults", "tests")),
-    r"_\w+": lambda name: defines(ROOT / "captioner", name),
-    r"[a-z]+": lambda name: re.search(rf"^{name} =$", SETUP, re.MULTILINE),
+    r"\w+": lambda name: (
+        re.search(rf"^{name} =$", SETUP, re.MULTILINE)
+        or any(defines(ROOT / folder, name) for folder in ("captioner", "faults", "tests"))
+    ),
     r"pytest --update-golden": lambda _: "--update-golden" in (ROOT / "tests" / "conftest.py").read_text(),
     r"\(.*\) -> .*": lambda _: True,
 }
