@@ -81,6 +81,8 @@ class Sandbox:
             assert self.cli(*words[1:]).code == 0
             return
         params = parsed(words)
+        if words[1:3] == ["data", "show"]:
+            params["source"] = params["overrides"].get("data.root")
         if words[1] in ("prepare", "data"):
             self.provide_data(params)
         if params.get("data"):

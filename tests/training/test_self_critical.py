@@ -62,7 +62,8 @@ def batches(
 
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, **options: Any) -> tuple[Any, ...]:
-    return batches(model, corpus, **options).batch(step)[:4]
+    made = batches(model, corpus, **options).batch(step)
+    return made.features, made.captions, made.weights, made.metrics
 
 
 def test_weights_are_rewards_minus_the_mean_of_the_other_samples(model: CaptioningRNN, corpus: Corpus) -> None:

@@ -96,4 +96,4 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_checkpoint_has_the_arrays_of_the_most_layers(transformer: TrainRun) -> None:
     run = transformer("model.layers=24", "model.feed_forward_dim=2", "model.hidden_dim=4", "train.max_steps=1")
-    assert len(open_run(run).params) > 400
+    assert len(open_run(run).saved.params) > 400
