@@ -8,8 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from captioner.parallel.blas import set_threads
-from captioner.parallel.machine import use_huge_pages
+from captioner.parallel.machine import set_blas_threads, use_huge_pages
 
 Build: TypeAlias = Callable[[], Mapping[str, object]]
 """Builds the programs of a process by name."""
@@ -25,7 +24,7 @@ def set_up(library: str, threads: int) -> None:
 
         torch.set_num_threads(threads)
         return
-    set_threads(1 if library == "captioner" else threads)
+    set_blas_threads(1 if library == "captioner" else threads)
     if library != "loops":
         use_huge_pages()  # as the commands; training also calls keep_freed_memory
 

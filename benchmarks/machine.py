@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioner.parallel import blas
+from captioner.parallel.machine import describe_blas
 
 BFLOAT16 = ("amx_bf16", "avx512_bf16")
 """CPU features with products of bfloat16 numbers."""
@@ -111,7 +111,7 @@ def describe() -> dict[str, str]:
     return {
         "CPU": f"{cpu_model()} ({kind(this_cpu())}), {os.cpu_count()} cores",
         "Python": platform.python_version(),
-        "NumPy": f"{np.__version__} with {blas.describe()}",
+        "NumPy": f"{np.__version__} with {describe_blas()}",
         "PyTorch": version("torch") if find_spec("torch") else "not installed",
         "captioner": version("captioner"),
         "commit": commit(),

@@ -14,7 +14,7 @@ from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attent
 
 from benchmarks.shapes import Shape
 from captioner.arrays import Array, Params
-from captioner.layers.positions import sinusoids
+from captioner.layers.embedding import sinusoids
 
 State: TypeAlias = Any
 """What a model keeps of the words before."""

@@ -17,7 +17,7 @@ from captioner.captioning.training_summary import fit_summary
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scene_encoding import ENCODER
+from captioner.data.scenes import ENCODER
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from captioner.arrays import Batch
 from captioner.decode import Constraints
 from captioner.model.build import DECODERS, parameter_shapes
-from captioner.model.captioning_model import CaptioningModel
-from captioner.model.interface import State
+from captioner.model.captioning_model import CaptioningModel, State
 from captioner.model.parameters import Sizes
 
 Array = np.ndarray

@@ -27,7 +27,7 @@ from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS, Keyword
 from captioner.errors import DataError, UsageError
 from captioner.images.labels import Label, open_classifier
-from captioner.model.interface import State, StepFunction
+from captioner.model.captioning_model import State, StepFunction
 from captioner.parallel.thread_pool import ThreadPool
 
 if TYPE_CHECKING:

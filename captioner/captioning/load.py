@@ -28,7 +28,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images.recipe import same_encoder
 from captioner.model.ensemble import Ensemble
-from captioner.parallel.blas import set_threads
+from captioner.parallel.machine import set_blas_threads
 
 if TYPE_CHECKING:
     from captioner.config.options import Config
@@ -74,7 +74,7 @@ def open_run(path: Run, overrides: Values = NONE) -> Restored:
     checkpoint = find_checkpoint(Path(path))
     restored = restore(checkpoint, overrides, for_training=False)
     check_overrides(restored)
-    set_threads(1)
+    set_blas_threads(1)
     if checkpoint.name != LAST or checkpoint == Path(path) or restored.meta.best is None:
         return restored
     return dataclasses.replace(restored, warnings=(f"{path}: no {BEST}; using {LAST} (step {restored.meta.step:,})",))

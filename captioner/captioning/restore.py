@@ -20,9 +20,8 @@ from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.model.build import DECODERS, Standardizers, assemble_model, build_sizes, parameter_shapes
-from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_model import CaptioningModel, ModelOrEnsemble
 from captioner.model.image_input import Standardizer
-from captioner.model.interface import ModelOrEnsemble
 from captioner.model.parameters import Sizes
 from captioner.optim import EMA
 

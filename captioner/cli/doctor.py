@@ -30,26 +30,20 @@ PURPOSES: Mapping[str, str] = {
 
 
 @click.command(epilog=examples("doctor"))
-def doctor() -> int:
-    """Print versions, BLAS, cores and missing extras.
-
-    The exit code is 1 if a package is missing that every command needs.
-    """
-    versions = {name: _version(name) for name in CORE}
+def doctor() -> None:
+    """Print versions, BLAS, cores and missing extras."""
     usable, total = machine.cores()
     lines = {
         "captioner": captioner.__version__,
         "python": f"{platform.python_version()}, {sys.executable}",
-        **{name: version or "not installed; install captioner again" for name, version in versions.items()},
-        "blas": _blas(),
+        **{name: metadata.version(name) for name in CORE},
+        "blas": machine.describe_blas(),
         "cores": f"{usable} of {total}",
         **{f"extra {extra}": _state(extra) for extra in PURPOSES},
     }
     width = max(map(len, lines))
-    with output.ignoring_a_closed_pipe():
-        for name, line in lines.items():
-            output.result(f"{name:<{width}}  {line}")
-    return 1 if None in versions.values() else 0
+    for name, line in lines.items():
+        output.result(f"{name:<{width}}  {line}")
 
 
 def _state(extra: str) -> str:
@@ -58,18 +52,3 @@ def _state(extra: str) -> str:
     if not missing:
         return "installed"
     return f"not installed: {', '.join(missing)} ({PURPOSES[extra]}); try {install_command(extra)}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _blas() -> str:
-    try:
-        from captioner.parallel import blas  # needs NumPy
-    except ImportError as error:
-        return f"unknown: {error}"
-    return str(blas.describe())

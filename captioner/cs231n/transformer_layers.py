@@ -13,10 +13,10 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.layers.affine import temporal_affine_backward, temporal_affine_forward
+from captioner.layers.embedding import sinusoids
 from captioner.layers.feed_forward import feed_forward_backward, feed_forward_forward, relu
 from captioner.layers.layer_norm import EPSILON, layer_norm_backward, layer_norm_forward
 from captioner.layers.multi_head_attention import dot_product_attention, dot_product_attention_backward
-from captioner.layers.positions import sinusoids
 
 __all__ = ["layernorm_backward", "layernorm_forward", "positional_encoding"]
 __all__ += ["multi_head_attention_backward", "multi_head_attention_forward"]

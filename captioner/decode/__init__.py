@@ -16,7 +16,7 @@ from captioner.arrays import Array, SharedRows
 from captioner.decode.beam import beam
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
 from captioner.decode.greedy_and_sampling import greedy, sample
-from captioner.model.interface import ModelOrEnsemble, StepModel
+from captioner.model.captioning_model import ModelOrEnsemble, StepModel
 from captioner.parallel.thread_pool import ThreadPool
 
 __all__ = ["UNCONSTRAINED", "Constraints", "beam", "greedy", "parallel_decoding", "sample"]

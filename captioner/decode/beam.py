@@ -8,7 +8,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
-from captioner.model.interface import State, StepFunction, count_rows, take_rows
+from captioner.model.captioning_model import State, StepFunction, count_rows, take_rows
 
 BLOCK = 1 << 16
 """Log-probabilities searched at a time: few enough to stay in the CPU cache over the argmax passes."""

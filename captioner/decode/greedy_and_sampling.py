@@ -9,7 +9,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.decode.constraints import UNCONSTRAINED, Constraints
-from captioner.model.interface import State, StepFunction, count_rows, take_rows
+from captioner.model.captioning_model import State, StepFunction, count_rows, take_rows
 
 ChooseWords: TypeAlias = Callable[[Array, Array, int], Array]
 """`choose(log_probs (R, V), rows (R,), t)` -> next words (R,); `rows` are the indices of the unfinished captions."""

@@ -32,7 +32,8 @@ from captioner.evaluation.scoring import (
     to_dict,
 )
 from captioner.metrics import fraction
-from captioner.model.losses import mean_word_loss, perplexity
+from captioner.model.captioning_model import mean_word_loss
+from captioner.model.losses import perplexity
 from captioner.parallel.thread_pool import ThreadPool
 
 

@@ -18,7 +18,12 @@ from captioner.layers.affine import affine_backward, affine_forward, temporal_af
 from captioner.layers.attention import attention_backward, attention_forward, keys_backward, keys_forward
 from captioner.layers.cell import Cell, step_backward, step_forward
 from captioner.layers.dropout import NO_DROPOUT, Dropout, draw_noise, dropout_backward, dropout_forward
-from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
+from captioner.layers.embedding import (
+    positions_backward,
+    positions_forward,
+    word_embedding_backward,
+    word_embedding_forward,
+)
 from captioner.layers.feed_forward import ACTIVATIONS, feed_forward_backward, feed_forward_forward
 from captioner.layers.layer_norm import layer_norm_backward, layer_norm_forward
 from captioner.layers.lstm import LSTM, lstm_backward, lstm_forward, lstm_step_backward, lstm_step_forward
@@ -30,7 +35,6 @@ from captioner.layers.multi_head_attention import (
     self_attention_forward,
 )
 from captioner.layers.packing import pack
-from captioner.layers.positions import positions_backward, positions_forward
 from captioner.layers.rnn import RNN, rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss

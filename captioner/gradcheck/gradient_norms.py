@@ -14,9 +14,8 @@ from captioner.layers.attention import attention_backward
 from captioner.layers.packing import pack
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import cross_entropy
-from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_model import CaptioningModel, State
 from captioner.model.captioning_rnn import CaptioningRNN, hidden_attention
-from captioner.model.interface import State
 
 MAX_CAPTIONS = 512
 """Captions to average over: enough for two significant digits."""

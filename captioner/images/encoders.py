@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from captioner.data.corpus import MAX_FEATURE
-from captioner.data.scene_encoding import ENCODER, FEATURES, GRID, REGION, SIDE, encode_regions, first_objects
+from captioner.data.scene import SIDE
+from captioner.data.scenes import ENCODER, FEATURES, GRID, REGION, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
 from captioner.images.photo import BYTES, decode_photo, square

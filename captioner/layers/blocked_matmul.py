@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.parallel import blas
+from captioner.parallel.machine import OPENBLAS, describe_blas
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 WIDTH = 32
@@ -35,8 +35,8 @@ MANY_ROWS = 128
 @cache
 def has_small_kernels() -> bool:
     """Whether the BLAS library of this process has small-matrix kernels."""
-    library = blas.describe()
-    return library.name == blas.OPENBLAS and (library.kernel or "").lower() in SMALL_KERNELS
+    library = describe_blas()
+    return library.name == OPENBLAS and (library.kernel or "").lower() in SMALL_KERNELS
 
 
 def block_width(rows: int) -> int | None:

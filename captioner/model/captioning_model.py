@@ -1,9 +1,12 @@
-"""CaptioningModel: what all decoders share, from packed captions to the loss and the gradients of all parameters."""
+"""The interface between models and decoding methods, and CaptioningModel: what all decoders share, from packed captions
+to the loss and the gradients of all parameters.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Self, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -11,11 +14,47 @@ from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.errors import DataError
 from captioner.layers.dropout import NO_DROPOUT, Dropout, row_dropout_backward, row_dropout_forward
 from captioner.model.image_input import Standardizer
-from captioner.model.interface import State, StepModel
 from captioner.model.losses import Losses, OutputCache, output_backward, output_forward
 from captioner.model.parameters import Shapes, Sizes
 from captioner.model.words import Inputs, PackedWords, inputs_backward, inputs_forward, pack_words
+from captioner.parallel.ranks import Reduce, identity
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
+
+State: TypeAlias = tuple[Any, ...]
+"""The state of a batch of captions: arrays or `SharedRows` with one row per caption, or nested tuples of them."""
+
+StepFunction: TypeAlias = Callable[[Array, State], tuple[Array, State]]
+"""`step(tokens (N,), state) -> log_probs (N, V), state`; the caller may overwrite log_probs, until the next call."""
+
+
+class StepModel(Protocol):
+    """A model prepared for inference."""
+
+    def step(self, tokens: Array, state: State, /) -> tuple[Array, State]: ...
+
+
+class ModelOrEnsemble(Protocol):
+    """A CaptioningModel or an ensemble."""
+
+    @property
+    def parameter_count(self) -> int: ...
+    @property
+    def attends(self) -> bool: ...
+    def start(self, features: Array, regions: SharedRows | None = None) -> State: ...
+    def for_inference(self) -> StepModel: ...
+    def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array: ...
+    def attention_weights(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array: ...
+
+
+def take_rows(state: State, rows: Array) -> State:
+    """Select rows of a state by index or mask."""
+    return tuple(take_rows(part, rows) if isinstance(part, tuple) else part[rows] for part in state)
+
+
+def count_rows(state: State) -> int:
+    """Return the number of rows of a state."""
+    first = state[0]
+    return count_rows(first) if isinstance(first, tuple) else len(first)
 
 
 class TeacherForced(NamedTuple):
@@ -282,3 +321,19 @@ class CaptioningModel(ABC):
         hidden, decoder = self._decode(batch, words, inputs, rng, save_for_backward, pool)
         hidden, mask = row_dropout_forward(hidden, rates.hidden, rng, words.positions, pool)
         return TeacherForced(words, inputs, hidden, mask, decoder)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mean_word_loss(
+    model: ModelOrEnsemble, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = identity
+) -> float:
+    """Compute the mean teacher-forced loss per word in nats over the batches of all ranks, without dropout."""
+    total, words = 0.0, 0.0
+    for batch in batches:
+        if not len(batch.captions):  # the share of a rank may be empty
+            continue
+        losses = model.word_losses(batch, pool)
+        total += float(losses.sum(dtype=np.float64))
+        words += len(losses)
+    total, words = map(float, reduce({"sums": np.array([total, words])})["sums"])
+    return total / max(1.0, words)

@@ -24,9 +24,8 @@ from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.layers.cell import Cell, inference_step, split_gates
 from captioner.layers.dropout import row_dropout_backward, row_dropout_forward
 from captioner.layers.scan import ScanCache, scan_backward, scan_forward
-from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_model import CaptioningModel, State
 from captioner.model.image_input import IMAGE_INPUTS, StartCache, start_backward, start_forward
-from captioner.model.interface import State
 from captioner.model.losses import OutputLayer
 from captioner.model.parameters import ATTENTIONS, Sizes, recurrent_shapes
 from captioner.model.words import Inputs, PackedWords

@@ -14,12 +14,11 @@ from captioner.arrays import Array, Batch, Params, SharedRows
 from captioner.layers.attention import RowGroups, group_rows
 from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.layers.dropout import draw_noise
+from captioner.layers.embedding import positions_backward, positions_forward
 from captioner.layers.feed_forward import ACTIVATIONS, activate
 from captioner.layers.layer_norm import layer_norm
 from captioner.layers.multi_head_attention import dot_product_attention, memory_projection
-from captioner.layers.positions import positions_backward, positions_forward
-from captioner.model.captioning_model import CaptioningModel
-from captioner.model.interface import State
+from captioner.model.captioning_model import CaptioningModel, State
 from captioner.model.losses import OutputLayer
 from captioner.model.parameters import Sizes, transformer_shapes
 from captioner.model.transformer import DecoderCache, decoder_backward, decoder_forward, layer_params, memory_forward

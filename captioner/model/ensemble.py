@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.arrays import Array, Batch, SharedRows
-from captioner.model.interface import ModelOrEnsemble, State, StepModel
+from captioner.model.captioning_model import ModelOrEnsemble, State, StepModel
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
 
 

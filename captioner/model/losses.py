@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from captioner.arrays import Array, Batch, Params
+from captioner.arrays import Array, Params
 from captioner.layers.blocked_matmul import InferenceMatrix
 from captioner.layers.softmax import cross_entropy, log_softmax
-from captioner.model.interface import ModelOrEnsemble
 from captioner.model.words import PackedWords
-from captioner.parallel.ranks import Reduce, identity
-from captioner.parallel.thread_pool import SERIAL, ThreadPool
+from captioner.parallel.thread_pool import ThreadPool
 
 
 class OutputCache(NamedTuple):
@@ -114,19 +111,3 @@ class OutputLayer:
 def perplexity(word_loss: float) -> float:
     """Return exp(word_loss) for a mean loss per word in nats, or infinity on overflow."""
     return math.exp(word_loss) if word_loss < 700 else math.inf
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def mean_word_loss(
-    model: ModelOrEnsemble, batches: Iterable[Batch], pool: ThreadPool = SERIAL, reduce: Reduce = identity
-) -> float:
-    """Compute the mean teacher-forced loss per word in nats over the batches of all ranks, without dropout."""
-    total, words = 0.0, 0.0
-    for batch in batches:
-        if not len(batch.captions):  # the share of a rank may be empty
-            continue
-        losses = model.word_losses(batch, pool)
-        total += float(losses.sum(dtype=np.float64))
-        words += len(losses)
-    total, words = map(float, reduce({"sums": np.array([total, words])})["sums"])
-    return total / max(1.0, words)

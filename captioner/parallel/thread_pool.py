@@ -30,7 +30,7 @@ class ThreadPool:
     """A pool of `size` workers that run the same function on different shards; the calling thread is worker 0.
 
     The threads start at the first call. `lock` is for callers whose `work` uses buffers.
-    BLAS should use one thread (`blas.set_threads`). Dispatch by one queue per worker takes a fifth of the time of
+    BLAS should use one thread (`set_blas_threads`). Dispatch by one queue per worker takes a fifth of the time of
     `concurrent.futures`, which matters for training steps of a few milliseconds.
     """
 

@@ -22,7 +22,7 @@ from captioner.errors import DataError
 from captioner.files.atomic import remove_temporary_files
 from captioner.files.header import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
-from captioner.parallel.blas import set_threads
+from captioner.parallel.machine import set_blas_threads
 from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
 from captioner.preparation.image_folders import parse_source
 from captioner.preparation.image_records import SplitRecords, caption_words, read_records, usable_splits
@@ -51,7 +51,7 @@ def prepare(
     Raises: UsageError, DataError.
     """
     options = options or Prepare()
-    set_threads(1)
+    set_blas_threads(1)
     remove_temporary_files(output)
     check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     records = read_records(sources, lists, options)

@@ -28,8 +28,7 @@ from captioner.files.history import AT_END
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim import EMA
-from captioner.parallel import blas
-from captioner.parallel.machine import oversubscription
+from captioner.parallel.machine import describe_blas, oversubscription, set_blas_threads
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.build import build_plan
@@ -69,7 +68,7 @@ class Run:
         self.ranks: Ranks = self.folder.ranks
         self._check_replicas()
         self.warnings += oversubscription(self.config.threads, self.ranks.local_size)
-        blas.set_threads(1)
+        set_blas_threads(1)
         self.pool, self.watch = ThreadPool(self.config.threads), Stopwatch()
         self.plan: Plan = build_plan(self.config, self.learned.split("train"))
         self.validation = Validation(self.config, self.corpus, self.pool, self.ranks)
@@ -196,7 +195,7 @@ def describe_versions(summary: Mapping[str, Any], environment: Mapping[str, str]
 
 def environment(threads: int, ranks: int = 1) -> dict[str, str]:
     """Return threads, ranks and library versions; results are bit-identical if all are equal."""
-    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": str(blas.describe())}
+    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": str(describe_blas())}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

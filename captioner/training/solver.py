@@ -18,8 +18,8 @@ import numpy as np
 
 from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
-from captioner.model.captioning_model import CaptioningModel
-from captioner.model.losses import Losses, mean_word_loss, perplexity
+from captioner.model.captioning_model import CaptioningModel, mean_word_loss
+from captioner.model.losses import Losses, perplexity
 from captioner.optim import (
     EMA,
     Hyper,

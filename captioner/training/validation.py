@@ -29,8 +29,7 @@ from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set, measure_by_source
 from captioner.evaluation.scoring import EvaluationSet, score_captions
 from captioner.metrics import NAMES
-from captioner.model.captioning_model import CaptioningModel
-from captioner.model.losses import mean_word_loss
+from captioner.model.captioning_model import CaptioningModel, mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.solver import Step

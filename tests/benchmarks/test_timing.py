@@ -10,8 +10,7 @@ from benchmarks.contenders import Process
 from benchmarks.results import over_processes
 from benchmarks.session import Session
 from benchmarks.timing import Timer, metered
-from captioner.parallel import blas
-from captioner.parallel.machine import use_huge_pages
+from captioner.parallel.machine import describe_blas, use_huge_pages
 
 
 class Program:
@@ -23,7 +22,7 @@ class Program:
 
 def settings() -> dict[str, object]:
     """Return the settings of this process, as its program."""
-    return {"settings": [os.getpid(), blas.describe().threads, use_huge_pages.cache_info().currsize == 1]}
+    return {"settings": [os.getpid(), describe_blas().threads, use_huge_pages.cache_info().currsize == 1]}
 
 
 def test_contenders_take_turns_in_each_start(session: Session) -> None:

@@ -15,7 +15,7 @@ from captioner.config.overrides import read_overrides
 from captioner.data.corpus import Split, read_regions
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.model.interface import ModelOrEnsemble
+from captioner.model.captioning_model import ModelOrEnsemble
 
 METHODS = {
     "greedy": [],

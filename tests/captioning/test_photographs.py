@@ -18,7 +18,7 @@ from captioner.captioning.restore import Restored
 from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scene_encoding import ENCODER, FEATURES, encode
+from captioner.data.scenes import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
 from captioner.images import open_encoder, protobuf
 from captioner.images import photo as photo_module

@@ -1,4 +1,4 @@
-"""captioner doctor: its lines and its exit code; what is missing has a remedy."""
+"""captioner doctor: its lines; what is missing has a remedy."""
 
 from collections.abc import Callable
 from importlib import metadata
@@ -10,9 +10,7 @@ import pytest
 from captioner.cli import doctor
 from captioner.cli.doctor import CORE, PURPOSES
 from captioner.errors import LIBRARIES
-from captioner.parallel import blas
-
-WITHOUT = "import sys; sys.modules[{!r}] = None; from captioner.cli import main; main(['doctor'])"
+from captioner.parallel.machine import describe_blas
 
 
 def test_the_tables_have_every_core_package_and_extra() -> None:
@@ -29,15 +27,8 @@ def test_one_aligned_line_per_part(cli: Callable[..., Any]) -> None:
     width = max(map(len, names))
     assert [line[:width].strip() for line in lines] == names
     assert f"{'numpy':<{width}}  {np.__version__}" in lines
-    assert f"{'blas':<{width}}  {blas.describe()}" in lines
+    assert f"{'blas':<{width}}  {describe_blas()}" in lines
     assert f"{'extra images':<{width}}  installed" in lines
-
-
-def test_a_missing_core_package_is_exit_code_1(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CORE", ("numpy", "no-such-package"))
-    done = cli("doctor")
-    assert (done.code, done.err) == (1, "")
-    assert "no-such-package  not installed; install captioner again" in done.out
 
 
 def test_a_missing_extra_says_what_to_try(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +36,3 @@ def test_a_missing_extra_says_what_to_try(cli: Callable[..., Any], monkeypatch: 
     (line,) = [line for line in cli("doctor").succeeded().out.splitlines() if line.startswith("extra heic")]
     assert "not installed: no_such_module (reads HEIC photographs); try " in line
     assert line.endswith(" install 'captioner[heic]'")
-
-
-def test_it_works_without_numpy(shell: Callable[..., Any]) -> None:
-    done = shell(code=WITHOUT.format("numpy"))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "unknown: " in done.stdout

@@ -18,8 +18,7 @@ from scene_photos import SCENES
 
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
-from captioner.data.scene_encoding import encode
-from captioner.data.scenes import example
+from captioner.data.scenes import encode, example
 from captioner.errors import install_command
 
 pytestmark = pytest.mark.usefixtures("photos_here")

@@ -9,6 +9,7 @@ from captioner.data.scene import (
     COLOURS,
     COMBINATIONS,
     HELD_OUT,
+    MIN_DISTANCE,
     RGB,
     SHAPES,
     SIDE,
@@ -20,7 +21,6 @@ from captioner.data.scene import (
     sample_scene,
     split_of,
 )
-from captioner.data.scene_captions import MIN_DISTANCE
 
 seeds = st.integers(0, 2**32)
 splits = st.sampled_from(SPLITS)

@@ -3,15 +3,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioner.data.scene import COLOURS, SHAPES, SIZES, SPLITS, Scene, SceneObject, sample_scene
-from captioner.data.scene_captions import (
+from captioner.data.scene import (
+    COLOURS,
     COUNTS,
     PARAPHRASES,
     PLACES,
     RELATIONS,
+    SHAPES,
+    SIZES,
+    SPLITS,
     WORDS,
+    Scene,
+    SceneObject,
     is_correct,
     paraphrases,
+    sample_scene,
 )
 
 seeds = st.integers(0, 2**32)

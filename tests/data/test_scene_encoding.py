@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from captioner.data.scene import COLOURS, HELD_OUT, SHAPES, SIDE, SIZES, render, sample_scene
-from captioner.data.scene_encoding import FEATURES, GAIN, GRID, MAX_OBJECTS, encode
+from captioner.data.scenes import FEATURES, GAIN, GRID, MAX_OBJECTS, encode
 
 CODES = FEATURES // MAX_OBJECTS
 PRESENT, PLACE = 0, slice(1, 1 + GRID * GRID)

@@ -3,10 +3,8 @@ import pytest
 
 from captioner import data
 from captioner.data.corpus import validate
-from captioner.data.scene import CELL, SPLITS, Scene, SceneObject
-from captioner.data.scene_captions import PARAPHRASES, WORDS
-from captioner.data.scene_encoding import encode, encode_regions
-from captioner.data.scenes import BATCH, example, make_split, pointing_game, scenes
+from captioner.data.scene import CELL, PARAPHRASES, SPLITS, WORDS, Scene, SceneObject
+from captioner.data.scenes import BATCH, encode, encode_regions, example, make_split, pointing_game, scenes
 from captioner.data.vocabulary import Vocab
 
 SIZES = {"train": 40, "val": 12, "test": 11, "heldout": 10}

@@ -16,7 +16,7 @@ import pytest
 from onnx_models import model as onnx_model
 from PIL import Image
 
-from captioner.data.scene_encoding import ENCODER, SIDE, encode, encode_regions
+from captioner.data.scenes import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, open_encoder
 from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos

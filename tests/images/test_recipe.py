@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioner.data.scene_encoding import ENCODER
+from captioner.data.scenes import ENCODER
 from captioner.images import open_encoder
 from captioner.images.recipe import (
     SHORT_NAMES,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.layers import blocked_matmul
 from captioner.layers.blocked_matmul import (
     MANY_ROWS,
     SMALL,
@@ -17,8 +18,7 @@ from captioner.layers.blocked_matmul import (
     block_width,
     has_small_kernels,
 )
-from captioner.parallel import blas
-from captioner.parallel.blas import Blas
+from captioner.parallel.machine import Blas
 from captioner.parallel.thread_pool import ThreadPool
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-4}
@@ -37,7 +37,7 @@ TOLERANCE = {np.float64: 1e-12, np.float32: 1e-4}
     ],
 )
 def test_blocks_are_for_openblas_with_avx512(library: Blas, width: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "describe", lambda: library)
+    monkeypatch.setattr(blocked_matmul, "describe_blas", lambda: library)
     has_small_kernels.cache_clear()
     try:
         assert [block_width(rows) for rows in (1, MANY_ROWS - 1, MANY_ROWS)] == [width, width, None]
@@ -51,9 +51,7 @@ def test_the_width_is_that_of_the_kernels_in_use(
 ) -> None:
     """OPENBLAS_CORETYPE selects kernels; a CPU without AVX-512 does not get those for it."""
     monkeypatch.setenv("OPENBLAS_CORETYPE", coretype)
-    code = (
-        "from captioner.layers.blocked_matmul import block_width, blas; print(blas.describe().kernel, block_width(1))"
-    )
+    code = "from captioner.layers.blocked_matmul import *; print(describe_blas().kernel, block_width(1))"
     kernel, chosen = shell(code=code).stdout.split()
     if kernel != coretype:
         pytest.skip(f"the BLAS library has {kernel}, not {coretype}")

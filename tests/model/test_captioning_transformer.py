@@ -16,9 +16,9 @@ from captioner.errors import DataError
 from captioner.gradcheck.numeric import numeric_gradient
 from captioner.layers.dropout import Dropout
 from captioner.model.build import initial_params, parameter_shapes
+from captioner.model.captioning_model import take_rows
 from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.ensemble import Ensemble
-from captioner.model.interface import take_rows
 from captioner.model.parameters import Sizes, layer_shapes
 from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
 from captioner.parallel.thread_pool import ThreadPool

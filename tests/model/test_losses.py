@@ -13,8 +13,8 @@ from captioner.data.batches import ShuffledBatches, part_of_rank, sequential_bat
 from captioner.data.corpus import Split
 from captioner.layers.dropout import Dropout
 from captioner.model.build import DECODERS, initial_params
-from captioner.model.captioning_model import CaptioningModel
-from captioner.model.losses import Losses, mean_word_loss, perplexity
+from captioner.model.captioning_model import CaptioningModel, mean_word_loss
+from captioner.model.losses import Losses, perplexity
 from captioner.model.parameters import Sizes
 from captioner.parallel.ranks import Ranks
 

@@ -1,23 +1,24 @@
-"""Cores are counted, too few are a warning; freed memory and huge pages."""
+"""Cores are counted, too few are a warning; freed memory and huge pages; the number of BLAS threads."""
 
 import ctypes
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from captioner.parallel import machine
-from captioner.parallel.machine import keep_freed_memory, use_huge_pages
+from captioner.parallel.machine import describe_blas, keep_freed_memory, set_blas_threads, use_huge_pages
+from captioner.parallel.thread_pool import ThreadPool
 
 
-def test_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores() -> None:
     usable, total = machine.cores()
     assert 1 <= usable <= total
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert machine.cores() == (1, 1)
 
 
 CASES = {
@@ -47,7 +48,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from captioner.parallel.machine import keep_freed_memory, use_huge_pages
+from captioner.parallel.machine import describe_blas, keep_freed_memory, set_blas_threads, use_huge_pages
+from captioner.parallel.thread_pool import ThreadPool
 
 
 def advised():
@@ -122,3 +124,97 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     keep_freed_memory()
     use_huge_pages.__wrapped__()
+
+
+CACHED = (machine._library, machine._built_with, machine._warn)
+BUILT = machine._built_with()
+needs_openblas = pytest.mark.skipif("openblas" not in BUILT["name"], reason="needs NumPy with OpenBLAS")
+
+
+@pytest.fixture(autouse=True)
+def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = describe_blas().threads
+    for function in CACHED:
+        function.cache_clear()
+    yield
+    for function in CACHED:
+        function.cache_clear()
+    monkeypatch.undo()
+    if before is not None:
+        set_blas_threads(before)
+
+
+class Library:
+    """A library whose number of threads stays the same."""
+
+    version, architecture = "1.2", "Kernel"
+
+    def num_threads(self) -> int:
+        return 8
+
+    def set_num_threads(self, count: int) -> None:
+        pass
+
+
+def use(monkeypatch: pytest.MonkeyPatch, library: Library | None, built: str = "blas") -> None:
+    monkeypatch.setattr(machine, "_library", lambda: library)
+    monkeypatch.setattr(machine, "_built_with", lambda: {"name": built, "version": "3"})
+
+
+@pytest.mark.smoke
+@needs_openblas
+@pytest.mark.parametrize("count", [2, 1])
+def test_the_number_of_threads_of_openblas_is_set(count: int) -> None:
+    set_blas_threads(count)
+    described = describe_blas()
+    assert (described.name, described.threads) == ("OpenBLAS", count)
+    assert described.version.startswith(BUILT["version"].partition(".dev")[0])
+    assert str(described) == f"OpenBLAS {described.version} ({described.kernel})"
+
+
+def test_an_unknown_library_has_the_name_that_numpy_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, None)
+    assert describe_blas() == machine.Blas("blas", "3", None, None)
+    assert str(describe_blas()) == "blas 3"
+
+
+def test_multiplying_in_a_worker_uses_one_thread() -> None:
+    set_blas_threads(1)
+    matrix = np.ones((64, 64))
+    counts = ThreadPool(2).map(lambda worker: (matrix @ matrix, describe_blas().threads)[1])
+    assert counts in ([1, 1], [None, None])
+
+
+TRY = "set OMP_NUM_THREADS=1, or install NumPy with pip"
+SLOW = "which can make training slower and its results not reproducible"
+
+
+@pytest.mark.parametrize("library", [Library(), None])
+def test_a_number_that_cannot_be_set_causes_one_warning(
+    library: Library | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, library)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            set_blas_threads(1)
+    assert [str(warning.message) for warning in caught] == [
+        f"the number of BLAS threads cannot be set ({describe_blas()}), {SLOW}; {TRY}"
+    ]
+
+
+@pytest.mark.parametrize("name", machine.VARIABLES)
+def test_no_warning_if_the_environment_sets_the_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, None)
+    monkeypatch.setenv(name, "1")
+    set_blas_threads(1)
+
+
+@needs_openblas
+def test_openblas_with_openmp_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = machine.OpenBlas._function
+    openmp = {"openblas_get_parallel": lambda: machine.OPENMP}
+    monkeypatch.setattr(machine.OpenBlas, "_function", lambda self, name: openmp.get(name) or function(self, name))
+    assert machine._library() is None

@@ -13,8 +13,7 @@ import pytest
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
-from captioner.data.scene_encoding import encode
-from captioner.data.scenes import example
+from captioner.data.scenes import encode, example
 from captioner.errors import DataError
 from captioner.preparation.prepare import Event, prepare
 

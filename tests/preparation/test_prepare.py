@@ -15,8 +15,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 import captioner
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
-from captioner.data.scene_encoding import ENCODER, FEATURES
-from captioner.data.scenes import example
+from captioner.data.scenes import ENCODER, FEATURES, example
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import EncodingProgress

@@ -17,7 +17,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
-from captioner.data.scene_encoding import ENCODER, FEATURES
+from captioner.data.scenes import ENCODER, FEATURES
 from captioner.errors import DataError
 from captioner.preparation.image_records import read_records
 from captioner.preparation.inspect_data import check

@@ -11,8 +11,7 @@ from preparing import COUNT, EXPECTED, Counted, feature_file, features_by_name, 
 from preparing import made as made_without
 
 from captioner.data.corpus import Corpus
-from captioner.data.scene_encoding import ENCODER, encode_regions
-from captioner.data.scenes import example
+from captioner.data.scenes import ENCODER, encode_regions, example
 from captioner.errors import UsageError
 from captioner.images.encoders import ScenesEncoder
 

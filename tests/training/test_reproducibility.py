@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from captioner.files import checkpoint
-from captioner.parallel import blas
+from captioner.parallel.machine import describe_blas
 from captioner.training.run import changes, environment
 
 NOW = {"threads": "2", "ranks": "1", "numpy": "2.4.6", "blas": "OpenBLAS 0.3.31 (Haswell)"}
 
 
 def test_environment() -> None:
-    assert environment(3, 4) == {"threads": "3", "ranks": "4", "numpy": np.__version__, "blas": str(blas.describe())}
+    assert environment(3, 4) == {"threads": "3", "ranks": "4", "numpy": np.__version__, "blas": str(describe_blas())}
     assert environment(3)["ranks"] == "1"
 
 

@@ -15,7 +15,7 @@ from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scene_encoding import ENCODER
+from captioner.data.scenes import ENCODER
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.hdf5 import StoredArray
