@@ -22,7 +22,7 @@ from benchmarks.flickr8k import SEEDS, Workspace, set_options
 from benchmarks.session import ROOT
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load
-from captioner.files.history import end_of, records
+from captioner.training.run_folder import end_of, records
 from captioner.training.solver import Step
 from captioner.training.train import Started, train
 

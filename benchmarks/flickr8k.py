@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from benchmarks.session import ROOT
-from captioner.files.history import end_of, records
+from captioner.training.run_folder import end_of, records
 
 SEEDS = (0, 1, 2)
 ALONE = ("decode.guidance_weight=0", "decode.similarity_weight=0")

@@ -30,7 +30,7 @@ from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, write_file
 from captioner.files.checkpoint import Card, one_line
-from captioner.files.header import MODEL
+from captioner.files.saved import MODEL
 from captioner.files.user_files import check_output, read_start
 from captioner.model.pytorch import to_tensors
 

@@ -22,11 +22,11 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Card
-from captioner.files.history import records
 from captioner.model.build import DECODERS
 from captioner.model.parameters import ATTENTIONS
 from captioner.share import prepare_to_share, write_model
 from captioner.training.resume import resume
+from captioner.training.run_folder import records
 
 TERMS = "Photographs of birds: for research and education only"
 BIRDS = f"birds.h5 (license: other; terms: {TERMS})"
@@ -236,7 +236,7 @@ def test_scores_are_those_of_the_validation_of_the_checkpoint(small: tuple[str, 
     """Also if the run is resumed; captions of other decoding options are not scored."""
     run = tmp_path / "run"
     captioner.train(None, run, {**read_overrides(small), "train.epochs": 1, "validate.score_every": 1})
-    (validated,) = (record for record in records(run / "history.jsonl") if record and record["kind"] == "validation")
+    (validated,) = (record for record in records(run / "history.jsonl") if record["kind"] == "validation")
     measured = validated["scores"]
 
     def scores(file: Path, *overrides: str) -> dict[str, float]:

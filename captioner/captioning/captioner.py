@@ -26,7 +26,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab, join, tokenize
 from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS, Keyword
 from captioner.errors import DataError, UsageError
-from captioner.images.labels import Label, open_classifier
+from captioner.images.efficientnet import Label, open_classifier
 from captioner.model.captioning_model import State, StepFunction
 from captioner.parallel.thread_pool import ThreadPool
 

@@ -15,8 +15,8 @@ from captioner.data.corpus import Corpus, Features, check_features, check_region
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
-from captioner.images.labels import has_labels, open_classifier
-from captioner.images.recipe import parse_identity, same_encoder
+from captioner.images import parse_identity, same_encoder
+from captioner.images.efficientnet import has_labels, open_classifier
 from captioner.model.ensemble import Ensemble
 
 TRAIN = "train with -o model.attention=adaptive"

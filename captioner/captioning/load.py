@@ -26,7 +26,7 @@ from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import NONE, Values, checked_values
 from captioner.data.corpus import Corpus
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images.recipe import same_encoder
+from captioner.images import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.machine import set_blas_threads
 

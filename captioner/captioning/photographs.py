@@ -11,7 +11,7 @@ from captioner.captioning.checks import check_regions, check_width
 from captioner.captioning.image_batch import ImageBatch, photo_batch
 from captioner.captioning.restore import LoadedModel
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images import open_parts
+from captioner.images import Part, open_parts, parse_identity, parse_recipe, same_encoder
 from captioner.images.encoders import Encoder, encode_photos
 from captioner.images.photo import (
     CONVERTIBLE,
@@ -22,7 +22,6 @@ from captioner.images.photo import (
     heic_remedy,
     list_photos,
 )
-from captioner.images.recipe import Part, parse_identity, parse_recipe, same_encoder
 from captioner.preparation.find_photos import is_url
 
 

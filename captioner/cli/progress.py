@@ -14,7 +14,7 @@ from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
 from captioner.evaluation.score_format import MAX_SOURCE
-from captioner.images.recipe import parse_identity
+from captioner.images import parse_identity
 from captioner.metrics import NAMES
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Event, Started, Validated, Warned

@@ -28,8 +28,7 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, read_if_small
 from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError
-from captioner.files.header import DATA_SET
-from captioner.files.saved import Saved, open_saved, write
+from captioner.files.saved import DATA_SET, Saved, open_saved, write
 
 TEXT_LIMIT = 1 << 31
 MAX_SPLITS = 64

@@ -15,8 +15,7 @@ from typing import Any
 
 from captioner.arrays import Params
 from captioner.errors import CheckpointError, printable
-from captioner.files.header import MODEL
-from captioner.files.saved import open_saved, write
+from captioner.files.saved import MODEL, open_saved, write
 
 GROUPS = ("params", "standardizer", "summary")
 SLOTS = "slots/"

@@ -17,9 +17,9 @@ from PIL.Image import Image
 
 from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
+from captioner.images import Part
 from captioner.images.photo import square
 from captioner.images.protobuf import REGIONS
-from captioner.images.recipe import Part
 
 BYTES = 1 << 31
 IMAGENET = "onnx:FILE:mean=123.675/116.28/103.53:scale=58.395/57.12/57.375"

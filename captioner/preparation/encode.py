@@ -18,10 +18,9 @@ from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
-from captioner.files.header import DATA_SET
+from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
-from captioner.images import open_encoder
-from captioner.images.recipe import without_file_name
+from captioner.images import open_encoder, without_file_name
 from captioner.preparation.find_photos import check_different, find_all, locate_images
 from captioner.preparation.image_folders import ImageFolder
 from captioner.preparation.image_records import ImageRecord

@@ -13,7 +13,7 @@ from captioner.config.options import Prepare
 from captioner.data.caption_formats import image_name
 from captioner.data.caption_readers import CaptionRecord, Issue, split_name
 from captioner.errors import DataError, UsageError, quoted
-from captioner.files.header import DATA_SET
+from captioner.files.saved import DATA_SET
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.features import open_features
 from captioner.data.summary import summarize
 from captioner.errors import DataError, UsageError
-from captioner.files.header import DATA_SET
+from captioner.files.saved import DATA_SET
 from captioner.preparation.find_photos import check_different, locate_images
 from captioner.preparation.image_records import read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_of

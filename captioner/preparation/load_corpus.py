@@ -16,8 +16,8 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
-from captioner.files.header import DATA_SET
-from captioner.images.recipe import parse_identity
+from captioner.files.saved import DATA_SET
+from captioner.images import parse_identity
 from captioner.model.parameters import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}

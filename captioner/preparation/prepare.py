@@ -20,7 +20,7 @@ from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 from captioner.files.atomic import remove_temporary_files
-from captioner.files.header import DATA_SET
+from captioner.files.saved import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
 from captioner.parallel.machine import set_blas_threads
 from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features

@@ -16,7 +16,7 @@ from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
 from captioner.evaluation.score_format import format_score
 from captioner.files.checkpoint import MAX_TEXT
-from captioner.images.recipe import parse_identity
+from captioner.images import parse_identity
 from captioner.metrics import TITLES
 from captioner.model.losses import perplexity
 

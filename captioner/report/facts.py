@@ -22,9 +22,9 @@ from captioner.evaluation.score_format import (
     score_rows,
 )
 from captioner.evaluation.scoring import FEW_IMAGES
-from captioner.files.history import damaged_lines, end_of, records
 from captioner.metrics import TITLES
 from captioner.training.run import describe_versions
+from captioner.training.run_folder import end_of, records
 from captioner.training.train import PARTS
 
 LARGEST = 1e30
@@ -37,15 +37,13 @@ Points = list[tuple[float, float]]
 class History:
     """The records of a run by kind, in file order: logged steps, validations and warnings.
 
-    `end` says how the run ended, and is empty while it is being trained. `problem` names the damaged lines of the
-    history, if there are any.
+    `end` says how the run ended, and is empty while it is being trained.
     """
 
     steps: list[dict[str, Any]]
     validations: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
     end: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
 
     @property
     def last_step(self) -> int:
@@ -61,17 +59,12 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are left out.
-
-    A run that is being trained may end with half a line.
-    """
-    path = folder / "history.jsonl"
+    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are left out."""
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
-    lines = list(records(path))
-    for record in filter(None, lines):
+    lines = list(records(folder / "history.jsonl"))
+    for record in lines:
         kinds.get(str(record.get("kind")), []).append(record)
-    problem = "".join(damaged_lines(path.name, lines))
-    return History(kinds["step"], kinds["validation"], kinds["warning"], end_of(lines), problem)
+    return History(kinds["step"], kinds["validation"], kinds["warning"], end_of(lines))
 
 
 def points(records: list[dict[str, Any]], *path: str) -> Points:
@@ -142,8 +135,6 @@ def _training(history: History, loaded: LoadedModel) -> Iterator[tuple[str, str]
     step, environment = max(history.last_step, meta.step), meta.environment
     end = history.end
     yield "steps", f"{step:,}" + (f" ({epoch:,} epoch{'s' if epoch != 1 else ''})" if epoch else "")
-    if history.problem:
-        yield "history", history.problem
     yield "checkpoint", loaded.checkpoint
     if isinstance(end.get("ended"), str):
         yield "ended", printable(end["ended"], MAX_NAME)

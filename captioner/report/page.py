@@ -104,7 +104,7 @@ def collect(run: Path, selection: Selection) -> Report:
         data=data_table(corpus, data),
         scores=score_table(record, facts.name),
         gallery=build_gallery(captioner, corpus, selection.split, pictures, chosen, captions),
-        warnings=[*captioner.warnings, *record["warnings"], *filter(None, [facts.history.problem])],
+        warnings=[*captioner.warnings, *record["warnings"]],
         about=corpus.about,
     )
 

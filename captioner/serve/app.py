@@ -32,8 +32,8 @@ from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.images.decode import DecodingProcess
+from captioner.images.efficientnet import has_labels
 from captioner.images.encoders import encode_photo
-from captioner.images.labels import has_labels
 from captioner.images.photo import HEIC_SUFFIXES
 from captioner.report.template import load_script, render
 

@@ -16,12 +16,11 @@ from captioner.config.overrides import NONE, Values, differences, from_record, t
 from captioner.config.yaml_io import dump, load
 from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
-from captioner.files.history import damaged_lines, end_of, records
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run, changes, environment
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import RunFolder, end_of, records
 from captioner.training.solver import TrainState
 from captioner.training.train import Ended, Event, Warned, events, train
 
@@ -74,7 +73,6 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
     if set(expected) != got:
         raise CheckpointError(f"{folder.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     warnings += [*changes(meta.environment, environment(config.threads, folder.ranks.size))]
-    warnings += folder.ranks.on_rank_0(lambda: list(damaged_lines(folder.history, records(folder.history))))
     model = restored.model.with_params(restored.saved.params)
     state = TrainState(model.params, restored.saved.slots, meta.step)
     run = Run(

@@ -24,7 +24,6 @@ from captioner.config.overrides import to_record
 from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import printable
 from captioner.files.checkpoint import Card, Checkpoint, Meta
-from captioner.files.history import AT_END
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
 from captioner.optim import EMA
@@ -32,7 +31,7 @@ from captioner.parallel.machine import describe_blas, oversubscription, set_blas
 from captioner.parallel.ranks import Ranks, check_same
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.build import build_plan
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import AT_END, RunFolder
 from captioner.training.solver import Plan, Stopwatch, TrainState
 from captioner.training.validation import Validation
 

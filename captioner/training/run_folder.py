@@ -1,15 +1,22 @@
-"""A run folder: effective config, history, checkpoints, and the lock of its training process."""
+"""A run folder: effective config, history, checkpoints, and the lock of its training process.
+
+The history is JSON lines with one record per logged step, validation or warning, and one of the end. A run that is
+initialized from another (`train.init_from`) begins with a record of that.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shlex
 import shutil
 import warnings
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -19,11 +26,17 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.files.checkpoint import Checkpoint
-from captioner.files.history import HISTORY_LIMIT, is_kept
-from captioner.files.user_files import read_bytes, to_json
+from captioner.files.user_files import read_bytes, regular_file, to_json
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
 P = ParamSpec("P")
+HISTORY_LIMIT = 1 << 32
+LARGEST_STEP = 1 << 53
+"""Steps are smaller, so that floats represent them."""
+INIT_FROM, END = "init_from", "end"
+KINDS = (INIT_FROM, "step", "validation", "warning", END)
+AT_END = "at_end"
+"""Marks records that exist only because the run ended; `resume` removes them."""
 
 
 def rank_0_only(method: Callable[Concatenate[RunFolder, P], None]) -> Callable[Concatenate[RunFolder, P], None]:
@@ -198,3 +211,46 @@ class FolderLock:
                 raise
             problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
             warnings.warn(problem, stacklevel=3)
+
+
+def record_of(line: str | bytes) -> dict[str, Any] | None:
+    """Return the record in a line of a history: an object with a kind and a step; None for a damaged line."""
+    try:
+        record = json.loads(line)
+        is_step = 0 <= record["step"] < LARGEST_STEP and not isinstance(record["step"], bool)
+        return record if is_step and record["kind"] in KINDS else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a history; damaged lines are left out, such as half a line at the end after a kill.
+
+    A file that is missing or not a regular one has no records.
+    """
+    with (
+        suppress(CaptionerError),
+        regular_file(path, HISTORY_LIMIT) as descriptor,
+        open(descriptor, "rb", closefd=False) as file,
+    ):
+        yield from filter(None, map(record_of, file))
+
+
+def is_kept(line: str, step: int) -> bool:
+    """Return whether a run that is resumed after `step` keeps a line: whole records up to it, but none of the end."""
+    record = record_of(line)
+    return record is not None and record["step"] <= step and record["kind"] != END and AT_END not in record
+
+
+def initialization(path: Path) -> dict[str, Any] | None:
+    """Return what the history recorded about `train.init_from`, if anything."""
+    first = next(records(path), None) or {}
+    if first.get("kind") != INIT_FROM:
+        return None
+    return {name: first.get(name) for name in ("checkpoint", "shared_words", "words", "dropped_words")}
+
+
+def end_of(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return how a run ended, which the last record says, or an empty dict if it has not ended."""
+    last = next(iter(deque(records, maxlen=1)), {})
+    return last if last.get("kind") == END else {}

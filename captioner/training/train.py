@@ -16,7 +16,6 @@ from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import DivergenceError
 from captioner.files.checkpoint import Card, one_line
-from captioner.files.history import END, INIT_FROM, end_of, initialization, records
 from captioner.metrics import NAMES
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
@@ -31,7 +30,7 @@ from captioner.training.build import (
 )
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run, versions
-from captioner.training.run_folder import RunFolder, check_inputs
+from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records
 from captioner.training.self_critical import check_references
 from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
 from captioner.training.validation import is_better

@@ -20,13 +20,12 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes import ENCODER, FEATURES, encode
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
-from captioner.images import open_encoder, protobuf
+from captioner.images import Part, open_encoder, protobuf, same_encoder
 from captioner.images import photo as photo_module
 from captioner.images.efficientnet import NETWORKS
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
 from captioner.images.photo import heic_remedy, read_photo
-from captioner.images.recipe import Part, same_encoder
 from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.training.resume import resume
 from captioner.training.train import train

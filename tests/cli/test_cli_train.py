@@ -17,7 +17,7 @@ from captioner.cli import progress
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load, parse
 from captioner.files import checkpoint
-from captioner.files.history import end_of, records
+from captioner.training.run_folder import end_of, records
 from captioner.training.solver import Step
 from captioner.training.train import Event, Started, train
 

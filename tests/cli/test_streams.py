@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from captioner.captioning.find_checkpoint import LAST
-from captioner.files.history import end_of, records
+from captioner.training.run_folder import end_of, records
 
 WHOLE = ("-o", "train.max_steps=3")
 CLOSE = (

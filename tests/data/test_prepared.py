@@ -25,7 +25,7 @@ from captioner.data.prepared import MAX_SPLITS, RESERVED, prepared, write_prepar
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 from captioner.files.hdf5 import StoredArray
-from captioner.files.header import DATA_SET, SIZE
+from captioner.files.saved import DATA_SET, SIZE
 
 module = import_module("captioner.data.prepared")  # in its package the name is the function's
 

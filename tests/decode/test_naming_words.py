@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.decode.naming_words import naming_words
+from captioner.decode.word_regression import naming_words
 
 ARTICLES, ADJECTIVES, NOUNS = ("a", "the"), ("red", "big", "old"), ("dog", "cat", "boy", "table", "ball", "tree")
 VERBS, PREPOSITIONS = ("running", "sitting", "lying"), ("near", "under", "behind")

@@ -16,10 +16,10 @@ from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, mean_of_runs, score_captions, to_dict
-from captioner.files.history import records
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
 from captioner.report.facts import score_table
+from captioner.training.run_folder import records
 
 FIRST = 4
 """Images of the first source in each split."""
@@ -107,7 +107,7 @@ def prepared_run(corpus: Corpus, tmp_path: Path, cli: Callable[..., Any], small_
 
 
 def test_history_evaluate_report_and_card_show_the_sources(prepared_run: Path, cli: Callable[..., Any]) -> None:
-    last = [record for record in records(prepared_run / "history.jsonl") if record and record["kind"] == "validation"]
+    last = [record for record in records(prepared_run / "history.jsonl") if record["kind"] == "validation"]
     assert open_run(prepared_run).meta.best["cider_d"] == max(record["scores"]["cider_d"] for record in last)
     printed = cli("evaluate", prepared_run / "last.h5").out
     for title in ("val: 10 images, mean of 2 sources, perplexity", "val, one: 4 images", "val, two: 6 images"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import ConfigError, DataError
-from captioner.files.header import SIZE
+from captioner.files.saved import SIZE
 from faults import damaged, interrupted, materials
 from faults.damaged import classify
 from faults.interrupted import Command, Ended

@@ -10,8 +10,7 @@ import pytest
 
 from captioner.errors import CheckpointError
 from captioner.files.checkpoint import Checkpoint, Meta, load, save
-from captioner.files.header import MODEL
-from captioner.files.saved import write
+from captioner.files.saved import MODEL, write
 
 META = Meta(
     config={"seed": 3},

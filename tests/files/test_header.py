@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.errors import CheckpointError, DataError
-from captioner.files.header import SIZE, Kind
+from captioner.files.saved import SIZE, Kind
 
 KIND = Kind("thing", 3, "a test", DataError, "use another thing")
 OTHER = replace(KIND, name="other thing")

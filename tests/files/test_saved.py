@@ -25,8 +25,7 @@ from captioner.data.features import SelectedFeatures
 from captioner.errors import CaptionerError, CheckpointError, DataError
 from captioner.files import saved as module
 from captioner.files.hdf5 import MAX_OBJECTS
-from captioner.files.header import DATA_SET, MODEL, SIZE, Kind
-from captioner.files.saved import open_saved, write
+from captioner.files.saved import DATA_SET, MODEL, SIZE, Kind, open_saved, write
 
 RNG = np.random.default_rng(0)
 KINDS = {kind.name: kind for kind in (MODEL, DATA_SET)}

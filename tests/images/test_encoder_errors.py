@@ -8,10 +8,9 @@ from onnx_models import NCHW, PLAIN, POOL, TWO, error_of, model
 from photographs import corners, encoded
 
 from captioner.errors import DataError, UsageError, printable
-from captioner.images import MAX_PARTS, encoders, open_encoder, protobuf
+from captioner.images import MAX_PARTS, SHORT_NAMES, encoders, open_encoder, protobuf
 from captioner.images.onnx import IMAGENET
 from captioner.images.protobuf import node, value_info
-from captioner.images.recipe import SHORT_NAMES
 
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
 KNOWN = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got vgg16"

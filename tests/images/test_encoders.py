@@ -18,10 +18,9 @@ from PIL import Image
 
 from captioner.data.scenes import ENCODER, SIDE, encode, encode_regions
 from captioner.errors import DataError, UsageError, install_command
-from captioner.images import ENCODERS, open_encoder
+from captioner.images import ENCODERS, SHORT_NAMES, open_encoder
 from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
 from captioner.images.photo import square
-from captioner.images.recipe import SHORT_NAMES
 
 
 @pytest.mark.parametrize("name", ["onnx:a.onnx", "efficientnet-lite0"])

@@ -8,8 +8,7 @@ import pytest
 
 import captioner
 from captioner.errors import ConfigError, UsageError
-from captioner.images.efficientnet import read_weights, weights_file
-from captioner.images.labels import open_classifier, read_names
+from captioner.images.efficientnet import open_classifier, read_names, read_weights, weights_file
 
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
 CLASSES = 1000

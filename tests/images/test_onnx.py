@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
 
 from captioner.errors import DataError, UsageError
-from captioner.images import onnx, open_encoder, open_parts, protobuf
+from captioner.images import Part, onnx, open_encoder, open_parts, parse_identity, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node
-from captioner.images.recipe import Part, parse_identity
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])

@@ -12,8 +12,8 @@ from small_options import fitting
 from captioner.config.options import Config
 from captioner.config.overrides import override
 from captioner.files import checkpoint
-from captioner.files.history import end_of, records
 from captioner.training import validation
+from captioner.training.run_folder import end_of, records
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Event, Started, Validated, Warned, train
 

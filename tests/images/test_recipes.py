@@ -3,10 +3,10 @@
 import pytest
 
 from captioner.data.scenes import ENCODER
-from captioner.images import open_encoder
-from captioner.images.recipe import (
+from captioner.images import (
     SHORT_NAMES,
     Part,
+    open_encoder,
     parse_identity,
     parse_recipe,
     same_encoder,
