@@ -1,39 +1,23 @@
-"""Read caption files of any supported format as a stream of `CaptionRecord` and `Issue`."""
+"""Read caption files: tables (CSV and TSV with a header, Flickr's token.txt, JSON lines), Karpathy's dataset.json and
+COCO's captions_*.json, as a stream of captions and issues. The format is detected from the content.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from captioner.data.caption_formats import (
-    SPLITS,
-    TOKEN,
-    CaptionRecord,
-    Columns,
-    Issue,
-    coco,
-    image_name,
-    json_entry,
-    json_lines,
-    karpathy,
-    parse_json,
-    split_name,
-    table,
-    token_txt,
-)
 from captioner.errors import DataError, UsageError, quoted
-from captioner.files.user_files import UTF_16, format_of, read_bytes, read_text
-
-__all__ = ["CaptionRecord", "Columns", "Issue", "read_captions", "read_list", "split_name"]
+from captioner.files.user_files import format_of, read_bytes, read_text
 
 LIMIT = 1 << 30
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""The first bytes of spreadsheet files."""
 EXPECTED = (
     "expected CSV or TSV with a header, JSON lines, Flickr's token.txt, Karpathy's dataset.json or COCO's "
     "captions_*.json"
@@ -42,7 +26,77 @@ EXAMPLE = (
     "give a file in it, or write a table captions.csv with the first line image,caption and then one line per caption, "
     "such as dog.jpg,A dog runs"
 )
+
+
+class CaptionRecord(NamedTuple):
+    """One caption of a file.
+
+    `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
+    file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
+    `source` is the name of the collection that the image is from.
+    """
+
+    image: str
+    text: str
+    split: str | None
+    line: str
+    words: str | None = None
+    row: int | None = None
+    rows: int | None = None
+    source: str | None = None
+
+
+class Issue(NamedTuple):
+    """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption."""
+
+    line: str
+    problem: str
+    image: str | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.problem}"
+
+
+class Columns(NamedTuple):
+    """Names of the columns of a table, or of the keys of JSON lines."""
+
+    image: str = "image"
+    caption: str = "caption"
+    split: str = "split"
+    source: str = "source"
+
+
+SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
+    ("valid", "validation", "dev"), "val"
+)
+"""Aliases of split names; Karpathy's restval is used for training."""
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(('train', 'val', 'test', *SPLITS))})(?![a-z])")
+
+
+def split_name(text: str | None) -> str | None:
+    """Normalize a split name: Training becomes train; unknown names are unchanged."""
+    name = (text or "").lower()
+    return SPLITS.get(name, name) if name in ("train", "val", "test", *SPLITS) else text
+
+
+def image_name(text: str) -> str:
+    """Normalize an image name: images\\a.jpg becomes images/a.jpg, and ./a.jpg becomes a.jpg."""
+    return re.sub(r"^(?:\./+)+(?=[^/])", "", text.strip().replace("\\", "/"))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON. Raises: ValueError, also for a duplicate key; RecursionError."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"duplicate key {quoted(key)}")
+        content[key] = value
+    return content
 
 
 def read_captions(
@@ -58,9 +112,7 @@ def read_captions(
     if os.path.isdir(path):
         raise DataError(f"{path}: expected a caption file, got a folder; {EXAMPLE}")
     content = read_bytes(path, LIMIT, expected="a caption file")
-    if content.startswith(WORKBOOKS):
-        raise DataError(f"{path}: expected a text file, got a workbook or an archive; save it as CSV")
-    if content.startswith((b"%PDF", *UTF_16)) or b"\0" in content[:4096]:
+    if b"\0" in content[:4096]:
         raise DataError(f"{path}: {EXPECTED}, got {format_of(content)}")
     text = content.decode("utf-8-sig", errors="surrogateescape")  # `_validate` reports invalid bytes with their line
     rows: dict[str, int | None] = {}
@@ -158,3 +210,218 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
     if "\0" in image or image.endswith("/"):
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")
     return record._replace(image=image)
+
+
+# --- formats
+
+DELIMITERS = (",", "\t", ";", "|")
+MAX_FIELD = 1 << 20
+MAX_RECORD_LINES = 100
+"""Without a bound, an unclosed quote in every line would take quadratic time."""
+TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
+
+
+def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
+    """Read a table with the columns `image`, `caption` and optionally `split`; detect the separator from the header.
+
+    Raises: as `table_rows`.
+    """
+    for line, values in table_rows(name, text, columns):
+        yield Issue(line, values) if isinstance(values, str) else _record(line, values)
+
+
+def table_rows(name: str, text: str, columns: Columns) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield the location of each row of a table, and its cells by the fields of `columns`, or its problem.
+
+    Raises: DataError when a column is missing from the header.
+    """
+    header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    records = _records(text, delimiter)
+    first, cells = next(records, (1, ""))
+    names = [cell.strip() for cell in cells]
+    columns_at = _column_indices(f"{name}:{first}", names, header, columns)
+    for number, cells in records:
+        named = cells if isinstance(cells, str) else {key: cells[place] for key, place in columns_at.items()}
+        yield f"{name}:{number}", named
+
+
+def token_txt(name: str, text: str) -> Iterator[CaptionRecord | Issue]:
+    """Read Flickr8k.token.txt: `1000268201.jpg#0<TAB>A child in a pink dress .`"""
+    for line, row in _lines(name, text):
+        match = TOKEN.fullmatch(row)
+        if match is None:
+            yield Issue(line, f"expected IMAGE#NUMBER, a tab and a caption, got {quoted(row)}")
+        else:
+            yield _record(line, match.groupdict())
+
+
+def json_lines(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
+    """Read JSON lines: `{"image": "a.jpg", "caption": "a dog"}`; `caption` may be a list of captions."""
+    for line, row in _lines(name, text):
+        try:
+            content = parse_json(row)
+        except (ValueError, RecursionError) as error:
+            yield Issue(line, f"invalid JSON: {error}")
+        else:
+            yield from json_entry(line, content, columns)
+
+
+def json_entry(line: str, content: object, columns: Columns) -> Iterator[CaptionRecord | Issue]:
+    """Read the captions of one JSON object."""
+    if not isinstance(content, dict):
+        yield Issue(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
+        return
+    values = {key: content.get(column) for key, column in columns._asdict().items()}
+    captions = values["caption"]
+    for caption in captions if isinstance(captions, list) and captions else [captions]:
+        yield _record(line, {**values, "caption": caption})
+
+
+def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
+    """Find the columns in the header; case is ignored unless two columns differ only by case.
+
+    The split column is optional unless its name is configured; that of the source is ignored if it is not unique.
+
+    Raises: DataError for a duplicate or missing column.
+    """
+    places: dict[str, int] = {}
+    for key, column in columns._asdict().items():
+        matches = [place for place, name in enumerate(names) if name == column]
+        matches = matches or [place for place, name in enumerate(names) if name.lower() == column.lower()]
+        if len(matches) > 1 and key != "source":
+            raise DataError(f"{line}: expected the column {column} once, got {header!r:.80}; rename the others")
+        if len(matches) == 1:
+            places[key] = matches[0]
+    required = ["image", "caption"] + (["split"] if columns.split != Columns().split else [])
+    if not set(required) <= set(places):
+        raise DataError(
+            f"{line}: expected a header with the columns {' and '.join(getattr(columns, key) for key in required)}, "
+            f"got {header!r:.80}; rename yours, "
+            "or set them with --image-column and --caption-column of `captioner prepare`"
+        )
+    return places
+
+
+def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the non-blank records of a table, or a problem, each with the number of its first line.
+
+    After a problem, reading continues on the next line, so that an unclosed quote does not hide the lines after it.
+    """
+    csv.field_size_limit(MAX_FIELD)
+    file, number, width = io.StringIO(text, newline=""), 1, 0
+    while True:
+        start = file.tell()
+        rows = csv.reader(islice(file, MAX_RECORD_LINES), delimiter=delimiter, strict=True)
+        problem = ""
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = f"invalid CSV: {error}; close every quote, and double quotes inside quotes"
+        else:
+            if any(cell.strip() for cell in cells):
+                width = width or len(cells)
+                if len(cells) == width:
+                    yield number, cells
+                else:
+                    problem = f"expected {width} columns, got {len(cells)}; quote captions that contain {delimiter!r}"
+        if problem:
+            yield number, problem
+            file.seek(start)
+            file.readline()
+        number += 1 if problem else rows.line_num
+
+
+def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
+    for number, row in enumerate(io.StringIO(text, newline=None), 1):
+        if row.strip():
+            yield f"{name}:{number}", row.removesuffix("\n")
+
+
+def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
+    image = values["image"] if _is_text(values.get("image")) else None
+    for key in ("image", "caption"):
+        if not _is_text(values.get(key)):
+            got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
+            return Issue(line, f"{key}: expected text, got {got}", image)
+    split = values.get("split")
+    if split is not None and not isinstance(split, str):
+        return Issue(line, f"split: expected a name, got {quoted(split)}", image)
+    image, caption, split = values["image"].strip(), values["caption"].strip(), (split or "").strip() or None
+    return CaptionRecord(image, caption, split, line, source=_source(values))
+
+
+def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
+    """Read Karpathy's format: `{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
+    has_imgids = any(isinstance(image, dict) and image.get("imgid") is not None for image in content["images"])
+    rows = None if has_imgids else len(content["images"])
+    for number, image in enumerate(content["images"]):
+        where = f"{name}: images[{number}]"
+        if not isinstance(image, dict) or not _is_text(image.get("filename")):
+            yield Issue(where, f"expected an object with a filename, got {quoted(image)}")
+            continue
+        row = image.get("imgid") if has_imgids else number
+        split, sentences = image.get("split"), image.get("sentences")
+        folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
+        is_row = row is None or (type(row) is int and row >= 0)
+        if not (split is None or _is_text(split)) or not is_row:
+            yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
+            continue
+        if not isinstance(sentences, list) or not sentences:
+            yield Issue(where, f"expected a list of sentences, got {quoted(sentences)}")
+            continue
+        for index, sentence in enumerate(sentences):
+            line = f"{where}.sentences[{index}]"
+            raw = sentence.get("raw") if isinstance(sentence, dict) else None
+            tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
+            if tokens is not None and not (isinstance(tokens, list) and all(map(_is_token, tokens))):
+                yield Issue(line, f"tokens: expected a list of words, got {quoted(tokens)}")
+            elif not _is_text(raw) and not tokens:
+                yield Issue(line, f"expected raw text or tokens, got {quoted(sentence)}")
+            else:
+                words = " ".join(tokens) if tokens else None
+                text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
+                filename = folder + image["filename"].strip()
+                yield CaptionRecord(filename, text, split and split.strip(), line, words, row, rows, _source(image))
+
+
+def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
+    """Read COCO's format: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`."""
+    names: dict[Any, tuple[str, int, str | None]] = {}
+    for number, image in enumerate(content["images"]):
+        where = f"{name}: images[{number}]"
+        if not isinstance(image, dict) or type(image.get("id")) is not int or not _is_text(image.get("file_name")):
+            yield Issue(where, f"expected an object with an id and a file_name, got {quoted(image)}")
+        elif image["id"] in names:
+            yield Issue(where, f"duplicate id {image['id']}")
+        else:
+            names[image["id"]] = image["file_name"].strip(), number, _source(image)
+    captioned: set[str] = set()
+    for number, annotation in enumerate(content["annotations"]):
+        line = f"{name}: annotations[{number}]"
+        if not isinstance(annotation, dict) or not _is_text(annotation.get("caption")):
+            yield Issue(line, f"expected an object with a caption, got {quoted(annotation)}")
+        elif type(annotation.get("image_id")) is not int or annotation["image_id"] not in names:
+            yield Issue(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
+        else:
+            image, row, source = names[annotation["image_id"]]
+            captioned.add(image)
+            text, rows = annotation["caption"].strip(), len(content["images"])
+            yield CaptionRecord(image, text, split, line, None, row, rows, source)
+    for image, number, _ in names.values():
+        if image not in captioned:
+            yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)
+
+
+def _source(image: dict[str, Any]) -> str | None:
+    return image["source"].strip() if _is_text(image.get("source")) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) and value.split() == [value] and value.isprintable()

@@ -12,8 +12,15 @@ from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from captioner.captioning.output_files import unescape_cell
-from captioner.data.caption_formats import Columns, image_name, parse_json, table_rows
-from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
+from captioner.data.caption_readers import (
+    CaptionRecord,
+    Columns,
+    Issue,
+    image_name,
+    parse_json,
+    read_captions,
+    table_rows,
+)
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.user_files import enough_memory, read_text

@@ -25,9 +25,8 @@ NUMBERS = re.compile(r"\d+")
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 # without O_NONBLOCK, opening a named pipe would block until another process writes to it
 FLAGS = os.O_RDONLY | os.O_NONBLOCK
-UTF_16 = b"\xff\xfe", b"\xfe\xff"
 FORMATS = (
-    *((mark, "UTF-16 text; save it as UTF-8") for mark in UTF_16),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"), (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
     (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"), (b"PK\3\4", "a ZIP archive or an Office document"),
     (b"\xd0\xcf\x11\xe0", "an Office document"), (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"),
     (b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG", "a PNG"), (b"GIF8", "a GIF"), (b"RIFF", "a WebP, WAV or AVI file"),

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from captioner.config.options import Prepare
-from captioner.data.caption_formats import image_name
-from captioner.data.caption_readers import CaptionRecord, Issue, split_name
+from captioner.data.caption_readers import CaptionRecord, Issue, image_name, split_name
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.saved import DATA_SET
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from captioner.data import caption_formats
-from captioner.data.caption_formats import (
+from captioner.data import caption_readers
+from captioner.data.caption_readers import (
     MAX_FIELD,
     MAX_RECORD_LINES,
     CaptionRecord,
@@ -112,12 +112,12 @@ def test_an_unclosed_quote_does_not_hide_later_lines():
 def test_unclosed_quotes_take_linear_time(monkeypatch):
     """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
     read = []
-    reader = caption_formats.csv.reader
+    reader = caption_readers.csv.reader
 
     def counting(lines, **options):
         return reader((read.append(line) or line for line in lines), **options)
 
-    monkeypatch.setattr(caption_formats.csv, "reader", counting)
+    monkeypatch.setattr(caption_readers.csv, "reader", counting)
     assert len(rows("image,caption\n" + 'a","\n' * 1000)) == 1000
     assert len(read) < 1000 * (MAX_RECORD_LINES + 1)
 
