@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections import UserDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Look inside": {"report": "Write an HTML report of a run.", "inspect": "Analyze a trained model."},
     "Set up": {
-        "config": "List, write, print and check config files.",
+        "config": "List, write and print config files.",
         "doctor": "Print versions, BLAS, cores and missing extras.",
     },
 }
@@ -104,7 +104,6 @@ def cli(context: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
-    output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
         # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.
@@ -114,24 +113,13 @@ def main(args: list[str] | None = None) -> None:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     words, debug = _without_debug(sys.argv[1:] if args is None else args)
-    with contextlib.nullcontext() if args is None else _restored():
-        code = _run(words, debug)
+    code = _run(words, debug)
     if args is None:
         # During shutdown, Python would print a traceback for an interrupt.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if code:
             processes.exit_at_once(code)
     sys.exit(code)
-
-
-@contextlib.contextmanager
-def _restored() -> Iterator[None]:
-    """Restore what `processes.joined` sets until the end of the process, whose message and exit need it."""
-    program, before_exit, hook = output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook
-    try:
-        yield
-    finally:
-        output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook = program, before_exit, hook
 
 
 def _without_debug(args: list[str]) -> tuple[list[str], bool]:
@@ -209,11 +197,6 @@ def _failure(error: BaseException, args: list[str]) -> CaptionerError | None:
         case RuntimeError() if str(error) == "can't start new thread":
             return CaptionerError("cannot start a thread: not enough memory, or too many threads of this user")
         case OSError(filename=None):
-            from traceback import walk_tb
-
-            *_, (frame, _) = walk_tb(error.__traceback__)
-            if frame.f_globals["__name__"] == "click.utils":  # printing the help failed
-                return output.OutputError(f"output: {error.strerror}")
             return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():
             return CaptionerError(f"{os.fsdecode(error.filename)}: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""captioner config: list, write, print and check config files."""
+"""captioner config: list, write and print config files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import PATH, config_options, override_option
+from captioner.cli.shared_options import PATH, config_options
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
@@ -17,7 +17,7 @@ HEADER = "# Every option with its default. Keep the lines that you change and de
 
 @click.group("config")
 def config() -> None:
-    """List, write, print and check config files.
+    """List, write and print config files.
 
     \b
     Example:
@@ -75,28 +75,13 @@ def init(file: Path | None, name: str | None) -> None:
 @config.command("show")
 @config_options
 def show(config_file: Path | None, overrides: Values) -> None:
-    """Print the effective value of every option as YAML.
+    """Print the effective value of every option as YAML, or all problems at once, with line numbers.
 
     \b
-    Example:
+    Examples:
       captioner config show -o model.decoder=rnn -o train.epochs=3
+      captioner config init my.yaml && captioner config show -c my.yaml
     """
     from captioner.config.yaml_io import dump, load
 
     output.text(dump(load(config_file, overrides)))
-
-
-@config.command("check")
-@click.argument("file", type=PATH)
-@override_option
-def check(file: Path, overrides: Values) -> None:
-    """Check FILE and report all problems at once, with line numbers.
-
-    \b
-    Example:
-      captioner config init my.yaml && captioner config check my.yaml
-    """
-    from captioner.config.yaml_io import load
-
-    load(file, overrides)
-    output.result(f"{file}: ok")

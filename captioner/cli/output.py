@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import CaptionerError, printable
@@ -56,8 +55,7 @@ def flush() -> None:
     Raises: as `result`.
     """
     with _writing():
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
 
 
 def note(*lines: object) -> None:
@@ -71,7 +69,7 @@ def note(*lines: object) -> None:
 
 def is_terminal() -> bool:
     """Return whether stderr is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr.isatty()
 
 
 def next_command(*words: object) -> None:
@@ -104,13 +102,8 @@ def warnings(messages: Iterable[str]) -> None:
 
 
 def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    """Print a library's warning as one line.
-
-    NumPy's RuntimeWarnings are ignored, as results are checked for finiteness, and those of Pillow, which do not name
-    the photograph: one that cannot be decoded is reported.
-    """
-    of_pillow = "PIL" in Path(str(place[0])).parts if place else False
-    if not issubclass(category, RuntimeWarning) and not of_pillow:
+    """Print a library's warning as one line; ignore NumPy's RuntimeWarnings, as results are checked for finiteness."""
+    if not issubclass(category, RuntimeWarning):
         problem(f"warning: {message}")
 
 
@@ -118,9 +111,8 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
     """Return a progress bar on stderr, disabled if stderr is not a terminal."""
     from tqdm import tqdm
 
-    disable = True if sys.stderr is None else None  # None disables the bar unless stderr is a terminal
     return tqdm(
-        total=total, initial=initial, unit=unit, disable=disable, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
+        total=total, initial=initial, unit=unit, disable=None, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
     )
 
 
@@ -143,22 +135,6 @@ def discard(descriptor: int) -> None:
 def silence() -> None:
     """Discard all further messages of this process: another one prints the same."""
     discard(sys.stderr.fileno())
-
-
-def open_closed_streams() -> None:
-    """Open closed standard streams, because the next opened file would get their descriptors and the printed text.
-
-    Reading from a reopened stdin and writing to a reopened stdout fail; text for a reopened stderr is discarded.
-    """
-    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.open(os.devnull, flags)  # uses the lowest free descriptor, which is `number`
-                if number:
-                    name = ("stdin", "stdout", "stderr")[number]
-                    setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - open until exit
 
 
 def _print(line: str) -> None:

@@ -114,13 +114,8 @@ class Meta:
             if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
                 raise ValueError(f"{name}: unexpected {value!r:.40}")
         meta = cls(**{**values, "card": Card.parse(values["card"])})
-        if not all(isinstance(word, str) for word in meta.words):
-            raise ValueError("words: expected strings")
-        if not all(isinstance(text, str) and text.isprintable() for text in values["environment"].values()):
-            raise ValueError("environment: expected printable strings")
-        for name in ("data_digest", "train_digest", "learned"):
-            if printable(values[name], MAX_TEXT) != values[name]:
-                raise ValueError(f"{name}: expected at most {MAX_TEXT} printable characters, got {values[name]!r:.40}")
+        if not all(isinstance(text, str) for text in (*meta.words, *meta.environment.values())):
+            raise ValueError("words, environment: expected strings")
         if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):
             raise ValueError(f"grid: expected rows and columns, got {meta.grid!s:.80}")
         for name, minimum in (("feature_dim", 1), ("region_dim", 0), ("step", 0), ("since_best", 0)):

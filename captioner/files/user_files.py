@@ -128,10 +128,7 @@ def read_bytes(
         open(descriptor, "rb", closefd=False) as file,
     ):
         # `limit` bytes would be allocated at once; virtual files have the size 0
-        content: bytes | None = file.read(min(limit, os.fstat(descriptor).st_size or TEXT_LIMIT))
-    if content is None:  # the read would block, as for /proc/kmsg
-        raise error(f"{path}: expected a regular file, got one without data to read now")
-    return content
+        return file.read(min(limit, os.fstat(descriptor).st_size or TEXT_LIMIT))
 
 
 def format_of(content: bytes) -> str:

@@ -34,8 +34,6 @@ BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
 WHITE = (255, 255, 255, 255)
-WHITE_IS_ZERO = 0
-"""Photometric interpretation of a TIFF; Pillow inverts such images of up to 8 bits, but not of 16."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -144,12 +142,7 @@ def _problem(error: Exception, content: bytes, name: str) -> DataError:
 def rgb(photo: Image.Image) -> Image.Image:
     """Convert a loaded image of any mode but F to 8-bit RGB; of mode I, only if its maximum is 65,535."""
     if photo.mode.startswith("I"):  # convert() would clip at 255
-        tags = getattr(photo, "tag_v2", {})
-        most = 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1
-        values = np.asarray(photo).astype(np.uint32)
-        if tags.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
-            values = most - values
-        return Image.fromarray((values * 255 // most).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(photo).astype(np.uint32) * 255 // 65535).astype(np.uint8)).convert("RGB")
     if photo.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", photo.size, WHITE), photo.convert("RGBA")).convert("RGB")
     return photo.convert("RGB")

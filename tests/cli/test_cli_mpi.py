@@ -49,24 +49,6 @@ def test_a_failure_of_all_ranks_is_one_line(words: str, own_run: Path) -> None:
     assert done.stderr.startswith(FAILURES[words])
 
 
-IN_PROCESS = """
-import sys
-from captioner.cli import main, output, processes
-
-before = output.PROGRAM[:], processes.BEFORE_EXIT[:], sys.excepthook
-try:
-    main(["train", "--resume", sys.argv[1], "--mpi"])
-except SystemExit as exit:
-    assert exit.code == 1
-assert (output.PROGRAM, processes.BEFORE_EXIT, sys.excepthook) == before
-"""
-
-
-def test_a_command_in_a_program_leaves_no_state() -> None:
-    done = mpiexec(2, "missing", start=("-c", IN_PROCESS))
-    assert done.returncode == 0, done.stderr
-
-
 OTHER_OPTION = """
 import os, sys
 

@@ -171,7 +171,7 @@ def test_an_unknown_flag_with_the_name_of_a_config_option_suggests_it(cli: Calla
 @pytest.mark.parametrize(
     "command",
     ["sample @", "sample run @", "sample run --features @", "sample run --write @", "train --run @", "train -c @",
-     "prepare photos --output @", "config check @"],
+     "prepare photos --output @"],
 )  # fmt: skip
 def test_an_empty_path_is_not_the_current_folder(command: str, cli: Callable[..., Any]) -> None:
     done = cli(*(word.replace("@", "") for word in command.split()))

@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 
-from captioner.errors import DataError
-from captioner.files import user_files
-from captioner.files.user_files import read_bytes
-
 BROKEN = Path("/proc/self/mem")
 """A regular file of size 0; reading its first byte fails with EIO."""
 
@@ -45,7 +41,7 @@ INPUTS = (
     "train -o data.source=cs231n -o data.root=broken --run new",
     "prepare photos/captions.csv --output new.h5 --list val=broken.csv",
     "prepare photos/captions.csv --output new.h5 --features broken.h5",
-    "config check broken.yaml",
+    "config show -c broken.yaml",
 )
 
 
@@ -82,26 +78,6 @@ def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
     assert "unreadable photographs: 1" in done.out
     assert "captioner: photos/003.png: cannot be read: Input/output error" in done.err.splitlines()
     assert Path("new.h5").exists()
-
-
-class Empty:
-    """A file without data to read, such as /proc/kmsg opened with O_NONBLOCK."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-    def __enter__(self) -> "Empty":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-    def read(self, size: int = -1) -> bytes | None:
-        return None
-
-
-def test_a_file_that_blocks_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.touch()
-    monkeypatch.setattr(user_files, "open", Empty, raising=False)
-    with pytest.raises(DataError, match=f"^{path}: expected a regular file, got one without data to read now$"):
-        read_bytes(path, 100)
 
 
 @pytest.mark.parametrize(

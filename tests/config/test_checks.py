@@ -144,7 +144,7 @@ def test_what_a_command_does_not_use_is_reported(command: str) -> None:
 
 
 def test_other_commands_use_every_option() -> None:
-    for command in ("train", "config show", "config check"):
+    for command in ("train", "config show"):
         check_used(OPTIONS, command)
 
 

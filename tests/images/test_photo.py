@@ -23,7 +23,6 @@ from photographs import (
     error_of,
     png,
     quarters,
-    tiff,
 )
 from PIL import ExifTags, Image
 
@@ -171,11 +170,6 @@ def test_16_bits_are_scaled_not_clipped() -> None:
     assert np.asarray(decode_photo(b"P5 4 1 65535 " + big, "a", 100))[0, :, 0].tolist() == [0, 3, 128, 255]
     deep = png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 0, 32896, 65535, 65535, 0, 257))
     assert np.asarray(decode_photo(deep, "a", 100)).tolist() == [[[0, 128, 255], [255, 0, 1]]]
-
-
-def test_12_bits_are_scaled_by_their_maximum() -> None:
-    rows = bytes.fromhex("000fff") + bytes.fromhex("800801")
-    assert np.asarray(decode_photo(tiff(12, rows, 2), "a", 100))[..., 0].tolist() == [[0, 255], [127, 127]]
 
 
 def test_one_bit_and_grey_images_are_read() -> None:
