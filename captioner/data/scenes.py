@@ -151,14 +151,6 @@ REGION = 1 + GRID * GRID + len(LATTICE) + len(KNOTS) * (2 + 2 * len(ORDERS))
 FEATURES = MAX_OBJECTS * REGION
 
 
-def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Encode images as features from 0 to GAIN; the code of a missing object is zero.
-
-    Shapes: images (M, 64, 64, 3) -> (M, 231).
-    """
-    return first_objects(encode_regions(images))
-
-
 def encode_regions(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Encode the windows of images, in reading order.
 

@@ -18,7 +18,7 @@ from captioner.captioning.restore import Restored
 from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scenes import ENCODER, FEATURES, encode
+from captioner.data.scenes import ENCODER, FEATURES, encode_regions, first_objects
 from captioner.errors import CheckpointError, DataError, UsageError, install_command
 from captioner.images import Part, open_encoder, protobuf, same_encoder
 from captioner.images import photo as photo_module
@@ -106,7 +106,7 @@ def with_options(restored: Restored, values: Values) -> Restored:
 
 def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
     pictures = np.stack([np.asarray(read_photo(path, 64)) for path in paths])
-    return list(best_captions(restored, encode(pictures)))
+    return list(best_captions(restored, first_objects(encode_regions(pictures))))
 
 
 def test_captions_of_photographs_equal_those_of_their_features(photo_model: Restored, new_photos: list[Path]) -> None:

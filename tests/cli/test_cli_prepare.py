@@ -18,7 +18,7 @@ from scene_photos import SCENES
 
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
-from captioner.data.scenes import encode, example
+from captioner.data.scenes import encode_regions, example, first_objects
 from captioner.errors import install_command
 
 pytestmark = pytest.mark.usefixtures("photos_here")
@@ -210,7 +210,7 @@ def test_from_photographs_to_captions(
     records = [json.loads(line) for line in done.out.splitlines()]
     paths = sorted(new.glob("*.png"))
     assert [record["image"] for record in records] == [str(path) for path in paths]
-    features = encode(np.stack([np.asarray(Image.open(path)) for path in paths]))
+    features = first_objects(encode_regions(np.stack([np.asarray(Image.open(path)) for path in paths])))
     if recipe != "scenes":
         features = np.concatenate([features, features], axis=1)
     expected = best_captions(open_run("runs/birds"), features)
@@ -234,7 +234,9 @@ def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
 
 def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
     with h5py.File("given.h5", "w") as file:
-        file["features"] = encode(np.stack([example(0, "train", index).picture for index in range(8)]))
+        file["features"] = first_objects(
+            encode_regions(np.stack([example(0, "train", index).picture for index in range(8)]))
+        )
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
     assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
     assert cli("train", "--data", "nameless.h5", *small_model, "-o", "train.epochs=1").code == 0

@@ -1,4 +1,4 @@
-"""Caption files: their format, encoding, image names and splits; lists of images; caption files in a folder."""
+"""Caption files: detection of the format, each format, and validation."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,19 @@ import pytest
 
 from captioner.data import caption_readers
 from captioner.data.caption_readers import (
+    MAX_FIELD,
+    MAX_RECORD_LINES,
     CaptionRecord,
     Columns,
+    coco,
     image_name,
+    json_lines,
+    karpathy,
     read_captions,
     read_list,
     split_in_name,
+    table,
+    token_txt,
 )
 from captioner.errors import DataError
 
@@ -205,3 +212,325 @@ def test_image_lists_are_read(tmp_path):
     path.write_bytes(b"a\n\xe9.jpg\n")
     with pytest.raises(DataError, match=r"list.txt: expected UTF-8 text, got b'\\xe9' at byte 2 of a file"):
         read_list(path)
+
+
+def shown(captions):
+    """Each caption as `line image|text|split`, each issue as it is printed."""
+    return [
+        f"{item.line} {item.image}|{item.text}|{item.split}" if isinstance(item, CaptionRecord) else str(item)
+        for item in captions
+    ]
+
+
+COLUMNS = Columns()
+
+
+def rows(text, columns=COLUMNS):
+    return shown(table("c.csv", text, columns))
+
+
+def table_refusal(text, columns=COLUMNS):
+    with pytest.raises(DataError) as caught:
+        rows(text, columns)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_all_separators_and_line_ends_are_read(delimiter, end, last):
+    lines = [["image", "caption", "split"], ["a.jpg", " A dog ", "train"], ["b.jpg", '"A, cat; a\t|"', ""]]
+    text = end.join(map(delimiter.join, lines)) + (end if last else "")
+    assert rows(text) == ["c.csv:2 a.jpg|A dog|train", "c.csv:3 b.jpg|A, cat; a\t||None"]
+
+
+def test_blanks_before_the_header_take_linear_time():
+    """Searched for a letter from every one of them, they took hours."""
+    assert rows(" \t" * (1 << 18) + "\n\n image,caption\na,x\n") == ["c.csv:4 a|x|None"]
+
+
+def test_columns_may_have_any_order_and_name():
+    text = "n, text ,file,n,set\n1,A dog,a.jpg,2,val\n"
+    assert rows(text, Columns("file", "text", "set")) == ["c.csv:2 a.jpg|A dog|val"]
+    assert rows(text.replace("set", "split"), Columns("file", "text")) == ["c.csv:2 a.jpg|A dog|val"]
+    assert rows("both\nA dog\n", Columns("both", "both")) == ["c.csv:2 A dog|A dog|None"]
+
+
+def test_header_case_matters_only_for_ambiguous_columns():
+    assert rows("Image,CAPTION,Split\na,x,val\n") == ["c.csv:2 a|x|val"]
+    assert rows("Photo,caption\na,x\n", Columns("photo")) == ["c.csv:2 a|x|None"]
+    assert rows("Image,image,caption\nb,a,x\n") == ["c.csv:2 a|x|None"]
+    assert table_refusal("Image,IMAGE,caption\n") == (
+        "c.csv:1: expected the column image once, got 'Image,IMAGE,caption'; rename the others"
+    )
+
+
+def test_quoted_fields_and_line_numbers():
+    text = 'image,caption\n\na,"one\r\ntwo\n\n""three"", four"\n , \nb,x\nc\nd,"y\n"\ne,z'
+    assert rows(text) == [
+        'c.csv:3 a|one\r\ntwo\n\n"three", four|None',
+        "c.csv:8 b|x|None",
+        "c.csv:9: expected 2 columns, got 1; quote captions that contain ','",
+        "c.csv:10 d|y|None",
+        "c.csv:12 e|z|None",
+    ]
+
+
+CSV_ISSUES = {
+    "a,b,c": "expected 2 columns, got 3; quote captions that contain ','",
+    ",b": "image: expected text, got nothing",
+    "a, \t": "caption: expected text, got ' \\t'",
+    'a,"b" c': "invalid CSV: ",
+    'a,"b': "invalid CSV: ",
+    "a," + "b" * (MAX_FIELD + 1): f"invalid CSV: field larger than field limit ({MAX_FIELD})",
+}
+
+
+@pytest.mark.parametrize("row", CSV_ISSUES, ids=range(len(CSV_ISSUES)))
+def test_an_invalid_row_is_an_issue(row):
+    first, issue, last = rows(f"image,caption\nx,y\n{row}\nz,z\n")
+    assert (first, last) == ("c.csv:2 x|y|None", "c.csv:4 z|z|None")
+    assert issue.startswith(f"c.csv:3: {CSV_ISSUES[row]}")
+
+
+def test_an_unclosed_quote_does_not_hide_later_lines():
+    text = "image,caption\n" + "".join(f'{n},"dog {n}\n' if n in (3, 6) else f'{n},"dog"\n' for n in range(9))
+    got = rows(text)
+    assert [line for line in got if "invalid CSV" not in line] == [
+        f"c.csv:{n + 2} {n}|dog|None" for n in (0, 1, 2, 4, 5, 7, 8)
+    ]
+    assert [line[:21] for line in got if "invalid CSV" in line] == ["c.csv:5: invalid CSV:", "c.csv:8: invalid CSV:"]
+
+
+def test_unclosed_quotes_take_linear_time(monkeypatch):
+    """In `a","` a quote is open at the end of the line, whether one was open at its beginning or not."""
+    read = []
+    reader = caption_readers.csv.reader
+
+    def counting(lines, **options):
+        return reader((read.append(line) or line for line in lines), **options)
+
+    monkeypatch.setattr(caption_readers.csv, "reader", counting)
+    assert len(rows("image,caption\n" + 'a","\n' * 1000)) == 1000
+    assert len(read) < 1000 * (MAX_RECORD_LINES + 1)
+
+
+def test_a_record_has_a_maximum_number_of_lines():
+    """Lines beyond the limit are reported one by one."""
+    for count in (MAX_RECORD_LINES, MAX_RECORD_LINES + 1):
+        lines = "\n".join(["x"] * count)
+        got = rows(f'image,caption\na,"{lines}"\nb,y\n')
+        assert got[-1] == f"c.csv:{count + 2} b|y|None"
+        assert len(got) == (2 if count == MAX_RECORD_LINES else count + 1)
+
+
+def test_a_field_may_be_long_and_contain_nul():
+    (record,) = table("c.csv", f"image,caption\na\0b,{'x' * MAX_FIELD}\n", COLUMNS)
+    assert isinstance(record, CaptionRecord)
+    assert (record.image, len(record.text)) == ("a\0b", MAX_FIELD)
+
+
+def test_blank_lines_before_the_header_are_counted():
+    assert rows("\r\n\r\nimage;caption\r\na;b") == ["c.csv:4 a|b|None"]
+    assert table_refusal("\n\na;b").startswith("c.csv:3: expected a header")
+
+
+HEADERS = {
+    "img,cap\r\na,b": "c.csv:1: expected a header with the columns image and caption, got 'img,cap'; rename yours, ",
+    '"image': "c.csv:1: expected a header with the columns image and caption, got '\"image'",
+    "split,image,caption,split\n": "c.csv:1: expected the column split once, got 'split,image,caption,split'; rename ",
+}
+
+
+@pytest.mark.parametrize("text", HEADERS, ids=range(len(HEADERS)))
+def test_a_header_without_the_columns_is_rejected(text):
+    assert table_refusal(text).startswith(HEADERS[text])
+
+
+def test_a_named_split_column_must_exist():
+    columns = "image and caption and set"
+    assert columns in table_refusal("image,caption\na,b\n", Columns(split="set"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_flickr_tokens_are_read(end):
+    lines = [
+        "a.jpg#0\tA dog .",
+        "",
+        "a#1.jpg#12\tA\tcat \u2028 .",
+        "b.jpg\tA cow",
+        "c.jpg#x\tA cow",
+        "#1\tcow",
+        "d.jpg#3\t ",
+    ]
+    assert shown(token_txt("t.txt", end.join(lines) + end)) == [
+        "t.txt:1 a.jpg|A dog .|None",
+        "t.txt:3 a#1.jpg|A\tcat \u2028 .|None",
+        "t.txt:4: expected IMAGE#NUMBER, a tab and a caption, got 'b.jpg\\tA cow'",
+        "t.txt:5: expected IMAGE#NUMBER, a tab and a caption, got 'c.jpg#x\\tA cow'",
+        "t.txt:6: expected IMAGE#NUMBER, a tab and a caption, got '#1\\tcow'",
+        "t.txt:7: caption: expected text, got ' '",
+    ]
+
+
+# --- JSON lines
+
+
+def objects(*lines, columns=COLUMNS):
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    return shown(json_lines("c.jsonl", "\n".join(texts), columns))
+
+
+def test_json_lines_are_read():
+    assert objects(
+        {"image": " a ", "caption": " A dog "}, "", {"image": "b", "caption": ["x", "y"], "split": "val"}
+    ) == ["c.jsonl:1 a|A dog|None", "c.jsonl:3 b|x|val", "c.jsonl:3 b|y|val"]
+    assert objects({"f": "a", "t": "x", "s": "q"}, columns=Columns("f", "t", "s")) == ["c.jsonl:1 a|x|q"]
+
+
+JSON_FLAWS = {
+    '{"image": "a"': "invalid JSON: Expecting ',' delimiter: line 1 column 14 (char 13)",
+    '{"image": "a", "image": "b", "caption": "x"}': "invalid JSON: duplicate key 'image'",
+    '["a", "x"]': "expected an object with image and caption, got ['a', 'x']",
+    '{"image": "a"}': "caption: expected text, got nothing",
+    '{"image": 7, "caption": "x"}': "image: expected text, got 7",
+    '{"image": "a", "caption": []}': "caption: expected text, got []",
+    '{"image": "a", "caption": [["x"]]}': "caption: expected text, got ['x']",
+    '{"image": "a", "caption": "x", "split": 1}': "split: expected a name, got 1",
+    '{"image": "a", "caption": ' + "9" * 5000 + "}": "invalid JSON: Exceeds the limit ",
+    '{"image": "a", "caption": ' + "[" * 100_000: "invalid JSON: maximum recursion depth ",
+    '{"image": "a", "caption": ' + "9" * 4000 + "}": "caption: expected text, got " + "9" * 38 + "..." + "9" * 19,
+}
+
+
+@pytest.mark.parametrize("line", JSON_FLAWS, ids=range(len(JSON_FLAWS)))
+def test_an_invalid_json_line_is_an_issue(line):
+    before, issue, after = objects({"image": "x", "caption": "y"}, line, {"image": "z", "caption": "z"})
+    assert (before, after) == ("c.jsonl:1 x|y|None", "c.jsonl:3 z|z|None")
+    assert issue.startswith(f"c.jsonl:2: {JSON_FLAWS[line]}")
+
+
+def test_non_text_captions_in_a_list_are_issues():
+    assert objects({"image": "a", "caption": ["x", None, " ", "y"]}) == [
+        "c.jsonl:1 a|x|None",
+        "c.jsonl:1: caption: expected text, got nothing",
+        "c.jsonl:1: caption: expected text, got ' '",
+        "c.jsonl:1 a|y|None",
+    ]
+
+
+DEEP = 1 << 70
+
+
+def described(captions):
+    return [
+        f"{item.line} {item.image}|{item.text}|{item.split}|{item.words}|{item.row}"
+        if isinstance(item, CaptionRecord)
+        else str(item)
+        for item in captions
+    ]
+
+
+# --- Karpathy
+
+
+def image(**more):
+    return {"filename": "a.jpg", "split": "train", "sentences": [{"tokens": ["a", "dog"], "raw": "A dog."}], **more}
+
+
+def read_karpathy(*images):
+    return described(karpathy("d.json", {"images": list(images), "dataset": "flickr8k"}))
+
+
+def test_karpathy_images_are_read():
+    two = [{"raw": " A cat! ", "sentid": 3}, {"tokens": ["two", "Cats"]}, {"tokens": [], "raw": "Cats"}]
+    got = read_karpathy(
+        image(sentids=[0], imgid=7),
+        image(filename=" b.jpg ", filepath="val2014/", split=" restval ", sentences=two),
+        image(filename="c.jpg", split=None, imgid=3),
+    )
+    assert got == [
+        "d.json: images[0].sentences[0] a.jpg|A dog.|train|a dog|7",
+        "d.json: images[1].sentences[0] val2014/b.jpg|A cat!|restval|None|None",
+        "d.json: images[1].sentences[1] val2014/b.jpg|two Cats|restval|two Cats|None",
+        "d.json: images[1].sentences[2] val2014/b.jpg|Cats|restval|None|None",
+        "d.json: images[2].sentences[0] c.jpg|A dog.|None|a dog|3",
+    ]
+
+
+NOT_TOKENS = ["a dog", ["a dog"], ["a", ""], ["a", 1], ["\x07"], ["\ud800"], {"a": 1}, [["a"]]]
+KARPATHY_ISSUES = [
+    *((bad, ": expected an object with a filename, got ") for bad in (None, {"split": "train"}, 3)),
+    *((image(**bad), ": expected a split and an imgid >= 0, got ")
+      for bad in ({"split": 5}, {"split": " "}, {"imgid": -1}, {"imgid": True}, {"imgid": "4"})),
+    *((image(sentences=bad), ": expected a list of sentences, got ") for bad in (None, [], {"raw": "x"})),
+    *((image(sentences=[bad]), ".sentences[0]: expected raw text or tokens, got ")
+      for bad in ("A dog", {"raw": " "}, {"raw": 4})),
+    *((image(sentences=[{"raw": "x", "tokens": bad}]), ".sentences[0]: tokens: expected a list of words, got ")
+      for bad in NOT_TOKENS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bad", "problem"), KARPATHY_ISSUES, ids=range(len(KARPATHY_ISSUES)))
+def test_an_invalid_image_is_an_issue(bad, problem):
+    first, issue, last = read_karpathy(image(), bad, image(filename="z.jpg"))
+    assert first.startswith("d.json: images[0].sentences[0] a.jpg|")
+    assert issue.startswith(f"d.json: images[1]{problem}")
+    row = None if isinstance(bad, dict) and "imgid" in bad else 2
+    assert last == f"d.json: images[2].sentences[0] z.jpg|A dog.|train|a dog|{row}"
+
+
+# --- COCO
+
+
+def read_coco(images, annotations, split="val"):
+    return described(coco("c.json", {"images": images, "annotations": annotations}, split))
+
+
+A, B = {"id": 9, "file_name": "a.jpg"}, {"id": 4, "file_name": " b.jpg "}
+
+
+def annotated(number, text="A dog"):
+    return {"image_id": number, "caption": text, "id": 1}
+
+
+def test_coco_annotations_are_read():
+    assert read_coco([A, B], [annotated(4), annotated(9, "\nA cat. "), annotated(4, "Two")]) == [
+        "c.json: annotations[0] b.jpg|A dog|val|None|1",
+        "c.json: annotations[1] a.jpg|A cat.|val|None|0",
+        "c.json: annotations[2] b.jpg|Two|val|None|1",
+    ]
+    assert read_coco([A], [annotated(9)], None) == ["c.json: annotations[0] a.jpg|A dog|None|None|0"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        *((bad, "expected an object with a caption, got ") for bad in (annotated(9, ""), annotated(9, 3), "x")),
+        *((annotated(number), "image_id: expected the id of an image, got ") for number in (5, 9.0, True, [9], DEEP)),
+        ({"caption": "x"}, "image_id: expected the id of an image, got None"),
+    ],
+)
+def test_an_invalid_annotation_is_an_issue(annotation, problem):
+    first, issue, last = read_coco([A, {"id": 1, "file_name": "one"}], [annotated(9), annotation, annotated(1)])
+    assert first == "c.json: annotations[0] a.jpg|A dog|val|None|0"
+    assert issue.startswith(f"c.json: annotations[1]: {problem}")
+    assert last == "c.json: annotations[2] one|A dog|val|None|1"
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        *((bad, f"expected an object with an id and a file_name, got {bad}")
+          for bad in ({"id": True, "file_name": "t"}, {"id": "7", "file_name": "t"}, {"id": 7}, [7])),
+        ({"id": 9, "file_name": "other"}, "duplicate id 9"),
+        ({"id": 7, "file_name": "mute.jpg"}, "mute.jpg: has no caption"),
+    ],
+)  # fmt: skip
+def test_an_invalid_coco_image_is_an_issue(bad, problem):
+    got = read_coco([A, bad], [annotated(9)])
+    assert f"c.json: images[1]: {problem}" in got
+    assert [line for line in got if "|" in line] == ["c.json: annotations[0] a.jpg|A dog|val|None|0"]
+    assert len(got) == 2

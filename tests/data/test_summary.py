@@ -1,13 +1,15 @@
-"""Summary of a small data set counted by hand."""
+"""Summaries of data sets, and near-duplicates across splits."""
 
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from prepared_sets import captioned_split
 
+from captioner import arrays as blocks_module
 from captioner.data.corpus import Corpus
-from captioner.data.summary import summarize
+from captioner.data.summary import MIN_WIDTH, near_duplicates, summarize
 from captioner.data.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]
@@ -63,4 +65,50 @@ def test_the_images_of_each_source_are_counted(corpus):
     counted = summarize(dataclasses.replace(corpus, splits=splits))["splits"]
     assert {name: split["sources"] for name, split in counted.items()} == {
         "train": {"a": 2, "b": 1}, "val": {"a": 2}, "test": {"b": 1}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_duplicates_across_splits_are_found_in_any_block(dtype, monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 3 * 4)
+    vocab = Vocab.build([["a"]])
+    rows = np.random.default_rng(0).standard_normal((40, 4))
+    others = np.vstack([rows[25:], -rows])
+    splits = {
+        name: captioned_split(vocab, [["a"]] * len(features), features, name[0], dtype)
+        for name, features in (("train", rows), ("val", others))
+    }
+    repeated = near_duplicates(Corpus(vocab, splits, ""))
+    assert repeated["images"] == 15
+    assert repeated["examples"] == [[f"train: t{row + 25}", f"val: v{row}"] for row in range(15)]
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH - 1, MIN_WIDTH, 600])
+def test_similar_images_across_splits_are_near_duplicates(width, monkeypatch):
+    """Of the test images, row k is a training image with noise; the cosines are about 1 / sqrt(1 + noise^2)."""
+    monkeypatch.setattr(blocks_module, "BLOCK_VALUES", 3 * width)
+    vocab, rng, scale = Vocab.build([["a"]]), np.random.default_rng(0), np.linspace(0.01, 100, width)
+    rows = 50 + rng.standard_normal((30, width)) * scale
+    noise = scale * rng.standard_normal((4, width))
+    noise[3, width // 3 :] = 0  # of small features alone: similar only before standardization
+    noisy = rows[:4] + noise * np.array([[0.0], [0.2], [0.4], [1.0]])
+    splits = {
+        "train": captioned_split(vocab, [["a"]], rows, "t", np.float32),
+        "val": captioned_split(vocab, [["a"]], 50 + rng.standard_normal((5, width)) * scale, "v", np.float32),
+        "test": captioned_split(vocab, [["a"]], noisy[::-1], "e", np.float32),
+    }
+    pairs = [["train: t1", "test: e2"], ["train: t0", "test: e3"]]
+    found = pairs[::-1] if width >= MIN_WIDTH else pairs[1:]
+    assert near_duplicates(Corpus(vocab, splits, "")) == {"images": len(found), "examples": found}
+
+
+def test_non_contiguous_rows_are_supported():
+    vocab = Vocab.build([["a"]])
+    features = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
+    splits = {
+        "train": captioned_split(vocab, [["a"]], features, "t"),
+        "val": captioned_split(vocab, [["a"]], features[::-2], "v"),
+    }
+    assert near_duplicates(Corpus(vocab, splits, "")) == {
+        "images": 2, "examples": [["train: t3", "val: v0"], ["train: t1", "val: v1"]],
     }  # fmt: skip

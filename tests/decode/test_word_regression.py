@@ -1,4 +1,4 @@
-"""Word regression: equal to one without the images that are left out, for all shapes; similarity, names and ranking."""
+"""Word regression, and which words name things."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from captioner.captioning.training_summary import summary_from
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import word_regression
-from captioner.decode.word_regression import MIN_IMAGES, RARE, RIDGES, TrainingFit, WordRegression
+from captioner.decode.word_regression import MIN_IMAGES, RARE, RIDGES, TrainingFit, WordRegression, naming_words
 from captioner.metrics import CiderD
 
 START, END, UNK = 1, 2, 3
@@ -266,3 +266,46 @@ def test_captions_are_sorted_by_log_probability_and_similarity(named: WordRegres
     difference = 1.5 / (similarities[1] - similarities[0])
     assert order(0.9 * difference, 0) == [0, 1, 2, 3]
     assert order(1.1 * difference, 0) == [1, 0, 2, 3]
+
+
+ARTICLES, ADJECTIVES, NOUNS = ("a", "the"), ("red", "big", "old"), ("dog", "cat", "boy", "table", "ball", "tree")
+VERBS, PREPOSITIONS = ("running", "sitting", "lying"), ("near", "under", "behind")
+
+
+def sentences(seed: int, count: int, most_adjectives: int) -> list[list[str]]:
+    """Captions such as `a big dog running under the table`."""
+    rng = np.random.default_rng(seed)
+
+    def phrase() -> list[str]:
+        adjectives = [str(rng.choice(ADJECTIVES)) for _ in range(rng.integers(0, most_adjectives + 1))]
+        return [str(rng.choice(ARTICLES)), *adjectives, str(rng.choice(NOUNS))]
+
+    return [
+        [*phrase(), *([str(rng.choice(VERBS))] * int(rng.integers(2))), str(rng.choice(PREPOSITIONS)), *phrase()]
+        for _ in range(count)
+    ]
+
+
+def names_in(captions: list[list[str]]) -> set[str]:
+    vocab = Vocab([*SPECIAL, *ARTICLES, *ADJECTIVES, *NOUNS, *VERBS, *PREPOSITIONS, "group", "of"])
+    found = naming_words(vocab.encode(captions), len(vocab), vocab.end)
+    assert found.shape == (len(vocab),)
+    return {vocab.words[word] for word in np.flatnonzero(found)}
+
+
+@pytest.mark.parametrize("most_adjectives", [0, 1, 2])
+@given(seed=st.integers(0, 99))
+def test_the_nouns_of_a_grammar(most_adjectives: int, seed: int) -> None:
+    assert names_in(sentences(seed, 500, most_adjectives)) == set(NOUNS)
+
+
+def test_a_word_before_one_and_the_same_word_names_nothing() -> None:
+    captions = sentences(0, 500, 1)
+    groups = [["a", "group", "of", *caption[1:]] for caption in captions[:100]]
+    assert names_in([*captions, *groups]) == set(NOUNS)
+
+
+@pytest.mark.parametrize("caption", [[], ["a"], ["dog"], ["a", "dog", "running"]])
+def test_few_captions(caption: list[str]) -> None:
+    assert names_in([caption]) <= set(caption)
+    assert names_in([caption] * 20) <= set(caption)

@@ -16,7 +16,7 @@ import pytest
 from onnx_models import model as onnx_model
 from PIL import Image
 
-from captioner.data.scenes import ENCODER, SIDE, encode, encode_regions
+from captioner.data.scenes import ENCODER, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, SHORT_NAMES, open_encoder
 from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
@@ -40,7 +40,7 @@ def test_the_scenes_encoder() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     np.testing.assert_array_equal(encoder.prepare(Image.fromarray(pixels)), pixels)
     features, regions = encoder.encode(pixels)
-    np.testing.assert_array_equal(features, encode(pixels[None])[0])
+    np.testing.assert_array_equal(features, first_objects(encode_regions(pixels[None]))[0])
     np.testing.assert_array_equal(regions.reshape(9, 77), encode_regions(pixels[None])[0])
     assert encoder.regions == regions.shape == (3, 3, 77)
     photo = Image.fromarray(pixels).resize((100, 70))

@@ -13,13 +13,13 @@ import pytest
 from captioner.config.options import Prepare
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
-from captioner.data.scenes import encode, example
+from captioner.data.scenes import encode_regions, example, first_objects
 from captioner.errors import DataError
 from captioner.preparation.prepare import Event, prepare
 
 COUNT = 8
 SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25, "dtype": "float32"}
-EXPECTED = encode(np.stack([example(0, "train", index).picture for index in range(COUNT)]))
+EXPECTED = first_objects(encode_regions(np.stack([example(0, "train", index).picture for index in range(COUNT)])))
 LOUD = "not one line"
 
 
