@@ -14,8 +14,8 @@ from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import Part, open_parts, parse_identity, parse_recipe, same_encoder
 from captioner.images.encoders import Encoder, encode_photos
 from captioner.images.photo import (
-    CONVERTIBLE,
     HEIC_SUFFIXES,
+    RAW_REMEDY,
     RAW_SUFFIXES,
     SUFFIXES,
     can_read_heic,
@@ -84,8 +84,8 @@ def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator
 
 def _photos_in(folder: Path) -> Iterator[Path | DataError]:
     unread: list[OSError] = []
-    heic = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
-    unreadable = heic | CONVERTIBLE
+    unreadable = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
+    unreadable[RAW_REMEDY] = RAW_SUFFIXES
     every = list_photos(folder, unread.append, SUFFIXES.union(HEIC_SUFFIXES, *unreadable.values()))
     if not every and not unread:
         yield DataError(f"{folder}: expected photographs in this folder, got none")
@@ -98,7 +98,7 @@ def _photos_in(folder: Path) -> Iterator[Path | DataError]:
         yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
     stems = {photo.with_suffix("") for photo in photos}
     for problem, files in others.items():
-        if unreadable[problem] is RAW_SUFFIXES:  # a camera stores a raw file beside its JPEG
+        if problem == RAW_REMEDY:  # a camera stores a raw file beside its JPEG
             files = [file for file in files if file.with_suffix("") not in stems]
         if files:
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""

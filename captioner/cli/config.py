@@ -65,9 +65,7 @@ def init(file: Path | None, name: str | None) -> None:
     if os.path.lexists(file):
         raise UsageError(f"{file}: exists already; use a new file")
     from captioner.files.atomic import write_file
-    from captioner.files.user_files import check_output
 
-    check_output(file, overwrite=False)
     write_file(file, text.encode())
     output.note(f"{file}: written")
 

@@ -12,7 +12,7 @@ from captioner.cli import output
 from captioner.cli.shared_options import config_options, examples, grouped, list_option, overriding, prepare_options
 from captioner.config.options import Prepare
 from captioner.config.overrides import Values
-from captioner.errors import UsageError, printable, quoted
+from captioner.errors import printable, quoted
 
 if TYPE_CHECKING:
     from captioner.data.corpus import Corpus
@@ -88,10 +88,7 @@ def _open(config_file: Path | None, overrides: Values) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation.load_corpus import build_corpus
 
-    config = load(config_file, overrides)
-    if "seed" in overrides and config.data.max_train is None:
-        raise UsageError("-o seed: has no effect without -o data.max_train; did you mean --seed?")
-    return build_corpus(config)
+    return build_corpus(load(config_file, overrides))
 
 
 COUNTS = {

@@ -36,10 +36,10 @@ INITIALIZED = (
 )
 
 
-def show_training(events: Iterator[Event], profile: bool = False, is_quiet: bool = False) -> dict[str, Any]:
+def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, Any]:
     """Consume the events of a training run with a progress bar, and return the summary.
 
-    With `profile`, print the time per phase at the end; with `is_quiet`, print nothing, as another rank does.
+    With `is_quiet`, print nothing, as another rank does.
     """
     bar: tqdm[Any] = tqdm(disable=True)
     words, limit = 0, "train.epochs"
@@ -72,8 +72,6 @@ def show_training(events: Iterator[Event], profile: bool = False, is_quiet: bool
                     output.note(_ended(event, limit))
                     if images and summary["ended"] != "stopped" and "overfit" not in summary:
                         output.next_command("sample", event.folder, *images)
-                    if profile:
-                        output.note(*_profile(summary))
     finally:
         bar.close()
     return summary
@@ -133,11 +131,3 @@ def _ended(event: Ended, limit: str) -> str:
         ended, speed = f"finished already: {ended}", ""
         hint = f"; to continue, increase {'train.patience' if reason == 'early stopping' else limit} with -o"
     return f"{ended}{speed}{at} -> {event.folder}{hint}"
-
-
-def _profile(summary: dict[str, Any]) -> list[str]:
-    total = summary["seconds"]
-    return [
-        f"{part:<10} {seconds:>9,.1f} s {100 * seconds / (total or 1):>5.1f} %"
-        for part, seconds in {**summary["profile"], "total": total}.items()
-    ]

@@ -60,13 +60,9 @@ if TYPE_CHECKING:
     help="Data-parallel training: split each batch among the MPI ranks that mpiexec or srun started. train.batch_size "
     "is the global batch size. Needs the extra mpi.",
 )  # fmt: skip
-@click.option(
-    "--profile", is_flag=True,
-    help="At the end, print the time spent on reading, forward and backward passes, updates, validation and saving.",
-)  # fmt: skip
 def train(
     config_file: Path | None, overrides: Values, data: Path | None, run: Path | None, resume: Path | None,
-    resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool, profile: bool,
+    resume_or_start: Path | None, overfit: int | None, overwrite: bool, mpi: bool,
 ) -> int:  # fmt: skip
     """Train a captioning model.
 
@@ -93,7 +89,7 @@ def train(
             (resume_or_start is not None and (resume or run or overfit or overwrite),
              "--resume-or-start sets the run folder; leave out --run, --resume, --overfit and --overwrite"),
             (resume is not None and (config_file or data or run or overfit or overwrite),
-             f"--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile{hint}"),
+             f"--resume uses the config and folder of the run; combine it only with -o and --mpi{hint}"),
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
@@ -111,7 +107,7 @@ def train(
                 check_inputs(folder, config_file)
             start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
-        summary = progress.show_training(events, profile, is_quiet=ranks.rank != 0)
+        summary = progress.show_training(events, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
     if stop.signal:
         return 128 + stop.signal

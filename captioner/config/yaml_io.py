@@ -188,12 +188,5 @@ def description(path: Path) -> str:
 
 
 def read_shipped(name: str) -> str:
-    """Return the text of a shipped config.
-
-    Raises: ConfigError for an unknown name.
-    """
-    configs = shipped()
-    if name not in configs:
-        hint = closest(name, configs) or " (captioner config list prints the names)"
-        raise ConfigError([f"config '{name}': not shipped with captioner{hint}"])
-    return configs[name].read_text(encoding="utf-8")
+    """Return the text of a shipped config. Raises: ConfigError for an unknown name."""
+    return _read_file(shipped().get(name, Path(name)))

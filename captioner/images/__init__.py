@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
-from captioner.errors import DataError, MissingLibraryError, UsageError, library_of
+from captioner.errors import MissingLibraryError, UsageError, library_of
 
 if TYPE_CHECKING:  # needs Pillow, and open_encoder reports a missing one
     from captioner.images.encoders import Encoder
@@ -150,5 +150,3 @@ def _open_part(part: Part) -> Encoder:
         if library_of(error) is None:
             raise
         raise MissingLibraryError(error, f"encoder {part}: ") from error
-    except MemoryError as error:
-        raise DataError(f"encoder {part}: not enough memory to open it") from error

@@ -53,13 +53,7 @@ RAW_SUFFIXES = frozenset((
     ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".raf", ".orf", ".rw2", ".pef",
     ".raw", ".3fr", ".iiq", ".x3f",
 ))  # fmt: skip
-CONVERTIBLE = {
-    "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg": RAW_SUFFIXES,
-    "JPEG 2000 is not supported; convert it to PNG, for example with opj_decompress -i a.jp2 -o a.png": frozenset((
-        ".jp2", ".j2k", ".jpf", ".jpx",
-    )),
-}  # fmt: skip
-"""Suffixes of photographs that other programs can convert, by what to try."""
+RAW_REMEDY = "raw files are not supported; convert them to JPEG, for example with darktable-cli a.nef a.jpg"
 LINK = "it is a link to a folder elsewhere, which is not followed; name that folder too"
 
 
@@ -118,7 +112,6 @@ def _decode(content: bytes, name: str, min_side: int) -> Image.Image:
 
 def _problem(error: Exception, content: bytes, name: str) -> DataError:
     """Convert an exception of a decoder to one that names the photograph."""
-    raw = next((remedy for remedy, suffixes in CONVERTIBLE.items() if Path(name).suffix.lower() in suffixes), None)
     match error:
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():  # an error by the filters of a program
             return DataError(f"{name}: expected at most {PIXELS:,} pixels; make the photograph smaller")
@@ -126,8 +119,8 @@ def _problem(error: Exception, content: bytes, name: str) -> DataError:
             return DataError(f"{name}: not enough memory to read this photograph")
         case ImportError():
             return DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); install it again")
-        case _ if raw:
-            return DataError(f"{name}: {raw}")
+        case _ if Path(name).suffix.lower() in RAW_SUFFIXES:
+            return DataError(f"{name}: {RAW_REMEDY}")
         case UnidentifiedImageError() if not is_heic(content):
             formats = ", ".join((*FORMATS, *["HEIC"] * can_read_heic()))
             return DataError(f"{name}: expected a photograph ({formats}), got {format_of(content)}")

@@ -139,9 +139,3 @@ def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) ->
     assert re.fullmatch(r"heldout-0000\d\n(\t.+\n){5}", scenes.out)
     done = cli("data", "show", "coco", "--split", "dev")
     assert (done.code, done.err) == (1, "captioner: split 'dev': not found; this data set has train, val\n")
-
-
-def test_show_needs_max_train_for_the_seed_of_the_config(cli: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "few.yaml").write_text("data: {max_train: 3}")
-    cli("data", "show", "birds.h5", "-o", "seed=2").failed(2, "-o seed: has no effect without -o data.max_train")
-    cli("data", "show", "birds.h5", "-o", "seed=2", "-c", tmp_path / "few.yaml").succeeded()

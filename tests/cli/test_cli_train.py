@@ -1,4 +1,4 @@
-"""captioner train: messages, the progress bar, the profile, run folders, exit codes and --overfit."""
+"""captioner train: messages, the progress bar, run folders, exit codes and --overfit."""
 
 import dataclasses
 import io
@@ -17,7 +17,6 @@ from captioner.cli import progress
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import load, parse
 from captioner.files import checkpoint
-from captioner.training.run_folder import end_of, records
 from captioner.training.solver import Step
 from captioner.training.train import Event, Started, train
 
@@ -95,31 +94,6 @@ def test_the_progress_bar_shows_the_metrics_of_the_objective(
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 
-LINE = r"(\w+) +([\d,]+\.\d) s +(\d+\.\d) %"
-
-
-def test_the_profile(cli: Callable[..., Any], small_options: tuple[str, ...], own_run: Path) -> None:
-    profile = {"reading": 0.104, "forward": 20.25, "validation": 33.0, "other": 1234.567}
-    assert progress._profile({"profile": profile, "seconds": 1287.921}) == [
-        "reading          0.1 s   0.0 %",
-        "forward         20.2 s   1.6 %",
-        "validation      33.0 s   2.6 %",
-        "other        1,234.6 s  95.9 %",
-        "total        1,287.9 s 100.0 %",
-    ]
-    command = ("train", *small_options, "-o", "train.epochs=1", "--run")
-    plain, profiled = (cli(*command, *words).err.splitlines() for words in (["new0"], ["new1", "--profile"]))
-    assert [masked(line) for line in profiled[: len(plain)]] == [masked(line) for line in plain]
-    table = [re.fullmatch(LINE, line) for line in profiled[len(plain) :]]
-    summary = end_of(records(Path("new1/history.jsonl")))
-    assert [row and (row[1], row[2]) for row in table] == [
-        (part, f"{seconds:,.1f}") for part, seconds in {**summary["profile"], "total": summary["seconds"]}.items()
-    ]
-    without_steps = cli("train", "--resume", own_run, "--profile").err.splitlines()
-    assert re.fullmatch(LINE, without_steps[-1])
-    assert any(line.endswith(f"-> {own_run}; to continue, increase train.epochs with -o") for line in without_steps)
-
-
 def test_the_folder_is_named_after_the_config_or_the_source(
     cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
@@ -160,7 +134,7 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
         assert cli(*command) == (1, "", message)
     failed = cli("train", "--resume", run, "--data", data)
     assert failed.code == 2
-    assert failed.err.endswith(f"--mpi and --profile; if the data set has moved: -o data.root='{data}'\n")
+    assert failed.err.endswith(f"-o and --mpi; if the data set has moved: -o data.root='{data}'\n")
     assert cli("train", "--resume", run, "-o", f"data.root={data}").code == 0
 
 

@@ -49,7 +49,7 @@ CONFIG = {
     "data show scenes -o train.epochs=2": "train.epochs has no effect on data show; it uses seed, data.source, "
     "data.root, data.memory_mib, data.max_captions_per_image, data.max_train, data.scenes.*, data.cs231n.*",
 }
-RESUME = "--resume uses the config and folder of the run; combine it only with -o, --mpi and --profile"
+RESUME = "--resume uses the config and folder of the run; combine it only with -o and --mpi"
 ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
 NEED_PHOTOGRAPHS = "--write xmp, --write txt and --encoder need photographs"
 OVERWRITE = "--overwrite needs --write"

@@ -49,12 +49,6 @@ def test_a_recipe_is_rejected(recipe: str, message: str) -> None:
     assert message.isprintable()
 
 
-def test_an_encoder_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders.ScenesEncoder, "__new__", lambda *_: [0] * (1 << 61))
-    with pytest.raises(DataError, match=r"^encoder scenes: not enough memory to open it$"):
-        open_encoder("scenes")
-
-
 def test_a_photograph_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(encoded(corners()))
     monkeypatch.setattr(encoders.ScenesEncoder, "encode", lambda *_: [0] * (1 << 61))
