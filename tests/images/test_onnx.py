@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
 
 from captioner.errors import DataError, UsageError
-from captioner.images import Part, onnx, open_encoder, open_parts, parse_identity, protobuf
+from captioner.images import Part, open_encoder, open_parts, parse_identity, protobuf
 from captioner.images.onnx import OnnxEncoder
 from captioner.images.protobuf import message, node
 
@@ -151,25 +151,6 @@ def test_weights_outside_of_the_file_are_rejected(
     content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
     error = error_of(content, DataError)
     assert error.startswith("expected an ONNX model with all weights in this file, got one that onnxruntime rejects")
-
-
-@pytest.mark.parametrize("text", [b"mean", b"\x01f", b"\x01x", b"Global"])
-def test_names_that_are_not_utf8_are_rejected(text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    content = model()
-    assert text in content
-    message = error_of(content.replace(text, text[:-1] + b"\xff"), DataError)
-    assert message.startswith("expected an ONNX model")
-    assert capsys.readouterr() == ("", "")
-
-
-def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "m.onnx"
-    with pytest.raises(DataError, match=r"m\.onnx: not found; expected an ONNX model; check the name"):
-        open_encoder(f"onnx:{path}")
-    path.write_bytes(model())
-    monkeypatch.setattr(onnx, "BYTES", 10)
-    with pytest.raises(DataError, match="expected a file of at most 10 bytes"):
-        open_encoder(f"onnx:{path}")
 
 
 def test_options_override_metadata_and_metadata_override_shapes() -> None:

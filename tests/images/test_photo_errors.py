@@ -1,6 +1,5 @@
 """Files that are no photographs, too large, damaged or unreadable; folders are listed; threads share Pillow's state."""
 
-import os
 import threading
 import tracemalloc
 import warnings
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from photographs import CORNERS, bomb, corners, encoded, error_of, quarters
+from photographs import bomb, corners, encoded, error_of
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.photo import FORMATS, LINK, PIXELS, can_read_heic, decode_photo, list_photos, read_photo
+from captioner.images.photo import FORMATS, LINK, PIXELS, can_read_heic, decode_photo, list_photos
 
 
 def test_modes_without_a_defined_white_are_rejected() -> None:
@@ -39,15 +38,6 @@ def test_a_decompression_bomb_is_rejected(kind: str, side: int) -> None:
         tracemalloc.stop()
     assert message == f"expected at most {PIXELS:,} pixels; make the photograph smaller"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000  # KiB; on macOS bytes, which is stricter
-
-
-def test_a_memory_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise MemoryError
-
-    content = encoded(corners())
-    monkeypatch.setattr(Image.Image, "convert", fails)
-    assert error_of(content) == "not enough memory to read this photograph"
 
 
 OTHER_FILES = {
@@ -83,16 +73,6 @@ def test_a_truncated_file_is_rejected(kind: str) -> None:
         message = error_of(content[:length])
         assert message.startswith("damaged or truncated: ")
         assert message.endswith("; try a new copy")
-
-
-def test_only_regular_files_are_read_without_blocking(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(encoded(corners(), "PNG"))
-    assert quarters(read_photo(path, 100)) == quarters(read_photo(str(path), 100)) == list(CORNERS)
-    os.mkfifo(tmp_path / "pipe.jpg")
-    for name, problem in (("pipe.jpg", "expected a regular file"), ("no.jpg", "not found; expected a photograph")):
-        with pytest.raises(DataError, match=rf"{name}: {problem}"):
-            read_photo(tmp_path / name, 8)
 
 
 def noise() -> Image.Image:
