@@ -61,7 +61,9 @@ def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = 
             if path in places:
                 raise ValueError(f"given twice, first in line {places[path].rpartition(':')[2]}; keep one")
             places[path] = place
-            values[path] = _read_node(OPTIONS[path], node, folder)
+            if not isinstance(node, yaml.ScalarNode):
+                raise ValueError(f"expected {OPTIONS[path].expected()}, got {_describe(node)}")
+            values[path] = read(OPTIONS[path], node.value, folder, is_quoted=bool(node.style))
         except ValueError as problem:
             problems.append(": ".join(filter(None, (place, printable(path, MAX_SHOWN), str(problem)))))
             if len(problems) == MAX_PROBLEMS:
@@ -161,13 +163,6 @@ def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, st
             is_section = isinstance(value, yaml.MappingNode)
             hint = closest(path, SECTIONS) if is_section else ""
             yield line, path, f"unknown section{hint}" if hint else unknown(path)
-
-
-def _read_node(option: Option, node: yaml.Node, folder: Path | None) -> Any:
-    """Raises: ValueError, as `values.read`."""
-    if not isinstance(node, yaml.ScalarNode):
-        raise ValueError(f"expected {option.expected()}, got {_describe(node)}")
-    return read(option, node.value, folder, is_quoted=bool(node.style))
 
 
 def _describe(node: yaml.Node) -> str:

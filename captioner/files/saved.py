@@ -72,22 +72,17 @@ class Kind:
         return read_start(path, len(self.magic)) == self.magic
 
     @contextmanager
-    def open(self, path: Path) -> Iterator[tuple[io.FileIO, str]]:
-        """Open a file with a valid header; return it, positioned at the content, and the digest in the header.
+    def verified(self, path: Path) -> Iterator[io.FileIO]:
+        """Open a file whose content matches its header.
 
-        Raises: `error` if the file cannot be opened or read, or has another kind, version or length.
+        Raises: `error` if it does not, or the file cannot be opened or read, or has another kind, version or length.
         """
         expected = f"a {self.name} from {self.writer}"
         with (
             regular_file(path, error=self.error, kind=self.name, expected=expected) as descriptor,
             open(descriptor, "rb", buffering=0, closefd=False) as file,
         ):
-            yield file, self._digest(file, path)
-
-    @contextmanager
-    def verified(self, path: Path) -> Iterator[io.FileIO]:
-        """Open a file whose content matches its header. Raises: `error`, as `open`, also if it does not match."""
-        with self.open(path) as (file, digest):
+            digest = self._digest(file, path)
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise self.error(f"{path}: damaged: its content does not match its checksum; {self.remedy}")
             yield file

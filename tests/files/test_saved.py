@@ -431,15 +431,6 @@ def test_a_header_has_a_fixed_size(length: int, version: int) -> None:
     assert header.rstrip(b"\0").decode() == f"captioner thing {version} {length} {DIGEST}\n"
 
 
-def test_an_open_file_is_positioned_at_its_content(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(WHOLE)
-    with KIND.open(path) as (file, digest):
-        assert file.read() == CONTENT
-        assert digest == DIGEST
-    assert file.closed
-
-
 def test_every_byte_of_a_header_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(WHOLE)
