@@ -1,6 +1,5 @@
 """Messages: one line, printable, with an exit code; install commands of the extras."""
 
-import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -34,16 +33,6 @@ def test_exit_codes() -> None:
     problems = ConfigError(["a: wrong", "b: wrong too"])
     assert str(problems) == "a: wrong\nb: wrong too"
     assert problems.problems == ("a: wrong", "b: wrong too")
-
-
-@pytest.mark.parametrize("error", sorted(ERRORS, key=str))
-def test_errors_can_be_pickled(error: type[CaptionerError]) -> None:
-    """A pool of processes that receives one that cannot be hangs."""
-    arguments: dict[str, Any] = {"MissingLibraryError": ImportError("x", name="PIL"), "ConfigError": ["a", "b"]}
-    raised = error(arguments.get(error.__name__, ["a"] if issubclass(error, errors.ProblemsError) else "a"))
-    received = pickle.loads(pickle.dumps(raised))
-    assert type(received) is error
-    assert (str(received), vars(received)) == (str(raised), vars(raised))
 
 
 def is_safe(text: str) -> bool:
