@@ -45,18 +45,18 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
     from captioner.captioning.captioner import Captioner
     from captioner.captioning.checks import check_reads_data, photo_warnings
     from captioner.captioning.load import open_runs
-    from captioner.serve import app
+    from captioner.serve import ADDRESS, Site, listen, run_app
 
-    with app.listen(port) as sock:
+    with listen(port) as sock:
         loaded = open_runs([run], overrides)
         check_reads_data(loaded)
         captioner = Captioner(loaded, encoder)
         _ = captioner.encoder  # opened now, not by the first request
-        site = app.Site(captioner, run.resolve().name, output.failure)
+        site = Site(captioner, run.resolve().name, output.failure)
         output.warnings((*captioner.warnings, *photo_warnings(loaded)))
         output.note("Ctrl-C stops the server")
         with contextlib.suppress(KeyboardInterrupt):  # SIGTERM ends the process
-            output.result(f"http://{app.ADDRESS}:{sock.getsockname()[1]}/")
+            output.result(f"http://{ADDRESS}:{sock.getsockname()[1]}/")
             output.flush()
-            app.run(site.app(), sock)
+            run_app(site.app(), sock)
     return 128 + signal.SIGINT

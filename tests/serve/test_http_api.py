@@ -16,7 +16,7 @@ from PIL import Image
 from serving import Served, served
 
 from captioner.files import checkpoint
-from captioner.serve.app import FAILURE, MAX_BYTES, MAX_CONNECTIONS
+from captioner.serve import FAILURE, MAX_BYTES, MAX_CONNECTIONS
 
 EVIL = "evil.example"
 
@@ -154,7 +154,7 @@ def test_more_connections_than_the_maximum_are_503_until_one_is_closed(photo_run
 PATCHED = """
 import os, sys
 import uvicorn
-from captioner.serve import app
+from captioner import serve
 
 def watch(event, arguments):
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
@@ -164,14 +164,14 @@ def run_watched(self, sockets, run=uvicorn.Server.run):
     sys.addaudithook(watch)
     run(self, sockets)
 
-def caption_with_bug(self, content, values, caption=app.Site._caption):
+def caption_with_bug(self, content, values, caption=serve.Site._caption):
     if content == b"bug":
         raise ZeroDivisionError("a bug")
     if content == b"kill":
         self._decoder._child.kill()
     return caption(self, content, values)
 
-uvicorn.Server.run, app.Site._caption = run_watched, caption_with_bug
+uvicorn.Server.run, serve.Site._caption = run_watched, caption_with_bug
 from captioner.cli import main
 main()
 """

@@ -53,16 +53,16 @@ def test_missing_libraries_are_one_error(
 
 SLOW = """
 import sys, time
-from captioner.serve import app
-app.GRACE = {grace}
-caption = app.Site._caption
+from captioner import serve
+serve.GRACE = {grace}
+caption = serve.Site._caption
 def slow(*arguments):
     print("begun", file=sys.stderr, flush=True)
     while not {ends}:
         time.sleep(0.05)
     sys.stdin.read(1)
     return caption(*arguments)
-app.Site._caption = slow
+serve.Site._caption = slow
 from captioner.cli import main
 main()
 """

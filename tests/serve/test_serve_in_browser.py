@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, served
 
-from captioner.serve.app import MAX_BYTES
+from captioner.serve import MAX_BYTES
 
 HAND_OVER = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));

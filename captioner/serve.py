@@ -1,4 +1,4 @@
-"""The application: the page, and `POST /caption`, which captions one photograph.
+"""The web page of `captioner serve`, and `POST /caption`, which captions one photograph.
 
 Any web site can send requests to a server on the machine of its visitor. Its browser then sends a header `Origin` of
 another site, or, for a name that the site lets resolve to this machine (DNS rebinding), another `Host`.
@@ -164,7 +164,7 @@ def listen(port: int) -> socket.socket:
         raise CaptionerError(f"--port {port}: {reason}; try another port, or any free one with --port 0") from error
 
 
-def run(app: Starlette, sock: socket.socket) -> None:
+def run_app(app: Starlette, sock: socket.socket) -> None:
     """Serve an application until SIGINT or SIGTERM, which is raised again when the running requests have ended."""
     config = uvicorn.Config(
         app,
