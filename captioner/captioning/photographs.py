@@ -22,7 +22,6 @@ from captioner.images.photo import (
     heic_remedy,
     list_photos,
 )
-from captioner.preparation.find_photos import is_url
 
 
 def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
@@ -74,7 +73,7 @@ def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator
             yield name
             continue
         path = Path(name)
-        if is_url(path) and not os.path.lexists(path):
+        if os.fspath(path).startswith(("http:/", "https:/")) and not os.path.lexists(path):  # a Path has one slash
             yield DataError(f"{path}: URLs are not supported; download the photograph first")
         elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield from _photos_in(path)

@@ -38,9 +38,9 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, optio
     Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
     `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
     """
-    from captioner.preparation import inspect_data
+    from captioner.preparation.prepare import check_sources
 
-    issues, contents = inspect_data.check(sources, lists, options)
+    issues, contents = check_sources(sources, lists, options)
     for issue in issues:
         output.problem(issue)
     print_summary(contents, " ".join(sources), as_json)
@@ -48,7 +48,7 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, optio
 
 
 def _source_values(source: str) -> Values:
-    from captioner.preparation.inspect_data import source_overrides
+    from captioner.preparation.load_corpus import source_overrides
 
     return source_overrides(source)
 
@@ -65,11 +65,11 @@ def show(split: str, number: int, seed: int, config_file: Path | None, overrides
     SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
     [default: the data set of the config]
     """
-    from captioner.preparation import inspect_data
+    from captioner.preparation.load_corpus import examples
 
-    for example in inspect_data.examples(_open(config_file, overrides), split, number, seed):
-        output.result(example.image)
-        for reference in example.references:
+    for image, references in examples(_open(config_file, overrides), split, number, seed):
+        output.result(image)
+        for reference in references:
             output.result("", " ".join(reference.split()))
 
 

@@ -21,8 +21,7 @@ from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder, without_file_name
-from captioner.preparation.find_photos import check_different, find_all, locate_images
-from captioner.preparation.image_folders import ImageFolder
+from captioner.preparation.image_folders import ImageFolder, find_all, locate_photos
 from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
@@ -157,10 +156,11 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
 
     if regions and encoder.regions is None:
         raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
-    photos, missing = locate_images(job.folders, {record.image for record in job.images})
-    check_different(job.folders, photos)
-    for error in missing.values():
-        yield job.leave_out(error)
+    images, photos, missing = {record.image for record in job.images}, dict[str, Path](), 0
+    for folder in job.folders:
+        found, errors = locate_photos(folder, images)
+        photos, missing = photos | found, missing + len(errors)
+        yield from map(job.leave_out, errors.values())
     encodings = encode_photos(encoder, photos.values(), job.options.threads, regions)
     with _temporary_file(output) as file, closing(encodings):
         spool = Spool(file, encoder.width, np.dtype(job.options.dtype), encoder.regions if regions else None)
@@ -173,7 +173,7 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
         if not spool.images:
             raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
-    return ImageFeatures(features, spool.images, encoder.identity, len(missing), grids)
+    return ImageFeatures(features, spool.images, encoder.identity, missing, grids)
 
 
 def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder, path: Path) -> None:

@@ -1,20 +1,26 @@
-"""The folders of photographs and the feature files of caption files, and the feature row of each image name."""
+"""The folders of photographs and the feature files of caption files: photograph and feature row of each image name."""
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Issue, image_name, split_name
-from captioner.errors import DataError, UsageError, quoted
+from captioner.errors import CaptionerError, DataError, UsageError, quoted
 from captioner.files.saved import DATA_SET
 
 T = TypeVar("T")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Suffixes to try for a name without one."""
+REMEDY = "add it, or correct its name in the caption file"
 
 
 @dataclass
@@ -133,3 +139,110 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     if not equals or os.path.exists(source) or not split.isidentifier():
         return None, Path(source)
     return split_name(split), Path(path)
+
+
+def check_images_folder(
+    folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
+) -> None:
+    """Raises: `error` if a folder of photographs is set but does not exist."""
+    if folder is not None and not os.path.isdir(folder):
+        raise error(f"{folder}: folder not found; set the folder of the photographs with --images")
+
+
+def locate_photos(folder: ImageFolder, images: Container[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
+    """Find the photographs of those of the images that are in a folder, and the errors of missing ones.
+
+    Raises: DataError when the folder or all photographs are missing.
+    """
+    names = folder.select(images)
+    if not names:
+        return {}, {}
+    check_images_folder(folder.path, DataError)
+    photos = find_all(folder.path, list(names), folder.rows.by_image)
+    if not any(photos.values()):
+        raise DataError(
+            f"{folder.path}: expected photographs, found none of {len(photos):,}, such as {next(iter(photos))}; "
+            "set their folder with --images"
+        )
+    found = {names[name]: path for name, path in photos.items() if path is not None}
+    missing = {names[name]: _missing(folder.path, name) for name, path in photos.items() if path is None}
+    return found, missing
+
+
+def _missing(folder: Path, name: str) -> DataError:
+    """Return the error of a name without a photograph."""
+    if os.path.isfile(folder / name) and _inside(folder, name) is None:
+        return DataError(
+            f"{name}: outside the folder of photographs {folder}; set a folder that contains it with --images"
+        )
+    return DataError(f"{folder / name}: photograph not found; {REMEDY}")
+
+
+def find_all(folder: Path, names: Sequence[str], others: Iterable[str] = ()) -> dict[str, Path | None]:
+    """Find the photograph of every name in a folder, or None.
+
+    A name may differ from that of its photograph in folders (of where the photographs were before), a missing suffix,
+    case, and Unicode normalization (which differs between Linux and macOS), but only if no other name is similar: a
+    lone 1.jpg is neither cats/1.jpg nor dogs/1.jpg. `others` are further names, such as those of skipped images.
+
+    A caption file may be untrusted, so a photograph outside the folder is None.
+    """
+    stems = Counter(_stem(name) for name in dict.fromkeys((*names, *others)))
+    listing = cache(_listing)
+    photos: dict[str, Path | None] = {}
+    for name in names:
+        inside = _inside(folder, name)
+        if inside is not None and os.path.isfile(folder / inside):  # os.path, unlike Path, accepts NULs
+            photos[name] = folder / inside
+        else:
+            photos[name] = _find_similar(folder, name, inside, listing) if stems[_stem(name)] == 1 else None
+    return photos
+
+
+def _inside(folder: Path, name: str) -> PurePath | None:
+    """Return a name relative to the folder, or None if it leads outside."""
+    path = PurePath(name)
+    if not path.name or ".." in path.parts:
+        return None
+    if not path.is_absolute():
+        return path
+    parents = (os.path.abspath(folder), os.path.realpath(folder))
+    return next((path.relative_to(parent) for parent in parents if path.is_relative_to(parent)), None)
+
+
+def _find_similar(
+    folder: Path, name: str, inside: PurePath | None, listing: Callable[[Path], dict[str, list[str]]]
+) -> Path | None:
+    """Find a name with its folders or without, with a suffix if it has none, up to case and Unicode normalization."""
+    bare = PurePath(name).name
+    if not bare or ".." in PurePath(name).parts:
+        return None
+    for candidate in (*([str(inside)] if inside else []), bare):
+        for suffix in ("", *(SUFFIXES if not PurePath(bare).suffix else ())):
+            path = folder
+            for part in PurePath(f"{candidate}{suffix}").parts:
+                alike = listing(path).get(_caseless(part), [])
+                if part not in alike and len(alike) != 1:
+                    break
+                path = path / (part if part in alike else alike[0])
+            else:
+                if path.is_file():
+                    return path
+    return None
+
+
+def _listing(folder: Path) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError):
+        for name in os.listdir(folder):
+            names.setdefault(_caseless(name), []).append(name)
+    return names
+
+
+def _stem(name: str) -> str:
+    return _caseless(PurePath(name).stem)
+
+
+def _caseless(name: str) -> str:
+    """Return a key of a file name that is equal for names that differ in case or Unicode normalization alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

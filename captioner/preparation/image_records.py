@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
@@ -50,10 +50,8 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
     return list(images.values()), issues
 
 
-def split_randomly(
-    images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int, usable: Container[str] | None = None
-) -> list[ImageRecord]:
-    """Split images at random by fractions, with the rest in `train`; images that are not `usable` are dropped.
+def split_randomly(images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int) -> list[ImageRecord]:
+    """Split images at random by fractions, with the rest in `train`.
 
     The result depends on the seed and on the names of all images, not on their order. A split with a positive fraction
     gets at least one image.
@@ -61,8 +59,7 @@ def split_randomly(
     Raises: DataError when no image would remain for train.
     """
     ordered = sorted(record.image for record in images)
-    order = (ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered)))
-    names = [name for name in order if usable is None or name in usable]
+    names = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     counts = {split: max(1, round(fraction * len(names))) for split, fraction in fractions.items() if fraction}
     if sum(counts.values()) >= len(names):
         requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
@@ -72,7 +69,7 @@ def split_randomly(
         )
     drawn = [split for split, count in counts.items() for _ in range(count)]
     assigned = dict(zip_longest(names, drawn, fillvalue="train"))
-    return [dataclasses.replace(record, split=assigned[record.image]) for record in images if record.image in assigned]
+    return [dataclasses.replace(record, split=assigned[record.image]) for record in images]
 
 
 def split_by_lists(
@@ -121,15 +118,11 @@ MAX_SOURCES = 20
 
 @dataclass
 class SplitRecords:
-    """Image records by split, the issues of the files, and the number of images in no split.
-
-    If a source has random splits, `unsplit` has all images, those of that source without their splits.
-    """
+    """Image records by split, the issues of the files, and the number of images in no split."""
 
     splits: dict[str, list[ImageRecord]]
     issues: list[Issue] = field(default_factory=list)
     omitted: int = 0
-    unsplit: list[ImageRecord] = field(default_factory=list)
     folders: Sequence[ImageFolder] = ()
 
     @property
@@ -162,18 +155,6 @@ def reporting_issues(issues: Sequence[object]) -> Iterator[None]:
         raise DataError(f"{error}; also found {count}: {issues[0]}") from error
 
 
-def usable_splits(records: SplitRecords, usable: Container[str], options: Prepare) -> dict[str, list[ImageRecord]]:
-    """Return the splits with usable images only; random splits are sampled from the usable images.
-
-    Raises: DataError when train is empty.
-    """
-    images = _split_remaining(records.unsplit, options, usable) if records.unsplit else records.images
-    splits = group_by_split(record for record in images if record.image in usable)
-    if "train" not in splits:
-        raise DataError("expected images in the split train, got none with a readable photograph")
-    return splits
-
-
 def _by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     """Group images by source, in order of first occurrence."""
     sources: dict[str, list[ImageRecord]] = {}
@@ -182,9 +163,7 @@ def _by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return sources
 
 
-def _split_remaining(
-    images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
-) -> list[ImageRecord]:
+def _split_remaining(images: Sequence[ImageRecord], options: Prepare) -> list[ImageRecord]:
     """Split the sources without splits at random: each on its own, and those of few images together.
 
     What is too small for random splits stays in train if there are other images.
@@ -198,7 +177,7 @@ def _split_remaining(
     drawn: dict[str, ImageRecord] = {}
     for members in groups.values():
         try:
-            split = split_randomly(members, fractions, options.seed, usable)
+            split = split_randomly(members, fractions, options.seed)
         except DataError:
             if len(members) == len(images):
                 raise
@@ -245,8 +224,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     if columns.source in columns[:3]:  # a column of this name has another meaning
         columns = columns._replace(source="")
-    unsplit: list[ImageRecord] = []
-    folders = group_by_folder(sources, options)
+    folders, is_random = group_by_folder(sources, options), False
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
@@ -265,9 +243,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif drawn := {s for s, members in _by_source(images).items() if not any(record.split for record in members)}:
-        unsplit = [record for record in images if record.split or record.source in drawn]
-        images = _split_remaining(images, options)
+    elif any(not any(record.split for record in members) for members in _by_source(images).values()):
+        images, is_random = _split_remaining(images, options), True
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
@@ -276,9 +253,9 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     for name, members in splits.items():
         check_texts([record.image for record in members], f"{where}: {name} images")
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
-    if not unsplit:
+    if not is_random:
         _check_default(options, "val", "test", "seed", because="the sources or lists define the splits")
-    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, folders)
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), folders)
 
 
 def _check_default(options: Prepare, *names: str, because: str) -> None:

@@ -1,19 +1,22 @@
-"""Load the data set that a config describes, or that a path names, as a `Corpus`."""
+"""Load the data set that a config describes, or that a path names, as a `Corpus`; its summary and examples."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from captioner.config.options import Config, Data, Source
+from captioner.config.overrides import Values, checked_values
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
+from captioner.data.summary import summarize
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
@@ -94,3 +97,29 @@ def source_kind(source: str) -> Source | None:
     if os.path.isdir(source):  # of CS231n, or of photographs
         return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
     return "prepared" if DATA_SET.matches(source) else None
+
+
+def source_overrides(source: str) -> Values:
+    """Return the config overrides for a data set: a prepared file, a CS231n folder, or `scenes`.
+
+    Raises: UsageError for anything else.
+    """
+    kind = source_of(source, "to check caption files, use `captioner data check`")
+    return checked_values({"data.source": kind} | ({} if kind == "scenes" else {"data.root": source}))
+
+
+def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
+    """Summarize a data set, with the counts of its preparation."""
+    summary = summarize(corpus)
+    match corpus.about.get("counts"):
+        case {"distinct_words": int(), "min_count": int(), **others} as counts:
+            if all(isinstance(number, int) for number in others.values()):
+                summary["counts"] = counts
+    return summary
+
+
+def examples(corpus: Corpus, name: str, count: int, seed: int) -> Iterator[tuple[str, list[str]]]:
+    """Sample `count` images of a split by a seed, and yield their names and references in file order."""
+    split = corpus.split(name)
+    rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
+    yield from ((split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist()))

@@ -1,9 +1,10 @@
-"""Prepare a data set from caption files and photographs."""
+"""Prepare a data set from caption files and photographs, or check them without encoding."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,20 +13,22 @@ import numpy as np
 
 import captioner
 from captioner.config.options import Prepare
+from captioner.config.yaml_io import load
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.features import SelectedFeatures
+from captioner.data.features import SelectedFeatures, open_features
 from captioner.data.prepared import write_prepared
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 from captioner.files.atomic import remove_temporary_files
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
 from captioner.parallel.machine import set_blas_threads
 from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
-from captioner.preparation.image_folders import parse_source
-from captioner.preparation.image_records import SplitRecords, caption_words, read_records, usable_splits
+from captioner.preparation.image_folders import locate_photos, parse_source
+from captioner.preparation.image_records import SplitRecords, caption_words, read_records, reporting_issues
+from captioner.preparation.load_corpus import build_corpus, source_kind, source_overrides, summarize_corpus
 
 
 class Prepared(NamedTuple):
@@ -56,11 +59,10 @@ def prepare(
     check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     records = read_records(sources, lists, options)
     yield from records.issues
-    images = records.unsplit or records.images
-    job = EncodingJob(images, options, records.folders, [])
+    job = EncodingJob(records.images, options, records.folders, [])
     features = yield from read_features(job, output) if options.features else encode_images(job, output)
     corpus, counts = assemble_corpus(records, features, options)
-    unreadable = len(images) - len(features.rows) - features.missing
+    unreadable = len(records.images) - len(features.rows) - features.missing
     counts |= {"missing": features.missing, "unreadable": unreadable}
     folders = [Path(os.path.abspath(folder.path)).as_posix() for folder in records.folders]
     files = [parse_source(source)[1] for source in sources]
@@ -77,25 +79,15 @@ def prepare(
     yield Prepared(output, summary)
 
 
-def summarize_records(records: SplitRecords, options: Prepare, without: Container[str] = ()) -> dict[str, Any]:
-    """Summarize captions without features; the images in `without` are left out.
-
-    Raises: DataError when train is empty.
-    """
-    images = [record.image for record in records.images if record.image not in without]
-    names = {image: row for row, image in enumerate(images)}
-    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], names, "")
-    corpus, counts = assemble_corpus(records, blank, options)
-    summary = summarize(corpus)
-    return {"vocabulary": summary["vocabulary"], "splits": summary["splits"], "counts": counts}
-
-
 def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """Build the corpus of the images with features, and count its words, and truncated, skipped and omitted captions.
 
     Raises: DataError when train is empty, or has no word that is frequent enough.
     """
-    usable = usable_splits(records, features.rows, options)
+    usable = {split: [r for r in images if r.image in features.rows] for split, images in records.splits.items()}
+    usable = {split: images for split, images in usable.items() if images}
+    if "train" not in usable:
+        raise DataError("expected images in the split train, got none with a readable photograph")
     words = {record.image: list(map(caption_words, record.captions)) for record in chain(*usable.values())}
     train = [caption for record in usable["train"] for caption in words[record.image]]
     vocab = Vocab.build(train, options.min_count, options.max_words)
@@ -128,3 +120,43 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "omitted": records.omitted,
         **({} if options.max_words is None else {"max_words": options.max_words}),
     }
+
+
+def check_sources(
+    sources: Sequence[str], lists: Sequence[str], options: Prepare
+) -> tuple[list[object], dict[str, Any]]:
+    """Check caption files with their photographs, or a data set; return all issues and the summary.
+
+    Raises: DataError for a damaged data set, UsageError for options that do not apply to a data set.
+    """
+    (first, *others) = sources
+    if not others and source_kind(first):
+        fields = [field.name for field in dataclasses.fields(options)]
+        changed = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
+        if changed or lists:
+            option = changed[0].replace("_", "-") if changed else "list"
+            raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
+        return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
+    records = read_records(sources, lists, options)
+    images = {record.image for record in records.images}
+    photos: dict[str, Path] = {}
+    missing: dict[str, DataError] = {}
+    for folder in records.folders:
+        path = folder.features
+        if path is None:
+            try:
+                found, errors = locate_photos(folder, images)
+            except DataError as error:  # all of its photographs are missing: check the captions anyway
+                found, errors = {}, dict.fromkeys(folder.select(images).values(), error)
+            photos, missing = photos | found, missing | errors
+        elif folder.images and not DATA_SET.matches(path):
+            folder.rows.check(open_features(path, memory_mib=0).shape[0], path)
+    problems: list[object] = [*records.issues, *dict.fromkeys(missing.values())]
+    names = [record.image for record in records.images if not photos or record.image not in missing]
+    rows = {name: row for row, name in enumerate(names)}
+    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], rows, "")
+    with reporting_issues(problems):
+        corpus, counts = assemble_corpus(records, blank, options)
+    summary = summarize(corpus)
+    kept = {"vocabulary": summary["vocabulary"], "splits": summary["splits"]}
+    return problems, {**kept, "counts": {**counts, "missing": len(missing)}}

@@ -22,7 +22,7 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, UsageError, printable
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
-from captioner.preparation.find_photos import check_images_folder, find_all
+from captioner.preparation.image_folders import check_images_folder, find_all
 from captioner.report.chart import pick_evenly
 from captioner.report.template import is_page, load_script, render
 

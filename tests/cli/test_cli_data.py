@@ -1,5 +1,6 @@
 """captioner data check, summary and show, of caption files and of data sets."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -7,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from captioner.cli.data import print_summary, summary_lines
-from captioner.data.prepared import prepared
+from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
-from captioner.preparation.find_photos import REMEDY
+from captioner.preparation.image_folders import REMEDY
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,26 @@ def test_check_as_json(cli: Callable[..., Any]) -> None:
         1, "captioner: nofolder: folder not found; set the folder of the photographs with --images\n"
     )  # fmt: skip
     assert "missing photographs: 8" in absent.out
+
+
+def test_check_of_captions_with_features_needs_no_photographs(cli: Callable[..., Any]) -> None:
+    Path("photos/003.png").unlink()
+    with h5py.File("features.h5", "w") as file:
+        file["features"] = np.ones((8, 3), np.float32)
+    done = cli("data", "check", "photos/captions.csv", "--features", "features.h5", "--min-count", 1, "--json")
+    assert json.loads(done.succeeded().out)["counts"]["missing"] == 0
+
+
+def test_other_files_and_options_are_refused(cli: Callable[..., Any]) -> None:
+    for path in ("photos/captions.csv", "photos/000.png", "photos"):
+        cli("data", "show", path).failed(2, f"{path}: expected a file written by `captioner prepare`, a folder of ")
+    for option in ("--min-count 3", "--image-column x", "--list val=val.txt"):
+        name = option.split()[0]
+        cli("data", "check", "birds.h5", *option.split()).failed(
+            2, f"birds.h5: {name} does not apply to a prepared data set; remove the option"
+        )
+    write_prepared(Path("old.h5"), dataclasses.replace(prepared("birds.h5"), encoder="scenes-1:mirror"), {})
+    cli("data", "check", "old.h5").failed(1, "old.h5: unknown encoder scenes-1:mirror; prepare the data set again")
 
 
 # --- summary

@@ -20,8 +20,7 @@ from captioner.data.prepared import prepared
 from captioner.data.scenes import ENCODER, FEATURES
 from captioner.errors import DataError
 from captioner.preparation.image_records import read_records
-from captioner.preparation.inspect_data import check
-from captioner.preparation.prepare import prepare
+from captioner.preparation.prepare import check_sources, prepare
 
 
 def test_rows_follow_the_order_of_the_table(photos: Path, encoded: Counted) -> None:
@@ -126,10 +125,9 @@ def test_rows_that_are_not_those_of_the_images_are_an_error(
     (photos / "dataset.json").write_text(json.dumps({"images": images}))
     file = feature_file(photos, np.ones((rows, 3), np.float32))
     source, options = str(photos / "dataset.json"), Prepare(features=(file,))
-    for read in (lambda: list(prepare([source], photos / "o.h5", options)), lambda: check([source], [], options)):
-        with pytest.raises(DataError) as caught:
-            read()
-        assert str(caught.value) == f"{file}: {problem}"
+    with pytest.raises(DataError) as caught:
+        list(prepare([source], photos / "o.h5", options))
+    assert str(caught.value) == f"{file}: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_an_image_with_two_rows_is_an_error(files: list[list[dict[str, Any]]], p
     for source, images in zip(sources, files, strict=True):
         Path(source).write_text(json.dumps({"images": images}))
     options = Prepare(features=(feature_file(photos, np.ones((3, 3), np.float32)),), min_count=1)
-    for read in (lambda: list(prepare(sources, photos / "o.h5", options)), lambda: check(sources, [], options)):
+    for read in (lambda: list(prepare(sources, photos / "o.h5", options)), lambda: check_sources(sources, [], options)):
         with pytest.raises(DataError, match=r": expected one row per image, got rows 0 and 1: '(\./)?a\.png'; rename"):
             read()
     issues = read_records(sources, [], Prepare()).issues

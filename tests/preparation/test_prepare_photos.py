@@ -9,15 +9,14 @@ from preparing import COUNT, EXPECTED, events_of, features_by_name, made, refusa
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.errors import DataError
-from captioner.preparation.find_photos import REMEDY, find_all, locate_photos
-from captioner.preparation.inspect_data import check
+from captioner.preparation.image_folders import REMEDY, ImageFolder, find_all, locate_photos
+from captioner.preparation.prepare import check_sources
 
 
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:
     message = refusal(photos, images=photos.parent)
     assert message == (
-        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; set their folder with --images, "
-        "or include subfolders in the names: found photos/000.png"
+        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; set their folder with --images"
     )
     for index in range(COUNT):
         (photos / f"{index:03}.png").write_bytes(b"no photograph")
@@ -39,26 +38,13 @@ def test_a_split_without_photographs_is_omitted(photos: Path) -> None:
     assert list(corpus.splits) == ["train"]
 
 
-def test_random_splits_contain_only_readable_photographs(photos: Path) -> None:
+def test_an_unreadable_photograph_moves_no_other_one_to_another_split(photos: Path) -> None:
     whole, _ = made(photos)
-    val = whole.split("val").image_ids
-    assert len(val) == 2
-    for lost in val:
-        (photos / lost).write_bytes(b"no photograph")
+    lost, kept = whole.split("val").image_ids
+    (photos / lost).write_bytes(b"no photograph")
     left, _ = made(photos, overwrite=True)
-    assert {name: len(split.image_ids) for name, split in left.splits.items()} == {"train": 4, "val": 2}
-    assert not {*left.split("val").image_ids} & {*val}
-    again, _ = made(photos, overwrite=True)
-    assert again.digest == left.digest
-
-
-def test_a_url_has_a_hint(photos: Path) -> None:
-    with open(photos / "captions.csv", "a") as file:
-        file.write("https://h.org/a.jpg,a dog\n")
-    _, events = made(photos)
-    assert [str(event) for event in events if isinstance(event, DataError)] == [
-        "https://h.org/a.jpg: addresses are unsupported; download the photograph, and use its file name"
-    ]
+    assert left.split("val").image_ids == [kept]
+    assert left.split("train").image_ids == whole.split("train").image_ids
 
 
 def find_photo(folder: Path, name: str) -> Path | None:
@@ -124,7 +110,7 @@ def test_names_that_lead_outside_the_folder_are_not_followed(tmp_path: Path) -> 
         file.touch()
     outside = ["../secret.png", str(secret), "sub/../../secret.png", "sub/../../secret"]
     names = ["a.png", str(inside), *outside]
-    photos, errors = locate_photos(folder, names)
+    photos, errors = locate_photos(ImageFolder(folder, None, images={name: name for name in names}), names)
     assert list(photos) == names[:2]
     assert {path.resolve() for path in photos.values()} == {inside}
     remedy = f"outside the folder of photographs {folder}; set a folder that contains it with --images"
@@ -167,5 +153,5 @@ def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
     (photos / "s.csv").write_text(f"image,caption,split\ncats/000.png,a cat,train\n{other}\n001.png,dogs,train\n")
     list(events_of(photos / "s.csv", photos.parent / "out.h5", val=0.0))
     assert prepared(photos.parent / "out.h5").split("train").image_ids == ["001.png"]
-    summary = check([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
+    summary = check_sources([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
     assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)

@@ -1,7 +1,6 @@
 """Data sets of several sources: folders, names, splits, copies, and features of data sets that were prepared before."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.preparation.image_folders import source_names
 from captioner.preparation.image_records import MAX_SOURCES, read_records
-from captioner.preparation.inspect_data import check
-from captioner.preparation.prepare import Event, prepare
+from captioner.preparation.prepare import Event, check_sources, prepare
 from captioner.report.gallery import pictures_of_split
 
 OPTIONS = {**SCENES, "val": 0.1}
@@ -73,8 +71,8 @@ def test_each_source_has_its_folder_and_its_splits(two: list[Path], tmp_path: Pa
     assert {"b0", "b2", "b3"} < set(corpus.vocab.words)
     assert corpus.about["images"] == [path.parent.as_posix() for path in two]
     for summary in (
-        events[-1].summary, check([*map(str, two)], [], Prepare(**OPTIONS))[1],
-        check([str(tmp_path / "both.h5")], [], Prepare())[1],
+        events[-1].summary, check_sources([*map(str, two)], [], Prepare(**OPTIONS))[1],
+        check_sources([str(tmp_path / "both.h5")], [], Prepare())[1],
     ):  # fmt: skip
         assert {name: split["sources"] for name, split in summary["splits"].items()} == {
             "train": {"a": 3, "b": 3}, "val": {"a": 1, "b": 1}
@@ -122,10 +120,6 @@ def test_the_field_source_is_read(text: str, tmp_path: Path) -> None:
     assert (record.image, record.source) == ("1", "s")
 
 
-def same_photograph(one: Path, two: Path) -> None:
-    shutil.copy(one.parent / "002.png", two.parent / "003.png")
-
-
 def same_name(one: Path, two: Path) -> None:
     two.write_text(two.read_text().replace("split", "split,source").replace("train", "train,a"))
 
@@ -133,7 +127,6 @@ def same_name(one: Path, two: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "options", "message"),
     [
-        (same_photograph, {}, "a/002.png and b/003.png: the same photograph in two folders; leave one out"),
         (same_name, {}, "b.csv: a/000.png: two images of this source and name; rename one of the sources"),
         (None, {"images": ("x", "y", "z")}, "--images: expected one for all 2 caption files, or one for each, got 3"),
         (None, {"features": ("x", "y", "z")}, "--features: expected one for all 2 caption files, or one for each, "),
@@ -265,7 +258,7 @@ def test_one_array_file_has_the_rows_of_all_files(two: list[Path], tmp_path: Pat
         "000.png": 0, "001.png": 1, "002.png": 2, "003.png": 3, "007.png": 4
     }  # fmt: skip
     with pytest.raises(DataError, match=r"x\.h5: expected 4 rows"):
-        check([str(two[0])], [], Prepare(features=files))
+        check_sources([str(two[0])], [], Prepare(features=files))
 
 
 def test_a_list_has_the_names_in_the_folder_of_a_source(two: list[Path], tmp_path: Path) -> None:
@@ -302,11 +295,7 @@ def test_sources_of_few_images_are_split_together(tmp_path: Path) -> None:
 
 
 def test_a_check_counts_the_missing_photographs_of_each_folder(two: list[Path]) -> None:
-    same_photograph(*two)
-    issues, summary = check([*map(str, two)], [], Prepare(**OPTIONS))
-    assert [str(issue).partition(":")[0] for issue in issues] == ["a/002.png and b/003.png"]
-    assert summary["counts"]["missing"] == 0
     for photograph in two[1].parent.glob("*.png"):
         photograph.unlink()
-    issues, summary = check([*map(str, two)], [], Prepare(**OPTIONS))
+    issues, summary = check_sources([*map(str, two)], [], Prepare(**OPTIONS))
     assert (len(issues), summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 4, 3)

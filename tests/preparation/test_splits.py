@@ -79,19 +79,6 @@ def test_a_random_split_depends_only_on_seed_and_names(data, names, seed):
     assert {"train", "val", "test"} == set(drawn.values())
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
-@given(st.data(), NAMES, st.integers(0, 5))
-def test_unusable_images_are_dropped_and_move_few_others(data, names, seed):
-    shares = {"val": 0.3, "test": 0.2}
-    usable = data.draw(st.sets(st.sampled_from(names), min_size=4))
-    assigned = splits_of(split_randomly(pictures(names), shares, seed, usable))
-    assert set(assigned) == usable
-    assert {"train", "val", "test"} == set(assigned.values())
-    assert splits_of(split_randomly(pictures(names), shares, seed, set(names))) == splits_of(
-        split_randomly(pictures(names), shares, seed)
-    )
-
-
 # --- lists
 
 
