@@ -32,7 +32,7 @@ from browser import Browser, started  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 from serving import served  # noqa: E402
 
-from captioner.report.page import Selection, write_report  # noqa: E402
+from captioner.report.page import write_report  # noqa: E402
 
 WIDTH, NARROW, GAP, COLOURS = 1180, 760, 14, 256
 FOCUS = """
@@ -74,7 +74,7 @@ COURSE = (
 def report(folder: Path, run: Path) -> dict[str, Path]:
     """Write the report of a run."""
     page = folder / "run.html"
-    write_report(page, run, Selection(split="heldout"))
+    write_report(page, run, split="heldout")
     return {"run": page}
 
 

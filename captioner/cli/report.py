@@ -52,10 +52,9 @@ def report(
 
     The page contains no paths of this machine. Generated scenes are drawn; photographs are read only from --images.
     """
-    from captioner.report.page import Selection, write_report
+    from captioner.report.page import write_report
 
-    selection = Selection(overrides, data, split, images, number)
-    done = write_report(path, run, selection, overwrite)
+    done = write_report(path, run, overrides, data=data, split=split, images=images, shown=number, overwrite=overwrite)
     output.warnings(done.warnings)
     report_missing(done.gallery.missing, len(done.gallery.entries), done.about, images)
     output.note(f"{path}: written")

@@ -1,4 +1,4 @@
-"""The curves of a run as charts: geometry for an inline SVG, and a table of the numbers.
+"""The history of a run, and its curves as charts: geometry for an inline SVG, and a table of the numbers.
 
 Widths and colours of lines are in templates/report.css.
 """
@@ -7,12 +7,67 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from captioner.report.facts import History, Points, points
+from captioner.training.run_folder import end_of, records
 
 T = TypeVar("T")
+LARGEST = 1e30
+"""Numbers beyond it cannot be drawn."""
+Points = list[tuple[float, float]]
+"""Pairs of a step and a value, by ascending step."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The records of a run by kind, in file order: logged steps, validations and warnings.
+
+    `end` says how the run ended, and is empty while it is being trained.
+    """
+
+    steps: list[dict[str, Any]]
+    validations: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
+    end: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def last_step(self) -> int:
+        """The last step of any record, 0 without records."""
+        records = *self.steps, *self.validations, *self.warnings, self.end
+        return max(int(record.get("step", 0)) for record in records)
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last logged step or validation, 0 without records."""
+        epochs = (record.get("epoch") for record in (*self.steps[-1:], *self.validations[-1:]))
+        return max((epoch for epoch in epochs if isinstance(epoch, int)), default=0)
+
+
+def read_history(folder: Path) -> History:
+    """Read the measurements of a run folder. Missing files count as empty, and damaged lines are left out."""
+    kinds: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "warning": []}
+    lines = list(records(folder / "history.jsonl"))
+    for record in lines:
+        kinds.get(str(record.get("kind")), []).append(record)
+    return History(kinds["step"], kinds["validation"], kinds["warning"], end_of(lines))
+
+
+def points(records: list[dict[str, Any]], *path: str) -> Points:
+    """Return the numbers at a path of keys, such as `("scores", "cider_d")`; the last record of a step counts."""
+    values: dict[float, float] = {}
+    for record in records:
+        value: Any = record
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if _is_number(value):
+            values[float(record["step"])] = float(value)
+    return sorted(values.items())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def downsample(points: Points, limit: int) -> Points:
@@ -41,8 +96,6 @@ def pick_evenly(items: Sequence[T], count: int) -> list[T]:
 
 NARROW = 1e-9
 """Values whose relative difference is smaller are drawn as one value."""
-TINY = 1e-300
-"""Smaller ranges are drawn as one value: the distance of their ticks would be a subnormal number."""
 
 
 class Scale(NamedTuple):
@@ -58,14 +111,13 @@ class Scale(NamedTuple):
 
 
 def _is_narrow(low: float, high: float) -> bool:
-    return not high - low > max(NARROW * max(abs(low), abs(high)), TINY)
+    return not high - low > NARROW * max(abs(low), abs(high))
 
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
     """Make a linear axis that contains `low` and `high`, with about `count` intervals of 1, 2 or 5 times 10^k."""
     if _is_narrow(low, high):
-        size = max(abs(low), abs(high))
-        pad = 0.1 * size if size > TINY else 1.0
+        pad = 0.1 * max(abs(low), abs(high)) or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))

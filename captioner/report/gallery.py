@@ -213,13 +213,8 @@ def build_gallery(
     name: str,
     pictures: Callable[[int], Picture],
     rows: Mapping[int, Scored],
-    captions: Mapping[int, str],
 ) -> Gallery:
-    """Caption images of a split, in the order of `rows`, with `caption.n_best` candidates and the attention.
-
-    `rows` have the scores of the images, and `captions` those that were scored; attention is omitted where the caption
-    is another one.
-    """
+    """Caption images of a split, in the order of `rows` with their scores: candidates and attention of each."""
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
     scored = captioner.with_options({**BEST_ALONE, "caption.attention": attends})
@@ -228,8 +223,6 @@ def build_gallery(
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
-        if captions[row] != caption.text:
-            caption = caption._replace(text=captions[row], log_prob=float("nan"), attention=None)
         correct = None if split.is_correct is None else split.is_correct(row, caption.text.split())
         caption = caption._replace(correct=correct, candidates=several.candidates)
         picture = embed(pictures(row), SIDE, attends)

@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from captioner.captioning.find_checkpoint import nearest_runs
 from captioner.captioning.load import open_corpus
@@ -18,7 +17,7 @@ from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.learned_captions import learned_corpus
+from captioner.training.build import learned_corpus
 from captioner.training.run import Run, changes, environment
 from captioner.training.run_folder import RunFolder, end_of, records
 from captioner.training.solver import TrainState
@@ -87,16 +86,6 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
     return run
 
 
-class ExistingRun(NamedTuple):
-    """The run in a folder: its step, how it ended if nothing is left to do, and the options that a new run would have
-    instead.
-    """
-
-    step: int
-    end: dict[str, Any] | None
-    other_options: list[str]
-
-
 def resume_or_start(
     config: Config,
     folder: str | os.PathLike[str],
@@ -116,30 +105,30 @@ def resume_or_start(
     if existing is None:
         yield from train(config, folder, stop=stop, ranks=ranks)
         return
-    if existing.other_options:
-        names = ", ".join(existing.other_options)
-        yield Warned(
-            existing.step,
-            f"{run_folder.path}: the run continues with its own config, in which {names} differ from the given one; "
-            "options that can change are set with -o",
-        )
-    if existing.end is not None:
-        yield Ended(run_folder.path, existing.end)
-        return
-    yield from resume(folder, overrides, stop, ranks)
+    yield from existing
+    if not any(isinstance(event, Ended) for event in existing):
+        yield from resume(folder, overrides, stop, ranks)
 
 
-def _existing_run(folder: RunFolder, config: Config, overrides: Values) -> ExistingRun | None:
-    """Return the run that has a checkpoint, or None."""
+def _existing_run(folder: RunFolder, config: Config, overrides: Values) -> list[Event] | None:
+    """Return a warning if a new run would have other options, and the end if nothing is left to do.
+
+    Returns None if there is no checkpoint.
+    """
     if not folder.last.exists():
         return None
     restored = restore(folder.last, overrides, for_training=False)
     check_config(folder, restored)
+    events: list[Event] = []
+    if names := ", ".join(differences(restored.config, config)):
+        problem = f"the run continues with its own config, in which {names} differ from the given one"
+        remedy = "options that can change are set with -o"
+        events.append(Warned(restored.meta.step, f"{folder.path}: {problem}; {remedy}"))
     end = end_of(records(folder.history))
-    has_ended = end.get("ended") in FINAL and end["step"] == restored.meta.step
     is_extended = to_record(restored.config) != restored.meta.config
-    others = differences(restored.config, config)
-    return ExistingRun(restored.meta.step, end if has_ended and not is_extended else None, others)
+    if end.get("ended") in FINAL and end["step"] == restored.meta.step and not is_extended:
+        events.append(Ended(folder.path, end))
+    return events
 
 
 def check_config(folder: RunFolder, restored: Restored) -> None:
@@ -167,7 +156,7 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     if run.last.exists():
         return run
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
-    if run.has_started():
+    if run.history.exists():
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -11,7 +10,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 import captioner
@@ -22,7 +20,6 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import to_record
 from captioner.data.corpus import Corpus, captions_digest
-from captioner.errors import printable
 from captioner.files.checkpoint import Card, Checkpoint, Meta
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.image_input import standardizer_arrays
@@ -173,28 +170,13 @@ def synchronize(state: TrainState, ranks: Ranks) -> None:
             array[...] = first
 
 
-LABELS = {"threads": "threads", "ranks": "ranks", "numpy": "NumPy", "blas": "BLAS"}
-
-VERSIONS = {"captioner": "captioner", "python": "Python", "numpy": "NumPy", "h5py": "h5py"}
-"""What the history of a run records the versions of, at its end."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the history of a run records at its end."""
-    values = (captioner.__version__, platform.python_version(), np.__version__, h5py.__version__)
-    return dict(zip(VERSIONS, values, strict=True))
-
-
-def describe_versions(summary: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """List the versions in a summary of a training, with those of its checkpoint, which are newer after a resume."""
-    recorded = summary.get("versions")
-    known = {**recorded, **environment} if isinstance(recorded, dict) else environment
-    return ", ".join(f"{title} {printable(known[key], 40)}" for key, title in VERSIONS.items() if key in known)
+LABELS = {"threads": "threads", "ranks": "ranks", "captioner": "captioner", "numpy": "NumPy", "blas": "BLAS"}
 
 
 def environment(threads: int, ranks: int = 1) -> dict[str, str]:
-    """Return threads, ranks and library versions; results are bit-identical if all are equal."""
-    return {"threads": str(threads), "ranks": str(ranks), "numpy": np.__version__, "blas": str(describe_blas())}
+    """Return threads, ranks and versions, by the keys of `LABELS`; results are bit-identical if all are equal."""
+    values = str(threads), str(ranks), captioner.__version__, np.__version__, str(describe_blas())
+    return dict(zip(LABELS, values, strict=True))
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

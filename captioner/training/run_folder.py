@@ -6,7 +6,6 @@ initialized from another (`train.init_from`) begins with a record of that.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -84,7 +83,7 @@ class RunFolder:
             self._lock = FolderLock(self.path)
             if self.has_checkpoint():
                 self._replace(overwrite)
-            elif self._others(*((self.config, self.history) if self.has_started() else ())):
+            elif self._others(*((self.config, self.history) if self.history.exists() else ())):
                 expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
                 raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
             remove_temporary_files(*self.files())
@@ -99,10 +98,6 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Return whether the folder contains a checkpoint."""
         return self.last.exists() or self.best.exists()
-
-    def has_started(self) -> bool:
-        """Return whether training began in the folder."""
-        return self.history.exists()
 
     def _others(self, *known: Path) -> list[str]:
         """List the names in the folder without the `known` files and temporary ones of killed writers."""
@@ -145,11 +140,9 @@ class RunFolder:
 
     @rank_0_only
     def keep_best(self) -> None:
-        """Copy last.h5 to best.h5, unless they are equal."""
+        """Copy last.h5 to best.h5."""
         with writing(self.best):
-            content = self.last.read_bytes()
-            if not self.best.exists() or self.best.read_bytes() != content:
-                write_atomically(self.best, content)
+            write_atomically(self.best, self.last.read_bytes())
 
     @rank_0_only
     def write(self, file: Path, text: str) -> None:
@@ -185,10 +178,6 @@ def check_inputs(run: Path, *inputs: Path | None) -> None:
             raise UsageError(f"{path}: is in {run} or {run}.old, which --overwrite replaces; move it, or change --run")
 
 
-WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""Errors of file systems without locks."""
-
-
 class FolderLock:
     """A lock on a run folder, held until this object is deleted or its process ends.
 
@@ -207,8 +196,6 @@ class FolderLock:
                 f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
             ) from None
         except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
             problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
             warnings.warn(problem, stacklevel=3)
 

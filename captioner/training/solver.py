@@ -138,7 +138,7 @@ def steps(
     the batch and of the update. If several ranks share the batches, `reduce` sums their gradients; each rank then makes
     the same update.
 
-    Raises: DivergenceError before the update, with the state still finite, when a feature, loss or gradient is not
+    Raises: DivergenceError before the update, with the state still finite, when a loss or gradient is not
     finite or the loss is too large; and after the update, when a parameter is not finite.
     """
     keep_freed_memory()
@@ -156,7 +156,7 @@ def steps(
             with watch("update"):
                 norm = global_norm(grads, pool)
                 if not (losses.trained <= limit and math.isfinite(losses.loss) and math.isfinite(norm)):
-                    raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, batch, grads, reduce))
+                    raise DivergenceError(_diagnosis(state.step + 1, losses.trained, limit, norm, grads))
                 rate = plan.hyper.learning_rate * learning_rate_factor(plan.schedule, state.step, plan.span)
                 _update(state, grads, plan, rate, clip_scale(norm, plan.clip_norm), pool)
                 check_finite(state, pool)
@@ -209,18 +209,11 @@ def check_finite(state: TrainState, pool: ThreadPool = SERIAL) -> None:
         )
 
 
-def _diagnosis(step: int, loss: float, limit: float, norm: float, batch: Batch, grads: Params, reduce: Reduce) -> str:
-    gradients = _not_finite(grads)  # first: the next all-reduce may use their memory
-    finite = int(np.isfinite(batch.features).all(axis=1).sum())
-    counts = np.array([len(batch.features) - finite, len(batch.features)], np.float64)
-    bad, images = map(int, reduce({"images": counts})["images"])
-    problem, remedy = (f", not finite: gradients {gradients}" if gradients else ""), REMEDY
-    if bad:
-        problem = f", not finite: features of {bad} of {images} images in the batch"
-        remedy = "they were finite when the data set was opened; prepare it again, or try another disk"
+def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params) -> str:
+    gradients = _not_finite(grads)
     return (
         f"step {step}: training diverged: expected a loss of at most {limit:.1f} per word, got {loss:g}, "
-        f"with gradients of norm {norm:g}{problem}; {remedy}"
+        f"with gradients of norm {norm:g}{f', not finite: gradients {gradients}' if gradients else ''}; {REMEDY}"
     )
 
 

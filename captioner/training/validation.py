@@ -1,6 +1,6 @@
 """Validation between epochs: loss, scores of generated captions, and caption collapse.
 
-In caption collapse, most images get the same caption, or captions are empty or mostly `<UNK>`.
+In caption collapse, most images get the same caption, or captions are empty.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from captioner.captioning.decoding import ENDS_EARLY, decoding_method
 from captioner.captioning.load import shares_of_split
 from captioner.captioning.restore import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
-from captioner.config.checks import has_effect, score_interval
-from captioner.config.option_table import either
+from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
-from captioner.data.vocabulary import UNK
 from captioner.errors import DataError
 from captioner.evaluation.evaluate import build_evaluation_set, measure_by_source
 from captioner.evaluation.scoring import EvaluationSet, score_captions
@@ -40,7 +38,7 @@ COLLAPSE_IMAGES = 64
 """Validation images to caption: enough to estimate the fractions of caption collapse, at little cost."""
 FIRST_EPOCH = 3
 """Earlier, a model that will be good may still write the same caption for every image."""
-MAX_IDENTICAL, MAX_UNK, MAX_EMPTY = 0.5, 0.1, 0.1
+MAX_IDENTICAL, MAX_EMPTY = 0.5, 0.1
 
 
 class Validation:
@@ -133,7 +131,6 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
     The captions are those that `captioner sample` prints: a collapse that the decoding options prevent is none.
     `known` are those of all images, if they have been decoded already.
     """
-    config, vocab = captioner.loaded.config, captioner.loaded.vocab
     images = evenly_spaced(split.features.shape[0], COLLAPSE_IMAGES)
     if known is None:
         decoded = captioner.with_options(BEST_ALONE).decode(split.features, split.regions, images)
@@ -142,40 +139,18 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
         texts = [known[image] for image in images]
     captions = [text.split() for text in texts]
     _, first = np.unique(split.image_idxs, return_index=True)
-    references = [vocab.decode(ids) for ids in split.captions[first].tolist()]
-    identical, unk = _identical(captions), _unk(captions)
+    references = [captioner.loaded.vocab.decode(ids) for ids in split.captions[first].tolist()]
+    identical = _identical(captions)
     if len(images) > 1 and identical > max(MAX_IDENTICAL, 2 * _identical(references)):
         yield Collapse(
             "identical",
             f"{identical:.0%} of {len(images)} validation images get the same caption: the model ignores the image; "
-            f"try {either(remedies(config))}",
+            "try a smaller train.learning_rate, data.standardize true, or model.image_input every",
         )
     if (empty := captions.count([])) > MAX_EMPTY * len(images):
         yield Collapse("empty", f"{empty} of {len(images)} captions of validation images are empty: {ENDS_EARLY}")
-    if unk > max(MAX_UNK, 2 * _unk(references)):
-        yield Collapse(
-            "unk",
-            f"{unk:.0%} of the words in captions of validation images are {UNK}: "
-            "try decode.suppress_unk true, or a data set with a smaller --min-count or more captions",
-        )
-
-
-def remedies(config: Config) -> list[str]:
-    """Return what may help a model that ignores the image, without what the config has already."""
-    helpful = {
-        "a smaller train.learning_rate": True,
-        "data.standardize true": not config.data.standardize,
-        "model.image_input every": config.model.image_input != "every" and has_effect(config, "model.image_input"),
-        "features of another encoder": config.data.source != "scenes",
-    }
-    return [remedy for remedy, is_new in helpful.items() if is_new]
 
 
 def _identical(captions: Sequence[Sequence[str]]) -> float:
     """Return the relative frequency of the most common caption that is not empty."""
     return max(Counter(map(tuple, filter(None, captions))).values(), default=0) / len(captions)
-
-
-def _unk(captions: Sequence[Sequence[str]]) -> float:
-    words = [word for caption in captions for word in caption]
-    return words.count(UNK) / max(1, len(words))

@@ -18,7 +18,7 @@ from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, mean_of_runs, score_captions, to_dict
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
-from captioner.report.facts import score_table
+from captioner.report.page import score_table
 from captioner.training.run_folder import records
 
 FIRST = 4

@@ -4,15 +4,17 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.report.chart import (
     CHARTS,
+    DIGIT,
     MAX_MARKS,
     MAX_POINTS,
     MAX_ROWS,
     Drawing,
+    History,
     Scale,
     Series,
     curves,
@@ -23,7 +25,6 @@ from captioner.report.chart import (
     pick_evenly,
     tight,
 )
-from captioner.report.facts import History
 
 VALUES = st.floats(-1e30, 1e30, allow_nan=False)
 SLACK = 1e-6
@@ -39,8 +40,6 @@ def check(scale: Scale, low: float, high: float, most: int) -> None:
 
 @pytest.mark.parametrize("axis", [linear, tight])
 @given(st.lists(VALUES, min_size=2, max_size=2))
-@example([0.0, 5e-324])
-@example([1e-310, 2e-310])
 def test_a_linear_axis_contains_its_values(axis: Callable[[float, float], Scale], values: list[float]) -> None:
     low, high = sorted(values)
     check(axis(low, high), low, high, 8)
@@ -82,6 +81,7 @@ def test_every_point_is_inside_the_box(values: dict[int, float]) -> None:
     if drawing is None:
         assert not values
         return
+    assert drawing.left >= DIGIT * max(len(text) for _, text in drawing.up)
     for x, y in (*places(drawing), *(mark for line in drawing.lines for mark in line.marks)):
         assert drawing.left <= x <= drawing.right
         assert drawing.top <= y <= drawing.bottom

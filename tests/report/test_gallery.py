@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from captioner.captioning.caption import Attention
-from captioner.captioning.captioner import BEST_ALONE, Captioner
+from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
 from captioner.report.gallery import (
     MAX_NAME,
@@ -75,17 +75,12 @@ def test_huge_names_and_captions_are_shortened() -> None:
     assert shown_text("a  dog\n runs\u2028") == "a dog runs"
 
 
-def gallery(run: Path, images: Path | None = None, captions: dict[int, str] | None = None) -> Gallery:
+def gallery(run: Path, images: Path | None = None) -> Gallery:
     captioner = Captioner(open_run(run, {"caption.n_best": 3}))
     corpus = open_corpus(captioner.loaded)
     pictures = pictures_of_split(corpus, "val", images)
-    if captions is None:
-        decoded = captioner.with_options(BEST_ALONE).decode(
-            corpus.split("val").features, regions=corpus.split("val").regions
-        )
-        captions = {row: caption.text for row, caption in enumerate(decoded)}
     chosen = {1: Scored(0.5, "best"), 0: Scored(0.25, "worst")}
-    return build_gallery(captioner, corpus, "val", pictures, chosen, captions)
+    return build_gallery(captioner, corpus, "val", pictures, chosen)
 
 
 def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
@@ -103,11 +98,6 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
         assert entry.picture is not None
         assert (entry.picture.width, entry.words) == (64, [])
     assert (shown.total, shown.missing, shown.is_scored) == (10, 0, True)
-
-
-def test_attention_of_another_caption_is_omitted(attention_run: Path) -> None:
-    shown = gallery(attention_run, captions={0: "a dog", 1: "two dogs"})
-    assert [(entry.caption.text, entry.words) for entry in shown.entries] == [("two dogs", []), ("a dog", [])]
 
 
 def test_an_unreadable_photograph_is_missing(photo_run: Path, tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from captioner.captioning.caption import Attention, Candidate, Caption
-from captioner.report.chart import Series, curves, draw
-from captioner.report.facts import Figure, History, RunFacts, Table
+from captioner.report.chart import History, Series, curves, draw
 from captioner.report.gallery import Embedded, Gallery, GalleryEntry, Scored, WordMap
-from captioner.report.page import Report, render_report
+from captioner.report.page import Figure, Report, RunFacts, Table, render_report
 
 HOSTILE = "</script><script>alert('1')</script>\"><img src=x onerror=alert(2)>'{{ 7 * 7 }}猫"
 

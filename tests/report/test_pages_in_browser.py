@@ -1,10 +1,7 @@
 """Pages in a real browser: complete without a network and without scripts, usable by keyboard, safe with any data."""
 
-import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser import Browser
@@ -12,13 +9,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from captioner.report.page import Selection, write_report
+from captioner.report.page import write_report
 
 
 @pytest.fixture(scope="module")
 def report(attention_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("pages") / "report.html"
-    write_report(path, attention_run, Selection(shown=5))
+    write_report(path, attention_run, shown=5)
     return path
 
 
@@ -144,30 +141,3 @@ def test_headings_form_an_outline_and_controls_have_names(page: Path, browser: B
     controls = "select, input, button, section, [role=region], svg[role=img]"
     for element in browser.driver.find_elements(By.CSS_SELECTOR, controls):
         assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")[:200]
-
-
-OUTSIDE = """
-return [...document.querySelectorAll(".chart svg text")].filter(text => {
-  const box = text.getBBox(), view = text.ownerSVGElement.viewBox.baseVal;
-  return box.x < 0 || box.x + box.width > view.width || box.y + box.height > view.height;
-}).map(text => text.textContent)
-"""
-
-
-def test_extreme_numbers_and_long_warnings_stay_inside(
-    own_run: Path, browser: Browser, cli: Callable[..., Any]
-) -> None:
-    records: list[dict[str, Any]] = [
-        {"kind": "step", "step": step, "word_loss": loss, "learning_rate": rate, "grad_norm": 1e29, "epoch": 10**25}
-        for step, loss, rate in ((1, -1e29, 0.002995), (7, 1e29, 0.003005))
-    ]
-    records.append({"kind": "validation", "step": int(1e29), "loss": 1e29, "perplexity": 1e29})
-    records.append({"kind": "warning", "step": 5, "problem": "x" * 1_000_000})
-    (own_run / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    page = own_run.parent / "page.html"
-    assert cli("report", own_run, "--output", page).code == 0
-    for width in (380, 1200):
-        browser.view(width=width)
-        browser.open(page)
-        assert browser.driver.execute_script(OUTSIDE) == []
-        assert not browser.overflows()

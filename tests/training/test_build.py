@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from small_options import fitting
 
-from captioner.config.checks import NEEDS, ROOTS
+from captioner.config.checks import ROOTS
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import ShuffledBatches
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.model.build import DECODERS
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.preparation import load_corpus
 from captioner.preparation.load_corpus import build_corpus
@@ -52,7 +51,11 @@ def test_every_source_receives_root_memory_and_its_config_section(monkeypatch: p
         assert got == (vars(section) if section else {})
 
 
-def test_max_train_selects_a_seeded_subset_of_captions(config, corpus) -> None:
+def test_max_train_selects_a_seeded_subset_of_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = corpus.split("train")
+    texts = [" ".join(map(str, row)) for row in train.captions.tolist()]
+    with_texts = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
+    monkeypatch.setitem(load_corpus.SOURCES, "scenes", lambda *_, **__: with_texts)
     few = [build_corpus(config("data.max_train=9", f"seed={seed}")).split("train") for seed in (0, 0, 1)]
     whole = corpus.split("train")
     assert [len(split.captions) for split in few] == [9, 9, 9]
@@ -60,17 +63,9 @@ def test_max_train_selects_a_seeded_subset_of_captions(config, corpus) -> None:
     assert not np.array_equal(few[0].captions, few[2].captions)
     pairs = {(image, *row) for image, row in zip(whole.image_idxs, whole.captions.tolist(), strict=True)}
     assert {(image, *row) for image, row in zip(few[0].image_idxs, few[0].captions.tolist(), strict=True)} <= pairs
+    assert few[0].texts == [" ".join(map(str, row)) for row in few[0].captions.tolist()]
     assert (np.diff(few[0].image_idxs) >= 0).all()
     assert len(build_corpus(config("data.max_train=100000")).split("train").captions) == len(whole.captions)
-
-
-def test_max_train_selects_the_raw_texts_of_the_captions(config, corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = corpus.split("train")
-    texts = [" ".join(map(str, row)) for row in train.captions.tolist()]
-    with_texts = dataclasses.replace(corpus, splits={**corpus.splits, "train": dataclasses.replace(train, texts=texts)})
-    monkeypatch.setitem(load_corpus.SOURCES, "scenes", lambda *_, **__: with_texts)
-    few = build_corpus(config("data.max_train=9")).split("train")
-    assert few.texts == [" ".join(map(str, row)) for row in few.captions.tolist()]
 
 
 def test_max_captions_per_image_selects_the_first_captions_of_every_image(config, corpus) -> None:
@@ -103,18 +98,6 @@ def test_features_are_standardized_with_statistics_of_train(config, corpus) -> N
     np.testing.assert_allclose(standardizer.mean, train.mean(axis=0), rtol=1e-6, atol=1e-9)
     deviation = train.std(axis=0)
     np.testing.assert_allclose(standardizer.std[deviation > 1e-6], deviation[deviation > 1e-6], rtol=1e-6)
-
-
-@pytest.mark.parametrize("decoder", sorted({*DECODERS} - {*NEEDS["model.forget_bias"]["model.decoder"]}))
-def test_a_decoder_without_the_gate_ignores_the_forget_bias_of_a_config(decoder: str, corpus) -> None:
-    """Configs can then differ in the decoder alone."""
-    text = "model: {forget_bias: 2, hidden_dim: 16, wordvec_dim: 8}"
-    with_bias, without = (
-        build_model(parse(text, "my.yaml", read_overrides([f"model.decoder={decoder}", *more])), corpus).params
-        for more in ((), ("model.forget_bias=1",))
-    )
-    for name in with_bias:
-        np.testing.assert_array_equal(with_bias[name], without[name])
 
 
 @pytest.mark.parametrize(

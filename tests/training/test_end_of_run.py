@@ -15,7 +15,6 @@ from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.metrics import NAMES
-from captioner.training import validation
 from captioner.training.resume import resume
 from captioner.training.solver import steps
 from captioner.training.train import Ended, Event, Validated, train
@@ -148,16 +147,6 @@ def test_resuming_after_an_end_between_validations(
         go(end, *options, end)
         go(end, "train.epochs=7", "train.max_steps=null")
         assert_same(tmp_path / end, tmp_path / "uninterrupted")
-
-
-def test_a_scheduled_validation_at_the_end_is_not_repeated(
-    go: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured = []
-    monkeypatch.setattr(validation, "mean_word_loss", lambda *_: measured.append(1) or 2.0)
-    go("run", "train.epochs=2")
-    assert len(measured) == 2
-    assert not any("at_end" in line for line in history(tmp_path / "run"))
 
 
 # --- captioner train --resume-or-start

@@ -16,10 +16,9 @@ from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import ConfigError, DataError, UsageError
-from captioner.training.learned_captions import learned_corpus
-from captioner.training.overfit import overfit, overfit_settings
+from captioner.training.build import learned_corpus
 from captioner.training.resume import resume
-from captioner.training.train import train
+from captioner.training.train import overfit, overfit_settings
 
 SHORT = ("train.batch_size=16", "train.max_steps=4")
 
@@ -174,9 +173,3 @@ def test_the_captions_of_an_ensemble_are_learned_by_the_commands(
     assert cli("export", run, *fitted).code == 0, "on the references of the images"
     again = cli("train", "--resume", run)
     assert (again.code, again.err) == (1, f"captioner: {file}: not found; expected a caption file; check the name\n")
-
-
-def test_captions_are_read_before_a_folder_is_created(small_config: Callable[..., Config], new_run: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere\.jsonl: not found"):
-        next(train(small_config(f"data.captions={new_run}/nowhere.jsonl"), new_run))
-    assert not new_run.exists()

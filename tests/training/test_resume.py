@@ -20,6 +20,7 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
+from captioner.training.run import LABELS, environment
 from captioner.training.run_folder import RunFolder
 
 TOTAL, HALF = 20, 10
@@ -279,3 +280,20 @@ def test_a_changed_data_set_is_rejected_and_the_run_stays_unchanged(
         assert contents(run) == before, name
     write_prepared(tmp_path / "data.h5", corpus, {"prepared": "again"})
     assert cli("train", "--resume", run, "-o", "train.max_steps=4").code == 0
+
+
+def test_resuming_warns_of_another_environment(cli: Callable[..., Any], own_run: Path) -> None:
+    last = own_run / "last.h5"
+    assert checkpoint.load(last).meta.environment == environment(2)
+    same = cli("train", "--resume", own_run, "-o", "train.epochs=3")
+    assert (same.code, "changed since" in same.err) == (0, False)
+    other = cli("train", "--resume", own_run, "-o", "train.epochs=4", "-o", "threads=1")
+    assert other.code == 0
+    assert "\nwarning: changed since the checkpoint was saved: threads 2 to 1; training continues, " in other.err
+    saved = checkpoint.load(last)
+    assert saved.meta.environment == environment(1)
+    checkpoint.save(
+        last, dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, environment=dict.fromkeys(LABELS, "7")))
+    )
+    (warning,) = (line for line in cli("train", "--resume", own_run).err.splitlines() if "changed since" in line)
+    assert all(f" {label} 7 to " in warning for label in LABELS.values())

@@ -17,7 +17,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.batches import steps_per_epoch
 from captioner.data.corpus import Corpus
 from captioner.decode.word_regression import TrainingFit
-from captioner.errors import CheckpointError, ConfigError, DataError
+from captioner.errors import CheckpointError, DataError
 from captioner.files import checkpoint
 from captioner.gradcheck.numeric import Case, check_gradients
 from captioner.metrics import CiderD
@@ -239,8 +239,3 @@ def test_rewards_of_0_are_a_warning_once(
     events = train_small(*SCST, f"train.init_from={trained}", "train.max_steps=3")
     assert [event for event in events if isinstance(event, Warned)] == [Warned(1, NO_REWARDS) for _ in warned[:1]]
     assert [line["step"] for line in history(new_run, "warning")] == warned
-
-
-def test_self_critical_training_requires_init_from(small: Sequence[str]) -> None:
-    with pytest.raises(ConfigError, match=r"train.objective.*set train.init_from to its run"):
-        parse("", "", read_overrides([*small, "train.objective=self_critical"]))

@@ -22,16 +22,11 @@ from small_runs import (
     summary,
 )
 
-import captioner
-import captioner.training.solver
-import captioner.training.train
 from captioner.config.overrides import from_record
 from captioner.config.yaml_io import parse
-from captioner.data.batches import ShuffledBatches
 from captioner.errors import DataError, DivergenceError, UsageError
 from captioner.files import checkpoint
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.training import validation
 from captioner.training.resume import resume
 from captioner.training.run_folder import RunFolder
 from captioner.training.solver import Step
@@ -86,49 +81,11 @@ def test_the_summary(train_small, new_run: Path) -> None:
     assert written["best"] == {name: best[name] for name in ("step", "epoch", "loss", "perplexity")}
     assert (written["ended"], written["step"], written["steps_this_time"]) == ("done", 8, 8)
     assert written["words_per_second"] > 0
-    assert written["versions"].keys() == {"captioner", "python", "numpy", "h5py"}
-    assert written["versions"]["captioner"] == captioner.__version__
     profile = written["profile"]
     assert list(profile) == ["reading", "forward", "backward", "update", "validation", "saving", "other"]
-    assert min(profile.values()) >= 0
+    assert all(profile[part] > 0 for part in ("forward", "backward", "update", "validation", "saving"))
     assert sum(profile.values()) == pytest.approx(written["seconds"], abs=0.001 * len(profile))
     assert all(seconds == round(seconds, 3) for seconds in profile.values())
-
-
-def test_the_profile_separates_the_phases(small_config, new_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-
-    def with_duration(owner: Any, name: str, seconds: float) -> None:
-        work = getattr(owner, name)
-
-        def timed(*args: Any, **options: Any) -> Any:
-            clock[0] += seconds
-            return work(*args, **options)
-
-        monkeypatch.setattr(owner, name, timed)
-
-    monkeypatch.setattr("captioner.training.solver.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("captioner.training.train.time.perf_counter", lambda: clock[0])
-    with_duration(ShuffledBatches, "batch", 1)
-    with_duration(CaptioningRNN, "forward", 10)
-    with_duration(CaptioningRNN, "backward", 100)
-    with_duration(captioner.training.solver, "global_norm", 1)
-    with_duration(captioner.training.solver, "update", 2)
-    with_duration(validation, "mean_word_loss", 1000)
-    with_duration(captioner.training.train, "recheck_loss", 10_000)
-    with_duration(checkpoint, "save", 100_000)
-    for event in train(small_config("train.epochs=2", "threads=1"), new_run):
-        clock[0] += 0 if isinstance(event, Ended) else 1_000_000
-    # the norms are those of gradients and parameters; recheck_loss also reads
-    assert summary(new_run)["profile"] == {
-        "reading": 8,
-        "forward": 80,
-        "backward": 800,
-        "update": 8 * (1 + 1 + 2),
-        "validation": 2000,
-        "saving": 2 * (10_000 + 1 + 100_000),
-        "other": (1 + 8 + 2) * 1_000_000,
-    }
 
 
 def test_checkpoints_every_epoch_and_every_few_steps(
@@ -242,7 +199,7 @@ BUSY = "import numpy as np, sys; x = np.ones((600, 600)); print(flush=True)\nwhi
 
 def test_threads_change_results_only_by_rounding(train_run: TrainRun) -> None:
     runs = [train_run(*LARGE, f"threads={threads}") for threads in (1, 2, 2)]
-    assert [summary(run)["threads"] for run in runs] == [1, 2, 2]
+    assert [checkpoint.load(run / "last.h5").meta.environment["threads"] for run in runs] == ["1", "2", "2"]
     serial, two, again = (checkpoint.load(run / "last.h5").params for run in runs)
     for name, w in serial.items():
         np.testing.assert_array_equal(again[name], two[name], err_msg=name)

@@ -203,22 +203,6 @@ def test_features_without_their_regions_are_rejected(region_photos: RegionPhotos
         loaded.caption(region_photos.folder / "000.png", regions=val.regions)  # type: ignore[call-overload]
 
 
-def test_all_splits_and_other_data_sets_are_evaluated(
-    region_photos: RegionPhotos, region_run: Path, cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    done = cli("evaluate", region_run, "--split", "train", "--split", "val", "--split", "test", "--json")
-    assert done.code == 0, done.err
-    whole = [json.loads(line) for line in done.out.splitlines()]
-    assert [record["split"] for record in whole] == ["train", "val", "test"]
-    moved = tmp_path / "moved.h5"
-    moved.write_bytes(region_photos.data.read_bytes())
-    done = cli("evaluate", region_run, "--data", moved, "--split", "val", "--json", "-o", "data.memory_mib=1")
-    assert json.loads(done.out)["bleu4"] == whole[1]["bleu4"]
-    assert json.loads(done.out)["perplexity"] == pytest.approx(whole[1]["perplexity"])
-    done = cli("sample", region_run, "--data", region_photos.plain, "--split", "val")
-    assert done == (1, "", WITHOUT_REGIONS.format(region_photos.plain))
-
-
 def test_an_ensemble_with_and_without_attention_captions_photographs(
     region_photos: RegionPhotos, train_on_regions: TrainRun, region_run: Path, cli: Callable[..., Any]
 ) -> None:

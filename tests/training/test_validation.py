@@ -30,7 +30,7 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.training import validation
 from captioner.training.resume import resume
 from captioner.training.train import Validated, Warned
-from captioner.training.validation import COLLAPSE_IMAGES, Collapse, Validation, find_collapse, remedies
+from captioner.training.validation import COLLAPSE_IMAGES, Collapse, Validation, find_collapse
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss(train_small, new_run: Path, monkeypatch) -> None:
@@ -204,17 +204,14 @@ def warnings(model: CaptioningRNN, captions: Sequence[Sequence[str]], *decoding:
 
 DISTINCT = [[word] for word in ("a", "cat", "dog", "bird")] * 3
 IDENTICAL = "100% of 12 validation images get the same caption: the model ignores the image; try "
-MOSTLY_UNK = "100% of the words in captions of validation images are <UNK>: try "
 COLLAPSES: dict[str, tuple[str, list[list[str]], list[str]]] = {
     "identical captions": ("cat", DISTINCT, [IDENTICAL]),
     "identical references too": ("cat", [["cat"]] * 12, []),
-    "frequent <UNK>": ("UNK", DISTINCT, [IDENTICAL, MOSTLY_UNK]),
     "empty captions": (
         "<END>",
         DISTINCT,
         ["12 of 12 captions of validation images are empty: the model "],
     ),
-    "references with as many": ("UNK", [["unheard", f"of{k}", "a"] for k in range(12)], []),
 }
 
 
@@ -230,7 +227,7 @@ def test_captions_are_judged_with_the_decoding_that_people_get() -> None:
     """A model whose most probable word is <UNK> writes none, as <UNK> is banned by default."""
     model = varied_model()
     model.params["b_vocab"][VOCAB.unk] = 1e6
-    assert [problem.startswith(MOSTLY_UNK) for problem in warnings(model, DISTINCT)] == [False, True]
+    assert len(warnings(model, DISTINCT)) == 1
     assert warnings(model, DISTINCT, "decode.suppress_unk=true") == []
 
 
@@ -258,21 +255,6 @@ def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Captioner, "decode", counted)
     warnings(constant_model(408, cat=1.0), [["a"]] * 400)
     assert counts == [COLLAPSE_IMAGES]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        ((), ["a smaller train.learning_rate", "data.standardize true", "model.image_input every"]),
-        (("data.standardize=true",), ["a smaller train.learning_rate", "model.image_input every"]),
-        (
-            ("data.standardize=true", "model.image_input=every", "data.source=prepared", "data.root=x.h5"),
-            ["a smaller train.learning_rate", "features of another encoder"],
-        ),
-    ],
-)
-def test_the_advice_has_only_what_the_config_lacks(overrides: tuple[str, ...], expected: list[str]) -> None:
-    assert remedies(parse("", "", read_overrides(overrides))) == expected
 
 
 def test_captions_that_were_scored_are_not_decoded_again(train_small, monkeypatch: pytest.MonkeyPatch) -> None:
