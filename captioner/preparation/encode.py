@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -21,16 +20,11 @@ from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder, without_file_name
-from captioner.preparation.image_folders import ImageFolder, find_all, locate_photos
+from captioner.preparation.image_folders import ImageFolder, locate_photos
 from captioner.preparation.image_records import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoder
-
-COMPARED = 16
-"""The number of photographs encoded to verify that a feature file comes from the given encoder."""
-TOLERANCE = 1e-2
-"""The maximum relative error between the features of a file and those of the encoder."""
 
 
 class EncodingProgress(NamedTuple):
@@ -141,11 +135,14 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
     rows = {image: folder.rows.by_image[name] for name, image in folder.images.items()}
-    stored = ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)
     if encoder is None:
-        return [stored]
-    _compare(encoder, stored, folder, path)
-    return [stored._replace(encoder=encoder.identity)]
+        return [ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)]
+    per_image = f"per image for {encoder.identity}"
+    if features.shape[1] != encoder.width:
+        raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
+    if regions is not None and regions.shape[1:] != encoder.regions:
+        raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
+    return [ImageFeatures(features, rows, encoder.identity, regions=regions)]
 
 
 def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
@@ -174,33 +171,6 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
             raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
     return ImageFeatures(features, spool.images, encoder.identity, missing, grids)
-
-
-def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder, path: Path) -> None:
-    """Compare a sample of stored features and regions with the encoder's. Raises: DataError when they differ."""
-    from captioner.images.encoders import encode_photos
-
-    features, regions, per_image = stored.features, stored.regions, f"per image for {encoder.identity}"
-    if features.shape[1] != encoder.width:
-        raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
-    if regions is not None and regions.shape[1:] != encoder.regions:
-        raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    photos = find_all(folder.path, list(folder.images), folder.rows.by_image)
-    names = dict(islice(((path, name) for name, path in photos.items() if path), COMPARED))
-    for encoded in encode_photos(encoder, names, regions=regions is not None):
-        if isinstance(encoded, DataError):
-            continue
-        row = folder.rows.by_image[names[encoded.path]]
-        for what, values, computed in (("features", features, encoded.features), ("regions", regions, encoded.regions)):
-            if values is None or computed is None:
-                continue
-            expected = values[row].astype(np.float64)
-            error = float(np.linalg.norm(expected - computed)) / max(float(np.linalg.norm(computed)), 1e-30)
-            if error > TOLERANCE:
-                raise DataError(
-                    f"{path}: expected the {what} of {encoder.identity}, got a relative error of {error:.1%} for "
-                    f"{encoded.path.name}; set the encoder of the features with --encoder"
-                )
 
 
 class Spool:

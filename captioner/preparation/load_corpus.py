@@ -69,23 +69,23 @@ def build_corpus_at(path: Path, config: Config) -> Corpus:
 
     Raises: UsageError when the path is no data set, DataError for an invalid one.
     """
-    kind = source_of(os.fspath(path), "to use caption files, prepare a data set from them")
+    kind = source_of(os.fspath(path))
     root = None if kind == "scenes" else path
     options = config.data
     data = Data(kind, root, memory_mib=options.memory_mib, scenes=options.scenes, cs231n=options.cs231n)
     return build_corpus(dataclasses.replace(config, data=data))
 
 
-def source_of(source: str, remedy: str) -> Source:
+def source_of(source: str) -> Source:
     """Return the source type of a data set; a missing file is a prepared one, which the reader reports.
 
-    Raises: UsageError, which ends with `remedy`, for anything else.
+    Raises: UsageError for anything else.
     """
     kind = source_kind(source) or (None if os.path.exists(source) else "prepared")
     if kind is None:
         raise UsageError(
             f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
-            + remedy
+            "to use caption files, prepare a data set from them, or check them with `captioner data check`"
         )
     return kind
 
@@ -104,7 +104,7 @@ def source_overrides(source: str) -> Values:
 
     Raises: UsageError for anything else.
     """
-    kind = source_of(source, "to check caption files, use `captioner data check`")
+    kind = source_of(source)
     return checked_values({"data.source": kind} | ({} if kind == "scenes" else {"data.root": source}))
 
 

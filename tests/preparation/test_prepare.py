@@ -13,7 +13,6 @@ import pytest
 from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, made, refusal
 
 import captioner
-from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scenes import ENCODER, FEATURES, example
 from captioner.errors import UsageError
@@ -58,13 +57,6 @@ def test_the_file_contains_its_provenance(photos: Path, monkeypatch: pytest.Monk
     assert about["counts"] == last.summary["counts"]
 
 
-def test_half_precision_is_the_default(photos: Path) -> None:
-    corpus, _ = made(photos, dtype=Prepare().dtype)
-    features = features_by_name(corpus)
-    assert {row.dtype for row in features.values()} == {np.dtype(np.float16)}
-    np.testing.assert_allclose(features["003.png"], EXPECTED[3].astype(np.float16), atol=2e-3)
-
-
 def test_equal_commands_write_equal_files(photos: Path) -> None:
     for name, threads in (("a.h5", 1), ("b.h5", 3)):
         list(events_of(photos, photos.parent / name, threads=threads))
@@ -93,9 +85,7 @@ def test_words_captions_and_lengths_are_bounded(photos: Path) -> None:
 
 NO_DATA_SETS: dict[str, Callable[[Path], object]] = {
     "a folder": os.mkdir,
-    "a pipe": lambda path: os.mkfifo(path),
     "a device": lambda path: os.symlink("/dev/null", path),
-    "a link to nowhere": lambda path: os.symlink("nowhere", path),
     "the captions by another name": lambda path: os.symlink(path.parent / "photos" / "captions.csv", path),
     "a photograph": lambda path: os.link(path.parent / "photos" / "000.png", path),
     "a file of features": lambda path: feature_file(path.parent, np.ones((2, 2))).rename(path),
@@ -125,12 +115,6 @@ def test_a_file_created_during_encoding_is_kept(photos: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         next(events)
     assert output.read_bytes() == b"precious"
-
-
-def test_temporary_files_of_killed_processes_are_removed(photos: Path) -> None:
-    (photos.parent / ".out.h5.999999999.tmp").write_bytes(b"half a data set")  # of a process that cannot exist
-    made(photos)
-    assert sorted(os.listdir(photos.parent)) == ["out.h5", "photos"]
 
 
 def test_a_full_disk_is_reported(photos: Path, files_of_at_most: Callable[[int], Any]) -> None:
