@@ -10,11 +10,11 @@ from typing import Any
 
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import Run, load, run_list
-from captioner.config.option_table import PREPARE_OPTIONS
+from captioner.config.option_table import PREPARE_OPTIONS, converted
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
-from captioner.errors import UsageError, quoted
+from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
 from captioner.preparation import prepare as preparation
 from captioner.training import resume as resuming
@@ -114,18 +114,16 @@ def prepare(
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:
-    """Raises: UsageError for an unknown option, or a value out of bounds or not among the choices."""
+    """Raises: UsageError for an unknown option, or a value of another type or out of bounds."""
     chosen: dict[str, Any] = {}
     for name, value in values.items():
         if name not in PREPARE_OPTIONS:
             raise UsageError(f"prepare: {name}: unknown option; expected one of {', '.join(sorted(PREPARE_OPTIONS))}")
         option = PREPARE_OPTIONS[name]
-        if option.multiple:
-            several = value if isinstance(value, list | tuple) else (value,) * (value is not None)
-            if all(isinstance(path, str | os.PathLike) for path in several):
-                chosen[name] = tuple(map(option.kind, several))
-                continue
-        if option.multiple or not option.admits(value):
-            raise UsageError(f"prepare: {name}: expected {option.expected()}, got {quoted(str(value))}")
-        chosen[name] = None if value is None else option.kind(value)
+        several = value if option.multiple and isinstance(value, list | tuple) else [value]
+        try:
+            values_of = [converted(option, each) for each in several]
+        except ValueError as problem:
+            raise UsageError(f"prepare: {name}: {problem}") from None
+        chosen[name] = tuple(values_of) if option.multiple else values_of[0]
     return Prepare(**chosen)
