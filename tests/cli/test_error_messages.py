@@ -74,7 +74,7 @@ USAGE = CONFIG | {
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run --data new.h5 a.png": ONE_INPUT,
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
-    "3, or scenes; to use caption files, prepare a data set from them",
+    "3, or scenes; to use caption files, prepare a data set from them, or check them with `captioner data check`",
     "sample run --write a.csv --write empty/../a.csv": "--write empty/../a.csv: given twice; name each output once",
     "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
     "sample run --write xmp": NEED_PHOTOGRAPHS,

@@ -10,8 +10,6 @@ from captioner.cs231n.gradient_check import eval_numerical_gradient_array
 from captioner.cs231n.transformer_layers import (
     decoder_layer_backward,
     decoder_layer_forward,
-    layernorm_backward,
-    layernorm_forward,
     multi_head_attention_backward,
     multi_head_attention_forward,
     positional_encoding,
@@ -106,20 +104,6 @@ def close(ours: Array, theirs: Any) -> None:
     np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(E,), (N, E), (N, S, E)])
-@pytest.mark.parametrize("eps", [None, 0.1])
-def test_layernorm_equals_pytorchs(shape: tuple[int, ...], eps: float | None) -> None:
-    torch = pytest.importorskip("torch")
-    x, gamma, beta, dout = 3 * normal(*shape), normal(E), normal(E), normal(*shape)
-    out, cache = layernorm_forward(x, gamma, beta, {} if eps is None else {"eps": eps})
-    inputs = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
-    expected = torch.nn.functional.layer_norm(inputs[0], (E,), *inputs[1:], eps=1e-5 if eps is None else eps)
-    expected.backward(torch.tensor(dout))
-    close(out, expected)
-    for grad, tensor in zip(layernorm_backward(dout, cache), inputs, strict=True):
-        close(grad, tensor.grad)
-
-
 def load_attention(module: Any, p: dict[str, Array], torch: Any) -> None:
     """Give an `nn.MultiheadAttention` our parameters: its weights are transposed, those of q, k and v are one."""
     with torch.no_grad():
@@ -134,29 +118,6 @@ def attention_gradients(module: Any) -> dict[str, Any]:
     grads = {f"W{x}": w.T for x, w in zip("qkv", weights, strict=True)}
     grads |= {f"b{x}": b for x, b in zip("qkv", biases, strict=True)}
     return grads | {"Wo": module.out_proj.weight.grad.T, "bo": module.out_proj.bias.grad}
-
-
-@pytest.mark.parametrize("heads", [1, 2, 6])
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_equals_pytorchs(heads: int, masked: bool) -> None:
-    torch = pytest.importorskip("torch")
-    p, query, key, value, dout = params(ATTENTION), normal(N, S, E), normal(N, T, E), normal(N, T, E), normal(N, S, E)
-    mask = np.tril(np.ones((S, T), bool)) if masked else None
-    out, cache = multi_head_attention_forward(query, key, value, p, heads, mask)
-    module = torch.nn.MultiheadAttention(E, heads, batch_first=True, dtype=torch.float64)
-    load_attention(module, p, torch)
-    inputs = [torch.tensor(a, requires_grad=True) for a in (query, key, value)]
-    # PyTorch's mask is true where attention is not allowed.
-    expected, _ = module(*inputs, attn_mask=None if mask is None else torch.tensor(~mask))
-    expected.backward(torch.tensor(dout))
-    close(out, expected)
-    *dinputs, grads = multi_head_attention_backward(dout, cache)
-    for grad, tensor in zip(dinputs, inputs, strict=True):
-        close(grad, tensor.grad)
-    theirs = attention_gradients(module)
-    assert grads.keys() == theirs.keys() == p.keys()
-    for name, grad in grads.items():
-        close(grad, theirs[name])
 
 
 def test_the_decoder_layer_equals_pytorchs() -> None:

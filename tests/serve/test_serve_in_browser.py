@@ -112,14 +112,6 @@ def test_labels_and_an_image_outside_the_training_domain(
         assert re.sub(r" \d+%", "", labels) == ", ".join(names)
 
 
-def test_without_scripts_the_page_says_so(server: Served, browser: Browser) -> None:
-    browser.view(scripts=False)
-    browser.open(server.url)
-    assert texts(browser, "noscript") == [
-        "This page needs JavaScript; without it, send a photograph to /caption, for example with curl."
-    ]
-
-
 @pytest.mark.parametrize(("width", "dark"), [(380, True), (1200, False)])
 def test_attention_fits_on_every_screen(
     width: int, dark: bool, attention_server: Served, photograph: Path, browser: Browser
