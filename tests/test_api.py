@@ -133,7 +133,9 @@ def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_p
         captioner.prepare([], tmp_path / "x.h5")
     with pytest.raises(UsageError, match=r"^prepare: val: expected a number >= 0 and < 1, got 1$"):
         captioner.prepare(photographs, tmp_path / "x.h5", val=1)
-    with pytest.raises(UsageError, match=r"^prepare: dtype: expected float16 or float32, got 'float64' \(did you mean float16\?\)$"):
+    with pytest.raises(
+        UsageError, match=r"^prepare: dtype: expected float16 or float32, got 'float64' \(did you mean float16\?\)$"
+    ):
         captioner.prepare(photographs, tmp_path / "x.h5", dtype="float64")
     with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
         captioner.evaluate(captioner.load(tiny_run), overrides={"decode.beam_width": 2})

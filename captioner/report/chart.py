@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from captioner.arrays import evenly_spaced
 from captioner.training.run_folder import end_of, records
 
-T = TypeVar("T")
 LARGEST = 1e30
 """Numbers beyond it cannot be drawn."""
 Points = list[tuple[float, float]]
@@ -83,15 +85,6 @@ def downsample(points: Points, limit: int) -> Points:
         rows = range(number * len(points) // bins, (number + 1) * len(points) // bins)
         kept |= {min(rows, key=lambda row: points[row][1]), max(rows, key=lambda row: points[row][1])}
     return [points[row] for row in sorted(kept)]
-
-
-def pick_evenly(items: Sequence[T], count: int) -> list[T]:
-    """Return at most `count` items at even distances with the first and the last; a single one is the middle one."""
-    if len(items) <= count:
-        return list(items)
-    if count == 1:
-        return [items[len(items) // 2]]
-    return [items[round(number * (len(items) - 1) / (count - 1))] for number in range(count)]
 
 
 NARROW = 1e-9
@@ -238,7 +231,7 @@ def _rows(lines: Sequence[Series]) -> list[list[str]]:
     steps = sorted(fewest if len(fewest) > 1 else {step for column in columns for step in column})
     return [
         [label(step), *(label(column[step]) if step in column else "" for column in columns)]
-        for step in pick_evenly(steps, MAX_ROWS)
+        for step in np.array(steps)[evenly_spaced(len(steps), MAX_ROWS)].tolist()
     ]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.arrays import Array
+from captioner.arrays import Array, evenly_spaced
 from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.data.corpus import Corpus
@@ -23,7 +23,6 @@ from captioner.errors import DataError, MissingLibraryError, UsageError, printab
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output
 from captioner.preparation.image_folders import check_images_folder, find_all
-from captioner.report.chart import pick_evenly
 from captioner.report.template import is_page, load_script, render
 
 try:
@@ -202,7 +201,7 @@ def choose(scores: Array, count: int) -> dict[int, Scored]:
     order = np.argsort(-scores, kind="stable").tolist()
     ends = min(count // 3, len(order) // 3) or min(1, len(order) // 2)
     best, between, worst = order[:ends], order[ends : len(order) - ends], order[len(order) - ends :]
-    shown = [*best, *pick_evenly(between, count - 2 * ends), *worst][:count]
+    shown = [*best, *(between[i] for i in evenly_spaced(len(between), max(0, count - 2 * ends))), *worst][:count]
     marks = {**dict.fromkeys(best, "best"), **dict.fromkeys(worst, "worst")}
     return {number: Scored(float(scores[number]), marks.get(number, "")) for number in shown}
 

@@ -44,7 +44,7 @@ def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> No
 def test_the_next_command_has_the_config_for_the_number_of_images(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.cli.prepare.THOUSANDS", 1)
+    monkeypatch.setattr("captioner.cli.data.THOUSANDS", 1)
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
     assert done.err.endswith("next: captioner train -c photos-thousands --data birds.h5\n")
 

@@ -22,7 +22,6 @@ from captioner.report.chart import (
     draw,
     label,
     linear,
-    pick_evenly,
     tight,
 )
 
@@ -113,9 +112,6 @@ def test_thousands_of_points_are_thinned_and_a_spike_remains() -> None:
 def test_few_points_are_unchanged() -> None:
     points = [(float(step), step % 3.0) for step in range(MAX_MARKS)]
     assert downsample(points, MAX_POINTS) == points
-    assert pick_evenly(range(5), 9) == [0, 1, 2, 3, 4]
-    assert pick_evenly(range(9), 3) == [0, 4, 8]
-    assert pick_evenly(range(9), 1) == [4]
 
 
 def test_the_table_has_the_values() -> None:
