@@ -84,16 +84,6 @@ def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], gol
     assert prepared("birds.h5").split("val").image_ids == ["003.png"]
 
 
-def test_the_number_of_printed_issues_is_limited(cli: Callable[..., Any]) -> None:
-    with open("photos/captions.csv", "a") as table:
-        table.write("000.png,\n" * 30)
-    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
-    assert done.code == 0
-    lines = done.err.splitlines()
-    assert len(lines) == 20 + 3
-    assert lines[-3:] == ["captioner: and 10 more", WARNING.rstrip(), "next: captioner train -c photos --data birds.h5"]
-
-
 def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:
     with open("photos/captions.csv", "a") as table:
         table.writelines(f"lost-{number:02}.png,a dog\n" for number in range(30))
@@ -247,19 +237,3 @@ def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_
     assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
     assert cli("train", "--data", "named.h5", *small_model, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/named", "photos/000.png").out == named.out
-
-
-def test_a_config_sets_the_data_set(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
-    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES).code == 0
-    Path("my.yaml").write_text("data:\n  source: prepared\n  root: birds.h5\n")
-    assert cli("train", "-c", "my.yaml", *small_model, "-o", "train.epochs=1").code == 0
-    assert cli("sample", "runs/my", "--split", "val").code == 0
-    cli("train", "-o", "data.source=prepared").failed(2, "data.root: required by data.source prepared")
-    failed = cli("train", "--data", "photos/captions.csv")
-    assert (failed.code, failed.err) == (
-        1,
-        f"captioner: {Path.cwd() / 'photos/captions.csv'}: not a captioner data set, got a text file; expected a file "
-        "that `captioner prepare` wrote\n",
-    )
-    alone = cli("train", "--resume", "runs/my", "--data", "birds.h5")
-    assert (alone.code, alone.out) == (2, "")

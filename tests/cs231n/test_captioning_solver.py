@@ -168,18 +168,3 @@ def test_the_solver_matches_the_assignments_loop(cell: str, rule: str, plain: ty
     np.testing.assert_allclose(solver.loss_history, losses, rtol=1e-9)
     for name, w in m.params.items():
         np.testing.assert_allclose(solver.model.params[name], w, rtol=1e-7, atol=1e-9, err_msg=name)
-
-
-@every_cell
-def test_overfitting_a_few_captions(cell: str) -> None:
-    np.random.seed(231)
-    data = coco()
-    options = {"update_rule": "adam", "lr_decay": 0.99, "batch_size": 12, "num_epochs": 120}
-    solver = solver_of(model(cell, np.float32, hidden_dim=32), data, 1e-2, **options)
-    solver.train()
-    assert solver.loss_history[0] > 5
-    assert max(solver.loss_history[-5:]) < 0.1
-    sampled = solver.model.sample(data["train_features"], max_length=5)
-    owners = data["train_image_idxs"]
-    np.testing.assert_array_equal(sampled[owners], data["train_captions"][:, 1:])
-    assert {w.dtype for w in solver.model.params.values()} == {np.dtype(np.float32)}

@@ -1,11 +1,9 @@
 """Training shared by MPI ranks: the same bits for one number of ranks, and those of a serial run up to rounding."""
 
 import dataclasses
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +175,6 @@ for change, expected in ((0, 1), (1e-6 * ranks.rank, 1), (ranks.rank + 1, 2)):
 def test_all_ranks_go_on_with_the_parameters_of_rank_0() -> None:
     done = mpiexec(2, start=("-c", REPLICAS))
     assert done.returncode == 0, done.stderr
-
-
-def test_resuming_with_another_number_of_ranks_warns(cli: Callable[..., Any], two_ranks: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(two_ranks, tmp_path / "run"))
-    done = cli("train", "--resume", run, "-o", f"train.max_steps={TOTAL + 1}")
-    assert done.code == 0
-    assert "\nwarning: changed since the checkpoint was saved: ranks 2 to 1; training continues, but its results " in (
-        done.err
-    )
-    assert checkpoint.load(run / "last.h5").meta.environment["ranks"] == "1"
 
 
 def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: Path, tmp_path: Path) -> None:

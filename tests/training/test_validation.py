@@ -30,7 +30,7 @@ from captioner.parallel.thread_pool import ThreadPool
 from captioner.training import validation
 from captioner.training.resume import resume
 from captioner.training.train import Validated, Warned
-from captioner.training.validation import COLLAPSE_IMAGES, Collapse, Validation, find_collapse
+from captioner.training.validation import Collapse, Validation, find_collapse
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss(train_small, new_run: Path, monkeypatch) -> None:
@@ -243,18 +243,6 @@ def varied_model() -> CaptioningRNN:
     model.params["b_vocab"][[VOCAB.null, VOCAB.start, VOCAB.unk]] = -1e6
     model.params["b_vocab"][VOCAB.end] = -20
     return model
-
-
-def test_the_number_of_captioned_images_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts, decode = [], Captioner.decode
-
-    def counted(captioner: Captioner, features: Any, regions: Any, rows: np.ndarray) -> Any:
-        counts.append(len(rows))
-        return decode(captioner, features, regions, rows)
-
-    monkeypatch.setattr(Captioner, "decode", counted)
-    warnings(constant_model(408, cat=1.0), [["a"]] * 400)
-    assert counts == [COLLAPSE_IMAGES]
 
 
 def test_captions_that_were_scored_are_not_decoded_again(train_small, monkeypatch: pytest.MonkeyPatch) -> None:
