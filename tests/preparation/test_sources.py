@@ -230,6 +230,8 @@ def test_a_source_that_is_too_small_to_split_stays_in_train(two: list[Path], tmp
     two[1].write_text("image,caption\n000.png,a dog\n")
     splits = names(made(tmp_path / "both.h5", *two)[0])
     assert (splits["train"][-1], len(splits["val"])) == ("b/000.png", 1)
+    two[0].write_text("image,caption,split\n000.png,a dog,train\n001.png,a dog,val\n")
+    assert names(made(tmp_path / "both.h5", *two)[0]) == {"train": ["a/000.png", "b/000.png"], "val": ["a/001.png"]}
     two[1].write_text("image,caption,split\n000.png,a dog,train\n001.png,a dog,\n002.png,a dog,\n")
     (two[1].parent / "000.png").write_bytes(b"")
     corpus, events = made(tmp_path / "both.h5", *two)

@@ -42,9 +42,10 @@ def test_a_resumed_run_does_not_state_the_end_of_the_training_before(own_run: Pa
 def test_a_damaged_end_is_left_out(own_run: Path) -> None:
     lines = (own_run / "history.jsonl").read_text().splitlines(keepends=True)
     odd = '{"kind": "end", "step": 8, "seconds": NaN, "ended": {}}\n'
-    (own_run / "history.jsonl").write_text("".join([*lines[:-1], odd]))
+    (own_run / "history.jsonl").write_text("".join([*lines[:-1], "half a\n", odd]))
     facts = facts_of_run("a", open_run(own_run))
     assert facts.training["steps"] == "8 (2 epochs)"
+    assert facts.training["history"].startswith("history.jsonl: damaged lines are left out: ")
     assert not {"ended", "time", "speed"} & facts.training.keys()
 
 
