@@ -61,8 +61,6 @@ UNKNOWN = {
     "cet": "cet (did you mean cat?)",
     "a, zebra,cat,axolotl": "axolotl, zebra",
     "<END>": "<END>",
-    "Cat": "Cat (did you mean cat?)",
-    "a cat": "a cat (did you mean cat?)",
 }
 
 

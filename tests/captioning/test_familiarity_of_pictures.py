@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 import captioner
 from captioner.arrays import Array
@@ -15,7 +15,6 @@ from captioner.captioning.captioner import Captioner
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "../shared/data/flickr8k/photos"
 WIDTH, HEIGHT = 400, 300
-COLOURS = ("black", "white", "red", "lime", "blue", "yellow", "navy", "pink", "beige", "skyblue", "brown")
 WORDS = "the quick brown fox jumps over the lazy dog and runs along the bank of the river until noon"
 
 
@@ -29,51 +28,19 @@ def page(draw: ImageDraw.ImageDraw) -> None:
         draw.text((20, 10 + 14 * line), WORDS[line % 7 : line % 7 + 60], fill="black")
 
 
-def word(draw: ImageDraw.ImageDraw) -> None:
-    draw.text((100, 110), "Hello", fill="black", font=ImageFont.load_default(60))
-
-
-def screenshot(draw: ImageDraw.ImageDraw) -> None:
-    draw.rectangle((0, 0, WIDTH, 24), fill=(50, 60, 80))
-    draw.text((8, 6), "File  Edit  View  Help", fill="white")
-    for line in range(10):
-        draw.rectangle((100, 34 + 26 * line, 390, 56 + 26 * line), outline=(200, 200, 200))
-        draw.text((8, 39 + 26 * line), f"Folder {line}     report-{line}.pdf     {37 * line} KB", fill=(30, 30, 30))
-    draw.rectangle((300, 270, 380, 296), fill=(40, 110, 220))
-
-
-def house(draw: ImageDraw.ImageDraw) -> None:
-    draw.line((220, 130, 290, 70, 360, 130), fill="black", width=3)
-    draw.rectangle((230, 130, 350, 270), outline="black", width=3)
-    draw.ellipse((60, 60, 180, 180), outline="black", width=3)
-
-
-def chart(draw: ImageDraw.ImageDraw) -> None:
-    draw.line((40, 20, 40, 260, 380, 260), fill="black", width=2)
-    for bar, height in enumerate((80, 140, 60, 200, 170)):
-        draw.rectangle((60 + 62 * bar, 260 - height, 100 + 62 * bar, 260), fill=(70, 120, 200))
-
-
 def pictures() -> Iterator[tuple[str, Image.Image]]:
-    for name in COLOURS:
+    for name in ("black", "white", "red", "navy", "skyblue"):
         yield name, Image.new("RGB", (WIDTH, HEIGHT), name)
     for grey in (16, 128, 192):
         yield f"grey {grey}", Image.new("RGB", (WIDTH, HEIGHT), (grey, grey, grey))
-    for draw in (page, word, screenshot, house, chart):
-        picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-        draw(ImageDraw.Draw(picture))
-        yield draw.__name__, picture
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    page(ImageDraw.Draw(picture))
+    yield "page", picture
     rng, shape = np.random.default_rng(0), (HEIGHT, WIDTH, 3)
     x, y = (array[..., None] for array in np.meshgrid(np.linspace(0, 1, WIDTH), np.linspace(0, 1, HEIGHT)))
     drawn: dict[str, Array] = {
         "uniform noise": rng.integers(0, 256, shape),
-        "grey uniform noise": rng.integers(0, 256, (*shape[:2], 1)),
-        "gaussian noise": rng.normal(128, 40, shape),
-        "noise of low contrast": rng.normal(128, 5, shape),
         "dark noise": rng.normal(20, 4, shape),
-        "salt": 255 * (rng.random((*shape[:2], 1)) < 0.05),
-        "gradient": 255 * x,
-        "vertical gradient": 255 * y,
         "gradient of low contrast": 110 + 32 * x,
         "sky": 80 + y * [60, 60, 50] + [0, 60, 120],
         "disc": 255 - 360 * np.hypot(x - 0.5, y - 0.5),

@@ -19,7 +19,6 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError
-from captioner.evaluation.evaluate import build_evaluation_set, score_model
 from captioner.files import checkpoint
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -161,37 +160,18 @@ def test_ensemble_log_probability_is_that_of_the_mean_probability(
     several = candidates(Captioner(ensemble_of(models)), val.features, 2)
     assert [captions[0].text for captions in several] != [text for text, _ in best_captions(models[0], val.features)]
     for row, captions in enumerate(several):
+        assert captions == sorted(captions, key=lambda caption: -caption.log_prob)
         for caption, log_prob in captions:
             assert log_prob == pytest.approx(-loss(ensemble_of(models), val, row, caption), rel=1e-5)
 
 
-def test_an_ensemble_captions_and_scores_a_split(models: list[Restored]) -> None:
-    ensemble, val = ensemble_of(models), open_corpus(ensemble_of(models)).split("val")
-    captions = [caption.text for caption in Captioner(ensemble).caption_split(val)]
-    corpus = open_corpus(ensemble)
-    measured = score_model(Captioner(ensemble), corpus, "val", *build_evaluation_set(corpus, "val")).scores
-    losses = np.stack(
-        [member.model.word_losses(Batch(val.features[val.image_idxs], val.captions)) for member in models]
-    )
-    assert measured["loss"] == pytest.approx(-np.log(np.exp(-losses).mean(axis=0)).mean(), rel=1e-5)
-    assert measured["distinct"] == len(set(captions))
-    assert measured["loss"] < losses.mean(axis=1).max()
-
-
 def test_models_of_an_ensemble_must_match(models: list[Restored]) -> None:
-    first, _, last = models
-    words = first.vocab.words
-    for changes, message in (
-        ({"vocab": Vocab([*words[:9], "xylophone", *words[10:]])},
-         f"vocabulary: expected the {len(words)} words of a.h5, got {len(words)} words, different from id 9 on; "
-         "an ensemble needs one shared vocabulary"),
-        ({"meta": dataclasses.replace(last.meta, encoder="scenes-0")},
-         f"features: expected encoder {first.meta.encoder} as in a.h5, got scenes-0; "
-         "an ensemble needs one shared encoder"),
-        ({"meta": dataclasses.replace(last.meta, feature_dim=9)},
-         f"features: expected {first.meta.feature_dim} numbers per image, got 9; a.h5 was trained on features of "
-         "another width"),
-    ):  # fmt: skip
-        with pytest.raises(CheckpointError) as caught:
-            ensemble_of([*models[:2], dataclasses.replace(last, **changes)])
-        assert str(caught.value) == f"c.h5: {message}"
+    *others, last = models
+    words = last.vocab.words
+    for changes, problem in (
+        ({"vocab": Vocab([*words[:9], "xylophone", *words[10:]])}, "vocabulary: .* different from id 9 on; "),
+        ({"meta": dataclasses.replace(last.meta, encoder="scenes-0")}, "features: expected encoder .*, got scenes-0; "),
+        ({"meta": dataclasses.replace(last.meta, feature_dim=9)}, "features: expected .*, got 9; "),
+    ):
+        with pytest.raises(CheckpointError, match=rf"^c\.h5: {problem}"):
+            ensemble_of([*others, dataclasses.replace(last, **changes)])
