@@ -103,11 +103,6 @@ def test_the_familiarity_and_the_labels_of_images_as_json(cli: Callable[..., Any
         assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_labels_need_an_encoder_with_classes(cli: Callable[..., Any], tiny_run: Path) -> None:
-    message = "labels: expected features of efficientnet-lite0 or efficientnet-lite2, got scenes-"
-    cli("sample", tiny_run, "--labels", 1).failed(2, message)
-
-
 def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_run: Path) -> None:
     """As of a model after one epoch, for which the end of the caption is the most probable first word."""
     saved = checkpoint.load(own_run / "best.h5")

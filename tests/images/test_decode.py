@@ -1,6 +1,5 @@
 """A child process decodes photographs as this process does; one that exceeds its limits is replaced."""
 
-import functools
 import os
 import signal
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from captioner.images.photo import decode_photo
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
 
 
-@functools.cache
 def endless_photo() -> bytes:
     """A JPEG of 2 MB that takes minutes to decode: its last scan is repeated."""
     content = encoded(Image.new("RGB", (4000, 4000), (200, 30, 30)), "JPEG", progressive=True, quality=50)
@@ -40,19 +38,17 @@ def test_pixels_are_those_of_this_process(kind: str, process: DecodingProcess) -
         assert (photo.mode, photo.size, photo.tobytes()) == (expected.mode, expected.size, expected.tobytes())
 
 
-@pytest.mark.parametrize("content", [b"GIF", b"", bytes(99)], ids=["text", "empty", "zeros"])
-def test_errors_are_those_of_this_process(content: bytes, process: DecodingProcess) -> None:
+def test_errors_are_those_of_this_process(process: DecodingProcess) -> None:
     with pytest.raises(DataError) as caught:
-        process.decode(content, "a.jpg", 8)
-    assert str(caught.value) == f"a.jpg: {error_of(content)}"
+        process.decode(b"GIF", "a.jpg", 8)
+    assert str(caught.value) == f"a.jpg: {error_of(b'GIF')}"
 
 
 def test_a_photograph_that_takes_too_long_is_an_error_and_the_next_one_is_decoded() -> None:
-    process = DecodingProcess(seconds=2)
-    for _ in range(2):
-        with pytest.raises(DataError, match=r"^a\.jpg: cannot be decoded within 2 s and 2 GiB of memory"):
-            process.decode(endless_photo(), "a.jpg", 8)
-        assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
+    process = DecodingProcess(seconds=1)
+    with pytest.raises(DataError, match=r"^a\.jpg: cannot be decoded within 1 s and 2 GiB of memory"):
+        process.decode(endless_photo(), "a.jpg", 8)
+    assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
     process.close()
 
 

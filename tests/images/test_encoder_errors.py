@@ -18,26 +18,21 @@ EMPTY = "expected an encoder before and after each +, got nothing"
 OTHERS = "unknown; expected size; use onnx:FILE for other models"
 RECIPES: list[tuple[str, str]] = [
     ("vgg16", f"encoder vgg16: {KNOWN}"),
-    ("vgg16:a.onnx", f"encoder vgg16:a.onnx: {KNOWN}"),
     ("scenes+vgg16:x", f"encoder vgg16:x: {KNOWN}"),
-    ("scenes:a.onnx", "encoder scenes: option a.onnx: unknown; expected no options"),
     ("scenes:size=64", "encoder scenes: option size: unknown; expected no options"),
-    (f"{LITE0}:a.pth", f"encoder {LITE0}: option a.pth: {OTHERS}"),
     (f"{LITE2}:size=64:mean=0", f"encoder {LITE2}: option mean: {OTHERS}"),
-    ("onnx", "encoder onnx: expected onnx:FILE, got no file"),
     ("onnx:", "encoder onnx: expected onnx:FILE, got no file"),
     ("+".join(["scenes"] * (MAX_PARTS + 1)), "encoder: expected at most 16 encoders joined by +, got 17"),
     *((recipe, f"encoder {recipe}: {EMPTY}")
-      for recipe in ("", "+", "a++b", "+a", "a+", "onnx:a.onnx++b", "richer+", "scenes+vgg16+")),
+      for recipe in ("", "a++b", "+a", "onnx:a.onnx++b", "richer+")),
     (f"scenes+{LITE0}:size=32:size=64",
      f"encoder {LITE0}:size=32:size=64: option size: expected at most one, got several"),
     ("scenes+richer:size=64",
      f"encoder richer:size=64: expected no options, as it is short for {SHORT_NAMES['richer']}"),
-    *((f"{name}:size={size}",
-       f"encoder {name}: size: expected the pixels of a side (32 to 1,024), got {size or 'nothing'}; "
-       f"the default is {default}")
-      for name, default in ((LITE0, 224), (LITE2, 260))
-      for size in ("", "big", "31", "1025", "-64", "64.0", "1e3", "9" * 30, "224x224")),
+    *((f"{LITE0}:size={size}",
+       f"encoder {LITE0}: size: expected the pixels of a side (32 to 1,024), got {size or 'nothing'}; "
+       "the default is 224")
+      for size in ("", "big", "31", "1025", "64.0", "9" * 30)),
 ]  # fmt: skip
 
 
@@ -63,26 +58,20 @@ SIDE = "size: expected the pixels of a side (1 to 4096), got {}; use --encoder o
 OPTIONS: list[tuple[bytes, dict[str, str], str]] = [
     (model(), {"means": "1"}, "option means: unknown; expected size, mean, scale, layout, output"),
     *((model(), {"scale": text}, f"scale: expected numbers other than 0, got {text}")
-      for text in ("0", "1/0/1", "-0.0", "1e-60")),
+      for text in ("1/0/1", "1e-60")),
     *((FREE, {"size": text}, SIDE.format(printable(text, 160)))
-      for text in ("0", "-4", "4097", "4.5", "4x4", "\u0664", "9" * 5000)),
-    (FREE, {"size": ""}, SIDE.format("")),
+      for text in ("0", "4097", "4.5", "\u0664", "9" * 5000)),
     (FREE, {}, SIDE.format("nothing")),
     (model(), {"size": "5"}, "size: expected 4 x 4 as in the model, a square, got 5"),
-    (model(shape=("N", 3, 4, 6)), {}, "size: expected 4 x 6 as in the model, a square, got 4"),
     (model(shape=("N", "c", 4, 4)), {},
      "layout: expected nchw or nhwc, got nothing; use --encoder onnx:FILE:layout=nchw"),
     (model(), {"layout": "chw"}, "layout: expected nchw or nhwc, got chw; use --encoder onnx:FILE:layout=nchw"),
     (model(outputs=TWO), {}, "output: expected p or f, got nothing; use --encoder onnx:FILE:output=p"),
-    (model(outputs=TWO), {"output": "q\nr"}, "output: expected p or f, got q r; use --encoder onnx:FILE:output=p"),
-    (model(), {"output": "p"}, "output: expected f, got p; use --encoder onnx:FILE:output=f"),
     (model((POOL[0], node("Flatten", ["p"], "f:0")), outputs={"f:0": ("N", 3)}), {"output": "f"},
      "output: expected f:0, got f; use --encoder onnx:FILE:output=f%3A0"),
     (model(metadata={"scale": "1"}), {}, f"mean: {MEAN.format('nothing')}"),
-    (model(metadata={"mean": "0"}), {}, f"scale: {MEAN.format('nothing')}"),
-    *((model(), {key: text}, f"{key}: {MEAN.format(' '.join(text.split()))}")
-      for key in ("mean", "scale")
-      for text in ("", "1/2", "1/2/3/4", "a", "1,2,3", "nan", "inf", "1e39", "1//2", "[0.1\n0.2]")),
+    *((model(), {"mean": text}, f"mean: {MEAN.format(' '.join(text.split()))}")
+      for text in ("", "1/2", "1,2,3", "nan", "1e39", "[0.1\n0.2]")),
 ]  # fmt: skip
 
 
@@ -105,8 +94,6 @@ MODELS: dict[str, bytes] = {
     "expected an input batch size of 1 or any, got 4": model(shape=(4, 3, 4, 4)),
     VECTOR.format("(1, 3, 4, 4)"): model((node("Identity", ["x"], "f"),), outputs={"f": NCHW}),
     VECTOR.format("()"): model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()}),
-    VECTOR.format("(1,)"):
-        model((node("ReduceMean", ["x"], "f", axes=[1, 2, 3], keepdims=0),), outputs={"f": ("N",)}),
     VECTOR.format("(3, 16)"): model((node("Flatten", ["x"], "f", axis=2),), outputs={"f": ("M", 16)}),
     "output r: a number is not finite; check mean and scale":
         model((*POOL, node("Neg", ["f"], "n"), node("Sqrt", ["n"], "r")), outputs={"r": ("N", 3)}),

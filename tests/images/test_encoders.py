@@ -19,7 +19,7 @@ from PIL import Image
 from captioner.data.scenes import ENCODER, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError, install_command
 from captioner.images import ENCODERS, SHORT_NAMES, open_encoder
-from captioner.images.encoders import AHEAD, Encoded, Encoder, encode_photos
+from captioner.images.encoders import AHEAD, Encoder, encode_photos
 from captioner.images.photo import square
 
 
@@ -153,16 +153,6 @@ def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     assert [photo.features.tolist() for photo in photos] == [[i, 0, 2 * i] for i in range(25)]
     assert encoder.calls == 25
     assert list(encode_photos(encoder, [], threads)) == []
-
-
-def test_unreadable_photographs_are_skipped(tmp_path: Path) -> None:
-    paths = write(tmp_path, 3)
-    paths[1].write_bytes(b"a dog")
-    paths[1:1] = [tmp_path / "no.png", tmp_path]
-    photos = list(encode_photos(Colours(), paths, 2))
-    assert [type(photo) for photo in photos] == [Encoded, DataError, DataError, DataError, Encoded]
-    for path, error in zip(paths[1:4], photos[1:4], strict=True):
-        assert str(error).startswith(f"{path}: ")
 
 
 def test_an_error_of_the_encoder_names_the_photograph_and_others_pass_unchanged(tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ def test_pixels_are_standardized_in_the_layout_of_the_model(nodes: Any, shape: A
 
 
 def test_rows_and_columns_are_not_swapped() -> None:
-    for nodes, shape in (((node("Flatten", ["x"], "f"),), NCHW), (AVERAGE, NHWC)):
-        assert OnnxEncoder(model(nodes, shape), "m.onnx", {}).prepare(PHOTO).shape == tuple(shape[1:])
     flat = features(model((node("Flatten", ["x"], "f"),), outputs={"f": ("N", 48)}))
     np.testing.assert_array_equal(flat, PIXELS.transpose(2, 0, 1).ravel())
     flat = features(model((node("Flatten", ["x"], "f"),), NHWC, outputs={"f": ("N", 48)}))
@@ -37,11 +35,6 @@ def test_rows_and_columns_are_not_swapped() -> None:
 def test_one_number_applies_to_all_channels() -> None:
     same = features(model(metadata={}), mean="7", scale="9")
     np.testing.assert_array_equal(same, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
-
-
-def test_a_model_of_a_user_has_no_regions() -> None:
-    encoder = OnnxEncoder(model(outputs=TWO), "m.onnx", {"output": "f"})
-    assert encoder.encode(encoder.prepare(PHOTO))[1] is encoder.regions is None
 
 
 def half(content: bytes) -> bytes:
@@ -65,13 +58,6 @@ def test_float16_overflow_is_reported() -> None:
 def test_a_vector_with_axes_of_one_is_a_vector() -> None:
     pooled = model(POOL[:1], outputs={"p": ("N", 3, 1, 1)})
     np.testing.assert_allclose(features(pooled), PIXELS.mean(axis=(0, 1)), rtol=1e-5)
-
-
-def test_a_model_with_normalized_output_is_accepted() -> None:
-    nodes = (*POOL, node("LpNormalization", ["f"], "n", axis=1))
-    got = features(model(nodes, outputs={"n": ("N", 3)}))
-    middle = PIXELS.mean(axis=(0, 1))
-    np.testing.assert_allclose(got, middle / np.linalg.norm(middle), rtol=1e-5)
 
 
 def test_an_empty_output_is_rejected() -> None:
@@ -103,9 +89,10 @@ def test_a_failing_model_is_reported() -> None:
     assert error_of(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", bytes(100), b"\x89PNG\r\n\x1a\n", b"\0\0\0\0ORTM"])
-def test_other_files_are_rejected(content: bytes) -> None:
-    assert error_of(content, DataError).startswith("expected an ONNX model with all weights")
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0\0\0\0ORTM", model().replace(b"mean", b"mea\xff")])
+def test_other_files_are_rejected(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_of(content, DataError).startswith("expected an ONNX model")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,10 +153,6 @@ def test_options_override_metadata_and_metadata_override_shapes() -> None:
 def test_one_of_several_outputs_is_chosen_by_name() -> None:
     assert features(model(outputs=TWO), output="f").shape == (3,)
     assert "output=p," in OnnxEncoder(model(outputs=TWO, metadata={**PLAIN, "output": "p"}), "m.onnx", {}).identity
-
-
-def test_a_layout_that_is_not_detected_is_an_option() -> None:
-    assert features(model(shape=("N", "c", 4, 4)), layout="nchw").shape == (3,)
 
 
 def test_the_identity_covers_everything_that_affects_features() -> None:

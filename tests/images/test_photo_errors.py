@@ -152,11 +152,3 @@ def test_a_link_to_a_folder_elsewhere_is_reported_and_not_followed(tmp_path: Pat
     assert photos == [tmp_path / "album" / "a.png", tmp_path / "album" / "more" / "b.png"]
     assert sorted(error.filename for error in errors) == [str(tmp_path / "album" / link) for link in ("up", "x")]
     assert {error.strerror for error in errors} == {LINK}
-
-
-@pytest.mark.usefixtures("unreadable_shut")
-def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
-    plant(tmp_path, "a.png", "shut/b.png", "z/c.png")
-    errors: list[OSError] = []
-    assert list_photos(tmp_path, errors.append) == [tmp_path / "a.png", tmp_path / "z" / "c.png"]
-    assert [error.filename for error in errors] == [str(tmp_path / "shut")]

@@ -22,9 +22,7 @@ RECIPES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     f"{LITE0}+{LITE0}:size=288+{LITE2}:size=64": [
         (LITE0, "", {}), (LITE0, "", {"size": "288"}), (LITE2, "", {"size": "64"})
     ],
-    "onnx": [("onnx", "", {})],
     "onnx:": [("onnx", "", {})],
-    "onnx:a.onnx": [("onnx", "a.onnx", {})],
     "onnx:a.ONNX:size=8": [("onnx", "a.ONNX", {"size": "8"})],
     "onnx:C:\\my+net.v1.onnx:size=8+scenes": [("onnx", "C:\\my+net.v1.onnx", {"size": "8"}), ("scenes", "", {})],
     "onnx:a.onnx+onnx:./b:2.onnx:size=8": [("onnx", "a.onnx", {}), ("onnx", "./b:2.onnx", {"size": "8"})],
@@ -66,7 +64,7 @@ def test_an_identity_is_parsed(identity: str) -> None:
     assert parse_identity(identity) == [Part(*part) for part in IDENTITIES[identity]]
 
 
-@pytest.mark.parametrize("recipe", ["scenes", "richer", "efficientnet-lite2:size=32+scenes"])
+@pytest.mark.parametrize("recipe", ["scenes", "efficientnet-lite2:size=32+scenes"])
 def test_the_parsed_identity_opens_the_same_encoder(recipe: str) -> None:
     identity = open_encoder(recipe).identity
     parts = parse_identity(identity)
