@@ -39,15 +39,12 @@ def test_results_are_read(tmp_path: Path) -> None:
         ("{", "got other text"),
         pytest.param("[" * 100_000, "got other text", id="nested"),
         ('"a"', r"expected a list of {\"image_id\", \"caption\"}, or JSON lines as `captioner sample"),
-        ('{"a": 1}', r":1: expected an object with image_id \(or image\) and caption \(or candidates\), got {'a'"),
         ('{"image": "a", "caption": "b"}\n\n{"image": 3, "caption": "b"}', ":3: expected an object with image_id"),
         ('{"image": "a", "caption": "b"}\r\nx', ":2: expected JSON, as `captioner sample --json`"),
         ('{"image": "a", "caption": "b"}\n{"image": "a", "caption": "c"}', ":2: duplicate image 'a'; expected one"),
-        ("[3]", r"\[0\]: expected an object with image_id \(or image\) and caption \(or candidates\), got 3"),
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
         ('[{"image_id": 1, "caption": null}]', r"\[0\]: expected an object"),
         ('{"image": "a", "candidates": []}', ":1: expected an object"),
-        ('{"image": "a", "caption": "b", "candidates": "a dog"}', ":1: expected an object"),
         ('{"image": "a", "candidates": ["a dog", {"text": "a cat"}]}', ":1: expected an object"),
         (r'[{"image_id": 1, "caption": "\ud800"}]', r"\[0\]: caption: expected UTF-8 text, got"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: duplicate image 1"),
@@ -87,9 +84,7 @@ def test_the_output_of_sample_is_recognized(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "captions.json"
     captions = [caption._replace(image=f"{number}.jpg") for number in range(count)]
-    path.write_text("".join(to_json(to_record(caption)) + "\n" for caption in captions))
-    assert read_caption_file(path) == {caption.image: caption.text for caption in captions}
-    path.write_text("\ufeff" + json.dumps([to_record(caption) for caption in captions]))
+    path.write_text("\ufeff" + "".join(to_json(to_record(caption)) + "\n" for caption in captions))
     assert read_caption_file(path) == {caption.image: caption.text for caption in captions}
 
 
@@ -99,11 +94,9 @@ def test_the_output_of_sample_is_recognized(
         '{"image": "b.jpg", "candidates": ["a dog", "dogs"]}\n{"image": "x/a.jpg", "caption": "a cat"}\n',
         '{"image": "b.jpg", "caption": "a dog", "candidates": [{"caption": "dogs", "log_prob": -2}]}\n'
         '{"image": "a.jpg", "caption": "a cat"}\n{"image": "other.jpg", "caption": "a bird"}\n',
-        '[{"image_id": "a.jpg", "caption": "a cat"}, {"image_id": "b.jpg", "caption": "a dog"},'
-        ' {"image_id": "b.jpg", "caption": "dogs"}, {"image_id": 7, "caption": "a bird"}]',
         "image,caption\nb.jpg,a dog\na.jpg,a cat\nb.jpg,dogs\n",
     ],
-    ids=["candidates", "both", "results", "table"],
+    ids=["candidates", "both", "table"],
 )
 def test_all_captions_of_the_images_are_read(content: str, tmp_path: Path) -> None:
     path = tmp_path / "captions"

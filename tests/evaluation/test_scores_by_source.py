@@ -142,18 +142,6 @@ def test_the_validation_loss_is_measured_for_each_source(corpus: Corpus, tiny_ru
     assert list(losses) == ["one", "two"]
 
 
-def test_document_frequencies_are_those_of_the_source() -> None:
-    references = [["a red dog"], ["a red cat"], ["a blue dog"], ["a green cow"]]
-    captions = ["a red dog", "a dog", "a blue cow", "a green dog"]
-    both = EvaluationSet([*"abcd"], references, sources=["one", "two", "one", "two"])
-    scored = score_captions(both, "both", captions)
-    for source, first in (("one", 0), ("two", 1)):
-        part = slice(first, None, 2)
-        alone = score_captions(EvaluationSet(both.images[part], references[part]), "alone", captions[part])
-        assert scored.sources[source].scores == alone.scores
-        np.testing.assert_array_equal(scored.rows[part], alone.rows)
-
-
 def test_a_source_of_one_image_is_not_scored_alone() -> None:
     """Its CIDEr-D would be 0, since every word occurs in all of its images."""
     images = EvaluationSet([*"abc"], [["a red dog"], ["a red cat"], ["a blue dog"]], sources=["one", "one", "two"])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from captioner.evaluation.scoring import FEW_IMAGES, EvaluationSet, intervals, score_captions, to_dict, worst
+from captioner.evaluation.scoring import FEW_IMAGES, EvaluationSet, score_captions, to_dict, worst
 
 TASK = EvaluationSet(
     ["a.jpg", "b.jpg", "c.jpg"],
@@ -22,20 +22,6 @@ def test_scores_that_need_no_references() -> None:
     assert figures["repeats"] == pytest.approx(1 / 3)
     assert (figures["distinct"], figures["vocabulary"], figures["mean_length"]) == (3, 8, 4)
     assert "novel" not in score_captions(EvaluationSet(TASK.images, TASK.references), "me", CAPTIONS).scores
-
-
-def test_other_captions_are_reported_with_the_difference() -> None:
-    good, bad = score_captions(TASK, "good", CAPTIONS), score_captions(TASK, "bad", ["no", "no", "no"])
-    record = to_dict(good, [bad])
-    assert record["images"] == 3
-    assert record["bleu1"] == good.scores["bleu1"]
-    assert record["intervals"] == intervals(good)
-    other = record["others"]["bad"]
-    assert other["bleu1"] == bad.scores["bleu1"]
-    assert other["difference"] == intervals(good, bad)
-    (lower, upper) = other["difference"]["bleu1"]
-    assert 0 < lower < upper
-    assert to_dict(good)["others"] == {}
 
 
 def test_captions_of_the_same_name_are_all_reported() -> None:
