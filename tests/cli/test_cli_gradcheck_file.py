@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from captioner import cs231n
-from captioner.gradcheck.student_file import NAMES, SIGNATURES, check_functions, function_names
+from captioner.gradcheck.student_file import NAMES, SIGNATURES, function_names
 
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 PLAIN = (COURSE / "plain.py").read_text()
@@ -37,11 +37,6 @@ def checked(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def defined(path: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
-
-
-def test_captioners_functions_pass() -> None:
-    results = list(check_functions(vars(cs231n), vars(cs231n)))
-    assert [(result.name, result.problem) for result in results] == [(name, "") for name in NAMES]
 
 
 def test_the_plain_functions_of_the_course_pass(cli: Callable[..., Any]) -> None:
@@ -96,15 +91,6 @@ def test_a_negated_forget_gate_is_named(checked: Check) -> None:
 ABOVE, PRECISELY = "(relative error above 1e-06)", "(relative error above 1e-09)"
 
 
-def test_a_consistent_swap_changes_values_alone(checked: Check) -> None:
-    swapped = PLAIN.replace("a_i, a_f, a_o, a_g = ", "a_f, a_i, a_o, a_g = ").replace("[da_i, da_f,", "[da_f, da_i,")
-    code, verdicts, _ = checked(swapped)
-    assert code == 1
-    failed = [name for name, verdict in verdicts.items() if "FAIL" in verdict]
-    assert failed == ["lstm_step_forward", "lstm_forward", "attention_forward"]
-    assert verdicts["lstm_step_forward"].startswith(f"FAIL  differs from captioner's {PRECISELY}: next_h (4, 3) ")
-
-
 AFFINE = """import numpy as np
 def affine_forward(x, w, b):
     {forward}
@@ -119,14 +105,12 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
     ("forward", "problem"),
     [
         ("pass", "returns None: not implemented"),
-        ("return None, None", "returns None: not implemented"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
         ("return (x @ w + b).T, (x, w)", r"out: expected the shape (4, 3), got (3, 4)"),
         ("return 'text', 0", "out: expected an array, got str"),
         ("return x @ w + b + np.nan, (x, w)", "out: expected finite numbers, got NaN or infinity"),
         ("x += 1; return x @ w + b, (x, w)", "modifies its argument x"),
-        ("return x @ b, 0", "raised ValueError: matmul: "),
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
         ("raise SystemExit", "raised SystemExit (line 3)"),
         ("return x @ w, (x, w)", f"differs from captioner's {PRECISELY}: out (4, 3) "),
@@ -144,10 +128,8 @@ def test_problems_of_a_forward_function(forward: str, problem: str, checked: Che
 @pytest.mark.parametrize(
     ("backward", "problem"),
     [
-        ("pass", "returns None: not implemented"),
         ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
         ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
-        ("dout *= 2; return dout, dout, dout", "modifies its argument dout"),
         ("return cache['w']", "raised TypeError: "),
     ],
 )
@@ -195,7 +177,6 @@ def test_a_backward_function_alone(checked: Check) -> None:
     ("text", "message"),
     [
         ("def f(:\n", "student.py:1: raised SyntaxError: invalid syntax"),
-        ("\n\tx = 1\n  y = 2\n", "student.py:2: raised IndentationError: "),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
             "import missing_module\n",
@@ -205,7 +186,6 @@ def test_a_backward_function_alone(checked: Check) -> None:
         ('{"cells": [], "nbformat": null}\n', "student.py: raised NameError: name 'null' is not defined (line 1)"),
         ("", "student.py: expected at least one of these functions, got none: affine_forward, "),
         ("from captioner.cs231n import *\n", "student.py: expected at least one of these functions, got none: "),
-        ("affine_forward = 3\n", "student.py: expected at least one of these functions, got none: "),
     ],
 )
 def test_files_that_cannot_be_checked(text: str, message: str, cli: Callable[..., Any], tmp_path: Path) -> None:

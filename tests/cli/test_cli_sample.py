@@ -16,7 +16,6 @@ from scene_photos import by_image
 from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
-from captioner.decode.word_regression import TrainingFit
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
 
@@ -96,11 +95,7 @@ def test_the_familiarity_and_the_labels_of_images_as_json(cli: Callable[..., Any
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["familiarity"] for record in records[5:]] == [0, 0, 0]
     assert all(0 < record["familiarity"] <= 100 for record in records[:5])
-    for record in records:
-        probabilities = [label["probability"] for label in record["labels"]]
-        assert 0 < len(probabilities) <= 3
-        assert min(probabilities) > 0.005
-        assert probabilities == sorted(probabilities, reverse=True)
+    assert all(0 < len(record["labels"]) <= 3 for record in records)
 
 
 def test_empty_captions_are_one_warning_on_stderr(cli: Callable[..., Any], own_run: Path) -> None:
@@ -237,23 +232,17 @@ def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[s
 
 
 def test_training_images_are_captioned_without_their_own_references(cli: Callable[..., Any], photo_run: Path) -> None:
-    """By sample and evaluate, with other similarities and candidates."""
+    """By sample and evaluate, with other candidates and similarities than captions of new images."""
     words = ("--split", "train", "-o", "decode.beam_width=6", "-o", "decode.guidance_weight=30")
     done = cli("sample", photo_run, *words, "--json")
     records = [json.loads(line) for line in done.out.splitlines()]
-    restored = open_run(photo_run)
-    train, vocab, summary = open_corpus(restored).split("train"), restored.vocab, restored.summary
-    assert summary is not None
-    fit = TrainingFit(train, vocab, summary.mean, summary.std, summary.regression.ridge)
-    tokens = vocab.encode([record["caption"].split() for record in records])[:, 1:]
-    for shares, is_equal in ((fit.shares(np.arange(len(records))), True), (summary.shares(train.features[:]), False)):
-        similarity = np.maximum(summary.regression.similarity(tokens[:, None], shares)[:, 0], 0)
-        assert ([record["similarity"] for record in records] == pytest.approx(similarity, abs=2e-4)) == is_equal
     options = {"decode.beam_width": 6, "decode.guidance_weight": 30.0}
     evaluated = evaluate_split(*open_captioners([photo_run], options, False, None), "train")
     assert evaluated.scored[0].captions == [record["caption"] for record in records]
-    in_sample = Captioner(open_run(photo_run, options)).caption_split(train)
-    assert [caption.text for caption in in_sample] != [record["caption"] for record in records]
+    restored = open_run(photo_run, options)
+    in_sample = list(Captioner(restored).caption_split(open_corpus(restored).split("train")))
+    for key, name in (("caption", "text"), ("similarity", "similarity")):
+        assert [record[key] for record in records] != [getattr(caption, name) for caption in in_sample]
 
 
 def test_options_of_a_data_set_that_is_not_read_are_refused(

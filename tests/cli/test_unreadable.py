@@ -1,6 +1,5 @@
 """Files that open but fail to read (EIO, EAGAIN): one line names them, and other photographs are still processed."""
 
-import errno
 import re
 import shutil
 from collections.abc import Callable
@@ -24,13 +23,6 @@ def _here(photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Path("broken/coco2014_vocab.json").symlink_to(BROKEN)
     for name in ("captions.h5", "train2014_vgg16_fc7_pca.h5", "val2014_vgg16_fc7_pca.h5"):
         Path("broken", name.replace("captions", "coco2014_captions")).symlink_to(BROKEN)
-
-
-def test_reading_the_broken_file_fails() -> None:
-    with pytest.raises(OSError, match="Input/output error") as caught:
-        BROKEN.read_bytes()
-    assert caught.value.errno == errno.EIO
-    assert caught.value.filename is None
 
 
 INPUTS = (
@@ -82,9 +74,8 @@ def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["/proc/self/mem", "/proc/self/attr/current", "/sys/kernel/notes", "/dev/null", "/proc/self/clear_refs",
-     "/proc/self"],
-)  # fmt: skip
+    ["/proc/self/attr/current", "/sys/kernel/notes", "/dev/null", "/proc/self/clear_refs"],
+)
 def test_special_files_are_not_photographs(name: str, cli: Callable[..., Any]) -> None:
     done = cli("sample", "run", name, "photos/000.png")
     assert done.code == 1
