@@ -79,7 +79,7 @@ $(VENV)/bench: setup.cfg pyproject.toml
 	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed
 
-bench: $(VENV)/bench ## compare with PyTorch; write docs/benchmarks.md (an hour)
+bench: $(VENV)/bench ## compare with PyTorch; print the tables (an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 FAULTS ?= 1

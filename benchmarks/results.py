@@ -1,4 +1,4 @@
-"""The files of results, one for each kind of CPU (benchmarks/results-<kind>.json), and Markdown tables of races."""
+"""The files of results, one for each CPU (benchmarks/results-CPU.json), and Markdown tables of races."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Results: TypeAlias = dict[str, Any]
-"""`kind` of CPU, `measured` with machine and notes of each benchmark, and the results of each benchmark by name."""
+"""The `machine`, `notes` about the measurement, and the results of each benchmark by name."""
 
 
 def over(race: Results, ours: str, theirs: str) -> float:
@@ -32,23 +32,10 @@ def over_processes(races: Sequence[Results]) -> Results:
     return joined
 
 
-def load_all(folder: Path) -> list[Results]:
-    """Load the results of all CPUs, measured last first."""
-    results: list[Results] = [json.loads(path.read_text()) for path in sorted(folder.glob("results-*.json"))]
-    return sorted(results, key=measured_on, reverse=True)
-
-
-def measured_on(results: Results) -> str:
-    """Return the date of the last measurement."""
-    return max(part["machine"]["on"] for part in results["measured"].values())
-
-
-def save(folder: Path, new: Results) -> None:
-    """Write new results into the file of their CPU; results of other benchmarks in this file are kept."""
-    path = folder / f"results-{new['kind']}.json"
-    old: Results = json.loads(path.read_text()) if path.exists() else {}
-    measured = {**old.get("measured", {}), **new["measured"]}
-    write(path, old | new | {"measured": measured})
+def load_all(folder: Path) -> dict[str, Results]:
+    """Load the results of all CPUs by the names of their files, measured last first."""
+    every = {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("results-*.json"))}
+    return dict(sorted(every.items(), key=lambda item: item[1]["machine"]["on"], reverse=True))
 
 
 def write(path: Path, results: Results) -> None:

@@ -2,68 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterator, Mapping
 from statistics import geometric_mean
-from typing import NamedTuple
 
 from benchmarks import shapes
-from benchmarks.results import (
-    Results,
-    Row,
-    each,
-    measured_on,
-    over,
-    pair,
-    ratios,
-    spreads,
-    table,
-    times,
-    with_best,
-)
+from benchmarks.results import Results, Row, each, over, pair, ratios, spreads, table, times, with_best
+
+PAGE = "docs/benchmarks.md"
+"""The page with the tables."""
 
 
-class Table(NamedTuple):
-    """The title of a benchmark's tables, and how to write them."""
-
-    title: str
-    write: Callable[[Results], Iterator[str]]
-
-
-def render(results: Results, names: Collection[str] | None = None, brief: Collection[str] = ()) -> str:
-    """Return the tables of these benchmarks, by default of all that were measured, with notes; `brief` have one row."""
-    chosen = [name for name in TABLES if name in results["measured"] and (names is None or name in names)]
-    parts = [_origins(results, chosen)]
-    for name in chosen:
-        written = TABLES[name].write(results[name])
-        parts += [_caption(name), *(map(_last_row, written) if name in brief else written)]
-    parts += [f"Note on {name}: {note}." for name in chosen for note in results["measured"][name]["notes"]]
-    return "\n\n".join(filter(None, parts))
+def render(results: Results) -> str:
+    """Return the machine, the tables of all benchmarks that were measured, and the notes."""
+    parts = [_machine(results)]
+    for name, write in TABLES.items():
+        if name in results:
+            command = f"`python -m benchmarks --only {name}`"
+            parts += [f"**{name.capitalize()}** · one / two threads · {command}", write(results[name])]
+    return "\n\n".join((*parts, *(f"Note: {note}." for note in results["notes"])))
 
 
-def _last_row(text: str) -> str:
-    """Return a table without its rows but the last."""
-    head, rows = text.splitlines()[:2], text.splitlines()[2:]
-    return "\n".join((*head, *rows[-1:]))
+def _machine(results: Results) -> str:
+    return " · ".join(f"{key} {value}" for key, value in results["machine"].items())
 
 
-def _origins(results: Results, names: list[str]) -> str:
-    """Return the machine and the libraries, one line for all benchmarks that were measured with the same ones."""
-    lines = {
-        ", ".join(group): " · ".join(f"{key} {value}" for key, value in machine.items())
-        for machine, group in groupby(names, lambda name: results["measured"][name]["machine"])
-    }
-    if len(lines) == 1 and " · session " in (text := next(iter(lines.values()))):
-        return f"{text} · all tables are from this session"
-    return "\\\n".join(f"{group}: {text}" if len(lines) > 1 else text for group, text in lines.items())
+def render_page(every: Mapping[str, Results]) -> str:
+    """Return the tables of the CPU that was measured last, and the geometric means of the steps on the others."""
+    first, *others = every.items()
+    parts = [f"### {first[0]}", render(first[1])]
+    for name, results in others:
+        lines = _steps(results["steps"]).splitlines()
+        parts += [f"### {name}", _machine(results), "\n".join((*lines[:2], lines[-1]))]
+    return "\n\n".join(parts)
 
 
-def _caption(name: str) -> str:
-    return f"**{TABLES[name].title}** · one / two threads · `python -m benchmarks --only {name}`"
-
-
-def _steps(steps: Results) -> Iterator[str]:
-    yield _step_table(steps, [shape.key for shape in shapes.COCO], "the first ten")
+def _steps(steps: Results) -> str:
+    return _step_table(steps, [shape.key for shape in shapes.COCO], "the first ten")
 
 
 def _step_table(steps: Results, keys: Collection[str], of: str) -> str:
@@ -99,7 +73,7 @@ def _mean_ratio(steps: Results, keys: Collection[str], ours: str, theirs: str) -
     return each((geometric_mean(values) for values in races.values()), ".2f")
 
 
-def _decoding(decoding: Results) -> Iterator[str]:
+def _decoding(decoding: Results) -> str:
     def rows() -> Iterator[Row]:
         for cell, measured in decoding.items():
             many = f"{measured.get('images', 1000):,} images"
@@ -108,39 +82,12 @@ def _decoding(decoding: Results) -> Iterator[str]:
                 yield pair(f"{cell}, beam 5, {images} / PyTorch, ms", races, "ours beam 5", "torch beam 5")
             yield pair(f"{cell}, beam 3 / greedy, {many}, ms", measured["threads"], "ours beam 3", "ours")
 
-    yield table("decoding | captioner | other | ratio | spread, %", rows())
+    return table("decoding | captioner | other | ratio | spread, %", rows())
 
 
-def _transformer(results: Results) -> Iterator[str]:
-    yield _step_table(results["steps"], results["steps"], "all")
+def _transformer(results: Results) -> str:
+    return _step_table(results["steps"], results["steps"], "all")
 
 
-TABLES = {
-    "steps": Table("Training steps", _steps),
-    "decoding": Table("Decoding", _decoding),
-    "transformer": Table("Transformer", _transformer),
-}
-"""The tables of every benchmark, in the order of the page."""
-
-
-ON_EVERY_CPU = {"steps"}
-"""Benchmarks whose last row the page has for each CPU; each table is of the CPU on which it was measured last."""
-PAGE = "docs/benchmarks.md"
-"""The page with the tables."""
-
-
-def render_page(every: Sequence[Results]) -> str:
-    """Return the tables of all CPUs, and the table of the files of results."""
-    parts = [table("CPU | measured on | benchmarks | file in `benchmarks/`", _cpus(every))]
-    tabled: set[str] = set()
-    for results in every:
-        names = results["measured"].keys() - (tabled - ON_EVERY_CPU)
-        parts.append(f"### {results['kind']}\n\n{render(results, names, names & tabled)}")
-        tabled |= names
-    return "\n\n".join(parts)
-
-
-def _cpus(every: Sequence[Results]) -> Iterator[Row]:
-    for results in every:
-        kind, measured = results["kind"], ", ".join(name for name in results["measured"] if name in TABLES)
-        yield f"[{kind}](#{kind})", measured_on(results), measured, f"results-{kind}.json"
+TABLES = {"steps": _steps, "decoding": _decoding, "transformer": _transformer}
+"""The table of every benchmark, in the order of the page."""

@@ -80,22 +80,6 @@ def test_a_wrong_gradient_of_a_transformer_is_not_timed(
         steps.measure_shape(session, TRANSFORMER)
 
 
-@pytest.mark.parametrize("fault", ["activation", "heads"])
-def test_another_transformer_is_not_timed(fault: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    models = pytest.importorskip("benchmarks.torch_models")
-    monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
-    if fault == "activation":
-        true = models.gelu
-        monkeypatch.setattr(models, "gelu", lambda x, approximate: true(x))
-    else:
-        build = models.MODELS["transformer"]
-        wrong = lambda shape, params: build(replace(shape, heads=2), params)  # noqa: E731
-        monkeypatch.setitem(models.MODELS, "transformer", wrong)
-    with pytest.raises(checks.WrongResultError, match="torch"):
-        steps.measure_shape(session, TRANSFORMER)
-
-
 @every_contender
 def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, plant: Callable[..., None]) -> None:
     plant(contender, "step", lambda loss: loss * (1 + 2e-5))
@@ -107,14 +91,6 @@ def test_the_timed_step_has_the_checked_loss(contender: str, session: Session, p
 def test_another_update_is_detected(rate: float, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "adam", lambda w, dw, config: w - rate * dw)
     with pytest.raises(checks.WrongResultError, match="loops: decrease of the loss in two steps"):
-        steps.measure_shape(session, SHAPE)
-
-
-def test_gates_in_another_order_are_detected(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    models = pytest.importorskip("benchmarks.torch_models")
-    monkeypatch.setitem(models.LAYERS, "lstm", (*models.LAYERS["lstm"][:2], [0, 1, 2, 3]))
-    with pytest.raises(checks.WrongResultError, match="torch"):
         steps.measure_shape(session, SHAPE)
 
 
@@ -157,14 +133,6 @@ def test_a_wrong_decoder_is_not_timed(decoder: str, session: Session, monkeypatc
     monkeypatch.setattr(decoding, "decoders", wrong)
     monkeypatch.setattr(Timer, "race", lambda *_: pytest.fail("timed"))
     with pytest.raises(checks.WrongResultError, match=decoder):
-        decoding.measure_shape(session, SHAPE)
-
-
-def test_another_beam_width_is_not_timed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    true = decoding.decoders
-    monkeypatch.setattr(decoding, "decoders", lambda *a: (t := true(*a)) | {"ours beam 3": t["ours beam 5"]})
-    with pytest.raises(checks.WrongResultError, match="ours beam 3: expected 3 captions per image, got 5"):
         decoding.measure_shape(session, SHAPE)
 
 
