@@ -85,8 +85,8 @@ class Sandbox:
             params["source"] = params["overrides"].get("data.root")
         if words[1] in ("prepare", "data"):
             self.provide_data(params)
-        if params.get("data"):
-            self.provide_prepared(params["data"])
+        if data := params.get("data") or (words[1] == "data" and params.get("overrides", {}).get("data.root")):
+            self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data)
         for name in params.get("runs", ()):
             self.provide_run(name)
         for name in params.get("names", ()):
@@ -102,7 +102,7 @@ class Sandbox:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
         config = None
-        if words[1] in ("train", "gradcheck"):
+        if words[1] in ("train", "gradcheck") or words[1:3] == ["data", "show"]:
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
