@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +165,6 @@ def test_the_files_of_a_run_are_not_replaced(own_run: Path) -> None:
     for name in ("best.h5", "last.h5"):
         with pytest.raises(UsageError, match=rf"{name}: is the name of a file of a run; use another file"):
             exported(own_run, own_run / name, overwrite=True)
-
-
-def test_a_full_disk_is_an_error_and_leaves_nothing(
-    tiny_run: Path, tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
-) -> None:
-    with files_of_at_most(2000), pytest.raises(CaptionerError, match="cannot write"):
-        exported(tiny_run, tmp_path / "birds.h5")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_file_cannot_be_resumed(own_run: Path, tmp_path: Path) -> None:

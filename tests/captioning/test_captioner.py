@@ -118,19 +118,6 @@ def test_captions_do_not_depend_on_the_batch_size_or_the_limit(
     assert len(best_texts(varied_model, val_split, 10_000)) == len(whole) == 10
 
 
-def test_candidates_are_the_n_best_of_the_beam(tiny_run: Path, val_split) -> None:
-    wide = open_run(tiny_run, {"decode.beam_width": 4})
-    for count in (1, 3, 4):
-        several = candidates(Captioner(wide), val_split.features, n_best=count)
-        assert [captions[0][0] for captions in several] == best_texts(wide, val_split)
-        for captions in several:
-            log_probs = [log_prob for _, log_prob in captions]
-            assert log_probs == sorted(log_probs, reverse=True)
-            assert len({text for text, _ in captions}) == len(captions) == count
-    assert texts(candidates(Captioner(open_run(tiny_run)), val_split.features, n_best=4)) == texts(several)
-    assert len(candidates(Captioner(wide), val_split.features, rows=np.arange(2), n_best=3)) == 2
-
-
 def test_a_caption_may_be_empty_and_there_may_be_fewer_candidates_than_n_best(own_run: Path, val_split) -> None:
     """A model whose most probable word is always <END>, then `a`."""
     path = own_run / "last.h5"

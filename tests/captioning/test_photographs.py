@@ -20,7 +20,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes import ENCODER, FEATURES, encode_regions, first_objects
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images import Part, open_encoder, protobuf, same_encoder
+from captioner.images import open_encoder, protobuf, same_encoder
 from captioner.images import photo as photo_module
 from captioner.images.encoders import ScenesEncoder
 from captioner.images.onnx import open_onnx
@@ -91,17 +91,6 @@ def with_options(restored: Restored, values: Values) -> Restored:
 def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
     pictures = np.stack([np.asarray(read_photo(path, 64)) for path in paths])
     return list(best_captions(restored, first_objects(encode_regions(pictures))))
-
-
-def test_captions_of_photographs_equal_those_of_their_features(photo_model: Restored, new_photos: list[Path]) -> None:
-    captions = caption_photos(photo_model, new_photos)
-    assert [caption.image for caption in captions] == [str(path) for path in new_photos]
-    predicted = expected(photo_model, new_photos)
-    assert [caption.text for caption in captions] == [text for text, _ in predicted]
-    assert len({text for text, _ in predicted}) > 2
-    for caption, (_, log_prob) in zip(captions, predicted, strict=True):
-        assert caption.log_prob == pytest.approx(log_prob, rel=1e-4)
-        assert (caption.references, caption.correct) == ([], None)
 
 
 def test_an_unreadable_photograph_is_skipped(
@@ -258,13 +247,3 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
             else:
                 with pytest.raises(CheckpointError, match="expected encoder"):
                     next(resume(run, {"train.max_steps": most}))
-
-
-def test_options_of_an_unknown_encoder_come_from_the_command(photo_model: Restored, tmp_path: Path) -> None:
-    model = onnx_model(tmp_path / "mean.onnx")
-    trained = identity(photo_model, "features:given.h5,sha256=0", 3)
-    expected = open_onnx("onnx", str(model), SETTINGS).identity
-    recipe = str(Part("onnx", str(model), SETTINGS))
-    assert open_encoder_of(trained, recipe).identity == expected
-    with pytest.raises(UsageError, match="mean"):
-        open_encoder_of(trained, f"onnx:{model}")

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.captioning.load import open_corpus, open_run
+from captioner.captioning.load import open_corpus
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
@@ -131,18 +130,6 @@ def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., An
     done = cli("sample", attention_run, "no.png", option)
     assert (done.code, done.err.splitlines()[-1:]) == (1, ["captioner: no image was captioned; no file was written"])
     assert os.listdir(".") == []
-
-
-def test_rows_of_features_have_maps_without_pictures(
-    cli: Callable[..., Any], attention_run: Path, tmp_path: Path
-) -> None:
-    val = open_corpus(open_run(attention_run)).split("val")
-    with h5py.File("rows.h5", "w") as file:
-        file["features"], file["regions"] = val.features[:2], val.regions[:2]
-    done = cli("sample", attention_run, "--features", "rows.h5", "--write", "a.html", *SHORT)
-    assert (done.code, done.err) == (0, "a.html: attention maps of 2 images written\n")
-    assert shades(tmp_path / "a.html") == []
-    assert Path("a.html").read_text().count('<li class="entry"') == 2
 
 
 def test_photographs_of_a_split_are_found_in_their_folder(

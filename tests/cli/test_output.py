@@ -96,13 +96,6 @@ def test_hostile_content_and_names_of_files_are_escaped(cli: Callable[..., Any],
         check(cli(*(word.replace("{}", f"{name}/moved") for word in command.split())))
 
 
-def test_json_keeps_control_characters_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:
-    hostile_set(tmp_path / "set.h5", "\x7f\x1b\x9b\u202e\n")
-    done = cli("data", "check", tmp_path / "set.h5", "--json")
-    check(done, json_lines=True)
-    assert json.loads(done.out)["encoder"] == "features:\x7f\x1b\x9b\u202e\n"
-
-
 def test_warnings_of_libraries_are_printed_unless_they_are_of_numbers(capsys: Any) -> None:
     output.warn("deprecated", DeprecationWarning, "/lib/h5py/__init__.py", 3)
     output.warn("overflow", RuntimeWarning, "/lib/numpy/core.py", 3)

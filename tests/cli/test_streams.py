@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.find_checkpoint import LAST
 from captioner.training.run_folder import end_of, records
 
 
@@ -54,21 +53,6 @@ def test_a_full_disk_or_a_closed_pipe_on_stderr_does_not_stop_training(
         for streams in ({"stderr": full}, {"stdout": closed_pipe, "stderr": closed_pipe}):
             assert shell(*command, **streams).returncode == 0
             assert end_of(records(Path("new/history.jsonl")))["ended"] == "done"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["two\nlines\x1b[2Jgone\u202etxt", os.fsdecode(b"caf\xe9\xff"), "-o", "my runs  a'b\"c$d`e données 猫"],
-    ids=["controls", "no UTF-8", "an option", "spaces, quotes and letters"],
-)
-def test_a_run_folder_may_have_any_name(name: str, cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
-    run = Path("runs", name)
-    for words in ((*small_options, "-o", "train.max_steps=2", "--run"), ("-o", "train.max_steps=3", "--resume")):
-        done = cli("train", *words, run)
-        assert (done.code, done.out) == (0, ""), done.err
-        assert all(line.isprintable() for line in done.err.split("\n"))
-    assert LAST in os.listdir(run)
-    cli("sample", run, "-n", "1", "-o", "decode.min_length=3").succeeded()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])

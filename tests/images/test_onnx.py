@@ -32,11 +32,6 @@ def test_rows_and_columns_are_not_swapped() -> None:
     np.testing.assert_array_equal(flat, PIXELS.ravel())
 
 
-def test_one_number_applies_to_all_channels() -> None:
-    same = features(model(metadata={}), mean="7", scale="9")
-    np.testing.assert_array_equal(same, features(model(metadata={}), mean="7/7/7", scale="9/9/9"))
-
-
 def half(content: bytes) -> bytes:
     """The same model with an input and output of float16."""
     return content.replace(b"\x08\x01\x12", b"\x08\x0a\x12")
@@ -46,13 +41,6 @@ def test_float16_models_get_float16() -> None:
     encoder = OnnxEncoder(half(model()), "m.onnx", {})
     assert encoder.prepare(PHOTO).dtype == np.float16
     np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
-
-
-def test_float16_overflow_is_reported() -> None:
-    encoder = OnnxEncoder(half(model()), "m.onnx", {"scale": "1e-5"})
-    with pytest.raises(DataError) as caught:
-        encoder.encode(encoder.prepare(PHOTO))
-    assert str(caught.value) == "m.onnx: output f: a number is not finite; check mean and scale"
 
 
 def test_a_vector_with_axes_of_one_is_a_vector() -> None:
