@@ -78,13 +78,10 @@ INCONSISTENT: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
                 "array params/W_more: unknown; expected W_embed, W_proj, b_proj, Wx, Wh, b, W_vocab, b_vocab"),
     "shape": (with_params(lambda p: p.update(Wh=p["Wh"].T)),
               r"array params/Wh: expected float32 \(16, 64\), got float32 \(64, 16\)"),
-    "dtype": (with_params(lambda p: p.update(b=p["b"].astype(np.float64))),
-              r"array params/b: expected float32 \(64,\), got float64 \(64,\)"),
     "slot": (lambda saved: dataclasses.replace(saved, slots={**saved.slots, "m": {"b": saved.params["b"]}}),
              r"array slots/m/W_embed: expected float32 \(\d+, 16\), got nothing"),
     "standardizer": (lambda saved: dataclasses.replace(saved, standardizer={"mean": np.zeros(saved.meta.feature_dim)}),
                      r"array standardizer/std: expected float64 \(\d+,\), got nothing"),
-    "words": (lambda saved: with_meta(words=saved.meta.words[:-1])(saved), "array params/W_embed: expected float32"),
     "width": (with_meta(feature_dim=3), r"array params/W_proj: expected float32 \(3, 16\), got float32 \(\d+, 16\)"),
     "word_twice": (lambda saved: with_meta(words=[*saved.meta.words[:-1], "a"])(saved),
                    "meta: vocabulary: duplicate word 'a'"),
@@ -159,20 +156,16 @@ def test_the_training_data_set_is_accepted(restored: Restored, corpus: Corpus) -
 def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> None:
     words = list(corpus.vocab.words)
     count = len(words)
-    vocabulary = f"vocabulary: expected the {count} words of the checkpoint, got {{}} words, different from id {{}} on"
     for changes, message in (
-        ({"vocab": Vocab([*words[:6], "new", *words[7:]])}, vocabulary.format(count, 6)),
-        ({"vocab": Vocab([*words, "new"])}, vocabulary.format(count + 1, count)),
-        ({"vocab": Vocab(words[:-1])}, vocabulary.format(count - 1, count - 1)),
         (
-            {"encoder": "vgg16_fc7"},
-            f"features: expected encoder {corpus.encoder}, got vgg16_fc7; prepare the data set with captioner prepare "
-            "--encoder scenes, and set it with --data",
+            {"vocab": Vocab([*words[:6], "new", *words[7:]])},
+            f"vocabulary: .* got {count} words, different from id 6 on",
         ),
+        ({"vocab": Vocab([*words, "new"])}, f"vocabulary: .* got {count + 1} words, different from id {count} on"),
+        ({"encoder": "vgg16_fc7"}, "features: expected encoder .*, got vgg16_fc7; .* captioner prepare --encoder sc"),
     ):
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(CheckpointError, match=f"^{restored.path}: {message}"):
             check_corpus(restored, dataclasses.replace(corpus, **changes))
-        assert str(caught.value).startswith(f"{restored.path}: {message}")
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +184,6 @@ POSITIVE = "array standardizer/std: expected numbers above 0, got"
 FINITE = "(expected finite log-probabilities|the gradients of this model are not finite)"
 CHANGES: dict[str, tuple[Callable[[Checkpoint], object], str]] = {
     "std 0": (standardized("std", 0.0), POSITIVE),
-    "std below 0": (standardized("std", -1.0), POSITIVE),
-    "std below float32": (standardized("std", 1e-308), FINITE),
     "std 1e-50": (standardized("std", 1e-50), FINITE),
     "mean beyond float32": (standardized("mean", 1e300), FINITE),
     "weights 3e38": (lambda saved: [array.fill(3e38) for array in saved.params.values()], FINITE),

@@ -39,23 +39,6 @@ def test_a_full_check_of_another_cell(cli: Callable[..., Any], monkeypatch: pyte
     assert any(line.startswith("model (rnn) ") for line in lines)
 
 
-def test_a_fault_is_named_and_the_exit_code_is_1(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = LAYERS["affine"]
-
-    def wrong(*args: Any) -> tuple[Any, ...]:
-        dx, dw, db = layer.backward(*args)
-        return dx, dw * 1.001, db
-
-    monkeypatch.setitem(LAYERS, "affine", layer._replace(backward=wrong))
-    done = cli("gradcheck", *SMALL)
-    assert (done.code, done.err) == (1, "")
-    *rows, summary, not_checked = done.out.splitlines()
-    assert summary == "FAIL: 1 of 3 gradients of affine: w"
-    assert not_checked.startswith("not checked, after affine: temporal_affine; word_embedding; ")
-    assert not_checked.endswith("; model, attention, image every (lstm)")
-    assert [line.split()[:3] for line in rows if line.endswith("FAIL")] == [["affine", "w", "elements"]]
-
-
 def negated_forget_gate(dstate: Any, saved: Any, dax: Any, dah: Any) -> None:
     LSTM.backward(dstate, saved, dax, dah)
     dah[1] *= -1
