@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.captioning.find_checkpoint import MAX_NAMED, is_run, nearest_runs
+from captioner.captioning.find_checkpoint import is_run, nearest_runs
 
 
 def test_a_run_is_known_by_its_name(own_run: Path, tmp_path: Path) -> None:
@@ -31,18 +31,3 @@ def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["runs/bird", "runs/Birds", "birds"])
 def test_a_similar_run_is_suggested(name: str) -> None:
     assert nearest_runs(Path(name)) == "; did you mean runs/birds?"
-
-
-@pytest.mark.usefixtures("runs_here")
-def test_at_most_five_are_named() -> None:
-    for number in range(20):
-        Path("runs", f"n{number}").mkdir()
-        Path("runs", f"n{number}", "best.h5").touch()
-    assert nearest_runs(Path("runs/qq")).count("runs/") == MAX_NAMED == 5
-
-
-@pytest.mark.usefixtures("runs_here")
-def test_without_runs_nothing_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path / "runs" / "empty")
-    assert nearest_runs(Path("nothing")) == ""
-    assert nearest_runs(Path("a\0b/c")) == ""

@@ -234,16 +234,14 @@ def test_resume_accepts_another_file_name_of_the_same_encoder(
     photo_run: Path, tmp_path: Path, small: tuple[str, ...]
 ) -> None:
     corpus, data = prepared(photo_run.parent / "data.h5"), tmp_path / "data.h5"
-    for kind, rest in (("features", ""), ("onnx", ",size=8,mean=0,scale=1,layout=nchw,output=x")):
-        run = tmp_path / kind
-        for name, digest, most in (("old", "0", 2), ("new", "0", 3), ("new", "1", 4)):
-            encoder = f"{kind}:{name}{rest},sha256={64 * digest}"
-            write_prepared(data, dataclasses.replace(corpus, encoder=encoder), {})
-            if name == "old":
-                options = [*small[-2:], "data.source=prepared", f"data.root={data}", "train.max_steps=2"]
-                list(train(parse("", "", read_overrides(options)), run))
-            elif digest == "0":
-                assert list(resume(run, {"train.max_steps": most}))[-1].summary["step"] == most
-            else:
-                with pytest.raises(CheckpointError, match="expected encoder"):
-                    next(resume(run, {"train.max_steps": most}))
+    run = tmp_path / "run"
+    for name, digest, most in (("old", "0", 2), ("new", "0", 3), ("new", "1", 4)):
+        write_prepared(data, dataclasses.replace(corpus, encoder=f"features:{name},sha256={64 * digest}"), {})
+        if name == "old":
+            options = [*small[-2:], "data.source=prepared", f"data.root={data}", "train.max_steps=2"]
+            list(train(parse("", "", read_overrides(options)), run))
+        elif digest == "0":
+            assert list(resume(run, {"train.max_steps": most}))[-1].summary["step"] == most
+        else:
+            with pytest.raises(CheckpointError, match="expected encoder"):
+                next(resume(run, {"train.max_steps": most}))

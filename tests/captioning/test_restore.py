@@ -149,10 +149,6 @@ def corpus(restored: Restored) -> Corpus:
     return build_corpus(restored.config)
 
 
-def test_the_training_data_set_is_accepted(restored: Restored, corpus: Corpus) -> None:
-    check_corpus(restored, corpus)
-
-
 def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> None:
     words = list(corpus.vocab.words)
     count = len(words)
@@ -209,9 +205,3 @@ def test_non_finite_log_probabilities_are_one_error_line(
     done = cli(*command.split(), path)
     done.failed(1, "")
     assert re.search(message, done.err)
-
-
-def test_the_unmodified_checkpoint_works(saved: Checkpoint, cli: Callable[..., Any], tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "sound.h5", saved)
-    assert cli("sample", tmp_path / "sound.h5").code == 0
-    assert np.isfinite(saved.standardizer["std"]).all()

@@ -19,7 +19,6 @@ from scene_photos import SCENES
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
 from captioner.data.scenes import encode_regions, example, first_objects
-from captioner.errors import install_command
 
 pytestmark = pytest.mark.usefixtures("photos_here")
 
@@ -170,20 +169,6 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     assert (done.code, done.out) == (code, "")
     assert {*os.listdir()} == {"file", "photos"}
     assert Path("file").read_text() == "content"
-
-
-def test_without_pillow(shell: Callable[..., Any]) -> None:
-    code = "import sys; sys.modules['PIL'] = None; from captioner.cli import main; main()"
-    commands = [
-        ("prepare", "photos/captions.csv", "--output", "out.h5", "--encoder", "scenes"),
-        ("data", "check", "photos/captions.csv", "--min-count", "1"),
-    ]
-    failed, checked = (shell(*command, code=code) for command in commands)
-    assert (failed.returncode, failed.stdout) == (2, "")
-    assert re.fullmatch(
-        rf"captioner: .*needs PIL[\w.]*, which is not installed; try {re.escape(install_command())}\n", failed.stderr
-    )
-    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_from_photographs_to_captions(

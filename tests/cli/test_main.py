@@ -102,11 +102,13 @@ COMMANDS = (
     "sample run", "sample run --json --write captions.csv", "evaluate run --baseline nn",
     "inspect gradients run --word 2",
     "data show scenes -n 1" + "".join(f" -o data.scenes.{name}=9" for name in ("train", "val", "test", "heldout")),
-    "train --resume run -o train.epochs=3",
+    "train --resume run -o train.epochs=3", "data check photos.csv --min-count 1 --val 0",
 )  # fmt: skip
 
 
 def test_commands_need_no_extra(shell: Callable[..., Any]) -> None:
+    Path("photos.csv").write_text("image,caption\na.jpg,a dog\n")
+    Path("a.jpg").touch()
     code = (
         f"import sys; sys.modules |= dict.fromkeys({[*LIBRARIES]})\n"
         "from captioner.cli import cli\n"

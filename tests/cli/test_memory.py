@@ -37,13 +37,6 @@ def test_nine_photographs_need_little_memory(limited: Limited) -> None:
     assert (code, out.count("\n")) == (0, 9), err
 
 
-def test_a_file_that_does_not_fit_is_named(limited: Limited, tmp_path: Path) -> None:
-    with open(tmp_path / "big.csv", "w") as file:
-        file.truncate(1 << 30)
-    done = limited(1_000_000, "data", "check", "big.csv")
-    assert done == (1, "", "captioner: big.csv: cannot be read: not enough memory\n")
-
-
 def test_captions_that_do_not_fit_are_named(limited: Limited, tmp_path: Path) -> None:
     caption = "a dog runs " * 20
     lines = (f'{{"image": "{row}.jpg", "caption": "{caption}{row}"}}\n' for row in range(300_000))
