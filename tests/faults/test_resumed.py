@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.config.option_table import options, replaced
-from captioner.config.options import Config
+from captioner.config.option_table import options
 from captioner.files import checkpoint
 from captioner.training.run_folder import RunFolder
 from faults import resumed
@@ -45,24 +44,6 @@ def test_every_option_is_sampled() -> None:
 def test_resumed_run_equals_an_uninterrupted_run(trial: int, tmp_path: Path) -> None:
     outcome = resumed.Resumed(tmp_path, SEED)(trial)
     assert outcome.kind not in ESCAPED, outcome
-
-
-@pytest.mark.parametrize("kind", resumed.STOPS)
-def test_every_kind_of_stop_is_resumable(kind: str, tmp_path: Path) -> None:
-    """Stop in the middle of the second epoch, then resume."""
-    lengths = {"train.batch_size": 10, "train.epochs": 3, "train.save_every": 3, "train.log_every": 100}
-    small = replaced(Config(), {**resumed.TINY, **lengths, "model.wordvec_dim": 4, "model.hidden_dim": 4})
-    started, _ = resumed.train_until(tmp_path / "uninterrupted", small, None)
-    assert started is not None
-    assert (started.steps_per_epoch, started.total_steps) == (6, 18)
-    resumed.train_until(tmp_path / "run", small, resumed.Stop(kind, 8), started.steps_per_epoch)
-    run, uninterrupted = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted")
-    assert checkpoint.load(run.last).meta.step == {"left": 6, "train.epochs": 12}.get(kind, 8)
-    assert resumed.compare(run, uninterrupted).startswith("last.h5: step ")
-    again, _ = resumed.train_until(tmp_path / "run", small, None)
-    assert again is not None
-    assert again.step in (6, 8, 12)
-    assert resumed.compare(run, uninterrupted) == ""
 
 
 def change_last_bit(run: RunFolder) -> None:

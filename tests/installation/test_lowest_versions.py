@@ -19,10 +19,10 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 PYTHONS = sorted({"3.11", "3.13", ".".join(platform.python_version_tuple()[:2])})
 
 
-def declared(path: Path = ROOT / "setup.cfg") -> list[Requirement]:
+def declared() -> list[Requirement]:
     """Parse the libraries of the core and of the extras for photographs and pages in setup.cfg."""
     parser = configparser.ConfigParser()
-    parser.read(path)
+    parser.read(ROOT / "setup.cfg")
     extras = "\n".join(parser["options.extras_require"][name] for name in ("images", "report", "web"))
     lines = f"{parser['options']['install_requires']}\n{extras}".splitlines()
     return [Requirement(line) for line in dict.fromkeys(lines) if line]
@@ -37,31 +37,6 @@ def lowest_versions(requirements: Iterable[Requirement], python: str) -> dict[st
                 if specifier.operator == ">=":
                     lowest[requirement.name] = max(lowest.get(requirement.name, "0"), specifier.version, key=Version)
     return lowest
-
-
-def test_minimum_versions_are_parsed_from_setup_cfg(tmp_path: Path) -> None:
-    (tmp_path / "setup.cfg").write_text(
-        "[options]\ninstall_requires =\n    a-b>=1.10\n    a-b>=1.9; python_version >= '3.13'\n"
-        "[options.extras_require]\nimages =\n    c >= 3\n    c>=3.5; python_version >= '3.13'\n    d==4\n"
-        "report =\nweb =\n"
-    )
-    requirements = declared(tmp_path / "setup.cfg")
-    assert lowest_versions(requirements, "3.11") == {"a-b": "1.10", "c": "3"}
-    assert lowest_versions(requirements, "3.13") == {"a-b": "1.10", "c": "3.5"}
-
-
-def differences(installed: dict[str, str], lowest: dict[str, str]) -> list[str]:
-    """List the libraries whose installed version is not the lowest declared one."""
-    return [
-        f"{name}: expected {lowest[name]}, got {version}"
-        for name, version in installed.items()
-        if Version(version) != Version(lowest[name])
-    ]
-
-
-def test_another_version_than_the_lowest_is_reported() -> None:
-    assert differences({"numpy": "1.26.0", "click": "8.2.0"}, {"numpy": "1.26", "click": "8.2"}) == []
-    assert differences({"numpy": "1.26.1"}, {"numpy": "1.26"}) == ["numpy: expected 1.26, got 1.26.1"]
 
 
 @pytest.mark.environments
@@ -84,7 +59,8 @@ def test_smoke_tests_pass_with_the_lowest_versions(
     installed = json.loads(run(executable, "-c", VERSIONS, *lowest))
     with capsys.disabled():
         print(f"\nPython {python}:", ", ".join(f"{name} {version}" for name, version in installed.items()))
-    assert differences(installed, lowest) == []
+    assert lowest.keys() >= {"numpy", "click", "pillow", "jinja2", "starlette"}
+    assert {name: Version(got) for name, got in installed.items()} == {n: Version(v) for n, v in lowest.items()}
     report = run(
         executable, "-m", "pytest", "-m", "smoke", "-p", "no:cacheprovider",
         cwd=ROOT, env={**user_environment(), "PYTHONDONTWRITEBYTECODE": "1"},
