@@ -24,7 +24,6 @@ COMMANDS = {
             ("-o train.init_from=", "run"),  # repeated after a kill, it would start from the half-trained model
             ("-o train.init_from=", "run.old/last.h5"),
             ("-o data.captions=", "run/teacher.jsonl"),
-            ("-c ", "run/config.yaml"),
         )
     },
     "prepare table.csv --output -": STDOUT,
