@@ -31,7 +31,7 @@ from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
-from captioner.images.decode import DecodingProcess
+from captioner.images.decoding_process import DecodingProcess
 from captioner.images.efficientnet import has_labels
 from captioner.images.encoders import encode_photo
 from captioner.images.photo import HEIC_SUFFIXES

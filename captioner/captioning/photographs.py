@@ -83,15 +83,16 @@ def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator
 
 def _photos_in(folder: Path) -> Iterator[Path | DataError]:
     unread: list[OSError] = []
-    unreadable = {} if can_read_heic() else {f"HEIC is not supported; {heic_remedy()}": HEIC_SUFFIXES}
-    unreadable[RAW_REMEDY] = RAW_SUFFIXES
-    every = list_photos(folder, unread.append, SUFFIXES.union(HEIC_SUFFIXES, *unreadable.values()))
+    problems = {} if can_read_heic() else dict.fromkeys(HEIC_SUFFIXES, f"HEIC is not supported; {heic_remedy()}")
+    problems |= dict.fromkeys(RAW_SUFFIXES, RAW_REMEDY)
+    every = list_photos(folder, unread.append, SUFFIXES.union(HEIC_SUFFIXES, problems))
     if not every and not unread:
         yield DataError(f"{folder}: expected photographs in this folder, got none")
-    others = {
-        problem: [file for file in every if file.suffix.lower() in suffixes] for problem, suffixes in unreadable.items()
-    }
-    photos = [file for file in every if not any(file in files for files in others.values())]
+    photos: list[Path] = []
+    others: dict[str, list[Path]] = {problem: [] for problem in problems.values()}
+    for file in every:
+        suffix = file.suffix.lower()
+        (others[problems[suffix]] if suffix in problems else photos).append(file)
     yield from photos
     for error in unread:
         yield DataError(f"{error.filename}: cannot be read: {error.strerror}")

@@ -77,6 +77,7 @@ def train(
     """
     from captioner.cli import progress
     from captioner.config.yaml_io import load
+    from captioner.training import overfit as overfitting
     from captioner.training import resume as resuming
     from captioner.training import train as training
 
@@ -97,11 +98,11 @@ def train(
             config = load(config_file, overrides)
             events = resuming.resume_or_start(config, resume_or_start, overrides, stop, ranks)
         else:
-            preset = {} if overfit is None else training.overfit_settings(overfit)
+            preset = {} if overfit is None else overfitting.overfit_settings(overfit)
             config = load(config_file, {**preset, **overrides})
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
-            start = training.train if overfit is None else training.overfit
+            start = training.train if overfit is None else overfitting.overfit
             events = start(config, folder, overwrite, stop, ranks=ranks)
         summary = progress.show_training(events, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
@@ -117,7 +118,7 @@ def train(
 
 def _verdict(summary: dict[str, Any], config: Config) -> str:
     """Describe the outcome of overfitting, and what to try if it failed."""
-    from captioner.training.train import GOAL
+    from captioner.training.overfit import GOAL
 
     captions, loss, passed = summary["overfit"].values()
     outcome = f"loss {loss:.3g} per caption on {captions:,} captions after {summary['step']:,} steps"

@@ -30,8 +30,7 @@ class CiderD:
         flat, image = flatten(references)
         self.ids: dict[Hashable, int] = dict(weights.ids) if weights else {}
         counts = count(flat, self.ids)
-        self.keys, first_entry, gram = np.unique(counts.key, return_index=True, return_inverse=True)
-        self.order = counts.order[first_entry]
+        self.keys, gram = np.unique(counts.key, return_inverse=True)
         # sort the entries by image and n-gram: one group per pair, with one entry per reference
         pair = image[counts.row] * len(self.keys) + gram
         by = np.argsort(pair, kind="stable")

@@ -21,7 +21,7 @@ from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder, without_file_name
 from captioner.preparation.image_folders import ImageFolder, locate_photos
-from captioner.preparation.image_records import ImageRecord
+from captioner.preparation.splits import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoder

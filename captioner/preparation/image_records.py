@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
-from pathlib import Path, PurePath
-
-import numpy as np
+from itertools import chain
+from pathlib import Path
 
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
@@ -22,16 +20,7 @@ from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
 from captioner.preparation.image_folders import ImageFolder, group_by_folder, parse_source, source_names
-
-
-@dataclass
-class ImageRecord:
-    """An image with its captions, its split, if known, and its source."""
-
-    image: str
-    split: str | None
-    captions: list[CaptionRecord] = field(default_factory=list)
-    source: str = ""
+from captioner.preparation.splits import ImageRecord, by_source, group_by_split, split_by_lists, split_remaining
 
 
 def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
@@ -48,67 +37,6 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
             splits = f"expected split {record.split or 'none'} as before, got {caption.split or 'none'}"
             issues.append(Issue(caption.line, f"{caption.image:.80}: {splits}; skipped"))
     return list(images.values()), issues
-
-
-def split_randomly(images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int) -> list[ImageRecord]:
-    """Split images at random by fractions, with the rest in `train`.
-
-    The result depends on the seed and on the names of all images, not on their order. A split with a positive fraction
-    gets at least one image.
-
-    Raises: DataError when no image would remain for train.
-    """
-    ordered = sorted(record.image for record in images)
-    names = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
-    counts = {split: max(1, round(fraction * len(names))) for split, fraction in fractions.items() if fraction}
-    if sum(counts.values()) >= len(names):
-        requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
-        raise DataError(
-            f"expected images for train in addition to {requested}, got {len(names):,} in total; "
-            "add images, or lower the fractions"
-        )
-    drawn = [split for split, count in counts.items() for _ in range(count)]
-    assigned = dict(zip_longest(names, drawn, fillvalue="train"))
-    return [dataclasses.replace(record, split=assigned[record.image]) for record in images]
-
-
-def split_by_lists(
-    images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]]
-) -> tuple[list[ImageRecord], list[Issue]]:
-    """Assign images to splits by lists of names; unlisted images keep their split, if any.
-
-    Names match as full paths, without the source, or without folders. A name in two lists, or matching no image or
-    several, is an issue.
-    """
-    by_path = {record.image: [record] for record in images}
-    by_name: dict[str, list[ImageRecord]] = {}
-    for record in images:
-        for name in {record.image.removeprefix(f"{record.source}/"), PurePath(record.image).name}:
-            by_name.setdefault(name, []).append(record)
-    assigned: dict[str, str] = {}
-    issues = []
-    for split, names in lists.items():
-        for number, name in enumerate(names, 1):
-            line = f"list of {split}, image {number}"
-            matches = by_path.get(name) or by_name.get(name) or by_name.get(PurePath(name).name, [])
-            if not matches:
-                issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
-            elif len(matches) > 1:
-                first, second = matches[0].image, matches[1].image
-                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {first:.80} or {second:.80}"))
-            elif assigned.setdefault(matches[0].image, split) != split:
-                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[matches[0].image]}"))
-    return [dataclasses.replace(record, split=assigned.get(record.image, record.split)) for record in images], issues
-
-
-def group_by_split(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
-    """Return the images of each split: train, val, test, then others by name; images without a split are dropped."""
-    splits: dict[str, list[ImageRecord]] = {}
-    for record in images:
-        if record.split is not None:
-            splits.setdefault(record.split, []).append(record)
-    known = [name for name in ("train", "val", "test") if name in splits]
-    return {name: splits[name] for name in (*known, *sorted(splits.keys() - set(known)))}
 
 
 MAX_TEXT = 2000
@@ -155,37 +83,6 @@ def reporting_issues(issues: Sequence[object]) -> Iterator[None]:
         raise DataError(f"{error}; also found {count}: {issues[0]}") from error
 
 
-def _by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
-    """Group images by source, in order of first occurrence."""
-    sources: dict[str, list[ImageRecord]] = {}
-    for record in images:
-        sources.setdefault(record.source, []).append(record)
-    return sources
-
-
-def _split_remaining(images: Sequence[ImageRecord], options: Prepare) -> list[ImageRecord]:
-    """Split the sources without splits at random: each on its own, and those of few images together.
-
-    What is too small for random splits stays in train if there are other images.
-    """
-    fractions = {"val": options.val, "test": options.test}
-    smallest = min((fraction for fraction in fractions.values() if fraction), default=1.0)
-    groups: dict[str, list[ImageRecord]] = {}
-    for source, members in _by_source(images).items():
-        if not any(record.split for record in members):
-            groups.setdefault(source if smallest * len(members) >= 2 else "", []).extend(members)
-    drawn: dict[str, ImageRecord] = {}
-    for members in groups.values():
-        try:
-            split = split_randomly(members, fractions, options.seed)
-        except DataError:
-            if len(members) == len(images):
-                raise
-            split = [dataclasses.replace(record, split="train") for record in members]
-        drawn |= {record.image: record for record in split}
-    return [drawn.get(record.image, record) for record in images]
-
-
 def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[Issue]) -> Iterator[ImageRecord]:
     """Yield the images of each folder, named SOURCE/NAME if there are several.
 
@@ -228,7 +125,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
-    images = list(chain(*_by_source(_read_images(folders, columns, issues)).values()))
+    images = list(chain(*by_source(_read_images(folders, columns, issues)).values()))
     if not images:
         raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
     if all(split for split, _ in map(parse_source, sources)):
@@ -243,8 +140,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif any(not any(record.split for record in members) for members in _by_source(images).values()):
-        images, is_random = _split_remaining(images, options), True
+    elif any(not any(record.split for record in members) for members in by_source(images).values()):
+        images, is_random = split_remaining(images, options), True
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)

@@ -18,7 +18,7 @@ from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures, open_features
 from captioner.data.prepared import write_prepared
-from captioner.data.summary import summarize
+from captioner.data.summary import summarize, summarize_split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.atomic import remove_temporary_files
@@ -157,6 +157,6 @@ def check_sources(
     blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], rows, "")
     with reporting_issues(problems):
         corpus, counts = assemble_corpus(records, blank, options)
-    summary = summarize(corpus)
-    kept = {"vocabulary": summary["vocabulary"], "splits": summary["splits"]}
-    return problems, {**kept, "counts": {**counts, "missing": len(missing)}}
+    splits = {name: summarize_split(split, corpus.vocab) for name, split in corpus.splits.items()}
+    words = len(corpus.vocab) - len(SPECIAL)
+    return problems, {"vocabulary": words, "splits": splits, "counts": {**counts, "missing": len(missing)}}

@@ -175,7 +175,7 @@ class Report:
         return "; ".join([*parts, f"training steps: {self.run.training['steps']}"])
 
     def problems(self, drawing: Drawing) -> list[str]:
-        """Return the warnings about caption collapse that belong to a chart: to CIDEr-D, or else to the first."""
+        """Return the warnings of training that are beside a chart: CIDEr-D, or else the first."""
         shows_them = next((chart for chart in self.curves if chart.title == "CIDEr-D"), self.curves[0])
         return self.run.warnings if drawing is shows_them else []
 

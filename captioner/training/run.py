@@ -42,7 +42,8 @@ class Run:
 
     The batches are taken from the training split of `learned`, whose captions may be those of `data.captions`; all else
     uses `corpus`. `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of
-    scheduled validations since. `initialization` is what a new run records about `train.init_from`.
+    scheduled validations since that measured `validate.best_metric`. `initialization` is what a new run records about
+    `train.init_from`.
 
     Raises: UsageError, on all ranks, when they differ in options or data; DataError and ConfigError, as `Validation`.
     """

@@ -125,12 +125,17 @@ class RunFolder:
 
     @rank_0_only
     def claim(self) -> None:
-        """Lock the folder of a run to resume, and remove temporary files of killed writers.
+        """Lock the folder of a run to resume, remove temporary files of killed writers, and end the last history line.
 
         Raises: UsageError when another process trains in it.
         """
         self._lock = FolderLock(self.path)
         remove_temporary_files(*self.files())
+        if self.history.exists():  # a kill may have cut its last line, which the next record would continue
+            content = read_bytes(self.history, HISTORY_LIMIT)
+            whole, end = content[: content.rfind(b"\n") + 1], content[content.rfind(b"\n") + 1 :]
+            if end:
+                write_atomically(self.history, whole + (end + b"\n" if record_of(end) else b""))
 
     @rank_0_only
     def save(self, saved: Checkpoint) -> None:

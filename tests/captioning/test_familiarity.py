@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.arrays import Array, unit_rows
-from captioner.captioning.familiarity import FEW, MAX_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity, scales
+from captioner.captioning.training_summary import FEW, MAX_IMAGES, MIN_WIDTH, Familiarity, fit_familiarity, scales
 
 
 def images(seed: int, count: int, width: int, rank: int = 12) -> tuple[Array, Array]:

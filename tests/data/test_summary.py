@@ -9,7 +9,8 @@ from prepared_sets import captioned_split
 
 from captioner import arrays as blocks_module
 from captioner.data.corpus import Corpus
-from captioner.data.summary import MIN_WIDTH, near_duplicates, summarize
+from captioner.data.near_duplicates import MIN_WIDTH, near_duplicates
+from captioner.data.summary import summarize
 from captioner.data.vocabulary import Vocab
 
 TRAIN = [["a", "dog"], ["a", "cat"], ["a"], []]

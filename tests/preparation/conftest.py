@@ -25,6 +25,7 @@ def photos(photo_album: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted, original = Counted(), ScenesEncoder.encode
+    counted()  # threads of an earlier test have ended
 
     def encode(self: ScenesEncoder, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         counted.number += 1

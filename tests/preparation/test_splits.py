@@ -6,13 +6,8 @@ from hypothesis import strategies as st
 
 from captioner.data.caption_readers import CaptionRecord
 from captioner.errors import DataError
-from captioner.preparation.image_records import (
-    ImageRecord,
-    group_by_image,
-    group_by_split,
-    split_by_lists,
-    split_randomly,
-)
+from captioner.preparation.image_records import group_by_image
+from captioner.preparation.splits import ImageRecord, group_by_split, split_by_lists, split_randomly
 
 NAMES = st.lists(st.text(st.characters(min_codepoint=48, max_codepoint=122), min_size=1), min_size=8, unique=True)
 

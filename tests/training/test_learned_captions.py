@@ -17,8 +17,8 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import ConfigError, DataError, UsageError
 from captioner.training.build import learned_corpus
+from captioner.training.overfit import overfit, overfit_settings
 from captioner.training.resume import resume
-from captioner.training.train import overfit, overfit_settings
 
 SHORT = ("train.batch_size=16", "train.max_steps=4")
 

@@ -16,9 +16,10 @@ from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
+from captioner.training.overfit import GOAL, overfit, overfit_settings
 from captioner.training.resume import resume
 from captioner.training.solver import Step
-from captioner.training.train import GOAL, Ended, Event, Started, Validated, overfit, overfit_settings
+from captioner.training.train import Ended, Event, Started, Validated
 
 SMALL = ("model.hidden_dim=24", "train.learning_rate=0.02", "data.scenes.train=12")
 DECODER = {

@@ -21,7 +21,7 @@ from captioner.files import checkpoint
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
 from captioner.training.run import LABELS, environment
-from captioner.training.run_folder import RunFolder
+from captioner.training.run_folder import RunFolder, end_of, record_of
 
 TOTAL, HALF = 20, 10
 """An epoch has 13 steps, so the run stops within an epoch."""
@@ -130,6 +130,16 @@ def test_resuming_removes_temporary_files_of_a_killed_run(epochs: int, own_run: 
         (own_run / f".{name}.999999999.tmp").touch()
     list(resume(own_run, {"train.epochs": epochs}))
     assert sorted(path.name for path in own_run.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("cut", [1, 9], ids=["the end of the line", "half of the record"])
+def test_a_history_that_was_cut_is_ended_before_it_continues(cut: int, own_run: Path) -> None:
+    whole = (own_run / "history.jsonl").read_bytes()
+    (own_run / "history.jsonl").write_bytes(whole[:-cut])
+    list(resume(own_run))
+    *lines, end = (own_run / "history.jsonl").read_bytes().splitlines(keepends=True)
+    assert b"".join(lines) == whole.removesuffix(end) if cut == 1 else lines == whole.splitlines(keepends=True)[:-1]
+    assert end_of([record_of(end)])["ended"] == ("done" if cut == 1 else "nothing left to do")
 
 
 @pytest.mark.parametrize(("kind", "overrides"), [(Path, []), (str, ["train.learning_rate=0.5"])])

@@ -1,4 +1,4 @@
-"""Decode photographs of strangers in a child process, `python -m captioner.images.decode`, with limits.
+"""Decode photographs of strangers in a child process, `python -m captioner.images.decoding_process`, with limits.
 
 A small file can make a decoder work for minutes or ask for gigabytes, and native code in a thread cannot be
 interrupted. A child that exceeds its limits ends, and the next photograph has a new one.
@@ -65,7 +65,7 @@ class DecodingProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "captioner.images.decode", str(self._memory), str(self._seconds)],
+            [sys.executable, "-P", "-m", "captioner.images.decoding_process", str(self._memory), str(self._seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

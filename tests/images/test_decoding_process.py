@@ -10,7 +10,7 @@ from photographs import corners, encoded, error_of
 from PIL import Image
 
 from captioner.errors import DataError
-from captioner.images.decode import DecodingProcess
+from captioner.images.decoding_process import DecodingProcess
 from captioner.images.photo import decode_photo
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
