@@ -31,8 +31,10 @@ def render_page(every: Mapping[str, Results]) -> str:
     first, *others = every.items()
     parts = [f"### {first[0]}", render(first[1])]
     for name, results in others:
-        lines = _steps(results["steps"]).splitlines()
-        parts += [f"### {name}", _machine(results), "\n".join((*lines[:2], lines[-1]))]
+        parts += [f"### {name}", _machine(results)]
+        if "steps" in results:
+            lines = _steps(results["steps"]).splitlines()
+            parts.append("\n".join((*lines[:2], lines[-1])))
     return "\n\n".join(parts)
 
 

@@ -102,6 +102,7 @@ INVALID: dict[str, tuple[type[Exception], list[dict[str, Any]]]] = {
     r"caption: features: expected \d+ numbers per image, got 3": (CheckpointError, [{"features": ROWS}]),
     r"caption: regions= has no effect on a model without attention; leave it out": (
         UsageError, [{"features": ROWS[0], "regions": np.zeros((2, 2, 3))}]),
+    "caption: regions= needs features=": (UsageError, [{"images": "a.png", "regions": np.zeros((2, 2, 3))}]),
     r"nowhere\.png: ": (DataError, [{"images": "nowhere.png"}, {"images": ["nowhere.png"]}]),
 }  # fmt: skip
 

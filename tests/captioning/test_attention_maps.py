@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -73,14 +74,18 @@ def test_models_without_attention_are_rejected(attention_run: Path, tiny_run: Pa
         models.caption(features=np.zeros((1, 231)), attention=True)
 
 
-def test_features_with_regions_are_captioned(attention_run: Path) -> None:
+def test_features_with_regions_are_captioned(attention_run: Path, tmp_path: Path) -> None:
     model = captioner.load(attention_run)
     val = open_corpus(model.loaded).split("val")
     expected = list(model.with_options({"caption.attention": True}).caption_split(val, 3))
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["features"], file["regions"] = val.features[:3], val.regions[:3]
+    of_file = model.with_options({"caption.attention": True}).caption_features(tmp_path / "rows.h5")
     captions = model.caption(features=val.features[:3], regions=val.regions[:3], attention=True)
-    for caption, right in zip(captions, expected, strict=True):
-        assert (caption.text, caption.image) == (right.text, right.image[-1])
-        np.testing.assert_allclose(caption.attention.weights, right.attention.weights, atol=1e-5)
+    for caption, right, same in zip(captions, expected, of_file, strict=True):
+        assert (caption.text, caption.image) == (right.text, right.image[-1]) == (same.text, same.image)
+        for each in (caption, same):
+            np.testing.assert_allclose(each.attention.weights, right.attention.weights, atol=1e-5)
     (plain,) = model.caption(features=val.features[0], regions=val.regions[:1])
     assert (plain.text, plain.attention) == (expected[0].text, None)
     with pytest.raises(CaptionerError, match="expected features with image regions, got features alone"):

@@ -45,6 +45,7 @@ def test_results_are_read(tmp_path: Path) -> None:
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
         ('[{"image_id": 1, "caption": null}]', r"\[0\]: expected an object"),
         ('{"image": "a", "candidates": []}', ":1: expected an object"),
+        ('{"image": "a", "caption": "b", "candidates": "a dog"}', ":1: expected an object"),
         ('{"image": "a", "candidates": ["a dog", {"text": "a cat"}]}', ":1: expected an object"),
         (r'[{"image_id": 1, "caption": "\ud800"}]', r"\[0\]: caption: expected UTF-8 text, got"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: duplicate image 1"),
