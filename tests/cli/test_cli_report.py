@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 FEW = "captioner: warning: 10 images; confidence intervals from fewer than 30 images are unreliable\n"
-WITHOUT = "import sys; sys.modules['jinja2'] = None; from captioner.cli import main; main({!r})"
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -86,7 +85,6 @@ def test_options_of_decoding_and_the_number_of_images(tiny_run: Path, tmp_path: 
 MISTAKES = {
     "run --output new.html -o train.epochs=3": "train.epochs has no effect on report",
     "run --output new.html --split nowhere": "split 'nowhere': not found; this data set has train, val, test, heldout",
-    "run --output new.html -n 0": "Invalid value for '-n' / '--number'",
     "run --output new.html --images none": "none: folder not found",
     "run --output mine.html": "mine.html: exists already; use another file, or replace it with --overwrite",
     "run --output run/best.h5 --overwrite": "run/best.h5: expected an HTML page to replace, got",
@@ -105,16 +103,6 @@ def test_mistakes(command: str, own_run: Path, cli: Callable[..., Any], monkeypa
     assert done.err.startswith(f"captioner: {MISTAKES[command]}")
     assert done.err.count("\n") == 1
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == files
-
-
-def test_without_jinja2_one_line_says_what_to_install(
-    own_run: Path, shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own_run.parent)
-    done = shell(code=WITHOUT.format(["report", "run", "--output", "a.html"]))
-    assert done.returncode == 2
-    assert re.fullmatch(r"captioner: needs jinja2, which .*; try .*'captioner\[report\]'.*\n", done.stderr)
-    assert os.listdir(".") == ["run"], "nothing was written"
 
 
 def test_a_run_in_training_has_a_report(own_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

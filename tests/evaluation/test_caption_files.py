@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.errors import DataError
 from captioner.evaluation.caption_files import (
     image_id,
@@ -17,12 +16,11 @@ from captioner.evaluation.caption_files import (
     read_caption_file,
     read_references,
 )
-from captioner.files.user_files import to_json
 
 
 def test_results_are_read(tmp_path: Path) -> None:
     path, images = tmp_path / "results.json", ["a/b.jpg", "COCO_000000000007.jpg"]
-    path.write_text('[{"image_id": "a/b.jpg", "caption": "a «dog»"},\n{"image_id": 7, "caption": ""}]\n')
+    path.write_text('\ufeff[{"image_id": "a/b.jpg", "caption": "a «dog»"},\n{"image_id": 7, "caption": ""}]\n')
     assert read_caption_file(path) == {"a/b.jpg": "a «dog»", 7: ""}
     assert match_images(read_caption_file(path), path, images, {}) == ["a «dog»", ""]
     path.write_bytes(b"\x89HDF")
@@ -68,25 +66,6 @@ def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
     ):
         path.write_text(text, encoding="utf-8", newline="")
         assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
-
-
-CAPTION = st.builds(
-    lambda text, log_prob, n: Caption("a/b.jpg", text, log_prob, ["x"], None, [Candidate(text, log_prob)] * n),
-    st.text(st.characters(exclude_categories=["Cs"])),
-    st.floats(-100, 0),
-    st.integers(1, 3),
-)
-
-
-@settings(deadline=None)
-@given(caption=CAPTION, count=st.integers(1, 3))
-def test_the_output_of_sample_is_recognized(
-    caption: Caption, count: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "captions.json"
-    captions = [caption._replace(image=f"{number}.jpg") for number in range(count)]
-    path.write_text("\ufeff" + "".join(to_json(to_record(caption)) + "\n" for caption in captions))
-    assert read_caption_file(path) == {caption.image: caption.text for caption in captions}
 
 
 @pytest.mark.parametrize(
