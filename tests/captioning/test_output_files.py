@@ -127,10 +127,7 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
     assert (tmp_path / "f.jpg.xmp").read_text() == (tmp_path / "f.png.xmp").read_text() == to_xmp(*own)
 
 
-@pytest.mark.parametrize("kind", ["xmp", "txt"])
-def test_a_folder_without_permission_is_reported_once(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: Path, content: bytes) -> None:
         if path.parent == tmp_path / "locked":
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -138,7 +135,7 @@ def test_a_folder_without_permission_is_reported_once(
 
     (tmp_path / "open").mkdir()
     monkeypatch.setattr("captioner.captioning.output_files.write_atomically", denied)  # root may write everywhere
-    sidecars = open_sink(Path(kind))
+    sidecars = open_sink(Path("txt"))
     with pytest.raises(
         CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "
     ):

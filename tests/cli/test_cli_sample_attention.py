@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from captioner.captioning.load import open_corpus
+from captioner.errors import install_command
 
 SHORT = ("-o", "decode.min_length=2", "-o", "decode.max_length=3")
 
@@ -65,13 +66,16 @@ def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..
     assert len(records()) == 10
 
 
-def test_a_page_needs_jinja2(cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("library", ["jinja2", "PIL"])
+def test_a_page_needs_its_libraries(
+    library: str, cli: Callable[..., Any], attention_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "captioner.report.gallery", raising=False)
     monkeypatch.delitem(sys.modules, "captioner.report.template", raising=False)
-    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, library, None)
     done = cli("sample", attention_run, "--write", "maps.html")
-    done.failed(2, "pip install")
-    assert "jinja2" in done.err
+    done.failed(2, install_command("report"))
+    assert f"needs {library}" in done.err
     assert not Path("maps.html").exists()
 
 

@@ -74,13 +74,6 @@ def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new
     assert [json.loads(line)["image"] for line in lines] == names
 
 
-def test_a_terminal_shows_no_second_hint_after_that_of_make_caption(
-    cli: Callable[..., Any], photo_run: Path, new_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert cli("sample", photo_run, "new").succeeded().err == ""
-
-
 def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
     done = cli("sample", photo_run, "new", "--n-best", 3)
     assert done.code == 0
