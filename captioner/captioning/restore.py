@@ -12,7 +12,7 @@ import numpy as np
 from captioner.arrays import Params
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.training_summary import TrainingSummary, summary_from
-from captioner.config.checks import SHAPING
+from captioner.config.checks import FIXED
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -24,15 +24,6 @@ from captioner.model.captioning_model import CaptioningModel, ModelOrEnsemble
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 from captioner.optim import EMA
-
-FIXED = (
-    "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
-    "data.captions_per_image", "data.references",
-    "model.dtype", "model.forget_bias", "model.output_bias",
-    "train.batch_size", "train.captions_per_image", "train.samples", "train.objective", "train.init_from",
-    "train.update_rule", "validate.split", "validate.max_captions", "validate.best_metric",
-)  # fmt: skip
-"""Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 
 
 @dataclass(frozen=True)

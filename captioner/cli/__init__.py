@@ -1,7 +1,7 @@
 """The command line, one file per group of commands: results on stdout, progress and messages on stderr.
 
-Exceptions become messages and exit codes here: 0 done, 1 failed or a check failed, 2 invalid usage or config, 129, 130
-and 143 stopped by a signal after saving.
+Exceptions become messages and exit codes here: 0 done, 1 failed or a check failed, 2 invalid usage or config; a signal
+has that of `processes.exit_code_of`, after `train` has saved.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _run(args: list[str], debug: bool) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.problem("interrupted")
-        return 128 + signal.SIGINT
+        return processes.exit_code_of(signal.SIGINT)
     except (BrokenPipeError, SystemExit):
         # The reader closed the pipe; click raises SystemExit for it.
         output.discard(sys.stdout.fileno())

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--references", type=PATH, metavar="FILE", help="File with the reference captions for --captions.")
 @click.option(
     "--baseline", type=click.Choice(["nn"]),
-    help="Compare with the nearest-neighbour baseline, which uses the 30 nearest images in train of the data set.",
+    help="Compare with the nearest-neighbour baseline, which uses the nearest images in train of the data set.",
 )  # fmt: skip
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Print the N images with the lowest CIDEr-D.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")

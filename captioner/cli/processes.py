@@ -99,6 +99,11 @@ def _exit_after_traceback(kind: type[BaseException], error: BaseException, trace
     exit_at_once(1)
 
 
+def exit_code_of(number: int) -> int:
+    """Return the exit code of a command that a signal stopped, as shells have it."""
+    return 128 + number
+
+
 class SharedStop:
     """The `stop` of training: whether any rank caught a signal, which is then the `signal` of all."""
 

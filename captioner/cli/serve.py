@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from captioner.cli import output
+from captioner.cli.processes import exit_code_of
 from captioner.cli.shared_options import example_override_option, examples, recipe_option, run_argument
 from captioner.config.overrides import Values
 from captioner.errors import UsageError, install_command
@@ -59,4 +60,4 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
             output.result(f"http://{ADDRESS}:{sock.getsockname()[1]}/")
             output.flush()
             run_app(site.app(), sock)
-    return 128 + signal.SIGINT
+    return exit_code_of(signal.SIGINT)

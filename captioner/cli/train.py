@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.processes import SharedStop, joined, stop_signals
+from captioner.cli.processes import SharedStop, exit_code_of, joined, stop_signals
 from captioner.cli.shared_options import PATH, config_options, examples, overriding
 from captioner.config.overrides import Values, checked_values
 from captioner.errors import UsageError
@@ -107,7 +107,7 @@ def train(
         summary = progress.show_training(events, is_quiet=ranks.rank != 0)
         stop()  # a signal may have arrived after the last step
     if stop.signal:
-        return 128 + stop.signal
+        return exit_code_of(stop.signal)
     if overfit is None:
         return 0
     with output.ignoring_a_closed_pipe():

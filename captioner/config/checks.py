@@ -154,6 +154,14 @@ SHAPING = (
     "model.activation",
 )
 """Options that determine the parameters' names, shapes and meaning, and the scale of the features."""
+FIXED = (
+    "seed", *SHAPING, "data.source", "data.vocabulary", "data.max_captions_per_image", "data.max_train",
+    "data.captions_per_image", "data.references",
+    "model.dtype", "model.forget_bias", "model.output_bias",
+    "train.batch_size", "train.captions_per_image", "train.samples", "train.objective", "train.init_from",
+    "train.update_rule", "validate.split", "validate.max_captions", "validate.best_metric",
+)  # fmt: skip
+"""Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 USED_BY: Mapping[str, Sequence[str]] = {
     "sample": CAPTIONED,
     "serve": CAPTIONED,

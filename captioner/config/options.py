@@ -1,7 +1,8 @@
 """Every option of captioner: its type, default, bounds and one line of documentation.
 
-To add an option, add one line to its section: reading, checking, `captioner config init` and the tests follow from it.
-A line reads `name: Annotated[type, doc, *bounds] = default`; a default lives here and nowhere else.
+An option is one line of its section: reading, checking and `captioner config init` follow from it (CONTRIBUTING.md has
+what else an option needs). A line reads `name: Annotated[type, doc, *bounds] = default`; a default lives here and
+nowhere else.
 """
 
 from __future__ import annotations

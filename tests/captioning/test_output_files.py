@@ -49,6 +49,19 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
             assert not any(part.lstrip(" ").startswith(tuple("=+-@\uff1d")) for part in cell.split(separator))
 
 
+@pytest.mark.parametrize("suffix", FILES)
+def test_a_kind_of_file_is_recognized_by_its_start_alone(suffix: str, tmp_path: Path) -> None:
+    own, other, sink = tmp_path / f"own{suffix}", tmp_path / f"other{suffix}", open_sink(tmp_path / f"own{suffix}")
+    sink.write(caption_of(Path("a.jpg")))
+    sink.finish()
+    assert "a.jpg" in own.read_text("utf-8-sig")
+    open_sink(own, overwrite=True)
+    for text in ("# Title\n\nText\n", "image,caption\na.jpg,a dog\n", '{"image": "a.jpg", "caption": "a dog"}\n'):
+        other.write_text(text)
+        with pytest.raises(UsageError, match="expected"):
+            open_sink(other, overwrite=True)
+
+
 def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     table = open_sink(path)
