@@ -109,11 +109,9 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
         ("return (x @ w + b).T, (x, w)", r"out: expected the shape (4, 3), got (3, 4)"),
-        ("return 'text', 0", "out: expected an array, got str"),
         ("return x @ w + b + np.nan, (x, w)", "out: expected finite numbers, got NaN or infinity"),
         ("x += 1; return x @ w + b, (x, w)", "modifies its argument x"),
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
-        ("raise SystemExit", "raised SystemExit (line 3)"),
         ("return x @ w, (x, w)", f"differs from captioner's {PRECISELY}: out (4, 3) "),
         ("return affine_forward(x, w, b)", "raised RecursionError: maximum recursion depth exceeded"),
     ],
@@ -131,7 +129,6 @@ def test_problems_of_a_forward_function(forward: str, problem: str, checked: Che
     [
         ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
         ("x, w = cache; return dout @ w.T, x.T @ dout, dout", "db: expected the shape (3,), got (4, 3)"),
-        ("return cache['w']", "raised TypeError: "),
     ],
 )
 def test_problems_of_a_backward_function(backward: str, problem: str, checked: Check) -> None:

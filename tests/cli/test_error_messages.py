@@ -138,11 +138,8 @@ CLICK = {
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
     "caption x.jpg": "No such command 'caption'. Did you mean 'sample'? see captioner --help\n",
     "train --run": "--run",
-    "train --overfit 0": "--overfit",
     "sample": "RUN_OR_MODEL",
     "sample run -n 0": "-n",
-    "sample run -n many": "many",
-    "sample run --n-best": "--n-best",
     "sample run --labels -1": "got -1",
 }
 
