@@ -54,7 +54,8 @@ def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> 
     config, card = _portable(restored.config), restored.card
     license, terms = one_line(license) or card.license or "unknown", one_line(terms) or card.terms
     if (license, terms) != (card.license, card.terms):
-        card = Card(license, terms, card.as_origin(restored.path), card.scores)
+        stated = card.terms or card.license != "unknown"
+        card = Card(license, terms, card.as_origin(restored.path) if stated else card.made_from, card.scores)
     if config.data.captions is not None and not card.terms:
         raise UsageError(
             f"{restored.path}: made from {card.made_from}; state the terms of the model that wrote them and of its "
@@ -96,7 +97,8 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
             "model was trained on"
         )
     arrays = fit_summary(train, corpus.vocab)
-    meta = dataclasses.replace(meta, train_digest=corpus.train_digest)
+    card = dataclasses.replace(restored.card, scores={})  # the captions may differ
+    meta = dataclasses.replace(meta, train_digest=corpus.train_digest, card=card)
     summary, config = summary_from(arrays, corpus.vocab), override(restored.config, overrides)
     saved = dataclasses.replace(restored.saved, summary=arrays)
     fitted = dataclasses.replace(restored, meta=meta, saved=saved, summary=summary, config=config, changed=overrides)

@@ -1,4 +1,4 @@
-"""No option is accepted and ignored: another value of each gives another result, or an error.
+"""No option is accepted and ignored: another value of each gives another result, or an error, except of `NEUTRAL`.
 
 The table has every option of the config; a new option needs an entry.
 """

@@ -104,6 +104,7 @@ def cli(context: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
+    output.open_closed_streams()
     warnings.showwarning = output.warn
     if args is None:
         # Matrix products use one BLAS thread each; starting others would add 20 ms to the import of NumPy.

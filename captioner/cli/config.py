@@ -82,4 +82,6 @@ def show(config_file: Path | None, overrides: Values) -> None:
     """
     from captioner.config.yaml_io import dump, load
 
-    output.text(dump(load(config_file, overrides)))
+    config = load(config_file, overrides)
+    output.warnings(config.ignored.values())
+    output.text(dump(config))

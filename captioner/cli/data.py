@@ -97,7 +97,9 @@ def _open(config_file: Path | None, overrides: Values) -> Corpus:
     from captioner.config.yaml_io import load
     from captioner.preparation.load_corpus import build_corpus
 
-    return build_corpus(load(config_file, overrides))
+    config = load(config_file, overrides)
+    output.warnings(config.ignored.values())
+    return build_corpus(config)
 
 
 COUNTS = {

@@ -103,6 +103,7 @@ def gradcheck(config_file: Path | None, overrides: Values, full: bool, functions
     from captioner.gradcheck.numeric import TOLERANCE, check_gradients
 
     config = load(config_file, overrides)
+    output.warnings(config.ignored.values())
     rows = []
     output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
     cases = gradient_cases(config)

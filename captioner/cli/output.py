@@ -95,6 +95,22 @@ def failure(error: Exception) -> None:
         note(*"".join(traceback.format_exception(error)).splitlines())
 
 
+def open_closed_streams() -> None:
+    """Open closed standard streams, because the next opened file would get their descriptors and the printed text.
+
+    Reading from a reopened stdin and writing to a reopened stdout fail; text for a reopened stderr is discarded.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, flags)  # uses the lowest free descriptor, which is `number`
+                if number:
+                    name = ("stdin", "stdout", "stderr")[number]
+                    setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - open until exit
+
+
 def warnings(messages: Iterable[str]) -> None:
     """Print warnings to stderr."""
     for message in messages:

@@ -78,7 +78,7 @@ def example_override_option(example: str) -> Callable[[Command], Command]:
 def overriding(values_of: Callable[[Any], Values]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """Return the callback of a parameter that overrides config options with the values that `values_of` returns.
 
-    The values of all parameters of a command are its argument `overrides`, which needs `-o`.
+    The values of all parameters of a command are passed as `overrides`; the command must also have `-o`.
 
     Raises: UsageError for a parameter that sets an option which another one sets to another value.
     """

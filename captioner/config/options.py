@@ -126,7 +126,7 @@ class Validate:
     score_every: Annotated[int | None, "score captions every N epochs; null: as best_metric requires", ">= 1"] = None
     best_metric: Annotated[
         Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d", None],
-        "metric of best.h5; null: loss, with self_critical or data.captions cider_d",
+        "metric of best.h5; null: cider_d with self_critical or data.captions, else loss",
     ] = None
 
 
@@ -168,7 +168,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run; `ignored` has the problem of each that was set without effect."""
+    """All options of a run; `ignored` has a message for each that was set without effect."""
 
     seed: Annotated[int, "random seed of initial parameters, batches and dropout", ">= 0"] = 0
     threads: Annotated[int, "threads that compute each batch", ">= 1", "<= 64"] = 2

@@ -81,9 +81,9 @@ def unknown(path: str) -> str:
 def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
     """Set options of a config, and check the options that depend on each other.
 
-    An override without effect is a problem. Another option without effect gets its default, and is in `ignored`. The
-    null of validate.best_metric is replaced. `places` are the places of options in messages, such as a line of a file;
-    by default, those of overrides are `-o key=value`.
+    An override without effect is a problem. Another option without effect gets its default, and a message in
+    `ignored`. The null of validate.best_metric is replaced. `places` are the places of options in messages, such as a
+    line of a file; by default, those of overrides are `-o key=value`.
 
     Raises: ConfigError with one line per problem.
     """
@@ -92,14 +92,16 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
         **places
     }
     problems = []
+    ignored = {path: problem for path, problem in config.ignored.items() if path not in values}
     for path in NEEDS:
         if is_unused(config, path):
-            problem = no_effect(path, config)
+            problem = f"{path}: {no_effect(path, config)}"
             if path in values:
-                problems.append(": ".join(filter(None, (places[path], path, problem))))
+                problems.append(f"{places[path]}: {problem}")
             else:
-                default = {path: OPTIONS[path].default}
-                config = replaced(config, {**default, "ignored": {**config.ignored, path: problem}})
+                ignored[path] = ": ".join(filter(None, (places.get(path), f"ignored: {problem}")))
+                config = replaced(config, {path: OPTIONS[path].default})
+    config = replaced(config, {"ignored": ignored})
     if config.validate.best_metric is None:
         metric = "cider_d" if learns_other_captions(config) else "loss"
         config = replaced(config, {"validate.best_metric": metric})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,14 @@ from captioner.model.captioning_model import State, StepFunction, count_rows, ta
 
 BLOCK = 1 << 16
 """Log-probabilities searched at a time: few enough to stay in the CPU cache over the argmax passes."""
+
+
+def length_norm(length: Any, length_penalty: float) -> Any:
+    """Return what the log-probability of a caption of `length` words is divided by.
+
+    It must not fall with the length: beam search bounds what unfinished captions can reach.
+    """
+    return length**length_penalty
 
 
 def beam(
@@ -53,7 +61,7 @@ def beam(
     rows = np.tile(np.arange(images)[:, None], (1, width))
     # Of one beam, only <END> and K others can be among the continuations that are kept.
     expanded, of_beam = (2 * width, width + 1) if width > 1 else (1, 1)
-    max_norm = max(1, max_length) ** length_penalty
+    max_norm = length_norm(max(1, max_length), length_penalty)
     for t in range(max_length):
         alive = live.ranks > done.ranks[:, -1:]
         if not alive.any():
@@ -80,14 +88,14 @@ def beam(
         ended = words == end
         if ended[:, :width].any():
             captions = np.where(ended, scores, -np.inf)[:, :width]
-            ranks = (captions + bonuses[:, :width]) / (t + 1) ** length_penalty
+            ranks = (captions + bonuses[:, :width]) / length_norm(t + 1, length_penalty)
             done = done.merged(_Beams(tokens[:, :width], captions, bonuses[:, :width], ranks))
         others = np.argsort(ended, axis=1, kind="stable")[:, :width]
         scores, bonuses = np.where(ended, -np.inf, scores)[image, others], bonuses[image, others]
         # At most the largest bonuses are added: those of the words that are left, and those of the whole caption.
         left = largest[:, [min(max_length - t - 1, largest.shape[1] - 1)]]
         bounds = scores + np.minimum(bonuses + left, largest[:, -1:])
-        norms = np.where(bounds < 0, max_norm, min(t + 2, max_length) ** length_penalty)
+        norms = np.where(bounds < 0, max_norm, length_norm(min(t + 2, max_length), length_penalty))
         live = _Beams(tokens[image, others], scores, bonuses, bounds / norms)
         words, rows = words[image, others], rows[image, parent[image, others]]
     best = done.merged(live)

@@ -13,6 +13,7 @@ import numpy as np
 from captioner.arrays import Array, Params, evenly_spaced, unit_rows
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.decode.beam import length_norm
 
 RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
@@ -138,7 +139,7 @@ class WordRegression:
         Shapes: tokens (N, K, T), log_probs (N, K), shares (N, V) -> sorted tokens and log_probs.
         """
         lengths = np.maximum((tokens != self.vocab.null).sum(axis=2), 1)
-        scores = log_probs / lengths**length_penalty + weight * self.similarity(tokens, shares)
+        scores = log_probs / length_norm(lengths, length_penalty) + weight * self.similarity(tokens, shares)
         last = np.where(np.isfinite(log_probs), self.names_twice(tokens), 2)
         order = np.lexsort((-scores, last), axis=1)
         image = np.arange(len(tokens))[:, None]

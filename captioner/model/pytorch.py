@@ -74,7 +74,7 @@ LAYER: Mapping[str, str] = {
     **{f"{kind}{i}": f"norm{i}.{end}" for i in (1, 2, 3) for kind, end in (("gamma", "weight"), ("beta", "bias"))},
 }  # fmt: skip
 """The tensor of each parameter of a transformer's layer, in `nn.TransformerDecoderLayer`."""
-BIAS, SECOND_BIAS = "rnn.bias_ih_l0", "rnn.bias_hh_l0"
+BIAS, SECOND_BIAS = RECURRENT["b"], "rnn.bias_hh_l0"
 GATED = ("Wx", "Wh", "b")
 GATE_ORDER: Mapping[str, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """The index in captioner's order of each gate in PyTorch's."""

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 def cores() -> tuple[int, int]:
     """Return the number of logical cores that this process may use, and their total."""
-    return len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    total = os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total, total
 
 
 def oversubscription(threads: int, processes: int) -> Iterator[str]:

@@ -54,17 +54,14 @@ The perplexity is that of the references. It is higher for a model that was not 
 
 ## Limits
 
-- Images unlike the training images get captions of what is in these.
-- Objects may be invented or missed; numbers, colours, positions and actions are often wrong.
-- Captions reproduce biases of the training captions, such as those about gender and age.
+{domain}
 - The vocabulary has {words:,} words. The model writes no other words, and does not read text in images.
 - The log-probability of a caption does not measure its truth. Do not rely on captions for safety.
 
 ## License and terms
 
 License of the model: {license}. Terms of the training data: {terms}.
-
-Made from: {made_from}. The licenses and terms of what it was made from apply too.
+{made_from}
 
 ## Options
 
@@ -74,6 +71,11 @@ Checkpoint: {checkpoint}. Options that differ from the defaults:
 {options}
 ```
 """
+SCENES = "- The captions describe generated scenes of coloured shapes. They do not describe photographs."
+PHOTOGRAPHS = """\
+- Photographs unlike the training images get captions of what is in these.
+- Objects may be invented or missed; numbers, colours, positions and actions are often wrong.
+- Captions reproduce biases of the training captions, such as those about gender and age."""
 
 
 def model_card(model: Restored) -> str:
@@ -99,7 +101,10 @@ def model_card(model: Restored) -> str:
         words=len(model.vocab) - len(SPECIAL),
         license=escaped(card.license or "unknown"),
         terms=escaped(card.terms) or "not stated; ask the author of the model before you use it for more than tests",
-        made_from=escaped(card.made_from) or "not stated",
+        domain=SCENES if config.data.source == "scenes" else PHOTOGRAPHS,
+        made_from=f"\nMade from: {escaped(card.made_from)}. Their licenses and terms apply too.\n"
+        if card.made_from
+        else "",
         checkpoint=model.checkpoint,
         options=config_differences(config).rstrip("\n"),
     )

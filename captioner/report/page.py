@@ -98,7 +98,7 @@ HEADLINES = ("cider_d", "bleu4", "rouge_l")
 
 
 class Figure(NamedTuple):
-    """A number of the header: title, value, and what stands below it."""
+    """A number of the header: title, value, and the text below it."""
 
     title: str
     value: str

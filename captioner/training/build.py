@@ -112,7 +112,7 @@ def build_batches(
 
 def ignored_options(config: Config) -> Iterator[str]:
     """Yield a warning for each option without effect, and one about the loss."""
-    yield from (f"{path}: ignored; it {problem}" for path, problem in config.ignored.items())
+    yield from config.ignored.values()
     if config.validate.best_metric == "loss" and learns_other_captions(config):
         yield (
             "validate.best_metric: loss selects best.h5 by the loss of the references, which training does not "

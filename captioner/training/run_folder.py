@@ -198,7 +198,7 @@ class FolderLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"{path}: another process trains in this folder; wait for it, or choose another folder with --run"
+                f"{path}: another process trains in this folder; wait for it, or start a run in another folder"
             ) from None
         except OSError as error:
             problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
@@ -243,6 +243,6 @@ def initialization(path: Path) -> dict[str, Any] | None:
 
 
 def end_of(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return how a run ended, which the last record says, or an empty dict if it has not ended."""
+    """Return how a run ended, read from the last record, or an empty dict if it has not ended."""
     last = next(iter(deque(records, maxlen=1)), {})
     return last if last.get("kind") == END else {}

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,33 @@ from typing import Any
 
 import pytest
 
+from captioner.captioning.find_checkpoint import LAST
 from captioner.training.run_folder import end_of, records
 
 
 @pytest.fixture(autouse=True)
 def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
+
+
+CLOSE = (
+    "import os, sys\nfor number in {}: os.close(number)\n"
+    "os.execv(sys.executable, [sys.executable, '-m', 'captioner', *sys.argv[1:]])"
+)
+
+
+def test_a_closed_standard_stream_is_no_descriptor_of_a_file(
+    shell: Callable[..., Any], small_options: tuple[str, ...]
+) -> None:
+    """A file opened later must not get the descriptor of a standard stream: printed text would go to it."""
+    command = "train", *small_options, "-o", "train.max_steps=3", "--run"
+    assert shell(*command, "open").returncode == 0
+    done = shell(*command, "closed", code=CLOSE.format([0, 1, 2]), stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert end_of(records(Path("closed/history.jsonl")))["ended"] == "done"
+    assert Path("closed", LAST).read_bytes() == Path("open", LAST).read_bytes()
+    done = shell("--help", code=CLOSE.format([1]), stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (1, "captioner: output: Bad file descriptor\n")
 
 
 @pytest.fixture

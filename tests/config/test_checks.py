@@ -190,8 +190,9 @@ def test_an_option_of_a_file_without_effect_has_its_default_and_is_in_ignored() 
     config = parse(text, "my.yaml", {"train.update_rule": "adam"})
     assert config.train.momentum == Config().train.momentum
     reason = "has no effect without train.update_rule sgd_momentum (set that, or leave this at 0.9)"
-    assert config.ignored == {"train.momentum": reason}
+    assert config.ignored == {"train.momentum": f"my.yaml:1: ignored: train.momentum: {reason}"}
     assert not parse(text, "my.yaml").ignored
+    assert not override(config, {"train.update_rule": "sgd_momentum", "train.momentum": 0.4}).ignored
 
 
 def test_the_forget_bias_has_an_effect_on_the_cells_with_a_forget_gate() -> None:

@@ -55,17 +55,18 @@ def test_the_card_of_a_run(tiny_run: Path) -> None:
         f"Checkpoint: best.h5 of step {restored.meta.step}.",
         "License of the model: unknown. Terms of the training data: not stated; ask the author",
         "captioner sample runs/run photo.jpg",
-        "Made from: not stated. ",
+        "They do not describe photographs.",
         f"Validation (split val) at this training step: perplexity {math.exp(restored.meta.best['loss']):.2f}.\n",
     ):
         assert text in card
+    assert "Made from" not in card
 
 
 def test_what_is_stated(tiny_run: Path) -> None:
     card = card_of(tiny_run, license="mit", terms="For research", made_from="birds|1.h5 (license: other)")
     assert front_matter(card)["license"] == "mit"
     assert "License of the model: mit. Terms of the training data: For research.\n" in card
-    assert "Made from: birds\\|1.h5 (license: other). The licenses and terms of what it was made from" in card
+    assert "Made from: birds\\|1.h5 (license: other). Their licenses and terms apply too." in card
 
 
 def test_a_checkpoint_between_validations_has_no_scores(small: tuple[str, ...], tmp_path: Path) -> None:
