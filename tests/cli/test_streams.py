@@ -37,7 +37,8 @@ def test_a_closed_standard_stream_is_no_descriptor_of_a_file(
     assert end_of(records(Path("closed/history.jsonl")))["ended"] == "done"
     assert Path("closed", LAST).read_bytes() == Path("open", LAST).read_bytes()
     done = shell("--help", code=CLOSE.format([1]), stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stderr) == (1, "captioner: output: Bad file descriptor\n")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "Bad file descriptor" in done.stderr
 
 
 @pytest.fixture
