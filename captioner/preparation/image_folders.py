@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes to try for a name without one."""
 REMEDY = "add it, or correct its name in the caption file"
+SEARCHED = 100_000
+"""The maximum number of files in subfolders among which a photograph is searched for a hint."""
 
 
 @dataclass
@@ -152,7 +155,7 @@ def check_images_folder(
 def locate_photos(folder: ImageFolder, images: Container[str]) -> tuple[dict[str, Path], dict[str, DataError]]:
     """Find the photographs of those of the images that are in a folder, and the errors of missing ones.
 
-    Raises: DataError when the folder or all photographs are missing.
+    Raises: DataError when the folder or all photographs are missing; it suggests one in a subfolder.
     """
     names = folder.select(images)
     if not names:
@@ -160,9 +163,12 @@ def locate_photos(folder: ImageFolder, images: Container[str]) -> tuple[dict[str
     check_images_folder(folder.path, DataError)
     photos = find_all(folder.path, list(names), folder.rows.by_image)
     if not any(photos.values()):
+        first, files = next(iter(photos)), islice(folder.path.rglob("*"), SEARCHED)
+        below = next((path for path in files if path.name == first and path.is_file()), None)
+        hint = f", or include subfolders in the names: found {below.relative_to(folder.path)}" if below else ""
         raise DataError(
-            f"{folder.path}: expected photographs, found none of {len(photos):,}, such as {next(iter(photos))}; "
-            "set their folder with --images"
+            f"{folder.path}: expected photographs, found none of {len(photos):,}, such as {first}; "
+            f"set their folder with --images{hint}"
         )
     found = {names[name]: path for name, path in photos.items() if path is not None}
     missing = {names[name]: _missing(folder.path, name) for name, path in photos.items() if path is None}

@@ -131,7 +131,8 @@ FAILURES: dict[str, tuple[int, str]] = {
     "photos/captions.csv --output file": (2, "file: exists already; use another file, or replace it with --overwrite"),
     "photos/captions.csv --output no/out.h5": (2, "no/out.h5: folder not found: no"),
     "photos/captions.csv --output x.h5 --images .": (
-        1, ".: expected photographs, found none of 8, such as 000.png; set their folder with --images"
+        1, ".: expected photographs, found none of 8, such as 000.png; set their folder with --images, or include "
+        "subfolders in the names: found photos/000.png"
     ),
     "photos/captions.csv --output x.h5 --images nofolder": (
         1, "nofolder: folder not found; set the folder of the photographs with --images"

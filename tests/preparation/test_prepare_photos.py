@@ -14,9 +14,10 @@ from captioner.preparation.prepare import check_sources
 
 
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:
-    message = refusal(photos, images=photos.parent)
-    assert message == (
-        f"{photos.parent}: expected photographs, found none of 8, such as 000.png; set their folder with --images"
+    empty = photos / "empty"
+    empty.mkdir()
+    assert refusal(photos, images=empty) == (
+        f"{empty}: expected photographs, found none of 8, such as 000.png; set their folder with --images"
     )
     for index in range(COUNT):
         (photos / f"{index:03}.png").write_bytes(b"no photograph")
