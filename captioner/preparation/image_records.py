@@ -46,11 +46,15 @@ MAX_SOURCES = 20
 
 @dataclass
 class SplitRecords:
-    """Image records by split, the issues of the files, and the number of images in no split."""
+    """Image records by split, the issues of the files, and the number of images in no split.
+
+    If a source has random splits, `unsplit` has all images, those of that source without their splits.
+    """
 
     splits: dict[str, list[ImageRecord]]
     issues: list[Issue] = field(default_factory=list)
     omitted: int = 0
+    unsplit: list[ImageRecord] = field(default_factory=list)
     folders: Sequence[ImageFolder] = ()
 
     @property
@@ -121,7 +125,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     columns = Columns(options.image_column, options.caption_column, options.split_column)
     if columns.source in columns[:3]:  # a column of this name has another meaning
         columns = columns._replace(source="")
-    folders, is_random = group_by_folder(sources, options), False
+    unsplit: list[ImageRecord] = []
+    folders = group_by_folder(sources, options)
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
@@ -141,7 +146,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
     elif any(not any(record.split for record in members) for members in by_source(images).values()):
-        images, is_random = split_remaining(images, options), True
+        unsplit, images = images, split_remaining(images, options)
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)
@@ -150,9 +155,9 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     for name, members in splits.items():
         check_texts([record.image for record in members], f"{where}: {name} images")
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")
-    if not is_random:
+    if not unsplit:
         _check_default(options, "val", "test", "seed", because="the sources or lists define the splits")
-    return SplitRecords(splits, issues, sum(record.split is None for record in images), folders)
+    return SplitRecords(splits, issues, sum(record.split is None for record in images), unsplit, folders)
 
 
 def _check_default(options: Prepare, *names: str, because: str) -> None:

@@ -29,6 +29,7 @@ from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFea
 from captioner.preparation.image_folders import locate_photos, parse_source
 from captioner.preparation.image_records import SplitRecords, caption_words, read_records, reporting_issues
 from captioner.preparation.load_corpus import build_corpus, source_kind, source_overrides, summarize_corpus
+from captioner.preparation.splits import group_by_split, split_remaining
 
 
 class Prepared(NamedTuple):
@@ -82,10 +83,12 @@ def prepare(
 def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Prepare) -> tuple[Corpus, dict[str, Any]]:
     """Build the corpus of the images with features, and count its words, and truncated, skipped and omitted captions.
 
+    Random splits are sampled from the images with features.
+
     Raises: DataError when train is empty, or has no word that is frequent enough.
     """
-    usable = {split: [r for r in images if r.image in features.rows] for split, images in records.splits.items()}
-    usable = {split: images for split, images in usable.items() if images}
+    images = split_remaining(records.unsplit, options, features.rows) if records.unsplit else records.images
+    usable = group_by_split(record for record in images if record.image in features.rows)
     if "train" not in usable:
         raise DataError("expected images in the split train, got none with a readable photograph")
     words = {record.image: list(map(caption_words, record.captions)) for record in chain(*usable.values())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import PurePath
@@ -25,8 +25,10 @@ class ImageRecord:
     source: str = ""
 
 
-def split_randomly(images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int) -> list[ImageRecord]:
-    """Split images at random by fractions, with the rest in `train`.
+def split_randomly(
+    images: Sequence[ImageRecord], fractions: Mapping[str, float], seed: int, usable: Container[str] | None = None
+) -> list[ImageRecord]:
+    """Split images at random by fractions, with the rest in `train`; images that are not `usable` are dropped.
 
     The result depends on the seed and on the names of all images, not on their order. A split with a positive fraction
     gets at least one image.
@@ -34,7 +36,8 @@ def split_randomly(images: Sequence[ImageRecord], fractions: Mapping[str, float]
     Raises: DataError when no image would remain for train.
     """
     ordered = sorted(record.image for record in images)
-    names = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    order = (ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered)))
+    names = [name for name in order if usable is None or name in usable]
     counts = {split: max(1, round(fraction * len(names))) for split, fraction in fractions.items() if fraction}
     if sum(counts.values()) >= len(names):
         requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
@@ -44,7 +47,7 @@ def split_randomly(images: Sequence[ImageRecord], fractions: Mapping[str, float]
         )
     drawn = [split for split, count in counts.items() for _ in range(count)]
     assigned = dict(zip_longest(names, drawn, fillvalue="train"))
-    return [dataclasses.replace(record, split=assigned[record.image]) for record in images]
+    return [dataclasses.replace(record, split=assigned[record.image]) for record in images if record.image in assigned]
 
 
 def split_by_lists(
@@ -84,7 +87,9 @@ def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return sources
 
 
-def split_remaining(images: Sequence[ImageRecord], options: Prepare) -> list[ImageRecord]:
+def split_remaining(
+    images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
+) -> list[ImageRecord]:
     """Split the sources without splits at random: each on its own, and those of few images together.
 
     What is too small for random splits stays in train if there are other images.
@@ -98,7 +103,7 @@ def split_remaining(images: Sequence[ImageRecord], options: Prepare) -> list[Ima
     drawn: dict[str, ImageRecord] = {}
     for members in groups.values():
         try:
-            split = split_randomly(members, fractions, options.seed)
+            split = split_randomly(members, fractions, options.seed, usable)
         except DataError:
             if len(members) == len(images):
                 raise

@@ -106,6 +106,26 @@ def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_
     assert json.loads(cli("data", "check", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
 
 
+def test_random_splits_contain_only_readable_photographs(cli: Callable[..., Any]) -> None:
+    command = ("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--overwrite")
+    assert cli(*command).code == 0
+    whole = prepared("birds.h5")
+    missing, kept = whole.split("val").image_ids
+    Path("photos", missing).unlink()
+    assert cli(*command).code == 1
+    val = prepared("birds.h5").split("val").image_ids
+    assert len(val) == 2
+    assert {kept} < {*val} < {kept, *whole.split("train").image_ids}, "another one replaces it, and no more move"
+    for name in val:
+        Path("photos", name).write_bytes(b"no photograph")
+    assert cli(*command).code == 1
+    assert {name: len(split.image_ids) for name, split in prepared("birds.h5").splits.items()} == {"train": 4, "val": 1}
+    Path("two.csv").write_text(f"image,caption\n{missing},a dog\n{whole.split('train').image_ids[0]},a dog\n")
+    done = cli("prepare", "two.csv", "--images", "photos", "--output", "two.h5", *SCENES)
+    assert done.code == 1
+    assert "\ncaptioner: expected images for train in addition to 1 for val, got 1 in total; add images" in done.err
+
+
 @pytest.mark.parametrize("output", ["birds.h5", "my birds.h5"])
 def test_without_val_the_suggested_command_validates_on_train(
     output: str, cli: Callable[..., Any], small_model: tuple[str, ...]

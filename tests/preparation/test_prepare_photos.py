@@ -39,15 +39,6 @@ def test_a_split_without_photographs_is_omitted(photos: Path) -> None:
     assert list(corpus.splits) == ["train"]
 
 
-def test_an_unreadable_photograph_moves_no_other_one_to_another_split(photos: Path) -> None:
-    whole, _ = made(photos)
-    lost, kept = whole.split("val").image_ids
-    (photos / lost).write_bytes(b"no photograph")
-    left, _ = made(photos, overwrite=True)
-    assert left.split("val").image_ids == [kept]
-    assert left.split("train").image_ids == whole.split("train").image_ids
-
-
 def find_photo(folder: Path, name: str) -> Path | None:
     return find_all(folder, [name])[name]
 
