@@ -20,11 +20,16 @@ from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
 from captioner.images import open_encoder, without_file_name
-from captioner.preparation.image_folders import ImageFolder, locate_photos
+from captioner.preparation.image_folders import ImageFolder, find_all, locate_photos
 from captioner.preparation.splits import ImageRecord
 
 if TYPE_CHECKING:
     from captioner.images.encoders import Encoder
+
+COMPARED = 16
+"""The maximum number of photographs encoded to verify that a feature file is of the declared encoder."""
+TOLERANCE = 1e-2
+"""The maximum relative error between the features of a file and those of the encoder."""
 
 
 class EncodingProgress(NamedTuple):
@@ -142,7 +147,34 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    return [ImageFeatures(features, rows, encoder.identity, regions=regions)]
+    stored = ImageFeatures(features, rows, encoder.identity, regions=regions)
+    _compare(encoder, stored, folder)
+    return [stored]
+
+
+def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> None:
+    """Compare stored features and regions, of photographs that are found, with those of the encoder.
+
+    Raises: DataError when they differ: they are of another encoder, or in another order.
+    """
+    from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
+
+    found = find_all(folder.path, list(folder.images), folder.rows.by_image)
+    photos = {path: stored.rows[folder.images[name]] for name, path in found.items() if path}
+    sample = list(photos)[:: 1 + len(photos) // COMPARED]
+    for encoded in encode_photos(encoder, sample, regions=stored.regions is not None):
+        if isinstance(encoded, DataError):
+            continue
+        for what, values in (("features", stored.features), ("regions", stored.regions)):
+            if values is None:
+                continue
+            computed = getattr(encoded, what)
+            difference = np.linalg.norm(values[photos[encoded.path]].astype(np.float64) - computed)
+            if difference > TOLERANCE * np.linalg.norm(computed):
+                raise DataError(
+                    f"{folder.features}: expected the {what} of {encoder.identity} in the order of the images, got "
+                    f"others for {encoded.path.name}; correct the order, or set the encoder of the file with --encoder"
+                )
 
 
 def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:

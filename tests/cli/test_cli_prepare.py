@@ -18,7 +18,7 @@ from scene_photos import SCENES
 
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
-from captioner.data.scenes import encode_regions, example, first_objects
+from captioner.data.scenes import FEATURES, encode_regions, example, first_objects
 
 pytestmark = pytest.mark.usefixtures("photos_here")
 
@@ -240,3 +240,26 @@ def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_
     assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
     assert cli("train", "--data", "named.h5", *small_model, "-o", "train.epochs=1").code == 0
     assert cli("sample", "runs/named", "photos/000.png").out == named.out
+
+
+RANDOM = np.random.default_rng(0).random((8, FEATURES), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("features", "order", "options"),
+    [(RANDOM, range(8), ()), (None, (0, 1, 2, 3, 4, 5, 7, 6), ()), (None, range(8), ("--regions",))],
+    ids=["features of another encoder", "rows in another order", "regions in another order"],
+)
+def test_features_of_a_file_are_compared_with_the_photographs(
+    features: np.ndarray | None, order: Any, options: tuple[str, ...], cli: Callable[..., Any]
+) -> None:
+    codes = encode_regions(np.stack([example(0, "train", index).picture for index in range(8)]))
+    with h5py.File("given.h5", "w") as file:
+        file["features"] = (first_objects(codes) if features is None else features)[[*order]]
+        file["regions"] = codes.reshape(8, 3, 3, 77)[::-1]
+    command = ("prepare", "photos/captions.csv", "--features", "given.h5", *SCENES, *options, "--output", "birds.h5")
+    what = "regions" if options else "features"
+    cli(*command).failed(1, f"given.h5: expected the {what} of scenes-")
+    assert not Path("birds.h5").exists()
+    Path("empty").mkdir()
+    assert cli(*command, "--images", "empty").code == 0
