@@ -34,6 +34,8 @@ LARGEST_STEP = 1 << 53
 """Steps are smaller, so that floats represent them."""
 INIT_FROM, END = "init_from", "end"
 KINDS = (INIT_FROM, "step", "validation", "warning", END)
+RECORD = b'{"kind": "'
+"""The start of a line of a history."""
 AT_END = "at_end"
 """Marks records that exist only because the run ended; `resume` removes them."""
 
@@ -81,9 +83,11 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
-            if self.has_checkpoint():
+            kinds = kinds_of(self.history)
+            # a run that was killed before its first checkpoint has recorded neither an end nor a second validation
+            if self.has_checkpoint() or (kinds and (END in kinds or kinds.count("validation") > 1)):
                 self._replace(overwrite)
-            elif self._others(*((self.config, self.history) if self.history.exists() else ())):
+            elif self._others(*(() if kinds is None else (self.config, self.history))):
                 expected = "a run to replace, or a new or empty folder" if overwrite else "a new or empty folder"
                 raise UsageError(f"{self.path}: expected {expected}, got one with other files; choose another")
             remove_temporary_files(*self.files())
@@ -116,7 +120,8 @@ class RunFolder:
         path = Path(os.path.realpath(self.path))  # of a symbolic link, its target is renamed
         old = RunFolder(path.with_name(f"{path.name}.old"))
         if os.path.lexists(old.path):
-            if old.path.is_symlink() or not old.has_checkpoint() or old._others(*old.files()):
+            # a kill of an earlier replacement may have left some files, or an empty folder
+            if old.path.is_symlink() or not old.path.is_dir() or old._others(*old.files()):
                 raise UsageError(f"{old.path}: expected an older run to replace, got other files; move it elsewhere")
             shutil.rmtree(old.path)
         path.rename(old.path)
@@ -226,6 +231,20 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
         open(descriptor, "rb", closefd=False) as file,
     ):
         yield from filter(None, map(record_of, file))
+
+
+def kinds_of(history: Path) -> list[str] | None:
+    """Return the kinds of the records of a history; a kill may have cut its last line.
+
+    Returns None for a file that is missing, or not a history.
+    """
+    try:
+        *lines, cut = read_bytes(history, HISTORY_LIMIT).split(b"\n")
+    except CaptionerError:
+        return None
+    kinds = [record["kind"] for record in map(record_of, lines) if record]
+    is_history = len(kinds) == len(lines) and RECORD.startswith(cut[: len(RECORD)])
+    return kinds if is_history else None
 
 
 def is_kept(line: str, step: int) -> bool:

@@ -5,7 +5,7 @@ import fcntl
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ NEW = {"history.jsonl": b""}
 """The files of a new run before its config is written."""
 
 
-@pytest.mark.parametrize("name", ["last.h5", "best.h5"])
-def test_a_folder_with_a_checkpoint_is_replaced_only_with_overwrite(name: str, tiny_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["last.h5", "best.h5", "history.jsonl"])
+def test_a_folder_of_a_run_is_replaced_only_with_overwrite(name: str, tiny_run: Path, tmp_path: Path) -> None:
+    """Also one whose checkpoints were deleted: its history has an end."""
     folder = tmp_path / "run"
     folder.mkdir()
     shutil.copy(tiny_run / name, folder)
@@ -37,11 +38,31 @@ def test_a_folder_with_a_checkpoint_is_replaced_only_with_overwrite(name: str, t
     assert contents(tmp_path / "run.old") == before
 
 
+STARTED = '{"kind": "init_from", "step": 0}\n{"kind": "step", "step": 4}\n{"kind": "validation", "step": 4}\n'
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_replaced(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for size in range(len(STARTED) + 1):
+        run.history.write_text(STARTED[:size])
+        run.config.touch()
+        RunFolder(tmp_path).create(overwrite=False)
+        assert run.history.read_bytes() == b""
+    run.history.write_text(STARTED + '{"kind": "validation", "step": 8}\n')
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=r"already contains a run; it has no last\.h5 to resume from, choose"):
+        RunFolder(tmp_path).create(overwrite=False)
+    assert contents(tmp_path) == before
+
+
+MINE = [("config.yaml", ""), ("photo.jpg", ""), ("history.jsonl", '{"command": "ls"}\n'), ("history.jsonl", "mine")]
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("name", ["config.yaml", "photo.jpg"])
-def test_a_folder_with_other_files_is_left_alone(name: str, overwrite: bool, tmp_path: Path) -> None:
-    """Without a history, config.yaml is a file of the user; beside one, only other files are."""
-    (tmp_path / name).write_text("mine")
+@pytest.mark.parametrize(("name", "text"), MINE)
+def test_a_folder_with_other_files_is_left_alone(name: str, text: str, overwrite: bool, tmp_path: Path) -> None:
+    """Without a history of a run, config.yaml is a file of the user; beside one, only other files are."""
+    (tmp_path / name).write_text(text)
     if name != "config.yaml":
         (tmp_path / "history.jsonl").touch()
     before = contents(tmp_path)
@@ -68,6 +89,17 @@ def test_an_overwritten_run_is_renamed_and_replaces_an_older_one(own_run: Path) 
     assert contents(old) == newer
 
 
+@pytest.mark.parametrize("left", [(), ("config.yaml",), ("best.h5", "history.jsonl")])
+def test_an_overwrite_that_was_killed_can_be_repeated(left: Sequence[str], own_run: Path) -> None:
+    """It removes the files of RUN.old in any order, and then the folder."""
+    old, files = own_run.with_name(f"{own_run.name}.old"), contents(own_run)
+    old.mkdir()
+    for name in left:
+        shutil.copy(own_run / name, old)
+    RunFolder(own_run).create(overwrite=True)
+    assert contents(old) == files
+
+
 def test_of_a_symbolic_link_the_folder_is_renamed(own_run: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(own_run)
@@ -77,13 +109,15 @@ def test_of_a_symbolic_link_the_folder_is_renamed(own_run: Path, tmp_path: Path)
     assert contents(link) == NEW
 
 
-def test_an_older_run_behind_a_link_is_not_removed(own_run: Path, tiny_run: Path) -> None:
-    other = Path(shutil.copytree(tiny_run, own_run.with_name("other")))
+def test_a_file_or_an_older_run_behind_a_link_is_not_removed(own_run: Path, tiny_run: Path) -> None:
+    other, old = Path(shutil.copytree(tiny_run, own_run.with_name("other"))), own_run.with_name(f"{own_run.name}.old")
     mine, theirs = contents(own_run), contents(other)
-    own_run.with_name(f"{own_run.name}.old").symlink_to(other)
-    with pytest.raises(UsageError, match=r"\.old: expected an older run to replace"):
-        RunFolder(own_run).create(overwrite=True)
-    assert (contents(other), contents(own_run)) == (theirs, mine)
+    for make in (lambda: old.symlink_to(other), old.touch):
+        make()
+        with pytest.raises(UsageError, match=r"\.old: expected an older run to replace"):
+            RunFolder(own_run).create(overwrite=True)
+        assert (contents(other), contents(own_run)) == (theirs, mine)
+        old.unlink()
 
 
 def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
