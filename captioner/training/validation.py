@@ -19,7 +19,8 @@ from captioner.captioning.decoding import ENDS_EARLY, decoding_method
 from captioner.captioning.load import shares_of_split
 from captioner.captioning.restore import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
-from captioner.config.checks import score_interval
+from captioner.config.checks import has_effect, score_interval
+from captioner.config.option_table import either
 from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
@@ -142,10 +143,15 @@ def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | Non
     references = [captioner.loaded.vocab.decode(ids) for ids in split.captions[first].tolist()]
     identical = _identical(captions)
     if len(images) > 1 and identical > max(MAX_IDENTICAL, 2 * _identical(references)):
+        config, remedies = captioner.loaded.config, ["a smaller train.learning_rate"]
+        if not config.data.standardize:
+            remedies.append("data.standardize true")
+        if has_effect(config, "model.image_input") and config.model.image_input != "every":
+            remedies.append("model.image_input every")
         yield Collapse(
             "identical",
             f"{identical:.0%} of {len(images)} validation images get the same caption: the model ignores the image; "
-            "try a smaller train.learning_rate, data.standardize true, or model.image_input every",
+            f"try {either(remedies)}",
         )
     if (empty := captions.count([])) > MAX_EMPTY * len(images):
         yield Collapse("empty", f"{empty} of {len(images)} captions of validation images are empty: {ENDS_EARLY}")

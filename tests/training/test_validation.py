@@ -223,6 +223,18 @@ def test_collapse_is_reported_unless_the_references_have_it(name: str) -> None:
     assert all(problem.startswith(start) for problem, start in zip(reported, expected, strict=True))
 
 
+REMEDIES = {
+    "": "a smaller train.learning_rate, data.standardize true or model.image_input every",
+    "model.decoder=transformer": "a smaller train.learning_rate or data.standardize true",
+    "model.image_input=every data.standardize=true": "a smaller train.learning_rate",
+}
+
+
+@pytest.mark.parametrize("options", REMEDIES)
+def test_the_remedies_of_identical_captions_have_an_effect(options: str) -> None:
+    assert warnings(constant_model(20, cat=1.0), DISTINCT, *options.split()) == [IDENTICAL + REMEDIES[options]]
+
+
 def test_captions_are_judged_with_the_decoding_that_people_get() -> None:
     """A model whose most probable word is <UNK> writes none, as <UNK> is banned by default."""
     model = varied_model()
