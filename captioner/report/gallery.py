@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from captioner.arrays import Array, evenly_spaced
 from captioner.captioning.caption import Attention, Candidate, Caption
 from captioner.captioning.captioner import BEST_ALONE, Captioner
+from captioner.captioning.load import shares_of_split
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, UsageError, printable
 from captioner.files.atomic import write_file
@@ -217,8 +218,9 @@ def build_gallery(
     split, attends = corpus.split(name), captioner.loaded.model.attends
     ordered = np.array(sorted(rows), int)
     scored = captioner.with_options({**BEST_ALONE, "caption.attention": attends})
-    first = scored.decode(split.features, split.regions, ordered)
-    more = captioner.decode(split.features, split.regions, ordered)
+    shares = shares_of_split(captioner.loaded, corpus, name)
+    first = scored.decode(split.features, split.regions, ordered, shares)
+    more = captioner.decode(split.features, split.regions, ordered, shares)
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
         caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))

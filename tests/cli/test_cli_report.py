@@ -40,6 +40,20 @@ def test_the_scores_are_those_of_evaluate(tiny_run: Path, tmp_path: Path, cli: C
     assert "training: step" not in page
 
 
+def test_training_images_have_the_captions_that_are_scored(
+    tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    """With guidance, those without the image's own references."""
+    path, values = tmp_path / "report.html", ("beam_width=3", "guidance_weight=4", "similarity_weight=10")
+    options = "--split", "train", *(f"--set=decode.{value}" for value in values)
+    assert cli("report", tiny_run, "--output", path, "-n", "40", *options).code == 0
+    shown = re.findall(r'data-name="(.*?)".*?<h3 [^>]*>(.*?)</h3>', path.read_text(), re.DOTALL)
+    records = map(json.loads, cli("sample", tiny_run, "--json", *options).out.splitlines())
+    captions = {record["image"]: record["caption"] for record in records}
+    assert len(captions) == 40
+    assert dict(shown) == captions
+
+
 def test_the_page_has_no_paths_and_names_of_the_machine(
     photo_run: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
