@@ -37,8 +37,7 @@ caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.j
 	test $$CODE = 0 || { echo "make caption: errors are reported above; $(ADDS)" >&2; exit $$CODE; }
 
 serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/everyday.h5)
-	@$(BIN)/captioner serve "$$MODEL" || { CODE=$$?; test $$CODE != 1 || echo "make serve: if the port is in use:" \
-		"$(BIN)/captioner serve $$MODEL --port 0" >&2; exit $$CODE; }
+	@$(BIN)/captioner serve "$$MODEL"
 
 photo:
 	@test -n "$$PHOTO" || { echo "make caption: expected a photograph; try make caption PHOTO=my.jpg; $(ADDS)" >&2; exit 2; }

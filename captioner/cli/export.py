@@ -23,7 +23,7 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
 
 @click.command(
     epilog=examples(
-        "export runs/birds --output birds.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'",
+        "export runs/birds --output birds-model.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'",
         "export runs/scenes --output scenes.safetensors --dtype float16",
     )
 )
@@ -33,10 +33,13 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
     help="Write to FILE: a name that ends in .h5 is a model file, in .safetensors a file for PyTorch.",
 )  # fmt: skip
 @click.option(
-    "--license", default="", metavar="ID", callback=_identifier,
+    "--license", default="", show_default=False, metavar="ID", callback=_identifier,
     help="License of the model, such as cc-by-4.0.  [default: unknown]",
 )  # fmt: skip
-@click.option("--terms", default="", metavar="TEXT", help="Terms of the training data: license, source, restrictions.")
+@click.option(
+    "--terms", default="", show_default=False, metavar="TEXT",
+    help="Terms of the training data: license, source, restrictions.",
+)  # fmt: skip
 @click.option(
     "--dtype", type=click.Choice(["float16", "float32"]),
     help="Floating-point precision of a safetensors file.  [default: model.dtype]",

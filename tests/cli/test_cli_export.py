@@ -46,7 +46,7 @@ def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
     assert cli("evaluate", "birds.h5", "-o", f"data.root={data}", "--json").out == done.out
     for command in ("evaluate", "sample"):
         cli(command, "birds.h5").failed(
-            1, "birds.h5: has no data set; set one with --data FILE, or caption photographs with captioner sample\n"
+            1, "birds.h5: has no data set; set one with --data FILE, or name photographs for captioner sample\n"
         )
     cli("inspect", "gradients", "birds.h5").failed(1, "has no data set; set one with -o data.root=FILE\n")
     assert cli("inspect", "gradients", "birds.h5", "-o", f"data.root={data}", "--word", 2).code == 0
@@ -154,12 +154,3 @@ def test_make_caption_checks_its_arguments_first(words: list[str], message: str,
     assert done.returncode == 2
     assert f"{message}; the next line is from make\n" in done.stderr
     assert not (tmp_path / "venv").exists()
-
-
-@needs_make
-def test_make_serve_prints_a_command_for_another_port(tmp_path: Path) -> None:
-    (tmp_path / "web").touch()
-    folder = tmp_path / "bin"
-    folder.symlink_to(Path(sys.executable).parent)  # whose path may have a space
-    done = make("serve", "--keep-going", f"VENV={tmp_path}", f"BIN={folder}", "MODEL=README.md")
-    assert f"make serve: if the port is in use: {folder}/captioner serve README.md --port 0\n" in done.stderr
