@@ -97,7 +97,7 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
         if is_unused(config, path):
             problem = f"{path}: {no_effect(path, config)}"
             if path in values:
-                problems.append(f"{places[path]}: {problem}")
+                problems.append(": ".join(filter(None, (places[path], problem))))
             else:
                 ignored[path] = ": ".join(filter(None, (places.get(path), f"ignored: {problem}")))
                 config = replaced(config, {path: OPTIONS[path].default})
