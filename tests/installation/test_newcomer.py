@@ -67,7 +67,7 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
             sandbox.run(words)
             ran.add(words[1])
         elif program not in WRITTEN_BY_MAKE:
-            shell = line.replace("python3", shlex.quote(sys.executable)).replace("'.[", f"'{archives.wheel}[")
+            shell = line.replace("python3", shlex.quote(sys.executable)).replace("-e '.[", f"'{archives.wheel}[")
             run("bash", "-c", shell, env=user_environment(environment))
     assert ran >= {"prepare", "train", "sample", "evaluate", "gradcheck", "inspect"}
     check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
