@@ -152,7 +152,7 @@ def test_more_connections_than_the_maximum_are_503_until_one_is_closed(photo_run
 
 
 PATCHED = """
-import os, sys
+import os, signal, sys, threading
 import uvicorn
 from captioner import serve
 
@@ -167,8 +167,9 @@ def run_watched(self, sockets, run=uvicorn.Server.run):
 def caption_with_bug(self, content, values, caption=serve.Site._caption):
     if content == b"bug":
         raise ZeroDivisionError("a bug")
-    if content == b"kill":
-        self._decoder._child.kill()
+    if content == b"kill":  # while it decodes: one that is dead before is replaced at once
+        self._decoder._child.send_signal(signal.SIGSTOP)
+        threading.Timer(0.3, self._decoder._child.kill).start()
     return caption(self, content, values)
 
 uvicorn.Server.run, serve.Site._caption = run_watched, caption_with_bug
