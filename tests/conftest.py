@@ -32,6 +32,7 @@ SLOW = (
     "serve",
     "test_docs.py",
     "training/test_end_of_run.py",
+    "training/test_flickr8k.py",
     "training/test_mpi_training.py",
     "training/test_self_critical.py",
     "training/test_train_prefetch.py",
