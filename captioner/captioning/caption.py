@@ -70,8 +70,9 @@ class Caption(NamedTuple):
 
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
     caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
-    threshold. `keywords` are words that name what is in the image, with their expected shares. `labels` are the most
-    probable ImageNet labels of the image, if they were asked for.
+    threshold. `keywords` are words that name what is in the image, with their expected shares, and `shares` are the
+    largest expected shares of all words, for search. `labels` are the most probable ImageNet labels of the image, if
+    they were asked for. `digest` identifies the content of a photograph; it is empty for other images.
     """
 
     image: str
@@ -86,6 +87,16 @@ class Caption(NamedTuple):
     marks: Sequence[str] = ()
     keywords: Sequence[Keyword] = ()
     labels: Sequence[Label] = ()
+    shares: Sequence[Keyword] = ()
+    digest: str = ""
+
+
+class Description(NamedTuple):
+    """What is stored of a photograph beside it, or shown on a page: a caption, keywords and marks, best first."""
+
+    caption: str
+    keywords: Sequence[str] = ()
+    marks: Sequence[str] = ()
 
 
 class NextWord(NamedTuple):

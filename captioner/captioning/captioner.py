@@ -294,15 +294,18 @@ class Captioner:
                 classes = classifier.labels(batch.features, options.labels)
             percentiles = similarities = np.full(len(tokens), None)
             keywords: Sequence[Sequence[Keyword]] = [()] * len(tokens)
+            largest: Sequence[Sequence[Keyword]] = [()] * len(tokens)
             if summary is not None and shares is not None:
                 similarity = summary.regression.similarity(tokens[:, :1], shares)[:, 0]
                 similarities = np.maximum(similarity, 0).round(DECIMALS)
                 keywords = summary.regression.keywords(shares, options.keywords_above)
+                largest = summary.regression.largest(shares)
             if summary is not None and summary.familiarity is not None:
                 percentiles = summary.familiarity.percentile(summary.unit_rows(batch.features))
             lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))
-            columns = zip(batch.names, *lists, maps, keywords, classes, strict=True)
-            for name, captions, scores, *values, attention, words, labels in columns:
+            digests = batch.digests or [""] * len(tokens)
+            columns = zip(batch.names, *lists, maps, keywords, classes, largest, digests, strict=True)
+            for name, captions, scores, *values, attention, words, labels, expected, digest in columns:
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 marks = [
@@ -310,7 +313,7 @@ class Captioner:
                     for (mark, (threshold, _)), value in zip(MARKS.items(), values, strict=True)
                     if value is not None and value < getattr(decode, threshold)
                 ]
-                rest = [], None, candidates, attention, *values, marks, words, labels
+                rest = [], None, candidates, attention, *values, marks, words, labels, expected, digest
                 yield Caption(name, *candidates[0], *rest)
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:

@@ -12,6 +12,9 @@ from captioner.files.user_files import missing_remedy
 BEST, LAST = "best.h5", "last.h5"
 RUNS = Path("runs")
 """The default folder of runs."""
+PACKAGE = Path(__file__).parents[1]
+DEFAULT_MODEL = (PACKAGE if (PACKAGE / "models").is_dir() else PACKAGE.parent) / "models" / "everyday.h5"
+"""The default model: a file of the repository, of which a wheel contains a copy in the package."""
 MAX_NAMED = 5
 MAX_ENTRIES = 1000
 """The number of entries of a folder that are examined."""

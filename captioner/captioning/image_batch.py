@@ -23,7 +23,7 @@ class ImageBatch(NamedTuple):
     """Images that are captioned together.
 
     `names` are those of their captions; `noise_keys` seed the random numbers of sampling. `shares` are the expected
-    shares of words, if they are not those of the model's training summary.
+    shares of words, if they are not those of the model's training summary. `digests` are those of photographs.
 
     Shapes: names (N,), features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention,
     shares (N, V).
@@ -34,6 +34,7 @@ class ImageBatch(NamedTuple):
     noise_keys: Array
     regions: Array | None = None
     shares: Array | None = None
+    digests: Sequence[str] = ()
 
 
 def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
@@ -49,6 +50,7 @@ def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
         np.stack([photo.features for photo in photos]),
         np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64),
         regions,
+        digests=[photo.digest.hex() for photo in photos],
     )
 
 

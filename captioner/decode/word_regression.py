@@ -31,6 +31,8 @@ BLOCK = 128
 RARE = 1.8
 """The IDF above which words that name things are not repeated: less than a sixth of the images."""
 DECIMALS = 4
+STORED, SHARE_DECIMALS = 128, 3
+"""How many of the largest expected shares are kept for search, and their decimals."""
 SYNONYMS = (
     ("bicycle", "bike"), ("motorcycle", "motorbike"), ("airplane", "plane"), ("sofa", "couch"), ("television", "tv"),
 )  # fmt: skip
@@ -128,6 +130,18 @@ class WordRegression:
             shown = zip(best, total[expected].tolist(), strict=True)
             keywords.append([Keyword(self.vocab.words[word], round(share, DECIMALS)) for word, share in shown])
         return keywords
+
+    def largest(self, shares: Array) -> list[list[Keyword]]:
+        """Return the `STORED` words with the largest expected shares, largest first, for each image.
+
+        Shapes: shares (N, V) -> N lists.
+        """
+        words = np.argsort(-shares, axis=1, kind="stable")[:, :STORED]
+        values = np.take_along_axis(shares, words, axis=1).astype(float).round(SHARE_DECIMALS)
+        return [
+            [Keyword(self.vocab.words[word], share) for word, share in zip(*row, strict=True) if share > 0]
+            for row in zip(words.tolist(), values.tolist(), strict=True)
+        ]
 
     def rerank(
         self, tokens: Array, log_probs: Array, shares: Array, weight: float, length_penalty: float
