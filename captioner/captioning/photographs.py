@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
+from zlib import crc32
 
 from captioner.captioning.checks import check_regions, check_width
 from captioner.captioning.image_batch import ImageBatch, photo_batch
@@ -66,8 +67,14 @@ def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
     return located
 
 
-def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator[Path | DataError]:
-    """List photographs: files by name, folders by their photographs in order, and errors of names without any."""
+def photo_paths(
+    names: Iterable[str | os.PathLike[str] | DataError], part: tuple[int, int] | None = None
+) -> Iterator[Path | DataError]:
+    """List photographs: files by name, folders by their photographs in order, and errors of names without any.
+
+    With `part` (I, N), only photographs whose CRC-32 of the path relative to the folder is I - 1 modulo N: photographs
+    that are added later do not change the parts of others.
+    """
     for name in names:
         if isinstance(name, DataError):
             yield name
@@ -76,9 +83,15 @@ def photo_paths(names: Iterable[str | os.PathLike[str] | DataError]) -> Iterator
         if os.fspath(path).startswith(("http:/", "https:/")) and not os.path.lexists(path):  # a Path has one slash
             yield DataError(f"{path}: URLs are not supported; download the photograph first")
         elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
-            yield from _photos_in(path)
-        else:
+            yield from (photo for photo in _photos_in(path) if _is_in(part, photo, path))
+        elif _is_in(part, path, path.parent):
             yield path
+
+
+def _is_in(part: tuple[int, int] | None, photo: Path | DataError, folder: Path) -> bool:
+    if part is None or isinstance(photo, DataError):
+        return True
+    return crc32(os.fsencode(photo.relative_to(folder))) % part[1] == part[0] - 1
 
 
 def _photos_in(folder: Path) -> Iterator[Path | DataError]:

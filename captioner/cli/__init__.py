@@ -24,16 +24,20 @@ from captioner.errors import CaptionerError, MissingLibraryError, ProblemsError,
 
 DEBUG = "--debug"
 COMMANDS: Mapping[str, Mapping[str, str]] = {
-    "Train and caption": {
+    "Photographs": {
+        "caption": "Write captions and keywords for photographs.",
+        "search": "Find photographs by words.",
+        "serve": "Caption photographs on a local web page.",
+    },
+    "Train and sample": {
         "train": "Train a captioning model.",
-        "sample": "Write captions for images.",
+        "sample": "Write captions for the images of a data set.",
         "evaluate": "Score captions against reference captions.",
         "gradcheck": "Check the gradients of every layer and of the configured model.",
     },
-    "Own photographs": {
+    "Data sets": {
         "prepare": "Build a data set from photographs and captions.",
         "data": "Check and show data sets.",
-        "serve": "Caption photographs on a local web page.",
     },
     "Share": {
         "export": "Write a trained model to a file for others.",
@@ -85,6 +89,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog="""\b
 Examples:
+  captioner caption photo.jpg holiday/     # write captions for photographs
   captioner train                          # train on generated scenes
   captioner sample runs/scenes -n 10       # caption ten validation images
 """,
@@ -144,8 +149,6 @@ def _run(args: list[str], debug: bool) -> int:
         message = error.format_message().rstrip(".").replace("\n\t", " ")  # click lists choices line by line
         if isinstance(error, click.NoSuchOption) and (path := _config_option(error)):
             message = f"No such option '{error.option_name}'; try -o {path}=VALUE"
-        if message == "No such command 'caption'":  # no similar name
-            message += ". Did you mean 'sample'?"
         output.problem(f"{message}{'' if message.endswith('?') else ';'} see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -192,7 +195,7 @@ def _failure(error: BaseException, args: list[str]) -> CaptionerError | None:
         case ImportError():
             return MissingLibraryError(error) if library_of(error) else None
         case MemoryError():
-            decoding = dict.fromkeys(("sample", "evaluate", "report"), "decode.beam_width")
+            decoding = dict.fromkeys(("caption", "sample", "evaluate", "report"), "decode.beam_width")
             option = {"train": "train.batch_size or data.memory_mib", **decoding}.get(args[0])
             return CaptionerError("not enough memory" + (f"; try a smaller {option}" if option else ""))
         case RuntimeError() if str(error) == "can't start new thread":

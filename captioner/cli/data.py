@@ -231,7 +231,7 @@ def show_preparation(events: Iterator[Event]) -> Prepared:
             match event:
                 case EncodingProgress():
                     if bar.total is None:
-                        bar = output.progress(event.total, "photo")
+                        bar = output.progress(event.total, "photo", in_log=True)
                     bar.update(event.done - bar.n)
                 case Prepared():
                     return event

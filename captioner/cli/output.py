@@ -123,13 +123,37 @@ def warn(message: Warning | str, category: type[Warning], *place: object, **more
         problem(f"warning: {message}")
 
 
-def progress(total: int, unit: str, initial: int = 0) -> tqdm[Any]:
-    """Return a progress bar on stderr, disabled if stderr is not a terminal."""
+class _LogLines:
+    """A stream that prints what a progress bar writes as lines."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            note(line)
+
+    def flush(self) -> None:
+        pass
+
+
+def progress(total: int, unit: str, initial: int = 0, in_log: bool = False) -> tqdm[Any]:
+    """Return a progress bar on stderr; if that is not a terminal, it is disabled or, with `in_log`, a line a minute."""
     from tqdm import tqdm
 
+    if in_log and not is_terminal():
+        what = "{n_fmt} of {total_fmt} " + unit + "s, {rate_fmt}, {remaining} left"
+        lines: Any = _LogLines()
+        return tqdm(
+            total=total, bar_format=what, file=lines, leave=False, miniters=1, mininterval=60, maxinterval=60, delay=60
+        )
     return tqdm(
         total=total, initial=initial, unit=unit, disable=None, dynamic_ncols=True, file=sys.stderr, mininterval=0.2
     )
+
+
+def above_progress() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which lines are printed above the progress bar."""
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +42,7 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
     """
     bar: tqdm[Any] = tqdm(disable=True)
     words, limit = 0, "train.epochs"
-    images: list[str] = []
+    command: tuple[object, ...] = ()
     summary: dict[str, Any] = {}
     try:
         for event in events:
@@ -55,23 +54,24 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
                 case Started():
                     output.note(*_started(event))
                     is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
-                    images = ["PHOTO"] if is_known else ["-n", "10"]
+                    photos = "caption", "PHOTO", "--model", event.folder
+                    command = photos if is_known else ("sample", event.folder, "-n", "10")
                     limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
                     words += event.words
                     _advance(bar, event, words)
                 case Validated():
-                    with tqdm.external_write_mode(file=sys.stderr):
+                    with output.above_progress():
                         output.note(_validated(event))
                 case Warned():
-                    with tqdm.external_write_mode(file=sys.stderr):
+                    with output.above_progress():
                         output.note(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
                     output.note(_ended(event, limit))
-                    if images and summary["ended"] != "stopped" and "overfit" not in summary:
-                        output.next_command("sample", event.folder, *images)
+                    if command and summary["ended"] != "stopped" and "overfit" not in summary:
+                        output.next_command(*command)
     finally:
         bar.close()
     return summary

@@ -163,6 +163,7 @@ FIXED = (
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 USED_BY: Mapping[str, Sequence[str]] = {
+    "caption": CAPTIONED,
     "sample": CAPTIONED,
     "serve": CAPTIONED,
     "evaluate": SCORED,

@@ -6,12 +6,10 @@ initialized from another (`train.init_from`) begins with a record of that.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
 import shutil
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +23,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, temporary_files, write_atomically, writing
 from captioner.files.checkpoint import Checkpoint
+from captioner.files.lock import lock
 from captioner.files.user_files import read_bytes, regular_file, to_json
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -199,15 +198,7 @@ class FolderLock:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{path}: another process trains in this folder; wait for it, or start a run in another folder"
-            ) from None
-        except OSError as error:
-            problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
-            warnings.warn(problem, stacklevel=3)
+        lock(descriptor, path, "another process trains in this folder; wait for it, or start a run in another folder")
 
 
 def record_of(line: str | bytes) -> dict[str, Any] | None:

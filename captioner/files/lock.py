@@ -1,0 +1,50 @@
+"""Locks against a second process, held until a descriptor is closed or the process ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import warnings
+from pathlib import Path
+
+from captioner.errors import UsageError
+
+
+def lock(descriptor: int, path: Path, busy: str) -> None:
+    """Lock an open file or folder. On a file system without locks, warn.
+
+    Raises: UsageError, which names `path` and ends with `busy`, when another process holds the lock.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{path}: {busy}") from None
+    except OSError as error:
+        problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
+        warnings.warn(problem, stacklevel=4)
+
+
+class LockFile:
+    """The lock file of `path`, a hidden file beside it, which is removed with `release`.
+
+    Raises: UsageError, as `lock`; OSError when the file cannot be created.
+    """
+
+    def __init__(self, path: Path, busy: str) -> None:
+        self._file = path.with_name(f".{path.name}.lock")
+        while True:
+            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                lock(self._descriptor, path, busy)
+                if os.path.samestat(os.fstat(self._descriptor), os.stat(self._file)):
+                    return
+            except FileNotFoundError:
+                pass  # the process that held the lock has removed the file: create another
+            except UsageError:
+                os.close(self._descriptor)
+                raise
+            os.close(self._descriptor)
+
+    def release(self) -> None:
+        self._file.unlink(missing_ok=True)
+        os.close(self._descriptor)
