@@ -116,7 +116,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
     "onnxruntime": "images",
-    "pillow_heif": "heic",
+    "pillow_heif": "images",
     "safetensors": "export",
     "mpi4py": "mpi",
     "jinja2": "report",

@@ -19,8 +19,7 @@ from captioner.parallel import machine
 CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 """The packages that every installation needs."""
 PURPOSES: Mapping[str, str] = {
-    "images": "encodes photographs",
-    "heic": "reads HEIC photographs",
+    "images": "encodes photographs, also HEIC",
     "report": "writes HTML pages (report, sample --write FILE.html)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes safetensors files (captioner export)",

@@ -185,4 +185,4 @@ def can_read_heic() -> bool:
 
 def heic_remedy() -> str:
     """Return what to try if pillow-heif is missing."""
-    return f"try {install_command('heic')}, or convert it to JPEG"
+    return f"try {install_command()}, or convert it to JPEG"

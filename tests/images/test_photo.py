@@ -79,7 +79,7 @@ def test_photographs_in_a_folder_are_listed_and_captioned(
 
 def test_without_pillow_heif_heic_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo, "can_read_heic", lambda: False)
-    install = f"try {install_command('heic')}, or convert it to JPEG"
+    install = f"try {install_command()}, or convert it to JPEG"
     assert error_of(HEAD) == f"expected a photograph of another format, got HEIC; {install}"
 
 
