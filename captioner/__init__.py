@@ -53,6 +53,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'captioner' has no attribute {name!r}")
+    from captioner.errors import check_platform
+
+    check_platform()
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

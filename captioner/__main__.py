@@ -1,5 +1,22 @@
-"""python -m captioner"""
+"""The command captioner, also as python -m captioner."""
 
-from captioner.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+from captioner.errors import CaptionerError, check_platform
+
+
+def main() -> None:
+    """Run the command line, which cannot be imported on all systems, and exit with its exit code."""
+    try:
+        check_platform()
+    except CaptionerError as error:
+        sys.exit(f"captioner: {error}")
+    from captioner.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ is wrong, expected, got, and what to try.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 1000
@@ -71,6 +72,12 @@ class CheckpointError(CaptionerError):
 
 class DivergenceError(CaptionerError):
     """A loss, gradient or parameter that is not finite."""
+
+
+def check_platform() -> None:
+    """Raises: UsageError on another system than Linux, which lacks modules of Python that captioner imports."""
+    if sys.platform != "linux":
+        raise UsageError(f"needs Linux, got {sys.platform}; try a Linux container or, on Windows, WSL")
 
 
 def printable(text: object, limit: int = LIMIT) -> str:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 def cores() -> tuple[int, int]:
     """Return the number of logical cores that this process may use, and their total."""
     total = os.cpu_count() or 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total, total
+    return len(os.sched_getaffinity(0)), total
 
 
 def oversubscription(threads: int, processes: int) -> Iterator[str]:
@@ -93,7 +93,7 @@ def use_huge_pages() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """Return the C library if it is glibc: macOS and musl have no mallopt."""
+    """Return the C library if it is glibc: musl has no mallopt."""
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "mallopt") else None
 
