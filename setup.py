@@ -1,4 +1,4 @@
-"""What setup.cfg cannot express: configs in the package, a README for package indexes, builds without stale files."""
+"""What setup.cfg cannot express: data in the package, a README for package indexes, builds without stale files."""
 
 import re
 import shutil
@@ -12,13 +12,14 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
-class BuildWithConfigs(build_py):
-    """Copy the folder `configs` into the package; a checkout and an editable install use the folder itself."""
+class BuildWithData(build_py):
+    """Copy `configs` and `models` into the package; a checkout and an editable install use the folders themselves."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            shutil.copytree(ROOT / "configs", Path(self.build_lib, "captioner", "configs"))
+            for folder in ("configs", "models"):
+                shutil.copytree(ROOT / folder, Path(self.build_lib, "captioner", folder))
 
 
 config = ConfigParser()
@@ -31,6 +32,6 @@ with tempfile.TemporaryDirectory() as folder:
         # relative links do not work on a package index
         long_description=re.sub(r"\]\((?![\w.+-]+:|#)", f"]({repository}/blob/main/", readme),
         long_description_content_type="text/markdown",
-        cmdclass={"build_py": BuildWithConfigs},
+        cmdclass={"build_py": BuildWithData},
         options={"build": {"build_base": folder}},
     )

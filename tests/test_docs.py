@@ -78,7 +78,7 @@ def test_a_page_makes_what_it_reads(words: str, sandbox: Sandbox) -> None:
 @pytest.mark.filterwarnings("ignore:.*was trained on generated scenes")  # the sandbox has no other run
 @pytest.mark.parametrize("page", GUIDES, ids=[path.name for path in GUIDES])
 def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbox) -> None:
-    if page.name in ("README.md", "models.md"):
+    if page.name in ("README.md", "models.md", "python.md"):
         sandbox.provide_run(Path("runs/birds"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))

@@ -11,6 +11,7 @@ import pytest
 from random_models import images, random_run
 
 import captioner
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import NOT_SHARED, open_run
 from captioner.captioning.training_summary import fit_summary
 from captioner.config.options import Config
@@ -241,5 +242,6 @@ def test_scores_are_those_of_the_validation_of_the_checkpoint(small: tuple[str, 
 
 
 def test_the_model_of_the_repository_states_its_terms() -> None:
-    card = open_run(Path(__file__).parents[1] / "models" / "everyday.h5").card
+    card = open_run(DEFAULT_MODEL).card
     assert (card.license, card.terms[-31:]) == ("other", "for research and education only")
+    assert card.terms in " ".join(DEFAULT_MODEL.with_name("LICENSE.txt").read_text().split())

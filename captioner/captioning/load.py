@@ -20,7 +20,7 @@ from captioner.captioning.checks import (
     is_training_split,
     vocabulary_difference,
 )
-from captioner.captioning.find_checkpoint import BEST, LAST, find_checkpoint
+from captioner.captioning.find_checkpoint import BEST, DEFAULT_MODEL, LAST, find_checkpoint
 from captioner.captioning.restore import LoadedModel, Restored, restore
 from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import NONE, Values, checked_values
@@ -40,8 +40,10 @@ NOT_SHARED = Path("not-in-the-model-file")
 DATA_OPTION = "--data FILE, or name photographs for captioner sample"
 
 
-def load(runs: Run | Sequence[Run], overrides: Values = NONE) -> Captioner:
+def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) -> Captioner:
     """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
+
+    Without `runs`, the Captioner has the default model, a file of the installation.
 
     `overrides` are values of options, such as `{"decode.beam_width": 5}`.
 
@@ -71,6 +73,8 @@ def open_run(path: Run, overrides: Values = NONE) -> Restored:
 
     Raises: CheckpointError, or ConfigError for overrides.
     """
+    if Path(path) == DEFAULT_MODEL and not DEFAULT_MODEL.exists():
+        raise CheckpointError(f"{path}: the default model is missing; install captioner again, or name a run or model")
     checkpoint = find_checkpoint(Path(path))
     restored = restore(checkpoint, overrides, for_training=False)
     check_overrides(restored)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.cli import output
 from captioner.cli.processes import exit_code_of
-from captioner.cli.shared_options import example_override_option, examples, recipe_option, run_argument
+from captioner.cli.shared_options import PATH, example_override_option, examples, recipe_option
 from captioner.config.overrides import Values
 from captioner.errors import UsageError, install_command
 
@@ -20,11 +21,9 @@ NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"
 
 
 @click.command(
-    epilog=examples(
-        "serve runs/birds", "serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7"
-    )
+    epilog=examples("serve", "serve runs/birds --port 8080 -o decode.beam_width=5 -o decode.length_penalty=0.7")
 )
-@run_argument
+@click.argument("run", type=PATH, default=DEFAULT_MODEL, metavar="[RUN_OR_MODEL]")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="Port to listen on; 0 is any free one."
 )
@@ -33,9 +32,10 @@ NEEDED = {"PIL": "images", "starlette": "web", "uvicorn": "web", "jinja2": "web"
 def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
     """Caption photographs on a local web page.
 
-    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. The address of the page is printed on
-    stdout; only this machine can reach it. POST /caption returns the caption of a photograph as JSON, with the fields
-    of `captioner sample --json`. Photographs are not written to disk. Ctrl-C stops the server.
+    RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file; without it, the default model is
+    used. The address of the page is printed on stdout; only this machine can reach it. POST /caption returns the
+    caption of a photograph as JSON, with the fields of `captioner sample --json`. Photographs are not written to disk.
+    Ctrl-C stops the server.
 
     Needs the extras images and web.
     """

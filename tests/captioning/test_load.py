@@ -10,7 +10,9 @@ import pytest
 from captioned_rows import best_captions, candidates, loss
 
 from captioner.arrays import Batch
+from captioner.captioning import load as load_module
 from captioner.captioning.captioner import Captioner
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.captioning.load import load as load_captioner
 from captioner.captioning.restore import Restored, restore
@@ -95,6 +97,14 @@ def test_without_a_summary_there_is_one_warning(
     assert (captions[0].familiarity, captions[0].similarity, captions[0].keywords) == (None, None, ())
     done = cli("sample", own_run, "-n", 1)
     assert (done.code, done.err) == (0, f"captioner: warning: {warning}\n")
+
+
+def test_without_a_run_the_default_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_captioner().loaded.path == DEFAULT_MODEL
+    missing = tmp_path / "everyday.h5"
+    monkeypatch.setattr(load_module, "DEFAULT_MODEL", missing)
+    with pytest.raises(CheckpointError, match=f"^{missing}: the default model is missing; install captioner again"):
+        open_run(missing)
 
 
 def test_a_run_that_was_not_due_for_validation_has_no_warning(own_run: Path) -> None:

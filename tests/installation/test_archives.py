@@ -13,10 +13,11 @@ pytestmark = pytest.mark.environments
 URL = "https://github.com/captioner-developers/captioner"
 
 
-def test_the_wheel_contains_the_package_and_the_configs(archives: Archives) -> None:
+def test_the_wheel_contains_the_package_the_configs_and_the_default_model(archives: Archives) -> None:
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "captioner").rglob("*.py")}
     expected |= {f"captioner/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     expected |= {f"captioner/report/templates/{path.name}" for path in (ROOT / "captioner/report/templates").iterdir()}
+    expected |= {"captioner/models/everyday.h5", "captioner/models/LICENSE.txt"}
     assert modules(archives.wheel) == expected | {"captioner/py.typed", "captioner/images/imagenet_classes.txt"}
 
 
@@ -31,7 +32,8 @@ def test_the_source_archive_contains_every_file_of_the_repository(archives: Arch
 
 def test_the_metadata(archives: Archives) -> None:
     found = metadata(archives.wheel)
-    assert (found["License-Expression"], found["License-File"]) == ("MIT", "LICENSE")
+    assert found["License-Expression"] == "MIT AND LicenseRef-captioner-default-model"
+    assert found.get_all("License-File") == ["LICENSE", "models/LICENSE.txt"]
     assert found["Author"] == "The captioner developers"
     assert found["Requires-Python"] == ">=3.11"
     assert f"Issues, {URL}/issues" in found.get_all("Project-URL", [])

@@ -1,8 +1,10 @@
 """Captioner as a new user installs it: the README works with the wheel, and the tests with the source archive."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +19,22 @@ pytestmark = pytest.mark.environments
 README = (ROOT / "README.md").read_text()
 WRITTEN_BY_MAKE = ("make", "git")
 """Commands that need a checkout."""
+OFFLINE = ("unshare", "--map-root-user", "--net")
+WITH_THE_DEFAULT_MODEL = """
+import fcntl, json, socket, struct, subprocess, sys, urllib.request
+import captioner
+if "offline" in sys.argv:
+    fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS with IFF_UP
+text = captioner.load().caption("photo.jpg").text
+with subprocess.Popen(["captioner", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
+    try:
+        url = f"{server.stdout.readline().strip()}caption"
+        with urllib.request.urlopen(url, open("photo.jpg", "rb").read()) as answer:
+            served = json.load(answer)["caption"]
+    finally:
+        server.terminate()
+print(json.dumps([captioner.__file__, text, served]))
+"""
 
 
 class Done(NamedTuple):
@@ -72,6 +90,25 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
     assert ran >= {"prepare", "train", "sample", "evaluate", "gradcheck", "inspect"}
     check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
     run(environment / "bin" / "python", "-c", check)
+
+
+def test_the_wheel_captions_photographs_with_the_default_model_offline(
+    archives: Archives, uv: Callable[..., str], folder: Path
+) -> None:
+    environment = folder / ".venv"
+    uv("venv", "--python", sys.executable, environment)
+    uv("pip", "install", "--python", environment / "bin" / "python", f"{archives.wheel}[images,web]")
+    shutil.copy(ROOT / "docs" / "photos" / "chelsea.jpg", "photo.jpg")
+    # where no namespace can be made, the test has the network
+    can_isolate = (
+        shutil.which(OFFLINE[0]) and subprocess.run([*OFFLINE, "true"], stderr=subprocess.DEVNULL).returncode == 0
+    )
+    python = (environment / "bin" / "python", "-c", WITH_THE_DEFAULT_MODEL)
+    command = (*OFFLINE, *python, "offline") if can_isolate else python
+    file, text, served = json.loads(run(*command, env=user_environment(environment)).splitlines()[-1])
+    assert file.startswith(str(environment))
+    assert "cat" in text.split()
+    assert served == text
 
 
 def test_the_command_in_the_message_of_a_missing_library_installs_it(
