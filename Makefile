@@ -24,20 +24,20 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
 
-export MODEL ?= models/everyday.h5
-LABELS := $(if $(filter models/everyday.h5,$(MODEL)),--labels 3)
+export MODEL ?=
+OPTIONS := $(if $(MODEL),--model "$$MODEL",--labels 3)
 ADDS := the next line is from make
 override export PHOTO := $(value PHOTO)
-caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=models/everyday.h5)
-	@echo "photograph, caption, marks$(if $(LABELS),; below: ImageNet labels)" >&2
-	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner sample "$$MODEL" "$$PHOTO" $(LABELS); CODE=$$?; \
+caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=runs/my: another model)
+	@echo "photograph, caption, marks$(if $(MODEL),,; below: ImageNet labels)" >&2
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner caption "$$PHOTO" $(OPTIONS); CODE=$$?; \
 	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table for spreadsheets:" \
-		"$(BIN)/captioner sample $$MODEL '$$PHOTO' $(LABELS) --write captions.csv" >&2; \
+		"$(BIN)/captioner caption '$$PHOTO' $(OPTIONS) --write captions.csv" >&2; \
 	elif test $$CODE = 0; then echo "next: make caption PHOTO=FOLDER, or make serve (a web page)" >&2; fi; \
 	test $$CODE = 0 || { echo "make caption: errors are reported above; $(ADDS)" >&2; exit $$CODE; }
 
-serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=models/everyday.h5)
-	@$(BIN)/captioner serve "$$MODEL"
+serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=runs/my: another model)
+	@$(BIN)/captioner serve $${MODEL:+"$$MODEL"}
 
 photo:
 	@test -n "$$PHOTO" || { echo "make caption: expected a photograph; try make caption PHOTO=my.jpg; $(ADDS)" >&2; exit 2; }
@@ -45,10 +45,10 @@ photo:
 	folder of photographs; quote names with spaces: PHOTO=\"my photo.jpg\"; in quotes, write \$$HOME for ~; $(ADDS)" >&2; exit 2; }
 
 model:
-	@test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }
+	@test -z "$$MODEL" || test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }
 
 $(VENV)/web: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[images,web,heic]'
+	$(INSTALL) --editable '.[images,web]'
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)

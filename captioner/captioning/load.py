@@ -37,7 +37,7 @@ Run = str | os.PathLike[str]
 NOT_SHARED = Path("not-in-the-model-file")
 """What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
-DATA_OPTION = "--data FILE, or name photographs for captioner sample"
+DATA_OPTION = "--data FILE, or name photographs for captioner caption"
 
 
 def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) -> Captioner:

@@ -46,7 +46,7 @@ def test_a_model_file_is_evaluated_on_a_data_set_and_reported(
     assert cli("evaluate", "birds.h5", "-o", f"data.root={data}", "--json").out == done.out
     for command in ("evaluate", "sample"):
         cli(command, "birds.h5").failed(
-            1, "birds.h5: has no data set; set one with --data FILE, or name photographs for captioner sample\n"
+            1, "birds.h5: has no data set; set one with --data FILE, or name photographs for captioner caption\n"
         )
     cli("inspect", "gradients", "birds.h5").failed(1, "has no data set; set one with -o data.root=FILE\n")
     assert cli("inspect", "gradients", "birds.h5", "-o", f"data.root={data}", "--word", 2).code == 0
@@ -108,10 +108,10 @@ def test_make_caption_installs_first(tmp_path: Path) -> None:
     done = make("--dry-run", "PHOTO=my photo.jpg", f"VENV={tmp_path / 'venv'}")
     assert done.returncode == 0, done.stderr
     (install,) = (line for line in done.stdout.splitlines() if "pip install" in line)
-    assert install.endswith("--editable '.[images,web,heic]'")
+    assert install.endswith("--editable '.[images,web]'")
 
 
-TABLE = "next, a table for spreadsheets: {1}/captioner sample models/everyday.h5 '{0}' --labels 3 --write captions.csv"
+TABLE = "next, a table for spreadsheets: {1}/captioner caption '{0}' --labels 3 --write captions.csv"
 FAILED = "make caption: errors are reported above; the next line is from make"
 
 
@@ -125,7 +125,7 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     """The captioner of the environment prints its arguments, and fails for names with `bad`."""
     photo, program = tmp_path / name, tmp_path / "bin" / "captioner"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$3" in *bad*) exit 1; esac\n')
+    program.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$2" in *bad*) exit 1; esac\n')
     program.chmod(0o755)
     (photo.touch if photo.suffix else photo.mkdir)()
     if "folder" in name:
@@ -133,10 +133,12 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     (tmp_path / "web").touch()  # newer than setup.cfg: nothing is installed
     done = make(f"PHOTO={photo}", f"VENV={tmp_path}")
     assert done.returncode == (2 if "bad" in name else 0)
-    assert done.stdout == f"[sample][models/everyday.h5][{photo}][--labels][3]\n"
+    assert done.stdout == f"[caption][{photo}][--labels][3]\n"
     lines = [line for line in done.stderr.splitlines() if "***" not in line]
     expected = ["photograph, caption, marks; below: ImageNet labels", *hints]
     assert lines == [line.format(photo, program.parent) for line in expected]
+    of_run = make(f"PHOTO={photo}", f"VENV={tmp_path}", f"MODEL={tmp_path}")
+    assert of_run.stdout == f"[caption][{photo}][--model][{tmp_path}]\n"
 
 
 @needs_make
