@@ -98,6 +98,8 @@ class Sandbox:
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and run is not None:
             self.provide_features(params["features"], run)
+        if words[1] == "search":
+            self.provide_tables([params["table"], *map(Path, params["words"])])
         if words[1] == "gradcheck" and params["functions"]:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
@@ -182,6 +184,12 @@ class Sandbox:
         images = json.loads(CAPTIONS[references.suffix])["images"]
         names = [image["filename"] for image in images if not splits or image["split"] in splits]
         captions.write_text(json.dumps([{"image_id": name, "caption": "a picture"} for name in names]))
+
+    def provide_tables(self, words: list[Path]) -> None:
+        """Provide the tables of a search, with a photograph that every word of it fits."""
+        shares = dict.fromkeys(" ".join(map(str, words)).split(), 0.9)
+        for table in (path for path in words if path.suffix == ".jsonl"):
+            table.write_text(json.dumps({"image": "photo.png", "caption": "a picture", "shares": shares}) + "\n")
 
     def check_provided(self, path: Path) -> None:
         """Check that no earlier command of a page should have made a run or a data set."""

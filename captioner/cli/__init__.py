@@ -26,7 +26,7 @@ DEBUG = "--debug"
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Photographs": {
         "caption": "Write captions and keywords for photographs.",
-        "search": "Find photographs by words.",
+        "search": "Find captioned photographs by words.",
         "serve": "Caption photographs on a local web page.",
     },
     "Train and sample": {

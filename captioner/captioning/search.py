@@ -1,0 +1,116 @@
+"""Search: rank the photographs of tables of JSON lines by how well they fit the words of a query."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captioner.captioning.album import is_corrected, parse_stamp
+from captioner.data.vocabulary import tokenize
+from captioner.decode.word_regression import Keyword, WordRegression
+from captioner.errors import DataError, quoted, similar
+from captioner.files.user_files import regular_file
+
+FLOOR = 0.02
+"""The least share in a score: smaller ones are no better than chance, and most of them are not stored."""
+FITS = 0.05
+"""A word fits a photograph if its share is at least this."""
+COMMON = 1.0
+"""The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
+SIMILARITY = 0.75
+EXPECTED = "image, caption and shares, as captioner caption FOLDER --write album.jsonl writes them"
+
+
+class Query(NamedTuple):
+    """The distinct words of a query: the known ones with their IDF, and the unknown ones with similar known words."""
+
+    idf: Mapping[str, float]
+    unknown: Mapping[str, Sequence[str]]
+
+    @property
+    def deciding(self) -> list[str]:
+        """The words of which one must fit a photograph: all but common ones, if there are others."""
+        return [word for word, idf in self.idf.items() if idf >= COMMON] or [*self.idf]
+
+
+class Match(NamedTuple):
+    """A photograph with its score for a query, and the deciding words that fit it, largest share first."""
+
+    image: str
+    caption: str
+    score: float
+    words: Sequence[Keyword]
+
+
+def read_query(text: str, regression: WordRegression) -> Query:
+    """Split a query into its distinct words."""
+    known = {word: idf for word, idf in zip(regression.vocab.words, regression.idf.tolist(), strict=True) if idf}
+    words = [*dict.fromkeys(tokenize(text))]
+    unknown = {word: similar(word, known, SIMILARITY) for word in words if word not in known}
+    return Query({word: known[word] for word in words if word in known}, unknown)
+
+
+def score(words: Iterable[str], shares: Mapping[str, float], idf: Mapping[str, float]) -> float:
+    """Compute how well a photograph x fits the distinct words of a query q (text-to-image retrieval).
+
+    score(q, x) = Σ_w idf_w log max(p_w(x), 0.02)
+
+    p_w are expected shares; a word without one has the least. If words were independent, Σ_w log p_w would be the
+    log-probability that a reference of x contains all; the IDF gives more weight to words that distinguish photographs.
+
+    Source: Hodosh, Young and Hockenmaier 2013, Framing image description as a ranking task (the task and R@k).
+    """
+    return sum(idf[word] * math.log(max(shares.get(word, 0.0), FLOOR)) for word in words)
+
+
+def best_matches(matches: Iterable[Match], number: int) -> list[Match]:
+    """Return the photographs that fit, at most `number`, best first, equal ones in the order of the tables.
+
+    Of several rows of a photograph, the first is used. No other photographs are kept in memory.
+    """
+    seen = set[str]()
+
+    def fitting() -> Iterator[Match]:
+        for match in matches:
+            path = os.path.abspath(match.image)
+            if match.words and path not in seen:
+                yield match
+            seen.add(path)
+
+    return heapq.nlargest(number, fitting(), key=attrgetter("score"))
+
+
+def read_matches(table: Path, query: Query) -> Iterator[Match | DataError]:
+    """Read the photographs of a table, with their score; for a line without one, yield an error.
+
+    The words of a caption that a person corrected have the share 1.
+
+    Raises: DataError when the file cannot be read.
+    """
+    with regular_file(table) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield _match(table.parent, json.loads(line), query)
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+                if not line.isspace():
+                    got = quoted(line[:1000].decode(errors="replace").strip())
+                    yield DataError(f"{table}:{number}: expected {EXPECTED}; got {got}")
+
+
+def _match(folder: Path, record: Any, query: Query) -> Match:
+    """Score the photograph of a record. Raises: AttributeError, KeyError or TypeError for an invalid one."""
+    image, caption, shares = record["image"], record["caption"], record["shares"]
+    shares = {word: shares[word] for word in query.idf.keys() & shares.keys()}
+    if not isinstance(caption, str) or not all(0 <= share < math.inf for share in shares.values()):
+        raise TypeError("caption or share")
+    if is_corrected(caption, parse_stamp(record.get("file"))):
+        shares |= dict.fromkeys(query.idf.keys() & tokenize(caption), 1.0)
+    words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
+    words.sort(key=lambda word: -word.share)
+    return Match(os.path.normpath(folder / image), caption, score(query.idf, shares, query.idf), words)
