@@ -1,4 +1,4 @@
-"""The web page of `captioner serve`, and `POST /caption`, which captions one photograph.
+"""The web page of `captioner serve`, `POST /caption`, which captions one photograph, and `POST /preview`.
 
 Any web site can send requests to a server on the machine of its visitor. Its browser then sends a header `Origin` of
 another site, or, for a name that the site lets resolve to this machine (DNS rebinding), another `Host`.
@@ -7,10 +7,12 @@ another site, or, for a name that the site lets resolve to this machine (DNS reb
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from captioner.captioning.caption import to_record
+from captioner.captioning.caption import MARKS, Caption, to_record
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.image_batch import photo_batch
+from captioner.captioning.output_files import COLUMNS, csv_line
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
 from captioner.data.vocabulary import SPECIAL
@@ -45,7 +48,9 @@ MAX_CONNECTIONS = 32
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""
 NAME = Path("photograph")
-"""The name of a photograph in captions and errors: a request has no other."""
+"""The name in captions and errors of a photograph whose request does not name it."""
+PREVIEW = 800
+"""Maximum side of a preview, in pixels: twice that of a photograph on the page, for screens of high density."""
 FAILURE = "internal error; the server's stderr has the reason"
 REQUEST_OPTIONS = {
     "n_best": "caption.n_best",
@@ -72,9 +77,16 @@ class Site:
 
     def app(self) -> Starlette:
         """Return the application."""
-        routes = [Route("/", self._page), Route("/caption", self._post, methods=["POST"])]
+        routes = [
+            Route("/", self._page),
+            Route("/caption", self._post_caption, methods=["POST"]),
+            Route("/preview", self._post_preview, methods=["POST"]),
+        ]
         hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
         handlers: dict[Any, Any] = {HTTPException: _refused, Exception: self._failed}
+        handlers |= dict.fromkeys((UsageError, ConfigError), partial(_invalid, status=400))
+        # a client that has left does not read this
+        handlers |= dict.fromkeys((DataError, ClientDisconnect), partial(_invalid, status=422))
         return Starlette(routes=routes, middleware=[hosts], exception_handlers=handlers)
 
     async def _page(self, request: Request) -> Response:
@@ -87,24 +99,31 @@ class Site:
             model=self._name,
             words=len(loaded.vocab) - len(SPECIAL),
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
+            marks={mark: meaning for mark, (_, meaning) in MARKS.items()},
+            header=csv_line(COLUMNS),
             options={name: (OPTIONS[path], attrgetter(path)(loaded.config)) for name, path in self._options.items()},
         )
         # in a page, frame-ancestors has no effect
         return HTMLResponse(page, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
-    async def _post(self, request: Request) -> Response:
-        """Caption a photograph, and return the JSON object of `captioner sample --json`, with attention if asked."""
-        if request.headers.get("origin", own := f"http://{request.headers['host']}") != own:
-            raise HTTPException(403, "requests of other web sites are not accepted")
-        try:
-            values = self._values(request.query_params)
-            content = await _receive(request)
-            caption = asyncio.get_running_loop().run_in_executor(self._worker, self._caption, content, values)
-            return JSONResponse(await caption)
-        except (UsageError, ConfigError) as error:
-            raise HTTPException(400, str(error)) from None
-        except (DataError, ClientDisconnect) as error:  # a client that has left does not read this
-            raise HTTPException(422, str(error)) from None
+    async def _post_caption(self, request: Request) -> Response:
+        """Caption a photograph, and return the JSON object of `captioner sample --json`, with attention if asked.
+
+        If the request names the photograph, the object also has its line of a table.
+        """
+        content, query = await _receive(request), dict(request.query_params)
+        name = query.pop("image", "")
+        caption = await self._work(self._caption, content, self._values(query), Path(name or NAME))
+        row = {"row": csv_line(column(caption) for column in COLUMNS.values())} if name else {}
+        return JSONResponse({**to_record(caption), **row})
+
+    async def _post_preview(self, request: Request) -> Response:
+        """Return a photograph as a small JPEG: a browser may not know its format."""
+        return Response(await self._work(self._preview, await _receive(request)), media_type="image/jpeg")
+
+    async def _work(self, work: Callable[..., Any], *values: Any) -> Any:
+        """Call a function in the worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
 
     def _values(self, texts: Mapping[str, str]) -> Values:
         """Return the values of the options of a request; an empty text counts as not given.
@@ -114,7 +133,7 @@ class Site:
         values: dict[str, Any] = {}
         for name, text in texts.items():
             if name not in self._options:
-                expected = ", ".join(self._options)
+                expected = ", ".join((*self._options, "image"))
                 raise UsageError(f"{printable(name, MAX_SHOWN)}: not an option of this model; expected {expected}")
             path = self._options[name]
             try:
@@ -123,12 +142,19 @@ class Site:
                 raise ConfigError([f"{name}: {problem}"]) from None
         return values
 
-    def _caption(self, content: bytes, values: Values) -> dict[str, Any]:
+    def _caption(self, content: bytes, values: Values, name: Path) -> Caption:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
-        photo = encode_photo(captioner.encoder, NAME, content, self._decoder.decode)
+        photo = encode_photo(captioner.encoder, name, content, self._decoder.decode)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
-        return to_record(caption)
+        return caption
+
+    def _preview(self, content: bytes) -> bytes:
+        """Return a photograph as a small JPEG, in the worker. Raises: DataError."""
+        photo, file = self._decoder.decode(content, str(NAME), PREVIEW // 2), io.BytesIO()
+        photo.thumbnail((PREVIEW, PREVIEW))
+        photo.save(file, "JPEG")
+        return file.getvalue()
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         self._report(error)
@@ -137,6 +163,8 @@ class Site:
 
 async def _receive(request: Request) -> bytes:
     """Receive a photograph, which is never written to disk. Raises: HTTPException, ClientDisconnect."""
+    if request.headers.get("origin", own := f"http://{request.headers['host']}") != own:
+        raise HTTPException(403, "requests of other web sites are not accepted")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -150,6 +178,10 @@ async def _receive(request: Request) -> bytes:
 
 async def _refused(request: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: Exception, status: int) -> Response:
+    return JSONResponse({"error": str(error)}, status)
 
 
 def listen(port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""POST /caption: the fields of `captioner sample --json`, options, limits, other web sites, and clear errors."""
+"""POST /caption and /preview: fields of `captioner sample --json`, options, limits, other web sites, clear errors."""
 
 import io
 import json
@@ -52,10 +52,10 @@ def test_attention_is_that_of_the_files(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"beam_widht": 5}, "beam_widht: not an option of this model; expected n_best, beam_width"),
-        ({"attention": "true"}, "attention: not an option of this model; expected n_best, beam_width"),
-        ({"labels": "3"}, "labels: not an option of this model; expected n_best, beam_width"),
-        ({"\x1b[31m": 5}, "\\x1b[31m: not an option of this model; expected n_best, beam_width"),
+        ({"beam_widht": 5}, "beam_widht: not an option of this model; expected n_best, beam_width, image"),
+        ({"attention": "true"}, "attention: not an option of this model; expected n_best, beam_width, image"),
+        ({"labels": "3"}, "labels: not an option of this model; expected n_best, beam_width, image"),
+        ({"\x1b[31m": 5}, "\\x1b[31m: not an option of this model; expected n_best, beam_width, image"),
         ({"n_best": "9" * 4000}, "n_best: expected an integer >= 1 and <= 100, got 999"),
         ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 1000, got \\x1b[31m"),
     ],
@@ -85,6 +85,22 @@ def test_an_option_without_effect_is_400(photo_run: Path, photograph: Path) -> N
 def test_a_photograph_that_cannot_be_used(content: Any, status: int, problem: str, server: Served) -> None:
     code, reason = server.request("POST", "/caption", content).problem
     assert (code, reason[: len(problem)]) == (status, problem)
+
+
+def test_an_error_names_the_photograph_of_a_request_that_does(server: Served) -> None:
+    status, reason = server.caption(b"II*", image="a.NEF").problem
+    assert (status, reason[:39]) == (422, "a.NEF: raw files are not supported; con")
+
+
+def test_a_preview_is_a_small_jpeg(server: Served) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    content = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (1000, 2000), "red")).save(content)
+    answer = server.request("POST", "/preview", content.getvalue())
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    with Image.open(io.BytesIO(answer.body), formats=["JPEG"]) as preview:
+        assert preview.size == (400, 800)
+    assert server.request("POST", "/preview", b"GIF").problem[0] == 422
 
 
 def test_a_client_that_leaves_is_no_failure(photo_run: Path) -> None:
@@ -122,9 +138,10 @@ def test_another_host_is_refused(host: str, server: Served) -> None:
     "origin", [f"http://{EVIL}", "http://127.0.0.1:1", "https://127.0.0.1", "null", "", "http://["]
 )
 def test_another_origin_is_refused(origin: str, server: Served, photograph: Path) -> None:
-    answer = server.request("POST", "/caption", photograph.read_bytes(), {"Origin": origin})
-    assert answer.problem == (403, "requests of other web sites are not accepted")
-    assert "access-control-allow-origin" not in answer.headers
+    for path in ("/caption", "/preview"):
+        answer = server.request("POST", path, photograph.read_bytes(), {"Origin": origin})
+        assert answer.problem == (403, "requests of other web sites are not accepted")
+        assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
@@ -164,13 +181,13 @@ def run_watched(self, sockets, run=uvicorn.Server.run):
     sys.addaudithook(watch)
     run(self, sockets)
 
-def caption_with_bug(self, content, values, caption=serve.Site._caption):
+def caption_with_bug(self, content, *others, caption=serve.Site._caption):
     if content == b"bug":
         raise ZeroDivisionError("a bug")
     if content == b"kill":  # while it decodes: one that is dead before is replaced at once
         self._decoder._child.send_signal(signal.SIGSTOP)
         threading.Timer(0.3, self._decoder._child.kill).start()
-    return caption(self, content, values)
+    return caption(self, content, *others)
 
 uvicorn.Server.run, serve.Site._caption = run_watched, caption_with_bug
 from captioner.cli import main
@@ -183,7 +200,8 @@ def test_photographs_are_not_written_to_disk(photo_run: Path) -> None:
     large = io.BytesIO()
     Image.frombytes("RGB", (1400, 1400), os.urandom(3 * 1400 * 1400)).save(large, "PNG", compress_level=0)
     with served(photo_run, code=PATCHED) as server:
-        assert server.caption(large.getvalue()).status == 200
+        for path in ("/caption", "/preview"):
+            assert server.request("POST", path, large.getvalue()).status == 200
         assert server.stop()[1] == "Ctrl-C stops the server\n"
 
 
