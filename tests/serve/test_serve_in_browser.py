@@ -1,18 +1,23 @@
-"""The page in a real browser: photographs are dropped, pasted and chosen, and their answers are drawn."""
+"""The page in a real browser: photographs are dropped, pasted and chosen; captions are shown, copied and saved."""
 
 import base64
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from browser import Browser
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, served
 
+from captioner.captioning.caption import MARKS
 from captioner.serve import MAX_BYTES
 
 HAND_OVER = """
@@ -33,13 +38,14 @@ def hand_over(browser: Browser, photograph: Path, how: str, *names: str) -> None
     browser.driver.execute_script(HAND_OVER, content, how, names)
 
 
+def wait(browser: Browser, is_true: Callable[[], bool]) -> None:
+    WebDriverWait(browser.driver, 60).until(lambda _: is_true())
+
+
 def captions(browser: Browser, count: int = 1) -> list[str]:
-    """Wait for captions, and return them."""
-    headings = "article h2"
-    WebDriverWait(browser.driver, 60).until(
-        lambda driver: len(driver.find_elements(By.CSS_SELECTOR, headings)) >= count
-    )
-    return [heading.text for heading in browser.driver.find_elements(By.CSS_SELECTOR, headings)]
+    """Wait until nothing is captioned and there are captions, and return them."""
+    wait(browser, lambda: not texts(browser, "[aria-busy]") and len(texts(browser, "article h2")) >= count)
+    return texts(browser, "article h2")
 
 
 def texts(browser: Browser, selector: str) -> list[str]:
@@ -57,10 +63,16 @@ def test_a_photograph_is_dropped_or_pasted(
     how: str, server: Served, photograph: Path, expected: str, browser: Browser
 ) -> None:
     browser.open(server.url)
+    browser.driver.execute_script(
+        "const live = document.querySelector('[role=status]'); window.seen = [];"
+        "new MutationObserver(() => seen.push(live.textContent)).observe(live, {childList: true});"
+    )
     hand_over(browser, photograph, how, "one.png", "two.png")
     assert captions(browser, 2) == [expected] * 2
     assert texts(browser, "article p.faint") == ["one.png", "two.png"], "in the order in which they were chosen"
-    assert texts(browser, "[role=status]") == [f"two.png: {expected}"]
+    progress = ["0 of 2 …", f"1 of 2 · one.png: {expected}", "2 photographs captioned"]
+    assert browser.driver.execute_script("return seen") == progress
+    assert not browser.driver.find_element(By.TAG_NAME, "progress").is_displayed()
     assert {url.partition("?")[0] for url in browser.requests()} == {server.url, f"{server.url}caption"}
     assert browser.console() == []
 
@@ -72,30 +84,120 @@ def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expec
     assert active.get_attribute("id") == "photo"
     active.send_keys(str(photograph))
     assert captions(browser) == [expected]
-    ActionChains(browser.driver).send_keys(Keys.TAB).perform()  # keys sent to the field itself would name a file
+    keys = ActionChains(browser.driver).send_keys  # keys sent to the file field itself would name a file
+    keys(Keys.TAB, Keys.ENTER, Keys.TAB).perform()
     field = browser.driver.switch_to.active_element
     assert field.accessible_name == "Candidates"
-    field.send_keys("3", Keys.ENTER)
+    field.send_keys("3")
+    assert texts(browser, "form button") == ["Caption 1 photograph again"]
+    field.send_keys(Keys.ENTER)
     answer = server.caption(photograph.read_bytes(), n_best=3).json
-    assert captions(browser, 2) == [answer["caption"], expected]
+    assert captions(browser) == [answer["caption"]], "in the place of the first"
     assert texts(browser, "article td:first-child") == [each["caption"] for each in answer["candidates"]]
+    assert texts(browser, "form button") == [""], "offered only if the options differ"
     field.clear()
     field.send_keys("101", Keys.ENTER)
     assert len(browser.requests()) == 3, "a value outside the bounds is not sent"
     assert browser.console() == []
 
 
+def test_a_photograph_is_captioned_once(
+    server: Served, photograph: Path, expected: str, browser: Browser, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(photograph, tmp_path / "own.png"))
+    browser.open(server.url)
+    field = browser.driver.find_element(By.ID, "photo")
+    field.send_keys(str(own))
+    assert captions(browser) == [expected]
+    field.clear()
+    field.send_keys(str(own))
+    assert texts(browser, "[role=status]") == ["1 photograph already on this page"]
+    assert len(browser.requests()) == 2
+    own.unlink()
+    browser.driver.find_element(By.CSS_SELECTOR, "summary").click()
+    browser.driver.find_element(By.NAME, "n_best").send_keys("2", Keys.ENTER)
+    wait(browser, lambda: texts(browser, ".problem") != [])
+    assert texts(browser, ".problem")[0].startswith("cannot be read: a folder, or no longer there")
+
+
+def test_photographs_that_the_server_did_not_answer_are_captioned_later(
+    server: Served, photograph: Path, expected: str, browser: Browser
+) -> None:
+    browser.open(server.url)
+    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
+    hand_over(browser, photograph, "drop", "one.png", "two.png")
+    wait(browser, lambda: texts(browser, "[role=status]") == ["0 photographs captioned, 2 failed"])
+    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
+    browser.driver.find_element(By.CSS_SELECTOR, "form button").click()
+    assert captions(browser, 2) == [expected] * 2
+    browser.console()
+
+
+def test_the_table_is_that_of_the_command(
+    server: Served, photo_run: Path, photograph: Path, browser: Browser, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    photos = [Path(shutil.copy(photograph, tmp_path / name)) for name in ('=1+1;"é".png', "@b, c.png")]
+    cli("sample", photo_run, *photos, "--write", tmp_path / "expected.csv")
+    saved = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", saved)
+    browser.open(server.url)
+    browser.driver.find_element(By.ID, "photo").send_keys("\n".join(map(str, photos)))
+    captions(browser, 2)
+    browser.driver.find_element(By.ID, "download").click()
+    table = tmp_path / "captions.csv"
+    wait(browser, table.exists)
+    expected = (tmp_path / "expected.csv").read_bytes()
+    for photo in photos:  # a browser knows no folders; a name without one may be a formula
+        name = photo.name.replace('"', '""').encode()
+        expected = expected.replace(b"%s/%s" % (bytes(tmp_path), name), b"'" + name)
+    assert table.read_bytes() == expected
+
+
+def test_a_caption_and_keywords_are_copied(server: Served, photograph: Path, browser: Browser) -> None:
+    answer = server.caption(photograph.read_bytes()).json
+    keywords = ", ".join(keyword["word"] for keyword in answer["keywords"])
+    browser.driver.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    browser.open(server.url)
+    hand_over(browser, photograph, "drop", "one.png")
+    captions(browser)
+    assert f"keywords: {keywords}" in texts(browser, "article p")
+    buttons = browser.driver.find_elements(By.CSS_SELECTOR, "article button")
+    for button, text in zip(buttons, (answer["caption"], keywords), strict=True):
+        button.click()
+        wait(browser, lambda text=text: texts(browser, "[role=status]") == [f"Copied: {text}"])  # type: ignore[misc]
+        assert browser.driver.execute_script("return navigator.clipboard.readText()") == text
+
+
+def test_a_format_that_the_browser_does_not_know_has_a_preview(
+    attention_server: Served, photograph: Path, browser: Browser, tmp_path: Path
+) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    with Image.open(photograph) as picture:
+        pillow_heif.from_pillow(picture.convert("RGB")).save(tmp_path / "a.heic")
+    browser.open(attention_server.url)
+    field = browser.driver.find_element(By.ID, "photo")
+    field.send_keys(str(photograph))
+    captions(browser)
+    assert not any("preview" in url for url in browser.requests())
+    field.send_keys(str(tmp_path / "a.heic"))
+    captions(browser, 2)
+    widths = "return [...document.querySelectorAll('article:first-of-type img')].map((image) => image.naturalWidth)"
+    wait(browser, lambda: set(browser.driver.execute_script(widths)) == {64})
+    assert [url for url in browser.requests() if "preview" in url] == [f"{attention_server.url}preview"]
+
+
 def test_a_problem_is_shown_in_place_of_the_caption(server: Served, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(bytes(MAX_BYTES + 1))
     browser.open(server.url)
     for path, expected in (
-        (Path(__file__), "test_serve_in_browser.py\nphotograph: expected a photograph"),
+        (Path(__file__), "test_serve_in_browser.py\nexpected a photograph (JPEG"),
         (tmp_path / "large.png", "large.png\nexpected a photograph of at most 20 MB, got more"),
     ):
         browser.driver.find_element(By.ID, "photo").send_keys(str(path))
-        WebDriverWait(browser.driver, 60).until(
-            lambda driver, text=expected: text in driver.find_element(By.TAG_NAME, "section").text  # type: ignore[misc]
-        )
+        wait(browser, lambda text=expected: text in texts(browser, "section")[0])  # type: ignore[misc]
 
 
 def test_labels_and_an_image_outside_the_training_domain(
@@ -106,7 +208,10 @@ def test_labels_and_an_image_outside_the_training_domain(
         browser.open(server.url)
         hand_over(browser, photograph, "drop", "new.png")
         captions(browser)
-        assert texts(browser, "article strong") == ["outside the training domain"]
+        mark = "outside the training domain"
+        assert texts(browser, "article .mark") == [f"{mark}: {MARKS[mark][1]}"]
+        heading = browser.driver.find_element(By.CSS_SELECTOR, "article h2")
+        assert heading.value_of_css_property("font-style") == "italic", "not as a caption without marks"
         assert texts(browser, "article h2 ~ p.faint") == ["new.png · familiarity 0 of 100"]
         (labels,) = texts(browser, "article h3 + p")
         assert re.sub(r" \d+%", "", labels) == ", ".join(names)
@@ -133,10 +238,12 @@ def test_attention_fits_on_every_screen(
     colours = (body.value_of_css_property(name) for name in ("background-color", "color"))
     paper, ink = (sum(map(int, colour.strip("rgba()").split(",")[:3])) for colour in colours)
     assert (paper < ink) is dark
+    browser.driver.find_element(By.TAG_NAME, "summary").click()
     browser.driver.find_element(By.CSS_SELECTOR, "[name=attention]").click()
-    browser.driver.find_element(By.TAG_NAME, "button").click()
-    captions(browser, 2)
-    assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".panels")) == 1, "the second caption has no maps"
+    assert not browser.overflows()
+    browser.driver.find_element(By.CSS_SELECTOR, "form button").click()
+    captions(browser)
+    assert texts(browser, ".panels") == [], "the second caption has no maps"
 
 
 def test_scripts_in_names_and_captions_do_not_run(server: Served, photograph: Path, browser: Browser) -> None:

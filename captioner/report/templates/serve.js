@@ -3,11 +3,20 @@
 const form = document.querySelector("form");
 const input = document.getElementById("photo");
 const zone = document.querySelector(".zone");
-const results = document.querySelector("section");
+const advanced = document.querySelector("details");
+const again = form.querySelector("button");
 const live = document.querySelector("[role=status]");
+const progress = document.querySelector("progress");
+const download = document.getElementById("download");
+const results = document.querySelector("section");
+const MARKS = JSON.parse(results.dataset.marks);  // what each mark means
+const HEADER = JSON.parse(results.dataset.header);
 const NO_WORDS = "(no words)";
 const FAINT = 0.14;  // the opacity of a region without weight: low, but its content can be recognized
+const items = new Map();  // the photographs of the page, in the order in which they were chosen
 let queue = Promise.resolve();
+let done = 0;
+let total = 0;
 
 // Texts of the answer and names of files become text nodes, never markup.
 function element(name, properties = {}, ...children) {
@@ -16,23 +25,43 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-function picture(url, properties) {
-  const image = element("img", { src: url, ...properties });
-  image.addEventListener("error", () => image.remove());  // a format that the browser cannot show
+const count = (number) => `${number.toLocaleString("en")} photograph${number === 1 ? "" : "s"}`;
+const options = () => new URLSearchParams(new FormData(form)).toString();
+
+// Shows the photograph of an item: if the browser does not know its format, as a small JPEG of the server.
+function picture(item, properties) {
+  const image = element("img", { loading: "lazy", src: item.url, ...properties });
+  image.addEventListener("error", async () => {
+    item.preview ??= fetch("/preview", { method: "POST", body: item.file })
+      .then((response) => response.ok ? response.blob() : Promise.reject())
+      .then((blob) => URL.createObjectURL(blob));
+    try {
+      image.src = await item.preview;
+    } catch {
+      image.remove();
+    }
+  }, { once: true });
   return image;
 }
 
-async function send(file) {
+async function send({ file }, query) {
   try {
-    const query = new URLSearchParams(new FormData(form));
-    const response = await fetch(`/caption?${query}`, { method: "POST", body: file });
-    return await response.json();
+    await file.slice(0, 1).arrayBuffer();
   } catch {
-    return { error: "the server does not respond, or is busy; is it running?" };
+    return { error: "cannot be read: a folder, or no longer there; choose the photographs themselves" };
+  }
+  try {
+    const named = `${query}${query && "&"}${new URLSearchParams({ image: file.name })}`;
+    const response = await fetch(`/caption?${named}`, { method: "POST", body: file });
+    const answer = await response.json();
+    answer.error = answer.error?.replace(`${file.name}: `, "");
+    return answer;
+  } catch {
+    return { error: "the server does not respond, or is busy; is it running?", retry: true };
   }
 }
 
-function attentionMaps({ words, grid, weights, sentinel }, url) {
+function attentionMaps({ words, grid, weights, sentinel }, item) {
   const maps = words.map((word, step) => {
     const regions = weights[step].flat();
     const strongest = Math.max(...regions);
@@ -44,7 +73,7 @@ function attentionMaps({ words, grid, weights, sentinel }, url) {
     });
     const overlay = element("div", {}, ...cells);
     overlay.style.gridTemplate = `repeat(${grid[0]}, 1fr) / repeat(${grid[1]}, 1fr)`;
-    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(url, { alt: "" }), overlay);
+    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(item, { alt: "" }), overlay);
     const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel[step].toFixed(2)}`;
     return element("li", {}, map, element("span", { className: "word" }, word), element("span", { className: "faint" }, label));
   });
@@ -63,50 +92,126 @@ function candidateTable(candidates) {
   return [element("h3", {}, "Candidates"), element("table", {}, head, ...rows)];
 }
 
-function draw({ error, caption, familiarity, marks, keywords, labels, candidates, attention }, file) {
+function copyButton(label, text) {
+  const button = element("button", { type: "button" }, label);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      live.textContent = `Copied: ${text}`;
+    } catch {
+      live.textContent = "The browser does not allow copying; select the text instead.";
+    }
+  });
+  return button;
+}
+
+function draw(item) {
+  const { error, caption, familiarity, marks, keywords, labels, candidates, attention } = item.answer;
+  const { name } = item.file;
   if (error) {
-    return [element("p", { className: "faint" }, file.name), element("p", { className: "problem" }, error)];
+    return [element("p", { className: "faint" }, name), element("p", { className: "problem" }, error)];
   }
-  const url = URL.createObjectURL(file);
   const known = familiarity === null ? "" : ` · familiarity ${Math.round(familiarity)} of 100`;
   const words = keywords.map(({ word }) => word).join(", ");
   const named = labels?.map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`).join(", ");
   const text = element("div", {},
-    element("h2", {}, caption || NO_WORDS),
-    ...marks.map((mark) => element("p", {}, element("strong", {}, mark))),
+    ...marks.map((mark) => element("p", { className: "mark" }, element("strong", {}, mark), `: ${MARKS[mark]}`)),
+    element("h2", { className: marks.length ? "marked" : "" }, caption || NO_WORDS),
     ...(words ? [element("p", {}, `keywords: ${words}`)] : []),
-    element("p", { className: "faint" }, `${file.name}${known}`),
+    element("p", { className: "faint" }, `${name}${known}`),
+    element("div", { className: "copies" },
+      ...(caption ? [copyButton("Copy caption", caption)] : []), ...(words ? [copyButton("Copy keywords", words)] : [])),
     ...(named ? [element("h3", {}, "ImageNet labels"), element("p", {}, named)] : []),
     ...(candidates ? candidateTable(candidates) : []));
-  const photo = picture(url, { className: "photo", alt: caption || NO_WORDS });
-  return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, url) : [])];
+  const photo = picture(item, { className: "photo", alt: caption || NO_WORDS });
+  return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, item) : [])];
 }
 
-async function captionOne(file, article) {
-  live.textContent = `Captioning ${file.name} …`;
-  const answer = await send(file);
-  article.replaceChildren(...draw(answer, file));
-  live.textContent = `${file.name}: ${answer.error ?? (answer.caption || NO_WORDS)}`;
+// Photographs whose caption has other options than the form, or that the server did not answer; not those that wait.
+function stale() {
+  const query = options();
+  return [...items.values()].filter((item) => !item.article.ariaBusy && item.query !== query);
 }
 
-function captionAll() {
-  if (!form.reportValidity()) return;
-  const articles = [...input.files].map((file) => {
-    const article = element("article", {}, element("p", { className: "faint" }, `${file.name} …`));
-    queue = queue.then(() => captionOne(file, article));
-    return article;
-  });
-  results.prepend(...articles);
+function showButtons() {
+  const number = stale().length;
+  again.hidden = number === 0;
+  again.textContent = `Caption ${count(number)} again`;
+  download.hidden = ![...items.values()].some(({ answer }) => answer?.row);
+}
+
+function summary({ answer, file }) {
+  return `${file.name}: ${answer.error ?? [...answer.marks, answer.caption || NO_WORDS].join(": ")}`;
+}
+
+function summaryOfAll() {
+  const answers = [...items.values()].map(({ answer }) => answer);
+  const numbers = {
+    "to check first": answers.filter((answer) => answer?.marks?.length).length,
+    failed: answers.filter((answer) => answer?.error).length,
+  };
+  const captioned = `${count(answers.filter((answer) => answer?.row).length)} captioned`;
+  return [captioned, ...Object.entries(numbers).filter(([, n]) => n).map(([what, n]) => `${n} ${what}`)].join(", ");
+}
+
+async function captionOne(item, query) {
+  item.answer = await send(item, query);
+  item.query = item.answer.retry ? null : query;
+  item.article.ariaBusy = null;
+  item.article.replaceChildren(...draw(item));
+  done += 1;
+  progress.value = done;
+  live.textContent = total > 1 ? `${done} of ${total} · ${summary(item)}` : summary(item);
+  if (done === total) {
+    if (total > 1) live.textContent = summaryOfAll();
+    progress.hidden = true;
+    done = total = 0;
+  }
+  showButtons();
+}
+
+function captionAll(chosen) {
+  const query = options();
+  total += chosen.length;
+  Object.assign(progress, { hidden: false, max: total, value: done });
+  live.textContent = `${done} of ${total} …`;
+  for (const item of chosen) {
+    item.article.ariaBusy = "true";
+    queue = queue.then(() => captionOne(item, query));
+  }
+  showButtons();
 }
 
 function take(files) {
   if (!files.length) return;
   input.files = files;
-  captionAll();
+  const chosen = [];
+  for (const file of files) {
+    const key = `${file.name} ${file.size} ${file.lastModified}`;
+    if (items.has(key)) continue;
+    const article = element("article", {}, element("p", { className: "faint" }, `${file.name} …`));
+    const item = { file, article, url: URL.createObjectURL(file) };
+    items.set(key, item);
+    chosen.push(item);
+  }
+  results.prepend(...chosen.map(({ article }) => article));
+  advanced.open ||= !form.checkValidity();  // a field that is not visible cannot be reported
+  if (!form.reportValidity()) showButtons();
+  else if (chosen.length) captionAll(chosen);
+  else live.textContent = `${count(files.length)} already on this page`;
 }
 
-form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(); });
-input.addEventListener("change", captionAll);
+function saveTable() {
+  const rows = [...items.values()].map(({ answer }) => answer?.row ?? "");
+  const url = URL.createObjectURL(new Blob(["\ufeff", HEADER, ...rows], { type: "text/csv" }));
+  element("a", { href: url, download: "captions.csv" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+form.addEventListener("input", showButtons);
+form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(stale()); });
+download.addEventListener("click", saveTable);
+input.addEventListener("change", () => take(input.files));
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 document.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("over"); });
 document.addEventListener("dragleave", () => zone.classList.remove("over"));
