@@ -107,7 +107,7 @@ class Site:
         return HTMLResponse(page, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     async def _post_caption(self, request: Request) -> Response:
-        """Caption a photograph, and return the JSON object of `captioner sample --json`, with attention if asked.
+        """Caption a photograph, and return the JSON object of `captioner caption --json`, with attention if asked.
 
         If the request names the photograph, the object also has its line of a table.
         """

@@ -34,7 +34,7 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file; without it, the default model is
     used. The address of the page is printed on stdout; only this machine can reach it. POST /caption returns the
-    caption of a photograph as JSON, with the fields of `captioner sample --json`. Photographs are not written to disk.
+    caption of a photograph as JSON, with the fields of `captioner caption --json`. Photographs are not written to disk.
     Ctrl-C stops the server.
 
     Needs the extras images and web.

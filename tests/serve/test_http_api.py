@@ -1,4 +1,4 @@
-"""POST /caption and /preview: fields of `captioner sample --json`, options, limits, other web sites, clear errors."""
+"""POST /caption and /preview: fields of `captioner caption --json`, options, limits, other web sites, clear errors."""
 
 import io
 import json
@@ -29,10 +29,10 @@ EVIL = "evil.example"
         ({"n_best": 2, "beam_width": 4}, "--n-best 2 -o decode.beam_width=4"),
     ],
 )
-def test_the_answer_is_that_of_sample(
+def test_the_answer_is_that_of_the_command(
     options: dict[str, object], words: str, server: Served, photo_run: Path, photograph: Path, cli: Callable[..., Any]
 ) -> None:
-    expected = json.loads(cli("sample", photo_run, photograph, "--json", *words.split()).out)
+    expected = json.loads(cli("caption", photograph, "--model", photo_run, "--json", *words.split()).out)
     answer = server.caption(photograph.read_bytes(), **options)
     assert answer.status == 200
     assert answer.json == {**expected, "image": "photograph"}
@@ -43,7 +43,7 @@ def test_attention_is_that_of_the_files(
 ) -> None:
     answer = attention_server.caption(photograph.read_bytes(), attention="true").json
     file = tmp_path / "maps.jsonl"
-    cli("sample", attention_run, photograph, "--attention", "--write", file)
+    cli("caption", photograph, "--model", attention_run, "--attention", "--write", file)
     expected = json.loads(file.read_text())
     assert answer["attention"] == expected["attention"]
     assert "attention" not in attention_server.caption(photograph.read_bytes()).json

@@ -138,7 +138,7 @@ def test_the_table_is_that_of_the_command(
     server: Served, photo_run: Path, photograph: Path, browser: Browser, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     photos = [Path(shutil.copy(photograph, tmp_path / name)) for name in ('=1+1;"é".png', "@b, c.png")]
-    cli("sample", photo_run, *photos, "--write", tmp_path / "expected.csv")
+    cli("caption", *photos, "--model", photo_run, "--write", tmp_path / "expected.csv")
     saved = {"behavior": "allow", "downloadPath": str(tmp_path)}
     browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", saved)
     browser.open(server.url)
@@ -148,10 +148,8 @@ def test_the_table_is_that_of_the_command(
     table = tmp_path / "captions.csv"
     wait(browser, table.exists)
     expected = (tmp_path / "expected.csv").read_bytes()
-    for photo in photos:  # a browser knows no folders; a name without one may be a formula
-        name = photo.name.replace('"', '""').encode()
-        expected = expected.replace(b"%s/%s" % (bytes(tmp_path), name), b"'" + name)
-    assert table.read_bytes() == expected
+    without_file = re.sub(rb',"(file|\d+ bytes [^"]*)"\r\n', b"\r\n", expected)  # a browser knows no files
+    assert table.read_bytes() == without_file != expected
 
 
 def test_a_caption_and_keywords_are_copied(server: Served, photograph: Path, browser: Browser) -> None:
