@@ -55,7 +55,7 @@ NEED_PHOTOGRAPHS = "--write xmp, --write txt and --encoder need photographs"
 OVERWRITE = "--overwrite needs --write"
 IMAGES = "--images needs --write FILE.html and the images of a split"
 NO_RUN_FIRST = "expected a run folder or a model file first, such as models/everyday.h5"
-WRITE = "expected a name that ends in .csv, .jsonl or .html, or xmp or txt"
+WRITE = "expected a name that ends in .csv, .jsonl or .html, or xmp or lightroom or txt"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
     "or replace the run with --overwrite",
