@@ -1,14 +1,16 @@
-"""Metadata for photo managers: sidecars beside photographs.
+"""Metadata for photo managers: sidecars beside photographs, and a table that exiftool merges into existing metadata.
 
 A photograph photo.jpg has the sidecar photo.jpg.xmp (xmp), photo.xmp (lightroom) or photo.txt (txt).
 """
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -202,3 +204,34 @@ class Sidecars:
             captions = f"uncertain caption{'s' * (self.uncertain != 1)}"
             written.append(f"without {self.uncertain:,} {captions} (-o decode.uncertain_below=0 writes all)")
         return "; ".join(kept), ", ".join(written)
+
+
+_EXIFTOOL_HEADER = (
+    b'"SourceFile","XMP-dc:Description","XMP-dc:Subject","XMP-digiKam:TagsList","XMP-lr:HierarchicalSubject"\r\n'
+)
+
+
+def exiftool_table(rows: Iterable[tuple[str, Description]]) -> bytes:
+    """Return a table that exiftool merges into photographs and their XMP sidecars.
+
+    The name of a photograph is relative to the folder of the table. There is a row for the photograph and for each of
+    its XMP sidecars, unless another photograph has the same one; exiftool changes the files that it is called with.
+    Keywords are separated by ", ". An uncertain caption is an empty cell, which exiftool ignores. There is no byte
+    order mark, which exiftool refuses before a quoted name, and no apostrophe before a formula: it would become part of
+    the caption. Names start with "./", so that none is a formula.
+    """
+    kinds = [kind for kind in SIDECARS.values() if kind.recognizes_own]
+    cells: dict[str, Sequence[str]] = {}
+    for name, description in rows:
+        caption = "" if UNCERTAIN in description.marks else _plain(description.caption)
+        keywords = ", ".join(map(_plain, description.keywords))
+        for path in dict.fromkeys((name, *(str(kind.path(Path(name))) for kind in kinds))):
+            cells[path] = () if path in cells else (os.path.join(".", path), caption, *[keywords] * 3)
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(filter(None, cells.values()))
+    return _EXIFTOOL_HEADER + text.getvalue().encode(errors="surrogateescape")
+
+
+def is_exiftool_table(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file starts as captioner writes the table for exiftool."""
+    return read_start(path, len(_EXIFTOOL_HEADER)) == _EXIFTOOL_HEADER

@@ -1,4 +1,4 @@
-"""Metadata for photo managers: sidecars, those of other programs, and what the real exiftool reads."""
+"""Metadata for photo managers: sidecars, those of other programs, and what the real exiftool reads and merges."""
 
 import errno
 import json
@@ -13,9 +13,11 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pages import ROOT, page_commands
+from PIL import Image
 
 from captioner.captioning.caption import MARKS, UNCERTAIN, Description
-from captioner.captioning.metadata import Sidecars, is_own_xmp, to_xmp
+from captioner.captioning.metadata import Sidecars, exiftool_table, is_exiftool_table, is_own_xmp, to_xmp
 from captioner.errors import CaptionerError
 
 NEW = Description("a café 猫", ["猫"])
@@ -227,6 +229,7 @@ def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
 
 needs_exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
 FIELDS = ["Description", "Subject", "TagsList", "HierarchicalSubject"]
+LISTED = ["Subject", "Creator"]
 TEXT, KEYWORDS = 'un café & <b>"une" 🐕', ["café", "red ball", "<&>🐕"]
 
 
@@ -248,3 +251,52 @@ def test_exiftool_reads_every_field_of_a_sidecar(tmp_path: Path, monkeypatch: py
     expected = dict.fromkeys(FIELDS[1:], KEYWORDS) | {"CreatorTool": "captioner"}
     assert fields_of("a.jpg.xmp", "a.xmp") == [expected | {"Description": TEXT}, expected]
     assert "warning" not in exiftool("-validate", "-warning", "-a", "a.jpg.xmp", "a.xmp").lower()
+
+
+NAMES = ["b é🐕.jpg", "=e,\"f'.jpg", "back\\slash.jpg", "line\nbreak.jpg", "sub/g.png"]
+
+
+@needs_exiftool
+def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command of the page, into sidecars and into photographs, twice."""
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    broken = os.fsdecode(b"\xff.jpg")
+    for name in ("a.jpg", "c.jpg", "d.jpg", "d.png", "other.jpg", broken, *NAMES):
+        Image.new("RGB", (8, 8)).save(name)
+    own = {"Subject": ["Paris, France", "red ball"], "Description": "my own", "Creator": ["Ann"], "Rating": 4}
+    options = [f"-XMP:{name}={item}" for name in own for item in (own[name] if name in LISTED else [own[name]])]
+    exiftool("-overwrite_original", *options, "a.jpg", "other.jpg")
+    for sidecar in ("a.jpg.xmp", "c.xmp", "d.xmp"):
+        exiftool("-o", sidecar, *options)
+    exiftool("-overwrite_original", "-XMP:Description=", "c.xmp")
+    Path("sub/g.xmp").write_text(to_xmp("corrected later", KEYWORDS))
+    others = {name: Path(name).read_bytes() for name in ("other.jpg", "d.xmp", "sub/g.xmp")}
+    marks = {"c.jpg": [], "sub/g.png": [UNCERTAIN]}
+    names = ["a.jpg", "c.jpg", "d.jpg", "d.png", broken, *NAMES]
+    table = Path("exiftool.csv")
+    table.write_bytes(exiftool_table((name, Description(TEXT, KEYWORDS, marks.get(name, ()))) for name in names))
+    assert is_exiftool_table(table)
+    (command,) = (words for words in page_commands(ROOT / "docs/photo-managers.md") if words[0] == "exiftool")
+    photographs = [word.replace("-ext", "--ext") for word in command[1:]]
+    keywords = [*own["Subject"], "café", "<&>🐕"]
+    merged = own | {"Subject": keywords, "TagsList": KEYWORDS, "HierarchicalSubject": KEYWORDS}
+    new = dict.fromkeys(FIELDS[1:], KEYWORDS)
+    for _ in range(2):
+        exiftool(*command[1:])
+        assert fields_of("a.jpg.xmp", "c.xmp", "a.jpg") == [merged, merged | {"Description": TEXT}, own]
+    for _ in range(2):
+        exiftool(*photographs)
+        assert fields_of("a.jpg") == [merged]
+        assert fields_of(*NAMES[:-1], "c.jpg") == [new | {"Description": TEXT}] * len(NAMES)
+        assert fields_of("sub/g.png") == [new]
+        assert fields_of("a.jpg.xmp") == [merged]
+    assert b"red ball" in Path(broken).read_bytes()
+    assert {name: Path(name).read_bytes() for name in others} == others, "no row, of two photographs, or of captioner"
+
+
+def test_a_table_of_another_program_is_not_one_of_captioner(tmp_path: Path) -> None:
+    for content in ("", "SourceFile,XMP-dc:Description\r\n", "image,caption\n"):
+        (tmp_path / "exiftool.csv").write_text(content)
+        assert not is_exiftool_table(tmp_path / "exiftool.csv")
+    assert not is_exiftool_table(tmp_path / "absent.csv")
