@@ -1,9 +1,8 @@
-"""Files of captions: a table, JSON lines, and sidecars beside photographs (photo.jpg -> photo.txt, photo.jpg.xmp)."""
+"""Files of captions: the cells of a table, and whole files of the captions of a data set."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
 import re
@@ -29,28 +28,8 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
 _FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
 """A place in a cell where a spreadsheet may see a formula: its start, or after the separator of another language."""
 _UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
-_XMP = """<?xml version="1.0" encoding="UTF-8"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="captioner">
-   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">%s</rdf:li></rdf:Alt></dc:description>%s
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-"""
-_KEYWORDS, _KEYWORD = "\n   <dc:subject><rdf:Bag>%s</rdf:Bag></dc:subject>", "<rdf:li>%s</rdf:li>"
-_OF_CAPTIONER = re.compile(
-    (re.escape(_XMP) % ("[^<]*", f"(?:{re.escape(_KEYWORDS) % f'(?:{_KEYWORD})+'})?" % "[^<]*")).encode()
-)
-"""A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_START = 1 << 16
 """Bytes of a file that its kind is recognized by."""
-_NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Control characters, surrogates and characters that XML 1.0 excludes."""
-FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
-"""Errors that all files of a folder have."""
-KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
 class CaptionSink(Protocol):
