@@ -42,9 +42,10 @@ class Script(NamedTuple):
     source: str
 
 
-def load_script(name: str) -> Script:
-    """Load a script from the folder of templates."""
-    text = resources.files("captioner.report").joinpath("templates", name).read_text(encoding="utf-8")
+def load_script(*names: str) -> Script:
+    """Load scripts from the folder of templates as one."""
+    folder = resources.files("captioner.report").joinpath("templates")
+    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(text, f"'sha256-{digest}'")
 
