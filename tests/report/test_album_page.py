@@ -1,0 +1,252 @@
+"""The album page: what its file contains, and in a real browser what a person sees, finds and copies."""
+
+import json
+import math
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from benchmarks.album_page import ranked
+from captioner.captioning.caption import MARKS
+from captioner.data.vocabulary import SPECIAL, Vocab, tokenize
+from captioner.decode.word_regression import WordRegression
+from captioner.report.album_page import is_album_page, write_album_page
+
+slow = pytest.mark.slow
+WORDS = {"a": 950, "on": 600, "the": 700, "dog": 90, "beach": 40, "red": 200, "ball": 30, "cat": 60, "tree": 20}
+HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=alert(1)>\u202e\ud800 <!-- \u2028"
+QUERIES = ("dog", "a dog", "the", "Red ball, on the BEACH!", "cats cat", "tree tree dog", "dog beach zebra")
+LETTERS = "aB1é'’-‐.,_ \u200c\u200d\u0646\u094d猫あ😀\ufe0fn't'sİΣς´`^$%&#@*/<>|+\u0301\u2800"
+
+
+def record(caption: str, **values: Any) -> dict[str, Any]:
+    return {"caption": caption, "keywords": [], "marks": [], "similarity": 0.5, "shares": {}, **values}
+
+
+def photo(path: Path) -> Path:
+    Image.new("RGB", (40, 20), "teal").save(path)
+    return path
+
+
+def open_album(
+    browser: Browser, folder: Path, records: list[dict[str, Any]], regression: WordRegression | None = None
+) -> None:
+    """Open the page of records that share a photograph."""
+    picture = photo(folder / "x.png")
+    write_album_page(folder / "album.html", [(picture, each) for each in records], regression, "Album")
+    browser.open(folder / "album.html")
+
+
+def found(browser: Browser, selector: str) -> list[Any]:
+    return browser.driver.find_elements(By.CSS_SELECTOR, selector)
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    return [element.text for element in found(browser, selector)]
+
+
+def wait(browser: Browser, condition: str) -> None:
+    WebDriverWait(browser.driver, 10).until(lambda driver: driver.execute_script(f"return {condition}"))
+
+
+def search(browser: Browser, query: str) -> str:
+    """Search, and return how many photographs the page reports."""
+    field = found(browser, "#query")[0]
+    field.clear()
+    field.send_keys(query)
+    return texts(browser, "[role=status]")[0]
+
+
+def test_only_an_album_page_or_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
+    page, foreign, empty = tmp_path / "album.html", tmp_path / "foreign.html", tmp_path / "empty.html"
+    assert write_album_page(page, [], None, HOSTILE) == 0
+    foreign.write_text("<!doctype html>\n<title>Mine</title>")
+    empty.touch()
+    assert is_album_page(page)
+    assert is_album_page(empty)
+    assert not any(map(is_album_page, (foreign, tmp_path, tmp_path / "missing")))
+
+
+def test_records_are_written_as_they_are_read(tmp_path: Path) -> None:
+    sizes = []
+
+    def records() -> Iterator[tuple[Path, dict[str, Any]]]:
+        for number in range(200):
+            sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+            yield tmp_path / f"{number}.jpg", record("a dog" * 200)
+
+    assert write_album_page(tmp_path / "album.html", records(), None, "Album") == 200
+    assert sizes[-1] - sizes[1] > 100_000
+
+
+def test_without_a_regression_captions_and_keywords_are_searched(tmp_path: Path) -> None:
+    page, keywords = tmp_path / "album.html", [{"word": "beach", "share": 0.4}]
+    records = [record("a dog", keywords=keywords, shares={"tree": 1.0}), record("a cat")]
+    write_album_page(page, [(tmp_path / "x.jpg", each) for each in records], None, "Album")
+    _, _, rest = page.read_text().partition('type="application/json">')
+    data = json.loads(rest.partition("</script>")[0])
+    assert [each["shares"] for each in data["photographs"]] == [[0, 400, 1, 1000, 2, 1000], [1, 1000, 3, 1000]]
+    assert data["words"] == ["beach", "a", "dog", "cat"]
+    assert data["idf"] == pytest.approx([math.log(2), 0, math.log(2), math.log(2)], abs=1e-6)
+
+
+@slow
+def test_photographs_are_found_and_ordered(tmp_path: Path, browser: Browser) -> None:
+    rng, none = random.Random(3), np.zeros((0, 0), np.float32)
+    counts = np.array([0] * len(SPECIAL) + [*WORDS.values()], np.float32)
+    regression = WordRegression(Vocab((*SPECIAL, *WORDS)), none, none, none, counts, counts > 0, 1000, 1.0)
+    idf = dict(zip(regression.vocab.words, regression.idf.tolist(), strict=True))
+    records = [
+        record(
+            " ".join(rng.choices([*WORDS], k=3)),
+            shares={w: rng.choice((0.001, 0.049, 0.05, 0.3, 0.832, 1.04)) for w in rng.sample([*WORDS], k=5)},
+            similarity=rng.random(),
+            corrected=number % 10 == 0,
+        )
+        for number in range(150)
+    ]
+    records[20]["caption"] = "Grandma at Lake Garda"
+    open_album(browser, tmp_path, records, regression)
+    orders = browser.driver.execute_script("return arguments[0].map((text) => rank(text).found)", QUERIES)
+    assert orders == [ranked(query, records, idf) for query in QUERIES]
+    assert all(0 < len(order) < 150 for order in orders)
+
+    assert search(browser, QUERIES[-1]) == f"{len(orders[-1])} of 150 photographs · unknown: zebra"
+    assert texts(browser, "h2") == [records[number]["caption"] for number in orders[-1]][:60]
+    assert search(browser, "garda") == "1 of 150 photographs"
+    assert search(browser, "zebra") == "0 of 150 photographs · unknown: zebra"
+    assert search(browser, " ") == "150 photographs"
+    order = Select(found(browser, "#order")[0])
+    certainty = [2 if each["corrected"] else each["similarity"] for each in records]
+    for value, sign in (("ascending", 1), ("descending", -1)):
+        order.select_by_value(value)
+        assert browser.driver.execute_script("return shown") == sorted(range(150), key=lambda n: sign * certainty[n])
+    Select(found(browser, "#show")[0]).select_by_value("corrected")
+    assert texts(browser, "[role=status]") == ["15 of 150 photographs"]
+
+
+@slow
+def test_queries_are_tokenized_like_captions(tmp_path: Path, browser: Browser) -> None:
+    rng = random.Random(0)
+    open_album(browser, tmp_path, [])
+    queries = ["".join(rng.choices(LETTERS, k=rng.randint(1, 12))) for _ in range(3000)]
+    queries += ["I'd've won't the dog's U.S.A. e.g. 1,000.5 3.a a.b.c rock'n'roll well-worn"]
+    assert browser.driver.execute_script("return arguments[0].map(tokenize)", queries) == [*map(tokenize, queries)]
+
+
+@slow
+def test_photographs_with_any_name_are_loaded_when_they_are_near(tmp_path: Path, browser: Browser) -> None:
+    folder, page = tmp_path / "photos #1 50%?", tmp_path / "pages" / "album.html"
+    folder.mkdir()
+    page.parent.mkdir()
+    names = ["a b#?%41.png", "\"quotes' & <b>.png", "a:b\\c\n.png", os.fsdecode(b"latin \xe9.png"), "évier 猫.png"]
+    paths = [photo(folder / name) for name in names]
+    heic = folder / "photo.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic")
+    paths += [heic, folder / "gone.jpg", *(photo(folder / f"{number}.png") for number in range(200))]
+    write_album_page(page, [(path, record("a dog")) for path in paths], None, "Album")
+    browser.view(height=600)
+    browser.open(page)
+    wait(browser, "document.querySelectorAll('.photo .none').length === 2")
+    assert all(image.get_property("naturalWidth") == 40 for image in found(browser, ".photo img")[:5])
+    assert texts(browser, ".photo .none") == [
+        f"../photos #1 50%?/{name}\ncannot be shown here" for name in ("photo.heic", "gone.jpg")
+    ]
+    assert [re.search("/.*(?= · )", text)[0] for text in texts(browser, ".cards > li > .faint")[2:4]] == [  # type: ignore[index]
+        r"/photos #1 50%?/a:b\c\n.png", r"/photos #1 50%?/latin \udce9.png",
+    ]  # fmt: skip
+    assert [image.get_property("naturalWidth") for image in found(browser, ".photo img")][-8:] == [0] * 8
+    assert all(url.startswith("file://") for url in browser.requests())
+    assert not [line for line in browser.console() if "Security" in line]
+    while len(found(browser, ".cards > li")) < len(paths):
+        browser.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+    assert not found(browser, ".more")[0].is_displayed()
+
+
+@slow
+def test_texts_are_no_markup(tmp_path: Path, browser: Browser) -> None:
+    labels, keywords = [{"name": HOSTILE, "probability": 0.5}], [{"word": HOSTILE, "share": 0.5}]
+    open_album(browser, tmp_path, [record(HOSTILE, marks=[HOSTILE], keywords=keywords, labels=labels)])
+    found(browser, "summary")[0].click()
+    wait(browser, "document.querySelector('details p')")
+    for selector in ("h2", ".mark", ".keywords", "details p"):
+        assert r"</script><img src=x onerror=alert(1)>\u202e\ud800 <!--" in texts(browser, selector)[0]
+    assert (browser.driver.title, len(found(browser, "main img")), browser.console()) == ("Album", 1, [])
+
+
+@pytest.fixture
+def described(tmp_path: Path, browser: Browser) -> Browser:
+    """The page of photographs with all that a record may have."""
+    maps = [[[0.1, 0.2], [0.3, 0.3]], [[0.7, 0.1], [0.05, 0.05]]]
+    attention = {"words": ["a", "dog"], "grid": [2, 2], "weights": maps, "sentinel": [0.1, 0.1]}
+    more = {
+        "keywords": [{"word": "dog", "share": 0.9}, {"word": "beach", "share": 0.5}],
+        "labels": [{"name": "tabby cat", "probability": 0.831}],
+        "candidates": [{"caption": "a dog", "log_prob": -3.0}, {"caption": "a cat", "log_prob": -4.5}],
+    }
+    corrected = record("my cat Erna", marks=[*MARKS], corrected=True)
+    described = record("a dog on a beach", attention=attention, **more)
+    open_album(browser, tmp_path, [described, record("a cat", marks=[*MARKS]), corrected, record("")])
+    return browser
+
+
+@slow
+def test_a_photograph_is_described(described: Browser) -> None:
+    assert texts(described, "h2") == ["a dog on a beach", "a cat", "my cat Erna", "(no words)"]
+    styles = [heading.value_of_css_property("font-style") for heading in found(described, "h2")]
+    assert styles == ["normal", "italic", "normal", "normal"]
+    assert texts(described, ".mark") == [f"{mark}: {meaning}" for mark, (_, meaning) in MARKS.items()]
+    assert texts(described, ".corrected") == ["corrected by a person"]
+    assert texts(described, ".cards > li > .faint")[0] == "x.png · expected similarity 0.50"
+    found(described, ".keywords button")[1].click()
+    assert texts(described, "h2") == ["a dog on a beach"]
+    assert found(described, "#query")[0] == described.driver.switch_to.active_element
+    for summary in found(described, "summary"):
+        summary.click()
+    wait(described, "document.querySelectorAll('details[open] > :nth-child(2)').length === 3")
+    assert texts(described, "details p")[0] == "tabby cat 83%"
+    assert texts(described, "td") == ["a dog", "-3.00", "a cat", "-4.50"]
+    maps = ["a\nregion 0.30, sentinel 0.10", "dog\nregion 0.70, sentinel 0.10"]
+    assert texts(described, ".panels li") == maps
+
+
+@slow
+@pytest.mark.parametrize("clipboard", ["available", "blocked", "nothing"])
+def test_a_caption_is_copied(clipboard: str, described: Browser) -> None:
+    if clipboard != "available":
+        described.driver.execute_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    if clipboard == "nothing":
+        described.driver.execute_script("document.execCommand = () => false")
+    button, query = found(described, ".copy")[2], found(described, "#query")[0]
+    button.send_keys(Keys.ENTER)
+    wait(described, "document.querySelectorAll('.copy')[2].textContent !== 'Copy caption'")
+    if clipboard == "nothing":
+        assert button.text == "Selected: press Ctrl+C"
+        assert described.driver.execute_script("return getSelection().toString().trim()") == "my cat Erna"
+    else:
+        assert button.text == "Copied"
+        query.send_keys(Keys.CONTROL, "v")
+        assert query.get_property("value") == "my cat Erna"
+
+
+@slow
+@pytest.mark.parametrize("width", [320, 1400])
+def test_nothing_is_cut_off_and_all_controls_have_names(width: int, described: Browser) -> None:
+    described.view(width=width)
+    described.driver.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    wait(described, "document.querySelectorAll('.panels li').length === 2")
+    assert not described.overflows()
+    for element in found(described, "a, button, input, select, summary, section, .keywords, [role=img], .photo img"):
+        assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")
+    assert [element.tag_name for element in found(described, "h1, h2, h3")] == ["h1", "h2", "h2", "h2", "h2"]
