@@ -6,7 +6,6 @@ The records of the table, which `captioner caption FOLDER --write ALBUM.jsonl` w
 from __future__ import annotations
 
 import json
-import math
 import sys
 import tempfile
 import time
@@ -17,8 +16,10 @@ from typing import Any
 
 import captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.captioning.search import FITS, read_query, score
 from captioner.data.vocabulary import tokenize
-from captioner.report.album_page import COMMON, FITS, FLOOR, write_album_page
+from captioner.decode.word_regression import WordRegression
+from captioner.report.album_page import write_album_page
 
 QUERIES = "dog", "dog on the beach", "a man riding a wave on a surfboard"
 FIRST_PICTURE = """
@@ -35,16 +36,14 @@ return [performance.now() - start, shown];
 """
 
 
-def ranked(query: str, records: Sequence[Mapping[str, Any]], idf: Mapping[str, float]) -> list[int]:
-    """Rank records by the plain equation, for comparison with the page."""
-    words = [word for word in dict.fromkeys(tokenize(query)) if idf.get(word)]
-    deciding = [word for word in words if idf[word] >= COMMON] or words
-    scores = {}
+def ranked(text: str, records: Sequence[Mapping[str, Any]], regression: WordRegression) -> list[int]:
+    """Rank records by the score of `captioner search`, for comparison with the page."""
+    query, scores = read_query(text, regression), {}
     for number, record in enumerate(records):
         certain = dict.fromkeys(tokenize(record["caption"]), 1.0) if record.get("corrected") else {}
         shares = record["shares"] | certain
-        if any(shares.get(word, 0) >= FITS for word in deciding):
-            scores[number] = sum(idf[word] * math.log(max(shares.get(word, 0), FLOOR)) for word in words)
+        if any(shares.get(word, 0) >= FITS for word in query.deciding):
+            scores[number] = score(query.idf, shares, query.idf)
     return sorted(scores, key=lambda number: -scores[number])
 
 
@@ -56,7 +55,6 @@ def main(table: str, photographs: int = 20_000) -> None:
     records = list(islice(cycle(map(json.loads, Path(table).read_text().splitlines())), photographs))
     summary = captioner.load(DEFAULT_MODEL).loaded.summary
     assert summary is not None
-    idf = dict(zip(summary.regression.vocab.words, summary.regression.idf.tolist(), strict=True))
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as browser:
         page, start = Path(folder, "album.html"), time.perf_counter()
         places = [(Path(table).absolute().parent / record["image"], record) for record in records]
@@ -66,7 +64,7 @@ def main(table: str, photographs: int = 20_000) -> None:
         print(f"first picture after {browser.driver.execute_async_script(FIRST_PICTURE) / 1000:.2f} s")
         for query in QUERIES:
             milliseconds, order = browser.driver.execute_script(SEARCH, query)
-            assert order == ranked(query, records, idf), f"{query}: another order"
+            assert order == ranked(query, records, summary.regression), f"{query}: another order"
             print(f"{query}: {len(order):,} photographs in {milliseconds:.0f} ms")
 
 

@@ -95,7 +95,7 @@ class Site:
         page = render(
             "serve.html",
             title="Caption photographs",
-            script=load_script("serve.js"),
+            script=load_script("common.js", "serve.js"),
             model=self._name,
             words=len(loaded.vocab) - len(SPECIAL),
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),

@@ -28,7 +28,7 @@ EXPECTED = "image, caption and shares, as captioner caption FOLDER --write album
 
 
 class Query(NamedTuple):
-    """The distinct words of a query: the known ones with their IDF, and the unknown ones with similar known words."""
+    """The distinct words of a query with their IDF, and the unknown ones with similar known words."""
 
     idf: Mapping[str, float]
     unknown: Mapping[str, Sequence[str]]
@@ -48,12 +48,18 @@ class Match(NamedTuple):
     words: Sequence[Keyword]
 
 
-def read_query(text: str, regression: WordRegression) -> Query:
-    """Split a query into its distinct words."""
-    known = {word: idf for word, idf in zip(regression.vocab.words, regression.idf.tolist(), strict=True) if idf}
-    words = [*dict.fromkeys(tokenize(text))]
+def known_words(regression: WordRegression | None) -> dict[str, float]:
+    """Return the words that have expected shares, with their IDF."""
+    pairs = [] if regression is None else zip(regression.vocab.words, regression.idf.tolist(), strict=True)
+    return {word: idf for word, idf in pairs if idf}
+
+
+def read_query(text: str, regression: WordRegression | None) -> Query:
+    """Split a query into its distinct words. Unknown ones, which only corrected captions have, get the largest IDF."""
+    known, words = known_words(regression), [*dict.fromkeys(tokenize(text))]
+    largest = max(known.values(), default=1.0)
     unknown = {word: similar(word, known, SIMILARITY) for word in words if word not in known}
-    return Query({word: known[word] for word in words if word in known}, unknown)
+    return Query({word: known.get(word, largest) for word in words}, unknown)
 
 
 def score(words: Iterable[str], shares: Mapping[str, float], idf: Mapping[str, float]) -> float:

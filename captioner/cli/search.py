@@ -43,7 +43,7 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
 
     Each line contains the path of a photograph, its caption, and the words of the query that fit it, best first,
     separated by tabs. Photographs that no word fits are not printed. If none fits, the exit code is 1, as for lines
-    that are no captions. Words that the model does not know are reported and ignored.
+    that are no captions. Words that the model does not know are reported, and found only in corrected captions.
     """
     from captioner.captioning.checks import without_summary
     from captioner.captioning.find_checkpoint import DEFAULT_MODEL
@@ -61,9 +61,9 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
     hints = ((word, f" (did you mean {others[0]}?)" if others else "") for word, others in query.unknown.items())
     unknown = ", ".join(map("".join, hints))
     if not query.idf:
-        raise UsageError(f"expected words that the model knows after the tables, got {unknown or 'none'}")
+        raise UsageError("expected words after the tables, got none")
     if unknown:
-        output.problem(f"unknown to the model, and ignored: {unknown}")
+        output.problem(f"unknown to the model, and found only in captions that you have corrected: {unknown}")
 
     photographs = problems = 0
 

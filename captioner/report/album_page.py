@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from math import log
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from captioner.captioning.caption import MARKS
+from captioner.captioning.search import COMMON, FITS, FLOOR, known_words
 from captioner.data.vocabulary import tokenize
 from captioner.decode.word_regression import WordRegression
 from captioner.errors import printable
@@ -24,8 +23,6 @@ from captioner.report.template import DOCTYPE, UNSAFE, load_script, render
 MARKER, START = b'<meta name="generator" content="captioner album">', 1024
 """What identifies an album page among its first `START` bytes."""
 PLACE = "(the data of the page)"
-FLOOR, FITS, COMMON = 0.001, 0.05, 1.0
-"""Of search: the least share in a score, that of a word that fits a photograph, and the IDF of words that decide."""
 IDF_DECIMALS = 6
 SHOWN = "caption", "keywords", "marks", "corrected", "similarity", "labels", "candidates", "attention"
 """The values of a record that the page shows."""
@@ -46,8 +43,7 @@ def write_album_page(
     """Write the page of photographs with their records, as in a table of JSON lines, and return their number.
 
     Photographs are linked by relative URLs, and not read. Search ranks them as `captioner search`, by the expected
-    shares of the records; without a regression, by the words of captions and keywords. Records are written as they are
-    read; one with `corrected` has the caption of a person.
+    shares of the records. Records are written as they are read; one with `corrected` has the caption of a person.
 
     Raises: CaptionerError if the page cannot be written; an existing file is then unchanged.
     """
@@ -65,7 +61,7 @@ def write_album_page(
             count += 1
         others = {
             "words": list(words.numbers),
-            "idf": words.idf(count),
+            "idf": words.idf,
             "search": {"FLOOR": FLOOR, "FITS": FITS, "COMMON": COMMON},
             "meanings": {mark: meaning for mark, (_, meaning) in MARKS.items()},
         }
@@ -80,37 +76,28 @@ def _to_json(value: object) -> bytes:
 
 
 class _SearchWords:
-    """The words of a page with their numbers, for the expected shares of photographs and for IDF.
-
-    Words of corrected captions that the regression does not know have its largest IDF. Without a regression, the IDF of
-    a word is log(N / N_w): N_w of the N photographs have it in their captions or keywords.
-    """
+    """The words of a page with their numbers and IDF, as `read_query` has them."""
 
     def __init__(self, regression: WordRegression | None) -> None:
-        self._counts = Counter[str]() if regression is None else None
-        self._known: dict[str, float] = {}
-        if regression is not None:
-            pairs = zip(regression.vocab.words, regression.idf.tolist(), strict=True)
-            self._known = {word: round(idf, IDF_DECIMALS) for word, idf in pairs if idf}
+        self._known = known_words(regression)
         self.numbers = {word: number for number, word in enumerate(self._known)}
 
     def pack(self, record: Mapping[str, Any]) -> list[int]:
-        """Return the shares of a record: the number of each word, and its share in thousandths."""
-        certain = dict.fromkeys(tokenize(record["caption"]), 1.0)
-        if self._counts is None:
-            shares = {word: share for word, share in record.get("shares", {}).items() if word in self._known}
-            shares |= certain if record.get("corrected") else {}
-        else:
-            shares = {keyword["word"]: keyword["share"] for keyword in record.get("keywords", ())} | certain
-            self._counts.update(shares.keys())
-        packed: list[int] = []
-        for word, share in shares.items():
-            packed += self.numbers.setdefault(word, len(self.numbers)), round(1000 * share)
-        return packed
+        """Return the shares of a record: the number of each word, and its share in thousandths.
 
-    def idf(self, photographs: int) -> list[float]:
-        """Return the IDF of each word."""
-        if self._counts is not None:
-            return [round(log(photographs / self._counts[word]), IDF_DECIMALS) for word in self.numbers]
-        largest = max(self._known.values(), default=0.0)
-        return [self._known.get(word, largest) for word in self.numbers]
+        The words of a caption that a person corrected, or of a record without shares, are certain.
+        """
+        shares = {word: share for word, share in record.get("shares", {}).items() if word in self._known}
+        if record.get("corrected") or not shares:
+            shares |= dict.fromkeys(tokenize(record["caption"]), 1.0)
+        return [
+            part
+            for word, share in shares.items()
+            for part in (self.numbers.setdefault(word, len(self.numbers)), round(1000 * share))
+        ]
+
+    @property
+    def idf(self) -> list[float]:
+        """The IDF of each word."""
+        largest = max(self._known.values(), default=1.0)
+        return [round(self._known.get(word, largest), IDF_DECIMALS) for word in self.numbers]

@@ -89,10 +89,10 @@ function card(photograph) {
     ...(corrected ? [element("p", { className: "corrected" }, "corrected by a person")] : []),
     ...(chips.length ? [element("ul", { className: "keywords", ariaLabel: "Keywords" }, ...chips)] : []),
     element("p", { className: "faint" }, `${name}${known}`),
-    ...(caption ? [copyButton(caption, heading)] : []),
+    ...(caption ? [copyButton("Copy caption", caption, heading)] : []),
     ...(named ? [onDemand("ImageNet labels", () => [element("p", {}, named)])] : []),
     ...(candidates ? [onDemand("Candidates", () => [candidateTable(candidates)])] : []),
-    ...(attention ? [onDemand("Attention", () => attentionMaps(attention, url))] : []));
+    ...(attention ? [onDemand("Attention", () => attentionMaps(attention, () => element("img", { src: url, alt: "" })))] : []));
 }
 
 const KEPT = {

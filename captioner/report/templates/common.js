@@ -1,4 +1,4 @@
-// What pages with captions share: elements, attention maps, candidates, and a button that copies a caption.
+// What pages with captions share: elements, attention maps, candidates, and buttons that copy a text.
 "use strict";
 const NO_WORDS = "(no words)";
 const FAINT = 0.14;  // the opacity of a region without weight: low, but its content can be recognized
@@ -10,13 +10,8 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-function picture(url, properties) {
-  const image = element("img", { src: url, ...properties });
-  image.addEventListener("error", () => image.remove());  // a format that the browser cannot show
-  return image;
-}
-
-function attentionMaps({ words, grid, weights, sentinel }, url) {
+// `picture` returns another image of the photograph for each word.
+function attentionMaps({ words, grid, weights, sentinel }, picture) {
   const maps = words.map((word, step) => {
     const regions = weights[step].flat();
     const strongest = Math.max(...regions);
@@ -28,7 +23,7 @@ function attentionMaps({ words, grid, weights, sentinel }, url) {
     });
     const overlay = element("div", {}, ...cells);
     overlay.style.gridTemplate = `repeat(${grid[0]}, 1fr) / repeat(${grid[1]}, 1fr)`;
-    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(url, { alt: "" }), overlay);
+    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(), overlay);
     const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel[step].toFixed(2)}`;
     return element("li", {}, map, element("span", { className: "word" }, word), element("span", { className: "faint" }, label));
   });
@@ -46,19 +41,19 @@ function candidateTable(candidates) {
   return element("table", {}, head, ...rows);
 }
 
-// `shown` is the element with the caption: where the clipboard is not available, its text is selected and copied.
-function copyButton(caption, shown) {
-  const button = element("button", { type: "button", className: "copy" }, "Copy caption");
+// `shown` is the element with the text: where the clipboard is not available, it is selected and copied.
+function copyButton(label, text, shown) {
+  const button = element("button", { type: "button", className: "copy" }, label);
   button.addEventListener("click", async () => {
     let copied = true;
     try {
-      await navigator.clipboard.writeText(caption);
+      await navigator.clipboard.writeText(text);
     } catch {
       getSelection().selectAllChildren(shown);
       copied = document.execCommand("copy");
     }
     button.textContent = copied ? "Copied" : "Selected: press Ctrl+C";
-    setTimeout(() => { button.textContent = "Copy caption"; }, 2000);
+    setTimeout(() => { button.textContent = label; }, 2000);
   });
   return button;
 }

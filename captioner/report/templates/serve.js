@@ -1,5 +1,4 @@
 // Each photograph that is chosen, dropped or pasted is sent alone, as the body of a request, and its JSON answer is drawn.
-"use strict";
 const form = document.querySelector("form");
 const input = document.getElementById("photo");
 const zone = document.querySelector(".zone");
@@ -11,19 +10,10 @@ const download = document.getElementById("download");
 const results = document.querySelector("section");
 const MARKS = JSON.parse(results.dataset.marks);  // what each mark means
 const HEADER = JSON.parse(results.dataset.header);
-const NO_WORDS = "(no words)";
-const FAINT = 0.14;  // the opacity of a region without weight: low, but its content can be recognized
 const items = new Map();  // the photographs of the page, in the order in which they were chosen
 let queue = Promise.resolve();
 let done = 0;
 let total = 0;
-
-// Texts of the answer and names of files become text nodes, never markup.
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 const count = (number) => `${number.toLocaleString("en")} photograph${number === 1 ? "" : "s"}`;
 const options = () => new URLSearchParams(new FormData(form)).toString();
@@ -61,50 +51,6 @@ async function send({ file }, query) {
   }
 }
 
-function attentionMaps({ words, grid, weights, sentinel }, item) {
-  const maps = words.map((word, step) => {
-    const regions = weights[step].flat();
-    const strongest = Math.max(...regions);
-    const cells = regions.map((weight, number) => {
-      const shown = FAINT + (1 - FAINT) * (1 - sentinel[step]) * weight / Math.max(strongest, 1e-12);
-      const cell = element("i", { className: number === regions.indexOf(strongest) ? "strongest" : "" });
-      cell.style.background = `color-mix(in srgb, var(--paper) ${100 * (1 - shown)}%, transparent)`;
-      return cell;
-    });
-    const overlay = element("div", {}, ...cells);
-    overlay.style.gridTemplate = `repeat(${grid[0]}, 1fr) / repeat(${grid[1]}, 1fr)`;
-    const map = element("div", { className: "map", role: "img", ariaLabel: `Attention of ${word}` }, picture(item, { alt: "" }), overlay);
-    const label = `region ${strongest.toFixed(2)}, sentinel ${sentinel[step].toFixed(2)}`;
-    return element("li", {}, map, element("span", { className: "word" }, word), element("span", { className: "faint" }, label));
-  });
-  return [
-    element("h3", {}, "Attention"),
-    element("p", { className: "faint" }, "The regions to which the model attends when it predicts the word; the others are " +
-      "covered, and the strongest one is outlined. The sentinel is the alternative to all regions."),
-    element("ol", { className: "panels" }, ...maps),
-  ];
-}
-
-function candidateTable(candidates) {
-  const rows = candidates.map(({ caption, log_prob }) =>
-    element("tr", {}, element("td", {}, caption || NO_WORDS), element("td", { className: "number" }, log_prob.toFixed(2))));
-  const head = element("tr", {}, element("th", {}, "caption"), element("th", { className: "number" }, "log-prob."));
-  return [element("h3", {}, "Candidates"), element("table", {}, head, ...rows)];
-}
-
-function copyButton(label, text) {
-  const button = element("button", { type: "button" }, label);
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      live.textContent = `Copied: ${text}`;
-    } catch {
-      live.textContent = "The browser does not allow copying; select the text instead.";
-    }
-  });
-  return button;
-}
-
 function draw(item) {
   const { error, caption, familiarity, marks, keywords, labels, candidates, attention } = item.answer;
   const { name } = item.file;
@@ -114,17 +60,21 @@ function draw(item) {
   const known = familiarity === null ? "" : ` · familiarity ${Math.round(familiarity)} of 100`;
   const words = keywords.map(({ word }) => word).join(", ");
   const named = labels?.map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`).join(", ");
+  const heading = element("h2", { className: marks.length ? "marked" : "" }, caption || NO_WORDS);
+  const keywordLine = element("p", {}, "keywords: ", element("span", {}, words));
   const text = element("div", {},
     ...marks.map((mark) => element("p", { className: "mark" }, element("strong", {}, mark), `: ${MARKS[mark]}`)),
-    element("h2", { className: marks.length ? "marked" : "" }, caption || NO_WORDS),
-    ...(words ? [element("p", {}, `keywords: ${words}`)] : []),
+    heading,
+    ...(words ? [keywordLine] : []),
     element("p", { className: "faint" }, `${name}${known}`),
     element("div", { className: "copies" },
-      ...(caption ? [copyButton("Copy caption", caption)] : []), ...(words ? [copyButton("Copy keywords", words)] : [])),
+      ...(caption ? [copyButton("Copy caption", caption, heading)] : []),
+      ...(words ? [copyButton("Copy keywords", words, keywordLine.lastChild)] : [])),
     ...(named ? [element("h3", {}, "ImageNet labels"), element("p", {}, named)] : []),
-    ...(candidates ? candidateTable(candidates) : []));
+    ...(candidates ? [element("h3", {}, "Candidates"), candidateTable(candidates)] : []));
   const photo = picture(item, { className: "photo", alt: caption || NO_WORDS });
-  return [element("div", { className: "captioned" }, photo, text), ...(attention ? attentionMaps(attention, item) : [])];
+  const maps = attention ? [element("h3", {}, "Attention"), ...attentionMaps(attention, () => picture(item, { alt: "" }))] : [];
+  return [element("div", { className: "captioned" }, photo, text), ...maps];
 }
 
 // Photographs whose caption has other options than the form, or that the server did not answer; not those that wait.
