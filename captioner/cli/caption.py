@@ -160,9 +160,9 @@ def caption(
         progress = _caption(captioner, album, photos, files) if photos else Progress()
         for error in (*album.problems, *album.finish()):
             progress.fail(error)
+        _report(progress, album, files)
         for path in files.derived:
             _write_derived(path, captioner, album)
-        _report(progress, album, files)
     if progress.stopped_by and progress.left:
         again = shlex.join(word for word in sys.argv[1:] if word != "--overwrite")
         output.note(f"stopped; photographs left: {progress.left:,}; go on with: captioner {again}")
