@@ -111,7 +111,7 @@ class Captioner:
     ) -> Caption | list[Caption]:
         """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
 
-        A folder, alone or in a list, is a list of its photographs, as for `captioner sample`. A photograph is encoded
+        A folder, alone or in a list, is a list of its photographs, as for `captioner caption`. A photograph is encoded
         by the encoder of the training images. A row of features is named by its number. `n_best`, `attention` and
         `labels` are the options of `caption.*`, by default those of the config: the number of candidates, whether a
         caption has the attention weights of its words (further candidates have none), and the number of ImageNet

@@ -33,19 +33,16 @@ MAX_START = 1 << 16
 
 
 class CaptionSink(Protocol):
-    """Files that captions are written to."""
+    """A file that captions are written to."""
 
     has_attention: bool
     """Whether the attention of captions is always written; otherwise it is only if `caption.attention` is set."""
 
     def write(self, caption: Caption) -> None:
-        """Write a caption. Raises: CaptionerError when it cannot be written; others may follow."""
+        """Add a caption."""
 
-    def finish(self) -> tuple[str, str]:
-        """Complete the files; return which existing files were kept, and what was written, if that is to be reported.
-
-        Raises: CaptionerError when a file cannot be written.
-        """
+    def finish(self) -> str:
+        """Complete the file; return what was written. Raises: CaptionerError when it cannot be written."""
 
 
 def csv_line(cells: Iterable[str | float], delimiter: str = ",", line_end: str = "\r\n") -> str:
@@ -79,6 +76,11 @@ class FileKind(NamedTuple):
     header: str = ""
     encoding: str = "utf-8"
 
+    def is_kind_of(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether a file is empty or of this kind; False if it cannot be read."""
+        start = read_start(path, MAX_START)
+        return start is not None and (start == b"" or self.start.match(start) is not None)
+
 
 FILES: Mapping[str, FileKind] = {
     ".csv": FileKind(
@@ -98,14 +100,8 @@ FILES: Mapping[str, FileKind] = {
 """The files of --write by their suffix."""
 
 
-def starts_as(pattern: re.Pattern[bytes], path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is empty or its start matches a pattern; False if it cannot be read."""
-    start = read_start(path, MAX_START)
-    return start is not None and (start == b"" or pattern.match(start) is not None)
-
-
 class CaptionFile:
-    """A file with an entry for each image, written when it is complete. An image that is captioned twice has one entry.
+    """A file with an entry for each image, written when it is complete.
 
     Raises: UsageError when the file cannot be written, or the one to replace is of another kind.
     """
@@ -113,16 +109,16 @@ class CaptionFile:
     has_attention = False
 
     def __init__(self, path: Path, kind: FileKind, overwrite: bool = False) -> None:
-        check_output(path, overwrite, kind.name, lambda file: starts_as(kind.start, file))
+        check_output(path, overwrite, kind.name, kind.is_kind_of)
         self.path, self.kind = path, kind
-        self._entries: dict[str, str] = {}
+        self._entries: list[str] = []
 
     def write(self, caption: Caption) -> None:
-        self._entries[caption.image] = self.kind.entry(caption)
+        self._entries.append(self.kind.entry(caption))
 
-    def finish(self) -> tuple[str, str]:
-        """Write the file; return that none was kept, and what was written. Raises: CaptionerError."""
-        content = self.kind.header + "".join(self._entries.values())
+    def finish(self) -> str:
+        """Write the file; return what was written. Raises: CaptionerError."""
+        content = self.kind.header + "".join(self._entries)
         write_file(self.path, content.encode(self.kind.encoding, "backslashreplace"))
         count = len(self._entries)
-        return "", f"{self.path}: {count:,} caption{'s' * (count != 1)} written"
+        return f"{self.path}: {count:,} caption{'s' * (count != 1)} written"

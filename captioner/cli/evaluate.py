@@ -67,8 +67,8 @@ def evaluate(
     images and runs.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
-    `captioner sample --write` writes them. Reference files are COCO's captions_*.json, Karpathy's dataset.json, or a
-    table with the columns image and caption.
+    `captioner caption` and `captioner sample` write them. Reference files are COCO's captions_*.json, Karpathy's
+    dataset.json, or a table with the columns image and caption.
 
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs are compared, a difference

@@ -99,7 +99,7 @@ class Files:
 @example_override_option("decode.beam_width=5")
 @grouped(source=Source, files=Files)
 def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files, overrides: Values) -> None:
-    """Write captions for the images of a data set, or of a file of features.
+    """Write captions for the images of a data set.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. With --ensemble, the word
     probabilities of several runs are averaged, and the options of the first are used. All models of an ensemble must

@@ -1,6 +1,6 @@
 """Caption files and reference files: read, and match the captions to the images.
 
-Caption files have COCO's results format, or are JSON lines or a table, as those of `captioner sample --write`.
+Caption files have COCO's results format, or are JSON lines or a table, as `caption` and `sample` write them.
 """
 
 from __future__ import annotations

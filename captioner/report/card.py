@@ -35,7 +35,7 @@ tags: [captioner, image-captioning, {decoder}, numpy]
 This model writes a one-sentence caption for an image.{use}
 
 ```console
-captioner sample {file} {input}
+captioner {command}
 ```
 
 ## Model
@@ -83,6 +83,7 @@ def model_card(model: Restored) -> str:
     config, card, path = model.config, model.card, model.path
     is_run = path.name in (BEST, LAST)
     name = escaped(path.parent.absolute().name if is_run else path.stem)
+    file = f"runs/{name}" if is_run else f"{name}.h5"
     can_encode = parse_identity(model.meta.encoder) is not None
     best = model.meta.best
     scores = [f"perplexity {perplexity(best['loss']):.2f}"] if best and best["step"] == model.meta.step else []
@@ -92,8 +93,7 @@ def model_card(model: Restored) -> str:
         decoder=config.model.decoder,
         name=name,
         use="" if can_encode else " captioner cannot compute its image features, so it captions files of features.",
-        file=f"runs/{name}" if is_run else f"{name}.h5",
-        input="photo.jpg" if can_encode else "--features new.h5",
+        command=f"caption photo.jpg --model {file}" if can_encode else f"sample {file} --features new.h5",
         properties="\n".join(f"| {title} | {escaped(value)} |" for title, value in model_properties(model).items()),
         source=config.data.source,
         split=escaped(config.validate.split),

@@ -285,17 +285,14 @@ class AttentionPage:
             self._entries.append(gallery_entry(self.captions, caption, picture))
         self.captions += 1
 
-    def finish(self) -> tuple[str, str]:
-        """Write the page; return that none was kept, and what was written.
-
-        Raises: CaptionerError if it cannot be written.
-        """
+    def finish(self) -> str:
+        """Write the page; return what was written. Raises: CaptionerError if it cannot be written."""
         script = load_script("report.js")
         page = render("attention_page.html", title="Attention maps", gallery=self.gallery, script=script)
         write_file(self.path, page)
         shown = len(self._entries)
         number = f"{shown:,}" if shown == self.captions else f"the first {shown:,} of {self.captions:,}"
-        return "", f"{self.path}: attention maps of {number} image{'s' * (self.captions != 1)} written"
+        return f"{self.path}: attention maps of {number} image{'s' * (self.captions != 1)} written"
 
 
 def pictures_by_name(corpus: Corpus, name: str, images: Path | None) -> Callable[[Caption], Picture]:

@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.captioning.caption import Caption
-from captioner.captioning.output_files import FILES, open_sink, unescape_cell
+from captioner.captioning.output_files import FILES, CaptionFile, unescape_cell
 from captioner.decode.word_regression import Keyword
 from captioner.errors import UsageError
 
 
-def caption_of(path: Path) -> Caption:
-    return Caption(str(path), "a café 猫", -1.0, [], None, [], keywords=[Keyword("猫", 0.9)])
+def opened(path: Path, overwrite: bool = False) -> CaptionFile:
+    return CaptionFile(path, FILES[path.suffix], overwrite)
 
 
 CELL = st.one_of(
@@ -32,11 +32,11 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     caption = Caption(image, text, -1.63456, [], None, [])
     written = FILES[".csv"].entry(caption)
     (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
-    assert row[2] == "-1.6346", "a number, without quotes"
-    assert written.endswith(',-1.6346,"","","","",""\r\n')
+    assert row[4] == "-1.6346", "a number, without quotes"
+    assert written.endswith(',"","",-1.6346,"","",""\r\n')
     words = [Keyword("dog", 0.8), Keyword("red ball", 0.31)]
     numbers = caption._replace(familiarity=42.468, similarity=0.12341, keywords=words)
-    assert FILES[".csv"].entry(numbers).endswith(',42.5,0.1234,"","dog, red ball",""\r\n')
+    assert FILES[".csv"].entry(numbers).endswith(',"dog, red ball","",-1.6346,42.5,0.1234,""\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -46,52 +46,52 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
 
 @pytest.mark.parametrize("suffix", FILES)
 def test_a_kind_of_file_is_recognized_by_its_start_alone(suffix: str, tmp_path: Path) -> None:
-    own, other, sink = tmp_path / f"own{suffix}", tmp_path / f"other{suffix}", open_sink(tmp_path / f"own{suffix}")
-    sink.write(caption_of(Path("a.jpg")))
+    own, other, sink = tmp_path / f"own{suffix}", tmp_path / f"other{suffix}", opened(tmp_path / f"own{suffix}")
+    sink.write(Caption("a.jpg", "a café 猫", -1.0, [], None, []))
     sink.finish()
     assert "a.jpg" in own.read_text("utf-8-sig")
-    open_sink(own, overwrite=True)
+    opened(own, overwrite=True)
     for text in ("# Title\n\nText\n", "image,caption\na.jpg,a dog\n", '{"image": "a.jpg", "caption": "a dog"}\n'):
         other.write_text(text)
         with pytest.raises(UsageError, match="expected"):
-            open_sink(other, overwrite=True)
+            opened(other, overwrite=True)
 
 
 def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
-    table = open_sink(path)
-    for name in ("é.png", "\udcff.png", "é.png"):
+    table = opened(path)
+    for name in ("é.png", "\udcff.png"):
         table.write(Caption(name, "a café 猫", -1.0, [], None, []))
-    assert table.finish() == ("", f"{path}: 2 captions written")
+    assert table.finish() == f"{path}: 2 captions written"
     assert (
         path.read_bytes()
         == (
-            '\ufeff"image","caption","log_prob","familiarity","similarity","marks","keywords","labels"\r\n'
-            '"é.png","a café 猫",-1.0,"","","","",""\r\n"\\udcff.png","a café 猫",-1.0,"","","","",""\r\n'
+            '\ufeff"image","caption","keywords","marks","log_prob","familiarity","similarity","labels"\r\n'
+            '"é.png","a café 猫","","",-1.0,"","",""\r\n"\\udcff.png","a café 猫","","",-1.0,"","",""\r\n'
         ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
-        open_sink(path)
-    for start in ("", "image;caption;log_prob;more\n", path.read_text()):
+        opened(path)
+    for start in ("", "image;caption;log_prob;labels\n", path.read_text()):
         path.write_text(start)
-        open_sink(path, overwrite=True)
-    for start in ("image,caption\na.jpg,written by hand\n", "\x89HDF"):
+        opened(path, overwrite=True)
+    for start in ("image,caption\na.jpg,written by hand\n", "image,caption,log_prob,labels,file\n", "\x89HDF"):
         path.write_text(start)
         with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
-            open_sink(path, overwrite=True)
+            opened(path, overwrite=True)
 
 
 @pytest.mark.parametrize("image", ["a.jpg", 'a"b\\.jpg', "\udcff.jpg"])
 def test_only_captions_are_replaced_by_captions(image: str, tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
-    open_sink(path).finish()
+    opened(path).finish()
     for _ in range(2):
-        file = open_sink(path, overwrite=True)
+        file = opened(path, overwrite=True)
         file.write(Caption(image, 'a "café"', -1.0, [], None, []))
         file.finish()
     with pytest.raises(UsageError, match="exists already"):
-        open_sink(path)
+        opened(path)
     for other in ("[]", '{"image": "a.jpg", "caption": "a dog"}\n', "image,caption,log_prob\n"):
         path.write_text(other)
         with pytest.raises(UsageError, match="expected JSON lines of captions with their log_prob to replace"):
-            open_sink(path, overwrite=True)
+            opened(path, overwrite=True)

@@ -26,7 +26,7 @@ def new_folder(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.M
 
 
 def by_image(out: str) -> dict[str, str]:
-    """The captions that `captioner sample` printed, by photograph."""
+    """The captions that `captioner caption` printed, by photograph."""
     return dict(line.split("\t")[:2] for line in out.splitlines())
 
 
@@ -35,7 +35,7 @@ def new_captions(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> 
     """The captions of the new photographs, each from its own command."""
     found = {}
     for path in sorted(new_folder.iterdir()):
-        done = cli("sample", photo_run, path).succeeded()
+        done = cli("caption", path, "--model", photo_run).succeeded()
         found |= by_image(done.out)
     assert len(set(found.values())) > 2
     return found

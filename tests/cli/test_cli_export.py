@@ -24,13 +24,13 @@ def test_a_model_file_captions_photographs(
     done = cli("export", photo_run, "--output", "birds.h5", "--license", "mit", "--terms", " ").succeeded()
     assert re.fullmatch(r"birds\.h5: [\d,]+ parameters, 0\.\d MB\n", done.out)
     photo = photo_run.parent / "photos" / "000.png"
-    assert cli("sample", "birds.h5", photo) == cli("sample", photo_run, photo)
-    ensemble = cli("sample", "--ensemble", photo_run, "birds.h5", photo)
+    assert cli("caption", photo, "--model", "birds.h5") == cli("caption", photo, "--model", photo_run)
+    ensemble = cli("caption", photo, "--ensemble", "--model", photo_run, "--model", "birds.h5")
     assert (ensemble.code, ensemble.out.split("\t")[0]) == (0, str(photo))
-    cli("sample", photo, "birds.h5").failed(2, "did you mean captioner sample birds.h5 ")
+    cli("caption", photo, "birds.h5").failed(2, f"did you mean captioner caption {photo} --model birds.h5?")
     card = cli("card", "birds.h5").succeeded().out
     assert "# birds\n" in card
-    assert "captioner sample birds.h5 photo.jpg" in card
+    assert "captioner caption photo.jpg --model birds.h5" in card
     assert "License of the model: mit. Terms of the training data: not stated;" in card
 
 

@@ -201,7 +201,7 @@ def test_from_photographs_to_captions(
     assert (trained.code, trained.out) == (0, "")
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
     new = album(Path("new"), 3, first=90).parent
-    done = cli("sample", "runs/birds", "new", "--json").succeeded()
+    done = cli("caption", "new", "--model", "runs/birds", "--json").succeeded()
     records = [json.loads(line) for line in done.out.splitlines()]
     paths = sorted(new.glob("*.png"))
     assert [record["image"] for record in records] == [str(path) for path in paths]
@@ -233,13 +233,13 @@ def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
     assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
     assert cli("train", "--data", "nameless.h5", *small_model, "-o", "train.epochs=1").code == 0
-    done = cli("sample", "runs/nameless", "photos/000.png")
+    done = cli("caption", "photos/000.png", "--model", "runs/nameless")
     assert (done.code, done.out) == (2, "")
     assert re.search(r"features:given\.h5,sha256=\w+, which is not a known encoder; try --encoder\n$", done.err)
-    named = cli("sample", "runs/nameless", "photos/000.png", "--encoder", "scenes").succeeded()
+    named = cli("caption", "photos/000.png", "--model", "runs/nameless", "--encoder", "scenes").succeeded()
     assert cli("prepare", "photos/captions.csv", "--output", "named.h5", *nameless, "--encoder", "scenes").code == 0
     assert cli("train", "--data", "named.h5", *small_model, "-o", "train.epochs=1").code == 0
-    assert cli("sample", "runs/named", "photos/000.png").out == named.out
+    assert cli("caption", "photos/000.png", "--model", "runs/named").out == named.out
 
 
 RANDOM = np.random.default_rng(0).random((8, FEATURES), np.float32)

@@ -11,7 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from scene_photos import by_image
 
 from captioner.captioning.caption import Candidate, Caption, to_record
 from captioner.captioning.captioner import Captioner
@@ -166,24 +165,6 @@ def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, t
     assert all(reference.encode() in texts for record in records for reference in record["references"])
 
 
-def test_a_table_has_each_readable_photograph_once(
-    cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
-) -> None:
-    Path("new/072.png").write_bytes(b"no photograph")
-    names = ("new", "./new/070.png", "--write", "table.csv", "--write", "txt")
-    done = cli("sample", photo_run, *names)
-    assert done.code == 1, "the table is written for the readable photographs"
-    assert "\ncaptioner: images captioned: 5; errors, reported above: 1\n" in done.err
-    with open("table.csv", encoding="utf-8-sig", newline="") as file:
-        rows = {row["image"]: row["caption"] for row in csv.DictReader(file)}
-    assert rows == {image: text for image, text in new_captions.items() if "072" not in image}
-    for encoder in ((), ("--encoder", "onnx:none.onnx")):  # it is refused before an encoder is opened
-        assert cli("sample", photo_run, *names, *encoder) == (
-            2, "", "captioner: table.csv: exists already; use another file, or replace it with --overwrite\n"
-        )  # fmt: skip
-    assert cli("sample", photo_run, *names, "--overwrite").code == 1
-
-
 def test_a_table_is_written_beside_the_text(
     cli: Callable[..., Any], coco_run: Path, golden: Callable[[str, str], None], tmp_path: Path
 ) -> None:
@@ -206,31 +187,6 @@ def test_an_interruption_leaves_no_partial_results(
     assert os.listdir(tmp_path) == []
 
 
-def test_sidecars(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    Path("new/072.txt").write_text("existing")
-    done = cli("sample", photo_run, "new", "--write", "txt")
-    assert done.code == 0
-    assert done.err == (
-        "captioner: 1 txt sidecar exists already, not replaced; --overwrite replaces existing files\n"
-        "4 txt sidecars written\n"
-    )
-    assert by_image(done.out) == new_captions, "captions without a sidecar are printed too"
-    for path, text in new_captions.items():
-        expected = "existing" if "072" in path else f"{text}\n"
-        assert Path(path).with_suffix(".txt").read_text() == expected
-    kept = cli("sample", photo_run, "new", "--write", "txt")
-    assert (kept.code, kept.out) == (0, done.out)
-    assert kept.err == "captioner: 5 txt sidecars exist already, not replaced; --overwrite replaces existing files\n"
-    assert cli("sample", photo_run, "new", "--write", "txt", "--overwrite").err == "5 txt sidecars written\n"
-    assert Path("new/072.txt").read_text() == f"{new_captions['new/072.png']}\n"
-    assert len(os.listdir("new")) == 10
-    shutil.copy("new/070.png", "new/071.jpg")
-    clash = cli("sample", photo_run, "new", "--write", "txt", "--overwrite")
-    assert (clash.code, clash.err.count("\n")) == (1, 2)
-    assert "new/071.jpg and new/071.png have the same sidecar" in clash.err
-    assert Path("new/071.txt").read_text() == f"{new_captions['new/070.png']}\n"
-
-
 def test_training_images_are_captioned_without_their_own_references(cli: Callable[..., Any], photo_run: Path) -> None:
     """By sample and evaluate, with other candidates than those of new images."""
     words = ("--split", "train", "-o", "decode.beam_width=6", "-o", "decode.guidance_weight=30")
@@ -242,12 +198,6 @@ def test_training_images_are_captioned_without_their_own_references(cli: Callabl
     restored = open_run(photo_run, options)
     in_sample = Captioner(restored).caption_split(open_corpus(restored).split("train"))
     assert [caption.text for caption in in_sample] != [record["caption"] for record in records]
-
-
-def test_options_of_a_data_set_that_is_not_read_are_refused(
-    cli: Callable[..., Any], photo_run: Path, new_folder: Path
-) -> None:
-    cli("sample", photo_run, "new", "-o", "data.memory_mib=4").failed(2, "data.memory_mib: has no effect")
 
 
 def test_flags_of_captions_are_options_of_the_config(cli: Callable[..., Any], own_run: Path) -> None:

@@ -1,4 +1,4 @@
-"""captioner sample: attention maps as JSON lines or a page, of splits, photographs and ensembles."""
+"""captioner sample: attention maps as JSON lines or a page, of the images of a split."""
 
 import base64
 import dataclasses
@@ -117,23 +117,6 @@ def test_a_page_is_bounded(cli: Callable[..., Any], attention_run: Path, monkeyp
         done = cli("sample", attention_run, "-n", number, "--write", "a.html", "--overwrite", *SHORT)
         assert (done.code, done.err) == (0, f"a.html: attention maps of {images} written\n")
         assert ("2 of 4 images. log p is" in Path("a.html").read_text()) == (number == 4)
-
-
-def test_photographs_have_a_page_or_lines(cli: Callable[..., Any], attention_run: Path, photos: Path) -> None:
-    names = ("cats", "dogs", "cats/a.png")
-    done = cli("sample", attention_run, *names, "no.png", "--write", "a.html", *SHORT)
-    assert (done.code, len(done.out.splitlines())) == (1, 3), "one photograph was not found"
-    assert done.err.endswith("a.html: attention maps of 3 images written\n")
-    assert shades(photos / "a.html") == [(200, 0, 0), (0, 0, 200), (200, 0, 0)]
-    assert cli("sample", attention_run, *names, "--write", "maps.jsonl", *SHORT).code == 0
-    assert sorted(record["image"] for record in records()) == ["cats/a.png", "dogs/a.png"]
-
-
-@pytest.mark.parametrize("option", ["--write=a.html", "--write=maps.jsonl", "--write=captions.csv"])
-def test_without_a_caption_no_file_is_written(option: str, cli: Callable[..., Any], attention_run: Path) -> None:
-    done = cli("sample", attention_run, "no.png", option)
-    assert (done.code, done.err.splitlines()[-1:]) == (1, ["captioner: no image was captioned; no file was written"])
-    assert os.listdir(".") == []
 
 
 def test_photographs_of_a_split_are_found_in_their_folder(

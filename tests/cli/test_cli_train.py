@@ -39,9 +39,12 @@ def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golde
     golden("train.txt", masked(done.err + again.err))
 
 
-@pytest.mark.parametrize(("encoder", "images"), [("efficientnet-lite0-1", "PHOTO"), ("features:a.h5", "-n 10")])
+@pytest.mark.parametrize(
+    ("encoder", "command"),
+    [("efficientnet-lite0-1", "caption PHOTO --model new"), ("features:a.h5", "sample new -n 10")],
+)
 def test_the_next_command_has_photographs_if_the_encoder_is_known(
-    encoder: str, images: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    encoder: str, command: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def events() -> Iterator[Event]:
         for event in train(parse("", "", read_overrides([*small, "train.epochs=1"])), "new"):
@@ -53,7 +56,7 @@ def test_the_next_command_has_photographs_if_the_encoder_is_known(
             yield event
 
     progress.show_training(events())
-    assert capsys.readouterr().err.endswith(f"next: captioner sample new {images}\n")
+    assert capsys.readouterr().err.endswith(f"next: captioner {command}\n")
 
 
 class Terminal(io.StringIO):

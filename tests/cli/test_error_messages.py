@@ -50,12 +50,11 @@ CONFIG = {
     "data.root, data.memory_mib, data.max_captions_per_image, data.max_train, data.scenes.*, data.cs231n.*",
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o and --mpi"
-ONE_INPUT = "photographs, --split (with or without --data) and --features exclude each other; use one of them"
-NEED_PHOTOGRAPHS = "--write xmp, --write txt and --encoder need photographs"
+ONE_INPUT = "--split (with or without --data) and --features exclude each other; use one of them"
 OVERWRITE = "--overwrite needs --write"
 IMAGES = "--images needs --write FILE.html and the images of a split"
-NO_RUN_FIRST = "expected a run folder or a model file first, such as models/everyday.h5"
-WRITE = "expected a name that ends in .csv, .jsonl or .html, or xmp or lightroom or txt"
+FOR_PHOTOGRAPHS = "expected a run or a model file; for photographs, use captioner caption"
+WRITE = "expected a name that ends in .csv, .jsonl or .html"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
     "or replace the run with --overwrite",
@@ -67,25 +66,21 @@ USAGE = CONFIG | {
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
     "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
     "sample --ensemble run": "--ensemble needs several runs",
-    "sample file run": "file: expected a run before the photographs; did you mean captioner sample run file?",
-    "sample new.jpg .": f"new.jpg: {NO_RUN_FIRST}",
-    "sample run a.png run": "run: run after a photograph; put all runs before the photographs",
-    "sample run a.png --split train": ONE_INPUT,
+    "sample new.jpg run": f"new.jpg: {FOR_PHOTOGRAPHS} new.jpg --model run",
     "sample run --features new.h5 --split train": ONE_INPUT,
-    "sample run --data new.h5 a.png": ONE_INPUT,
+    "sample run --features new.h5 --data new.h5": ONE_INPUT,
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
     "3, or scenes; to use caption files, prepare a data set from them, or check them with `captioner data check`",
     "sample run --write a.csv --write empty/../a.csv": "--write empty/../a.csv: given twice; name each output once",
-    "sample run --split train --encoder scenes": NEED_PHOTOGRAPHS,
-    "sample run --write xmp": NEED_PHOTOGRAPHS,
+    "sample run --write xmp": f"--write xmp: {WRITE}",
     "sample run --write -": f"--write -: {WRITE}",
-    "sample run a.png --write no/table.csv": "no/table.csv: folder not found: no",
-    "sample run a.png --write empty.csv": "empty.csv: expected a file name, got a folder",
+    "sample run --write no/table.csv": "no/table.csv: folder not found: no",
+    "sample run --write empty.csv": "empty.csv: expected a file name, got a folder",
     "sample run --attention": "--attention needs --json, or --write FILE.jsonl or FILE.html",
-    "sample run a.png --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
+    "sample run --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
     "captioner sample --help",
     "sample run --overwrite": OVERWRITE,
-    "sample run a.png --write a.html --images .": IMAGES,
+    "sample run --features new.h5 --write a.html --images .": IMAGES,
     "sample run --write old.html": "old.html: exists already; use another file, or replace it with --overwrite",
     "sample run --write file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
     "use another file",
@@ -105,7 +100,7 @@ FAILURES = {
     "sample runs": "runs: not found; expected a run folder from `captioner train` or a model file; did you mean run?",
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
-    "sample file a.png": f"file: {NO_MODEL.format('an empty file')}",
+    "sample file": f"file: {NO_MODEL.format('an empty file')}",
     "sample run/config.yaml": f"run/config.yaml: {NO_MODEL.format('a text file')}",
     "sample run/bst.h5": "run/bst.h5: not found; expected a run folder from `captioner train` or a model file; did you "
     "mean run/best.h5?",
@@ -136,9 +131,10 @@ CLICK = {
     "--foo": "--foo",
     "tran": "tran",
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
-    "caption x.jpg": "No such command 'caption'. Did you mean 'sample'? see captioner --help\n",
+    "captions x.jpg": "No such command 'captions'. Did you mean 'caption'? see captioner --help\n",
     "train --run": "--run",
     "sample": "RUN_OR_MODEL",
+    "caption": "PHOTO_OR_FOLDER",
     "sample run -n 0": "-n",
     "sample run --labels -1": "got -1",
 }

@@ -91,7 +91,7 @@ def test_exceptions_become_one_line(name: str, cli: Callable[..., Any], monkeypa
 def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: tuple[str, ...]) -> None:
     photo, huge = photo_run.parent / "photos" / "000.png", 2**63 - 1
     for number in (huge, huge + 1, 10**30):
-        done = cli("sample", photo_run, photo, "-n", number).succeeded()
+        done = cli("caption", photo, "--model", photo_run, "-n", number).succeeded()
         assert done.out.count("\n") == 1
     steps = ("-o", f"train.batch_size={huge}", "-o", "train.max_steps=2")
     done = cli("train", *small_options, "--run", "new", *steps)

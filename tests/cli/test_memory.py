@@ -9,7 +9,7 @@ import pytest
 
 resource = pytest.importorskip("resource")
 ROOT = Path(__file__).parents[2]
-MODEL, PHOTOS = ROOT / "models" / "everyday.h5", ROOT / "docs" / "photos"
+PHOTOS = ROOT / "docs" / "photos"
 Limited = Callable[..., tuple[int, str, str]]
 
 
@@ -33,7 +33,7 @@ def test_a_short_table_needs_little_memory(limited: Limited, tmp_path: Path) -> 
 
 
 def test_nine_photographs_need_little_memory(limited: Limited) -> None:
-    code, out, err = limited(1_500_000, "sample", MODEL, PHOTOS)
+    code, out, err = limited(1_500_000, "caption", PHOTOS)
     assert (code, out.count("\n")) == (0, 9), err
 
 

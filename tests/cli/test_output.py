@@ -75,7 +75,7 @@ PRINTING = (
     "config init {}/my.yaml",
     f"train --data {{}}/set.h5 --run {{}}/new {TINY}",
     "sample {}/new --n-best 2",
-    "sample {}/new {}/no.jpg --encoder scenes",
+    "caption {}/no.jpg --model {}/new --encoder scenes",
     "evaluate {}/new --worst 2 --baseline nn",
     "evaluate {}/new --worst 2 --json",
     "inspect gradients {}/new --word 2",

@@ -27,7 +27,7 @@ def _here(photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 INPUTS = (
     "sample broken.h5",
-    "sample run photos --encoder onnx:broken.h5",
+    "caption photos --model run --encoder onnx:broken.h5",
     "evaluate --captions broken.json --references photos/captions.csv",
     "train --data broken.h5 --run new",
     "train -o data.source=cs231n -o data.root=broken --run new",
@@ -67,9 +67,9 @@ def test_the_other_photographs_are_prepared(cli: Callable[..., Any]) -> None:
     [str(BROKEN), "/proc/self/attr/current", "/sys/kernel/notes", "/dev/null", "/proc/self/clear_refs"],
 )
 def test_special_files_are_no_photographs_and_others_are_captioned(name: str, cli: Callable[..., Any]) -> None:
-    done = cli("sample", "run", name, "photos/000.png")
+    done = cli("caption", name, "photos/000.png", "--model", "run")
     assert done.code == 1
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["photos/000.png"]
     *errors, count = done.err.splitlines()
     assert all(line.startswith(f"captioner: {name}") for line in errors)
-    assert count == f"captioner: images captioned: 1; errors, reported above: {len(errors)}"
+    assert count == f"captioner: captioned: 1; unreadable, reported above: {len(errors)}"

@@ -1,4 +1,4 @@
-"""captioner sample of photographs: folders, unreadable files and encoders."""
+"""captioner caption: lines and records of photographs and folders, unreadable files, encoders and ensembles."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from captioner.images import protobuf
 def test_a_model_of_scenes_warns_once_about_photographs(
     cli: Callable[..., Any], tiny_run: Path, new_folder: Path
 ) -> None:
-    done = cli("sample", tiny_run, "new")
+    done = cli("caption", "new", "--model", tiny_run)
     assert (done.code, len(done.out.splitlines())) == (0, 5)
     assert done.err == (
         f"captioner: warning: {tiny_run}/best.h5 was trained on generated scenes of coloured shapes, so its captions "
@@ -25,11 +25,11 @@ def test_a_model_of_scenes_warns_once_about_photographs(
 
 @pytest.mark.smoke
 def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
-    done = cli("sample", photo_run, "new").succeeded()
+    done = cli("caption", "new", "--model", photo_run).succeeded()
     assert list(by_image(done.out).items()) == list(new_captions.items())
-    several = cli("sample", photo_run, "new/074.png", "new", "new/070.png")
+    several = cli("caption", "new/074.png", "new", "new/070.png", "--model", photo_run)
     assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *new_captions, "new/070.png"]
-    assert list(by_image(cli("sample", photo_run, "new", "-n", 2).out)) == list(new_captions)[:2]
+    assert list(by_image(cli("caption", "new", "--model", photo_run, "-n", 2).out)) == list(new_captions)[:2]
     for name in (
         "new/a10.png",
         "new/a2.png",
@@ -42,7 +42,7 @@ def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path
         Path(name).parent.mkdir(exist_ok=True)
         shutil.copy("new/070.png", name)
     ordered = ["new/9/2.png", "new/10/1.png", *new_captions, "new/a2.png", "new/a2b.png", "new/a10.png"]
-    assert list(by_image(cli("sample", photo_run, "new", "-n", 10).out)) == ordered
+    assert list(by_image(cli("caption", "new", "--model", photo_run, "-n", 10).out)) == ordered
 
 
 def test_an_unreadable_photograph_is_skipped(
@@ -50,7 +50,7 @@ def test_an_unreadable_photograph_is_skipped(
 ) -> None:
     Path("new/072.png").write_bytes(b"no photograph")
     Path("empty").mkdir()
-    done = cli("sample", photo_run, "empty", "new", "no\n.png")
+    done = cli("caption", "empty", "new", "no\n.png", "--model", photo_run)
     assert done.code == 1
     assert list(by_image(done.out).items()) == [
         (path, text) for path, text in new_captions.items() if "072" not in path
@@ -60,25 +60,26 @@ def test_an_unreadable_photograph_is_skipped(
     assert lines[0] == "captioner: empty: expected photographs in this folder, got none"
     assert lines[1].startswith("captioner: new/072.png: expected a photograph")
     assert lines[2] == rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}"
-    assert lines[3] == "captioner: images captioned: 4; errors, reported above: 3"
+    assert lines[3] == "captioner: captioned: 4; unreadable, reported above: 2"
 
 
 def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:
     names = ["new/a\nb.png", "new/a\tb.png", "new/\x1b[2J.png", "new/\udcff.png", "new/猫 .png", "new/ a.png"]
     for name in names:
         shutil.copy("new/070.png", name)
-    done = cli("sample", photo_run, *names).succeeded()
+    done = cli("caption", *names, "--model", photo_run).succeeded()
     shown = [r"new/a\nb.png", r"new/a\tb.png", r"new/\x1b[2J.png", r"new/\udcff.png", *names[4:]]
     assert by_image(done.out) == dict.fromkeys(shown, new_captions["new/070.png"])
-    lines = cli("sample", photo_run, *names, "--json").out.splitlines()
+    lines = cli("caption", *names, "--model", photo_run, "--json").out.splitlines()
     assert [json.loads(line)["image"] for line in lines] == names
 
 
 def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path, new_folder: Path) -> None:
-    done = cli("sample", photo_run, "new", "--n-best", 3)
+    command = ("caption", "new", "--model", photo_run, "--n-best", 3)
+    done = cli(*command)
     assert done.code == 0
     lines = done.out.splitlines()
-    records = [json.loads(line) for line in cli("sample", photo_run, "new", "--n-best", 3, "--json").out.splitlines()]
+    records = [json.loads(line) for line in cli(*command, "--json").out.splitlines()]
     assert len(lines) == 3 * len(records) == 15
     for record, first, *others in zip(records, lines[::3], lines[1::3], lines[2::3], strict=True):
         candidates = record["candidates"]
@@ -87,18 +88,29 @@ def test_candidates_follow_the_caption(cli: Callable[..., Any], photo_run: Path,
         best, *less = [one["caption"] for one in candidates]
         assert first == f"{record['image']}\t{best}"
         assert others == [f"\t{text}\trank {rank}" for rank, text in enumerate(less, 2)]
-    assert "candidates" not in json.loads(cli("sample", photo_run, "new/070.png", "--json").out)
+    assert "candidates" not in json.loads(cli("caption", "new/070.png", "--model", photo_run, "--json").out)
 
 
-def test_runs_come_before_the_photographs(
+def test_an_ensemble_captions_photographs(
     cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]
 ) -> None:
-    done = cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "new").succeeded()
+    done = cli("caption", "new", "--ensemble", "--model", photo_run, "--model", photo_run / "best.h5").succeeded()
     assert list(by_image(done.out).items()) == list(new_captions.items())
-    Path("empty").mkdir()
-    assert cli("sample", photo_run, "empty", "new", "-n", 1).code == 1, (
-        "a folder without a checkpoint is a folder of photographs"
-    )
+
+
+def test_photographs_given_to_sample_are_an_error_with_the_command_that_captions_them(
+    cli: Callable[..., Any], photo_run: Path, new_folder: Path
+) -> None:
+    cli("sample", photo_run, "new", "a b.jpg").failed(2, f"captioner caption new 'a b.jpg' --model {photo_run}\n")
+    models = f"--model {photo_run} --model {photo_run}/best.h5 --ensemble\n"
+    cli("sample", "--ensemble", photo_run, photo_run / "best.h5", "a.HEIC").failed(2, f"caption a.HEIC {models}")
+    cli("sample", "a.png").failed(2, "captioner caption a.png\n")
+
+
+def test_options_of_a_data_set_that_is_not_read_are_refused(
+    cli: Callable[..., Any], photo_run: Path, new_folder: Path
+) -> None:
+    cli("caption", "new", "--model", photo_run, "-o", "data.memory_mib=4").failed(2, "data.memory_mib: has no effect")
 
 
 @pytest.mark.smoke
@@ -115,9 +127,9 @@ def test_a_users_onnx_encoder(
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_model, "-o", "train.epochs=1")
     assert trained.code == 0
-    done = cli("sample", "runs/birds", "new").succeeded()
+    done = cli("caption", "new", "--model", "runs/birds").succeeded()
     assert len(by_image(done.out)) == 5
     (home / "net.onnx").rename("moved.onnx")
-    cli("sample", "runs/birds", "new").failed(
+    cli("caption", "new", "--model", "runs/birds").failed(
         2, "runs/birds/best.h5: encoder onnx:net.onnx not found; try --encoder onnx:FILE"
     )
