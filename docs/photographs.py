@@ -1,4 +1,4 @@
-"""Caption the photographs of docs/photos with models/everyday.h5, and write the rows of the README.
+"""Caption the photographs of docs/photos with the default model, and write the rows of the README.
 
 $ python docs/photographs.py
 """
@@ -13,7 +13,7 @@ import captioner
 from captioner.captioning.caption import Caption
 
 ROOT = Path(__file__).parents[1]
-README, MODEL = ROOT / "README.md", ROOT / "models" / "everyday.h5"
+README = ROOT / "README.md"
 PHOTOS = {
     "motorcycle": "A red motorcycle in a garage",
     "chelsea": "The face of a cat",
@@ -32,7 +32,7 @@ ROWS = re.compile(r"(?<=<!-- photographs:begin -->\n).*(?=<!-- photographs:end -
 
 def captions() -> list[Caption]:
     """Caption the photographs."""
-    return captioner.load(MODEL).caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS])
+    return captioner.load().caption([f"{ROOT}/docs/photos/{name}.jpg" for name in PHOTOS])
 
 
 def render(page: str, captions: Iterable[Caption]) -> str:

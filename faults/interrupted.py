@@ -53,8 +53,8 @@ OPTIONS = (
 COMMANDS: Mapping[str, str] = {
     "train": f"train --resume-or-start {{folder}} {' '.join(f'--set={option}' for option in OPTIONS)}",
     "prepare": "prepare {inputs}/album/captions.csv --output {folder}/out.h5 --encoder scenes",
-    "sample --write txt": "sample {inputs}/run {folder} --write txt",
-    "sample --write csv": "sample {inputs}/run {inputs}/album --write {folder}/captions.csv",
+    "sample": "sample {inputs}/run --split val --write {folder}/captions.csv",
+    "caption": "caption {folder} --model {inputs}/run --write {folder}/captions.csv --write txt",
     "export": "export {inputs}/run --output {folder}/model.h5",
 }
 
@@ -80,11 +80,11 @@ class Command:
     whole: Path
 
     def make(self, folder: Path) -> Path:
-        """Make the folder that the command writes into, with photographs if it writes texts beside them."""
+        """Make the folder that the command writes into, with photographs for `caption`."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.name == "sample --write txt":
+        if self.name == "caption":
             for photo in sorted((self.inputs / "album").glob("*.png"))[:3]:
-                shutil.copy(photo, folder)
+                shutil.copy2(photo, folder)  # its time is in the table
         return folder
 
     def run(self, folder: Path, kill_at: int = NEVER, most_bytes: int = -1) -> Ended:
@@ -202,7 +202,7 @@ def measure(session: Session) -> Iterator[Row]:
     uses = commands(folder)
     trials: Trials = [(command, use) for command, count in uses.items() for use in range(1, count + 1)]
     yield session.run(
-        "SIGKILL before each use of a file by train, prepare, sample and export",
+        "SIGKILL before each use of a file by train, prepare, sample, caption and export",
         "the same command completes, with the same files; a run ends bit-identical",
         partial(kill, trials, session.folder("killed")),
         len(trials),

@@ -87,10 +87,10 @@ class Sandbox:
             self.provide_data(params)
         if data := params.get("data") or (words[1] == "data" and params.get("overrides", {}).get("data.root")):
             self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data)
-        for name in params.get("runs", ()):
+        for name in (*params.get("runs", ()), *params.get("models", ())):
             self.provide_run(name)
         for name in params.get("names", ()):
-            (self.provide_run if name.parts[0] == "runs" else self.provide_photo)(name)
+            self.provide_photo(name)
         run = params.get("resume") or (None if words[1] == "train" else params.get("run"))
         if run is not None:
             self.provide_run(run)

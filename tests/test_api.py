@@ -67,7 +67,7 @@ def test_a_folder_gives_the_captions_of_its_photographs(
 ) -> None:
     folder = photographs.parent
     captions = model.caption(folder)
-    lines = cli("sample", folder / "run", folder, "--json").succeeded().out.splitlines()
+    lines = cli("caption", folder, "--model", folder / "run", "--json").succeeded().out.splitlines()
     assert [(caption.image, caption.text) for caption in captions] == [
         (record["image"], record["caption"]) for record in map(json.loads, lines)
     ]

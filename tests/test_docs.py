@@ -68,7 +68,9 @@ def test_page_commands_run(page: Path, sandbox: Sandbox) -> None:
             assert {word for word in words[1:] if "=" not in word} <= set(targets)
 
 
-@pytest.mark.parametrize("words", ["evaluate runs/flickr8k-rnn", "train --data flickr8k.h5", "sample shared.h5 a.jpg"])
+@pytest.mark.parametrize(
+    "words", ["evaluate runs/flickr8k-rnn", "train --data flickr8k.h5", "caption a.jpg --model shared.h5"]
+)
 def test_a_page_makes_what_it_reads(words: str, sandbox: Sandbox) -> None:
     sandbox.is_page = True
     with pytest.raises(AssertionError, match="no earlier command of the page makes it"):

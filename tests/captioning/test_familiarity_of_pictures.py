@@ -53,11 +53,10 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
 def test_blank_and_drawn_pictures_are_marked(shipped: Captioner, cli: Callable[..., Any], tmp_path: Path) -> None:
     for name, picture in pictures():
         picture.save(tmp_path / f"{name}.png")
-    model = ROOT / "models" / "everyday.h5"
     captions = list(shipped.caption([tmp_path]))
     unmarked = [each for each in captions if "outside the training domain" not in each.marks]
     assert {Path(each.image).stem: each.familiarity for each in unmarked} == {}
-    lines = cli("sample", model, *tmp_path.glob("grey 1*.png")).out.splitlines()
+    lines = cli("caption", *tmp_path.glob("grey 1*.png")).out.splitlines()
     marks = [line.rpartition("\t")[2] for line in sorted(lines)]
     assert marks == ["outside the training domain, uncertain"] * 2 + ["outside the training domain"]
 

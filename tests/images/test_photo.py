@@ -72,7 +72,7 @@ def test_photographs_in_a_folder_are_listed_and_captioned(
             (folder / f"{name}.HEIC").write_bytes(heic(picture))
         (folder / f"{name}.png").unlink()
     assert list_photos(folder, pytest.fail, HEIC_SUFFIXES) == [folder / "070.HEIC", folder / "071.HEIC"]
-    done = cli("sample", photo_run, folder)
+    done = cli("caption", folder, "--model", photo_run)
     assert (done.code, done.err) == (0, "")
     assert [line.split("\t")[0] for line in done.out.splitlines()] == [f"{folder}/070.HEIC", f"{folder}/071.HEIC"]
 

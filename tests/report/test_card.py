@@ -54,7 +54,7 @@ def test_the_card_of_a_run(tiny_run: Path) -> None:
         "| image encoder | scenes-1 (231 dimensions) |",
         f"Checkpoint: best.h5 of step {restored.meta.step}.",
         "License of the model: unknown. Terms of the training data: not stated; ask the author",
-        "captioner sample runs/run photo.jpg",
+        "captioner caption photo.jpg --model runs/run",
         "They do not describe photographs.",
         f"Validation (split val) at this training step: perplexity {math.exp(restored.meta.best['loss']):.2f}.\n",
     ):

@@ -29,7 +29,7 @@ def test_photographs_and_precomputed_features_get_the_same_captions(cli: Callabl
     of_split = [json.loads(line) for line in cli("sample", run, "--split", "val", "--json").out.splitlines()]
     by_name = {caption["image"]: caption for caption in of_split}
     names = sorted(photo.name for photo in photos.iterdir())[:NUMBER]
-    lines = cli("sample", run, *(photos / name for name in names), "--json").out.splitlines()
+    lines = cli("caption", *(photos / name for name in names), "--model", run, "--json").out.splitlines()
     for name, caption in zip(names, map(json.loads, lines), strict=True):
         assert Path(caption["image"]).name == name
         assert caption["caption"] == by_name[name]["caption"]

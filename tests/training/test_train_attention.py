@@ -183,7 +183,9 @@ def test_captions_of_photographs_equal_those_of_the_data_set(
         done = cli("sample", region_run, "--split", name, "--json")
         assert done.code == 0, done.err
         of_split = [json.loads(line) for line in done.out.splitlines()]
-        done = cli("sample", region_run, *(region_photos.folder / image for image in split.image_ids), "--json")
+        done = cli(
+            "caption", *(region_photos.folder / image for image in split.image_ids), "--model", region_run, "--json"
+        )
         assert done.code == 0, done.err
         for stored, encoded in zip(of_split, map(json.loads, done.out.splitlines()), strict=True):
             image = str(region_photos.folder / stored["image"])
@@ -209,7 +211,7 @@ def test_an_ensemble_with_and_without_attention_captions_photographs(
     plain = train_on_regions(
         "model.attention=none", "model.attention_dim=256", "model.dropout_regions=0", "train.max_steps=2"
     )
-    done = cli("sample", region_run, plain, region_photos.folder / "000.png", "--ensemble")
+    done = cli("caption", region_photos.folder / "000.png", "--model", region_run, "--model", plain, "--ensemble")
     assert done.code == 0, done.err
     done = cli("evaluate", region_run, plain, "--ensemble", "--split", "val")
     assert done.code == 0, done.err
@@ -231,5 +233,5 @@ def test_an_encoder_without_the_regions_of_the_checkpoint_is_rejected(
         ((2, 2, 77), "expected a grid of 3 x 3, got 2 x 2; use the encoder of the training images"),
     ):
         monkeypatch.setattr(ScenesEncoder, "regions", regions)
-        done = cli("sample", region_run, region_photos.folder / "000.png")
+        done = cli("caption", region_photos.folder / "000.png", "--model", region_run)
         assert done == (1, "", f"captioner: {region_run / 'best.h5'}: regions: {expected}\n")
