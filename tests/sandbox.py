@@ -96,8 +96,8 @@ class Sandbox:
             self.provide_run(run)
         if params.get("references"):
             self.provide_results(params["captions"], params["references"], params["splits"])
-        if params.get("features") and run is not None:
-            self.provide_features(params["features"], run)
+        if params.get("features") and params.get("runs"):
+            self.provide_features(params["features"], params["runs"][0])
         if words[1] == "search":
             self.provide_tables([params["table"], *map(Path, params["words"])])
         if words[1] == "gradcheck" and params["functions"]:
@@ -115,7 +115,7 @@ class Sandbox:
         has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
-        has_data = run is not None or any(params.get(name) for name in ("runs", "data", "source"))
+        has_data = run is not None or any(params.get(name) for name in ("runs", "names", "data", "source"))
         used = [
             text
             for text, path in options.items()
