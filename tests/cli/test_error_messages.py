@@ -84,6 +84,18 @@ USAGE = CONFIG | {
     "sample run --write old.html": "old.html: exists already; use another file, or replace it with --overwrite",
     "sample run --write file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
     "use another file",
+    "caption new.jpg run": "run: expected a photograph or a folder, got a model; did you mean captioner caption "
+    "new.jpg --model run?",
+    "caption new.jpg --model run --model run/last.h5": "got 2 models; use one, or average their word probabilities "
+    "with --ensemble",
+    "caption new.jpg --ensemble": "--ensemble needs several --model",
+    "caption new.jpg --overwrite": OVERWRITE,
+    "caption new.jpg --verbose": "--verbose needs --write",
+    "caption new.jpg --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
+    "caption new.jpg --write a.jsonl --write ./a.jsonl": "--write a.jsonl: given twice; name each output once",
+    "caption new.jpg --write old": f"--write old: {WRITE}, or xmp, lightroom, txt",
+    "caption new.jpg --model run -o train.epochs=2": "train.epochs has no effect on caption; it uses threads, data.*, "
+    "decode.*, caption.*",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
 NO_RUN = "last.h5 not found; expected a folder written by `captioner train`; existing runs: run"
@@ -105,6 +117,8 @@ FAILURES = {
     "sample run/bst.h5": "run/bst.h5: not found; expected a run folder from `captioner train` or a model file; did you "
     "mean run/best.h5?",
     "sample damaged.h5": DAMAGED,
+    "caption new.jpg --model nope": "nope: not found; expected a run folder from `captioner train` or a model file; "
+    "existing runs: run",
     "sample run --split dev": DEV,
     "sample run --features damage.h5": "damage.h5: not found; expected an HDF5 file with the dataset 'features'; did "
     "you mean damaged.h5?",
