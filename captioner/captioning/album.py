@@ -32,15 +32,14 @@ from captioner.files.user_files import check_output, format_of, regular_file, sh
 
 DIGITS = 8
 """Hexadecimal digits of a digest in a table."""
-_STAMP = re.compile(
-    rf"(\d+) bytes (\d{{8}}T\d{{6}}Z) ([0-9a-f]{{{DIGITS}}}) ([0-9a-f]{{{DIGITS}}}) ([0-9a-f]{{{DIGITS}}})"
-)
+_STAMP = re.compile(r"([0-9]{1,19}) bytes ([0-9]{8}T[0-9]{6}Z)" + 3 * rf" ([0-9a-f]{{{DIGITS}}})")
 _ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 NEEDED = ("image", "caption", "file")
 """The columns without which a table is none of an album."""
 CSV_COLUMNS = (*COLUMNS, "file")
 DELIMITERS = ",;\t"
-START = 1 << 16
+START = 1 << 20
+"""Bytes in which the first line of a table ends: JSON lines may have attention weights."""
 
 
 class Stamp(NamedTuple):
@@ -94,9 +93,10 @@ def unescape_path(text: str) -> str:
 real_folder = cache(os.path.realpath)
 
 
-def place_of(photo: Path) -> str:
+def place_of(photo: str | os.PathLike[str]) -> str:
     """Return the one absolute path of a photograph, however it was named."""
-    return os.path.join(real_folder(photo.parent), photo.name)
+    folder, name = os.path.split(photo)
+    return os.path.join(real_folder(os.path.join(os.getcwd(), folder)), name)
 
 
 class Rows(Protocol):
@@ -109,7 +109,7 @@ class Rows(Protocol):
     @property
     def line_end(self) -> str: ...
 
-    def is_whole(self, line: bytes) -> bool:
+    def is_whole(self, line: str) -> bool:
         """Return whether a line without its end has everything else."""
 
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -133,12 +133,14 @@ class CsvRows(NamedTuple):
     def start(self) -> str:
         return f"\ufeff{csv_line(self.columns, self.delimiter, self.line_end)}"  # Excel needs the byte order mark
 
-    def is_whole(self, line: bytes) -> bool:
+    def is_whole(self, line: str) -> bool:
         try:
-            (cells,) = csv.reader([line.decode("utf-8-sig")], delimiter=self.delimiter, strict=True)
+            (cells,) = csv.reader([line], delimiter=self.delimiter, strict=True)
         except (ValueError, csv.Error):
             return False
-        return len(cells) == len(self.columns)
+        # `csv_line` quotes an empty cell: what ends with a separator was cut before the last one
+        is_cut = '"' in line and line.endswith(self.delimiter)
+        return len(cells) == len(self.columns) and not is_cut
 
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         for cells in csv.reader(lines, delimiter=self.delimiter, strict=True):
@@ -157,7 +159,7 @@ class JsonLines(NamedTuple):
     start: str = ""
     line_end: str = "\n"
 
-    def is_whole(self, line: bytes) -> bool:
+    def is_whole(self, line: str) -> bool:
         try:
             return isinstance(json.loads(line), dict)
         except (ValueError, RecursionError):
@@ -180,6 +182,18 @@ FORMATS: Mapping[str, Rows] = {".csv": CsvRows(), ".jsonl": JsonLines()}
 """The formats of new tables by their suffix."""
 
 
+_BETWEEN_QUOTES = ("{", "image", ": ", "", ", ", "caption", ": ", "", ", ", "file")
+"""The parts of a line of JSON lines between its quotes, up to the stamp; an empty one stands for any text."""
+
+
+def _is_cut(line: str) -> bool:
+    """Return whether a text is the start of a line of JSON lines, which was cut when it was written."""
+    *parts, last = line.replace('\\"', "").split('"')
+    rest = _BETWEEN_QUOTES[len(parts) :]
+    are_equal = all(part == known for part, known in zip(parts, _BETWEEN_QUOTES, strict=False) if known)
+    return are_equal and (not rest or not rest[0] or rest[0].startswith(last))
+
+
 def _format_of(path: Path, name: Path) -> Rows:
     """Return the format of an existing table. Raises: UsageError for a file that is none."""
     new = FORMATS[path.suffix.lower()]
@@ -189,14 +203,18 @@ def _format_of(path: Path, name: Path) -> Rows:
         return new
     first, got = start.split(b"\n")[0].decode("utf-8-sig", "replace"), format_of(start)
     if isinstance(new, JsonLines):
-        with suppress(ValueError, TypeError):
+        if b"\n" not in start and _is_cut(first):
+            return new
+        with suppress(ValueError, TypeError, RecursionError):
             if set(NEEDED) <= set(json.loads(first)):
                 return new
         delimiters = ""
     else:
         delimiters = DELIMITERS
     for delimiter in delimiters:
-        columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
+        columns: Sequence[str] = ()
+        with suppress(csv.Error):  # of a file whose only line ends are carriage returns
+            columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), ())
         if set(NEEDED) <= set(columns):
             return CsvRows(columns, delimiter, "\r\n" if first.endswith("\r") else "\n")
         if {"image", "caption"} <= set(columns):
@@ -243,7 +261,9 @@ class Table:
         self._state: State | None = None
         self._size = 0  # of the whole lines
         with writing(path):
-            self._lock = LockFile(self.path, "another process writes this table; wait for it, or use another file")
+            self._lock = LockFile(
+                self.path, path, "another process writes this table; wait for it, or use another file"
+            )
         try:
             remove_temporary_files(self.path)
             self.format = self._read()
@@ -258,41 +278,44 @@ class Table:
         if self._state is None:
             return FORMATS[self.path.suffix.lower()]
         form = _format_of(self.path, self.name)
-        for values, start, end in self._lines_of(form):
-            if values:
-                stamp, caption = parse_stamp(values.get("file")), str(values.get("caption", ""))
-                row = Row(start, end, stamp, caption if is_corrected(caption, stamp) else None)
-                self._rows.setdefault(self._place(values), []).append(row)
+        for place, values, start, end in self._lines_of(form):
+            stamp, caption = parse_stamp(values.get("file")), str(values.get("caption") or "")
+            row = Row(start, end, stamp, caption if is_corrected(caption, stamp) else None)
+            self._rows.setdefault(place, []).append(row)
         return form
 
-    def _place(self, values: Mapping[str, Any]) -> str:
-        return os.path.normpath(os.path.join(self.path.parent, values["image"]))
+    def _lines_of(self, form: Rows) -> Iterator[tuple[str, dict[str, Any], int, int]]:
+        """Yield the rows with the paths of their photographs and where they start and end.
 
-    def _lines_of(self, form: Rows) -> Iterator[tuple[dict[str, Any], int, int]]:
-        """Yield the rows with the places of their lines. A last line without its end is left out if it is not whole.
+        A last line without its end that is not whole is left out, unless it is inside of a cell.
 
-        Raises: DataError for another damaged line.
+        Raises: DataError for another damaged line, or if the file cannot be read.
         """
-        number = self._size = 0
-        is_whole = True
+        number = start = self._size = 0
 
         def lines() -> Iterator[str]:
-            nonlocal number, is_whole
+            nonlocal number
             for number, line in enumerate(file, 1):
-                is_whole = line.endswith(b"\n") or form.is_whole(line)
-                if not is_whole:
+                has_end, text = line.endswith(b"\n"), ""
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as problem:
+                    if has_end or problem.reason != "unexpected end of data":
+                        raise
+                if not has_end and start == self._size and not form.is_whole(text):
                     return
                 self._size += len(line)
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield text
 
-        with open(self.path, "rb") as file:
+        with regular_file(self.path) as descriptor, open(descriptor, "rb", closefd=False) as file:
             rows = lines()
             try:
                 if form.start:
                     next(rows, "")
                 start = self._size
                 for values in form.read(rows):
-                    yield values, start, self._size
+                    if values.get("image"):
+                        yield place_of(os.path.join(self.path.parent, values["image"])), values, start, self._size
                     start = self._size
             except (ValueError, csv.Error, RecursionError) as problem:
                 what = "expected UTF-8 text; save it as UTF-8" if isinstance(problem, UnicodeError) else problem
@@ -301,16 +324,20 @@ class Table:
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the rows as they are now, each with the path of its photograph; of several for one, the first."""
         seen = set[str]()
-        for values, _, _ in self._lines_of(self.format) if self._state else ():
-            if values and (place := self._place(values)) not in seen:
+        for place, values, _, _ in self._lines_of(self.format) if self._state else ():
+            if place not in seen:
                 seen.add(place)
                 yield place, values
 
     @property
     def corrections(self) -> dict[str, str]:
         """The captions that a person corrected, by the path of the photograph."""
-        rows = ((place, row) for place, rows in self._rows.items() for row in rows if row not in self._edits)
+        rows = ((place, row) for place, rows in self._rows.items() for row in rows)
         return {place: row.correction for place, row in rows if row.correction is not None}
+
+    def __len__(self) -> int:
+        """The number of photographs that have a row."""
+        return len(self._rows)
 
     def lacks(self, photo: Path) -> bool:
         """Return whether a photograph is to be captioned: its row is missing, or the photograph has changed.
@@ -321,8 +348,6 @@ class Table:
         try:
             status = os.stat(photo)
             rows = [] if self._overwrite else self._rows.get(place, [])
-            if place in self._photos:
-                return False
             if any(row.correction is not None or self._is_current(row, photo, status) for row in rows):
                 self.counts["known"] += 1
                 self.counts["corrected"] += any(row.correction is not None for row in rows)
@@ -355,20 +380,29 @@ class Table:
             return
         with writing(self.name), open(self.path, "rb") as old:
             old.seek(max(0, self._size - 1))
-            end = "" if old.read(1) == b"\n" or not self._size else self.format.line_end
-            if not self._edits and self._size == self._state[2] and not end:
+            if not self._edits and self._size == self._state[2] and old.read(1) in b"\n":
                 return
-            old.seek(0)
             with replacing(self.path) as temporary:
                 with open(temporary, "wb") as new:
-                    for row, stamp in sorted(self._edits.items()):
-                        new.write(old.read(row.start - old.tell()))
-                        line = old.read(row.end - row.start)
-                        new.write(line.replace(str(row.stamp).encode(), str(stamp).encode()) if stamp else b"")
-                    new.write(old.read(self._size - old.tell()) + end.encode())
+                    last = b"\n"
+                    for part in filter(None, self._kept(old)):
+                        new.write(part)
+                        last = part[-1:]
+                    new.write({b"\n": b"", b"\r": b"\n"}.get(last, self.format.line_end.encode()))
                 shutil.copymode(self.path, temporary)
                 self._check()
             self._state = _state_of(self.path)
+        for place in self._photos:
+            self._rows.pop(place, None)
+
+    def _kept(self, old: io.BufferedReader) -> Iterator[bytes]:
+        """Yield the parts of the file that stay, with new stamps."""
+        old.seek(0)
+        for row, stamp in sorted(self._edits.items()):
+            yield old.read(row.start - old.tell())
+            line = old.read(row.end - row.start)
+            yield line.replace(str(row.stamp).encode(), str(stamp).encode()) if stamp else b""
+        yield old.read(self._size - old.tell())
 
     def write(self, photo: Path, caption: Caption) -> None:
         """Append the row of a photograph that the table lacks. Raises: CaptionerError, with the rows intact."""
@@ -383,6 +417,7 @@ class Table:
         with writing(self.name):
             self._append(line.encode("utf-8", "backslashreplace"))
         self.failed = False
+        self._rows[place] = []
 
     def _append(self, line: bytes) -> None:
         """Raises: CaptionerError if another program has changed the file; OSError if it cannot be written."""
@@ -434,9 +469,10 @@ class Album:
     """
 
     def __init__(self, sidecars: Sequence[Sidecars] = ()) -> None:
+        real_folder.cache_clear()  # links may have changed since another command of this process
         self.tables, self.sidecars = list[Table](), sidecars
         self.problems: list[CaptionerError] = []
-        """Photographs whose sidecars cannot be written."""
+        """Photographs whose sidecars cannot be written, and tables that cannot be prepared."""
         self._corrections: dict[str, str] = {}
         self._missing: dict[str, list[Sidecars]] = {}  # sidecars by the path of the photograph
         self._known: dict[str, Path] = {}  # photographs whose sidecars have the captions of the first table
@@ -444,7 +480,7 @@ class Album:
     def select(self, photos: Iterable[Path | DataError], limit: int | None = None) -> list[Path | DataError]:
         """Return the photographs to caption, at most `limit`, and the errors among them, and prepare the tables.
 
-        Raises: CaptionerError if a table cannot be prepared.
+        Raises: CaptionerError if no table can be prepared.
         """
         chosen: list[Path | DataError] = []
         count = 0
@@ -455,12 +491,20 @@ class Album:
             if count == limit:
                 break
         for table in self.tables:
+            try:
+                table.begin()
+            except CaptionerError as error:
+                table.failed = True
+                if self.is_lost:
+                    raise
+                self.problems.append(error)
             self._corrections |= table.corrections
-            table.begin()
         return chosen
 
     def _lacks(self, photo: Path) -> bool:
         place = place_of(photo)
+        if place in self._missing and (self.tables or self.sidecars):
+            return False  # named twice
         self._missing[place] = []
         for sidecars in self.sidecars:
             try:
@@ -498,9 +542,12 @@ class Album:
     def finish(self) -> Iterator[CaptionerError]:
         """Write the sidecars of photographs that were known before; yield what failed."""
         if self.tables and any(self._missing[place] or place in self._corrections for place in self._known):
-            for place, values in self.tables[0].records():
-                if place in self._known:
-                    yield from self._write_sidecars(place, self._known[place], description_of(values))
+            try:
+                for place, values in self.tables[0].records():
+                    if place in self._known:
+                        yield from self._write_sidecars(place, self._known[place], description_of(values))
+            except CaptionerError as error:
+                yield error
 
     @property
     def counts(self) -> Counter[str]:
@@ -515,7 +562,7 @@ class Album:
     def places(self) -> Iterator[str]:
         """Describe where the captions are, and which files were kept."""
         for table in self.tables:
-            if count := sum(1 for _ in table.records()):
+            if count := len(table):
                 yield f"{table.name}: {count:,} photograph{'s' * (count != 1)}"
         for sidecars in self.sidecars:
             yield from filter(None, sidecars.finish())
@@ -538,7 +585,7 @@ class Album:
 def description_of(values: Mapping[str, Any]) -> Description:
     """Return the description in a row; a person may have edited any part."""
     keywords, marks = (_words(values.get(name)) for name in ("keywords", "marks"))
-    return Description(str(values.get("caption", "")), keywords, [] if values.get("corrected") else marks)
+    return Description(str(values.get("caption") or ""), keywords, [] if values.get("corrected") else marks)
 
 
 def _words(value: object) -> list[str]:

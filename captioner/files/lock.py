@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from captioner.errors import UsageError
@@ -27,15 +28,15 @@ def lock(descriptor: int, path: Path, busy: str) -> None:
 class LockFile:
     """The lock file of `path`, a hidden file beside it, which is removed with `release`.
 
-    Raises: UsageError, as `lock`; OSError when the file cannot be created.
+    Raises: UsageError, as `lock`, which names `name`; OSError when the file cannot be created.
     """
 
-    def __init__(self, path: Path, busy: str) -> None:
+    def __init__(self, path: Path, name: Path, busy: str) -> None:
         self._file = path.with_name(f".{path.name}.lock")
         while True:
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
-                lock(self._descriptor, path, busy)
+                lock(self._descriptor, name, busy)
                 if os.path.samestat(os.fstat(self._descriptor), os.stat(self._file)):
                     return
             except FileNotFoundError:
@@ -46,5 +47,6 @@ class LockFile:
             os.close(self._descriptor)
 
     def release(self) -> None:
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._file.unlink()
         os.close(self._descriptor)
