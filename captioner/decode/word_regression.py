@@ -136,8 +136,9 @@ class WordRegression:
 
         Shapes: shares (N, V) -> N lists.
         """
-        words = np.argsort(-shares, axis=1, kind="stable")[:, :STORED]
-        values = np.take_along_axis(shares, words, axis=1).astype(float).round(SHARE_DECIMALS)
+        values = shares.astype(float).round(SHARE_DECIMALS)  # floating-point rounding does not order equal shares
+        words = np.argsort(-values, axis=1, kind="stable")[:, :STORED]
+        values = np.take_along_axis(values, words, axis=1)
         return [
             [Keyword(self.vocab.words[word], share) for word, share in zip(*row, strict=True) if share > 0]
             for row in zip(words.tolist(), values.tolist(), strict=True)
