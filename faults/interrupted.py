@@ -23,22 +23,35 @@ from faults.resumed import compare
 from faults.session import ROOT, TINY, Outcome, Row, Session
 
 KILLED = """
-import atexit, os, signal, sys
-folder, before = sys.argv.pop(1), int(sys.argv.pop(1))
+import atexit, os, signal, sys, time
+from threading import Timer
+folder, before, delay = sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1)) / 1000
+first = 0.0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def kill(event, args):
-    global before
+    global before, first
     if event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(folder):
         before -= 1
+        if not first:
+            first = time.monotonic()
+            timer = Timer(delay, die)
+            timer.daemon = True
+            timer.start()
         if not before:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
 from captioner.cli import main
 sys.addaudithook(kill)
-atexit.register(lambda: print(f"uses left: {before}"))
+atexit.register(lambda: print(f"uses left: {before}; milliseconds: {1000 * (time.monotonic() - first):.0f}"))
 main()
 """
-"""Run a command, and kill it before the n-th use of a file in a folder; else print how many more uses were left."""
+"""Run a command, and kill it before the n-th use of a file in a folder, or some milliseconds after the first.
+
+Otherwise, print how many more uses were left, and the milliseconds from the first use to the end.
+"""
 NEVER = 1_000_000
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 MOST_SECONDS = 100.0
@@ -54,17 +67,19 @@ COMMANDS: Mapping[str, str] = {
     "train": f"train --resume-or-start {{folder}} {' '.join(f'--set={option}' for option in OPTIONS)}",
     "prepare": "prepare {inputs}/album/captions.csv --output {folder}/out.h5 --encoder scenes",
     "sample": "sample {inputs}/run --split val --write {folder}/captions.csv",
-    "caption": "caption {folder} --model {inputs}/run --write {folder}/captions.csv --write txt",
+    "caption": "caption {folder} --model {inputs}/run --write {folder}/captions.csv --write {folder}/captions.jsonl "
+    "--write txt",
     "export": "export {inputs}/run --output {folder}/model.h5",
 }
 
 
 class Ended(NamedTuple):
-    """The exit code of a command, its messages, and how often it used files of the folder, if it was not killed."""
+    """The exit code of a command, its messages and, if it was not killed, how often and how long it used the folder."""
 
     code: int
     stderr: str
     uses: int = 0
+    milliseconds: int = 0
 
     @property
     def problem(self) -> str:
@@ -83,15 +98,17 @@ class Command:
         """Make the folder that the command writes into, with photographs for `caption`."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.name == "caption":
-            for photo in sorted((self.inputs / "album").glob("*.png"))[:3]:
+            for photo in (self.inputs / "album").glob("*.png"):
                 shutil.copy2(photo, folder)  # its time is in the table
         return folder
 
-    def run(self, folder: Path, kill_at: int = NEVER, most_bytes: int = -1) -> Ended:
-        """Run it; kill it before it uses a file of the folder for the `kill_at`th time, or limit the size of files."""
+    def run(self, folder: Path, kill_at: int = NEVER, kill_after: int = NEVER, most_bytes: int = -1) -> Ended:
+        """Run it; kill it before it uses a file of the folder for the `kill_at`th time, or `kill_after` milliseconds
+        after the first time, or limit the size of files.
+        """
         words = COMMANDS[self.name].format(folder=folder, inputs=self.inputs).split()
         done = subprocess.run(
-            [sys.executable, "-c", KILLED, folder, str(kill_at), *words],
+            [sys.executable, "-c", KILLED, folder, str(kill_at), str(kill_after), *words],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
@@ -99,8 +116,9 @@ class Command:
             timeout=MOST_SECONDS,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
         )
-        left = re.findall(r"uses left: (-?\d+)", done.stdout)
-        return Ended(done.returncode, done.stderr, NEVER - int(left[0]) if left else 0)
+        found = re.search(r"uses left: (-?\d+); milliseconds: (\d+)", done.stdout)
+        used = (NEVER - int(found[1]), int(found[2])) if found else ()
+        return Ended(done.returncode, done.stderr, *used)
 
     def repeat(self, folder: Path, problem: str, fault: str) -> Outcome:
         """Repeat the interrupted command, unless it had a problem, and compare its files with the expected ones."""
@@ -116,7 +134,7 @@ class Command:
 
 
 Trials: TypeAlias = Sequence[tuple[Command, int]]
-"""The command of each trial, and the use of a file before which it is killed, or a seed."""
+"""The command of each trial, and the use of a file before which it is killed, milliseconds, or a seed."""
 
 
 def kill(trials: Trials, folder: Path, number: int) -> Outcome:
@@ -125,6 +143,16 @@ def kill(trials: Trials, folder: Path, number: int) -> Outcome:
     here = command.make(folder / f"{number}")
     ended = command.run(here, kill_at=use)
     return command.repeat(here, "" if ended.code == -signal.SIGKILL else ended.problem, f"killed at use {use}")
+
+
+def strike(trials: Trials, folder: Path, number: int) -> Outcome:
+    """Kill a command some milliseconds after its first use of a file."""
+    command, delay = trials[number]
+    here = command.make(folder / f"{number}")
+    ended = command.run(here, kill_after=delay)
+    problem = "" if ended.code in (0, -signal.SIGKILL) else ended.problem
+    outcome = command.repeat(here, problem, f"killed after {delay} ms")
+    return outcome if ended.code or outcome.note else Outcome("ended before")
 
 
 def limit_file_size(trials: Trials, folder: Path, number: int) -> Outcome:
@@ -173,9 +201,18 @@ def one_line(ended: Ended, folder: Path) -> str:
     return f"left behind: {left}" if left else ""
 
 
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file; of a table, numbers as exact as they are in batches of other photographs."""
+    content = path.read_bytes()
+    if path.suffix in (".csv", ".jsonl"):
+        content = re.sub(rb'"shares": {[^}]*}', b"", content)
+        content = re.sub(rb"\d+\.\d+", lambda number: b"%.2f" % float(number[0]), content)
+    return content
+
+
 def folder_difference(folder: Path, whole: Path) -> str:
     """Compare the files of two folders; return the first difference or ""."""
-    files, expected = ({path.name: path.read_bytes() for path in part.iterdir()} for part in (folder, whole))
+    files, expected = ({path.name: content_of(path) for path in part.iterdir()} for part in (folder, whole))
     if files.keys() != expected.keys():
         return f"files: {sorted(files.keys() ^ expected.keys())}"
     if "last.h5" in files:
@@ -183,31 +220,44 @@ def folder_difference(folder: Path, whole: Path) -> str:
     return next((f"{name} differs" for name in files if files[name] != expected[name]), "")
 
 
-def commands(folder: Path) -> dict[Command, int]:
-    """Run every command without an interruption; return how often each uses files."""
+def commands(folder: Path) -> dict[Command, Ended]:
+    """Run every command without an interruption; return how each ended."""
     make_album(folder / "album")
     make_run(folder / "run")
-    uses = {}
+    ends = {}
     for number, name in enumerate(COMMANDS):
         command = Command(name, folder, folder / f"whole-{number}")
         ended = command.run(command.make(command.whole))
         if ended.code:
             raise RuntimeError(ended.problem)
-        uses[command] = ended.uses
-    return uses
+        ends[command] = ended
+    return ends
+
+
+def strikes(ends: Mapping[Command, Ended], session: Session) -> Row:
+    ((command, whole),) = ((command, ended) for command, ended in ends.items() if command.name == "caption")
+    delays = np.random.default_rng(session.seed).integers(whole.milliseconds, size=300)
+    trials: Trials = [(command, int(delay)) for delay in delays]
+    return session.run(
+        "SIGKILL at a random moment of caption, from its first file to its end",
+        "the same command completes; each photograph has one row, in order",
+        partial(strike, trials, session.folder("struck")),
+        len(trials),
+    )
 
 
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("interrupted")
-    uses = commands(folder)
-    trials: Trials = [(command, use) for command, count in uses.items() for use in range(1, count + 1)]
+    ends = commands(folder)
+    trials: Trials = [(command, use) for command, ended in ends.items() for use in range(1, ended.uses + 1)]
     yield session.run(
         "SIGKILL before each use of a file by train, prepare, sample, caption and export",
         "the same command completes, with the same files; a run ends bit-identical",
         partial(kill, trials, session.folder("killed")),
         len(trials),
     )
-    trials = [(command, session.seed + seed) for command in uses for seed in range(10)]
+    yield strikes(ends, session)
+    trials = [(command, session.seed + seed) for command in ends for seed in range(10)]
     must = "exit 1, one line with file and reason, no temporary file; then the same command completes"
     limited = partial(limit_file_size, trials, session.folder("limited"))
     yield session.run("file size limit (RLIMIT_FSIZE)", must, limited, len(trials))

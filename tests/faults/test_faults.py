@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faults import damaged, interrupted
-from faults.interrupted import COMMANDS, Command
+from faults.interrupted import COMMANDS, Command, Ended
 from faults.session import Session
 
 
@@ -16,15 +16,21 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def uses(tmp_path_factory: pytest.TempPathFactory) -> dict[Command, int]:
+def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[Command, Ended]:
     return interrupted.commands(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_completes_after_a_kill_and_without_space(
-    name: str, uses: dict[Command, int], tmp_path: Path
+    name: str, ends: dict[Command, Ended], tmp_path: Path
 ) -> None:
-    ((command, count),) = ((command, count) for command, count in uses.items() if command.name == name)
+    ((command, count),) = ((command, ended.uses) for command, ended in ends.items() if command.name == name)
     outcomes = [interrupted.kill([(command, use)], tmp_path / f"use-{use}", 0) for use in {count // 2, count}]
     outcomes.append(interrupted.limit_file_size([(command, 1)], tmp_path / "limited", 0))
     assert {outcome.kind for outcome in outcomes} == {"completed"}, outcomes
+
+
+def test_tables_are_complete_after_kills_at_random_moments(ends: dict[Command, Ended], tmp_path: Path) -> None:
+    row = interrupted.strikes(ends, Session(tmp_path, share=0.1))
+    assert (row["trials"], row["notes"]) == (30, [])
+    assert row["ended"]["completed"] > 10, "others ended before"
