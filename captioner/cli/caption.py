@@ -162,7 +162,10 @@ def caption(
             progress.fail(error)
         _report(progress, album, files)
         for path in files.derived:
-            _write_derived(path, captioner, album)
+            try:
+                _write_derived(path, captioner, album)
+            except CaptionerError as error:
+                progress.fail(error)
     if progress.stopped_by and progress.left:
         again = shlex.join(word for word in sys.argv[1:] if word != "--overwrite")
         output.note(f"stopped; photographs left: {progress.left:,}; go on with: captioner {again}")
@@ -284,16 +287,11 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     """Open the tables and sidecars. Raises: UsageError when one cannot be written, as `Table`."""
     from captioner.captioning.album import Album, Table, digest_of
     from captioner.captioning.find_checkpoint import find_checkpoint
-    from captioner.captioning.metadata import SIDECARS, Sidecars, is_exiftool_table
-    from captioner.files.user_files import check_output, sha256_of
+    from captioner.captioning.metadata import SIDECARS, Sidecars
+    from captioner.files.user_files import sha256_of
 
     for path in files.derived:
-        if path.suffix.lower() in PAGES:
-            from captioner.report.album_page import is_album_page
-
-            check_output(path, True, "a page of `captioner caption`", is_album_page)
-        else:
-            check_output(path, True, "a table of `captioner caption` for exiftool", is_exiftool_table)
+        _check_derived(path)
     config = captioner.loaded.config
     digests = [sha256_of(find_checkpoint(model)) for model in models]
     model = digest_of(repr((digests, config.decode, config.caption, encoder)))
@@ -307,8 +305,23 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     return album
 
 
+def _check_derived(path: Path) -> None:
+    """Raises: UsageError if a file exists that is none of `captioner caption`."""
+    from captioner.files.user_files import check_output
+
+    if path.suffix.lower() in PAGES:
+        from captioner.report.album_page import is_album_page
+
+        check_output(path, True, "a page of `captioner caption`", is_album_page)
+    else:
+        from captioner.captioning.metadata import is_exiftool_table
+
+        check_output(path, True, "a table of `captioner caption` for exiftool", is_exiftool_table)
+
+
 def _write_derived(path: Path, captioner: Captioner, album: Album) -> None:
-    """Write a file from the whole table. Raises: CaptionerError."""
+    """Write a file from the whole table. Raises: CaptionerError, also if another program has written the file."""
+    _check_derived(path)
     if path.suffix.lower() in PAGES:
         from captioner.report.album_page import write_album_page
 

@@ -1,0 +1,377 @@
+"""captioner caption: tables that go on where they stopped, what other programs do meanwhile, signals, and progress."""
+
+import csv
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.captioning.album import Album, unescape_path
+from captioner.cli import output
+from faults.interrupted import content_of
+
+Run = Callable[..., Any]
+FORMATS = ["t.csv", "t.jsonl"]
+RAW = os.fsdecode(b"\xe9.png")
+NAMES = ["a\nb.png", RAW, "a\\x41.png", "=1+1.png", "-a.png", "@a.png", "'=a.png", 'a"b.png', " a .png", "é猫.png"]
+
+
+@pytest.fixture
+def caption(cli: Run, photo_run: Path, new_folder: Path) -> Run:
+    """The command with a model of the new photographs 070.png to 074.png in `new`."""
+    return lambda *words, write=(): cli(
+        "caption", *words, "--model", photo_run, *(word for path in write for word in ("--write", path))
+    )
+
+
+def rows(path: Path | str) -> dict[str, dict[str, Any]]:
+    """The rows of a table by image; an image has one row."""
+    if str(path).endswith(".csv"):
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table: list[dict[str, Any]] = list(csv.DictReader(file))
+    else:
+        table = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    found = {row["image"]: row for row in table}
+    assert len(found) == len(table)
+    return found
+
+
+def correct(path: str, image: str, caption: str) -> None:
+    """Replace the caption of a row, as a person does."""
+    before = rows(path)[image]["caption"]
+    lines = Path(path).read_text().splitlines(keepends=True)
+    edited = (line.replace(f'"{before}"', f'"{caption}"') if image in line else line for line in lines)
+    Path(path).write_text("".join(edited))
+
+
+def summary(err: str) -> str:
+    return next(line for line in err.splitlines() if line.startswith("captioned: "))
+
+
+@pytest.mark.parametrize("table", FORMATS)
+def test_the_same_command_captions_what_is_new_or_changed(table: str, caption: Run) -> None:
+    assert summary(caption("new", write=[table]).err) == "captioned: 5"
+    first, content = rows(table), Path(table).read_bytes()
+    done = caption("new", write=[table])
+    assert done == (0, "", f"captioned: 0; known from before: 5\n{table}: 5 photographs\n")
+    assert Path(table).read_bytes() == content
+    os.utime("new/070.png", (1, 1))  # time alone: the digest decides
+    Path("new/071.png").write_bytes(Path("new/071.png").read_bytes() + b"\0")  # another size
+    Path("new/072.png").write_bytes(Path("new/072.png").read_bytes()[:-1] + b"\0")  # the same size
+    os.utime("new/072.png", (2, 2))
+    Path("new/073.png").unlink()
+    correct(table, "new/074.png", "my own words")
+    os.utime("new/074.png", (1, 1))
+    shutil.copy("new/070.png", "new/075.png")
+    expected = "captioned: 3; known from before: 2; of these corrected by you: 1; changed and captioned again: 2"
+    assert summary(caption("new", write=[table]).err) == expected
+    second = rows(table)
+    assert [*second] == [f"new/07{number}.png" for number in (0, 3, 4, 1, 2, 5)]
+    assert second["new/073.png"] == first["new/073.png"]
+    assert second["new/074.png"] == {**first["new/074.png"], "caption": "my own words"}
+    stamp = re.sub(r"\w+Z", "19700101T000001Z", first["new/070.png"]["file"])
+    assert second["new/070.png"] == {**first["new/070.png"], "file": stamp}
+    content = Path(table).read_bytes()
+    assert summary(caption("new", write=[table]).err).startswith("captioned: 0; known from before: 5; ")
+    assert Path(table).read_bytes() == content
+    assert summary(caption("new", "--overwrite", "-n", 3, write=[table]).err) == "captioned: 3"
+    assert rows(table)["new/074.png"]["caption"] == "my own words"
+    assert summary(caption("new", "--overwrite", write=[table]).err) == "captioned: 5"
+    assert rows(table)["new/074.png"]["caption"] == first["new/074.png"]["caption"]
+
+
+def test_a_photograph_has_one_row_however_it_is_named(caption: Run) -> None:
+    Path("moved").symlink_to("new")
+    names = ("new", "./new/../new/070.png", "moved", Path.cwd() / "new" / "071.png")
+    assert summary(caption(*names, write=FORMATS).err) == "captioned: 5"
+    assert summary(caption(*names, write=FORMATS).err) == "captioned: 0; known from before: 5"
+    Path("elsewhere").mkdir()
+    shutil.move("new", "elsewhere/new")
+    Path("new").symlink_to("elsewhere/new")  # the paths in the tables still lead to the photographs
+    assert summary(caption("new", "elsewhere", write=FORMATS).err) == "captioned: 0; known from before: 5"
+    assert len(rows("t.csv")) == len(rows("t.jsonl")) == 5
+
+
+def test_names_of_all_kinds_are_known_again(caption: Run) -> None:
+    for name in NAMES:
+        shutil.copy("new/070.png", f"new/{name}")
+    Path("tables").mkdir()
+    tables = [f"tables/{name}" for name in FORMATS]
+    assert summary(caption("new", write=tables).err) == "captioned: 15"
+    assert summary(caption("new", write=tables).err) == "captioned: 0; known from before: 15"
+    expected = {f"../new/{name}" for name in os.listdir("new")}
+    assert {unescape_path(image) for image in rows(tables[0])} == rows(tables[1]).keys() == expected
+
+
+def test_tables_with_different_rows_and_several_folders(caption: Run) -> None:
+    shutil.copytree("new", "more")
+    caption("new", "-n", 2, write=["t.csv"])
+    caption("more", write=["t.jsonl"])
+    correct("t.jsonl", "more/070.png", "my own words")
+    assert summary(caption("new", "more", write=FORMATS).err) == "captioned: 10; known from before: 2"
+    assert len(rows("t.csv")) == len(rows("t.jsonl")) == 10
+    assert rows("t.jsonl")["more/070.png"]["caption"] == "my own words"
+    other = caption("new", "-o", "decode.max_length=3", write=["t.csv"])
+    assert "5 of the captions from before are of another model or other options; --overwrite" in other.err
+
+
+def test_parts_cover_an_album_once_and_stay_when_photographs_are_added(caption: Run) -> None:
+    shutil.copytree("new", "album/0")
+    shutil.copytree("new", "album/1")
+    parts: list[set[str]] = []
+    for part in ("1/2", "2/2"):
+        assert caption("album", "--part", part, write=[f"{part[0]}.csv"]).code == 0
+        parts.append({*rows(f"{part[0]}.csv")})
+    assert all(parts)
+    assert (parts[0] & parts[1], len(parts[0] | parts[1])) == (set(), 10)
+    shutil.copytree("new", "album/2")
+    caption("album", "--part", "1/2", write=["again.csv"])
+    assert {image for image in rows("again.csv") if "/2/" not in image} == parts[0]
+    caption("album", "--part", "3/2").failed(2, "expected I/N with I from 1 to N, such as 2/8, got 3/2")
+
+
+ROW = "image,caption,file\na.png,été,3 bytes 20261130T202354Z 2cca2495 ed90b2f2 a82e541b\n"
+LINE = b'{"image": "a", "caption": "b", "file": "c"}\n'
+REFUSED = {
+    "windows.csv": (ROW.encode("cp1252"), "line 2: expected UTF-8 text; save it as UTF-8; nothing was changed"),
+    "unended.csv": (ROW.encode("cp1252").rstrip(), "line 2: expected UTF-8 text"),
+    "utf-16.csv": (ROW.encode("utf-16"), "got UTF-16 text; save it as UTF-8; use another file"),
+    "mac.csv": (ROW.replace("\n", "\r").encode(), "got a text file"),
+    "sample.csv": (b"image,caption\n1,2\n", "of `captioner sample`, or of an earlier version; use another file"),
+    "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, file, got a"),
+    "quote.csv": (ROW.replace("é", '"é').encode(), "line 2: "),
+    "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
+    "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got a text file; use another file"),
+    "cut.jsonl": (b'{"image": "a.png", "labels": [', "got a text file; use another file"),
+    "middle.jsonl": (LINE + LINE[:20] + b"\n" + LINE, "line 2: "),
+    "list.jsonl": (LINE + b"[]\n", 'line 2: expected an object with an "image"'),
+    "nul.jsonl": (LINE.replace(b'"a"', rb'"\u0000/a"'), "line 1: embedded null byte; nothing was changed"),
+    "deep.jsonl": (b"[" * 60_000, "got a text file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_is_no_such_table_is_refused(name: str, caption: Run) -> None:
+    content, message = REFUSED[name]
+    Path(name).write_bytes(content)
+    done = caption("new", write=["other.jsonl", name])
+    done.failed(done.code or 1, f"{name}: ")
+    assert message in done.err
+    assert Path(name).read_bytes() == content
+    assert sorted(os.listdir()) == sorted(["new", name]), "no other table and no lock file"
+
+
+def test_an_output_that_is_no_file_is_refused(caption: Run) -> None:
+    Path("folder.csv").mkdir()
+    os.mkfifo("pipe.csv")
+    Path("link.csv").symlink_to("nowhere.csv")
+    for name, message in {
+        "folder.csv": "expected a file name, got a folder",
+        "pipe.csv": "expected a file to replace, got something else",
+        "link.csv": "expected a file to replace, got something else",
+        "missing/t.csv": "folder not found: missing",
+    }.items():
+        caption("new", write=[name]).failed(2, f"{name}: {message}")
+    caption("new", write=["/sys/t.csv"]).failed(1, "/sys/t.csv: cannot write: ")  # a folder that root cannot write
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
+    """Do something before the row of a photograph is written."""
+    write, calls = Album.write, iter(range(100))
+
+    def with_act(album: Album, *arguments: Any) -> Any:
+        if next(calls) == number:
+            act()
+        return write(album, *arguments)
+
+    monkeypatch.setattr(Album, "write", with_act)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"a note")
+
+
+OTHERS: dict[str, Callable[[Path], object]] = {
+    "appended": append,
+    "replaced": lambda path: Path("mine").write_bytes(b"\xff\n" * 9) and os.replace("mine", path),
+    "deleted": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize(("act", "first"), [("appended", 0), ("appended", 3), ("replaced", 3), ("deleted", 3)])
+@pytest.mark.parametrize("table", FORMATS)
+def test_what_another_program_does_meanwhile_stays(
+    table: str, act: str, first: int, caption: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = Path(table), next(name for name in FORMATS if name != table)
+    left = []
+    meanwhile(monkeypatch, first, lambda: (OTHERS[act](path), left.append(path.exists() and path.read_bytes())))
+    done = caption("new", write=[table, other, "xmp"])
+    assert (done.code, done.out) == (1, "")
+    changed = f"captioner: {table}: changed by another program; no further rows are written; run the command again"
+    assert done.err.count(changed) == 1
+    assert "Traceback" not in done.err
+    assert [path.exists() and path.read_bytes()] == left
+    assert len(rows(other)) == len([*Path("new").glob("*.xmp")]) == 5
+    assert f"{other}: 5 photographs" in done.err
+
+
+def test_a_full_disk_costs_one_table(
+    caption: Run, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    caption("new", write=["whole.csv", "whole.jsonl"])
+    whole = Path("whole.csv").read_bytes()
+    with files_of_at_most(os.path.getsize("whole.jsonl") // 2):
+        done = caption("new", write=FORMATS)
+    assert (done.code, done.err.count("t.jsonl: cannot write: ")) == (1, 1)
+    assert Path("t.csv").read_bytes() == whole
+    assert 0 < len(rows("t.jsonl")) < 5
+    shutil.copy("new/071.png", "new/070.png")
+    before = [Path(name).read_bytes() for name in FORMATS]
+    with files_of_at_most(100):  # neither table can be rewritten
+        assert caption("new", write=FORMATS).code == 1
+    assert [Path(name).read_bytes() for name in FORMATS] == before
+    assert caption("new", write=FORMATS).code == 0
+    assert len(rows("t.csv")) == len(rows("t.jsonl")) == 5
+
+
+def test_sidecars_of_known_photographs_have_the_captions_of_the_table(caption: Run) -> None:
+    certain, uncertain = ("-o", "decode.uncertain_below=0"), ("-o", "decode.uncertain_below=1")
+    caption("new", *certain, write=FORMATS)
+    correct("t.csv", "new/070.png", "my own words")
+    Path("new/071.png.xmp").write_text("<x:xmpmeta/>")
+    done = caption("new", *certain, write=[*FORMATS, "xmp", "exiftool.csv"])
+    assert summary(done.err) == "captioned: 0; known from before: 5; of these corrected by you: 1"
+    assert "files of other programs, not changed: 1 (new/071.png.xmp)" in done.err
+    assert "4 xmp sidecars written" in done.err
+    assert ">my own words<" in Path("new/070.png.xmp").read_text()
+    assert f">{rows('t.csv')['new/072.png']['caption']}<" in Path("new/072.png.xmp").read_text()
+    assert '"./new/070.png","my own words"' in Path("exiftool.csv").read_text(), "of the other table"
+    correct("t.csv", "new/072.png", "other words")  # of a photograph with a sidecar
+    assert caption("new", *certain, write=["t.csv", "xmp"]).code == 0
+    assert ">other words<" in Path("new/072.png.xmp").read_text()
+    Path("new/072.png.xmp").unlink()
+    assert "without 1 uncertain caption (" in caption("new", *uncertain, write=["xmp"]).err
+    assert summary(caption("new", *uncertain, write=["xmp"]).err) == "captioned: 0", "the sidecar has keywords"
+    shutil.copy("new/070.png", "new/070.jpg")
+    done = caption("new", write=["u.csv", "lightroom"])
+    assert (done.code, done.err.count("have the same sidecar; rename one of the photographs")) == (1, 1)
+
+
+def test_a_file_that_appears_is_not_replaced_by_a_derived_one(caption: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    meanwhile(monkeypatch, 2, lambda: Path("exiftool.csv").write_text("mine"))
+    done = caption("new", write=["exiftool.csv", "t.csv"])
+    assert done.code == 1
+    assert "exiftool.csv: expected a table of `captioner caption` for exiftool to replace, got something" in done.err
+    assert Path("exiftool.csv").read_text() == "mine"
+    assert len(rows("exiftool.jsonl")) == len(rows("t.csv")) == 5
+
+
+def test_unreadable_and_vanished_photographs_are_named_and_their_rows_stay(caption: Run) -> None:
+    caption("new", write=["t.csv"])
+    Path("new/broken.png").write_bytes(b"no photograph")
+    done = caption("new", "gone.png", "-v", write=["t.csv"])
+    assert (done.code, done.out) == (1, "")
+    assert summary(done.err) == "captioned: 0; known from before: 5; unreadable: 2 (new/broken.png, gone.png)"
+    Path("new/070.png").unlink()
+    done = caption("new", "new/070.png", write=["t.csv"])
+    assert summary(done.err) == "captioned: 0; known from before: 4; unreadable: 2 (new/broken.png, new/070.png)"
+    assert len(rows("t.csv")) == 5
+    assert caption("new/071.png", "-v", write=["u.csv"]).out.startswith("new/071.png\t")
+
+
+WATCHED = """
+import os, signal, sys, time
+from captioner.captioning.album import Album
+act, number = sys.argv.pop(1), int(sys.argv.pop(1))
+write, calls = Album.write, iter(range(1000))
+
+def watched(album, *arguments):
+    if next(calls) == number:
+        exec(act)
+    yield from write(album, *arguments)
+
+Album.write = watched
+from captioner.cli import main
+main()
+"""
+"""Run a command, and act before the row of a photograph is written."""
+
+
+@pytest.fixture
+def many(album: Callable[..., Path], new_folder: Path) -> Path:
+    """A folder of 60 photographs."""
+    folder = album(Path("many"), 60).parent
+    (folder / "captions.csv").unlink()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_the_printed_command_goes_on(number: int, shell: Run, photo_run: Path, many: Path) -> None:
+    words = ["caption", many, "--model", photo_run, "--write"]
+    assert shell(*words, "whole.csv").returncode == 0
+    act = f"os.kill(os.getpid(), {number})"
+    done = shell(act, 5, *words, "a b.csv", "--overwrite", code=WATCHED)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    (left, command) = re.search(r"stopped; photographs left: (\d+); go on with: (.+)\n\Z", done.stderr).groups()
+    assert (len(rows("a b.csv")), 0 < int(left) < 55) == (60 - int(left), True)
+    program, *again = shlex.split(command)
+    assert (program, "--overwrite" in again) == ("captioner", False)
+    assert summary(shell(*again).stderr) == f"captioned: {left}; known from before: {60 - int(left)}"
+    assert content_of(Path("a b.csv")) == content_of(Path("whole.csv"))
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_until_the_first_is_killed(shell: Run, photo_run: Path, many: Path) -> None:
+    words = ["caption", many, "--model", photo_run, "--write", "t.csv"]
+    command = [sys.executable, "-c", WATCHED, "open('held', 'w'); time.sleep(60)", "5", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        while not Path("held").exists():
+            time.sleep(0.01)
+        before = Path("t.csv").read_bytes()
+        done = shell(*words)
+        first.kill()
+        message = "captioner: t.csv: another process writes this table; wait for it, or use another file\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    assert Path(".t.csv.lock").exists()
+    assert summary(shell(*words).stderr) == "captioned: 55; known from before: 5"
+    assert Path("t.csv").read_bytes().startswith(before)
+    assert (len(rows("t.csv")), Path(".t.csv.lock").exists()) == (60, False)
+
+
+@pytest.mark.slow
+def test_a_terminal_has_a_bar_and_a_log_has_none(shell: Run, photo_run: Path, many: Path) -> None:
+    words = ["caption", many, "--model", photo_run, "--write"]
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    assert shell(*words, "t.csv", stderr=follower).stdout == ""
+    assert re.search(r"\d+%\|.*\| \d+/60 \[.*photograph", os.read(leader, 1 << 16).decode())
+    log = shell(*words, "u.csv").stderr
+    assert re.sub(r".* captions are .*\n", "", log) == "captioned: 60\nu.csv: 60 photographs\n"
+
+
+def test_a_log_has_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: seconds)
+    with output.progress(1500, "photograph", in_log=True) as bar:
+        for _ in range(180):
+            seconds += 1
+            bar.update()
+    first, *others = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"60 of 1500 photographs, +1\.00\S*/s, 24:00 left", first)
+    assert len(others) == 2
