@@ -109,9 +109,9 @@ def _photos_in(folder: Path) -> Iterator[Path | DataError]:
     yield from photos
     for error in unread:
         yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
-    stems = {photo.with_suffix("") for photo in photos}
     for problem, files in others.items():
-        if problem == RAW_REMEDY:  # a camera stores a raw file beside its JPEG
+        if files and problem == RAW_REMEDY:  # a camera stores a raw file beside its JPEG
+            stems = {photo.with_suffix("") for photo in photos}
             files = [file for file in files if file.with_suffix("") not in stems]
         if files:
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""

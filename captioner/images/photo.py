@@ -63,18 +63,25 @@ def list_photos(folder: Path, unread: Callable[[OSError], object], suffixes: Col
     `unread` is called with the error of each folder that cannot be read, and of each link to a folder elsewhere: it
     could lead to the whole disk. `suffixes` are by default those of the formats that Pillow reads.
     """
-    photos: list[Path] = []
+    photos: list[tuple[list[list[int | str]], Path]] = []
     inside = os.path.join(os.path.realpath(folder), "")
     for where, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
             if not os.path.join(os.path.realpath(link), "").startswith(inside):
                 unread(OSError(errno.ELOOP, LINK, link))
+        first = [_natural(part) for part in Path(where).parts]  # shared by the photographs of a folder
         photos += [
-            Path(where, name) for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+            ([*first, _natural(name)], Path(where, name))
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
         ]
-    parts = {photo: [re.split(r"(\d+)", part) for part in photo.parts] for photo in photos}
-    return sorted(photos, key=lambda p: ([[int(t) if t.isdecimal() else t for t in part] for part in parts[p]], p))
+    return [photo for _, photo in sorted(photos)]
+
+
+def _natural(part: str) -> list[int | str]:
+    """Return the key of a part of a path in natural order."""
+    return [int(token) if token.isdecimal() else token for token in re.split(r"(\d+)", part)]
 
 
 def read_photo(path: str | os.PathLike[str], min_side: int) -> Image.Image:
