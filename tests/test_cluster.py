@@ -1,0 +1,104 @@
+"""The commands of docs/cluster.md for photographs in parts, with the real GNU parallel and Ray."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import ROOT, blocks
+from PIL import Image
+
+from captioner import load
+from captioner.captioning.photographs import photo_paths
+
+pytestmark = pytest.mark.slow  # a process for each part, which loads the default model
+PAGE = ROOT / "docs" / "cluster.md"
+PARALLEL, CAT, _, AWK = re.findall(r"^\$ (.*)$", "".join(blocks(PAGE, "console")[:2]), re.MULTILINE)
+SLURM, RAY = (block for block in blocks(PAGE, "text") if "--array" in block or "import ray" in block)
+RAY_PYTHON = os.environ.get("RAY_PYTHON", "/opt/ray/bin/python")
+"""The Python of an environment with Ray and what captioner depends on."""
+PHOTOS = 100
+needs_parallel = pytest.mark.skipif(not shutil.which("parallel"), reason="needs GNU parallel (package parallel)")
+Shell = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Shell:
+    """Start a command in a folder that has an album."""
+    for number in range(PHOTOS):
+        path = tmp_path / "album" / str(number % 7) / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 40, 3), 2 * number, np.uint8)).save(path)
+    folders = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def start(command: str, **variables: str) -> subprocess.Popen[str]:
+        three = re.sub(r"(/|seq )(8|64)\b", r"\g<1>3", command)  # parts
+        return subprocess.Popen(
+            ["bash", "-c", three], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            env={**os.environ, "PATH": folders, **variables}, start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Return what a command that succeeds prints to stderr."""
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def images(*tables: Path) -> list[str]:
+    """Return the photographs in tables of JSON lines."""
+    return [json.loads(line)["image"] for table in tables for line in table.read_text().splitlines()]
+
+
+@needs_parallel
+def test_parts_of_parallel_are_stopped_and_repeated_and_their_tables_are_one(bash: Shell, tmp_path: Path) -> None:
+    photos = sorted(str(photo.relative_to(tmp_path)) for photo in tmp_path.glob("album/*/*"))
+    command = PARALLEL.replace(".jsonl", ".jsonl --write part-{}.csv")
+    stopped = bash(command)
+    while not any(tmp_path.glob("part-*.csv")):
+        assert stopped.poll() is None
+        time.sleep(0.02)
+    os.killpg(stopped.pid, signal.SIGINT)  # Ctrl-C
+    stopped.communicate(timeout=60)
+    parts = [tmp_path / f"part-{number}.jsonl" for number in (1, 2, 3)]
+    assert stopped.returncode != 0
+    assert sum(part.read_text().count("\n") for part in parts if part.exists()) < PHOTOS
+    finish(bash(command))
+    assert sorted(images(*parts)) == photos
+    finish(bash(f"{CAT} && {AWK}"))
+    with open(tmp_path / "album.csv", encoding="utf-8-sig", newline="") as file:
+        assert sorted(row["image"] for row in csv.DictReader(file)) == photos
+    for table in ("album.jsonl", "album.csv"):
+        errors = finish(bash(f"captioner caption album --write {table}"))
+        assert f"captioned: 0; known from before: {PHOTOS}\n" in errors
+
+
+def test_a_task_of_the_slurm_array_captions_its_part(bash: Shell, tmp_path: Path) -> None:
+    finish(bash(SLURM, SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1"))
+    part = [os.path.relpath(str(photo), tmp_path) for photo in photo_paths([tmp_path / "album"], (2, 3))]
+    assert images(tmp_path / "part-2.jsonl") == part != []
+
+
+@pytest.mark.skipif(not Path(RAY_PYTHON).exists(), reason="needs Ray: RAY_PYTHON=/path/to/its/python")
+def test_two_workers_of_ray_caption_all_photographs(bash: Shell, tmp_path: Path) -> None:
+    (tmp_path / "album" / "damaged.jpg").write_bytes(b"no photograph")
+    (tmp_path / "album.py").write_text(RAY)
+    finish(bash(f"{RAY_PYTHON} album.py", PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"))
+    tables = [file.read_text().splitlines()[1:] for file in tmp_path.glob("captions/*.csv")]
+    captions = dict(csv.reader(line for lines in tables for line in lines))
+    assert captions.pop("album/damaged.jpg").startswith("error: album/damaged.jpg: ")
+    alone = load().caption([tmp_path / photo for photo in captions])
+    assert len(captions) == PHOTOS
+    assert list(captions.values()) == [caption.text for caption in alone]
