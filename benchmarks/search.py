@@ -20,9 +20,9 @@ from benchmarks import machine
 from benchmarks.checks import within
 from benchmarks.results import Row, table
 from captioner.arrays import Array
-from captioner.captioning.album import Stamp, digest_of
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.search import FITS, FLOOR, Query, read_query, score
+from captioner.captioning.table_rows import Stamp, digest_of
 from captioner.data.corpus import Split
 from captioner.decode.word_regression import SHARE_DECIMALS, WordRegression
 

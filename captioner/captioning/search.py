@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.captioning.album import is_corrected, parse_stamp
+from captioner.captioning.table_rows import is_corrected, parse_stamp
 from captioner.data.vocabulary import tokenize
 from captioner.decode.word_regression import Keyword, WordRegression
 from captioner.errors import DataError, quoted, similar

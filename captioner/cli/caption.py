@@ -251,8 +251,8 @@ def _check_usage(
     names: Sequence[Path], models: Sequence[Path], ensemble: bool, files: Files, overrides: Values
 ) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
-    from captioner.captioning.album import FORMATS
     from captioner.captioning.metadata import SIDECARS
+    from captioner.captioning.table_rows import FORMATS
 
     for name in names:
         if is_run(name):
@@ -285,9 +285,11 @@ def _check_usage(
 
 def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | None, files: Files) -> Album:
     """Open the tables and sidecars. Raises: UsageError when one cannot be written, as `Table`."""
-    from captioner.captioning.album import Album, Table, digest_of
+    from captioner.captioning.album import Album
     from captioner.captioning.find_checkpoint import find_checkpoint
     from captioner.captioning.metadata import SIDECARS, Sidecars
+    from captioner.captioning.table import Table
+    from captioner.captioning.table_rows import digest_of
     from captioner.files.user_files import sha256_of
 
     for path in files.derived:
@@ -330,8 +332,8 @@ def _write_derived(path: Path, captioner: Captioner, album: Album) -> None:
         count = write_album_page(path, album.records(), summary and summary.regression, title)
         output.note(f"{path}: {count:,} photographs; open it in a browser")
         return
-    from captioner.captioning.album import description_of
     from captioner.captioning.metadata import exiftool_table
+    from captioner.captioning.table_rows import description_of
     from captioner.files.atomic import write_file
 
     folder = os.path.realpath(path.parent)

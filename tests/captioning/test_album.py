@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.captioning.album import NEEDED, Album, Table, digest_of
+from captioner.captioning.album import Album
 from captioner.captioning.caption import Candidate, Caption
 from captioner.captioning.output_files import unescape_cell
+from captioner.captioning.table import Table
+from captioner.captioning.table_rows import NEEDED, digest_of
 from captioner.errors import DataError
 
 TEXTS = ("a café by the sea", "two dogs run", "", "a man, a plan", "gone", "gone, too")

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.album import Album, unescape_path
+from captioner.captioning.album import Album
+from captioner.captioning.table_rows import unescape_path
 from captioner.cli import output
 from faults.interrupted import content_of
 
@@ -150,12 +151,12 @@ REFUSED = {
     "unended.csv": (ROW.encode("cp1252").rstrip(), "line 2: expected UTF-8 text"),
     "utf-16.csv": (ROW.encode("utf-16"), "got UTF-16 text; save it as UTF-8; use another file"),
     "mac.csv": (ROW.replace("\n", "\r").encode(), "got a text file"),
-    "sample.csv": (b"image,caption\n1,2\n", "of `captioner sample`, or of an earlier version; use another file"),
+    "sample.csv": (b"image,caption\n1,2\n", "with image, caption, file, got a text file; use another file"),
     "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, file, got a"),
     "quote.csv": (ROW.replace("é", '"é').encode(), "line 2: "),
     "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
     "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got a text file; use another file"),
-    "cut.jsonl": (b'{"image": "a.png", "labels": [', "got a text file; use another file"),
+    "cut.jsonl": (b'{"name": "a.png", "labels": [', "got a text file; use another file"),
     "middle.jsonl": (LINE + LINE[:20] + b"\n" + LINE, "line 2: "),
     "list.jsonl": (LINE + b"[]\n", 'line 2: expected an object with an "image"'),
     "nul.jsonl": (LINE.replace(b'"a"', rb'"\u0000/a"'), "line 1: embedded null byte; nothing was changed"),

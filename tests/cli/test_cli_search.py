@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.album import Stamp, digest_of
+from captioner.captioning.table_rows import Stamp, digest_of
 
 ALBUM = {
     "a dog in the snow": {"dog": 0.9, "snow": 0.8, "a": 0.9, "in": 0.6, "the": 0.7},

@@ -1,0 +1,196 @@
+"""The rows of a table of captions, in CSV or JSON lines: stamps, paths and formats."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from captioner.captioning.caption import Caption, Description, to_record
+from captioner.captioning.output_files import COLUMNS, csv_line, unescape_cell
+from captioner.errors import UsageError
+from captioner.files.user_files import format_of, regular_file, to_json
+
+DIGITS = 8
+"""Hexadecimal digits of a digest in a table."""
+_STAMP = re.compile(r"([0-9]{1,19}) bytes ([0-9]{8}T[0-9]{6}Z)" + 3 * rf" ([0-9a-f]{{{DIGITS}}})")
+_ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+NEEDED = ("image", "caption", "file")
+"""The columns without which a table is none of an album."""
+DELIMITERS = ",;\t"
+START = 1 << 20
+"""Bytes in which the first line of a table ends: JSON lines may have attention weights."""
+
+
+class Stamp(NamedTuple):
+    """The column `file` of a table: size and time of the photograph, and digests of it, the caption and the model.
+
+    It is one text that spreadsheets leave alone. A row whose caption has another digest, or whose stamp cannot be read,
+    was corrected by a person.
+    """
+
+    size: int
+    time: str
+    photo: str
+    caption: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes {self.time} {self.photo} {self.caption} {self.model}"
+
+
+def parse_stamp(text: object) -> Stamp | None:
+    """Return the stamp in a cell, or None if it cannot be read."""
+    match = _STAMP.fullmatch(text.strip()) if isinstance(text, str) else None
+    return match and Stamp(int(match[1]), *match.groups()[1:])
+
+
+def is_corrected(caption: str, stamp: Stamp | None) -> bool:
+    """Return whether a person corrected the caption of a row."""
+    return stamp is None or stamp.caption != digest_of(caption)
+
+
+def digest_of(text: str) -> str:
+    """Return the digest of a text for a stamp."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+
+
+def time_of(status: os.stat_result) -> str:
+    """Return the time of a file for a stamp: UTC, in seconds."""
+    return datetime.fromtimestamp(int(status.st_mtime), UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def escape_path(path: str) -> str:
+    r"""Return a path as text on one line: control characters, backslashes and bytes that are not UTF-8 become \xNN."""
+    return _UNESCAPED.sub(lambda match: "".join(rf"\x{byte:02x}" for byte in os.fsencode(match[0])), path)
+
+
+def unescape_path(text: str) -> str:
+    """Return the path that `escape_path` returned as text."""
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), os.fsencode(text)))
+
+
+class CsvRows(NamedTuple):
+    """CSV with the columns, the separator and the line ends of an existing table."""
+
+    columns: Sequence[str] = (*COLUMNS, "file")
+    delimiter: str = ","
+    line_end: str = "\r\n"
+
+    @property
+    def start(self) -> str:
+        """What a new table begins with."""
+        return f"\ufeff{csv_line(self.columns, self.delimiter, self.line_end)}"  # Excel needs the byte order mark
+
+    def recognize(self, first: str) -> CsvRows | None:
+        """Return the format of a table by its first line, or None for one without the needed columns."""
+        line_end = "\r\n" if first.endswith("\r") else "\n"
+        for delimiter in DELIMITERS:
+            with suppress(csv.Error):  # of a file whose only line ends are carriage returns
+                columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
+                if set(columns) >= set(NEEDED):
+                    return CsvRows(columns, delimiter, line_end)
+        return None
+
+    def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+        """Read the rows in the lines after `start`: `image` is a path. A line without a row has an empty one.
+
+        Raises: ValueError or csv.Error for a line that is no row.
+        """
+        for cells in csv.reader(lines, delimiter=self.delimiter, strict=True):
+            row = dict(zip(self.columns, map(unescape_cell, cells), strict=False))
+            yield {**row, "image": unescape_path(row["image"])} if row.get("image") else {}
+
+    def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
+        """Return whether the line of a row was cut between two cells; empty ones are quoted, if any are."""
+        return len(row) < len(self.columns) or ('"' in line and line.endswith(self.delimiter))
+
+    def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
+        """Return the line of a photograph."""
+        values = {name: column(caption) for name, column in COLUMNS.items()}
+        values |= {"image": escape_path(image), "file": str(stamp)}
+        return csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
+
+
+class JsonLines(NamedTuple):
+    """JSON lines: the records of `--json`, with the expected shares of words and the stamp. Methods as `CsvRows`."""
+
+    start: str = ""
+    line_end: str = "\n"
+
+    def recognize(self, first: str) -> JsonLines | None:
+        with suppress(ValueError, TypeError, RecursionError):
+            return self if set(json.loads(first)) >= set(NEEDED) else None
+        return None
+
+    def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+        for line in lines:
+            record = json.loads(line) if line.strip() else {}
+            if not isinstance(record, dict) or (record and not isinstance(record.get("image"), str)):
+                raise ValueError('expected an object with an "image"')
+            yield record
+
+    def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
+        return False  # or it could not be read
+
+    def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
+        first = {"image": image, "caption": caption.text, "file": str(stamp)}
+        shares = dict(caption.shares)
+        return f"{to_json({**first, **to_record(caption._replace(image=image)), 'shares': shares})}\n"
+
+
+Rows: TypeAlias = CsvRows | JsonLines
+FORMATS: Mapping[str, Rows] = {".csv": CsvRows(), ".jsonl": JsonLines()}
+"""The formats of new tables by their suffix."""
+BEGINNING = b'{"image": "'
+"""How a first line of JSON lines begins."""
+
+
+def open_format(path: Path, name: Path) -> Rows:
+    """Return the format of an existing table.
+
+    A file that is empty, or was cut in its first line, is a new table.
+
+    Raises: UsageError for a file that is none.
+    """
+    new = FORMATS[path.suffix.lower()]
+    with regular_file(path, error=UsageError) as descriptor:
+        start = os.read(descriptor, START)
+    if new.start.encode().startswith(start):
+        return new
+    if form := new.recognize(start.split(b"\n")[0].decode("utf-8-sig", "replace")):
+        return form
+    if isinstance(new, JsonLines) and start.startswith(BEGINNING) and b"\n" not in start:
+        return new
+    expected = f"a table of `captioner caption`, with {', '.join(NEEDED)}"
+    raise UsageError(f"{name}: expected {expected}, got {format_of(start)}; use another file")
+
+
+def is_whole(form: Rows, line: str) -> bool:
+    """Return whether a last line without its end has everything else."""
+    try:
+        (row,) = form.read(iter([line]))
+    except (ValueError, csv.Error, RecursionError):
+        return False
+    return not form.is_cut(line, row)
+
+
+def description_of(values: Mapping[str, Any]) -> Description:
+    """Return the description in a row; a person may have edited any part."""
+    keywords, marks = (_words(values.get(name)) for name in ("keywords", "marks"))
+    return Description(str(values.get("caption") or ""), keywords, [] if values.get("corrected") else marks)
+
+
+def _words(value: object) -> list[str]:
+    """Return the words in a cell of CSV, or in a list of JSON of words or keywords."""
+    if isinstance(value, str):
+        return [word for part in value.split(",") if (word := part.strip())]
+    words = [each.get("word") if isinstance(each, dict) else each for each in value] if isinstance(value, list) else []
+    return [word for word in words if isinstance(word, str)]
