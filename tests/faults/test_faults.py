@@ -34,3 +34,18 @@ def test_tables_are_complete_after_kills_at_random_moments(ends: dict[Command, E
     row = interrupted.strikes(ends, Session(tmp_path, share=0.1))
     assert (row["trials"], row["notes"]) == (30, [])
     assert row["ended"]["completed"] > 10, "others ended before"
+
+
+FORGETFUL = """
+from captioner.captioning.album import Table
+Table.lacks = lambda table, photo: table._photos.setdefault(str(photo), photo.stat()) is not None
+"""
+
+
+def test_a_second_row_of_a_photograph_is_detected(
+    ends: dict[Command, Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((command, uses),) = ((command, ended.uses) for command, ended in ends.items() if command.name == "caption")
+    monkeypatch.setattr(interrupted, "KILLED", FORGETFUL + interrupted.KILLED)
+    outcome = interrupted.kill([(command, uses)], tmp_path, 0)
+    assert (outcome.kind, "differs" in outcome.note) == ("wrong", True)
