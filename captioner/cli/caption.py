@@ -28,7 +28,7 @@ from captioner.cli.shared_options import (
     recipe_option,
 )
 from captioner.config.overrides import Values
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import LONGEST, CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.captioning.album import Album
@@ -167,8 +167,10 @@ def caption(
             except CaptionerError as error:
                 progress.fail(error)
     if progress.stopped_by and progress.left:
-        again = shlex.join(word for word in sys.argv[1:] if word != "--overwrite")
-        output.note(f"stopped; photographs left: {progress.left:,}; go on with: captioner {again}")
+        again = f"captioner {shlex.join(word for word in sys.argv[1:] if word != '--overwrite')}"
+        if len(again) > LONGEST:  # of many photographs: a line would have an incomplete command
+            again = "the same command, without --overwrite"
+        output.note(f"stopped; photographs left: {progress.left:,}; go on with: {again}")
         return exit_code_of(progress.stopped_by)
     return progress.code
 

@@ -335,6 +335,9 @@ def test_a_signal_stops_and_the_printed_command_goes_on(number: int, shell: Run,
     assert (program, "--overwrite" in again) == ("captioner", False)
     assert summary(shell(*again).stderr) == f"captioned: {left}; known from before: {60 - int(left)}"
     assert content_of(Path("a b.csv")) == content_of(Path("whole.csv"))
+    words[1:2] = [many / f"{number:03}.png" for number in range(60)] * 3
+    done = shell(act, 5, *words, "c.csv", code=WATCHED)
+    assert done.stderr.endswith("; go on with: the same command, without --overwrite\n")
 
 
 @pytest.mark.slow
