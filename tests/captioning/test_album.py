@@ -59,18 +59,16 @@ def test_a_table_cut_at_any_byte_is_completed(
         assert path.read_bytes() == whole, f"cut at byte {size}"
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_single_row_without_its_end_is_replaced(suffix: str, tmp_path: Path) -> None:
-    path, photo = tmp_path / f"t{suffix}", tmp_path / "1.jpg"
+def test_a_single_row_without_its_end_is_replaced(tmp_path: Path) -> None:
+    path, photo = tmp_path / "t.jsonl", tmp_path / "1.jpg"
     for content in ("one", "other"):
         photo.write_text(content)
         run(path, [photo])
         table = path.read_bytes()
-        path.write_bytes(table.rstrip(b"\r\n"))
+        path.write_bytes(table.rstrip())
     run(path, [photo])
     assert path.read_bytes() == table
-    assert b"\n\n" not in table.replace(b"\r", b"")
-    assert not table.startswith(b"\n")
+    assert (table[:1], table.count(b"\n")) == (b"{", 1), "no empty line, which the table may not start with"
 
 
 CELLS = st.text(st.sampled_from("aé猫 ,;\t\"'=\n\r-@\\"), max_size=8).map(lambda text: text.replace("\r", "\r\n"))

@@ -153,12 +153,10 @@ REFUSED = {
     "mac.csv": (ROW.replace("\n", "\r").encode(), "got a text file"),
     "sample.csv": (b"image,caption\n1,2\n", "with image, caption, file, got a text file; use another file"),
     "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, file, got a"),
-    "quote.csv": (ROW.replace("é", '"é').encode(), "line 2: "),
     "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
     "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got a text file; use another file"),
     "cut.jsonl": (b'{"name": "a.png", "labels": [', "got a text file; use another file"),
     "middle.jsonl": (LINE + LINE[:20] + b"\n" + LINE, "line 2: "),
-    "list.jsonl": (LINE + b"[]\n", 'line 2: expected an object with an "image"'),
     "nul.jsonl": (LINE.replace(b'"a"', rb'"\u0000/a"'), "line 1: embedded null byte; nothing was changed"),
     "deep.jsonl": (b"[" * 60_000, "got a text file"),
 }
@@ -176,16 +174,11 @@ def test_a_file_that_is_no_such_table_is_refused(name: str, caption: Run) -> Non
 
 
 def test_an_output_that_is_no_file_is_refused(caption: Run) -> None:
-    Path("folder.csv").mkdir()
     os.mkfifo("pipe.csv")
     Path("link.csv").symlink_to("nowhere.csv")
-    for name, message in {
-        "folder.csv": "expected a file name, got a folder",
-        "pipe.csv": "expected a file to replace, got something else",
-        "link.csv": "expected a file to replace, got something else",
-        "missing/t.csv": "folder not found: missing",
-    }.items():
-        caption("new", write=[name]).failed(2, f"{name}: {message}")
+    for name in ("pipe.csv", "link.csv"):
+        caption("new", write=[name]).failed(2, f"{name}: expected a file to replace, got something else")
+    caption("new", write=["missing/t.csv"]).failed(2, "missing/t.csv: folder not found: missing")
     caption("new", write=["/sys/t.csv"]).failed(1, "/sys/t.csv: cannot write: ")  # a folder that root cannot write
 
 
@@ -283,16 +276,13 @@ def test_a_file_that_appears_is_not_replaced_by_a_derived_one(caption: Run, monk
 
 
 def test_unreadable_and_vanished_photographs_are_named_and_their_rows_stay(caption: Run) -> None:
-    caption("new", write=["t.csv"])
-    Path("new/broken.png").write_bytes(b"no photograph")
-    done = caption("new", "gone.png", "-v", write=["t.csv"])
-    assert (done.code, done.out) == (1, "")
-    assert summary(done.err) == "captioned: 0; known from before: 5; unreadable: 2 (new/broken.png, gone.png)"
+    assert caption("new", "-v", write=["t.csv"]).out.startswith("new/070.png\t")
     Path("new/070.png").unlink()
+    Path("new/broken.png").write_bytes(b"no photograph")
     done = caption("new", "new/070.png", write=["t.csv"])
+    assert (done.code, done.out) == (1, "")
     assert summary(done.err) == "captioned: 0; known from before: 4; unreadable: 2 (new/broken.png, new/070.png)"
     assert len(rows("t.csv")) == 5
-    assert caption("new/071.png", "-v", write=["u.csv"]).out.startswith("new/071.png\t")
 
 
 WATCHED = """
