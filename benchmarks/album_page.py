@@ -58,7 +58,7 @@ def main(table: str, photographs: int = 20_000) -> None:
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as browser:
         page, start = Path(folder, "album.html"), time.perf_counter()
         places = [(Path(table).absolute().parent / record["image"], record) for record in records]
-        write_album_page(page, places, summary.regression, "Album")
+        write_album_page(page, places, summary.regression)
         print(f"written in {time.perf_counter() - start:.1f} s; {page.stat().st_size / 1e6:.1f} MB")
         browser.open(page)
         print(f"first picture after {browser.driver.execute_async_script(FIRST_PICTURE) / 1000:.2f} s")

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from captioner.captioning.caption import UNCERTAIN, Description
+from captioner.captioning.table_rows import description_of
 from captioner.errors import CaptionerError
-from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, writing
+from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
 from captioner.files.user_files import is_text, read_start
 
 _XMP = """<?xml version="1.0" encoding="UTF-8"?>
@@ -230,6 +231,17 @@ def exiftool_table(rows: Iterable[tuple[str, Description]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(filter(None, cells.values()))
     return _EXIFTOOL_HEADER + text.getvalue().encode(errors="surrogateescape")
+
+
+def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, Any]]], _: object = None) -> str:
+    """Write the table for exiftool from photographs with their records, and return what was written.
+
+    Raises: CaptionerError if it cannot be written; an existing file is then unchanged.
+    """
+    folder = os.path.realpath(path.parent)
+    rows = [(os.path.relpath(photo, folder), description_of(record)) for photo, record in records]
+    write_file(path, exiftool_table(rows))
+    return f"{path}: {len(rows):,} photograph{'s' * (len(rows) != 1)}, for exiftool"
 
 
 def is_exiftool_table(path: str | os.PathLike[str]) -> bool:

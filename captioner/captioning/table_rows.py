@@ -167,7 +167,8 @@ def open_format(path: Path, name: Path) -> Rows:
         return new
     if form := new.recognize(start.split(b"\n")[0].decode("utf-8-sig", "replace")):
         return form
-    if isinstance(new, JsonLines) and start.startswith(BEGINNING) and b"\n" not in start:
+    is_cut = start[: len(BEGINNING)] == BEGINNING[: len(start)] and b"\n" not in start
+    if is_cut and isinstance(new, JsonLines):
         return new
     expected = f"a table of `captioner caption`, with {', '.join(NEEDED)}"
     raise UsageError(f"{name}: expected {expected}, got {format_of(start)}; use another file")

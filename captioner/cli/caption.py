@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -163,7 +163,8 @@ def caption(
         _report(progress, album, files)
         for path in files.derived:
             try:
-                _write_derived(path, captioner, album)
+                summary = loaded.summary
+                output.note(_writer(path)(path, album.records(), summary and summary.regression))
             except CaptionerError as error:
                 progress.fail(error)
     if progress.stopped_by and progress.left:
@@ -176,10 +177,9 @@ def caption(
 
 
 @dataclass
-class Progress:
+class Progress(Tally):
     """What has happened to the photographs of a command."""
 
-    tally: Tally = field(default_factory=Tally)
     unreadable: list[str] = field(default_factory=list)
     left: int = 0
     code: int = 0
@@ -215,7 +215,7 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
                     progress.unreadable += [str(photo)] if isinstance(photo, Path) else []
                     continue
                 assert isinstance(photo, Path)
-                progress.tally.add(caption)
+                progress.add(caption)
                 for error in album.write(photo, caption):
                     progress.fail(error)
             if is_shown:
@@ -229,18 +229,17 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
 
 def _report(progress: Progress, album: Album, files: Files) -> None:
     """Print what the marks mean and, with --write, what was captioned, what was known, and where it is."""
-    tally, counts = progress.tally, album.counts
-    tally.report()
+    progress.report()
+    counts, unreadable = album.counts, progress.unreadable
     if not files.outputs:
-        if progress.unreadable and tally.captioned:
-            output.problem(f"captioned: {tally.captioned:,}; unreadable, reported above: {len(progress.unreadable):,}")
+        if unreadable and progress.captioned:
+            output.problem(f"captioned: {progress.captioned:,}; unreadable, reported above: {len(unreadable):,}")
         return
-    parts = [f"captioned: {tally.captioned:,}"]
+    parts = [f"captioned: {progress.captioned:,}"]
     parts += [f"{name}: {counts[key]:,}" for key, name in COUNTS.items() if counts[key]]
-    if progress.unreadable:
-        names = ", ".join(progress.unreadable[:MAX_NAMED])
-        more = f" and {len(progress.unreadable) - MAX_NAMED:,} more" if len(progress.unreadable) > MAX_NAMED else ""
-        parts.append(f"unreadable: {len(progress.unreadable):,} ({names}{more})")
+    if unreadable:
+        more = [f"and {len(unreadable) - MAX_NAMED:,} more"] if len(unreadable) > MAX_NAMED else []
+        parts.append(f"unreadable: {len(unreadable):,} ({', '.join([*unreadable[:MAX_NAMED], *more])})")
     output.note("; ".join(parts))
     if counts["other"]:
         known = "of the captions from before are" if counts["other"] > 1 else "of the captions from before is"
@@ -295,7 +294,7 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     from captioner.files.user_files import sha256_of
 
     for path in files.derived:
-        _check_derived(path)
+        _writer(path)
     config = captioner.loaded.config
     digests = [sha256_of(find_checkpoint(model)) for model in models]
     model = digest_of(repr((digests, config.decode, config.caption, encoder)))
@@ -309,36 +308,21 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     return album
 
 
-def _check_derived(path: Path) -> None:
-    """Raises: UsageError if a file exists that is none of `captioner caption`."""
+def _writer(path: Path) -> Callable[..., str]:
+    """Return the function that writes a file from the JSON lines.
+
+    Raises: UsageError if a file exists that is none of `captioner caption`.
+    """
     from captioner.files.user_files import check_output
 
+    write: Callable[..., str]
     if path.suffix.lower() in PAGES:
-        from captioner.report.album_page import is_album_page
+        from captioner.report.album_page import is_album_page, write_album_page
 
-        check_output(path, True, "a page of `captioner caption`", is_album_page)
+        is_own, write = is_album_page, write_album_page
     else:
-        from captioner.captioning.metadata import is_exiftool_table
+        from captioner.captioning.metadata import is_exiftool_table, write_exiftool_table
 
-        check_output(path, True, "a table of `captioner caption` for exiftool", is_exiftool_table)
-
-
-def _write_derived(path: Path, captioner: Captioner, album: Album) -> None:
-    """Write a file from the whole table. Raises: CaptionerError, also if another program has written the file."""
-    _check_derived(path)
-    if path.suffix.lower() in PAGES:
-        from captioner.report.album_page import write_album_page
-
-        summary = captioner.loaded.summary
-        title = f"Album {path.stem}" if path.stem != "album" else "Album"
-        count = write_album_page(path, album.records(), summary and summary.regression, title)
-        output.note(f"{path}: {count:,} photographs; open it in a browser")
-        return
-    from captioner.captioning.metadata import exiftool_table
-    from captioner.captioning.table_rows import description_of
-    from captioner.files.atomic import write_file
-
-    folder = os.path.realpath(path.parent)
-    rows = [(os.path.relpath(photo, folder), description_of(values)) for photo, values in album.records()]
-    write_file(path, exiftool_table(rows))
-    output.note(f"{path}: {len(rows):,} photographs, for exiftool")
+        is_own, write = is_exiftool_table, write_exiftool_table
+    check_output(path, True, "a file of `captioner caption`", is_own)
+    return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from captioner.cli import output
@@ -30,12 +31,13 @@ def print_caption(caption: Caption, as_json: bool) -> None:
         output.result("", f"  {' '.join(reference.split())}")
 
 
+@dataclass
 class Tally:
     """Counts the captions of a command, those that are empty, and their marks."""
 
-    def __init__(self) -> None:
-        self.captioned = self.empty = 0
-        self.marked = Counter[str]()
+    captioned: int = 0
+    empty: int = 0
+    marked: Counter[str] = field(default_factory=Counter)
 
     def add(self, caption: Caption) -> None:
         self.captioned += 1

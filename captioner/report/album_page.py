@@ -38,16 +38,16 @@ def is_album_page(path: str | os.PathLike[str]) -> bool:
 
 
 def write_album_page(
-    path: Path, records: Iterable[tuple[Path, Mapping[str, Any]]], regression: WordRegression | None, title: str
-) -> int:
-    """Write the page of photographs with their records, as in a table of JSON lines, and return their number.
+    path: Path, records: Iterable[tuple[Path, Mapping[str, Any]]], regression: WordRegression | None = None
+) -> str:
+    """Write the page of photographs with their records, as in a table of JSON lines, and return what was written.
 
     Photographs are linked by relative URLs, and not read. Search ranks them as `captioner search`, by the expected
     shares of the records. Records are written as they are read; one with `corrected` has the caption of a person.
 
     Raises: CaptionerError if the page cannot be written; an existing file is then unchanged.
     """
-    page = render("album.html", title=printable(title), place=PLACE, script=load_script("common.js", "album.js"))
+    page = render("album.html", title=printable(path.stem), place=PLACE, script=load_script("common.js", "album.js"))
     before, _, after = page.rpartition(PLACE.encode())
     words, folder, count = _SearchWords(regression), os.path.abspath(path.parent), 0
     remove_temporary_files(path)
@@ -66,7 +66,7 @@ def write_album_page(
             "meanings": {mark: meaning for mark, (_, meaning) in MARKS.items()},
         }
         file.write(b"\n],\n" + _to_json(others)[1:] + after)
-    return count
+    return f"{path}: {count:,} photograph{'s' * (count != 1)}; open it in a browser"
 
 
 def _to_json(value: object) -> bytes:

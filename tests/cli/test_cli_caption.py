@@ -270,7 +270,7 @@ def test_a_file_that_appears_is_not_replaced_by_a_derived_one(caption: Run, monk
     meanwhile(monkeypatch, 2, lambda: Path("exiftool.csv").write_text("mine"))
     done = caption("new", write=["exiftool.csv", "t.csv"])
     assert done.code == 1
-    assert "exiftool.csv: expected a table of `captioner caption` for exiftool to replace, got something" in done.err
+    assert "exiftool.csv: expected a file of `captioner caption` to replace, got something" in done.err
     assert Path("exiftool.csv").read_text() == "mine"
     assert len(rows("exiftool.jsonl")) == len(rows("t.csv")) == 5
 
@@ -367,5 +367,5 @@ def test_a_log_has_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypat
             seconds += 1
             bar.update()
     first, *others = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"60 of 1500 photographs, +1\.00\S*/s, 24:00 left", first)
+    assert re.fullmatch(r"60 of 1500 photographs, 1.0 per s, 24:00 left", first)
     assert len(others) == 2

@@ -43,7 +43,7 @@ def open_album(
 ) -> None:
     """Open the page of records that share a photograph."""
     picture = photo(folder / "x.png")
-    write_album_page(folder / "album.html", [(picture, each) for each in records], regression, "Album")
+    write_album_page(folder / "album.html", [(picture, each) for each in records], regression)
     browser.open(folder / "album.html")
 
 
@@ -69,7 +69,7 @@ def search(browser: Browser, query: str) -> str:
 
 def test_only_an_album_page_or_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
     page, foreign, empty = tmp_path / "album.html", tmp_path / "foreign.html", tmp_path / "empty.html"
-    assert write_album_page(page, [], None, HOSTILE) == 0
+    assert write_album_page(page, []).endswith(": 0 photographs; open it in a browser")
     foreign.write_text("<!doctype html>\n<title>Mine</title>")
     empty.touch()
     assert is_album_page(page)
@@ -85,13 +85,13 @@ def test_records_are_written_as_they_are_read(tmp_path: Path) -> None:
             sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
             yield tmp_path / f"{number}.jpg", record("a dog" * 200)
 
-    assert write_album_page(tmp_path / "album.html", records(), None, "Album") == 200
+    assert write_album_page(tmp_path / "album.html", records()).endswith(": 200 photographs; open it in a browser")
     assert sizes[-1] - sizes[1] > 100_000
 
 
 def test_without_shares_the_words_of_captions_are_searched(tmp_path: Path) -> None:
     page = tmp_path / "album.html"
-    write_album_page(page, [(tmp_path / "x.jpg", record(text)) for text in ("a dog", "a cat")], None, "Album")
+    write_album_page(page, [(tmp_path / "x.jpg", record(text)) for text in ("a dog", "a cat")])
     _, _, rest = page.read_text().partition('type="application/json">')
     data = json.loads(rest.partition("</script>")[0])
     assert [each["shares"] for each in data["photographs"]] == [[0, 1000, 1, 1000], [0, 1000, 2, 1000]]
@@ -151,7 +151,7 @@ def test_photographs_with_any_name_are_loaded_when_they_are_near(tmp_path: Path,
     heic = folder / "photo.heic"
     heic.write_bytes(b"\0\0\0\x18ftypheic")
     paths += [heic, folder / "gone.jpg", *(photo(folder / f"{number}.png") for number in range(200))]
-    write_album_page(page, [(path, record("a dog")) for path in paths], None, "Album")
+    write_album_page(page, [(path, record("a dog")) for path in paths])
     browser.view(height=600)
     browser.open(page)
     wait(browser, "document.querySelectorAll('.photo .none').length === 2")
@@ -178,7 +178,7 @@ def test_texts_are_no_markup(tmp_path: Path, browser: Browser) -> None:
     wait(browser, "document.querySelector('details p')")
     for selector in ("h2", ".mark", ".keywords", "details p"):
         assert r"</script><img src=x onerror=alert(1)>\u202e\ud800 <!--" in texts(browser, selector)[0]
-    assert (browser.driver.title, len(found(browser, "main img")), browser.console()) == ("Album", 1, [])
+    assert (browser.driver.title, len(found(browser, "main img")), browser.console()) == ("album", 1, [])
 
 
 @pytest.fixture
