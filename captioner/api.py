@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import Run, load, run_list
+from captioner.captioning.checks import without_summary
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.captioning.load import Run, load, open_run, run_list
+from captioner.captioning.search import Match, best_matches, read_matches, read_query
 from captioner.config.option_table import PREPARE_OPTIONS, converted
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
 from captioner.preparation import prepare as preparation
 from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.train import Event
 
-__all__ = ["evaluate", "load", "prepare", "resume", "train"]
+__all__ = ["evaluate", "load", "prepare", "resume", "search", "train"]
 
 
 def train(
@@ -111,6 +115,28 @@ def prepare(
     *_, prepared = preparation.prepare(names, Path(output), _prepare_options(options), overwrite=overwrite)
     assert isinstance(prepared, preparation.Prepared)
     return prepared.summary
+
+
+def search(tables: Run | Sequence[Run], words: str, n: int = 20, model: Run | None = None) -> list[Match]:
+    """Find captioned photographs by words, best first, in tables `FILE.jsonl` of `captioner caption`.
+
+    `model` is the model whose vocabulary the tables have, by default the default model. Unknown words are found only in
+    captions that a person corrected.
+
+    Raises: DataError for a table that cannot be read, or a line of it; UsageError for a model without word regression.
+    """
+    loaded = open_run(model or DEFAULT_MODEL)
+    if loaded.summary is None:
+        raise UsageError(f"search: {without_summary(loaded)}")
+    query, paths = read_query(words, loaded.summary.regression), [Path(path) for path in run_list(tables, "search: tables")]
+
+    def matches() -> Iterator[Match]:
+        for match in chain.from_iterable(read_matches(path, query) for path in paths):
+            if isinstance(match, DataError):
+                raise match
+            yield match
+
+    return best_matches(matches(), n)
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:

@@ -84,6 +84,7 @@ def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbo
         sandbox.provide_run(Path("runs/birds"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))
+        sandbox.provide_tables([Path("album.jsonl"), Path("dog")])
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         if "import torch" in block and find_spec("torch") is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import captioner
 from captioner.captioning.table_rows import Stamp, digest_of
 
 ALBUM = {
@@ -137,3 +138,12 @@ def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, o
     saved.summary.clear()
     checkpoint.save(own_run / "best.h5", saved)
     cli("search", album, "dog", "--model", own_run).failed(2, "has no training summary; captioner export ")
+
+
+def test_python_finds_the_same(cli: Callable[..., Any], album: Path) -> None:
+    printed = [json.loads(row) for row in cli("search", album, "dog beach", "--json").succeeded().out.splitlines()]
+    matches = captioner.search(album, "dog beach")
+    assert [(match.image, match.score) for match in matches] == [(each["image"], each["score"]) for each in printed]
+    album.write_text("{}\n")
+    with pytest.raises(captioner.CaptionerError, match=r"album.jsonl:1: expected image, caption and shares"):
+        captioner.search([album], "dog")
