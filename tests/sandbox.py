@@ -81,11 +81,9 @@ class Sandbox:
             assert self.cli(*words[1:]).code == 0
             return
         params = parsed(words)
-        if words[1:3] == ["data", "show"]:
-            params["source"] = params["overrides"].get("data.root")
         if words[1] in ("prepare", "data"):
             self.provide_data(params)
-        if data := params.get("data") or (words[1] == "data" and params.get("overrides", {}).get("data.root")):
+        if data := params.get("data"):
             self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data)
         for name in (*params.get("runs", ()), *params.get("models", ())):
             self.provide_run(name)
@@ -104,7 +102,7 @@ class Sandbox:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
         config = None
-        if words[1] in ("train", "gradcheck") or words[1:3] == ["data", "show"]:
+        if words[1] in ("train", "gradcheck"):
             config = yaml_io.load(params["config_file"], params["overrides"])
             if config.data.source == "cs231n" and words[1] == "train":
                 self.write_coco(config.data.root)
@@ -115,7 +113,7 @@ class Sandbox:
         has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
-        has_data = run is not None or any(params.get(name) for name in ("runs", "names", "data", "source"))
+        has_data = run is not None or any(params.get(name) for name in ("runs", "names", "data"))
         used = [
             text
             for text, path in options.items()
@@ -148,8 +146,7 @@ class Sandbox:
 
     def provide_data(self, params: dict[str, Any]) -> None:
         """Provide the input of `prepare` and `data`: captions with photographs, or a prepared data set."""
-        for source in [*params.get("sources", ()), params.get("source")]:
-            path = Path(source or "scenes")
+        for path in map(Path, params.get("sources", ())):
             if path.suffix == ".h5":
                 self.provide_prepared(path)
             elif path.suffix in CAPTIONS and not path.exists():

@@ -80,7 +80,6 @@ COMMANDS = {
     "report": ("report {run} --output new.html", "data.root", "decode.beam_width", "caption.n_best"),
     "export": ("export {run} --output new.h5", "decode.beam_width"),
     "inspect gradients": ("inspect gradients {run} --word 2", "data.root"),
-    "data show": ("data show -n 3", "data.root"),
     "gradcheck": ("gradcheck", "seed", "model.hidden_dim", "train.label_smoothing"),
 }  # fmt: skip
 """The commands with overrides, and the options that are tried on each: one of each section that it uses.

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Data sets": {
         "prepare": "Build a data set from photographs and captions.",
-        "data": "Check and show data sets.",
+        "data": "Check data sets.",
     },
     "Share": {
         "export": "Write a trained model to a file for others.",

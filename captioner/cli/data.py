@@ -1,4 +1,4 @@
-"""captioner prepare and data: build, check and show data sets."""
+"""captioner prepare and data: build and check data sets."""
 
 from __future__ import annotations
 
@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captioner.cli import output
-from captioner.cli.shared_options import (
-    PATH,
-    config_options,
-    examples,
-    grouped,
-    list_option,
-    overriding,
-    prepare_options,
-)
+from captioner.cli.shared_options import PATH, examples, grouped, list_option, prepare_options
 from captioner.config.options import Prepare
-from captioner.config.overrides import Values
 from captioner.errors import DataError, printable, quoted
 
 if TYPE_CHECKING:
-    from captioner.data.corpus import Corpus
     from captioner.preparation.prepare import Event, Prepared
 
 
-@click.group(epilog=examples("data check photos/captions.csv", "data show birds.h5"))
+@click.group(epilog=examples("data check photos/captions.csv"))
 def data() -> None:
-    """Check and show data sets."""
+    """Check data sets."""
 
 
 @data.command(epilog=examples("data check photos/captions.csv", "data check birds.h5"))
@@ -56,32 +46,6 @@ def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, optio
     return 1 if issues else 0
 
 
-def _source_values(source: str) -> Values:
-    from captioner.preparation.load_corpus import source_overrides
-
-    return source_overrides(source)
-
-
-@data.command(epilog=examples("data show birds.h5 --split val -n 3"))
-@click.argument("source", required=False, metavar="[SOURCE]", expose_value=False, callback=overriding(_source_values))
-@click.option("--split", default="train", metavar="SPLIT", help="Show images of SPLIT.")
-@click.option("-n", "--number", type=click.IntRange(min=1), default=5, metavar="N", help="Show at most N images.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", default=0, help="Seed for choosing the images.")
-@config_options
-def show(split: str, number: int, seed: int, config_file: Path | None, overrides: Values) -> None:
-    """Show random images of a data set with their reference captions.
-
-    SOURCE is a prepared file, a folder in the layout of CS231n's assignment, or `scenes`, the generated scenes.
-    [default: the data set of the config]
-    """
-    from captioner.preparation.load_corpus import examples
-
-    for image, references in examples(_open(config_file, overrides), split, number, seed):
-        output.result(image)
-        for reference in references:
-            output.result("", " ".join(reference.split()))
-
-
 def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
     """Print the summary of the data set `name` as text or JSON."""
     if as_json:
@@ -91,15 +55,6 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
         output.result(line)
     for pair in contents.get("duplicates", {}).get("examples", ()):
         output.problem(f"warning: near-duplicate across splits: {printable(' = '.join(pair), MAX_NAME)}")
-
-
-def _open(config_file: Path | None, overrides: Values) -> Corpus:
-    from captioner.config.yaml_io import load
-    from captioner.preparation.load_corpus import build_corpus
-
-    config = load(config_file, overrides)
-    output.warnings(config.ignored.values())
-    return build_corpus(config)
 
 
 COUNTS = {

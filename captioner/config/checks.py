@@ -172,11 +172,6 @@ USED_BY: Mapping[str, Sequence[str]] = {
     "captioner.evaluate": SCORED,
     "export": ("decode",),
     "inspect gradients": ("data",),
-    "data show": (
-        "seed",
-        *(f"data.{name}" for name in ("source", "root", "memory_mib", "max_captions_per_image", "max_train")),
-        *("data.scenes", "data.cs231n"),
-    ),
     "gradcheck": (
         "seed",
         *(path for path in SHAPING if path not in ("model.layers", "model.heads", "model.feed_forward_dim")),

@@ -1,17 +1,16 @@
-"""Load the data set that a config describes, or that a path names, as a `Corpus`; its summary and examples."""
+"""Load the data set that a config describes, or that a path names, as a `Corpus`; its summary."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from captioner.config.options import Config, Data, Source
-from captioner.config.overrides import Values, checked_values
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.prepared import prepared
@@ -64,30 +63,22 @@ def build_corpus(config: Config, vocab: Vocab | None = None, regions: bool = Fal
     return dataclasses.replace(corpus, splits={**corpus.splits, "train": train})
 
 
-def build_corpus_at(path: Path, config: Config) -> Corpus:
+def build_corpus_at(path: Path, config: Config, regions: bool = False) -> Corpus:
     """Load the whole data set at a path; `config` has the options of its source, and the memory limit.
 
     Raises: UsageError when the path is no data set, DataError for an invalid one.
     """
-    kind = source_of(os.fspath(path))
+    # the reader reports a missing file
+    kind = source_kind(os.fspath(path)) or (None if path.exists() else "prepared")
+    if kind is None:
+        raise UsageError(
+            f"{path}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
+            "to use caption files, prepare a data set from them, or check them with `captioner data check`"
+        )
     root = None if kind == "scenes" else path
     options = config.data
     data = Data(kind, root, memory_mib=options.memory_mib, scenes=options.scenes, cs231n=options.cs231n)
-    return build_corpus(dataclasses.replace(config, data=data))
-
-
-def source_of(source: str) -> Source:
-    """Return the source type of a data set; a missing file is a prepared one, which the reader reports.
-
-    Raises: UsageError for anything else.
-    """
-    kind = source_kind(source) or (None if os.path.exists(source) else "prepared")
-    if kind is None:
-        raise UsageError(
-            f"{source}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
-            "to use caption files, prepare a data set from them, or check them with `captioner data check`"
-        )
-    return kind
+    return build_corpus(dataclasses.replace(config, data=data), regions=regions)
 
 
 def source_kind(source: str) -> Source | None:
@@ -99,15 +90,6 @@ def source_kind(source: str) -> Source | None:
     return "prepared" if DATA_SET.matches(source) else None
 
 
-def source_overrides(source: str) -> Values:
-    """Return the config overrides for a data set: a prepared file, a CS231n folder, or `scenes`.
-
-    Raises: UsageError for anything else.
-    """
-    kind = source_of(source)
-    return checked_values({"data.source": kind} | ({} if kind == "scenes" else {"data.root": source}))
-
-
 def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set, with the counts of its preparation."""
     summary = summarize(corpus)
@@ -116,10 +98,3 @@ def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
             if all(isinstance(number, int) for number in others.values()):
                 summary["counts"] = counts
     return summary
-
-
-def examples(corpus: Corpus, name: str, count: int, seed: int) -> Iterator[tuple[str, list[str]]]:
-    """Sample `count` images of a split by a seed, and yield their names and references in file order."""
-    split = corpus.split(name)
-    rows = np.random.default_rng(seed).permutation(split.features.shape[0])[:count]
-    yield from ((split.image_ids[row], split.references(row, corpus.vocab)) for row in sorted(rows.tolist()))

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import captioner
-from captioner.config.options import Prepare
-from captioner.config.yaml_io import load
+from captioner.config.options import Config, Prepare
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures, open_features
@@ -28,7 +27,7 @@ from captioner.parallel.machine import set_blas_threads
 from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
 from captioner.preparation.image_folders import locate_photos, parse_source
 from captioner.preparation.image_records import SplitRecords, caption_words, read_records, reporting_issues
-from captioner.preparation.load_corpus import build_corpus, source_kind, source_overrides, summarize_corpus
+from captioner.preparation.load_corpus import build_corpus_at, source_kind, summarize_corpus
 from captioner.preparation.splits import group_by_split, split_remaining
 
 
@@ -139,7 +138,7 @@ def check_sources(
         if changed or lists:
             option = changed[0].replace("_", "-") if changed else "list"
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], summarize_corpus(build_corpus(load(None, source_overrides(first)), regions=True))
+        return [], summarize_corpus(build_corpus_at(Path(first), Config(), regions=True))
     records = read_records(sources, lists, options)
     images = {record.image for record in records.images}
     photos: dict[str, Path] = {}

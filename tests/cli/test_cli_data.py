@@ -1,4 +1,4 @@
-"""captioner data check, summary and show, of caption files and of data sets."""
+"""captioner data check, of caption files and of data sets."""
 
 import dataclasses
 import json
@@ -25,14 +25,6 @@ def _here(photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writ
     shutil.copytree(photo_run.parent / "photos", "photos")
     shutil.copy(photo_run.parent / "data.h5", "birds.h5")
     write_coco(Path("coco"))
-
-
-@pytest.fixture
-def small_config(small: tuple[str, ...]) -> Path:
-    """A config of a small data set."""
-    lines = [override.removeprefix("data.scenes.").replace("=", ": ") for override in small if "scenes" in override]
-    Path("small.yaml").write_text("data:\n  scenes:\n" + "".join(f"    {line}\n" for line in lines))
-    return Path("small.yaml")
 
 
 def masked(text: str) -> str:
@@ -75,9 +67,7 @@ def test_check_of_captions_with_features_needs_no_photographs(cli: Callable[...,
     assert json.loads(done.succeeded().out)["counts"]["missing"] == 0
 
 
-def test_other_files_and_options_are_refused(cli: Callable[..., Any]) -> None:
-    for path in ("photos/captions.csv", "photos/000.png", "photos"):
-        cli("data", "show", path).failed(2, f"{path}: expected a file written by `captioner prepare`, a folder of ")
+def test_other_options_and_encoders_are_refused(cli: Callable[..., Any]) -> None:
     for option in ("--min-count 3", "--image-column x", "--list val=val.txt"):
         name = option.split()[0]
         cli("data", "check", "birds.h5", *option.split()).failed(
@@ -139,26 +129,3 @@ def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str])
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
     contents["counts"]["max_words"] = 12_345
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try a larger --max-words"
-
-
-# --- show
-
-
-@pytest.mark.smoke
-def test_show(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("data", "show", "birds.h5", "-n", 2).succeeded()
-    golden("data_show.txt", done.out)
-    assert cli("data", "show", "birds.h5", "-n", 2, "--seed", 1).out != done.out
-    shown = cli("data", "show", "birds.h5", "--split", "val", "-n", 99).out
-    assert [line for line in shown.splitlines() if not line.startswith("\t")] == prepared("birds.h5").split(
-        "val"
-    ).image_ids
-
-
-def test_show_of_other_data_sets(cli: Callable[..., Any], small_config: Path) -> None:
-    coco = cli("data", "show", "coco", "-n", 1, "--seed", 0).succeeded()
-    assert re.fullmatch(r"train-0000\d\n(\t.+\n){3}", coco.out)
-    scenes = cli("data", "show", "scenes", "-c", small_config, "--split", "heldout", "-n", 1)
-    assert re.fullmatch(r"heldout-0000\d\n(\t.+\n){5}", scenes.out)
-    done = cli("data", "show", "coco", "--split", "dev")
-    assert (done.code, done.err) == (1, "captioner: split 'dev': not found; this data set has train, val\n")

@@ -46,8 +46,6 @@ CONFIG = {
     "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "model.decoder has no "
     "effect on evaluate; it uses threads, data.*, decode.*\n"
     "seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
-    "data show scenes -o train.epochs=2": "train.epochs has no effect on data show; it uses seed, data.source, "
-    "data.root, data.memory_mib, data.max_captions_per_image, data.max_train, data.scenes.*, data.cs231n.*",
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o and --mpi"
 ONE_INPUT = "--split (with or without --data) and --features exclude each other; use one of them"

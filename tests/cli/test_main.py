@@ -101,7 +101,6 @@ def test_huge_numbers(cli: Callable[..., Any], photo_run: Path, small_options: t
 COMMANDS = (
     "sample run", "sample run --json --write captions.csv", "evaluate run --baseline nn",
     "inspect gradients run --word 2",
-    "data show scenes -n 1" + "".join(f" -o data.scenes.{name}=9" for name in ("train", "val", "test", "heldout")),
     "train --resume run -o train.epochs=3", "data check photos.csv --min-count 1 --val 0",
 )  # fmt: skip
 

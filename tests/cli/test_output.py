@@ -71,7 +71,6 @@ TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o see
 PRINTING = (
     "data check {}/set.h5",
     "data check {}/set.h5 --json",
-    "data show {}/set.h5",
     "config init {}/my.yaml",
     f"train --data {{}}/set.h5 --run {{}}/new {TINY}",
     "sample {}/new --n-best 2",
