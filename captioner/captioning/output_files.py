@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from captioner.captioning.caption import Caption, to_record
 from captioner.files.atomic import write_file
@@ -30,19 +30,6 @@ _FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\
 _UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
 MAX_START = 1 << 16
 """Bytes of a file that its kind is recognized by."""
-
-
-class CaptionSink(Protocol):
-    """A file that captions are written to."""
-
-    has_attention: bool
-    """Whether the attention of captions is always written; otherwise it is only if `caption.attention` is set."""
-
-    def write(self, caption: Caption) -> None:
-        """Add a caption."""
-
-    def finish(self) -> str:
-        """Complete the file; return what was written. Raises: CaptionerError when it cannot be written."""
 
 
 def csv_line(cells: Iterable[str | float], delimiter: str = ",", line_end: str = "\r\n") -> str:
@@ -105,8 +92,6 @@ class CaptionFile:
 
     Raises: UsageError when the file cannot be written, or the one to replace is of another kind.
     """
-
-    has_attention = False
 
     def __init__(self, path: Path, kind: FileKind, overwrite: bool = False) -> None:
         check_output(path, overwrite, kind.name, kind.is_kind_of)

@@ -20,7 +20,7 @@ CORE = ("numpy", "click", "h5py", "tqdm", "pyyaml")
 """The packages that every installation needs."""
 PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs, also HEIC",
-    "report": "writes HTML pages (report, sample --write FILE.html)",
+    "report": "writes HTML pages (report, caption --write FILE.html)",
     "web": "serves a web page and an HTTP API (captioner serve)",
     "export": "writes safetensors files (captioner export)",
     "mpi": "trains in several processes (captioner train --mpi)",

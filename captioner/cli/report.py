@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -13,8 +14,6 @@ from captioner.cli.shared_options import (
     data_option,
     example_override_option,
     examples,
-    images_option,
-    report_missing,
     run_argument,
 )
 from captioner.config.overrides import Values
@@ -31,7 +30,10 @@ from captioner.config.overrides import Values
 @click.option("--output", "path", type=PATH, required=True, metavar="FILE", help="Write the HTML page to FILE.")
 @data_option("Score on the data set FILE instead of that of the run")
 @click.option("--split", default="val", metavar="SPLIT", help="Score the captions of SPLIT.")
-@images_option("the page")
+@click.option(
+    "--images", type=PATH, metavar="FOLDER",
+    help="Folder of the photographs for the page; files outside it are not read.",
+)  # fmt: skip
 @click.option(
     "-n", "--number", type=click.IntRange(min=1, max=1000), default=24, metavar="N",
     help="Show at most N images: the best and the worst by CIDEr-D, and some between them.",
@@ -56,5 +58,9 @@ def report(
 
     done = write_report(path, run, overrides, data=data, split=split, images=images, shown=number, overwrite=overwrite)
     output.warnings(done.warnings)
-    report_missing(done.gallery.missing, len(done.gallery.entries), done.about, images)
+    if missing := done.gallery.missing:
+        folder = done.about.get("images")
+        example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
+        problem = f"{missing:,} of {len(done.gallery.entries):,} photographs not found or unreadable"
+        output.problem(f"{problem}; set their folder with --images{example}")
     output.note(f"{path}: written")

@@ -24,20 +24,14 @@ from captioner.cli.shared_options import (
     example_override_option,
     examples,
     grouped,
-    images_option,
-    report_missing,
     runs_argument,
 )
-from captioner.config.overrides import NONE, Values
+from captioner.config.overrides import Values
 from captioner.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from captioner.captioning.caption import Caption
-    from captioner.captioning.output_files import CaptionSink
-    from captioner.data.corpus import Corpus
-
-PAGES = (".html", ".htm")
-"""The pages of --write; other files are those of `output_files`."""
+    from captioner.captioning.output_files import CaptionFile
 
 
 @dataclass(frozen=True)
@@ -52,23 +46,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Files:
-    """The options of what is written: JSON on stdout, and files; `images` are the photographs of a page."""
+    """The options of what is written: JSON on stdout, and files."""
 
     as_json: bool
     outputs: tuple[Path, ...]
-    images: Path | None
     overwrite: bool
-
-    @property
-    def has_page(self) -> bool:
-        return _has_suffix(self.outputs, *PAGES)
 
 
 @click.command(
     epilog=examples(
         "sample runs/scenes --split val -n 10",
         "sample runs/scenes/last.h5 --features new.h5 --json",
-        "sample runs/scenes-attention -n 10 --write maps.html",
+        "sample runs/scenes-attention -n 10 --attention --write maps.jsonl",
         "sample --ensemble runs/birds runs/birds-2 -o decode.beam_width=5 -o decode.length_penalty=0.7",
         "sample runs/birds --n-best 3 -o decode.method=sampling -o decode.top_p=0.9",
         "sample runs/birds --split train --n-best 5 --write teacher.jsonl",
@@ -92,9 +81,8 @@ class Files:
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
     "caption, keywords, marks, log-probability, familiarity, similarity and labels. FILE.jsonl has the records of "
-    "--json. FILE.html is a page of attention maps.",
+    "--json.",
 )  # fmt: skip
-@images_option("--write FILE.html with --split")
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
 @example_override_option("decode.beam_width=5")
 @grouped(source=Source, files=Files)
@@ -120,37 +108,30 @@ def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files,
     from captioner.captioning.captioner import Captioner
     from captioner.captioning.checks import check_attention, check_reads_data
     from captioner.captioning.load import open_corpus, open_runs, shares_of_split
+    from captioner.captioning.output_files import FILES, CaptionFile
 
     loaded = open_runs(runs, overrides)
-    attention, split = loaded.config.caption.attention, "val" if source.split is None else source.split
+    if loaded.config.caption.attention:
+        check_attention(loaded)
     if source.features or source.data:
         check_reads_data(loaded, source.data, source.features)
-    captioner = Captioner(loaded).with_options({"caption.attention": True} if files.has_page else NONE)
-    corpus = None if source.features else open_corpus(loaded, source.data)
-
-    sinks = [_open_sink(path, files, corpus, split) for path in files.outputs]
-    if attention or files.has_page:
-        check_attention(loaded)
+    captioner = Captioner(loaded)
+    sinks = [CaptionFile(path, FILES[path.suffix.lower()], files.overwrite) for path in files.outputs]
 
     captions: Iterator[Caption]
     if source.features is not None:
         captions = captioner.caption_features(source.features, source.number)
     else:
-        assert corpus is not None
+        corpus, split = open_corpus(loaded, source.data), "val" if source.split is None else source.split
         shares = shares_of_split(loaded, corpus, split)
         captions = captioner.caption_split(corpus.split(split), source.number, corpus.vocab, shares)
     output.warnings(captioner.warnings)
-    captioned = _print(captions, files.as_json, attention, sinks)
+    captioned = _print(captions, files.as_json, sinks)
 
     if sinks and not captioned:
         raise DataError("no image was captioned; no file was written")
     for sink in sinks:
         output.note(sink.finish())
-    if files.has_page and corpus is not None:
-        from captioner.report.gallery import AttentionPage
-
-        for page in (sink for sink in sinks if isinstance(sink, AttentionPage)):
-            report_missing(page.gallery.missing, len(page.gallery.entries), corpus.about, files.images)
     if output.is_terminal() and not (source.features or files.as_json or ensemble or source.data):
         output.next_command("evaluate", runs[0])
 
@@ -180,10 +161,8 @@ def _check_usage(source: Source, files: Files, overrides: Values) -> None:
         ((source.split is not None or source.data is not None) and source.features is not None,
          "--split (with or without --data) and --features exclude each other; use one of them"),
         (files.overwrite and not files.outputs, "--overwrite needs --write"),
-        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, ".jsonl", *PAGES),
-         "--attention needs --json, or --write FILE.jsonl or FILE.html"),
-        (files.images is not None and (not files.has_page or source.features is not None),
-         "--images needs --write FILE.html and the images of a split"),
+        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, ".jsonl"),
+         "--attention needs --json or --write FILE.jsonl"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
@@ -200,39 +179,23 @@ def _check_outputs(outputs: Sequence[Path]) -> None:
 
     targets = [os.path.realpath(path) for path in outputs]
     for number, (path, target) in enumerate(zip(outputs, targets, strict=True)):
-        if not _has_suffix([path], *FILES, *PAGES):
-            raise UsageError(f"--write {path}: expected a name that ends in {', '.join(FILES)} or {PAGES[0]}")
+        if not _has_suffix([path], *FILES):
+            raise UsageError(f"--write {path}: expected a name that ends in {' or '.join(FILES)}")
         if target in targets[:number]:
             raise UsageError(f"--write {path}: given twice; name each output once")
 
 
-def _open_sink(path: Path, files: Files, corpus: Corpus | None, split: str) -> CaptionSink:
-    """Return an output; a page has the pictures of a split of a data set.
-
-    Raises: UsageError when a file cannot be written, or exists and is not to be replaced.
-    """
-    if _has_suffix([path], *PAGES):
-        from captioner.report.gallery import AttentionPage, pictures_by_name
-
-        find = None if corpus is None else pictures_by_name(corpus, split, files.images)
-        return AttentionPage(path, find, files.overwrite)
-    from captioner.captioning.output_files import FILES, CaptionFile
-
-    return CaptionFile(path, FILES[path.suffix.lower()], files.overwrite)
-
-
-def _print(captions: Iterable[Caption], as_json: bool, attention: bool, sinks: Sequence[CaptionSink]) -> int:
-    """Write captions to the sinks and print them, with their attention if it is set. Return their number.
+def _print(captions: Iterable[Caption], as_json: bool, sinks: Sequence[CaptionFile]) -> int:
+    """Write captions to the sinks and print them. Return their number.
 
     If captions are also written to files, all are, even if the reader of stdout closes the pipe.
     """
     tally = Tally()
     for caption in captions:
         tally.add(caption)
-        shown = caption if attention else caption._replace(attention=None)
         for sink in sinks:
-            sink.write(caption if sink.has_attention else shown)
+            sink.write(caption)
         with output.ignoring_a_closed_pipe() if sinks else nullcontext():
-            print_caption(shown, as_json)
+            print_caption(caption, as_json)
     tally.report()
     return tally.captioned

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,6 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from captioner.cli import output
 from captioner.config.checks import check_used
 from captioner.config.option_table import OPTIONS, PREPARE_OPTIONS, Option
 from captioner.config.overrides import Values, read_overrides
@@ -147,21 +145,6 @@ def data_option(purpose: str) -> Callable[[Command], Command]:
         "must be from the same encoder; its vocabulary may differ."
     )
     return click.option("--data", type=PATH, metavar="FILE", help=what)
-
-
-def images_option(purpose: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds `--images`, the folder of the photographs of a data set."""
-    what = f"Folder of the photographs for {purpose}; files outside it are not read."
-    return click.option("--images", type=PATH, metavar="FOLDER", help=what)
-
-
-def report_missing(missing: int, total: int, about: Mapping[str, Any], images: Path | None) -> None:
-    """Report how many photographs of a data set with this metadata are not in `images`, and what to try."""
-    if missing:
-        folder = about.get("images")
-        example = f", such as --images {shlex.quote(folder)}" if images is None and isinstance(folder, str) else ""
-        problem = f"{missing:,} of {total:,} photographs not found or unreadable"
-        output.problem(f"{problem}; set their folder with --images{example}")
 
 
 def prepare_options(command: Command) -> Command:

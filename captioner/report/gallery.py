@@ -1,4 +1,4 @@
-"""Images with captions in HTML pages: the gallery of a report, and the page of attention maps.
+"""The gallery of a report: images of a split with their captions.
 
 A picture is a data URI, and the attention of a word is another one over it.
 """
@@ -21,10 +21,7 @@ from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.captioning.load import shares_of_split
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, MissingLibraryError, UsageError, printable
-from captioner.files.atomic import write_file
-from captioner.files.user_files import check_output
 from captioner.preparation.image_folders import check_images_folder, find_all
-from captioner.report.template import is_page, load_script, render
 
 try:
     from PIL import Image
@@ -151,12 +148,12 @@ class GalleryEntry(NamedTuple):
     caption: Caption
     picture: Embedded | None
     words: list[WordMap]
-    scored: Scored | None
+    scored: Scored
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of a split: those shown, best first if they are scored, and how many there are."""
+    """Images of a split: those shown, best first, and how many there are."""
 
     split: str
     entries: Sequence[GalleryEntry]
@@ -170,12 +167,10 @@ class Gallery:
     @property
     def counts(self) -> str:
         """How many images are shown, and in which order."""
-        count, split = len(self.entries), f" of {printable(self.split, MAX_NAME)}" if self.split else ""
-        order = ", best first by CIDEr-D" if self.is_scored else ""
+        count, what = len(self.entries), f"images of {printable(self.split, MAX_NAME)}, best first by CIDEr-D"
         if count == self.total:
-            return f"All {count:,} images{split}{order}"
-        between = ": the best, the worst, and some between them" if order else ""
-        return f"{count:,} of {self.total:,} images{split}{order}{between}"
+            return f"All {count:,} {what}"
+        return f"{count:,} of {self.total:,} {what}: the best, the worst, and some between them"
 
     @property
     def legend(self) -> str:
@@ -187,11 +182,6 @@ class Gallery:
             else ""
         )
         return f"log p is the log-probability of the caption.{attention}"
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether any image has a score."""
-        return any(entry.scored for entry in self.entries)
 
 
 def choose(scores: Array, count: int) -> dict[int, Scored]:
@@ -223,26 +213,16 @@ def build_gallery(
     more = captioner.decode(split.features, split.regions, ordered, shares)
     entries: dict[int, GalleryEntry] = {}
     for row, caption, several in zip(ordered.tolist(), first, more, strict=True):
-        caption = caption._replace(image=split.image_ids[row], references=split.references(row, corpus.vocab))
-        correct = None if split.is_correct is None else split.is_correct(row, caption.text.split())
-        caption = caption._replace(correct=correct, candidates=several.candidates)
-        picture = embed(pictures(row), SIDE, attends)
-        entries[row] = gallery_entry(row, caption, picture, rows[row])
+        shown = caption._replace(
+            image=shown_name(split.image_ids[row]),
+            text=printable(caption.text, MAX_TEXT),
+            references=[shown_text(text) for text in split.references(row, corpus.vocab)[:MAX_REFERENCES]],
+            correct=None if split.is_correct is None else split.is_correct(row, caption.text.split()),
+            candidates=[Candidate(printable(text, MAX_TEXT), log_prob) for text, log_prob in several.candidates],
+        )
+        words = [] if caption.attention is None else word_maps(caption.attention)
+        entries[row] = GalleryEntry(row, shown, embed(pictures(row), SIDE, attends), words, rows[row])
     return Gallery(name, [entries[row] for row in rows], len(split.captioned_images))
-
-
-def gallery_entry(
-    number: int, caption: Caption, picture: Embedded | None, scored: Scored | None = None
-) -> GalleryEntry:
-    """Return the entry of a caption, with texts of limited length; `number` distinguishes the entries of a page."""
-    shown = caption._replace(
-        image=shown_name(caption.image),
-        text=printable(caption.text, MAX_TEXT),
-        candidates=[Candidate(printable(text, MAX_TEXT), log_prob) for text, log_prob in caption.candidates],
-        references=[shown_text(reference) for reference in caption.references[:MAX_REFERENCES]],
-    )
-    words = [] if caption.attention is None else word_maps(caption.attention)
-    return GalleryEntry(number, shown, picture, words, scored)
 
 
 def shown_name(name: str) -> str:
@@ -254,52 +234,3 @@ def shown_name(name: str) -> str:
 def shown_text(text: str) -> str:
     """Return a caption or reference as one line of limited length."""
     return printable(" ".join(text[: 4 * MAX_TEXT].split()), MAX_TEXT)
-
-
-MAX_CAPTIONS = 1000
-"""Captions on a page with attention, each of which takes about 30 kB."""
-
-
-class AttentionPage:
-    """The first `MAX_CAPTIONS` captions with their attention, for one page; `find`, if set, finds their pictures.
-
-    Raises: UsageError if the file exists and `overwrite` is not set.
-    """
-
-    has_attention = True
-
-    def __init__(self, path: Path, find: Callable[[Caption], Picture] | None = None, overwrite: bool = False) -> None:
-        check_output(path, overwrite, "an HTML page", is_page)
-        self.path, self.find, self.captions = path, find, 0
-        self._entries: list[GalleryEntry] = []
-
-    @property
-    def gallery(self) -> Gallery:
-        """The captions on the page."""
-        return Gallery("", self._entries, self.captions)
-
-    def write(self, caption: Caption) -> None:
-        """Add a caption, with its picture as it is now."""
-        if self.captions < MAX_CAPTIONS:
-            picture = embed(self.find and self.find(caption), SIDE, True)
-            self._entries.append(gallery_entry(self.captions, caption, picture))
-        self.captions += 1
-
-    def finish(self) -> str:
-        """Write the page; return what was written. Raises: CaptionerError if it cannot be written."""
-        script = load_script("report.js")
-        page = render("attention_page.html", title="Attention maps", gallery=self.gallery, script=script)
-        write_file(self.path, page)
-        shown = len(self._entries)
-        number = f"{shown:,}" if shown == self.captions else f"the first {shown:,} of {self.captions:,}"
-        return f"{self.path}: attention maps of {number} image{'s' * (self.captions != 1)} written"
-
-
-def pictures_by_name(corpus: Corpus, name: str, images: Path | None) -> Callable[[Caption], Picture]:
-    """Return a function that finds the picture of a caption of a split.
-
-    Raises: as `pictures_of_split`.
-    """
-    find = pictures_of_split(corpus, name, images)
-    rows = {image: row for row, image in enumerate(corpus.split(name).image_ids)}
-    return lambda caption: find(rows[caption.image])

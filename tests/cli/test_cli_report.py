@@ -4,11 +4,14 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from captioner.errors import install_command
 
 FEW = "captioner: warning: 10 images; confidence intervals from fewer than 30 images are unreliable\n"
 
@@ -68,7 +71,8 @@ def test_the_page_has_no_paths_and_names_of_the_machine(
 def test_photographs_are_named_if_they_are_not_found(photo_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     done = cli("report", photo_run, "--output", tmp_path / "report.html")
     assert done.code == 0
-    assert "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images" in done.err
+    lost = "captioner: 2 of 2 photographs not found or unreadable; set their folder with --images, such as --images "
+    assert f"{lost}{photo_run.parent / 'photos'}\n" in done.err
     page = (tmp_path / "report.html").read_text()
     assert "no picture" in page
     assert "Data set: prepared; image features of " in page
@@ -117,6 +121,19 @@ def test_mistakes(command: str, own_run: Path, cli: Callable[..., Any], monkeypa
     assert done.err.startswith(f"captioner: {MISTAKES[command]}")
     assert done.err.count("\n") == 1
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("library", ["jinja2", "PIL"])
+def test_a_report_needs_its_libraries(
+    library: str, cli: Callable[..., Any], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("page", "gallery", "template"):
+        monkeypatch.delitem(sys.modules, f"captioner.report.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    done = cli("report", tiny_run, "--output", tmp_path / "report.html")
+    done.failed(2, install_command("report"))
+    assert f"needs {library}" in done.err
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_run_in_training_has_a_report(own_run: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -16,8 +16,8 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty.csv").mkdir()
     Path("file").touch()
     Path("new.jpg").write_bytes(b"\xff\xd8\xff")
-    Path("old.html").touch()
-    Path("file.HTM").write_text("mine")
+    Path("old.csv").touch()
+    Path("mine.CSV").write_text("mine")
     Path("wrong.yaml").write_text("seed: 1\nmodel:\n  hiden_dim: 7\n  dtype: half\n")
     content = Path("run/last.h5").read_bytes()
     Path("damaged.h5").write_bytes(content[:5000] + b"damage" + content[5006:])
@@ -50,9 +50,8 @@ CONFIG = {
 RESUME = "--resume uses the config and folder of the run; combine it only with -o and --mpi"
 ONE_INPUT = "--split (with or without --data) and --features exclude each other; use one of them"
 OVERWRITE = "--overwrite needs --write"
-IMAGES = "--images needs --write FILE.html and the images of a split"
 FOR_PHOTOGRAPHS = "expected a run or a model file; for photographs, use captioner caption"
-WRITE = "expected a name that ends in .csv, .jsonl or .html"
+WRITE = "expected a name that ends in .csv"
 USAGE = CONFIG | {
     "train --run run": "run: already contains a run; continue it with --resume run, choose another folder with --run, "
     "or replace the run with --overwrite",
@@ -70,18 +69,17 @@ USAGE = CONFIG | {
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
     "3, or scenes; to use caption files, prepare a data set from them, or check them with `captioner data check`",
     "sample run --write a.csv --write empty/../a.csv": "--write empty/../a.csv: given twice; name each output once",
-    "sample run --write xmp": f"--write xmp: {WRITE}",
-    "sample run --write -": f"--write -: {WRITE}",
+    "sample run --write xmp": f"--write xmp: {WRITE} or .jsonl",
+    "sample run --write -": f"--write -: {WRITE} or .jsonl",
     "sample run --write no/table.csv": "no/table.csv: folder not found: no",
     "sample run --write empty.csv": "empty.csv: expected a file name, got a folder",
-    "sample run --attention": "--attention needs --json, or --write FILE.jsonl or FILE.html",
+    "sample run --attention": "--attention needs --json or --write FILE.jsonl",
     "sample run --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
     "captioner sample --help",
     "sample run --overwrite": OVERWRITE,
-    "sample run --features new.h5 --write a.html --images .": IMAGES,
-    "sample run --write old.html": "old.html: exists already; use another file, or replace it with --overwrite",
-    "sample run --write file.HTM --overwrite": "file.HTM: expected an HTML page to replace, got something else; "
-    "use another file",
+    "sample run --write old.csv": "old.csv: exists already; use another file, or replace it with --overwrite",
+    "sample run --write mine.CSV --overwrite": "mine.CSV: expected a table of captions with their log_prob to replace, "
+    "got something else; use another file",
     "caption new.jpg run": "run: expected a photograph or a folder, got a model; did you mean captioner caption "
     "new.jpg --model run?",
     "caption new.jpg --model run --model run/last.h5": "got 2 models; use one, or average their word probabilities "
@@ -91,7 +89,7 @@ USAGE = CONFIG | {
     "caption new.jpg --verbose": "--verbose needs --write",
     "caption new.jpg --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "caption new.jpg --write a.jsonl --write ./a.jsonl": "--write a.jsonl: given twice; name each output once",
-    "caption new.jpg --write old": f"--write old: {WRITE}, or xmp, lightroom, txt",
+    "caption new.jpg --write old": f"--write old: {WRITE}, .jsonl or .html, or xmp, lightroom, txt",
     "caption new.jpg --model run -o train.epochs=2": "train.epochs has no effect on caption; it uses threads, data.*, "
     "decode.*, caption.*",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
@@ -122,8 +120,8 @@ FAILURES = {
     "you mean damaged.h5?",
     "sample run --features empty": "empty: expected a regular file, got a folder",
     "sample run --features file": "file: expected an HDF5 file, got an empty file",
-    "sample run --write maps.html": "run/best.h5: attention maps: expected a model with attention, got model.attention "
-    "none; train with -o model.attention=adaptive",
+    "sample run --attention --json": "run/best.h5: attention maps: expected a model with attention, got "
+    "model.attention none; train with -o model.attention=adaptive",
 }
 
 
@@ -136,7 +134,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any], small_optio
     assert done.err == "".join(f"captioner: {line}\n" for line in message.split("\n"))
     assert (done.code, done.out) == (code, "")
     assert {name: Path("run", name).read_bytes() for name in RUN_FILES} == before
-    assert not {"new", "maps", "a.html"} & {path.name for path in Path().iterdir()}
+    assert not {"new", "a.csv"} & {path.name for path in Path().iterdir()}
 
 
 CLICK = {

@@ -97,7 +97,7 @@ def test_an_entry_has_the_captions_of_the_model(tiny_run: Path) -> None:
         assert len(caption.candidates) == 3
         assert entry.picture is not None
         assert (entry.picture.width, entry.words) == (64, [])
-    assert (shown.total, shown.missing, shown.is_scored) == (10, 0, True)
+    assert (shown.total, shown.missing) == (10, 0)
 
 
 def test_an_unreadable_photograph_is_missing(photo_run: Path, tmp_path: Path) -> None:

@@ -83,8 +83,6 @@ def test_commands(trained: Path, cli: Callable[..., Any], tmp_path: Path) -> Non
     record = json.loads(cli("inspect", "gradients", trained, "--word", 5, "--json").out)
     assert record["norms"] is None
     assert len(record["inputs"]) == 5
-    done = cli("sample", trained, "--split", "val", "-n", 2, "--write", tmp_path / "maps.html")
-    assert done.code == 0, done.err
     done = cli("report", trained, "--output", tmp_path / "report.html")
     assert done.code == 0, done.err
     page = (tmp_path / "report.html").read_text()
