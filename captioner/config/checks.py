@@ -193,22 +193,11 @@ def check_used(paths: Iterable[str], command: str) -> None:
 
     Raises: ConfigError with one line per option that it does not use.
     """
+    used = ", ".join(name if name in OPTIONS else f"{name}.*" for name in USED_BY.get(command, ()))
     problems = [
-        f"{path} has no effect on {command}{_alternative(path, command)}"
+        f"{path} has no effect on {command}; {'only train uses it' if path in LEARNED else f'it uses {used}'}"
         for path in paths
         if not is_used(path, command)
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _alternative(path: str, command: str) -> str:
-    """Name the option of the same name that the command uses, or else all options that it uses."""
-    if path in LEARNED:
-        return "; only train uses it"
-    name = path.rpartition(".")[2]
-    same = [other for other in OPTIONS if other.rpartition(".")[2] == name and is_used(other, command)]
-    if same:
-        return f"; did you mean {either(same)}?"
-    used = (name if name in OPTIONS else f"{name}.*" for name in USED_BY[command])
-    return f"; it uses {', '.join(used)}"

@@ -45,7 +45,7 @@ CONFIG = {
     "evaluate run -o data.captions=teacher.jsonl": "data.captions has no effect on evaluate; only train uses it",
     "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "model.decoder has no "
     "effect on evaluate; it uses threads, data.*, decode.*\n"
-    "seed has no effect on evaluate; did you mean data.scenes.seed or decode.seed?",
+    "seed has no effect on evaluate; it uses threads, data.*, decode.*",
 }
 RESUME = "--resume uses the config and folder of the run; combine it only with -o and --mpi"
 ONE_INPUT = "--split (with or without --data) and --features exclude each other; use one of them"
