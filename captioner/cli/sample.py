@@ -156,33 +156,22 @@ def _has_photos(path: Path) -> bool:
 
 
 def _check_usage(source: Source, files: Files, overrides: Values) -> None:
-    """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
+    """Raises: UsageError for options that exclude or need each other, and for a file of no kind of output."""
+    from captioner.captioning.output_files import FILES
+
+    suffixes = [path.suffix.lower() for path in files.outputs]
     for wrong, message in (
         ((source.split is not None or source.data is not None) and source.features is not None,
          "--split (with or without --data) and --features exclude each other; use one of them"),
         (files.overwrite and not files.outputs, "--overwrite needs --write"),
-        (overrides.get("caption.attention") and not files.as_json and not _has_suffix(files.outputs, ".jsonl"),
+        (overrides.get("caption.attention") and not files.as_json and ".jsonl" not in suffixes,
          "--attention needs --json or --write FILE.jsonl"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
-    _check_outputs(files.outputs)
-
-
-def _has_suffix(paths: Iterable[Path], *suffixes: str) -> bool:
-    return any(path.suffix.lower() in suffixes for path in paths)
-
-
-def _check_outputs(outputs: Sequence[Path]) -> None:
-    """Raises: UsageError for a name that is of no kind of output, and for two outputs with one target."""
-    from captioner.captioning.output_files import FILES
-
-    targets = [os.path.realpath(path) for path in outputs]
-    for number, (path, target) in enumerate(zip(outputs, targets, strict=True)):
-        if not _has_suffix([path], *FILES):
+    for path, suffix in zip(files.outputs, suffixes, strict=True):
+        if suffix not in FILES:
             raise UsageError(f"--write {path}: expected a name that ends in {' or '.join(FILES)}")
-        if target in targets[:number]:
-            raise UsageError(f"--write {path}: given twice; name each output once")
 
 
 def _print(captions: Iterable[Caption], as_json: bool, sinks: Sequence[CaptionFile]) -> int:
