@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Array, Params, cast
+from captioner.arrays import Params, cast
 from captioner.captioning.checks import check_overrides, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import NOT_SHARED, open_corpus
@@ -26,7 +26,7 @@ from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
 from captioner.config.overrides import Values, override, to_record
 from captioner.data.corpus import captions_digest, with_vocabulary
-from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.errors import CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, write_file
 from captioner.files.checkpoint import Card, one_line
@@ -40,8 +40,6 @@ SECTIONS = ("data", "model", "decode")
 """The sections of the config that a file contains: those that captioning uses."""
 FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
 """The fields that a file has in common with the metadata of a checkpoint."""
-STANDARDIZATION = ("_mean", "_std")
-"""The ends of the names of the tensors of standardization, which are always float64."""
 
 
 def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> tuple[Restored, list[str]]:
@@ -125,20 +123,15 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     checkpoint.save(output, dataclasses.replace(model.saved, meta=model.meta, params=params, slots={}))
 
 
-def export_safetensors(restored: Restored, output: Path, dtype: str | None = None, overwrite: bool = False) -> None:
-    """Write the tensors of a model to a file, as `dtype` or the type of the parameters.
+def export_safetensors(restored: Restored, output: Path, overwrite: bool = False) -> None:
+    """Write the tensors of a model to a file.
 
-    Raises: UsageError when the file exists and `overwrite` is not set; DataError when a parameter is too large for the
-    type; CaptionerError when the file cannot be written.
+    Raises: UsageError when the file exists and `overwrite` is not set; CaptionerError when it cannot be written.
     """
     from safetensors.numpy import save
 
     check_output(output, overwrite, "a file from `captioner export`", _is_exported)
-    tensors = to_tensors(restored.model)
-    for tensor, array in tensors.items():
-        if dtype is not None and not tensor.endswith(STANDARDIZATION):
-            tensors[tensor] = _convert(tensor, array, dtype)
-    write_file(output, save(tensors, {KEY: _metadata(restored)}))
+    write_file(output, save(to_tensors(restored.model), {KEY: _metadata(restored)}))
 
 
 def _metadata(restored: Restored) -> str:
@@ -147,18 +140,6 @@ def _metadata(restored: Restored) -> str:
     fields = {name: getattr(restored.meta, name) for name in FIELDS}
     values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
     return json.dumps(values, allow_nan=False, default=str)
-
-
-def _convert(name: str, array: Array, dtype: str) -> Array:
-    """Convert a tensor to a float type.
-
-    Raises: DataError if a number is too large for the type.
-    """
-    converted = cast(array, dtype)
-    if converted is None:
-        largest = np.abs(array).max()
-        raise DataError(f"{name}: a parameter is too large for {dtype}: {largest:g}; export another dtype")
-    return converted
 
 
 def _is_exported(path: str | os.PathLike[str]) -> bool:

@@ -24,7 +24,7 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
 @click.command(
     epilog=examples(
         "export runs/birds --output birds-model.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'",
-        "export runs/scenes --output scenes.safetensors --dtype float16",
+        "export runs/scenes --output scenes.safetensors",
     )
 )
 @run_argument
@@ -41,10 +41,6 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
     help="Terms of the training data: license, source, restrictions.",
 )  # fmt: skip
 @click.option(
-    "--dtype", type=click.Choice(["float16", "float32"]),
-    help="Floating-point precision of a safetensors file.  [default: model.dtype]",
-)  # fmt: skip
-@click.option(
     "--data",
     type=PATH,
     metavar="FILE",
@@ -53,7 +49,7 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
 @example_override_option("decode.beam_width=5")
 def export(
-    run: Path, path: Path, license: str, terms: str, dtype: str | None, data: Path | None, overwrite: bool,
+    run: Path, path: Path, license: str, terms: str, data: Path | None, overwrite: bool,
     overrides: Values,
 ) -> None:  # fmt: skip
     """Write a trained model to a file for others.
@@ -72,8 +68,6 @@ def export(
 
     if path.suffix not in (MODEL, TENSORS):
         raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
-    if dtype is not None and path.suffix == MODEL:
-        raise UsageError(f"--dtype: has no effect with {MODEL}: the parameters of a model file are float16")
     if data is not None and path.suffix == TENSORS:
         raise UsageError(f"--data: has no effect with {TENSORS}: the file has no training summary")
     restored = open_run(run, overrides if data is None else NONE)
@@ -83,7 +77,7 @@ def export(
     if path.suffix == MODEL:
         write_model(model, path, overwrite)
     else:
-        export_safetensors(model, path, dtype, overwrite)
+        export_safetensors(model, path, overwrite)
     output.warnings([*restored.warnings, *notes])
     output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
 

@@ -13,7 +13,7 @@ from random_models import WORDS, every_kind, images, random_model, random_run
 
 from captioner.captioning.load import open_run
 from captioner.captioning.restore import Restored
-from captioner.errors import DataError, UsageError
+from captioner.errors import UsageError
 from captioner.files.checkpoint import Card
 from captioner.model.pytorch import GATE_ORDER, TENSORS, to_tensors
 from captioner.share import export_safetensors
@@ -85,31 +85,12 @@ def test_the_equations_of_pytorch_compute_the_same_log_probabilities(cell: str, 
         words = log_probs.argmax(axis=1)
 
 
-def test_float16_halves_the_file(tmp_path: Path) -> None:
-    run = random_run(tmp_path / "run", overrides=["model.hidden_dim=64"])
-    files = [exported(open_run(run), tmp_path / str(dtype), dtype=dtype) for dtype in (None, "float16")]
-    large, small = (file.stat().st_size for file in files)
-    assert small < 0.6 * large
-    full, half = map(safetensors_numpy.load_file, files)
-    for name, array in full.items():
-        expected = array if name.endswith(("_mean", "_std")) else array.astype(np.float16)
-        np.testing.assert_array_equal(half[name], expected)
-
-
 def test_float64_parameters_are_kept(tmp_path: Path) -> None:
     run = random_run(tmp_path / "run", overrides=["model.dtype=float64", "data.standardize=false"])
     file = exported(open_run(run), tmp_path / "a")
     tensors = safetensors_numpy.load_file(file)
     assert tensors["embed.weight"].dtype == np.float64
     assert not tensors["feature_mean"].any()
-
-
-def test_too_large_a_parameter_for_float16_is_an_error(tmp_path: Path) -> None:
-    restored = random_model(tmp_path)
-    restored.model.params["b_vocab"][3] = 1e6
-    with pytest.raises(DataError, match=r"output\.bias: a parameter is too large for float16: 1e\+06"):
-        export_safetensors(restored, tmp_path / "a", "float16")
-    assert not (tmp_path / "a").exists()
 
 
 def test_the_metadata_contain_options_and_the_card(tmp_path: Path) -> None:
