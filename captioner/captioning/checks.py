@@ -176,16 +176,13 @@ def photo_warnings(loaded: LoadedModel) -> list[str]:
     return [problem] if loaded.config.data.source == "scenes" else []
 
 
-def check_reads_data(loaded: LoadedModel, data: Path | None = None, features: object = None) -> None:
-    """Check that options of a data set which is not read, because of other images, were not overridden.
+def check_reads_data(loaded: LoadedModel, data: Path | None) -> None:
+    """Check that options of the data set of a run were not overridden if another one, or a file of features, is read.
 
     Raises: ConfigError.
     """
-    starts: tuple[str, ...] = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
-    starts += () if data or features else ("data.memory_mib",)
-    has_files = any(part.file for part in parse_identity(loaded.meta.encoder) or ())  # looked up beside the data set
-    ineffective = [path for path in loaded.changed if path.startswith(starts)]
-    if ineffective and not has_files:
+    starts = ("data.root",) if data else ("data.root", "data.scenes.", "data.cs231n.")
+    if ineffective := [path for path in loaded.changed if path.startswith(starts)]:
         raise ConfigError([f"{path}: has no effect: the data set of the run is not read" for path in ineffective])
 
 

@@ -145,12 +145,11 @@ def caption(
     models = models or (DEFAULT_MODEL,)
     _check_usage(names, models, ensemble, files, overrides)
     from captioner.captioning.captioner import Captioner
-    from captioner.captioning.checks import check_attention, check_reads_data, photo_warnings
+    from captioner.captioning.checks import check_attention, photo_warnings
     from captioner.captioning.load import open_runs
     from captioner.captioning.photographs import photo_paths
 
     loaded = open_runs(models, overrides)
-    check_reads_data(loaded)
     if loaded.config.caption.attention:
         check_attention(loaded)
     captioner = Captioner(loaded, encoder)

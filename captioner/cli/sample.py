@@ -114,7 +114,7 @@ def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files,
     if loaded.config.caption.attention:
         check_attention(loaded)
     if source.features or source.data:
-        check_reads_data(loaded, source.data, source.features)
+        check_reads_data(loaded, source.data)
     captioner = Captioner(loaded)
     sinks = [CaptionFile(path, FILES[path.suffix.lower()], files.overwrite) for path in files.outputs]
 

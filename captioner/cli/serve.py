@@ -44,13 +44,12 @@ def serve(run: Path, port: int, encoder: str | None, overrides: Values) -> int:
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
     from captioner.captioning.captioner import Captioner
-    from captioner.captioning.checks import check_reads_data, photo_warnings
+    from captioner.captioning.checks import photo_warnings
     from captioner.captioning.load import open_runs
     from captioner.serve import ADDRESS, Site, listen, run_app
 
     with listen(port) as sock:
         loaded = open_runs([run], overrides)
-        check_reads_data(loaded)
         captioner = Captioner(loaded, encoder)
         _ = captioner.encoder  # opened now, not by the first request
         site = Site(captioner, run.resolve().name, output.failure)

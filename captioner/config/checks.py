@@ -144,10 +144,12 @@ def score_interval(config: Config) -> int | None:
 
 LEARNED = ("data.captions", "data.captions_per_image", "data.references")
 """Options of the captions that training learns; no other command reads them."""
+CAPTIONED = ("threads", "decode", "caption")
+"""What can change for photographs: how captions are decoded, and what is written for one."""
 SCORED = ("threads", "data", "decode")
-"""What can change for a trained model: where its data set is, and how captions are decoded."""
-CAPTIONED = (*SCORED, "caption")
-"""The same, and what is written for an image."""
+"""What can change for the images of a data set: where it is, and how captions are decoded."""
+SAMPLED = (*SCORED, "caption")
+"""Both."""
 SHAPING = (
     *("data.standardize", "model.decoder", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
     *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim", "model.norm"),
@@ -164,11 +166,11 @@ FIXED = (
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 USED_BY: Mapping[str, Sequence[str]] = {
     "caption": CAPTIONED,
-    "sample": CAPTIONED,
+    "sample": SAMPLED,
     "serve": CAPTIONED,
     "evaluate": SCORED,
     "report": (*SCORED, "caption.n_best"),
-    "captioner.load": CAPTIONED,
+    "captioner.load": SAMPLED,
     "captioner.evaluate": SCORED,
     "export": ("decode",),
     "inspect gradients": ("data",),

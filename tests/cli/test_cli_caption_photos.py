@@ -107,12 +107,6 @@ def test_photographs_given_to_sample_are_an_error_with_the_command_that_captions
     cli("sample", "a.png").failed(2, "captioner caption a.png\n")
 
 
-def test_options_of_a_data_set_that_is_not_read_are_refused(
-    cli: Callable[..., Any], photo_run: Path, new_folder: Path
-) -> None:
-    cli("caption", "new", "--model", photo_run, "-o", "data.memory_mib=4").failed(2, "data.memory_mib: has no effect")
-
-
 @pytest.mark.smoke
 def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_model: tuple[str, ...], album: Callable[..., Path], new_folder: Path

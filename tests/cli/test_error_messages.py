@@ -42,6 +42,8 @@ CONFIG = {
     # options without effect
     "sample run -o train.epochs=2": "train.epochs has no effect on sample; it uses threads, data.*, decode.*, "
     "caption.*",
+    "sample run --features new.h5 -o data.scenes.seed=3": "data.scenes.seed: has no effect: the data set of the run is "
+    "not read",
     "evaluate run -o data.captions=teacher.jsonl": "data.captions has no effect on evaluate; only train uses it",
     "evaluate run -o model.decoder=rnn -o seed=3 -o decode.beam_width=2": "model.decoder has no "
     "effect on evaluate; it uses threads, data.*, decode.*\n"
@@ -89,7 +91,7 @@ USAGE = CONFIG | {
     "caption new.jpg --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
     "caption new.jpg --write a.jsonl --write ./a.jsonl": "--write a.jsonl: given twice; name each output once",
     "caption new.jpg --write old": f"--write old: {WRITE}, .jsonl or .html, or xmp, lightroom, txt",
-    "caption new.jpg --model run -o train.epochs=2": "train.epochs has no effect on caption; it uses threads, data.*, "
+    "caption new.jpg --model run -o data.memory_mib=2": "data.memory_mib has no effect on caption; it uses threads, "
     "decode.*, caption.*",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",
 }
