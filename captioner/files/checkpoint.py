@@ -48,8 +48,6 @@ class Card:
     def parse(cls, values: dict[str, Any]) -> Card:
         """Raises: ValueError for a field that is unknown or of another type."""
         values = {name: value for name, value in values.items() if value and name not in EARLIER}
-        if values.keys() & {"base", "captions"}:
-            raise ValueError("card: of an earlier development version; train or export again")
         scores = values.pop("scores", {})
         if isinstance(scores, list) and isinstance(scores[0], dict):  # an earlier version has records of evaluations
             scores = {name: x for name, x in scores[0].items() if isinstance(x, float)}

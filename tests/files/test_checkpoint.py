@@ -57,10 +57,6 @@ WRONG_META: dict[str, tuple[object, str]] = {
     "environment_of_numbers": ({**GOOD, "environment": {"threads": 2}}, "environment"),
     "step_bool": ({**GOOD, "step": True}, "step"),
     "step_beyond_64_bits": ({**GOOD, "step": 10**30}, "step"),
-    "base_of_an_earlier_version": (
-        {**GOOD, "card": {"base": [{"file": "a.h5"}]}},
-        "card: of an earlier development version",
-    ),
     "license_number": ({**GOOD, "card": {"license": 1}}, "card: expected texts of one line"),
     "terms_of_two_lines": ({**GOOD, "card": {"terms": "a\nb"}}, "card: expected texts of one line"),
     "unknown_text": ({**GOOD, "card": {"author": "me"}}, "card: unknown: author"),
