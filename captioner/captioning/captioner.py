@@ -235,10 +235,8 @@ class Captioner:
             self._encoders.append(open_encoder_of(self.loaded, self._recipe))
         return self._encoders[0]
 
-    def photographs(
-        self, photos: Iterable[Photo | DataError], limit: int | None = None
-    ) -> Iterator[ImageBatch | DataError]:
-        """Encode photographs, and those of folders, or the first `limit` of them, in order, as they are iterated.
+    def photographs(self, photos: Iterable[Photo | DataError]) -> Iterator[ImageBatch | DataError]:
+        """Encode photographs, and those of folders, in order, as they are iterated.
 
         The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`.
 
@@ -247,7 +245,7 @@ class Captioner:
         from captioner.captioning.photographs import photo_batches, photo_paths  # needs Pillow
 
         size = min(PHOTO_BATCH * self.loaded.config.threads, self.batch_size)
-        return photo_batches(self.loaded, self.encoder, photo_paths(photos), size, limit)
+        return photo_batches(self.loaded, self.encoder, photo_paths(photos), size)
 
     def decode(
         self,

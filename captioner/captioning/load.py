@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.checks import (
@@ -29,9 +29,6 @@ from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.images import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.machine import set_blas_threads
-
-if TYPE_CHECKING:
-    from captioner.config.options import Config
 
 Run = str | os.PathLike[str]
 NOT_SHARED = Path("not-in-the-model-file")
@@ -145,17 +142,11 @@ def open_corpus(loaded: LoadedModel, data: Path | None = None, option: str = DAT
     root = loaded.config.data.root
     if root is not None and root.name == NOT_SHARED.name:
         raise DataError(f"{loaded.path}: has no data set; set one with {option}")
-    check_root(loaded.config)
+    if root is not None and not root.exists():
+        raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
     corpus = build_corpus(loaded.config, loaded.vocab)
     check_corpus(loaded, corpus)
     return corpus
-
-
-def check_root(config: Config) -> None:
-    """Raises: DataError when the data set of a trained model is missing."""
-    root = config.data.root
-    if root is not None and not root.exists():
-        raise DataError(f"{root}: data set not found; if it has moved, try -o data.root=NEW")
 
 
 def shares_of_split(loaded: LoadedModel, corpus: Corpus, name: str) -> SharesOfRows | None:

@@ -119,26 +119,13 @@ def _photos_in(folder: Path) -> Iterator[Path | DataError]:
 
 
 def photo_batches(
-    loaded: LoadedModel, encoder: Encoder, photos: Iterable[Path | DataError], size: int, limit: int | None = None
+    loaded: LoadedModel, encoder: Encoder, photos: Iterable[Path | DataError], size: int
 ) -> Iterator[ImageBatch | DataError]:
-    """Encode photographs, or the first `limit` of them, in batches of at most `size`, in order.
-
-    The error of a photograph is yielded in its place.
-    """
+    """Encode photographs in batches of at most `size`, in order; the error of one is yielded in its place."""
     threads, regions = loaded.config.threads, loaded.meta.region_dim > 0
-    encoded = encode_photos(encoder, _first(photos, limit), threads, regions)
+    encoded = encode_photos(encoder, photos, threads, regions)
     for _, group in groupby(encoded, lambda photo: isinstance(photo, DataError)):
         while several := list(islice(group, size)):
             yield from (photo for photo in several if isinstance(photo, DataError))
             if readable := [photo for photo in several if not isinstance(photo, DataError)]:
                 yield photo_batch(readable, loaded)
-
-
-def _first(photos: Iterable[Path | DataError], limit: int | None) -> Iterator[Path | DataError]:
-    """Yield photographs until there are `limit`, and the errors among them."""
-    count = 0
-    for photo in photos:
-        count += not isinstance(photo, DataError)
-        yield photo
-        if count == limit:
-            return

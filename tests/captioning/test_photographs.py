@@ -73,9 +73,9 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     assert list(map(str, photo_paths([tmp_path / "shut"]))) == [failed]
 
 
-def caption_photos(restored: Restored, photos: Iterable[Path | str | DataError], limit: int | None = None) -> list[Any]:
+def caption_photos(restored: Restored, photos: Iterable[Path | str | DataError]) -> list[Any]:
     model = Captioner(restored)
-    return list(model.captions(model.photographs(photos, limit)))
+    return list(model.captions(model.photographs(photos)))
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
@@ -132,17 +132,6 @@ def test_captioners_with_other_options_share_an_encoder_that_is_opened_once(
     assert opened == []
     assert model.with_options({"decode.beam_width": 2}).encoder is model.encoder is SCENES
     assert [recipe for _, recipe in opened] == ["scenes"]
-
-
-def test_the_limit_counts_photographs(photo_model: Restored, new_photos: list[Path]) -> None:
-    """Not the errors among them, which keep their places."""
-    known = DataError("known to the caller")
-    whole = [caption[:2] for caption in caption_photos(photo_model, new_photos)]
-    for most in (1, 4, 100):
-        assert [caption[:2] for caption in caption_photos(photo_model, new_photos, limit=most)] == whole[:most]
-    first, *rest = caption_photos(photo_model, [known, *new_photos], limit=1)
-    assert (first, [caption[:2] for caption in rest]) == (known, whole[:1])
-    assert caption_photos(photo_model, []) == []
 
 
 def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
