@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "evaluate runs/scenes",
         "evaluate runs/scenes --split heldout --json",
-        "evaluate runs/scenes --baseline nn --worst 5",
+        "evaluate runs/scenes --baseline nn",
         "evaluate runs/one runs/two runs/three",
         "evaluate --ensemble runs/one runs/two -o decode.beam_width=5",
         "evaluate runs/birds --data other-birds.h5",
@@ -50,18 +50,17 @@ if TYPE_CHECKING:
     "--baseline", type=click.Choice(["nn"]),
     help="Compare with the nearest-neighbour baseline, which uses the nearest images in train of the data set.",
 )  # fmt: skip
-@click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Print the N images with the lowest CIDEr-D.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
     runs: tuple[Path, ...], ensemble: bool, mean: bool, data: Path | None, splits: tuple[str, ...],
-    captions: Path | None, references: Path | None, baseline: str | None, worst: int | None, as_json: bool,
+    captions: Path | None, references: Path | None, baseline: str | None, as_json: bool,
     overrides: Values,
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. Several runs are compared: each writes
-    its own captions, and all are scored on the images and references of one data set. --worst applies to the first run.
+    its own captions, and all are scored on the images and references of one data set.
     With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
     With --mean, the scores of runs that differ in seed only are averaged; ± is half the range, and intervals are over
     images and runs.
@@ -83,7 +82,6 @@ def evaluate(
         (captions and len(splits) > 1, "--captions needs a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
         (mean and (ensemble or len(runs) < 2), "--mean needs several runs, without --ensemble and --captions"),
-        (mean and worst, "--worst needs the captions of one model, without --mean"),
         (captions and any(needs_run), "--ensemble, --data, --baseline and -o need a run, not --captions"),
     ):  # fmt: skip
         if wrong:
@@ -92,7 +90,7 @@ def evaluate(
 
     check_baseline(baseline, splits)
     if captions is not None and references is not None:
-        _print(evaluate_file(captions, references, splits[0] if splits else None), worst, as_json)
+        _print(evaluate_file(captions, references, splits[0] if splits else None), as_json)
         return
     captioners, corpus = open_captioners(runs, overrides, ensemble, data, mean)
     for _, captioner in captioners:
@@ -101,23 +99,16 @@ def evaluate(
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        _print(evaluate_split(captioners, corpus, name, baseline, mean), worst, as_json)
+        _print(evaluate_split(captioners, corpus, name, baseline, mean), as_json)
 
 
-def _print(evaluated: Evaluated, number: int | None, as_json: bool) -> None:
+def _print(evaluated: Evaluated, as_json: bool) -> None:
     from captioner.evaluation.score_format import score_lines
-    from captioner.evaluation.scoring import worst
 
     record = evaluated.record()
     output.warnings(f"{evaluated.split}: {warning}" for warning in record["warnings"])
-    if number is not None:
-        record["worst"] = worst(evaluated.evaluation_set, evaluated.scored[0], number)
     if as_json:
         output.record(record)
         return
     for line in score_lines(record):
         output.result(line)
-    for entry in record.get("worst", []):
-        output.result(entry["image"], entry["caption"], f"{100 * entry['cider_d']:.1f}")
-        for reference in entry["references"]:
-            output.result("", f"  {' '.join(reference.split())}")

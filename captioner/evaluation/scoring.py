@@ -18,7 +18,6 @@ from captioner.metrics import (
     confidence_interval,
     diversity,
     fraction,
-    image_scores,
     novelty,
     ptb_tokenize,
     score_rows,
@@ -190,18 +189,3 @@ def distinct(name: str) -> Iterator[str]:
     """Yield a name, then numbered variants of it."""
     yield name
     yield from (f"{name} ({number})" for number in itertools.count(2))
-
-
-def worst(evaluation_set: EvaluationSet, scored: ScoredCaptions, count: int) -> list[dict[str, Any]]:
-    """List the `count` images with the lowest CIDEr-D, lowest first, with scores, caption and references."""
-    scores = {name: image_scores(scored.rows, name).tolist() for name in NAMES}
-    order = np.argsort(scores["cider_d"], kind="stable")[:count].tolist()
-    return [
-        {
-            "image": evaluation_set.images[image],
-            "caption": scored.captions[image],
-            **{name: scores[name][image] for name in NAMES},
-            "references": evaluation_set.references[image],
-        }
-        for image in order
-    ]

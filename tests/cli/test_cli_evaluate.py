@@ -45,7 +45,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.smoke
 def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("evaluate", coco_run, "--split", "train", "--split", "val", "--worst", "1")
+    done = cli("evaluate", coco_run, "--split", "train", "--split", "val")
     assert (done.code, done.err) == (0, few("train", 4) + few("val", 2))
     golden("evaluate.txt", done.out)
 
@@ -69,7 +69,7 @@ def other_run(coco_run: Path, tmp_path: Path) -> Path:
 def test_text_of_several_runs(
     cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
 ) -> None:
-    done = cli("evaluate", coco_run, other_run, "--baseline", "nn", "--worst", 1)
+    done = cli("evaluate", coco_run, other_run, "--baseline", "nn")
     assert (done.code, done.err) == (0, few("val", 2))
     golden("evaluate_runs.txt", done.out)
 
@@ -138,7 +138,7 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
 @pytest.mark.smoke
 @pytest.mark.usefixtures("files")
 def test_text_of_a_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("evaluate", *OF_FILE, "--worst", 1)
+    done = cli("evaluate", *OF_FILE)
     assert (done.code, done.err) == (0, few("captions.json", 3))
     golden("evaluate_files.txt", done.out)
 
@@ -187,7 +187,6 @@ def test_the_fraction_of_true_captions() -> None:
         ("--captions a --references b --split val --split test", "--captions needs a single --split"),
         *((f"--captions a --references b {option}", "--ensemble, --data, --baseline and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "-o decode.beam_width=2")),
-        ("run run --mean --worst 3", "--worst needs the captions of one model, without --mean"),
         *((f"{runs} --mean", "--mean needs several runs, without --ensemble and --captions")
           for runs in ("run", "run other --ensemble", "--captions a --references b")),
         ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),

@@ -75,8 +75,8 @@ PRINTING = (
     f"train --data {{}}/set.h5 --run {{}}/new {TINY}",
     "sample {}/new --n-best 2",
     "caption {}/no.jpg --model {}/new --encoder scenes",
-    "evaluate {}/new --worst 2 --baseline nn",
-    "evaluate {}/new --worst 2 --json",
+    "evaluate {}/new --baseline nn",
+    "evaluate {}/new --json",
     "inspect gradients {}/new --word 2",
 )
 """Commands that print the content or the path of a data set or run in a folder."""

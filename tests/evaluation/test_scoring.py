@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from captioner.evaluation.scoring import FEW_IMAGES, EvaluationSet, score_captions, to_dict, worst
+from captioner.evaluation.scoring import FEW_IMAGES, EvaluationSet, score_captions, to_dict
 
 TASK = EvaluationSet(
     ["a.jpg", "b.jpg", "c.jpg"],
@@ -47,11 +47,3 @@ def test_few_images_with_a_mark_come_with_a_warning() -> None:
     scored = score_captions(task, "me", ["a cat"] * FEW_IMAGES)
     warnings = to_dict(dataclasses.replace(scored, scores={**scored.scores, **parts}))["warnings"]
     assert warnings == ["3 images uncertain; confidence intervals from fewer than 30 images are unreliable"]
-
-
-def test_worst_lists_the_lowest_cider_d_first() -> None:
-    entries = worst(TASK, score_captions(TASK, "me", CAPTIONS), 2)
-    assert [entry["image"] for entry in entries] == ["c.jpg", "a.jpg"]
-    assert entries[0]["caption"] == CAPTIONS[2]
-    assert entries[0]["references"] == TASK.references[2]
-    assert entries[0]["cider_d"] < entries[1]["cider_d"]
