@@ -99,7 +99,7 @@ def open_efficientnet(name: str, file: str, options: Mapping[str, str]) -> OnnxE
     content = graph(read_weights(name, weights_file(name)), network.blocks, side)
     from captioner.images.onnx import OnnxEncoder  # needs onnxruntime; labels need none
 
-    return OnnxEncoder(content, name, {}, identity)
+    return OnnxEncoder(content, name, SETTINGS, identity)
 
 
 def graph(weights: Params, blocks: Sequence[int], side: int) -> bytes:
@@ -144,7 +144,7 @@ def graph(weights: Params, blocks: Sequence[int], side: int) -> bytes:
     nodes.append(node("Flatten", ["pooled"], "features"))
     image, features = value_info("image", ("N", 3, side, side)), value_info("features", ("N", channels[last]))
     regions = value_info(REGIONS, ("N", channels[x], "rows", "columns"))
-    return model(nodes, arrays, [image], [features, regions], SETTINGS)
+    return model(nodes, arrays, [image], [features, regions])
 
 
 def weights_file(name: str) -> Path:

@@ -145,7 +145,7 @@ def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
-    """Read the settings from the options, the model's metadata or the input shape, in this order."""
+    """Read the settings from the options, or else from the input shape."""
     if unknown := options.keys() - set(Settings._fields):
         known = ", ".join(Settings._fields)
         raise UsageError(f"{name}: option {_line(min(unknown))}: unknown; expected {known}")
@@ -153,15 +153,14 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in FLOATS:
         got = _line("; ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none")
         raise DataError(f"{name}: expected one input of floats (images, channels, height, width), got {got}")
-    settings = {**session.get_modelmeta().custom_metadata_map, **options}
     shape = inputs[0].shape
-    layout = settings.get("layout", "nhwc" if shape[3] == 3 else "nchw" if shape[1] == 3 else None)
+    layout = options.get("layout", "nhwc" if shape[3] == 3 else "nchw" if shape[1] == 3 else None)
     if layout not in ("nchw", "nhwc"):
         raise UsageError(
             f"{name}: layout: expected nchw or nhwc, got {_line(layout)}; use --encoder onnx:FILE:layout=nchw"
         )
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
-    size = settings.get("size", height if isinstance(height, int) else None)
+    size = options.get("size", height if isinstance(height, int) else None)
     if not re.fullmatch("[0-9]{1,9}", str(size)) or not 1 <= int(str(size)) <= LARGEST_SIDE:
         raise UsageError(
             f"{name}: size: expected the pixels of a side (1 to {LARGEST_SIDE}), got {_line(size)}; "
@@ -172,14 +171,14 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
         raise UsageError(f"{name}: size: expected {height} x {width} as in the model, a square, got {side}")
     if isinstance(shape[0], int) and shape[0] != 1:
         raise DataError(f"{name}: expected an input batch size of 1 or any, got {shape[0]}")
-    mean, scale = (_numbers(name, key, settings.get(key)) for key in ("mean", "scale"))
+    mean, scale = (_numbers(name, key, options.get(key)) for key in ("mean", "scale"))
     if 0 in np.array(scale, np.float32):
-        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(settings['scale'])}")
+        raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(options['scale'])}")
     outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS]
     if not outputs:
         types = [entry.type for entry in session.get_outputs()]
         raise DataError(f"{name}: expected an output of floats, got {_line(types)}")
-    output = settings.get("output", outputs[0] if len(outputs) == 1 else None)
+    output = options.get("output", outputs[0] if len(outputs) == 1 else None)
     if output is None or output not in outputs:
         raise UsageError(
             f"{name}: output: expected {_line(' or '.join(outputs))}, got {_line(output)}; "

@@ -67,14 +67,9 @@ def value_info(name: str, shape: Sequence[int | str]) -> bytes:
 
 
 def model(
-    nodes: Sequence[bytes],
-    weights: Mapping[str, Array],
-    inputs: Sequence[bytes],
-    outputs: Sequence[bytes],
-    metadata: Mapping[str, str],
+    nodes: Sequence[bytes], weights: Mapping[str, Array], inputs: Sequence[bytes], outputs: Sequence[bytes]
 ) -> bytes:
     """Encode a ModelProto."""
     tensors = [tensor(name, array) for name, array in weights.items()]
     graph = message([(1, nodes), (2, "graph"), (5, tensors), (11, inputs), (12, outputs)])
-    properties = [message([(1, key), (2, value)]) for key, value in metadata.items()]
-    return message([(1, IR), (7, graph), (8, message([(1, ""), (2, OPSET)])), (14, properties)])
+    return message([(1, IR), (7, graph), (8, message([(1, ""), (2, OPSET)]))])

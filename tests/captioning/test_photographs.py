@@ -163,7 +163,7 @@ def onnx_model(path: Path, factor: float = 1.0) -> Path:
     operators = ("Mul", ["x", "factor"], "s"), ("GlobalAveragePool", ["s"], "mean"), ("Flatten", ["mean"], "y")
     nodes = [protobuf.node(*operator) for operator in operators]
     inputs, outputs = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
-    path.write_bytes(protobuf.model(nodes, {"factor": np.array([factor], np.float32)}, inputs, outputs, {}))
+    path.write_bytes(protobuf.model(nodes, {"factor": np.array([factor], np.float32)}, inputs, outputs))
     return path
 
 

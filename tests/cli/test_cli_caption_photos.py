@@ -116,7 +116,7 @@ def test_a_users_onnx_encoder(
     shapes = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
     home = Path("home")
     table = album(home / "photos")
-    (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes, {}))
+    (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes))
     net = ("--encoder", "onnx:home/net.onnx:mean=127.5:scale=127.5", "--min-count", "1")
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_model, "-o", "train.epochs=1")

@@ -27,14 +27,13 @@ def model(
     shape: Sequence[int | str] = NCHW,
     outputs: Mapping[str, Sequence[int | str]] | None = None,
     weights: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, str] = PLAIN,
 ) -> bytes:
     value_infos = [value_info(name, dims) for name, dims in ({"f": ("N", 3)} if outputs is None else outputs).items()]
-    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], value_infos, metadata)
+    return protobuf.model(nodes, weights or {}, [value_info("x", shape)], value_infos)
 
 
 def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
-    encoder = OnnxEncoder(content, "m.onnx", options)
+    encoder = OnnxEncoder(content, "m.onnx", {**PLAIN, **options})
     got, regions = encoder.encode(encoder.prepare(photo))
     assert (got.dtype, got.shape, regions) == (np.float32, (encoder.width,), None)
     return got
@@ -42,7 +41,7 @@ def features(content: bytes, photo: Image.Image = PHOTO, **options: str) -> Any:
 
 def error_of(content: bytes, kind: type[CaptionerError] = UsageError, **options: str) -> str:
     with pytest.raises(kind) as caught:
-        OnnxEncoder(content, "m.onnx", options)
+        OnnxEncoder(content, "m.onnx", {**PLAIN, **options})
     message = str(caught.value)
     assert message.isprintable()
     assert len(message) < 500

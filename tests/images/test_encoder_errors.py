@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import NCHW, PLAIN, POOL, TWO, error_of, model
+from onnx_models import NCHW, POOL, TWO, error_of, model
 from photographs import corners, encoded
 
 from captioner.errors import DataError, UsageError, printable
@@ -69,7 +69,6 @@ OPTIONS: list[tuple[bytes, dict[str, str], str]] = [
     (model(outputs=TWO), {}, "output: expected p or f, got nothing; use --encoder onnx:FILE:output=p"),
     (model((POOL[0], node("Flatten", ["p"], "f:0")), outputs={"f:0": ("N", 3)}), {"output": "f"},
      "output: expected f:0, got f; use --encoder onnx:FILE:output=f%3A0"),
-    (model(metadata={"scale": "1"}), {}, f"mean: {MEAN.format('nothing')}"),
     *((model(), {"mean": text}, f"mean: {MEAN.format(' '.join(text.split()))}")
       for text in ("", "1/2", "1,2,3", "nan", "1e39", "[0.1\n0.2]")),
 ]  # fmt: skip
@@ -78,8 +77,6 @@ OPTIONS: list[tuple[bytes, dict[str, str], str]] = [
 @pytest.mark.parametrize(("content", "options", "message"), OPTIONS, ids=range(len(OPTIONS)))
 def test_options_of_an_onnx_model_are_rejected(content: bytes, options: dict[str, str], message: str) -> None:
     assert error_of(content, **options) == message
-    if options.keys() & {"mean", "scale"}:  # metadata are checked like options
-        assert error_of(model(metadata={**PLAIN, **options})) == message
 
 
 INPUT = "expected one input of floats (images, channels, height, width), got "
@@ -88,9 +85,9 @@ BOTH = [value_info(name, NCHW) for name in "xy"]
 MODELS: dict[str, bytes] = {
     f"{INPUT}x tensor(float) ['N', 3]": model(shape=("N", 3)),
     f"{INPUT}x tensor(float) ['N', 3, 4, 4]; y tensor(float) ['N', 3, 4, 4]":
-        protobuf.model([node("Add", ["x", "y"], "f")], {}, BOTH, [value_info("f", NCHW)], PLAIN),
+        protobuf.model([node("Add", ["x", "y"], "f")], {}, BOTH, [value_info("f", NCHW)]),
     f"{INPUT}none":
-        protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))], PLAIN),
+        protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))]),
     "expected an input batch size of 1 or any, got 4": model(shape=(4, 3, 4, 4)),
     VECTOR.format("(1, 3, 4, 4)"): model((node("Identity", ["x"], "f"),), outputs={"f": NCHW}),
     VECTOR.format("()"): model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()}),

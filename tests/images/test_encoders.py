@@ -62,7 +62,7 @@ PHOTOS = [Image.fromarray(pixels) for pixels in RNG.integers(0, 256, (3, 9, 12, 
 def channels(tmp_path: Path) -> str:
     """A model that returns the mean of each channel, of 4 x 4 pixels."""
     (tmp_path / "a+b.onnx").write_bytes(onnx_model())
-    return f"onnx:{tmp_path / 'a+b.onnx'}"
+    return f"onnx:{tmp_path / 'a+b.onnx'}:mean=0:scale=1"
 
 
 def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ from captioner.images.protobuf import message, node
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
 def test_pixels_are_standardized_in_the_layout_of_the_model(nodes: Any, shape: Any) -> None:
     mean, scale = np.array([100, 110.5, 120]), np.array([50, 60, -0.25])
-    got = features(model(nodes, shape, metadata={}), mean="100/110.5/120", scale="50/60/-0.25")
+    got = features(model(nodes, shape), mean="100/110.5/120", scale="50/60/-0.25")
     np.testing.assert_allclose(got, (PIXELS.mean(axis=(0, 1)) - mean) / scale, rtol=1e-5)
 
 
@@ -38,7 +38,7 @@ def half(content: bytes) -> bytes:
 
 
 def test_float16_models_get_float16() -> None:
-    encoder = OnnxEncoder(half(model()), "m.onnx", {})
+    encoder = OnnxEncoder(half(model()), "m.onnx", PLAIN)
     assert encoder.prepare(PHOTO).dtype == np.float16
     np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
 
@@ -77,7 +77,7 @@ def test_a_failing_model_is_reported() -> None:
     assert error_of(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\0\0\0\0ORTM", model().replace(b"mean", b"mea\xff")])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0\0\0\0ORTM", model().replace(b"\x0a\x01f", b"\x0a\x01\xff")])
 def test_other_files_are_rejected(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     assert error_of(content, DataError).startswith("expected an ONNX model")
     assert capsys.readouterr() == ("", "")
@@ -128,19 +128,16 @@ def test_weights_outside_of_the_file_are_rejected(
     assert error.startswith("expected an ONNX model with all weights in this file, got one that onnxruntime rejects")
 
 
-def test_options_override_metadata_and_metadata_override_shapes() -> None:
-    free = ("N", 3, "h", "w")
-    content = model(shape=free, metadata={"size": "6", "mean": "1", "scale": "2", "layout": "nchw", "author": "a"})
-    assert ",size=6,mean=1,scale=2,layout=nchw,output=f," in OnnxEncoder(content, "m.onnx", {}).identity
-    encoder = OnnxEncoder(content, "m.onnx", {"size": "05", "scale": "4.50"})
+def test_options_complete_shapes() -> None:
+    encoder = OnnxEncoder(model(shape=("N", 3, "h", "w")), "m.onnx", {"size": "05", "mean": "1", "scale": "4.50"})
     assert encoder.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
     assert (encoder.side, encoder.prepare(PHOTO).shape) == (5, (3, 5, 5))
-    assert OnnxEncoder(model(), "m.onnx", {}).side == SIDE
+    assert OnnxEncoder(model(), "m.onnx", PLAIN).side == SIDE
 
 
 def test_one_of_several_outputs_is_chosen_by_name() -> None:
     assert features(model(outputs=TWO), output="f").shape == (3,)
-    assert "output=p," in OnnxEncoder(model(outputs=TWO, metadata={**PLAIN, "output": "p"}), "m.onnx", {}).identity
+    assert "output=p," in OnnxEncoder(model(outputs=TWO), "m.onnx", {**PLAIN, "output": "p"}).identity
 
 
 def test_the_identity_covers_everything_that_affects_features() -> None:
@@ -152,7 +149,8 @@ def test_the_identity_covers_everything_that_affects_features() -> None:
         {"layout": "nhwc"},
     ]  # fmt: skip
     encoders = [OnnxEncoder(wide, "m.onnx", {**plain, **variant}) for variant in variants]
-    encoders.append(OnnxEncoder(model(shape=("N", "c", "h", "w"), outputs=TWO, metadata={}), "m.onnx", plain))
+    wider = model(shape=("N", "c", "h", "w"), outputs=TWO, weights={"unused": np.zeros(1)})
+    encoders.append(OnnxEncoder(wider, "m.onnx", plain))
     encoders.append(OnnxEncoder(wide, "n.onnx", plain))
     assert len({encoder.identity for encoder in encoders}) == len(encoders)
 
@@ -176,7 +174,7 @@ def test_an_identity_opens_the_same_encoder(
     path = tmp_path_factory.getbasetemp() / os.fsdecode(name.encode("utf-8", "replace")).strip(".")
     if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
         return
-    path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}, metadata={}))
+    path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}))
     encoder = open_parts([Part("onnx", str(path), {"mean": repr(mean), "scale": f"{scale!r}/1/2"})])
     known = parse_identity(encoder.identity)
     assert known is not None
@@ -193,7 +191,7 @@ def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"caf\xe9\n.onnx")
     Path(name).write_bytes(model())
-    encoder = open_encoder(f"onnx:{name}")
+    encoder = open_encoder(f"onnx:{name}:mean=0:scale=1")
     assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
     known = parse_identity(encoder.identity)
     assert known is not None
