@@ -18,7 +18,7 @@ from captioner.config.option_table import PREPARE_OPTIONS, converted
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
-from captioner.errors import DataError, UsageError
+from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
 from captioner.preparation import prepare as preparation
 from captioner.training import resume as resuming
@@ -128,15 +128,9 @@ def search(tables: Run | Sequence[Run], words: str, n: int = 20, model: Run | No
     loaded = open_run(model or DEFAULT_MODEL)
     if loaded.summary is None:
         raise UsageError(f"search: {without_summary(loaded)}")
-    query, paths = read_query(words, loaded.summary.regression), [Path(path) for path in run_list(tables, "search: tables")]
-
-    def matches() -> Iterator[Match]:
-        for match in chain.from_iterable(read_matches(path, query) for path in paths):
-            if isinstance(match, DataError):
-                raise match
-            yield match
-
-    return best_matches(matches(), n)
+    query = read_query(words, loaded.summary.regression)
+    paths = map(Path, run_list(tables, "search: tables"))
+    return best_matches(chain.from_iterable(read_matches(path, query) for path in paths), n)
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:

@@ -82,7 +82,7 @@ def test_parts_of_parallel_are_stopped_and_repeated_and_their_tables_are_one(bas
         assert sorted(row["image"] for row in csv.DictReader(file)) == photos
     for table in ("album.jsonl", "album.csv"):
         errors = finish(bash(f"captioner caption album --write {table}"))
-        assert f"captioned: 0; known from before: {PHOTOS}\n" in errors
+        assert f"captioned: 0; already captioned: {PHOTOS}\n" in errors
 
 
 def test_a_task_of_the_slurm_array_captions_its_part(bash: Shell, tmp_path: Path) -> None:

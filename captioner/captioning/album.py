@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from captioner.captioning.caption import Caption, Description
 from captioner.captioning.metadata import Sidecars
-from captioner.captioning.table import Table, place_of, real_folder
-from captioner.captioning.table_rows import JsonLines, description_of
+from captioner.captioning.table import Table
+from captioner.captioning.table_rows import JsonLines, description_of, place_of, real_folder
 from captioner.errors import CaptionerError, DataError
+
+
+def _failures(actions: Iterable[Callable[[], object]]) -> Iterator[CaptionerError]:
+    """Call functions, and yield the errors of those that fail."""
+    for action in actions:
+        try:
+            action()
+        except CaptionerError as error:
+            yield error
 
 
 class Album:
     """The tables and the sidecars of the photographs of one command.
 
-    A photograph is captioned if a table lacks it or, without tables, if a sidecar is missing.
+    A photograph is captioned if a table lacks it or, without tables, if a sidecar is missing. A caption that a person
+    corrected in one table is also used in the JSON lines of the others and in sidecars.
     """
 
     def __init__(self, sidecars: Sequence[Sidecars] = ()) -> None:
@@ -25,7 +36,7 @@ class Album:
         self.tables, self.sidecars = list[Table](), sidecars
         self.problems: list[CaptionerError] = []
         """Photographs whose sidecars cannot be written, and tables that cannot be prepared."""
-        self._corrections: dict[str, str] = {}
+        self._corrections: dict[str, Description] = {}
         self._missing: dict[str, list[Sidecars]] = {}  # sidecars by the path of the photograph
         self._known: dict[str, Path] = {}  # photographs whose sidecars have the captions of the first table
 
@@ -42,15 +53,14 @@ class Album:
                 count += isinstance(photo, Path)
             if count == limit:
                 break
+        for table in self.tables:  # of two corrections, that in the first table is used
+            self._corrections = {**table.corrections, **self._corrections}
         for table in self.tables:
-            try:
-                table.begin()
-            except CaptionerError as error:
-                table.failed = True
-                if self.is_lost:
-                    raise
-                self.problems.append(error)
-            self._corrections |= table.corrections
+            for place, correction in self._corrections.items():
+                table.correct(place, correction)
+        self.problems += _failures(table.begin for table in self.tables)
+        if self.is_lost:
+            raise self.problems.pop()
         return chosen
 
     def _lacks(self, photo: Path) -> bool:
@@ -63,48 +73,43 @@ class Album:
                 self._missing[place] += [sidecars] if sidecars.lacks(photo) else []
             except CaptionerError as error:
                 self.problems.append(error)
-        if not self.tables:
-            return bool(self._missing[place]) or not self.sidecars
-        if any([table.lacks(photo) for table in self.tables]):  # noqa: C419 - each table is asked
-            return True
-        self._known[place] = photo
-        return False
+        is_missing = [table.lacks(photo) for table in self.tables] or [bool(self._missing[place]) or not self.sidecars]
+        if not any(is_missing):
+            self._known[place] = photo
+        return any(is_missing)
 
     def write(self, photo: Path, caption: Caption) -> Iterator[CaptionerError]:
         """Write the caption of a photograph; yield what could not be written."""
-        for table in self.tables:
-            try:
-                table.write(photo, caption)
-            except CaptionerError as error:
-                yield error
+        place = place_of(photo)
+        yield from _failures(
+            partial(table.write, photo, caption, self._corrections.get(place)) for table in self.tables
+        )
         keywords = [keyword.word for keyword in caption.keywords]
-        yield from self._write_sidecars(place_of(photo), photo, Description(caption.text, keywords, caption.marks))
+        yield from self._write_sidecars(place, photo, Description(caption.text, keywords, caption.marks))
 
     def _write_sidecars(self, place: str, photo: Path, description: Description) -> Iterator[CaptionerError]:
-        text = self._corrections.get(place)
-        is_corrected = text is not None
-        if text is not None:
-            description = description._replace(caption=text, marks=())
-        for sidecars in self.sidecars if is_corrected else self._missing.get(place, ()):
-            try:
-                sidecars.write(photo, description, is_corrected)
-            except CaptionerError as error:
-                yield error
+        correction = self._corrections.get(place)
+        is_corrected, description = correction is not None, correction or description
+        sidecars = self.sidecars if is_corrected else self._missing.get(place, ())
+        yield from _failures(partial(each.write, photo, description, is_corrected) for each in sidecars)
 
     def finish(self) -> Iterator[CaptionerError]:
-        """Write the sidecars of photographs that were known before; yield what failed."""
+        """Complete the tables, and write the sidecars of photographs that they knew; yield what failed."""
+        yield from _failures(table.finish for table in self.tables)
         if self.tables and any(self._missing[place] or place in self._corrections for place in self._known):
             try:
-                for place, values in self.tables[0].records():
-                    if place in self._known:
-                        yield from self._write_sidecars(place, self._known[place], description_of(values))
+                for row in self.tables[0].records():
+                    if row.path in self._known:
+                        photo, description = self._known[row.path], description_of(row.values)
+                        yield from self._write_sidecars(row.path, photo, description)
             except CaptionerError as error:
                 yield error
 
     @property
     def counts(self) -> Counter[str]:
-        """What the first table had of the photographs."""
-        return self.tables[0].counts if self.tables else Counter()
+        """The photographs that are `known`, those of them with a `corrected` row, and the counts of the first table."""
+        known = {"known": len(self._known), "corrected": len(self._corrections.keys() & self._known)}
+        return Counter(known) + (self.tables[0].counts if self.tables else Counter())
 
     @property
     def is_lost(self) -> bool:
@@ -119,16 +124,13 @@ class Album:
         for sidecars in self.sidecars:
             yield from filter(None, sidecars.finish())
 
+    def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the records of the first JSON lines, or else of the first table; corrected ones have `corrected`."""
+        for row in min(self.tables, key=lambda table: not isinstance(table.format, JsonLines)).records():
+            corrected = {} if row.correction is None else {"corrected": True}
+            yield Path(row.path), {**row.values, **corrected}
+
     def close(self) -> None:
         """Close the tables, and let other processes write them."""
         for table in self.tables:
             table.close()
-
-    def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Yield the records of the JSON lines, with the captions that a person corrected in any table."""
-        for table in self.tables:
-            if isinstance(table.format, JsonLines):
-                for place, values in table.records():
-                    text = self._corrections.get(place)
-                    yield Path(place), values if text is None else {**values, "caption": text, "corrected": True}
-                return

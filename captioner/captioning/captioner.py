@@ -193,7 +193,9 @@ class Captioner:
         photos = [images] if isinstance(images, str | os.PathLike) else images or []
         for warning in checks.photo_warnings(self.loaded) if photos else ():
             warnings.warn(warning, stacklevel=3)
-        return map(_readable, self.photographs(photos))
+        from captioner.captioning.photographs import photo_paths  # needs Pillow
+
+        return map(_readable, self.photographs(photo_paths(photos)))
 
     def caption_split(
         self,
@@ -236,16 +238,17 @@ class Captioner:
         return self._encoders[0]
 
     def photographs(self, photos: Iterable[Photo | DataError]) -> Iterator[ImageBatch | DataError]:
-        """Encode photographs, and those of folders, in order, as they are iterated.
+        """Encode photographs, in order, as they are iterated.
 
         The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`.
 
         Raises: as `encoder`.
         """
-        from captioner.captioning.photographs import photo_batches, photo_paths  # needs Pillow
+        from captioner.captioning.photographs import photo_batches  # needs Pillow
 
         size = min(PHOTO_BATCH * self.loaded.config.threads, self.batch_size)
-        return photo_batches(self.loaded, self.encoder, photo_paths(photos), size)
+        paths = (photo if isinstance(photo, DataError) else Path(photo) for photo in photos)
+        return photo_batches(self.loaded, self.encoder, paths, size)
 
     def decode(
         self,

@@ -52,7 +52,6 @@ _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, surrogates and characters that XML 1.0 excludes."""
 FOLDER_ERRORS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOENT))
 """Errors that all files of a folder have."""
-KEPT = "already, not replaced; --overwrite replaces existing files"
 
 
 def to_xmp(caption: str, keywords: Iterable[str] = ()) -> str:
@@ -79,9 +78,9 @@ def is_own_xmp(path: Path) -> bool:
 class SidecarKind(NamedTuple):
     """A kind of file beside each photograph.
 
-    `content` returns that of a caption, which is None if it is uncertain, and keywords; it is empty if no file is to be
-    written. `is_replaceable` returns whether an existing file may be replaced. If it accepts the files of captioner
-    alone, `recognizes_own` is set, and captions that a person corrected replace these.
+    `content` returns that of a caption and keywords; an uncertain caption is None. `is_replaceable` returns whether an
+    existing file may be replaced. If it accepts the files of captioner alone, `recognizes_own` is set, and captions
+    that a person corrected replace these.
     """
 
     path: Callable[[Path], Path]
@@ -99,7 +98,7 @@ SIDECARS: Mapping[str, SidecarKind] = {
     "lightroom": _xmp_kind(lambda photo: photo.with_suffix(".xmp")),  # also as in Capture One
     "txt": SidecarKind(
         lambda photo: photo.with_suffix(".txt"),
-        lambda caption, _: "" if caption is None else f"{caption}\n",
+        lambda caption, keywords: f"{', '.join(keywords) if caption is None else caption}\n",
         lambda path: is_text(read_start(path, 512) or b""),
         False,
     ),
@@ -110,14 +109,13 @@ SIDECARS: Mapping[str, SidecarKind] = {
 class Sidecars:
     """Writes one file per photograph. An existing file is kept unless `overwrite` is set.
 
-    An uncertain caption is not written, as a sidecar has no place for the mark: an XMP sidecar has the keywords alone,
-    and there is no text file, so that `lacks` returns True again in the next run.
+    Of an uncertain caption, the keywords alone are written, as a sidecar has no place for the mark.
     """
 
     def __init__(self, name: str, overwrite: bool = False) -> None:
         self.name, self.kind, self.overwrite = name, SIDECARS[name], overwrite
         self.uncertain = 0
-        """The number of captions that were not written because they are uncertain."""
+        """The number of sidecars that were written without a caption because it is uncertain."""
         self.kept = set[str]()
         """Existing files that were kept."""
         self.foreign = dict[str, Path]()
@@ -147,9 +145,6 @@ class Sidecars:
         content = text.encode(errors="replace")
         if not self._is_free(path, place, content if corrected else None):
             return
-        self.uncertain += not is_certain
-        if not content:
-            return
         try:
             with writing(path):
                 write_atomically(path, content)
@@ -158,6 +153,7 @@ class Sidecars:
                 self._failed.add(path.parent)
                 raise CaptionerError(f"{error}; no further sidecars are written to this folder") from error
             raise
+        self.uncertain += not is_certain
         self._written.add(place)
         self.kept.discard(place)
 
@@ -194,7 +190,9 @@ class Sidecars:
         """Return which existing files were kept, and how many were written and not written."""
         name, count = f"{self.name} sidecar", len(self._written)
         existing, foreign = len(self.kept), [str(path) for path in self.foreign.values()]
-        kept = [f"{existing:,} {name}{'s exist' if existing > 1 else ' exists'} {KEPT}"] if existing else []
+        kept = (
+            [f"{existing:,} {name}{'s exist' if existing > 1 else ' exists'} already, not replaced"] if existing else []
+        )
         if foreign:
             names = ", ".join([*foreign[:3], "..."] if len(foreign) > 3 else foreign)
             kept.append(f"files of other programs, not changed: {len(foreign):,} ({names})")
@@ -202,8 +200,8 @@ class Sidecars:
                 kept.append("exiftool adds captions and keywords to them: --write exiftool.csv")
         written = [f"{count:,} {name}{'s' * (count != 1)} written"] if count else []
         if self.uncertain:
-            captions = f"uncertain caption{'s' * (self.uncertain != 1)}"
-            written.append(f"without {self.uncertain:,} {captions} (-o decode.uncertain_below=0 writes all)")
+            why = "with keywords alone, as the caption is uncertain (-o decode.uncertain_below=0 writes all)"
+            written.append(f"{self.uncertain:,} of them {why}")
         return "; ".join(kept), ", ".join(written)
 
 

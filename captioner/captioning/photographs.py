@@ -73,7 +73,7 @@ def photo_paths(
     """List photographs: files by name, folders by their photographs in order, and errors of names without any.
 
     With `part` (I, N), only photographs whose CRC-32 of the path relative to the folder is I - 1 modulo N: photographs
-    that are added later do not change the parts of others.
+    that are added later do not change the parts of others. Errors belong to the first part.
     """
     for name in names:
         if isinstance(name, DataError):
@@ -89,8 +89,10 @@ def photo_paths(
 
 
 def _is_in(part: tuple[int, int] | None, photo: Path | DataError, folder: Path) -> bool:
-    if part is None or isinstance(photo, DataError):
+    if part is None:
         return True
+    if isinstance(photo, DataError):
+        return part[0] == 1
     return crc32(os.fsencode(photo.relative_to(folder))) % part[1] == part[0] - 1
 
 

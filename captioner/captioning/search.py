@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,11 +10,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.captioning.table_rows import is_corrected, parse_stamp
+from captioner.captioning.table_rows import description_of, open_format, read_rows
 from captioner.data.vocabulary import tokenize
 from captioner.decode.word_regression import Keyword, WordRegression
-from captioner.errors import DataError, quoted, similar
-from captioner.files.user_files import regular_file
+from captioner.errors import DataError, similar
 
 FLOOR = 0.02
 """The least share in a score: smaller ones are no better than chance, and most of them are not stored."""
@@ -24,7 +22,7 @@ FITS = 0.05
 COMMON = 1.0
 """The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
 SIMILARITY = 0.75
-EXPECTED = "image, caption and shares, as captioner caption FOLDER --write album.jsonl writes them"
+EXPECTED = "captioner caption FOLDER --write album.jsonl writes them"
 
 
 class Query(NamedTuple):
@@ -92,31 +90,32 @@ def best_matches(matches: Iterable[Match], number: int) -> list[Match]:
     return heapq.nlargest(number, fitting(), key=attrgetter("score"))
 
 
-def read_matches(table: Path, query: Query) -> Iterator[Match | DataError]:
-    """Read the photographs of a table, with their score; for a line without one, yield an error.
+def shares_of(record: Mapping[str, Any], is_corrected: bool) -> dict[str, float]:
+    """Return the expected shares of words in a record of a table.
 
-    The words of a caption that a person corrected have the share 1.
+    The words of a caption that a person corrected, and of one without any shares, have the share 1; so have those of
+    its keywords.
 
-    Raises: DataError when the file cannot be read.
+    Raises: DataError for a record without a caption or shares.
     """
-    with regular_file(table) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield _match(table.parent, json.loads(line), query)
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-                if not line.isspace():
-                    got = quoted(line[:1000].decode(errors="replace").strip())
-                    yield DataError(f"{table}:{number}: expected {EXPECTED}; got {got}")
+    caption, shares = record.get("caption"), record.get("shares")
+    keywords = description_of(record).keywords
+    if isinstance(caption, str) and isinstance(shares, dict):
+        certain = tokenize(" ".join((caption, *keywords))) if is_corrected or not shares else ()
+        if all(isinstance(share, int | float) and 0 <= share < math.inf for share in shares.values()):
+            return {**shares, **dict.fromkeys(certain, 1.0)}
+    raise DataError(f"{record['image']}: expected a caption and shares, as {EXPECTED}")
 
 
-def _match(folder: Path, record: Any, query: Query) -> Match:
-    """Score the photograph of a record. Raises: AttributeError, KeyError or TypeError for an invalid one."""
-    image, caption, shares = record["image"], record["caption"], record["shares"]
-    shares = {word: shares[word] for word in query.idf.keys() & shares.keys()}
-    if not isinstance(caption, str) or not all(0 <= share < math.inf for share in shares.values()):
-        raise TypeError("caption or share")
-    if is_corrected(caption, parse_stamp(record.get("file"))):
-        shares |= dict.fromkeys(query.idf.keys() & tokenize(caption), 1.0)
-    words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
-    words.sort(key=lambda word: -word.share)
-    return Match(os.path.normpath(folder / image), caption, score(query.idf, shares, query.idf), words)
+def read_matches(table: Path, query: Query) -> Iterator[Match]:
+    """Read the photographs of a table, with their scores.
+
+    Raises: UsageError for a file that is no such table; DataError for a damaged line, or one without shares.
+    """
+    for row in read_rows(table, table, open_format(table, table)):
+        if row.path:
+            shares = shares_of(row.values, row.correction is not None)
+            words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
+            words.sort(key=lambda word: -word.share)
+            image = os.path.normpath(table.parent / row.values["image"])
+            yield Match(image, row.values["caption"], score(query.idf, shares, query.idf), words)

@@ -6,56 +6,47 @@ the same command captions what is new or changed.
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from captioner.captioning.caption import Caption
+from captioner.captioning.caption import Caption, Description
 from captioner.captioning.table_rows import (
     DIGITS,
     FORMATS,
+    JsonLines,
     Rows,
     Stamp,
+    TableRow,
     digest_of,
-    is_corrected,
-    is_whole,
     open_format,
-    parse_stamp,
+    place_of,
+    read_rows,
     time_of,
 )
 from captioner.errors import CaptionerError, DataError
 from captioner.files.atomic import remove_temporary_files, replacing, writing
 from captioner.files.lock import LockFile
-from captioner.files.user_files import check_output, regular_file, sha256_of
+from captioner.files.user_files import check_output, sha256_of
 
-CHANGED = "{}: changed by another program; no further rows are written; run the command again to go on"
+CHANGED = "{}: changed by another program; no further rows are written; run the command again"
 State = tuple[int, int, int]
 """Device, inode and size of a table."""
 
-real_folder = cache(os.path.realpath)
-
-
-def place_of(photo: str | os.PathLike[str]) -> str:
-    """Return the one absolute path of a photograph, however it was named."""
-    folder, name = os.path.split(photo)
-    return os.path.join(real_folder(os.path.join(os.getcwd(), folder)), name)
-
 
 class Row(NamedTuple):
-    """Where the row of a photograph is in a table, its stamp, and its caption if a person corrected it."""
+    """Where the row of a photograph is in a table, its stamp, and its description if a person corrected it."""
 
-    start: int
-    end: int
+    place: tuple[int, int]
     stamp: Stamp | None
-    correction: str | None
+    correction: Description | None
 
 
 class Table:
@@ -72,13 +63,15 @@ class Table:
         check_output(path, overwrite=True)
         self.name, self.path = path, Path(os.path.realpath(path))
         self.counts = Counter[str]()
-        """The photographs of this run: `known`, `corrected` by a person, `changed`, and of `other` options."""
+        """The photographs of this run that have changed and are `changed` in the table or, because a person corrected
+        their captions, `kept`; those with captions of `other` options; and the corrections that were `replaced`."""
         self.failed = False
         """Whether the table could not be written; then it is not written again."""
         self._model, self._overwrite = model, overwrite
         self._rows: dict[str, list[Row]] = {}
         self._photos: dict[str, os.stat_result] = {}  # to be captioned
-        self._edits: dict[Row, Stamp | None] = {}  # new stamps, or None for rows that are removed
+        self._edits: dict[tuple[int, int], Callable[[bytes], bytes]] = {}  # of lines, by start and end
+        self._removed: dict[str, bytes] = {}  # lines of photographs that are to be captioned again
         self._file: io.FileIO | None = None
         self._state: State | None = None
         self._size = 0  # of the whole lines
@@ -100,61 +93,24 @@ class Table:
         if self._state is None:
             return FORMATS[self.path.suffix.lower()]
         form = open_format(self.path, self.name)
-        for place, values, start, end in self._lines_of(form):
-            stamp, caption = parse_stamp(values.get("file")), str(values.get("caption") or "")
-            row = Row(start, end, stamp, caption if is_corrected(caption, stamp) else None)
-            self._rows.setdefault(place, []).append(row)
+        for row in read_rows(self.path, self.name, form):
+            self._size = row.end
+            if row.path:
+                self._rows.setdefault(row.path, []).append(Row((row.start, row.end), row.stamp, row.correction))
         return form
 
-    def _lines_of(self, form: Rows) -> Iterator[tuple[str, dict[str, Any], int, int]]:
-        """Yield the rows with the paths of their photographs and where they start and end.
-
-        A last line without its end that is not whole is left out, unless it is inside of a cell.
-
-        Raises: DataError for another damaged line, or if the file cannot be read.
-        """
-        number = start = self._size = 0
-
-        def lines() -> Iterator[str]:
-            nonlocal number
-            for number, line in enumerate(file, 1):
-                has_end, text = line.endswith(b"\n"), ""
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as problem:
-                    if has_end or problem.reason != "unexpected end of data":
-                        raise
-                if not has_end and start == self._size and not is_whole(form, text):
-                    return
-                self._size += len(line)
-                yield text
-
-        with regular_file(self.path) as descriptor, open(descriptor, "rb", closefd=False) as file:
-            rows = lines()
-            try:
-                if form.start:
-                    next(rows, "")
-                start = self._size
-                for values in form.read(rows):
-                    if values.get("image"):
-                        yield place_of(os.path.join(self.path.parent, values["image"])), values, start, self._size
-                    start = self._size
-            except (ValueError, csv.Error, RecursionError) as problem:
-                what = "expected UTF-8 text; save it as UTF-8" if isinstance(problem, UnicodeError) else problem
-                raise DataError(f"{self.name}: line {number}: {what}; nothing was changed") from None
-
-    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the rows as they are now, each with the path of its photograph; of several for one, the first."""
-        seen = set[str]()
-        for place, values, _, _ in self._lines_of(self.format) if self._state else ():
-            if place not in seen:
-                seen.add(place)
-                yield place, values
+    def records(self) -> Iterator[TableRow]:
+        """Yield the rows as they are now; of several for one photograph, the first."""
+        seen = {""}
+        for row in read_rows(self.path, self.name, self.format) if self._state else ():
+            if row.path not in seen:
+                seen.add(row.path)
+                yield row
 
     @property
-    def corrections(self) -> dict[str, str]:
-        """The captions that a person corrected, by the path of the photograph."""
-        rows = ((place, row) for place, rows in self._rows.items() for row in rows)
+    def corrections(self) -> dict[str, Description]:
+        """The captions and keywords that a person corrected, by the path of the photograph."""
+        rows = ((place, row) for place, rows in self._rows.items() if place not in self._photos for row in rows)
         return {place: row.correction for place, row in rows if row.correction is not None}
 
     def __len__(self) -> int:
@@ -169,18 +125,30 @@ class Table:
         place = place_of(photo)
         try:
             status = os.stat(photo)
-            rows = [] if self._overwrite else self._rows.get(place, [])
-            if any(row.correction is not None or self._is_current(row, photo, status) for row in rows):
-                self.counts["known"] += 1
-                self.counts["corrected"] += any(row.correction is not None for row in rows)
+            rows = self._rows.get(place, [])
+            is_corrected = any(row.correction is not None for row in rows)
+            is_current = any([self._is_current(row, photo, status) for row in rows])  # noqa: C419 - each row is updated
+            if (is_corrected or is_current) and not self._overwrite:
+                self.counts["kept"] += not is_current
                 self.counts["other"] += any(row.stamp is not None and row.stamp.model != self._model for row in rows)
                 return False
         except (OSError, DataError):  # reported when it is read to be captioned; its row is kept
             return True
         self._photos[place] = status
-        self.counts["changed"] += bool(rows)
-        self._edits |= dict.fromkeys(self._rows.get(place, []))
+        self.counts["replaced"] += is_corrected
+        self._edits |= dict.fromkeys((row.place for row in rows), partial(self._remove, place))
         return True
+
+    def _remove(self, place: str, line: bytes) -> bytes:
+        self._removed[place] = line if line.endswith(b"\n") else line + self.format.line_end.encode()
+        return b""
+
+    def correct(self, place: str, correction: Description) -> None:
+        """Correct the row of a photograph in JSON lines as a person corrected another table."""
+        if isinstance(self.format, JsonLines) and place not in self._photos:
+            for row in self._rows.get(place, ()):
+                if row.correction != correction:
+                    self._edits[row.place] = partial(self.format.corrected, correction)
 
     def _is_current(self, row: Row, photo: Path, status: os.stat_result) -> bool:
         """Return whether a row describes a photograph as it is. Raises: DataError if it cannot be read."""
@@ -190,7 +158,8 @@ class Table:
         if stamp.time != time:
             if stamp.photo != sha256_of(photo)[:DIGITS]:
                 return False
-            self._edits[row] = stamp._replace(time=time)
+            before, after = str(stamp).encode(), str(stamp._replace(time=time)).encode()
+            self._edits[row.place] = lambda line: line.replace(before, after)
         return True
 
     def begin(self) -> None:
@@ -200,9 +169,11 @@ class Table:
         """
         if self._state is None:
             return
+        self.failed = True
         with writing(self.name), open(self.path, "rb") as old:
             old.seek(max(0, self._size - 1))
             if not self._edits and self._size == self._state[2] and old.read(1) in b"\n":
+                self.failed = False
                 return
             with replacing(self.path) as temporary:
                 with open(temporary, "wb") as new:
@@ -214,32 +185,48 @@ class Table:
                 shutil.copymode(self.path, temporary)
                 self._check()
             self._state = _state_of(self.path)
+        self.failed = False
         for place in self._photos:
             self._rows.pop(place, None)
 
     def _kept(self, old: io.BufferedReader) -> Iterator[bytes]:
-        """Yield the parts of the file that stay, with new stamps."""
+        """Yield the parts of the file that stay, and the edited lines."""
         old.seek(0)
-        for row, stamp in sorted(self._edits.items()):
-            yield old.read(row.start - old.tell())
-            line = old.read(row.end - row.start)
-            yield line.replace(str(row.stamp).encode(), str(stamp).encode()) if stamp else b""
+        for (start, end), edit in sorted(self._edits.items()):
+            yield old.read(start - old.tell())
+            yield edit(old.read(end - start))
         yield old.read(self._size - old.tell())
 
-    def write(self, photo: Path, caption: Caption) -> None:
-        """Append the row of a photograph that the table lacks. Raises: CaptionerError, with the rows intact."""
+    def write(self, photo: Path, caption: Caption, correction: Description | None = None) -> None:
+        """Append the row of a photograph that the table lacks, in JSON lines with the correction of another table.
+
+        Raises: CaptionerError, with the rows intact.
+        """
         place = place_of(photo)
         if self.failed or place not in self._photos:
             return
         status = self._photos[place]
-        digests = caption.digest[:DIGITS], digest_of(caption.text), self._model
+        keywords = [keyword.word for keyword in caption.keywords]
+        digests = caption.digest[:DIGITS], digest_of(caption.text, *keywords), self._model
         stamp = Stamp(status.st_size, time_of(status), *digests)
-        line = self.format.line(os.path.relpath(place, self.path.parent), caption, stamp)
+        text = self.format.line(os.path.relpath(place, self.path.parent), caption, stamp)
+        line = text.encode("utf-8", "backslashreplace")
+        if correction is not None and isinstance(self.format, JsonLines):
+            line = self.format.corrected(correction, line)
         self.failed = True
         with writing(self.name):
-            self._append(line.encode("utf-8", "backslashreplace"))
+            self._append(line)
         self.failed = False
         self._rows[place] = []
+        self.counts["changed"] += self._removed.pop(place, None) is not None and not self._overwrite
+
+    def finish(self) -> None:
+        """Append the old rows of photographs that could not be captioned again. Raises: CaptionerError, as `write`."""
+        while self._removed and not self.failed:
+            place, line = self._removed.popitem()
+            with writing(self.name):
+                self._append(line)
+            self._rows[place] = []
 
     def _append(self, line: bytes) -> None:
         """Raises: CaptionerError if another program has changed the file; OSError if it cannot be written."""

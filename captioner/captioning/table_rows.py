@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from captioner.captioning.caption import Caption, Description, to_record
 from captioner.captioning.output_files import COLUMNS, csv_line, unescape_cell
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.files.user_files import format_of, regular_file, to_json
 
 DIGITS = 8
@@ -32,8 +33,8 @@ START = 1 << 20
 class Stamp(NamedTuple):
     """The column `file` of a table: size and time of the photograph, and digests of it, the caption and the model.
 
-    It is one text that spreadsheets leave alone. A row whose caption has another digest, or whose stamp cannot be read,
-    was corrected by a person.
+    It is one text that spreadsheets leave alone. `caption` is the digest of the caption with its keywords: a row with
+    another one, or whose stamp cannot be read, was corrected by a person.
     """
 
     size: int
@@ -52,13 +53,9 @@ def parse_stamp(text: object) -> Stamp | None:
     return match and Stamp(int(match[1]), *match.groups()[1:])
 
 
-def is_corrected(caption: str, stamp: Stamp | None) -> bool:
-    """Return whether a person corrected the caption of a row."""
-    return stamp is None or stamp.caption != digest_of(caption)
-
-
-def digest_of(text: str) -> str:
-    """Return the digest of a text for a stamp."""
+def digest_of(*texts: str) -> str:
+    """Return the digest of texts for a stamp."""
+    text = "\n".join(texts)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
 
 
@@ -75,6 +72,15 @@ def escape_path(path: str) -> str:
 def unescape_path(text: str) -> str:
     """Return the path that `escape_path` returned as text."""
     return os.fsdecode(_ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), os.fsencode(text)))
+
+
+real_folder = cache(os.path.realpath)
+
+
+def place_of(photo: str | os.PathLike[str]) -> str:
+    """Return the one absolute path of a photograph, however it was named."""
+    folder, name = os.path.split(photo)
+    return os.path.join(real_folder(os.path.join(os.getcwd(), folder)), name)
 
 
 class CsvRows(NamedTuple):
@@ -140,6 +146,13 @@ class JsonLines(NamedTuple):
     def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
         return False  # or it could not be read
 
+    def corrected(self, description: Description, line: bytes) -> bytes:
+        """Return a line with another caption and other keywords; new ones are certain."""
+        record = json.loads(line.decode("utf-8-sig"))
+        shares = {word: each for each in _items(record.get("keywords")) for word in _words([each])}
+        keywords = [shares.get(word, {"word": word, "share": 1.0}) for word in description.keywords]
+        return f"{to_json({**record, 'caption': description.caption, 'keywords': keywords})}\n".encode()
+
     def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
         first = {"image": image, "caption": caption.text, "file": str(stamp)}
         shares = dict(caption.shares)
@@ -171,7 +184,8 @@ def open_format(path: Path, name: Path) -> Rows:
     if is_cut and isinstance(new, JsonLines):
         return new
     expected = f"a table of `captioner caption`, with {', '.join(NEEDED)}"
-    raise UsageError(f"{name}: expected {expected}, got {format_of(start)}; use another file")
+    got = "other columns" if b"image" in start and b"caption" in start else format_of(start)
+    raise UsageError(f"{name}: expected {expected}, got {got}; use another file")
 
 
 def is_whole(form: Rows, line: str) -> bool:
@@ -183,6 +197,69 @@ def is_whole(form: Rows, line: str) -> bool:
     return not form.is_cut(line, row)
 
 
+class TableRow(NamedTuple):
+    """A row of a table, the absolute path of its photograph, and where its lines start and end.
+
+    Other lines, such as the header, have no values and no path.
+    """
+
+    path: str
+    values: Mapping[str, Any]
+    start: int
+    end: int
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The stamp, or None if it cannot be read."""
+        return parse_stamp(self.values.get("file"))
+
+    @property
+    def correction(self) -> Description | None:
+        """The caption and keywords, if a person corrected them."""
+        description, stamp = description_of(self.values), self.stamp
+        is_own = stamp is not None and stamp.caption == digest_of(description.caption, *description.keywords)
+        return None if is_own else description._replace(marks=())
+
+
+def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
+    """Read the rows of a table, and the lines between them.
+
+    A last line without its end that is not whole is left out, unless it is inside of a cell.
+
+    Raises: DataError for another damaged line, or if the file cannot be read.
+    """
+    number = start = end = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number, end
+        for number, line in enumerate(file, 1):
+            has_end, text = line.endswith(b"\n"), ""
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as problem:
+                if has_end or problem.reason != "unexpected end of data":
+                    raise
+            if not has_end and start == end and not is_whole(form, text):
+                return
+            end += len(line)
+            yield text
+
+    with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        rows = lines()
+        try:
+            if form.start:
+                next(rows, "")
+                yield TableRow("", {}, start, end)
+                start = end
+            for values in form.read(rows):
+                photo = place_of(os.path.join(path.parent, values["image"])) if values.get("image") else ""
+                yield TableRow(photo, values if photo else {}, start, end)
+                start = end
+        except (ValueError, csv.Error, RecursionError) as problem:
+            what = "expected UTF-8 text; save it as UTF-8" if isinstance(problem, UnicodeError) else problem
+            raise DataError(f"{name}: line {number}: {what}; nothing was changed") from None
+
+
 def description_of(values: Mapping[str, Any]) -> Description:
     """Return the description in a row; a person may have edited any part."""
     keywords, marks = (_words(values.get(name)) for name in ("keywords", "marks"))
@@ -192,6 +269,10 @@ def description_of(values: Mapping[str, Any]) -> Description:
 def _words(value: object) -> list[str]:
     """Return the words in a cell of CSV, or in a list of JSON of words or keywords."""
     if isinstance(value, str):
-        return [word for part in value.split(",") if (word := part.strip())]
-    words = [each.get("word") if isinstance(each, dict) else each for each in value] if isinstance(value, list) else []
+        return [word for part in re.split("[,;]", value) if (word := part.strip())]
+    words = [each.get("word") if isinstance(each, dict) else each for each in _items(value)]
     return [word for word in words if isinstance(word, str)]
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

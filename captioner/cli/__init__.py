@@ -100,7 +100,7 @@ Examples:
 )
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Train image captioners in pure NumPy and caption images."""
+    """Caption photographs, and train image captioners in pure NumPy."""
     if context.invoked_subcommand != "serve":  # it returns the memory of large photographs to the kernel
         from captioner.parallel.machine import use_huge_pages  # here, so that the list of commands imports no ctypes
 

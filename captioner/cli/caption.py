@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +38,13 @@ MAX_NAMED = 10
 PAGES, EXIFTOOL = (".html", ".htm"), "exiftool.csv"
 """The files of --write that are written from the JSON lines: pages, and a table that exiftool reads."""
 COUNTS = {
-    "known": "known from before",
+    "known": "already captioned",
     "corrected": "of these corrected by you",
+    "kept": "of these changed since, correction kept",
     "changed": "changed and captioned again",
+    "replaced": "of your corrections replaced",
 }
+"""What is said of the photographs of an album, by its counts."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,10 @@ class Files:
 
     @property
     def implied(self) -> list[Path]:
-        """The JSON lines beside the first derived file, if none are named."""
+        """The JSON lines beside the first page, if none are named, or beside the table for exiftool without tables."""
+        needing = [path for path in self.derived if path.suffix.lower() in PAGES or not self.tables]
         has_lines = any(path.suffix.lower() == ".jsonl" for path in self.outputs)
-        return [] if has_lines else [path.with_suffix(".jsonl") for path in self.derived[:1]]
+        return [] if has_lines else [path.with_suffix(".jsonl") for path in needing[:1]]
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.argument("names", nargs=-1, required=True, type=PATH, metavar="PHOTO_OR_FOLDER...")
 @click.option(
     "--model", "models", multiple=True, type=PATH, metavar="FILE_OR_RUN",
-    help="Model file, or run folder, whose best checkpoint is used; several with --ensemble.  [default: the default "
-    "model]",
+    help="Model file, or run folder, whose best checkpoint is used; several with --ensemble.  [default: the "
+    "packaged model everyday.h5]",
 )  # fmt: skip
 @ensemble_option
 @click.option("-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N photographs.")
@@ -120,7 +123,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     "that grow: the same command again captions what is new or changed, and keeps captions that you have corrected. "
     "FILE.html is a page with the photographs and a search, from the table FILE.jsonl beside it; exiftool.csv is read "
     "by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam), lightroom (photo.xmp, also for Capture One) or "
-    "txt (photo.txt), files are written beside the photographs; those of other programs are never changed.",
+    "txt (photo.txt), files are written beside the photographs; XMP files of other programs are never changed.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Caption photographs again, also if their captions were corrected.")
 @recipe_option
@@ -136,7 +139,7 @@ def caption(
     name, its caption and its marks: `outside the training domain` if its familiarity is below decode.unfamiliar_below,
     and `uncertain` if the expected similarity of the caption is below decode.uncertain_below. Tabs separate them.
     Further candidates with their ranks, and labels, follow on lines that start with a tab. Unreadable photographs are
-    reported, skipped and counted, and the exit code is 1. Ctrl-C stops after the photographs that are read.
+    reported, skipped and counted, and the exit code is 1. Ctrl-C stops after the photographs that are being read.
 
     --n-best, --attention and --labels set the options caption.* of the config. Attention weights need a model with
     attention, and ImageNet labels an EfficientNet-Lite encoder. With --ensemble, the word probabilities of several
@@ -167,10 +170,11 @@ def caption(
             except CaptionerError as error:
                 progress.fail(error)
     if progress.stopped_by and progress.left:
-        again = f"captioner {shlex.join(word for word in sys.argv[1:] if word != '--overwrite')}"
+        again = f"captioner {shlex.join(sys.argv[1:])}"
         if len(again) > LONGEST:  # of many photographs: a line would have an incomplete command
-            again = "the same command, without --overwrite"
-        output.note(f"stopped; photographs left: {progress.left:,}; go on with: {again}")
+            again = "the same command"
+        resume = f"resume with: {again}" if files.outputs else "with --write captions.csv, it could be resumed"
+        output.note(f"stopped; photographs left: {progress.left:,}; {resume}")
         return exit_code_of(progress.stopped_by)
     return progress.code
 
@@ -200,18 +204,17 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
 
     progress = Progress(left=len(photos))
     is_shown = files.as_json or files.verbose or not files.outputs
-    attention = captioner.loaded.config.caption.attention
     bar = tqdm(disable=True) if is_shown else output.progress(len(photos), "photograph", in_log=True)
     with bar, stop_signals() as caught:
-        # the photographs that are being read when a signal arrives are captioned
-        read = takewhile(lambda photo: not caught, photos)
-        for photo, caption in zip(photos, captioner.captions(captioner.photographs(read)), strict=False):
+        # one caption or error for each photograph that is read, in order
+        captions = captioner.captions(captioner.photographs(_until(photos, caught)))
+        for photo, caption in zip(photos, captions, strict=False):
             bar.update()
             progress.left -= 1
             with output.above_progress():
                 if isinstance(caption, DataError):
                     progress.fail(caption)
-                    progress.unreadable += [str(photo)] if isinstance(photo, Path) else []
+                    progress.unreadable.append(str(photo).partition(": ")[0])
                     continue
                 assert isinstance(photo, Path)
                 progress.add(caption)
@@ -219,11 +222,21 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
                     progress.fail(error)
             if is_shown:
                 with output.ignoring_a_closed_pipe() if files.outputs else nullcontext():
-                    print_caption(caption if attention else caption._replace(attention=None), files.as_json)
+                    print_caption(caption, files.as_json)
             if album.is_lost:
                 break
     progress.stopped_by = caught[0] if caught else 0
     return progress
+
+
+def _until(photos: Iterable[Path | DataError], caught: Sequence[int]) -> Iterator[Path | DataError]:
+    """Yield photographs until a signal is caught; those that are being read then are captioned."""
+    for photo in photos:
+        if caught:
+            with output.above_progress():
+                output.note("stopping after the photographs that are being read")
+            return
+        yield photo
 
 
 def _report(progress: Progress, album: Album, files: Files) -> None:
@@ -241,7 +254,7 @@ def _report(progress: Progress, album: Album, files: Files) -> None:
         parts.append(f"unreadable: {len(unreadable):,} ({', '.join([*unreadable[:MAX_NAMED], *more])})")
     output.note("; ".join(parts))
     if counts["other"]:
-        known = "of the captions from before are" if counts["other"] > 1 else "of the captions from before is"
+        known = "of these captions are" if counts["other"] > 1 else "of these captions is"
         output.note(f"{counts['other']:,} {known} of another model or other options; --overwrite captions again")
     for line in album.places():
         output.note(line)

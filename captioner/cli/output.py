@@ -139,7 +139,7 @@ def progress(total: int, unit: str, initial: int = 0, in_log: bool = False) -> t
     from tqdm import tqdm
 
     if in_log and not is_terminal():
-        what = "{n_fmt} of {total_fmt} " + unit + "s, {rate:.1f} per s, {remaining} left"
+        what = "{n_fmt} of {total_fmt} " + unit + "s, {rate_noinv:.1f} per s, {remaining} left"
         lines: Any = _LogLines()
         return tqdm(
             total=total, bar_format=what, file=lines, leave=False, miniters=1, mininterval=60, maxinterval=60, delay=60

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, examples
-from captioner.errors import CaptionerError, DataError, UsageError
-
-if TYPE_CHECKING:
-    from captioner.captioning.search import Match
+from captioner.errors import CaptionerError, UsageError
 
 SUFFIX = ".jsonl"
-MAX_PROBLEMS = 5
-"""Lines without a photograph that are named; further ones are counted."""
 
 
 @click.command(
@@ -33,7 +26,7 @@ MAX_PROBLEMS = 5
     "--model", type=PATH, metavar="FILE_OR_RUN", help="Use the vocabulary and IDF of another than the default model."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph.")
-def search(table: Path, words: tuple[str, ...], number: int, model: Path | None, as_json: bool) -> int:
+def search(table: Path, words: tuple[str, ...], number: int, model: Path | None, as_json: bool) -> None:
     """Find captioned photographs by words.
 
     TABLE is a file FILE.jsonl of `captioner caption --write`; more of them can follow. WORD... is the query.
@@ -42,8 +35,8 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
     Rare words have more weight. The words of a caption that a person corrected are certain.
 
     Each line contains the path of a photograph, its caption, and the words of the query that fit it, best first,
-    separated by tabs. Photographs that no word fits are not printed. If none fits, the exit code is 1, as for lines
-    that are no captions. Words that the model does not know are reported, and found only in corrected captions.
+    separated by tabs. Photographs that no word fits are not printed. If none fits, the exit code is 1. Words that the
+    model does not know are reported, and found only in corrected captions.
     """
     from captioner.captioning.checks import without_summary
     from captioner.captioning.find_checkpoint import DEFAULT_MODEL
@@ -65,25 +58,11 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
     if unknown:
         output.problem(f"unknown to the model, and found only in captions that you have corrected: {unknown}")
 
-    photographs = problems = 0
-
-    def read() -> Iterator[Match]:
-        nonlocal photographs, problems
-        for match in chain.from_iterable(read_matches(path, query) for path in tables):
-            if not isinstance(match, DataError):
-                photographs += 1
-                yield match
-            elif (problems := problems + 1) <= MAX_PROBLEMS:
-                output.problem(match)
-
-    matches = best_matches(read(), number)
+    matches = best_matches(chain.from_iterable(read_matches(path, query) for path in tables), number)
     for match in matches:
         if as_json:
             output.record({**match._asdict(), "words": [word._asdict() for word in match.words]})
         else:
             output.result(match.image, match.caption, ", ".join(word.word for word in match.words))
-    if problems > MAX_PROBLEMS:
-        output.problem(f"{problems - MAX_PROBLEMS:,} more lines are no captions with shares")
     if not matches:
-        raise CaptionerError(f"none of {photographs:,} photographs fits: {', '.join(query.deciding)}")
-    return 1 if problems else 0
+        raise CaptionerError(f"no photograph fits: {', '.join(query.deciding)}")

@@ -13,8 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from captioner.captioning.caption import MARKS
-from captioner.captioning.search import COMMON, FITS, FLOOR, known_words
-from captioner.data.vocabulary import tokenize
+from captioner.captioning.search import COMMON, FITS, FLOOR, known_words, shares_of
 from captioner.decode.word_regression import WordRegression
 from captioner.errors import printable
 from captioner.files.atomic import remove_temporary_files, replacing, writing
@@ -85,11 +84,9 @@ class _SearchWords:
     def pack(self, record: Mapping[str, Any]) -> list[int]:
         """Return the shares of a record: the number of each word, and its share in thousandths.
 
-        The words of a caption that a person corrected, or of a record without shares, are certain.
+        Words that the model does not know are those of corrected captions.
         """
-        shares = {word: share for word, share in record.get("shares", {}).items() if word in self._known}
-        if record.get("corrected") or not shares:
-            shares |= dict.fromkeys(tokenize(record["caption"]), 1.0)
+        shares = shares_of(record, bool(record.get("corrected")))
         return [
             part
             for word, share in shares.items()

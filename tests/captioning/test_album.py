@@ -42,7 +42,7 @@ def run(path: Path, photos: Sequence[Path]) -> dict[str, str]:
             text, digest = TEXTS[int(photo.name[0])], sha256(photo.read_bytes()).hexdigest()
             caption = Caption("", text, -1.25, [], None, [Candidate(text, -1.25)], digest=digest)
             assert list(album.write(photo, caption)) == []
-        return {Path(place).name: text for place, text in album.tables[0].corrections.items()}
+        return {Path(place).name: each.caption for place, each in album.tables[0].corrections.items()}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

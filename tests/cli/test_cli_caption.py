@@ -67,7 +67,7 @@ def test_the_same_command_captions_what_is_new_or_changed(table: str, caption: R
     assert summary(caption("new", write=[table]).err) == "captioned: 5"
     first, content = rows(table), Path(table).read_bytes()
     done = caption("new", write=[table])
-    assert done == (0, "", f"captioned: 0; known from before: 5\n{table}: 5 photographs\n")
+    assert done == (0, "", f"captioned: 0; already captioned: 5\n{table}: 5 photographs\n")
     assert Path(table).read_bytes() == content
     os.utime("new/070.png", (1, 1))  # time alone: the digest decides
     Path("new/071.png").write_bytes(Path("new/071.png").read_bytes() + b"\0")  # another size
@@ -77,16 +77,17 @@ def test_the_same_command_captions_what_is_new_or_changed(table: str, caption: R
     correct(table, "new/074.png", "my own words")
     os.utime("new/074.png", (1, 1))
     shutil.copy("new/070.png", "new/075.png")
-    expected = "captioned: 3; known from before: 2; of these corrected by you: 1; changed and captioned again: 2"
+    expected = "captioned: 3; already captioned: 2; of these corrected by you: 1; changed and captioned again: 2"
     assert summary(caption("new", write=[table]).err) == expected
     second = rows(table)
     assert [*second] == [f"new/07{number}.png" for number in (0, 3, 4, 1, 2, 5)]
     assert second["new/073.png"] == first["new/073.png"]
-    assert second["new/074.png"] == {**first["new/074.png"], "caption": "my own words"}
-    stamp = re.sub(r"\w+Z", "19700101T000001Z", first["new/070.png"]["file"])
-    assert second["new/070.png"] == {**first["new/070.png"], "file": stamp}
+    for name, edited in ("070", {}), ("074", {"caption": "my own words"}):
+        before = first[f"new/{name}.png"]
+        stamp = re.sub(r"\w+Z", "19700101T000001Z", before["file"])
+        assert second[f"new/{name}.png"] == {**before, **edited, "file": stamp}
     content = Path(table).read_bytes()
-    assert summary(caption("new", write=[table]).err).startswith("captioned: 0; known from before: 5; ")
+    assert summary(caption("new", write=[table]).err).startswith("captioned: 0; already captioned: 5; ")
     assert Path(table).read_bytes() == content
     assert summary(caption("new", "--overwrite", "-n", 3, write=[table]).err) == "captioned: 3"
     assert rows(table)["new/074.png"]["caption"] == "my own words"
@@ -98,11 +99,11 @@ def test_a_photograph_has_one_row_however_it_is_named(caption: Run) -> None:
     Path("moved").symlink_to("new")
     names = ("new", "./new/../new/070.png", "moved", Path.cwd() / "new" / "071.png")
     assert summary(caption(*names, write=FORMATS).err) == "captioned: 5"
-    assert summary(caption(*names, write=FORMATS).err) == "captioned: 0; known from before: 5"
+    assert summary(caption(*names, write=FORMATS).err) == "captioned: 0; already captioned: 5"
     Path("elsewhere").mkdir()
     shutil.move("new", "elsewhere/new")
     Path("new").symlink_to("elsewhere/new")  # the paths in the tables still lead to the photographs
-    assert summary(caption("new", "elsewhere", write=FORMATS).err) == "captioned: 0; known from before: 5"
+    assert summary(caption("new", "elsewhere", write=FORMATS).err) == "captioned: 0; already captioned: 5"
     assert len(rows("t.csv")) == len(rows("t.jsonl")) == 5
 
 
@@ -112,7 +113,7 @@ def test_names_of_all_kinds_are_known_again(caption: Run) -> None:
     Path("tables").mkdir()
     tables = [f"tables/{name}" for name in FORMATS]
     assert summary(caption("new", write=tables).err) == "captioned: 15"
-    assert summary(caption("new", write=tables).err) == "captioned: 0; known from before: 15"
+    assert summary(caption("new", write=tables).err) == "captioned: 0; already captioned: 15"
     expected = {f"../new/{name}" for name in os.listdir("new")}
     assert {unescape_path(image) for image in rows(tables[0])} == rows(tables[1]).keys() == expected
 
@@ -122,7 +123,7 @@ def test_tables_with_different_rows_and_several_folders(caption: Run) -> None:
     caption("new", "-n", 2, write=["t.csv"])
     caption("more", write=["t.jsonl"])
     correct("t.jsonl", "more/070.png", "my own words")
-    assert summary(caption("new", "more", write=FORMATS).err) == "captioned: 10; known from before: 2"
+    assert summary(caption("new", "more", write=FORMATS).err) == "captioned: 10"
     assert len(rows("t.csv")) == len(rows("t.jsonl")) == 10
     assert rows("t.jsonl")["more/070.png"]["caption"] == "my own words"
     other = caption("new", "-o", "decode.max_length=3", write=["t.csv"])
@@ -150,11 +151,11 @@ REFUSED = {
     "windows.csv": (ROW.encode("cp1252"), "line 2: expected UTF-8 text; save it as UTF-8; nothing was changed"),
     "unended.csv": (ROW.encode("cp1252").rstrip(), "line 2: expected UTF-8 text"),
     "utf-16.csv": (ROW.encode("utf-16"), "got UTF-16 text; save it as UTF-8; use another file"),
-    "mac.csv": (ROW.replace("\n", "\r").encode(), "got a text file"),
-    "sample.csv": (b"image,caption\n1,2\n", "with image, caption, file, got a text file; use another file"),
+    "mac.csv": (ROW.replace("\n", "\r").encode(), "got other columns"),
+    "sample.csv": (b"image,caption\n1,2\n", "with image, caption, file, got other columns; use another file"),
     "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, file, got a"),
     "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
-    "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got a text file; use another file"),
+    "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got other columns; use another file"),
     "cut.jsonl": (b'{"name": "a.png", "labels": [', "got a text file; use another file"),
     "middle.jsonl": (LINE + LINE[:20] + b"\n" + LINE, "line 2: "),
     "nul.jsonl": (LINE.replace(b'"a"', rb'"\u0000/a"'), "line 1: embedded null byte; nothing was changed"),
@@ -249,7 +250,7 @@ def test_sidecars_of_known_photographs_have_the_captions_of_the_table(caption: R
     correct("t.csv", "new/070.png", "my own words")
     Path("new/071.png.xmp").write_text("<x:xmpmeta/>")
     done = caption("new", *certain, write=[*FORMATS, "xmp", "exiftool.csv"])
-    assert summary(done.err) == "captioned: 0; known from before: 5; of these corrected by you: 1"
+    assert summary(done.err) == "captioned: 0; already captioned: 5; of these corrected by you: 1"
     assert "files of other programs, not changed: 1 (new/071.png.xmp)" in done.err
     assert "4 xmp sidecars written" in done.err
     assert ">my own words<" in Path("new/070.png.xmp").read_text()
@@ -259,8 +260,8 @@ def test_sidecars_of_known_photographs_have_the_captions_of_the_table(caption: R
     assert caption("new", *certain, write=["t.csv", "xmp"]).code == 0
     assert ">other words<" in Path("new/072.png.xmp").read_text()
     Path("new/072.png.xmp").unlink()
-    assert "without 1 uncertain caption (" in caption("new", *uncertain, write=["xmp"]).err
-    assert summary(caption("new", *uncertain, write=["xmp"]).err) == "captioned: 0", "the sidecar has keywords"
+    assert "1 of them with keywords alone" in caption("new", *uncertain, write=["xmp"]).err
+    assert summary(caption("new", *uncertain, write=["xmp"]).err) == "captioned: 0; already captioned: 5"
     shutil.copy("new/070.png", "new/070.jpg")
     done = caption("new", write=["u.csv", "lightroom"])
     assert (done.code, done.err.count("have the same sidecar; rename one of the photographs")) == (1, 1)
@@ -272,7 +273,65 @@ def test_a_file_that_appears_is_not_replaced_by_a_derived_one(caption: Run, monk
     assert done.code == 1
     assert "exiftool.csv: expected a file of `captioner caption` to replace, got something" in done.err
     assert Path("exiftool.csv").read_text() == "mine"
-    assert len(rows("exiftool.jsonl")) == len(rows("t.csv")) == 5
+    assert len(rows("t.csv")) == 5
+
+
+def test_a_photograph_that_cannot_be_captioned_again_keeps_its_row(caption: Run) -> None:
+    caption("new", write=FORMATS)
+    correct("t.csv", "new/071.png", "my own words")
+    caption("new", write=FORMATS)
+    before = rows("t.csv")
+    for name in ("070", "071"):
+        Path(f"new/{name}.png").write_bytes(b"no photograph")
+    done = caption("new", write=FORMATS)
+    kept = "of these corrected by you: 1; of these changed since, correction kept: 1"
+    assert summary(done.err) == f"captioned: 0; already captioned: 4; {kept}; unreadable: 1 (new/070.png)"
+    assert rows("t.csv") == before
+    done = caption("new", "--overwrite", write=["t.csv"])
+    assert "; of your corrections replaced: 1; unreadable: 2 (new/070.png, new/071.png)" in done.err
+    assert rows("t.csv").keys() == before.keys()
+    assert rows("t.csv")["new/071.png"] == before["new/071.png"], "not captioned"
+
+
+def test_a_photograph_that_becomes_a_folder_takes_no_other_caption(
+    caption: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption("new", write=["t.csv"])
+    whole = rows("t.csv")
+    listed = Album.select
+
+    def select(*arguments: Any) -> Any:
+        chosen = listed(*arguments)
+        Path("new/071.png").unlink()
+        shutil.copytree("new", "new/071.png")
+        return chosen
+
+    monkeypatch.setattr(Album, "select", select)
+    done = caption("new", write=["u.csv"])
+    assert "new/071.png: expected a regular file, got a folder\n" in done.err
+    del whole["new/071.png"]
+    assert rows("u.csv") == whole
+
+
+def test_a_correction_in_one_table_reaches_json_lines_and_search(caption: Run, cli: Run) -> None:
+    caption("new", write=FORMATS)
+    table = rows("t.csv")
+    table["new/071.png"]["caption"], table["new/072.png"]["keywords"] = "Anna in Brunate", "Velo; Karte"
+    with open("t.csv", "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, table["new/071.png"], delimiter=";")
+        writer.writeheader()
+        writer.writerows(table.values())
+    done = caption("new", write=[*FORMATS, "xmp"])
+    assert summary(done.err) == "captioned: 0; already captioned: 5; of these corrected by you: 2"
+    lines = rows("t.jsonl")
+    assert lines["new/071.png"]["caption"] == "Anna in Brunate"
+    assert lines["new/072.png"]["keywords"] == [{"word": word, "share": 1.0} for word in ("Velo", "Karte")]
+    assert "<rdf:li>Velo</rdf:li><rdf:li>Karte</rdf:li>" in Path("new/072.png.xmp").read_text()
+    found = cli("search", "t.jsonl", "velo", "brunate").out.splitlines()
+    assert {row.split("\t")[0] for row in found} == {"new/071.png", "new/072.png"}
+    content = Path("t.jsonl").read_bytes()
+    caption("new", write=FORMATS)
+    assert Path("t.jsonl").read_bytes() == content
 
 
 def test_unreadable_and_vanished_photographs_are_named_and_their_rows_stay(caption: Run) -> None:
@@ -281,7 +340,7 @@ def test_unreadable_and_vanished_photographs_are_named_and_their_rows_stay(capti
     Path("new/broken.png").write_bytes(b"no photograph")
     done = caption("new", "new/070.png", write=["t.csv"])
     assert (done.code, done.out) == (1, "")
-    assert summary(done.err) == "captioned: 0; known from before: 4; unreadable: 2 (new/broken.png, new/070.png)"
+    assert summary(done.err) == "captioned: 0; already captioned: 4; unreadable: 2 (new/broken.png, new/070.png)"
     assert len(rows("t.csv")) == 5
 
 
@@ -317,17 +376,18 @@ def test_a_signal_stops_and_the_printed_command_goes_on(number: int, shell: Run,
     words = ["caption", many, "--model", photo_run, "--write"]
     assert shell(*words, "whole.csv").returncode == 0
     act = f"os.kill(os.getpid(), {number})"
-    done = shell(act, 5, *words, "a b.csv", "--overwrite", code=WATCHED)
+    done = shell(act, 5, *words, "a b.csv", code=WATCHED)
     assert (done.returncode, done.stdout) == (128 + number, "")
-    (left, command) = re.search(r"stopped; photographs left: (\d+); go on with: (.+)\n\Z", done.stderr).groups()
+    assert "stopping after the photographs that are being read\n" in done.stderr
+    (left, command) = re.search(r"stopped; photographs left: (\d+); resume with: (.+)\n\Z", done.stderr).groups()
     assert (len(rows("a b.csv")), 0 < int(left) < 55) == (60 - int(left), True)
     program, *again = shlex.split(command)
-    assert (program, "--overwrite" in again) == ("captioner", False)
-    assert summary(shell(*again).stderr) == f"captioned: {left}; known from before: {60 - int(left)}"
+    assert program == "captioner"
+    assert summary(shell(*again).stderr) == f"captioned: {left}; already captioned: {60 - int(left)}"
     assert content_of(Path("a b.csv")) == content_of(Path("whole.csv"))
     words[1:2] = [many / f"{number:03}.png" for number in range(60)] * 3
     done = shell(act, 5, *words, "c.csv", code=WATCHED)
-    assert done.stderr.endswith("; go on with: the same command, without --overwrite\n")
+    assert done.stderr.endswith("; resume with: the same command\n")
 
 
 @pytest.mark.slow
@@ -343,7 +403,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(shell: Run, photo
         message = "captioner: t.csv: another process writes this table; wait for it, or use another file\n"
         assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
     assert Path(".t.csv.lock").exists()
-    assert summary(shell(*words).stderr) == "captioned: 55; known from before: 5"
+    assert summary(shell(*words).stderr) == "captioned: 55; already captioned: 5"
     assert Path("t.csv").read_bytes().startswith(before)
     assert (len(rows("t.csv")), Path(".t.csv.lock").exists()) == (60, False)
 
@@ -362,10 +422,10 @@ def test_a_terminal_has_a_bar_and_a_log_has_none(shell: Run, photo_run: Path, ma
 def test_a_log_has_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = 0.0
     monkeypatch.setattr("tqdm.std.time", lambda: seconds)
-    with output.progress(1500, "photograph", in_log=True) as bar:
-        for _ in range(180):
-            seconds += 1
+    with output.progress(375, "photograph", in_log=True) as bar:
+        for _ in range(45):
+            seconds += 4
             bar.update()
     first, *others = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"60 of 1500 photographs, 1.0 per s, 24:00 left", first)
+    assert first == "15 of 375 photographs, 0.2 per s, 24:00 left"
     assert len(others) == 2

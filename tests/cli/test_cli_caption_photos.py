@@ -60,7 +60,7 @@ def test_an_unreadable_photograph_is_skipped(
     assert lines[0] == "captioner: empty: expected photographs in this folder, got none"
     assert lines[1].startswith("captioner: new/072.png: expected a photograph")
     assert lines[2] == rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}"
-    assert lines[3] == "captioner: captioned: 4; unreadable, reported above: 2"
+    assert lines[3] == "captioner: captioned: 4; unreadable, reported above: 3"
 
 
 def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ def test_photographs_are_ranked_and_only_those_that_a_word_fits_are_printed(
     )
     common = cli("search", album, "on the").succeeded().out.splitlines()
     assert [row.rpartition("\t")[2] for row in common] == ["on, the", "on, the", "the"]
-    cli("search", album, "a", "zebra").failed(1, "none of 4 photographs fits: zebra\n")
+    cli("search", album, "a", "zebra").failed(1, "no photograph fits: zebra\n")
 
 
 def test_the_words_of_a_corrected_caption_are_certain(cli: Callable[..., Any], album: Path) -> None:
@@ -80,17 +80,17 @@ def test_unknown_words_are_named(cli: Callable[..., Any], album: Path) -> None:
     assert (found.code, found.out) == (0, "pics/0.jpg\ta dog in the snow\tsnow\n")
     unknown = "unknown to the model, and found only in captions that you have corrected"
     assert found.err == f"captioner: {unknown}: qwertz, girafe (did you mean giraffe?)\n"
-    assert cli("search", album, "qwertz").err.endswith("captioner: none of 4 photographs fits: qwertz\n")
+    assert cli("search", album, "qwertz").err.endswith("captioner: no photograph fits: qwertz\n")
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["album.csv", "dog"], 2, "album.csv: expected tables that end in .jsonl before the words: image, caption and"),
+        (["album.csv", "dog"], 2, "album.csv: expected tables that end in .jsonl before the words: captioner caption"),
         (["dog", "tables/album.jsonl"], 2, "dog: expected tables that end in .jsonl before"),
         (["tables/album.jsonl", "tables/album.jsonl"], 2, "expected words after the tables, got none"),
         (["tables/album.jsonl", "?!"], 2, "expected words after the tables, got none"),
-        (["tables/albums.jsonl", "dog"], 1, "did you mean tables/album.jsonl?"),
+        (["tables/albums.jsonl", "dog"], 2, "did you mean tables/album.jsonl?"),
         (["tables/album.jsonl", "dog", "--model", "no"], 1, "no: not found; expected a run folder"),
     ],
 )
@@ -98,37 +98,29 @@ def test_wrong_arguments(words: list[str], code: int, message: str, cli: Callabl
     cli("search", *words).failed(code, message)
 
 
-def test_lines_that_are_no_captions_are_reported_and_the_others_are_searched(
-    cli: Callable[..., Any], album: Path
-) -> None:
-    broken = [
-        b"image,caption",
-        b'{"image": "5.jpg", "caption": "a dog of sample", "log_prob": -3.2}',
-        b"[" * 100_000,
-        b"\xff\xfe{",
-        b"7",
-        b'{"image": 5, "caption": "a dog", "shares": {}}',
-        b'{"image": "5.jpg", "caption": null, "shares": {}}',
-        b'{"image": "5.jpg", "caption": "a dog", "shares": ["dog"]}',
-        b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": NaN}}',
-        b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": "0.9"}}',
-        b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": 0.9}',
-    ]
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000 + b"\n", "line 6: "),
+        (b"\xff\xfe{\n", "line 6: expected UTF-8 text"),
+        (b"7\n", 'line 6: expected an object with an "image"'),
+        (b'{"image": 5, "caption": "a dog", "shares": {}}\n', 'line 6: expected an object with an "image"'),
+        (
+            b'{"image": "5.jpg", "caption": "a dog", "log_prob": -3.2}\n',
+            "5.jpg: expected a caption and shares",
+        ),
+        (b'{"image": "5.jpg", "caption": null, "shares": {}}\n', "5.jpg: expected a caption and shares"),
+        (b'{"image": "5.jpg", "caption": "a dog", "shares": ["dog"]}\n', "5.jpg: expected a caption and shares"),
+        (b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": NaN}}\n', "5.jpg: expected a caption and shares"),
+        (b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": "0.9"}}\n', "5.jpg: expected a caption and shares"),
+    ],
+)
+def test_a_damaged_line_is_named(content: bytes, message: str, cli: Callable[..., Any], album: Path) -> None:
     good = album.read_bytes()
-    for content in broken:
-        album.write_bytes(b"\xef\xbb\xbf" + good.replace(b"\n", b"\r\n\r\n", 1) + content)
-        found = cli("search", album, "snow", "dog", "-n", 1)
-        assert (found.code, found.out) == (1, "pics/0.jpg\ta dog in the snow\tdog, snow\n"), content
-        start = "captioner: tables/album.jsonl:6: expected image, caption and shares, as captioner caption FOLDER "
-        assert found.err.startswith(start), content
-        assert found.err.count("\n") == 1
-    album.write_bytes(b"\n".join(broken))
-    errors = cli("search", album, "dog").err.splitlines()
-    assert [error.split(":")[2] for error in errors[:5]] == ["1", "2", "3", "4", "5"]
-    assert errors[5:] == [
-        "captioner: 6 more lines are no captions with shares",
-        "captioner: none of 0 photographs fits: dog",
-    ]
+    album.write_bytes(b"\xef\xbb\xbf" + good.replace(b"\n", b"\r\n\r\n", 1) + content)
+    cli("search", album, "dog").failed(1, message)
+    album.write_bytes(good + b'{"image": "5.jpg", "capt')  # being written, or cut
+    assert cli("search", album, "snow", "dog", "-n", 1).succeeded().out == "pics/0.jpg\ta dog in the snow\tdog, snow\n"
 
 
 def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, own_run: Path) -> None:
@@ -145,5 +137,5 @@ def test_python_finds_the_same(cli: Callable[..., Any], album: Path) -> None:
     matches = captioner.search(album, "dog beach")
     assert [(match.image, match.score) for match in matches] == [(each["image"], each["score"]) for each in printed]
     album.write_text("{}\n")
-    with pytest.raises(captioner.CaptionerError, match=r"album.jsonl:1: expected image, caption and shares"):
+    with pytest.raises(captioner.CaptionerError, match="expected a table of `captioner caption`, with image, caption"):
         captioner.search([album], "dog")
