@@ -125,7 +125,9 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     "by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam), lightroom (photo.xmp, also for Capture One) or "
     "txt (photo.txt), files are written beside the photographs; XMP files of other programs are never changed.",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Caption photographs again, also if their captions were corrected.")
+@click.option(
+    "--overwrite", is_flag=True, help="Caption photographs again, also those whose captions you have corrected."
+)
 @recipe_option
 @example_override_option("decode.beam_width=5")
 @grouped(chosen=Chosen, files=Files)
@@ -255,7 +257,8 @@ def _report(progress: Progress, album: Album, files: Files) -> None:
     output.note("; ".join(parts))
     if counts["other"]:
         known = "of these captions are" if counts["other"] > 1 else "of these captions is"
-        output.note(f"{counts['other']:,} {known} of another model or other options; --overwrite captions again")
+        again = "--overwrite captions them again, also those that you have corrected"
+        output.note(f"{counts['other']:,} {known} of another model or other options; {again}")
     for line in album.places():
         output.note(line)
 

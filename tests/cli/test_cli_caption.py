@@ -91,7 +91,7 @@ def test_the_same_command_captions_what_is_new_or_changed(table: str, caption: R
     assert Path(table).read_bytes() == content
     assert summary(caption("new", "--overwrite", "-n", 3, write=[table]).err) == "captioned: 3"
     assert rows(table)["new/074.png"]["caption"] == "my own words"
-    assert summary(caption("new", "--overwrite", write=[table]).err) == "captioned: 5"
+    assert summary(caption("new", "--overwrite", write=[table]).err) == "captioned: 5; of your corrections replaced: 1"
     assert rows(table)["new/074.png"]["caption"] == first["new/074.png"]["caption"]
 
 
@@ -127,7 +127,7 @@ def test_tables_with_different_rows_and_several_folders(caption: Run) -> None:
     assert len(rows("t.csv")) == len(rows("t.jsonl")) == 10
     assert rows("t.jsonl")["more/070.png"]["caption"] == "my own words"
     other = caption("new", "-o", "decode.max_length=3", write=["t.csv"])
-    assert "5 of the captions from before are of another model or other options; --overwrite" in other.err
+    assert "5 of these captions are of another model or other options; --overwrite captions them" in other.err
 
 
 def test_parts_cover_an_album_once_and_stay_when_photographs_are_added(caption: Run) -> None:
