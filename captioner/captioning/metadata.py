@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -20,8 +20,14 @@ from xml.sax.saxutils import escape
 from captioner.captioning.caption import UNCERTAIN, Description
 from captioner.captioning.table_rows import description_of
 from captioner.errors import CaptionerError
-from captioner.files.atomic import stale_temporary_files, temporary_stem, write_atomically, write_file, writing
-from captioner.files.user_files import is_text, read_start
+from captioner.files.atomic import (
+    remove_temporary_files,
+    stale_temporary_files,
+    temporary_stem,
+    write_atomically,
+    writing,
+)
+from captioner.files.user_files import check_output, is_text, read_start
 
 _XMP = """<?xml version="1.0" encoding="UTF-8"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -146,8 +152,10 @@ class Sidecars:
         if not self._is_free(path, place, content if corrected else None):
             return
         try:
+            is_own = self.kind.is_replaceable
+            check = partial(check_output, path, os.path.lexists(path), "a sidecar", lambda file: is_own(Path(file)))
             with writing(path):
-                write_atomically(path, content)
+                write_atomically(path, content, check)
         except CaptionerError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
@@ -238,7 +246,11 @@ def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, 
     """
     folder = os.path.realpath(path.parent)
     rows = [(os.path.relpath(photo, folder), description_of(record)) for photo, record in records]
-    write_file(path, exiftool_table(rows))
+    remove_temporary_files(path)
+    with writing(path):
+        write_atomically(
+            path, exiftool_table(rows), partial(check_output, path, True, "such a table", is_exiftool_table)
+        )
     return f"{path}: {len(rows):,} photograph{'s' * (len(rows) != 1)}, for exiftool"
 
 

@@ -21,7 +21,8 @@ FITS = 0.05
 """A word fits a photograph if its share is at least this."""
 COMMON = 1.0
 """The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
-SIMILARITY = 0.75
+SIMILARITY, MANY = 0.75, 20
+"""How similar a known word must be to be suggested for an unknown one, in a query of fewer than so many words."""
 EXPECTED = "captioner caption FOLDER --write album.jsonl writes them"
 
 
@@ -56,8 +57,9 @@ def read_query(text: str, regression: WordRegression | None) -> Query:
     """Split a query into its distinct words. Unknown ones, which only corrected captions have, get the largest IDF."""
     known, words = known_words(regression), [*dict.fromkeys(tokenize(text))]
     largest = max(known.values(), default=1.0)
-    unknown = {word: similar(word, known, SIMILARITY) for word in words if word not in known}
-    return Query({word: known.get(word, largest) for word in words}, unknown)
+    unknown = [word for word in words if word not in known]
+    hints = {word: similar(word, known, SIMILARITY) if len(words) < MANY else [] for word in unknown}
+    return Query({word: known.get(word, largest) for word in words}, hints)
 
 
 def score(words: Iterable[str], shares: Mapping[str, float], idf: Mapping[str, float]) -> float:
@@ -112,10 +114,11 @@ def read_matches(table: Path, query: Query) -> Iterator[Match]:
 
     Raises: UsageError for a file that is no such table; DataError for a damaged line, or one without shares.
     """
-    for row in read_rows(table, table, open_format(table, table)):
+    path, folder = Path(os.path.realpath(table)), os.path.realpath(".")
+    for row in read_rows(path, table, open_format(path, table)):
         if row.path:
             shares = shares_of(row.values, row.correction is not None)
             words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
             words.sort(key=lambda word: -word.share)
-            image = os.path.normpath(table.parent / row.values["image"])
+            image = row.path if table.is_absolute() else os.path.relpath(row.path, folder)
             yield Match(image, row.values["caption"], score(query.idf, shares, query.idf), words)

@@ -1,4 +1,4 @@
-"""A table of captions that grows, photograph by photograph, and goes on where it stopped.
+"""A table of captions that grows, photograph by photograph, and resumes where it stopped.
 
 Its state is in its rows: the column `file` has what a photograph and its caption were when the row was written, so that
 the same command captions what is new or changed.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -74,7 +73,7 @@ class Table:
         self._removed: dict[str, bytes] = {}  # lines of photographs that are to be captioned again
         self._file: io.FileIO | None = None
         self._state: State | None = None
-        self._size = 0  # of the whole lines
+        self._size = self._time = 0  # of the whole lines, and when they were written
         with writing(path):
             self._lock = LockFile(
                 self.path, path, "another process writes this table; wait for it, or use another file"
@@ -89,7 +88,7 @@ class Table:
     def _read(self) -> Rows:
         """Read where the rows are. Raises: UsageError, DataError."""
         with suppress(FileNotFoundError):
-            self._state = _state_of(self.path)
+            self._state, self._time = _state_of(self.path), os.stat(self.path).st_mtime_ns
         if self._state is None:
             return FORMATS[self.path.suffix.lower()]
         form = open_format(self.path, self.name)
@@ -175,15 +174,12 @@ class Table:
             if not self._edits and self._size == self._state[2] and old.read(1) in b"\n":
                 self.failed = False
                 return
-            with replacing(self.path) as temporary:
-                with open(temporary, "wb") as new:
-                    last = b"\n"
-                    for part in filter(None, self._kept(old)):
-                        new.write(part)
-                        last = part[-1:]
-                    new.write({b"\n": b"", b"\r": b"\n"}.get(last, self.format.line_end.encode()))
-                shutil.copymode(self.path, temporary)
-                self._check()
+            with replacing(self.path, self._check_unread) as temporary, open(temporary, "wb") as new:
+                last = b"\n"
+                for part in filter(None, self._kept(old)):
+                    new.write(part)
+                    last = part[-1:]
+                new.write({b"\n": b"", b"\r": b"\n"}.get(last, self.format.line_end.encode()))
             self._state = _state_of(self.path)
         self.failed = False
         for place in self._photos:
@@ -236,9 +232,9 @@ class Table:
             except FileExistsError:
                 raise CaptionerError(CHANGED.format(self.name)) from None
             self._state = _state_of(self.path)
+        self._check()  # first: opening a named pipe would wait
         if self._file is None:
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - until `close`
-        self._check()
         device, inode, size = self._state
         line = line if size else self.format.start.encode() + line
         try:
@@ -248,6 +244,12 @@ class Table:
             self._file.truncate(size)
             raise
         self._state = device, inode, size + len(line)
+
+    def _check_unread(self) -> None:
+        """Raises: CaptionerError if the file is not as it was read, also if its size is the same."""
+        self._check()
+        if os.stat(self.path).st_mtime_ns != self._time:
+            raise CaptionerError(CHANGED.format(self.name))
 
     def _check(self) -> None:
         """Raises: CaptionerError if the file is not as this process left it."""

@@ -26,6 +26,8 @@ _ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\
 NEEDED = ("image", "caption", "file")
 """The columns without which a table is none of an album."""
 DELIMITERS = ",;\t"
+SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Characters that no path has: os.fsdecode returns others for bytes that are not UTF-8."""
 START = 1 << 20
 """Bytes in which the first line of a table ends: JSON lines may have attention weights."""
 
@@ -61,7 +63,11 @@ def digest_of(*texts: str) -> str:
 
 def time_of(status: os.stat_result) -> str:
     """Return the time of a file for a stamp: UTC, in seconds."""
-    return datetime.fromtimestamp(int(status.st_mtime), UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        time = datetime.fromtimestamp(int(status.st_mtime), UTC)
+    except (ValueError, OverflowError):  # beyond the year 9999
+        time = datetime.max
+    return time.isoformat()[:19].translate({ord("-"): None, ord(":"): None}) + "Z"
 
 
 def escape_path(path: str) -> str:
@@ -101,7 +107,7 @@ class CsvRows(NamedTuple):
         for delimiter in DELIMITERS:
             with suppress(csv.Error):  # of a file whose only line ends are carriage returns
                 columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
-                if set(columns) >= set(NEEDED):
+                if all(columns.count(name) == 1 for name in NEEDED):
                     return CsvRows(columns, delimiter, line_end)
         return None
 
@@ -174,7 +180,7 @@ def open_format(path: Path, name: Path) -> Rows:
     Raises: UsageError for a file that is none.
     """
     new = FORMATS[path.suffix.lower()]
-    with regular_file(path, error=UsageError) as descriptor:
+    with regular_file(name, error=UsageError) as descriptor:
         start = os.read(descriptor, START)
     if new.start.encode().startswith(start):
         return new
@@ -252,7 +258,10 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
                 yield TableRow("", {}, start, end)
                 start = end
             for values in form.read(rows):
-                photo = place_of(os.path.join(path.parent, values["image"])) if values.get("image") else ""
+                image = values.get("image", "")
+                if SURROGATE.search(image):
+                    raise ValueError("expected a path in image")
+                photo = place_of(os.path.join(path.parent, image)) if image else ""
                 yield TableRow(photo, values if photo else {}, start, end)
                 start = end
         except (ValueError, csv.Error, RecursionError) as problem:

@@ -1,4 +1,4 @@
-"""captioner caption: write captions for photographs, and go on where the last run stopped."""
+"""captioner caption: write captions for photographs, and resume where the last run stopped."""
 
 from __future__ import annotations
 

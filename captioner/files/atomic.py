@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,12 +21,12 @@ CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EO
 """Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file atomically.
+def write_atomically(path: Path, content: bytes, check: Callable[[], object] = lambda: None) -> None:
+    """Write a file atomically; `check` is that of `replacing`.
 
     Raises: OSError, as `replacing`.
     """
-    with replacing(path) as temporary:
+    with replacing(path, check) as temporary:
         temporary.write_bytes(content)
 
 
@@ -53,11 +54,12 @@ def writing(
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
-    The folder is synced too, if the file system can, so that the rename survives a power loss. If the block raises, the
-    old file is kept and the temporary file is removed.
+    The file has the permissions of an old one. `check` is called last before the rename, and may raise. The folder is
+    synced too, if the file system can, so that the rename survives a power loss. If the block raises, the old file is
+    kept and the temporary file is removed.
 
     Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
     FileExistsError if `path` is not a regular file, such as /dev/null.
@@ -67,7 +69,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if path.exists():
+            shutil.copymode(path, temporary)
         _sync(temporary)
+        check()
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +16,9 @@ from urllib.parse import quote
 from captioner.captioning.caption import MARKS
 from captioner.captioning.search import COMMON, FITS, FLOOR, known_words, shares_of
 from captioner.decode.word_regression import WordRegression
-from captioner.errors import printable
+from captioner.errors import DataError, printable
 from captioner.files.atomic import remove_temporary_files, replacing, writing
+from captioner.files.user_files import check_output
 from captioner.report.template import DOCTYPE, UNSAFE, load_script, render
 
 MARKER, START = b'<meta name="generator" content="captioner album">', 1024
@@ -48,15 +50,19 @@ def write_album_page(
     """
     page = render("album.html", title=printable(path.stem), place=PLACE, script=load_script("common.js", "album.js"))
     before, _, after = page.rpartition(PLACE.encode())
-    words, folder, count = _SearchWords(regression), os.path.abspath(path.parent), 0
+    words, folder, count = _SearchWords(regression), os.path.realpath(path.parent), 0
     remove_temporary_files(path)
-    with writing(path), replacing(path) as temporary, open(temporary, "wb") as file:
+    check = partial(check_output, path, True, "an album page", is_album_page)
+    with writing(path), replacing(path, check) as temporary, open(temporary, "wb") as file:
         file.write(before + b'{"photographs": [')
         for photo, record in records:
             place = os.path.relpath(photo, folder)
             entry = {key: record[key] for key in SHOWN if record.get(key)}
             entry |= {"url": quote(os.fsencode(place)), "name": printable(place), "shares": words.pack(record)}
-            file.write((b",\n" if count else b"\n") + _to_json(entry))
+            try:
+                file.write((b",\n" if count else b"\n") + _to_json(entry))
+            except ValueError:
+                raise DataError(f"{photo}: expected finite numbers in its record") from None
             count += 1
         others = {
             "words": list(words.numbers),
@@ -70,7 +76,7 @@ def write_album_page(
 
 def _to_json(value: object) -> bytes:
     """Return a value as JSON that cannot end a script element, with escapes like those of `render`."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return UNSAFE.sub(lambda match: json.dumps(repr(match[0])[1:-1])[1:-1], text).encode()
 
 

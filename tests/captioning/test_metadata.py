@@ -141,7 +141,7 @@ def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(tmp_path: Pa
 
 
 def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path, content: bytes) -> None:
+    def denied(path: Path, content: bytes, check: object) -> None:
         if path.parent == tmp_path / "locked":
             raise PermissionError(errno.EACCES, "Permission denied")
         path.write_bytes(content)
@@ -262,7 +262,7 @@ def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
     broken = os.fsdecode(b"\xff.jpg")
-    for name in ("a.jpg", "c.jpg", "d.jpg", "d.png", "other.jpg", broken, *NAMES):
+    for name in ("a.jpg", "c.jpg", "d.jpg", "d.png", "exif.jpg", "iptc.jpg", "other.jpg", broken, *NAMES):
         Image.new("RGB", (8, 8)).save(name)
     own = {"Subject": ["Paris, France", "red ball"], "Description": "my own", "Creator": ["Ann"], "Rating": 4}
     options = [f"-XMP:{name}={item}" for name in own for item in (own[name] if name in LISTED else [own[name]])]
@@ -270,10 +270,12 @@ def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatc
     for sidecar in ("a.jpg.xmp", "c.xmp", "d.xmp"):
         exiftool("-o", sidecar, *options)
     exiftool("-overwrite_original", "-XMP:Description=", "c.xmp")
+    exiftool("-overwrite_original", "-EXIF:ImageDescription=my own", "exif.jpg")
+    exiftool("-overwrite_original", "-IPTC:Caption-Abstract=my own", "iptc.jpg")
     Path("sub/g.xmp").write_text(to_xmp("corrected later", KEYWORDS))
     others = {name: Path(name).read_bytes() for name in ("other.jpg", "d.xmp", "sub/g.xmp")}
     marks = {"c.jpg": [], "sub/g.png": [UNCERTAIN]}
-    names = ["a.jpg", "c.jpg", "d.jpg", "d.png", broken, *NAMES]
+    names = ["a.jpg", "c.jpg", "d.jpg", "d.png", "exif.jpg", "iptc.jpg", broken, *NAMES]
     table = Path("exiftool.csv")
     table.write_bytes(exiftool_table((name, Description(TEXT, KEYWORDS, marks.get(name, ()))) for name in names))
     assert is_exiftool_table(table)
@@ -289,7 +291,7 @@ def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatc
         exiftool(*photographs)
         assert fields_of("a.jpg") == [merged]
         assert fields_of(*NAMES[:-1], "c.jpg") == [new | {"Description": TEXT}] * len(NAMES)
-        assert fields_of("sub/g.png") == [new]
+        assert fields_of("sub/g.png", "exif.jpg", "iptc.jpg") == [new] * 3, "uncertain, or with another description"
         assert fields_of("a.jpg.xmp") == [merged]
     assert b"red ball" in Path(broken).read_bytes()
     assert {name: Path(name).read_bytes() for name in others} == others, "no row, of two photographs, or of captioner"

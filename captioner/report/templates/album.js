@@ -44,7 +44,7 @@ function rank(text) {
   const column = new Int32Array(words.length).fill(-1);
   numbers.forEach((number, place) => { column[number] = place; });
   const rare = numbers.filter((number) => idf[number] >= COMMON);
-  const deciding = (rare.length ? rare : numbers).map((number) => column[number]);
+  const deciding = (rare.length || unknown.length ? rare : numbers).map((number) => column[number]);
   const shares = new Float64Array(numbers.length);
   const scores = new Map();
   photographs.forEach(({ shares: packed }, photograph) => {
@@ -112,7 +112,13 @@ let shown = [], drawn = 0;
 
 function drawMore() {
   // a list for each part, because the layout of one list of thousands takes long
-  const part = shown.slice(drawn, drawn + DRAWN).map((number) => card(photographs[number]));
+  const part = shown.slice(drawn, drawn + DRAWN).map((number) => {
+    try {
+      return card(photographs[number]);
+    } catch {  // a person edited the record
+      return element("li", {}, photographs[number].name);
+    }
+  });
   if (part.length) results.append(element("ul", { className: "cards" }, ...part));
   drawn += part.length;
   more.hidden = drawn === shown.length;
