@@ -25,7 +25,7 @@ from captioner.report.album_page import is_album_page, write_album_page
 slow = pytest.mark.slow
 WORDS = {"a": 950, "on": 600, "the": 700, "dog": 90, "beach": 40, "red": 200, "ball": 30, "cat": 60, "tree": 20}
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=alert(1)>\u202e\ud800 <!-- \u2028"
-QUERIES = ("dog", "a dog", "the", "Red ball, on the BEACH!", "cats cat", "tree tree dog", "dog beach zebra")
+QUERIES = ("dog", "a dog", "the", "Red ball, on the BEACH!", "cats cat", "tree tree dog", "the zebra", "dog beach zebra")
 LETTERS = "aB1é'’-‐.,_ \u200c\u200d\u0646\u094d猫あ😀\ufe0fn't'sİΣς´`^$%&#@*/<>|+\u0301\u2800"
 
 
@@ -116,7 +116,7 @@ def test_photographs_are_found_and_ordered(tmp_path: Path, browser: Browser) -> 
     open_album(browser, tmp_path, records, regression)
     orders = browser.driver.execute_script("return arguments[0].map((text) => rank(text).found)", QUERIES)
     assert orders == [ranked(query, records, regression) for query in QUERIES]
-    assert all(0 < len(order) < 150 for order in orders)
+    assert [0 < len(order) < 150 for order in orders] == [query != "the zebra" for query in QUERIES]
 
     assert search(browser, QUERIES[-1]) == f"{len(orders[-1])} of 150 photographs · unknown: zebra"
     assert texts(browser, "h2") == [records[number]["caption"] for number in orders[-1]][:60]
