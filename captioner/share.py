@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Params, cast
+from captioner.captioning.checks import check_overrides, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
-from captioner.captioning.load import NOT_SHARED
+from captioner.captioning.load import NOT_SHARED, open_corpus
 from captioner.captioning.restore import Restored
+from captioner.captioning.training_summary import fit_summary, summary_from
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config
-from captioner.config.overrides import override, to_record
+from captioner.config.overrides import Values, override, to_record
+from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files, write_file
@@ -73,6 +76,32 @@ def _portable(config: Config) -> Config:
         if option.kind is Path and attrgetter(path)(config) is not None:
             values[path] = NOT_SHARED if has_effect(config, path) else None
     return override(config, values)
+
+
+def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restored:
+    """Return a model with overrides, and with a training summary that is fitted on a data set.
+
+    The data set has the captions that the model was trained on. Unless the model learned other captions, its features
+    may differ in rounding from those of the training, as on another CPU.
+
+    Raises: UsageError when it has other captions; CheckpointError when its encoder differs.
+    """
+    corpus = with_vocabulary(open_corpus(restored, data), restored.vocab)
+    train, meta = corpus.split("train"), restored.meta
+    is_same = restored.config.data.captions is None and captions_digest(train) == meta.learned
+    if not is_same and not is_training_split(restored, corpus):
+        raise UsageError(
+            f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "
+            "model was trained on"
+        )
+    arrays = fit_summary(train, corpus.vocab)
+    card = dataclasses.replace(restored.card, scores={})  # the captions may differ
+    meta = dataclasses.replace(meta, train_digest=corpus.train_digest, card=card)
+    summary, config = summary_from(arrays, corpus.vocab), override(restored.config, overrides)
+    saved = dataclasses.replace(restored.saved, summary=arrays)
+    fitted = dataclasses.replace(restored, meta=meta, saved=saved, summary=summary, config=config, changed=overrides)
+    check_overrides(fitted)
+    return fitted
 
 
 def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,12 @@ from random_models import images, random_run
 import captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import NOT_SHARED, open_run
+from captioner.captioning.training_summary import fit_summary
 from captioner.config.options import Config
 from captioner.config.overrides import override, read_overrides
+from captioner.data.prepared import prepared, write_prepared
+from captioner.data.scenes import ENCODER
+from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Card
@@ -86,6 +92,54 @@ def test_the_training_summary_and_the_options_that_need_it_are_kept(familiar_run
     assert all(np.array_equal(after[name], array) for name, array in before.items())
     decode = open_run(file).config.decode
     assert (decode.similarity_weight, decode.guidance_weight, decode.beam_width) == (5, 2, 60)
+
+
+@pytest.fixture
+def of_another_machine(familiar_run: Path, tmp_path: Path) -> Path:
+    """The data set of a run with features that differ in rounding."""
+    corpus = prepared(familiar_run.parent / "data.h5")
+    splits = {name: dataclasses.replace(split, features=1.001 * split.features[:], digests={})
+              for name, split in corpus.splits.items()}  # fmt: skip
+    write_prepared(tmp_path / "other.h5", dataclasses.replace(corpus, splits=splits), {})
+    return tmp_path / "other.h5"
+
+
+def test_the_summary_is_fitted_on_a_data_set_with_the_training_captions(
+    of_another_machine: Path, familiar_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    """A file without one can have it and the options that need it."""
+    run, output = Path(shutil.copytree(familiar_run, tmp_path / "run")), tmp_path / "birds.h5"
+    saved = checkpoint.load(run / "best.h5")
+    checkpoint.save(run / "best.h5", dataclasses.replace(saved, summary={}))
+    words = ("export", run, "--data", of_another_machine, "--output", output, "-o", "decode.uncertain_below=0.2")
+    cli(*words).succeeded()
+    corpus, exported = prepared(of_another_machine), checkpoint.load(output)
+    expected = fit_summary(corpus.split("train"), corpus.vocab)
+    assert exported.summary.keys() == expected.keys()
+    assert all(np.array_equal(exported.summary[name], array) for name, array in expected.items())
+    assert exported.meta.train_digest == corpus.train_digest != saved.meta.train_digest
+    assert open_run(output).config.decode.uncertain_below == 0.2
+
+
+def test_the_data_set_of_a_summary_must_be_that_of_the_model(
+    of_another_machine: Path, familiar_run: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    corpus, output = prepared(of_another_machine), tmp_path / "birds.h5"
+    train = corpus.split("train")
+
+    def refuse(code: int, message: str, **changes: Any) -> None:
+        data = tmp_path / "changed.h5"
+        write_prepared(data, dataclasses.replace(corpus, **changes), {})
+        cli("export", familiar_run, "--output", output, "--data", data).failed(code, message)
+
+    for array in ("captions", "image_idxs"):
+        other = dataclasses.replace(train, **{array: getattr(train, array)[::-1].copy()})
+        message = f"expected the training captions of {familiar_run / 'best.h5'}, got others; use the data set that"
+        refuse(2, message, splits={**corpus.splits, "train": other})
+    *others, one, two = corpus.vocab.words
+    refuse(2, message, vocab=Vocab([*others, two, one]))
+    refuse(1, "features: expected encoder efficientnet-lite0-1, got scenes-", encoder=ENCODER)
+    assert not output.exists()
 
 
 def test_a_parameter_that_is_too_large_for_float16_is_refused(own_run: Path, tmp_path: Path) -> None:

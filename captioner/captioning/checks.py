@@ -152,12 +152,12 @@ OF_SUMMARY = (*(f"decode.{name}" for name in OF_DECODE), "caption.keywords_above
 
 
 def without_summary(loaded: LoadedModel) -> str:
-    """Return why a model has no training summary; "" if it has one."""
+    """Return why a model has no training summary, with what to try; "" if it has one."""
     if loaded.summary is not None:
         return ""
     if isinstance(loaded.model, Ensemble):
         return "the models have different training splits"
-    return f"{loaded.path} has no training summary; train it again"
+    return f"{loaded.path} has no training summary; captioner export {loaded.path} --data FILE --output NEW.h5 adds it"
 
 
 def missing_summary(loaded: LoadedModel) -> list[str]:

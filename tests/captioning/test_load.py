@@ -82,7 +82,10 @@ def test_without_a_summary_there_is_one_warning(
     saved = checkpoint.load(path)
     saved.meta.config.update({"decode.similarity_weight": 1.0, "decode.guidance_weight": 1.0, "decode.beam_width": 2})
     checkpoint.save(path, dataclasses.replace(saved, summary={}))
-    warning = f"captions are ranked by log-probability alone: {path} has no training summary; train it again"
+    warning = (
+        f"captions are ranked by log-probability alone: {path} has no training summary; captioner export {path} "
+        "--data FILE --output NEW.h5 adds it"
+    )
     with pytest.warns(UserWarning, match="alone") as caught:
         captioner = load_captioner(own_run)
     assert [str(record.message) for record in caught] == [warning]

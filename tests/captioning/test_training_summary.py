@@ -120,7 +120,7 @@ def test_models_without_a_summary_cannot_be_asked_for_it(path: str, model: Resto
     absent = dataclasses.replace(model, summary=None)
     short = open_run(tiny_run)
     cases = {"the models have different training splits": ensemble_of([model, other])}
-    cases[f"{model.path} has no training summary; train it again"] = absent
+    cases[f"{model.path} has no training summary; captioner export {model.path} --data FILE "] = absent
     if path == "decode.unfamiliar_below":
         cases[f"{short.path} has no familiarity, which needs at least 2 training images and 256 features"] = short
     else:

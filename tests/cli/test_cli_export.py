@@ -72,6 +72,7 @@ def test_a_run_can_start_from_a_model_file(
         ("a.npz", "", "a.npz: expected a name that ends in .h5 or .safetensors"),
         ("a.h5", "--license a|b", "--license a|b: expected an identifier such as cc-by-4.0"),
         ("a.safetensors", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
+        ("a.safetensors", "--data x.h5", "--data: has no effect with .safetensors: the file has no training summary"),
         ("a.safetensors", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
     ],
 )

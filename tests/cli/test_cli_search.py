@@ -129,7 +129,7 @@ def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, o
     saved = checkpoint.load(own_run / "best.h5")
     saved.summary.clear()
     checkpoint.save(own_run / "best.h5", saved)
-    cli("search", album, "dog", "--model", own_run).failed(2, "has no training summary; train it again")
+    cli("search", album, "dog", "--model", own_run).failed(2, "has no training summary; captioner export ")
 
 
 def test_python_finds_the_same(cli: Callable[..., Any], album: Path) -> None:
