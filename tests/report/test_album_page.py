@@ -25,7 +25,7 @@ from captioner.report.album_page import is_album_page, write_album_page
 slow = pytest.mark.slow
 WORDS = {"a": 950, "on": 600, "the": 700, "dog": 90, "beach": 40, "red": 200, "ball": 30, "cat": 60, "tree": 20}
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=alert(1)>\u202e\ud800 <!-- \u2028"
-QUERIES = ("dog", "a dog", "the", "Red ball, on the BEACH!", "cats cat", "tree tree dog", "the zebra", "dog beach zebra")
+QUERIES = ("dog", "a dog", "the", "Red ball, on the BEACH!", "cats cat", "tree dog", "the zebra", "dog beach zebra")
 LETTERS = "aB1é'’-‐.,_ \u200c\u200d\u0646\u094d猫あ😀\ufe0fn't'sİΣς´`^$%&#@*/<>|+\u0301\u2800"
 
 
