@@ -186,7 +186,7 @@ class Sandbox:
         """Provide the tables of a search, with a photograph that every word of it fits."""
         shares = dict.fromkeys(" ".join(map(str, words)).split(), 0.9)
         for table in (path for path in words if path.suffix == ".jsonl"):
-            row = {"image": "photo.png", "caption": "a picture", "file": "", "shares": shares}
+            row = {"image": "photo.png", "caption": "a picture", "keywords": [], "file": "", "shares": shares}
             table.write_text(json.dumps(row) + "\n")
 
     def check_provided(self, path: Path) -> None:

@@ -45,6 +45,8 @@ class Album:
 
         Raises: CaptionerError if no table can be prepared.
         """
+        for table in self.tables:  # of two corrections, that in the first table is used
+            self._corrections = {**table.corrections, **self._corrections}
         chosen: list[Path | DataError] = []
         count = 0
         for photo in photos:
@@ -53,8 +55,6 @@ class Album:
                 count += isinstance(photo, Path)
             if count == limit:
                 break
-        for table in self.tables:  # of two corrections, that in the first table is used
-            self._corrections = {**table.corrections, **self._corrections}
         for table in self.tables:
             for place, correction in self._corrections.items():
                 table.correct(place, correction)
@@ -73,7 +73,9 @@ class Album:
                 self._missing[place] += [sidecars] if sidecars.lacks(photo) else []
             except CaptionerError as error:
                 self.problems.append(error)
-        is_missing = [table.lacks(photo) for table in self.tables] or [bool(self._missing[place]) or not self.sidecars]
+        is_missing = [table.lacks(photo, place in self._corrections) for table in self.tables]
+        if not self.tables:
+            is_missing = [bool(self._missing[place]) or not self.sidecars]
         if not any(is_missing):
             self._known[place] = photo
         return any(is_missing)
@@ -95,7 +97,7 @@ class Album:
 
     def finish(self) -> Iterator[CaptionerError]:
         """Complete the tables, and write the sidecars of photographs that they knew; yield what failed."""
-        yield from _failures(table.finish for table in self.tables)
+        yield from _failures(partial(table.finish, self._corrections) for table in self.tables)
         if self.tables and any(self._missing[place] or place in self._corrections for place in self._known):
             try:
                 for row in self.tables[0].records():

@@ -21,6 +21,8 @@ FITS = 0.05
 """A word fits a photograph if its share is at least this."""
 COMMON = 1.0
 """The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
+MAX_SHARE = 100.0
+"""Above this, a share is no expected share, which are about 1 at most."""
 SIMILARITY, MANY = 0.75, 20
 """How similar a known word must be to be suggested for an unknown one, in a query of fewer than so many words."""
 EXPECTED = "captioner caption FOLDER --write album.jsonl writes them"
@@ -104,7 +106,7 @@ def shares_of(record: Mapping[str, Any], is_corrected: bool) -> dict[str, float]
     keywords = description_of(record).keywords
     if isinstance(caption, str) and isinstance(shares, dict):
         certain = tokenize(" ".join((caption, *keywords))) if is_corrected or not shares else ()
-        if all(isinstance(share, int | float) and 0 <= share < math.inf for share in shares.values()):
+        if all(isinstance(share, int | float) and 0 <= share < MAX_SHARE for share in shares.values()):
             return {**shares, **dict.fromkeys(certain, 1.0)}
     raise DataError(f"{record['image']}: expected a caption and shares, as {EXPECTED}")
 
@@ -117,7 +119,7 @@ def read_matches(table: Path, query: Query) -> Iterator[Match]:
     path, folder = Path(os.path.realpath(table)), os.path.realpath(".")
     for row in read_rows(path, table, open_format(path, table)):
         if row.path:
-            shares = shares_of(row.values, row.correction is not None)
+            shares = shares_of(row.values, row.correction is not None or row.values.get("corrected") is True)
             words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
             words.sort(key=lambda word: -word.share)
             image = row.path if table.is_absolute() else os.path.relpath(row.path, folder)

@@ -10,9 +10,9 @@ import errno
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from captioner.captioning.table_rows import (
     Rows,
     Stamp,
     TableRow,
-    digest_of,
+    description_digest,
     open_format,
     place_of,
     read_rows,
@@ -41,11 +41,15 @@ State = tuple[int, int, int]
 
 
 class Row(NamedTuple):
-    """Where the row of a photograph is in a table, its stamp, and its description if a person corrected it."""
+    """Where the row of a photograph is in a table, its stamp, and its description if a person corrected it.
+
+    `is_copy` says whether it has a correction of another table.
+    """
 
     place: tuple[int, int]
     stamp: Stamp | None
     correction: Description | None
+    is_copy: bool
 
 
 class Table:
@@ -69,11 +73,12 @@ class Table:
         self._model, self._overwrite = model, overwrite
         self._rows: dict[str, list[Row]] = {}
         self._photos: dict[str, os.stat_result] = {}  # to be captioned
-        self._edits: dict[tuple[int, int], Callable[[bytes], bytes]] = {}  # of lines, by start and end
-        self._removed: dict[str, bytes] = {}  # lines of photographs that are to be captioned again
+        self._edits: dict[tuple[int, int], list[Callable[[bytes], bytes]]] = {}  # of lines, by start and end
+        self._removed: dict[str, bytes] = {}  # lines of photographs to caption again; also in the lock file
         self._file: io.FileIO | None = None
         self._state: State | None = None
-        self._size = self._time = 0  # of the whole lines, and when they were written
+        self._header = b""
+        self._start = self._size = self._time = 0  # of the header and of the whole lines, and when they were written
         with writing(path):
             self._lock = LockFile(
                 self.path, path, "another process writes this table; wait for it, or use another file"
@@ -81,8 +86,9 @@ class Table:
         try:
             remove_temporary_files(self.path)
             self.format = self._read()
+            self._restore()
         except BaseException:
-            self._lock.release()
+            self._lock.release(keep=self._lock.has_content())
             raise
 
     def _read(self) -> Rows:
@@ -94,9 +100,20 @@ class Table:
         form = open_format(self.path, self.name)
         for row in read_rows(self.path, self.name, form):
             self._size = row.end
+            self._start = row.end if form.start and not row.start else self._start
             if row.path:
-                self._rows.setdefault(row.path, []).append(Row((row.start, row.end), row.stamp, row.correction))
+                is_copy = row.values.get("corrected") is True
+                found = Row((row.start, row.end), row.stamp, row.correction, is_copy)
+                self._rows.setdefault(row.path, []).append(found)
         return form
+
+    def _restore(self) -> None:
+        """Read the rows that a process removed before it was killed, of photographs that have no other row."""
+        path = self._lock.path
+        if self._lock.has_content():
+            for row in read_rows(path, path, open_format(path, path)):
+                if row.path and row.path not in self._rows:
+                    self._keep(row.path, self.format.restored(row.values).encode("utf-8", "backslashreplace"))
 
     def records(self) -> Iterator[TableRow]:
         """Yield the rows as they are now; of several for one photograph, the first."""
@@ -108,46 +125,53 @@ class Table:
 
     @property
     def corrections(self) -> dict[str, Description]:
-        """The captions and keywords that a person corrected, by the path of the photograph."""
-        rows = ((place, row) for place, rows in self._rows.items() if place not in self._photos for row in rows)
+        """The captions and keywords that a person corrected, by the path of the photograph; of several, the first."""
+        if self._overwrite:
+            return {}
+        rows = ((place, row) for place, rows in self._rows.items() for row in reversed(rows))
         return {place: row.correction for place, row in rows if row.correction is not None}
 
     def __len__(self) -> int:
         """The number of photographs that have a row."""
-        return len(self._rows)
+        return len(self._rows.keys() | self._removed)
 
-    def lacks(self, photo: Path) -> bool:
+    def lacks(self, photo: Path, is_corrected: bool = False) -> bool:
         """Return whether a photograph is to be captioned: its row is missing, or the photograph has changed.
 
-        A corrected row is kept. If size or time differ, the digest of the photograph decides.
+        A corrected row is kept, and so is a copy of a correction, while another table has it (`is_corrected`). If size
+        or time differ, the digest of the photograph decides.
         """
         place = place_of(photo)
         try:
             status = os.stat(photo)
             rows = self._rows.get(place, [])
-            is_corrected = any(row.correction is not None for row in rows)
+            is_own = any(row.correction is not None for row in rows)
+            is_copy = any(row.is_copy for row in rows)
             is_current = any([self._is_current(row, photo, status) for row in rows])  # noqa: C419 - each row is updated
-            if (is_corrected or is_current) and not self._overwrite:
-                self.counts["kept"] += not is_current
+            if (is_own or (is_corrected if is_copy else is_current)) and not self._overwrite:
+                self.counts["kept"] += not is_current and all(row.stamp is not None for row in rows)
                 self.counts["other"] += any(row.stamp is not None and row.stamp.model != self._model for row in rows)
                 return False
         except (OSError, DataError):  # reported when it is read to be captioned; its row is kept
             return True
         self._photos[place] = status
-        self.counts["replaced"] += is_corrected
-        self._edits |= dict.fromkeys((row.place for row in rows), partial(self._remove, place))
+        for row in rows:
+            self._edits[row.place] = [partial(self._remove, place)]
         return True
 
     def _remove(self, place: str, line: bytes) -> bytes:
-        self._removed[place] = line if line.endswith(b"\n") else line + self.format.line_end.encode()
+        self._keep(place, line if line.endswith(b"\n") else line + self.format.line_end.encode())
         return b""
 
+    def _keep(self, place: str, line: bytes) -> None:
+        self._removed[place] = self._removed.get(place, b"") + line
+
     def correct(self, place: str, correction: Description) -> None:
-        """Correct the row of a photograph in JSON lines as a person corrected another table."""
+        """Copy a correction of another table to the row of a photograph in JSON lines that no person corrected."""
         if isinstance(self.format, JsonLines) and place not in self._photos:
             for row in self._rows.get(place, ()):
-                if row.correction != correction:
-                    self._edits[row.place] = partial(self.format.corrected, correction)
+                if row.correction is None and row.stamp and row.stamp.caption != description_digest(correction):
+                    self._edits.setdefault(row.place, []).append(partial(self.format.corrected, correction))
 
     def _is_current(self, row: Row, photo: Path, status: os.stat_result) -> bool:
         """Return whether a row describes a photograph as it is. Raises: DataError if it cannot be read."""
@@ -158,7 +182,7 @@ class Table:
             if stamp.photo != sha256_of(photo)[:DIGITS]:
                 return False
             before, after = str(stamp).encode(), str(stamp._replace(time=time)).encode()
-            self._edits[row.place] = lambda line: line.replace(before, after)
+            self._edits[row.place] = [lambda line: line.replace(before, after)]
         return True
 
     def begin(self) -> None:
@@ -174,7 +198,7 @@ class Table:
             if not self._edits and self._size == self._state[2] and old.read(1) in b"\n":
                 self.failed = False
                 return
-            with replacing(self.path, self._check_unread) as temporary, open(temporary, "wb") as new:
+            with replacing(self.path, self._before_rename) as temporary, open(temporary, "wb") as new:
                 last = b"\n"
                 for part in filter(None, self._kept(old)):
                     new.write(part)
@@ -182,15 +206,15 @@ class Table:
                 new.write({b"\n": b"", b"\r": b"\n"}.get(last, self.format.line_end.encode()))
             self._state = _state_of(self.path)
         self.failed = False
-        for place in self._photos:
-            self._rows.pop(place, None)
 
     def _kept(self, old: io.BufferedReader) -> Iterator[bytes]:
         """Yield the parts of the file that stay, and the edited lines."""
         old.seek(0)
-        for (start, end), edit in sorted(self._edits.items()):
+        self._header = old.read(self._start)
+        yield self._header
+        for (start, end), edits in sorted(self._edits.items()):
             yield old.read(start - old.tell())
-            yield edit(old.read(end - start))
+            yield reduce(lambda line, edit: edit(line), edits, old.read(end - start))
         yield old.read(self._size - old.tell())
 
     def write(self, photo: Path, caption: Caption, correction: Description | None = None) -> None:
@@ -202,27 +226,31 @@ class Table:
         if self.failed or place not in self._photos:
             return
         status = self._photos[place]
-        keywords = [keyword.word for keyword in caption.keywords]
-        digests = caption.digest[:DIGITS], digest_of(caption.text, *keywords), self._model
+        description = Description(caption.text, [keyword.word for keyword in caption.keywords])
+        digests = caption.digest[:DIGITS], description_digest(description), self._model
         stamp = Stamp(status.st_size, time_of(status), *digests)
         text = self.format.line(os.path.relpath(place, self.path.parent), caption, stamp)
-        line = text.encode("utf-8", "backslashreplace")
+        self._add(place, text.encode("utf-8", "backslashreplace"), correction)
+        is_corrected = any(row.correction is not None for row in self._rows.get(place, ()))
+        self.counts["replaced"] += is_corrected
+        self.counts["changed"] += self._removed.pop(place, None) is not None and not self._overwrite
+        self._rows[place] = []
+
+    def _add(self, place: str, line: bytes, correction: Description | None) -> None:
         if correction is not None and isinstance(self.format, JsonLines):
             line = self.format.corrected(correction, line)
         self.failed = True
         with writing(self.name):
             self._append(line)
         self.failed = False
-        self._rows[place] = []
-        self.counts["changed"] += self._removed.pop(place, None) is not None and not self._overwrite
 
-    def finish(self) -> None:
-        """Append the old rows of photographs that could not be captioned again. Raises: CaptionerError, as `write`."""
-        while self._removed and not self.failed:
-            place, line = self._removed.popitem()
-            with writing(self.name):
-                self._append(line)
-            self._rows[place] = []
+    def finish(self, corrections: Mapping[str, Description]) -> None:
+        """Append the old rows of photographs that were not captioned again. Raises: CaptionerError, as `write`."""
+        for place in [*self._removed] if not self.failed else ():
+            rows = self._rows.setdefault(place, [])
+            is_own = any(row.correction is not None for row in rows)
+            self._add(place, self._removed[place], None if is_own else corrections.get(place))
+            del self._removed[place]
 
     def _append(self, line: bytes) -> None:
         """Raises: CaptionerError if another program has changed the file; OSError if it cannot be written."""
@@ -245,11 +273,15 @@ class Table:
             raise
         self._state = device, inode, size + len(line)
 
-    def _check_unread(self) -> None:
-        """Raises: CaptionerError if the file is not as it was read, also if its size is the same."""
+    def _before_rename(self) -> None:
+        """Store the removed rows, so that none is lost if this process is killed.
+
+        Raises: CaptionerError if the file is not as it was read, also if its size is the same; OSError.
+        """
         self._check()
         if os.stat(self.path).st_mtime_ns != self._time:
             raise CaptionerError(CHANGED.format(self.name))
+        self._lock.store(self._header + b"".join(self._removed.values()))
 
     def _check(self) -> None:
         """Raises: CaptionerError if the file is not as this process left it."""
@@ -259,10 +291,12 @@ class Table:
         raise CaptionerError(CHANGED.format(self.name))
 
     def close(self) -> None:
-        """Close the table, and let other processes write it."""
+        """Close the table, and let other processes write it; rows that could not be restored stay in the lock file."""
+        with suppress(CaptionerError):
+            self.finish({})
         if self._file is not None:
             self._file.close()
-        self._lock.release()
+        self._lock.release(keep=bool(self._removed))
 
 
 def _state_of(path: Path) -> State:

@@ -23,7 +23,7 @@ DIGITS = 8
 """Hexadecimal digits of a digest in a table."""
 _STAMP = re.compile(r"([0-9]{1,19}) bytes ([0-9]{8}T[0-9]{6}Z)" + 3 * rf" ([0-9a-f]{{{DIGITS}}})")
 _ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\x1f\x7f-\x9f\udc80-\udcff]")
-NEEDED = ("image", "caption", "file")
+NEEDED = ("image", "caption", "keywords", "file")
 """The columns without which a table is none of an album."""
 DELIMITERS = ",;\t"
 SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -57,8 +57,13 @@ def parse_stamp(text: object) -> Stamp | None:
 
 def digest_of(*texts: str) -> str:
     """Return the digest of texts for a stamp."""
-    text = "\n".join(texts)
+    text = "\0".join(texts)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+
+
+def description_digest(description: Description) -> str:
+    """Return the digest of a caption with its keywords, as they are read from a table."""
+    return digest_of(description.caption, *_words(", ".join(description.keywords)))
 
 
 def time_of(status: os.stat_result) -> str:
@@ -124,6 +129,11 @@ class CsvRows(NamedTuple):
         """Return whether the line of a row was cut between two cells; empty ones are quoted, if any are."""
         return len(row) < len(self.columns) or ('"' in line and line.endswith(self.delimiter))
 
+    def restored(self, row: Mapping[str, Any]) -> str:
+        """Return the line of a row that was read."""
+        values = {**row, "image": escape_path(row["image"])}
+        return csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
+
     def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
         """Return the line of a photograph."""
         values = {name: column(caption) for name, column in COLUMNS.items()}
@@ -152,12 +162,18 @@ class JsonLines(NamedTuple):
     def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
         return False  # or it could not be read
 
-    def corrected(self, description: Description, line: bytes) -> bytes:
-        """Return a line with another caption and other keywords; new ones are certain."""
+    def corrected(self, correction: Description, line: bytes) -> bytes:
+        """Return a line with a correction of another table, as if it were its own; new keywords are certain."""
         record = json.loads(line.decode("utf-8-sig"))
-        shares = {word: each for each in _items(record.get("keywords")) for word in _words([each])}
-        keywords = [shares.get(word, {"word": word, "share": 1.0}) for word in description.keywords]
-        return f"{to_json({**record, 'caption': description.caption, 'keywords': keywords})}\n".encode()
+        keywords = {word: each for each in _items(record.get("keywords")) for word in _words([each])}
+        record["keywords"] = [keywords.get(word, {"word": word, "share": 1.0}) for word in correction.keywords]
+        record |= {"caption": correction.caption, "corrected": True}
+        if stamp := parse_stamp(record.get("file")):
+            record["file"] = str(stamp._replace(caption=description_digest(correction)))
+        return f"{json.dumps(record)}\n".encode()
+
+    def restored(self, row: Mapping[str, Any]) -> str:
+        return f"{json.dumps(dict(row))}\n"
 
     def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
         first = {"image": image, "caption": caption.text, "file": str(stamp)}
@@ -223,7 +239,7 @@ class TableRow(NamedTuple):
     def correction(self) -> Description | None:
         """The caption and keywords, if a person corrected them."""
         description, stamp = description_of(self.values), self.stamp
-        is_own = stamp is not None and stamp.caption == digest_of(description.caption, *description.keywords)
+        is_own = stamp is not None and stamp.caption == description_digest(description)
         return None if is_own else description._replace(marks=())
 
 
@@ -272,7 +288,7 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
 def description_of(values: Mapping[str, Any]) -> Description:
     """Return the description in a row; a person may have edited any part."""
     keywords, marks = (_words(values.get(name)) for name in ("keywords", "marks"))
-    return Description(str(values.get("caption") or ""), keywords, [] if values.get("corrected") else marks)
+    return Description(str(values.get("caption") or ""), keywords, [] if values.get("corrected") is True else marks)
 
 
 def _words(value: object) -> list[str]:

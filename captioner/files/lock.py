@@ -26,18 +26,18 @@ def lock(descriptor: int, path: Path, busy: str) -> None:
 
 
 class LockFile:
-    """The lock file of `path`, a hidden file beside it, which is removed with `release`.
+    """The lock file of `path`, a hidden file beside it, with what the next process restores if this one is killed.
 
     Raises: UsageError, as `lock`, which names `name`; OSError when the file cannot be created.
     """
 
     def __init__(self, path: Path, name: Path, busy: str) -> None:
-        self._file = path.with_name(f".{path.name}.lock")
+        self.path = path.with_name(f".{path.stem}.lock{path.suffix}")
         while True:
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 lock(self._descriptor, name, busy)
-                if os.path.samestat(os.fstat(self._descriptor), os.stat(self._file)):
+                if os.path.samestat(os.fstat(self._descriptor), os.stat(self.path)):
                     return
             except FileNotFoundError:
                 pass  # the process that held the lock has removed the file: create another
@@ -46,7 +46,18 @@ class LockFile:
                 raise
             os.close(self._descriptor)
 
-    def release(self) -> None:
-        with suppress(OSError):
-            self._file.unlink()
+    def has_content(self) -> bool:
+        """Return whether there is something to restore."""
+        return os.fstat(self._descriptor).st_size > 0
+
+    def store(self, content: bytes) -> None:
+        """Store content for the next process, on the disk. Raises: OSError."""
+        self.path.write_bytes(content)
+        os.fsync(self._descriptor)
+
+    def release(self, keep: bool = False) -> None:
+        """Release the lock, and remove the file unless its content is to be kept."""
+        if not keep:
+            with suppress(OSError):
+                self.path.unlink()
         os.close(self._descriptor)

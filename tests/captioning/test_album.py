@@ -106,7 +106,9 @@ def edited_tables(draw: st.DrawFn) -> Edited:
         stamp = draw(st.just(f"12 bytes 20261130T111800Z {'0' * 8} {digest_of(own)} {'0' * 8}") | st.just("mine"))
         if caption != own or stamp == "mine":
             corrections[name] = unescape_cell(caption)
-        rows.append(dict.fromkeys(columns, draw(CELLS)) | {"image": name, "caption": caption, "file": stamp})
+        rows.append(
+            dict.fromkeys(columns, draw(CELLS)) | {"image": name, "caption": caption, "keywords": "", "file": stamp}
+        )
         writer.writerow(rows[-1].values())
         ends.append(len(text.getvalue().encode()))
         text.write(line_end * draw(st.integers(0, 1)))

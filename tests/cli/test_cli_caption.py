@@ -145,15 +145,18 @@ def test_parts_cover_an_album_once_and_stay_when_photographs_are_added(caption: 
     caption("album", "--part", "3/2").failed(2, "expected I/N with I from 1 to N, such as 2/8, got 3/2")
 
 
-ROW = "image,caption,file\na.png,été,3 bytes 20261130T202354Z 2cca2495 ed90b2f2 a82e541b\n"
-LINE = b'{"image": "a", "caption": "b", "file": "c"}\n'
+ROW = "image,caption,keywords,file\na.png,été,,3 bytes 20261130T202354Z 2cca2495 ed90b2f2 a82e541b\n"
+LINE = b'{"image": "a", "caption": "b", "keywords": [], "file": "c"}\n'
 REFUSED = {
     "windows.csv": (ROW.encode("cp1252"), "line 2: expected UTF-8 text; save it as UTF-8; nothing was changed"),
     "unended.csv": (ROW.encode("cp1252").rstrip(), "line 2: expected UTF-8 text"),
     "utf-16.csv": (ROW.encode("utf-16"), "got UTF-16 text; save it as UTF-8; use another file"),
     "mac.csv": (ROW.replace("\n", "\r").encode(), "got other columns"),
-    "sample.csv": (b"image,caption\n1,2\n", "with image, caption, file, got other columns; use another file"),
-    "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, file, got a"),
+    "sample.csv": (b"image,caption\n1,2\n", "with image, caption, keywords, file, got other columns; use another file"),
+    "budget.csv": (
+        b"month,euros\n1,2\n",
+        "with image, caption, keywords, file, got a",
+    ),
     "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
     "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got other columns; use another file"),
     "cut.jsonl": (b'{"name": "a.png", "labels": [', "got a text file; use another file"),
@@ -288,9 +291,44 @@ def test_a_photograph_that_cannot_be_captioned_again_keeps_its_row(caption: Run)
     assert summary(done.err) == f"captioned: 0; already captioned: 4; {kept}; unreadable: 1 (new/070.png)"
     assert rows("t.csv") == before
     done = caption("new", "--overwrite", write=["t.csv"])
-    assert "; of your corrections replaced: 1; unreadable: 2 (new/070.png, new/071.png)" in done.err
+    assert summary(done.err) == "captioned: 3; unreadable: 2 (new/070.png, new/071.png)"
     assert rows("t.csv").keys() == before.keys()
     assert rows("t.csv")["new/071.png"] == before["new/071.png"], "not captioned"
+
+
+@pytest.mark.parametrize("words", [["--encoder", "onnx:nowhere.onnx"], ["--overwrite", "-v"]])
+def test_rows_that_are_to_be_replaced_survive_a_failure(
+    words: list[str], caption: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption("new", write=FORMATS)
+    correct("t.csv", "new/071.png", "my own words")
+    caption("new", write=FORMATS)
+    before = [sorted(rows(table).items()) for table in FORMATS]
+    for path in Path("new").iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")
+    monkeypatch.setattr("captioner.cli.caption.print_caption", lambda *_: os.listdir("/nowhere"))
+    assert caption("new", *words, write=FORMATS).code != 0
+    assert [len(rows(table)) for table in FORMATS] == [5, 5]
+    if "--overwrite" not in words:
+        assert [sorted(rows(table).items()) for table in FORMATS] == before
+
+
+def test_a_correction_that_is_undone_or_changed_is_followed_by_the_other_tables(caption: Run) -> None:
+    caption("new", write=FORMATS)
+    own = rows("t.csv")["new/071.png"]["caption"]
+    for text in ("first words", "second words"):
+        correct("t.csv", "new/071.png", text)
+        caption("new", write=FORMATS)
+        assert rows("t.jsonl")["new/071.png"]["caption"] == text
+    correct("t.jsonl", "new/071.png", "third words")  # each table keeps what a person wrote in it
+    for _ in range(2):
+        caption("new", write=FORMATS)
+        assert rows("t.csv")["new/071.png"]["caption"] == "second words"
+        assert rows("t.jsonl")["new/071.png"]["caption"] == "third words"
+    correct("t.jsonl", "new/071.png", "second words")
+    correct("t.csv", "new/071.png", own)
+    assert summary(caption("new", write=FORMATS).err) == "captioned: 1; already captioned: 4"
+    assert rows("t.jsonl")["new/071.png"]["caption"] == own
 
 
 def test_a_photograph_that_becomes_a_folder_takes_no_other_caption(
@@ -391,6 +429,19 @@ def test_a_signal_stops_and_the_printed_command_goes_on(number: int, shell: Run,
 
 
 @pytest.mark.slow
+def test_a_kill_loses_no_row_that_is_to_be_replaced(shell: Run, photo_run: Path, many: Path) -> None:
+    words = ["caption", many, "--model", photo_run, "--write", "t.csv", "--write", "t.jsonl"]
+    shell(*words)
+    correct("t.csv", "many/030.png", "my own words")
+    done = shell("os.kill(os.getpid(), 9)", 5, *words, "--overwrite", code=WATCHED)
+    assert (done.returncode, len(rows("t.csv")), len(rows("t.jsonl"))) == (-9, 5, 5)
+    Path("many/030.png").unlink()
+    assert summary(shell(*words).stderr).startswith("captioned: 54; already captioned: 5; ")
+    assert (len(rows("t.csv")), rows("t.csv")["many/030.png"]["caption"]) == (60, "my own words")
+    assert len(rows("t.jsonl")) == 60
+
+
+@pytest.mark.slow
 def test_a_second_process_is_refused_until_the_first_is_killed(shell: Run, photo_run: Path, many: Path) -> None:
     words = ["caption", many, "--model", photo_run, "--write", "t.csv"]
     command = [sys.executable, "-c", WATCHED, "open('held', 'w'); time.sleep(60)", "5", *map(str, words)]
@@ -402,10 +453,10 @@ def test_a_second_process_is_refused_until_the_first_is_killed(shell: Run, photo
         first.kill()
         message = "captioner: t.csv: another process writes this table; wait for it, or use another file\n"
         assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
-    assert Path(".t.csv.lock").exists()
+    assert Path(".t.lock.csv").exists()
     assert summary(shell(*words).stderr) == "captioned: 55; already captioned: 5"
     assert Path("t.csv").read_bytes().startswith(before)
-    assert (len(rows("t.csv")), Path(".t.csv.lock").exists()) == (60, False)
+    assert (len(rows("t.csv")), Path(".t.lock.csv").exists()) == (60, False)
 
 
 @pytest.mark.slow

@@ -142,7 +142,6 @@ CLICK = {
     "--foo": "--foo",
     "tran": "tran",
     "output": "No such command 'output'; see captioner --help\n",  # a module, but no command
-    "captions x.jpg": "No such command 'captions'. Did you mean 'caption'? see captioner --help\n",
     "train --run": "--run",
     "sample": "RUN_OR_MODEL",
     "caption": "PHOTO_OR_FOLDER",
