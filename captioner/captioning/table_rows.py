@@ -26,8 +26,8 @@ _ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\
 NEEDED = ("image", "caption", "keywords", "file")
 """The columns without which a table is none of an album."""
 DELIMITERS = ",;\t"
-SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Characters that no path has: os.fsdecode returns others for bytes that are not UTF-8."""
+IN_NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""Characters that no path has; for bytes that are not UTF-8, os.fsdecode returns other surrogates."""
 START = 1 << 20
 """Bytes in which the first line of a table ends: JSON lines may have attention weights."""
 
@@ -275,7 +275,7 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
                 start = end
             for values in form.read(rows):
                 image = values.get("image", "")
-                if SURROGATE.search(image):
+                if IN_NO_PATH.search(image):
                     raise ValueError("expected a path in image")
                 photo = place_of(os.path.join(path.parent, image)) if image else ""
                 yield TableRow(photo, values if photo else {}, start, end)
