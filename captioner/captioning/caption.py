@@ -71,8 +71,9 @@ class Caption(NamedTuple):
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
     caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
     threshold. `keywords` are words that name what is in the image, with their expected shares, and `shares` are the
-    largest expected shares of all words, for search. `labels` are the most probable ImageNet labels of the image, if
-    they were asked for. `digest` identifies the content of a photograph; it is empty for other images.
+    largest expected shares of all words, for search in photographs. `labels` are the most probable ImageNet labels of
+    the image, if they were asked for. `digest` identifies the content of a photograph. Other images have neither shares
+    nor digest.
     """
 
     image: str

@@ -300,7 +300,7 @@ class Captioner:
                 similarity = summary.regression.similarity(tokens[:, :1], shares)[:, 0]
                 similarities = np.maximum(similarity, 0).round(DECIMALS)
                 keywords = summary.regression.keywords(shares, options.keywords_above)
-                largest = summary.regression.largest(shares)
+                largest = summary.regression.largest(shares) if batch.digests else largest
             if summary is not None and summary.familiarity is not None:
                 percentiles = summary.familiarity.percentile(summary.unit_rows(batch.features))
             lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))

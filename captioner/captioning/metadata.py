@@ -198,9 +198,8 @@ class Sidecars:
         """Return which existing files were kept, and how many were written and not written."""
         name, count = f"{self.name} sidecar", len(self._written)
         existing, foreign = len(self.kept), [str(path) for path in self.foreign.values()]
-        kept = (
-            [f"{existing:,} {name}{'s exist' if existing > 1 else ' exists'} already, not replaced"] if existing else []
-        )
+        exist = "s exist" if existing > 1 else " exists"
+        kept = [f"{existing:,} {name}{exist} already, not replaced"] if existing else []
         if foreign:
             names = ", ".join([*foreign[:3], "..."] if len(foreign) > 3 else foreign)
             kept.append(f"files of other programs, not changed: {len(foreign):,} ({names})")
@@ -239,7 +238,7 @@ def exiftool_table(rows: Iterable[tuple[str, Description]]) -> bytes:
     return _EXIFTOOL_HEADER + text.getvalue().encode(errors="surrogateescape")
 
 
-def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, Any]]], _: object = None) -> str:
+def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, Any]]]) -> str:
     """Write the table for exiftool from photographs with their records, and return what was written.
 
     Raises: CaptionerError if it cannot be written; an existing file is then unchanged.
@@ -247,10 +246,9 @@ def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, 
     folder = os.path.realpath(path.parent)
     rows = [(os.path.relpath(photo, folder), description_of(record)) for photo, record in records]
     remove_temporary_files(path)
+    check = partial(check_output, path, True, "a table for exiftool", is_exiftool_table)
     with writing(path):
-        write_atomically(
-            path, exiftool_table(rows), partial(check_output, path, True, "such a table", is_exiftool_table)
-        )
+        write_atomically(path, exiftool_table(rows), check)
     return f"{path}: {len(rows):,} photograph{'s' * (len(rows) != 1)}, for exiftool"
 
 

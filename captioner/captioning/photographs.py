@@ -81,7 +81,8 @@ def photo_paths(
             continue
         path = Path(name)
         if os.fspath(path).startswith(("http:/", "https:/")) and not os.path.lexists(path):  # a Path has one slash
-            yield DataError(f"{path}: URLs are not supported; download the photograph first")
+            problem = DataError(f"{path}: URLs are not supported; download the photograph first")
+            yield from [problem] if _is_in(part, problem, path) else []
         elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
             yield from (photo for photo in _photos_in(path) if _is_in(part, photo, path))
         elif _is_in(part, path, path.parent):

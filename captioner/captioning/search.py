@@ -22,9 +22,9 @@ FITS = 0.05
 COMMON = 1.0
 """The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
 MAX_SHARE = 100.0
-"""Above this, a share is no expected share, which are about 1 at most."""
+"""Expected shares are at most about 1; larger numbers are errors."""
 SIMILARITY, MANY = 0.75, 20
-"""How similar a known word must be to be suggested for an unknown one, in a query of fewer than so many words."""
+"""Minimum similarity of a suggestion for an unknown word; queries of `MANY` words or more have no suggestions."""
 EXPECTED = "captioner caption FOLDER --write album.jsonl writes them"
 
 

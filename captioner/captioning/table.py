@@ -41,12 +41,12 @@ State = tuple[int, int, int]
 
 
 class Row(NamedTuple):
-    """Where the row of a photograph is in a table, its stamp, and its description if a person corrected it.
+    """The span of the lines of a row in bytes, its stamp, and its description if a person corrected it.
 
     `is_copy` says whether it has a correction of another table.
     """
 
-    place: tuple[int, int]
+    span: tuple[int, int]
     stamp: Stamp | None
     correction: Description | None
     is_copy: bool
@@ -77,7 +77,6 @@ class Table:
         self._removed: dict[str, bytes] = {}  # lines of photographs to caption again; also in the lock file
         self._file: io.FileIO | None = None
         self._state: State | None = None
-        self._header = b""
         self._start = self._size = self._time = 0  # of the header and of the whole lines, and when they were written
         with writing(path):
             self._lock = LockFile(
@@ -156,7 +155,7 @@ class Table:
             return True
         self._photos[place] = status
         for row in rows:
-            self._edits[row.place] = [partial(self._remove, place)]
+            self._edits[row.span] = [partial(self._remove, place)]
         return True
 
     def _remove(self, place: str, line: bytes) -> bytes:
@@ -171,7 +170,7 @@ class Table:
         if isinstance(self.format, JsonLines) and place not in self._photos:
             for row in self._rows.get(place, ()):
                 if row.correction is None and row.stamp and row.stamp.caption != description_digest(correction):
-                    self._edits.setdefault(row.place, []).append(partial(self.format.corrected, correction))
+                    self._edits.setdefault(row.span, []).append(partial(self.format.corrected, correction))
 
     def _is_current(self, row: Row, photo: Path, status: os.stat_result) -> bool:
         """Return whether a row describes a photograph as it is. Raises: DataError if it cannot be read."""
@@ -182,7 +181,7 @@ class Table:
             if stamp.photo != sha256_of(photo)[:DIGITS]:
                 return False
             before, after = str(stamp).encode(), str(stamp._replace(time=time)).encode()
-            self._edits[row.place] = [lambda line: line.replace(before, after)]
+            self._edits[row.span] = [lambda line: line.replace(before, after)]
         return True
 
     def begin(self) -> None:
@@ -210,8 +209,6 @@ class Table:
     def _kept(self, old: io.BufferedReader) -> Iterator[bytes]:
         """Yield the parts of the file that stay, and the edited lines."""
         old.seek(0)
-        self._header = old.read(self._start)
-        yield self._header
         for (start, end), edits in sorted(self._edits.items()):
             yield old.read(start - old.tell())
             yield reduce(lambda line, edit: edit(line), edits, old.read(end - start))
@@ -281,7 +278,8 @@ class Table:
         self._check()
         if os.stat(self.path).st_mtime_ns != self._time:
             raise CaptionerError(CHANGED.format(self.name))
-        self._lock.store(self._header + b"".join(self._removed.values()))
+        with open(self.path, "rb") as old:
+            self._lock.store(old.read(self._start) + b"".join(self._removed.values()))
 
     def _check(self) -> None:
         """Raises: CaptionerError if the file is not as this process left it."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,12 @@ from captioner.errors import LONGEST, CaptionerError, DataError, UsageError
 if TYPE_CHECKING:
     from captioner.captioning.album import Album
     from captioner.captioning.captioner import Captioner
+    from captioner.decode.word_regression import WordRegression
 
 MAX_NAMED = 10
 """Unreadable photographs that are named at the end."""
 PAGES, EXIFTOOL = (".html", ".htm"), "exiftool.csv"
-"""The files of --write that are written from the JSON lines: pages, and a table that exiftool reads."""
+"""The files of --write that are written from a table at the end: pages, and a table that exiftool reads."""
 COUNTS = {
     "known": "already captioned",
     "corrected": "of these corrected by you",
@@ -44,7 +46,7 @@ COUNTS = {
     "changed": "changed and captioned again",
     "replaced": "of your corrections replaced",
 }
-"""What is said of the photographs of an album, by its counts."""
+"""The summary of an album by the names of its counts."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Files:
 
     @property
     def derived(self) -> list[Path]:
-        """The files that are written from the JSON lines."""
+        """The files that are written from a table at the end."""
         return [path for path in self.outputs if path.suffix.lower() in PAGES or path.name == EXIFTOOL]
 
     @property
@@ -112,7 +114,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option(
     "--part", metavar="I/N", callback=_part,
     help="Caption part I of N, for several processes or machines: the photographs whose checksum of the path relative "
-    "to the folder is I - 1 modulo N. Each part needs a table of its own.",
+    "to the folder is I - 1 modulo N. Each part needs its own table.",
 )  # fmt: skip
 @caption_options("n_best", "attention", "labels")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph.")
@@ -167,8 +169,8 @@ def caption(
         _report(progress, album, files)
         for path in files.derived:
             try:
-                summary = loaded.summary
-                output.note(_writer(path)(path, album.records(), summary and summary.regression))
+                write = _writer(path, loaded.summary and loaded.summary.regression)
+                output.note(write(path, album.records()))
             except CaptionerError as error:
                 progress.fail(error)
     if progress.stopped_by and progress.left:
@@ -309,7 +311,7 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     from captioner.files.user_files import sha256_of
 
     for path in files.derived:
-        _writer(path)
+        _writer(path, None)
     config = captioner.loaded.config
     digests = [sha256_of(find_checkpoint(model)) for model in models]
     model = digest_of(repr((digests, config.decode, config.caption, encoder)))
@@ -323,8 +325,8 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     return album
 
 
-def _writer(path: Path) -> Callable[..., str]:
-    """Return the function that writes a file from the JSON lines.
+def _writer(path: Path, regression: WordRegression | None) -> Callable[..., str]:
+    """Return the function that writes a file from the records of an album; `regression` is for the search of a page.
 
     Raises: UsageError if a file exists that is none of `captioner caption`.
     """
@@ -334,7 +336,7 @@ def _writer(path: Path) -> Callable[..., str]:
     if path.suffix.lower() in PAGES:
         from captioner.report.album_page import is_album_page, write_album_page
 
-        is_own, write = is_album_page, write_album_page
+        is_own, write = is_album_page, partial(write_album_page, regression=regression)
     else:
         from captioner.captioning.metadata import is_exiftool_table, write_exiftool_table
 

@@ -23,7 +23,7 @@ from captioner.report.template import DOCTYPE, UNSAFE, load_script, render
 
 MARKER, START = b'<meta name="generator" content="captioner album">', 1024
 """What identifies an album page among its first `START` bytes."""
-PLACE = "(the data of the page)"
+PLACEHOLDER = "(the data of the page)"
 IDF_DECIMALS = 6
 SHOWN = "caption", "keywords", "marks", "corrected", "similarity", "labels", "candidates", "attention"
 """The values of a record that the page shows."""
@@ -48,8 +48,9 @@ def write_album_page(
 
     Raises: CaptionerError if the page cannot be written; an existing file is then unchanged.
     """
-    page = render("album.html", title=printable(path.stem), place=PLACE, script=load_script("common.js", "album.js"))
-    before, _, after = page.rpartition(PLACE.encode())
+    script = load_script("common.js", "album.js")
+    page = render("album.html", title=printable(path.stem), placeholder=PLACEHOLDER, script=script)
+    before, _, after = page.rpartition(PLACEHOLDER.encode())
     words, folder, count = _SearchWords(regression), os.path.realpath(path.parent), 0
     remove_temporary_files(path)
     check = partial(check_output, path, True, "an album page", is_album_page)

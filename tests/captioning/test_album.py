@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
@@ -17,8 +18,8 @@ from captioner.captioning.album import Album
 from captioner.captioning.caption import Candidate, Caption
 from captioner.captioning.output_files import unescape_cell
 from captioner.captioning.table import Table
-from captioner.captioning.table_rows import NEEDED, digest_of
-from captioner.errors import DataError
+from captioner.captioning.table_rows import NEEDED, Stamp, digest_of, parse_stamp, time_of
+from captioner.errors import CaptionerError, DataError
 
 TEXTS = ("a café by the sea", "two dogs run", "", "a man, a plan", "gone", "gone, too")
 """The captions of photographs 0 to 3, which exist, and of two that are gone."""
@@ -69,6 +70,43 @@ def test_a_single_row_without_its_end_is_replaced(tmp_path: Path) -> None:
     run(path, [photo])
     assert path.read_bytes() == table
     assert (table[:1], table.count(b"\n")) == (b"{", 1), "no empty line, which the table may not start with"
+
+
+def test_an_edit_of_the_same_size_before_a_table_is_rewritten_stays(tmp_path: Path) -> None:
+    path, photo = tmp_path / "t.csv", tmp_path / "1.jpg"
+    photo.write_text("one")
+    run(path, [photo])
+    photo.write_text("other")
+    with closing(Album()) as album:
+        album.tables.append(Table(path, "0" * 8))
+        edited = path.read_bytes().replace(b"two dogs", b"ten dogs")
+        path.write_bytes(edited)
+        with pytest.raises(CaptionerError, match="changed by another program"):
+            album.select([photo])
+    assert path.read_bytes() == edited
+
+
+def test_a_table_that_becomes_a_named_pipe_is_not_opened(photos: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    run(path, photos[:1])
+    with closing(Album()) as album:
+        album.tables.append(Table(path, "0" * 8))
+        (photo,) = album.select(photos[:2])
+        path.unlink()
+        os.mkfifo(path)
+        (error,) = album.write(Path(str(photo)), Caption("", "a", -1.0, [], None, [], digest="0" * 8))
+    assert "changed by another program" in str(error)
+
+
+def test_any_time_of_a_file_has_one_form() -> None:
+    for seconds, text in (
+        (0, "19700101T000000Z"),
+        (253402300800, "99991231T235959Z"),
+        (-62135596800, "00010101T000000Z"),
+    ):
+        status = os.stat_result((0, 0, 0, 0, 0, 0, 0, 0, seconds, 0))
+        assert time_of(status) == text
+        assert parse_stamp(str(Stamp(1, time_of(status), *["0" * 8] * 3)))
 
 
 CELLS = st.text(st.sampled_from("aé猫 ,;\t\"'=\n\r-@\\"), max_size=8).map(lambda text: text.replace("\r", "\r\n"))

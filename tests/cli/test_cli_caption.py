@@ -134,8 +134,8 @@ def test_parts_cover_an_album_once_and_stay_when_photographs_are_added(caption: 
     shutil.copytree("new", "album/0")
     shutil.copytree("new", "album/1")
     parts: list[set[str]] = []
-    for part in ("1/2", "2/2"):
-        assert caption("album", "--part", part, write=[f"{part[0]}.csv"]).code == 0
+    for part, code in ("1/2", 1), ("2/2", 0):  # the error of a name belongs to the first part
+        assert caption("album", "http://x/a.jpg", "--part", part, write=[f"{part[0]}.csv"]).code == code
         parts.append({*rows(f"{part[0]}.csv")})
     assert all(parts)
     assert (parts[0] & parts[1], len(parts[0] | parts[1])) == (set(), 10)
@@ -152,6 +152,7 @@ REFUSED = {
     "unended.csv": (ROW.encode("cp1252").rstrip(), "line 2: expected UTF-8 text"),
     "utf-16.csv": (ROW.encode("utf-16"), "got UTF-16 text; save it as UTF-8; use another file"),
     "mac.csv": (ROW.replace("\n", "\r").encode(), "got other columns"),
+    "twice.csv": (ROW.replace("caption", "caption,caption", 1).encode(), "got other columns"),
     "sample.csv": (b"image,caption\n1,2\n", "with image, caption, keywords, file, got other columns; use another file"),
     "budget.csv": (
         b"month,euros\n1,2\n",
@@ -321,11 +322,12 @@ def test_a_correction_that_is_undone_or_changed_is_followed_by_the_other_tables(
         caption("new", write=FORMATS)
         assert rows("t.jsonl")["new/071.png"]["caption"] == text
     correct("t.jsonl", "new/071.png", "third words")  # each table keeps what a person wrote in it
-    for _ in range(2):
+    for text in ("second words", "fourth words"):
+        correct("t.csv", "new/071.png", text)
         caption("new", write=FORMATS)
-        assert rows("t.csv")["new/071.png"]["caption"] == "second words"
+        assert rows("t.csv")["new/071.png"]["caption"] == text
         assert rows("t.jsonl")["new/071.png"]["caption"] == "third words"
-    correct("t.jsonl", "new/071.png", "second words")
+    correct("t.jsonl", "new/071.png", "second words")  # as it was copied
     correct("t.csv", "new/071.png", own)
     assert summary(caption("new", write=FORMATS).err) == "captioned: 1; already captioned: 4"
     assert rows("t.jsonl")["new/071.png"]["caption"] == own

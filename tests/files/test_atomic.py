@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from captioner.files.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically
+from captioner.files.atomic import CANNOT_SYNC, remove_temporary_files, replacing, write_atomically, write_file
 
 
 def test_the_file_is_synced_then_renamed_then_the_folder_is_synced(
@@ -144,3 +144,10 @@ def test_sweep_keeps_other_files(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_temporary_files(tmp_path / "last.h5")
     assert set(os.listdir(tmp_path)) == others
+
+
+def test_the_permissions_of_a_file_that_is_replaced_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.touch(0o640)
+    write_file(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o640)
