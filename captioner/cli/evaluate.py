@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 )
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_MODEL]...")
 @ensemble_option
-@click.option("--mean", is_flag=True, help="Print the mean of several runs with different seeds, ± half the range.")
 @data_option("Score on the data set FILE instead of that of the first run")
 @click.option(
     "--split", "splits", multiple=True, metavar="SPLIT",
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
-    runs: tuple[Path, ...], ensemble: bool, mean: bool, data: Path | None, splits: tuple[str, ...],
+    runs: tuple[Path, ...], ensemble: bool, data: Path | None, splits: tuple[str, ...],
     captions: Path | None, references: Path | None, baseline: str | None, as_json: bool,
     overrides: Values,
 ) -> None:  # fmt: skip
@@ -62,8 +61,6 @@ def evaluate(
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file. Several runs are compared: each writes
     its own captions, and all are scored on the images and references of one data set.
     With --ensemble, the word probabilities of all runs are averaged, and the options of the first are used.
-    With --mean, the scores of runs that differ in seed only are averaged; ± is half the range, and intervals are over
-    images and runs.
 
     Caption files have COCO's results format, [{"image_id": ..., "caption": ...}], or are CSV or JSON lines, as
     `captioner caption` and `captioner sample` write them. Reference files are COCO's captions_*.json, Karpathy's
@@ -81,7 +78,6 @@ def evaluate(
          "expected a run, or --captions with --references"),
         (captions and len(splits) > 1, "--captions needs a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
-        (mean and (ensemble or len(runs) < 2), "--mean needs several runs, without --ensemble and --captions"),
         (captions and any(needs_run), "--ensemble, --data, --baseline and -o need a run, not --captions"),
     ):  # fmt: skip
         if wrong:
@@ -92,14 +88,14 @@ def evaluate(
     if captions is not None and references is not None:
         _print(evaluate_file(captions, references, splits[0] if splits else None), as_json)
         return
-    captioners, corpus = open_captioners(runs, overrides, ensemble, data, mean)
+    captioners, corpus = open_captioners(runs, overrides, ensemble, data)
     for _, captioner in captioners:
         output.warnings(captioner.warnings)
     names = tuple(dict.fromkeys(splits or ("val",)))
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        _print(evaluate_split(captioners, corpus, name, baseline, mean), as_json)
+        _print(evaluate_split(captioners, corpus, name, baseline), as_json)
 
 
 def _print(evaluated: Evaluated, as_json: bool) -> None:

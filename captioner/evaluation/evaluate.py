@@ -15,22 +15,13 @@ from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
 from captioner.captioning.checks import check_encoder, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.load import Run, ensemble_of, open_corpus, open_run, shares_of_split
-from captioner.config.option_table import OPTIONS
-from captioner.config.options import Config
-from captioner.config.overrides import Values, differences
+from captioner.config.overrides import Values
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
-from captioner.evaluation.scoring import (
-    EvaluationSet,
-    ScoredCaptions,
-    mean_of_runs,
-    score_captions,
-    scores_of_part,
-    to_dict,
-)
+from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
 from captioner.metrics import fraction
 from captioner.model.captioning_model import mean_word_loss
 from captioner.model.losses import perplexity
@@ -166,43 +157,33 @@ def evaluate_file(file: Path, references: Path, split: str | None) -> Evaluated:
 
 
 def evaluate_split(
-    captioners: Sequence[tuple[str, Captioner]],
-    corpus: Corpus,
-    split: str,
-    baseline: str | None = None,
-    mean: bool = False,
+    captioners: Sequence[tuple[str, Captioner]], corpus: Corpus, split: str, baseline: str | None = None
 ) -> Evaluated:
-    """Score the captions of named models or their mean, then those of a baseline, on a split.
+    """Score the captions of named models, then those of a baseline, on a split.
 
     Raises: DataError when the split does not exist.
     """
     evaluation_set, rows = build_evaluation_set(corpus, split)
     scored = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
-    if mean:
-        scored = [mean_of_runs(scored)]
     if baseline is not None:
         scored.append(score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
     return Evaluated(split, evaluation_set, scored)
 
 
 def open_captioners(
-    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None, mean: bool = False
+    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None
 ) -> tuple[list[tuple[str, Captioner]], Corpus]:
     """Open runs with their names, and the data set to score them on: `data`, or else that of the first run.
 
     The vocabularies of the runs may differ. With `ensemble`, all runs form one Captioner.
 
     Raises: CheckpointError, also for features of another encoder than a model's; DataError; ConfigError for overrides;
-    UsageError when `data` is no data set, or runs for a `mean` differ in other options than seed and files.
+    UsageError when `data` is no data set.
     """
     overrides = {"caption.n_best": 1, **overrides}  # the best caption is scored
     captioners = [run if isinstance(run, Captioner) else None for run in runs]
     models = [run.loaded if isinstance(run, Captioner) else open_run(run, overrides) for run in runs]
     names = short_names([model.path for model in models])
-    if mean:
-        _check_seeds([model.config for model in models])
-        if len({model.meta.train_digest for model in models}) > 1:
-            raise UsageError("--mean: expected runs with one training split, got several; omit --mean to compare them")
     if ensemble and len(models) > 1:
         captioners, models, names = [None], [ensemble_of(models)], [f"ensemble of {len(models)}"]
     if data is not None:
@@ -212,14 +193,6 @@ def open_captioners(
         check_encoder(model, corpus)
     opened = [captioner or Captioner(model) for captioner, model in zip(captioners, models, strict=True)]
     return list(zip(names, opened, strict=True)), corpus
-
-
-def _check_seeds(configs: Sequence[Config]) -> None:
-    changed = {path for config in configs for path in differences(configs[0], config) if OPTIONS[path].kind is not Path}
-    seeds = [config.seed for config in configs]
-    if changed != {"seed"} or len(set(seeds)) < len(seeds):
-        got = " and different ".join([f"seeds {', '.join(map(str, seeds))}", *sorted(changed - {"seed"})])
-        raise UsageError(f"--mean: expected runs that differ in seed only, got {got}; omit --mean to compare them")
 
 
 def _folder(checkpoint: Path) -> Path:

@@ -14,8 +14,8 @@ STATISTICS: Mapping[str, tuple[str, str]] = {
     "correct": ("captions fully correct", ".1%"),
     "pointing": ("pointing accuracy", ".1%"),
     "mean_length": ("words per caption", ".1f"),
-    "vocabulary": ("distinct words", ",.0f"),
-    "distinct": ("distinct captions", ",.0f"),
+    "vocabulary": ("distinct words", ","),
+    "distinct": ("distinct captions", ","),
     "novel": ("captions not in train", ".1%"),
     "repeats": ("with repeated bigram", ".1%"),
     "unk": ("<UNK> words", ".1%"),
@@ -53,19 +53,14 @@ def score_rows(columns: Columns, missing: str = "", without: Container[str] = ()
         cells = [f"{_score(x, 'cider_d')}, {x['images']:,} images" if x else missing for x in scored]
         rows.append([f"CIDEr-D, {mark.removesuffix(' the training domain')}", *cells])
     for key, (title, form) in STATISTICS.items():
-        if key not in without and any(column.get(key) is not None for column in columns):
-            rows.append([title, *(_statistic(column, key, form) or missing for column in columns)])
+        values = [column.get(key) for column in columns]
+        if key not in without and values.count(None) < len(values):
+            rows.append([title, *(missing if value is None else f"{value:{form}}" for value in values)])
     return rows
 
 
 def _score(column: Mapping[str, Any], key: str) -> str:
-    spread = f" ±{format_score(column['half_range'][key])}" if "half_range" in column else ""
-    return f"{format_score(column[key])}{spread}  ({format_interval(column['intervals'][key])})"
-
-
-def _statistic(column: Mapping[str, Any], key: str, form: str) -> str:
-    parts = (column, column.get("half_range", {}))
-    return " ±".join(f"{part[key]:{form}}" for part in parts if part.get(key) is not None)
+    return f"{format_score(column[key])}  ({format_interval(column['intervals'][key])})"
 
 
 def score_lines(record: dict[str, Any]) -> Iterator[str]:
@@ -75,11 +70,10 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
     """
     others: dict[str, Any] = record["others"]
     columns = [record, *others.values()]
-    is_alone = not others and "half_range" not in record
-    yield _heading(record, is_alone)
+    yield _heading(record)
     names = [printable(name, MAX_NAME) for name in (record["name"], *others)]
     rows = [["", *names]] if others else []
-    rows += score_rows(columns, "-", IN_HEADING if is_alone else ())
+    rows += score_rows(columns, "-", () if others else IN_HEADING)
     if others:
         rows.append([f"{printable(record['name'], MAX_NAME // 2)} minus", "", *names[1:]])
         for key, title in TITLES.items():
@@ -93,15 +87,13 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
         yield from score_lines({**part, "split": f"{record['split']}, {source}"})
 
 
-def _heading(record: dict[str, Any], is_alone: bool) -> str:
+def _heading(record: dict[str, Any]) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
-    if "half_range" in record:
-        heading += f", {record['name']} ± half the range"
     if "sources" in record:
         heading += f", mean of {len(record['sources'])} sources"
-    if is_alone and record.get("perplexity") is not None:
+    if not record["others"] and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
-    if is_alone and record.get("correct") is not None:
+    if not record["others"] and record.get("correct") is not None:
         heading += f", {record['correct']:.1%} of captions fully correct"
     return heading
 

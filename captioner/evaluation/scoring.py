@@ -71,9 +71,9 @@ class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
     `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
-    scored separately, and the scores are their means (the macro average). A mean of R runs has no captions.
+    scored separately, and the scores are their means (the macro average).
 
-    Shapes: rows (N, S), or (R, N, S) for a mean of R runs.
+    Shapes: rows (N, S).
     """
 
     name: str
@@ -136,7 +136,7 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
 
     If there are several sources, the same of each is in `sources`.
     """
-    count = scored.rows.shape[-2]
+    count = len(scored.rows)
     sources = {
         source: to_dict(part, [other.sources[source] for other in others]) for source, part in scored.sources.items()
     }
@@ -163,26 +163,6 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
         + [f"{source}: {warning}" for source, part in sources.items() for warning in part["warnings"]],
         **({"sources": sources} if sources else {}),
     }
-
-
-def mean_of_runs(runs: Sequence[ScoredCaptions]) -> ScoredCaptions:
-    """Return the mean of each score over runs; what is equal is kept.
-
-    `half_range` has half of the range of each score, and `runs` what differs between runs.
-    """
-    scores: dict[str, Any] = {"half_range": {}, "runs": {run.name: {} for run in runs}}
-    for key in runs[0].scores:
-        column: list[Any] = [run.scores.get(key) for run in runs]
-        if all(isinstance(x, int | float) for x in column):
-            scores[key] = float(np.mean(column))
-            scores["half_range"][key] = (max(column) - min(column)) / 2
-        elif column.count(column[0]) == len(runs):
-            scores[key] = column[0]
-            continue
-        for run, value in zip(runs, column, strict=True):
-            scores["runs"][run.name][key] = value
-    sources = {source: mean_of_runs([run.sources[source] for run in runs]) for source in runs[0].sources}
-    return ScoredCaptions(f"mean of {len(runs)} runs", [], np.stack([run.rows for run in runs]), scores, sources)
 
 
 def distinct(name: str) -> Iterator[str]:

@@ -100,21 +100,16 @@ def confidence_interval(
     """Return the 95 % bootstrap interval of each score over images, or of its difference from that of other captions.
 
     Several sets of images are resampled separately; the score is the mean of their scores. Each has the statistics of
-    its images from `score_rows`, and those of the other captions (the paired bootstrap) or None. Captions of R runs are
-    scored by the mean of their scores, and the runs are resampled too, alike for all sets of images. The
-    variance between runs is underestimated by a factor of (R - 1) / R.
+    its images from `score_rows`, and those of the other captions (the paired bootstrap) or None.
 
-    Shapes: pairs of rows (N_i, S) or (R, N_i, S), and (N_i, S) -> (2, M), lower and upper bounds.
+    Shapes: pairs of rows (N_i, S) -> (2, M), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
     rng, values = np.random.default_rng(seed), []
-    by_part = [(rows.reshape(-1, *rows.shape[-2:]), other) for rows, other in parts]
-    runs = len(by_part[0][0])
-    weights = np.random.default_rng(seed + 1).multinomial(runs, np.full(runs, 1 / runs), SAMPLES) / runs
-    for rows, other in by_part:
-        images = rows.shape[1]
+    for rows, other in parts:
+        images = len(rows)
         samples = rng.multinomial(images, np.full(images, 1 / images), SAMPLES).astype(float)
-        values.append(np.einsum("br,rbs->bs", weights, scores_from_sums(samples @ rows)))
+        values.append(scores_from_sums(samples @ rows))
         if other is not None:
             values[-1] -= scores_from_sums(samples @ other)
     return np.quantile(np.mean(values, axis=0), ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)

@@ -3,13 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from captioner.config.overrides import from_record, override, to_record
 from captioner.evaluation.score_format import score_lines
 from captioner.files import checkpoint
 from captioner.metrics import NAMES
@@ -61,7 +59,6 @@ def other_run(coco_run: Path, tmp_path: Path) -> Path:
     other = Path(shutil.copytree(coco_run, tmp_path / "other"))
     saved = checkpoint.load(other / "best.h5")
     saved.params["b_vocab"][[4, 5]] = 0, 3
-    saved.meta.config["seed"] = 1
     checkpoint.save(other / "best.h5", saved)
     return other
 
@@ -86,44 +83,6 @@ def test_json_of_several_runs(cli: Callable[..., Any], coco_run: Path, other_run
     both = json.loads(cli("evaluate", "--ensemble", *runs, "--json").out)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
     assert min(first["loss"], second["loss"]) < both["loss"] < max(first["loss"], second["loss"])
-
-
-def test_the_mean_of_several_runs(
-    cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
-) -> None:
-    runs = coco_run, other_run
-    first, second = (json.loads(cli("evaluate", run, "--split", "train", "--json").out) for run in runs)
-    record = json.loads(cli("evaluate", *runs, "--mean", "--split", "train", "--json").out)
-    assert first["perplexity"] < second["perplexity"]
-    for key in ("loss", "perplexity", "distinct", *NAMES):
-        assert record[key] == pytest.approx((first[key] + second[key]) / 2)
-        assert record["half_range"][key] == pytest.approx(abs(first[key] - second[key]) / 2)
-        assert [run[key] for run in record["runs"].values()] == [first[key], second[key]]
-    assert record["decode"] == first["decode"]
-    assert (record["name"], record["checkpoint"]) == ("mean of 2 runs", first["checkpoint"])
-    assert "sources" not in record
-    assert "  perplexity            12.84 ±5.86\n" in cli("evaluate", *runs, "--mean").out
-    golden("evaluate_mean.txt", cli("evaluate", *runs, "--mean", "--baseline", "nn").out)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "got"), [({"seed": 0}, "seeds 0, 0"), ({"data.standardize": True}, "seeds 0, 1 and different data")]
-)
-def test_a_mean_is_of_one_config_and_different_seeds(
-    overrides: dict[str, Any], got: str, cli: Callable[..., Any], coco_run: Path, other_run: Path
-) -> None:
-    saved = checkpoint.load(other_run / "best.h5")
-    config = to_record(override(from_record(saved.meta.config), overrides))
-    checkpoint.save(other_run / "best.h5", replace(saved, meta=replace(saved.meta, config=config)))
-    cli("evaluate", coco_run, other_run, "--mean").failed(
-        2, f"--mean: expected runs that differ in seed only, got {got}"
-    )
-
-
-def test_a_mean_is_of_one_training_split(cli: Callable[..., Any], coco_run: Path, other_run: Path) -> None:
-    saved = checkpoint.load(other_run / "best.h5")
-    checkpoint.save(other_run / "best.h5", replace(saved, meta=replace(saved.meta, train_digest="0")))
-    cli("evaluate", coco_run, other_run, "--mean").failed(2, "--mean: expected runs with one training split, got")
 
 
 def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Path) -> None:
@@ -187,8 +146,6 @@ def test_the_fraction_of_true_captions() -> None:
         ("--captions a --references b --split val --split test", "--captions needs a single --split"),
         *((f"--captions a --references b {option}", "--ensemble, --data, --baseline and -o need a run, not --captions")
           for option in ("--baseline nn", "--ensemble", "--data c", "-o decode.beam_width=2")),
-        *((f"{runs} --mean", "--mean needs several runs, without --ensemble and --captions")
-          for runs in ("run", "run other --ensemble", "--captions a --references b")),
         ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
     ],
 )  # fmt: skip

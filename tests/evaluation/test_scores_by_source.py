@@ -15,7 +15,7 @@ from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
 from captioner.evaluation.evaluate import build_evaluation_set, score_model
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, mean_of_runs, score_captions, to_dict
+from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, score_captions, to_dict
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
 from captioner.report.page import score_table
@@ -82,13 +82,6 @@ def test_the_interval_of_the_mean_resamples_within_the_sources() -> None:
     assert lower == pytest.approx((1 + low) / 2, rel=0.05)
     record = to_dict(good, [bad])
     assert record["sources"]["one"]["others"]["bad"]["difference"]["bleu1"] == pytest.approx([0.5, 0.5])
-    mean = to_dict(mean_of_runs([good, bad]))["sources"]["one"]
-    assert (mean["bleu1"], mean["half_range"]["bleu1"]) == pytest.approx((0.75, 0.25))
-    assert mean["intervals"]["bleu1"] == pytest.approx([0.5, 1]), "images are alike: only the runs vary"
-    named = [dataclasses.replace(run, scores={"checkpoint": run.name, "bleu1": 0.5}) for run in (good, bad)]
-    scores = mean_of_runs([dataclasses.replace(run, sources={}) for run in named]).scores
-    assert scores["runs"] == {name: {"checkpoint": name, "bleu1": 0.5} for name in ("good", "bad")}
-    assert scores.keys() == {"half_range", "runs", "bleu1"}, "what differs and is no number is in runs only"
     assert record["warnings"] == [
         f"{what} images; confidence intervals from fewer than 30 images are unreliable"
         for what in ("25", "one: 9", "two: 16")

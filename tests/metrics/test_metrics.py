@@ -179,18 +179,6 @@ def test_intervals_of_paired_differences() -> None:
     np.testing.assert_array_equal(confidence_interval([(better, better)]), 0)
 
 
-def test_the_interval_of_a_mean_resamples_images_and_runs() -> None:
-    baseline, *runs = map(corpus, (0.2, 0.4, 0.5, 0.6))
-    alike, different = np.stack([runs[1]] * 3), np.stack(runs)
-    for other in (None, baseline):
-        (lower, upper), (low, high) = confidence_interval([(different, other)]), confidence_interval([(runs[1], other)])
-        np.testing.assert_allclose(confidence_interval([(alike, other)]), (low, high), rtol=1e-12)
-        deviation = (np.var([0.4, 0.5, 0.6]) / 3 + ((high - low)[0] / 3.92) ** 2) ** 0.5
-        assert upper[0] - lower[0] == pytest.approx(3.92 * deviation, rel=0.1), "variances of runs and images are added"
-    both = confidence_interval([(different, None)] * 2)
-    assert np.ptp(both[:, 0]) > 0.8 * np.ptp(confidence_interval([(different, None)])[:, 0]), "the same runs are drawn"
-
-
 def test_diversity_and_novelty() -> None:
     captions = [["a", "dog"], ["a", "dog"], ["a", "a", "a"], []]
     assert diversity(captions) == {"mean_length": 7 / 4, "vocabulary": 2, "distinct": 3, "repeats": 1 / 4}
