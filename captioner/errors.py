@@ -124,7 +124,6 @@ LIBRARIES: Mapping[str, str] = {
     "PIL": "images",
     "onnxruntime": "images",
     "pillow_heif": "images",
-    "safetensors": "export",
     "mpi4py": "mpi",
     "jinja2": "report",
     "starlette": "web",

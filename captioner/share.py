@@ -1,14 +1,8 @@
-"""Prepare a trained model for others, and write it as a model file or a safetensors file.
-
-Source: https://huggingface.co/docs/safetensors
-"""
+"""Prepare a trained model for others, and write it as a model file."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -28,18 +22,10 @@ from captioner.config.overrides import Values, override, to_record
 from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, UsageError
 from captioner.files import checkpoint
-from captioner.files.atomic import remove_temporary_files, write_file
+from captioner.files.atomic import remove_temporary_files
 from captioner.files.checkpoint import Card, one_line
 from captioner.files.saved import MODEL
-from captioner.files.user_files import check_output, read_start
-from captioner.model.pytorch import to_tensors
-
-KEY = "captioner"
-"""The name of the JSON text in the metadata of a file."""
-SECTIONS = ("data", "model", "decode")
-"""The sections of the config that a file contains: those that captioning uses."""
-FIELDS = ("words", "encoder", "feature_dim", "region_dim", "grid", "step", "train_digest")
-"""The fields that a file has in common with the metadata of a checkpoint."""
+from captioner.files.user_files import check_output
 
 
 def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> tuple[Restored, list[str]]:
@@ -121,28 +107,3 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
     checkpoint.save(output, dataclasses.replace(model.saved, meta=model.meta, params=params, slots={}))
-
-
-def export_safetensors(restored: Restored, output: Path, overwrite: bool = False) -> None:
-    """Write the tensors of a model to a file.
-
-    Raises: UsageError when the file exists and `overwrite` is not set; CaptionerError when it cannot be written.
-    """
-    from safetensors.numpy import save
-
-    check_output(output, overwrite, "a file from `captioner export`", _is_exported)
-    write_file(output, save(to_tensors(restored.model), {KEY: _metadata(restored)}))
-
-
-def _metadata(restored: Restored) -> str:
-    """Describe a model as JSON: config, vocabulary, the identity of the image encoder, and the card."""
-    config = asdict(restored.config)
-    fields = {name: getattr(restored.meta, name) for name in FIELDS}
-    values = {"config": {name: config[name] for name in SECTIONS}, **fields, "card": asdict(restored.meta.card)}
-    return json.dumps(values, allow_nan=False, default=str)
-
-
-def _is_exported(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file begins like a safetensors file with the metadata of captioner alone."""
-    start = b'{"__metadata__":{"%s":' % KEY.encode()
-    return (read_start(path, 8 + len(start)) or b"")[8:] == start

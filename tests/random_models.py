@@ -1,35 +1,16 @@
 """Checkpoints with random parameters, for every kind of model."""
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 
-from captioner.arrays import SharedRows
-from captioner.captioning.load import open_run
-from captioner.captioning.restore import Restored
 from captioner.config.overrides import read_overrides, to_record
 from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint, Meta
-from captioner.layers import CELLS
 from captioner.model.build import build_sizes, parameter_shapes
-from captioner.model.image_input import IMAGE_INPUTS
-from captioner.model.parameters import ATTENTIONS
 
-KINDS = [*product(CELLS, IMAGE_INPUTS, ATTENTIONS), *product(["transformer"], ["init"], ATTENTIONS)]
-"""Every decoder, image input and attention."""
-every_kind = pytest.mark.parametrize(
-    ("cell", "image", "attention"),
-    # `make test` has every decoder with every attention, and `make slow` the other image inputs.
-    [
-        pytest.param(*kind, marks=[] if k % 7 in (0, 3) or kind[0] == "transformer" else pytest.mark.slow)
-        for k, kind in enumerate(KINDS)
-    ],
-)
 WORDS = ("<NULL>", "<START>", "<END>", "<UNK>", *(f"w{number}" for number in range(12)), "café", "猫")
 FEATURE, REGION, REGIONS, IMAGES = 6, 5, 4, 20
 
@@ -73,17 +54,9 @@ def random_run(
     return folder
 
 
-def random_model(folder: Path, *kind: str, **options: Any) -> Restored:
-    return open_run(random_run(folder / "run", *kind, **options))
-
-
 def images(attends: bool, count: int = IMAGES, seed: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
     """Return features, and with attention regions, as an encoder returns them: not standardized."""
     rng = np.random.default_rng(seed)
     features = (5 + 2 * rng.standard_normal((count, FEATURE))).astype(np.float32)
     regions = (5 + 2 * rng.standard_normal((count, REGIONS, REGION))).astype(np.float32)
     return features, regions if attends else None
-
-
-def shared(regions: np.ndarray | None) -> SharedRows | None:
-    return None if regions is None else SharedRows.separate(regions)

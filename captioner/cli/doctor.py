@@ -22,7 +22,6 @@ PURPOSES: Mapping[str, str] = {
     "images": "encodes photographs, also HEIC",
     "report": "writes HTML pages (report, caption --write FILE.html)",
     "web": "serves a web page and an HTTP API (captioner serve)",
-    "export": "writes safetensors files (captioner export)",
     "mpi": "trains in several processes (captioner train --mpi)",
 }
 """What each extra is for. Those for the development of captioner are left out: no command needs them."""

@@ -12,8 +12,6 @@ from captioner.cli.shared_options import PATH, example_override_option, examples
 from captioner.config.overrides import NONE, Values
 from captioner.errors import UsageError
 
-MODEL, TENSORS = ".h5", ".safetensors"
-
 
 def _identifier(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}", value):
@@ -23,15 +21,13 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
 
 @click.command(
     epilog=examples(
-        "export runs/birds --output birds-model.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'",
-        "export runs/scenes --output scenes.safetensors",
+        "export runs/birds --output birds-model.h5 --license cc-by-4.0 --terms 'Own photographs, CC BY 4.0'"
     )
 )
 @run_argument
 @click.option(
-    "--output", "path", type=PATH, required=True, metavar="FILE",
-    help="Write to FILE: a name that ends in .h5 is a model file, in .safetensors a file for PyTorch.",
-)  # fmt: skip
+    "--output", "path", type=PATH, required=True, metavar="FILE", help="Write to FILE: a name that ends in .h5."
+)
 @click.option(
     "--license", default="", show_default=False, metavar="ID", callback=_identifier,
     help="License of the model, such as cc-by-4.0.  [default: unknown]",
@@ -46,7 +42,7 @@ def _identifier(context: click.Context, parameter: click.Parameter, value: str) 
     metavar="FILE",
     help="Fit the training summary anew, on the data set that the model was trained on.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file of the same kind, and no other.")
+@click.option("--overwrite", is_flag=True, help="Replace a model file, and no other.")
 @example_override_option("decode.beam_width=5")
 def export(
     run: Path, path: Path, license: str, terms: str, data: Path | None, overwrite: bool,
@@ -60,24 +56,17 @@ def export(
     what `captioner card` prints. All commands accept it instead of a run. It needs neither the training data nor the
     run, and contains no paths. With --data, its training summary (familiarity and word regression) is fitted again, on
     the captions of the training images.
-
-    A safetensors file contains the parameters with the names of PyTorch's layers, and the rest as JSON.
     """
     from captioner.captioning.load import open_run
-    from captioner.share import export_safetensors, prepare_to_share, with_summary_of, write_model
+    from captioner.share import prepare_to_share, with_summary_of, write_model
 
-    if path.suffix not in (MODEL, TENSORS):
-        raise UsageError(f"--output {path}: expected a name that ends in {MODEL} or {TENSORS}")
-    if data is not None and path.suffix == TENSORS:
-        raise UsageError(f"--data: has no effect with {TENSORS}: the file has no training summary")
+    if path.suffix != ".h5":
+        raise UsageError(f"--output {path}: expected a name that ends in .h5")
     restored = open_run(run, overrides if data is None else NONE)
     if data is not None:
         restored = with_summary_of(restored, data, overrides)
     model, notes = prepare_to_share(restored, license, terms)
-    if path.suffix == MODEL:
-        write_model(model, path, overwrite)
-    else:
-        export_safetensors(model, path, overwrite)
+    write_model(model, path, overwrite)
     output.warnings([*restored.warnings, *notes])
     output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
 

@@ -4,14 +4,11 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from captioner.errors import LIBRARIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,11 +66,10 @@ def test_a_run_can_start_from_a_model_file(
 @pytest.mark.parametrize(
     ("name", "words", "expected"),
     [
-        ("a.npz", "", "a.npz: expected a name that ends in .h5 or .safetensors"),
+        ("a.npz", "", "a.npz: expected a name that ends in .h5"),
         ("a.h5", "--license a|b", "--license a|b: expected an identifier such as cc-by-4.0"),
-        ("a.safetensors", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
-        ("a.safetensors", "--data x.h5", "--data: has no effect with .safetensors: the file has no training summary"),
-        ("a.safetensors", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
+        ("a.h5", "-o model.decoder=rnn", "model.decoder has no effect on export; it uses decode.*"),
+        ("a.h5", "-o decode.max_length=0", "expected an integer >= 1 and <= 1000, got 0"),
     ],
 )
 def test_wrong_exports(
@@ -81,18 +77,6 @@ def test_wrong_exports(
 ) -> None:
     cli("export", tiny_run, *words.split(), "--output", tmp_path / name).failed(2, expected)
     assert not (tmp_path / name).exists()
-
-
-def test_a_missing_library_is_named_with_its_extra(
-    tiny_run: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in [name for name in sys.modules if name.partition(".")[0] == "safetensors"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    file = tmp_path / "a.safetensors"
-    cli("export", tiny_run, "--output", file).failed(2, "needs safetensors")
-    assert LIBRARIES["safetensors"] == "export"
-    assert not file.exists()
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
