@@ -94,9 +94,7 @@ def image_scores(rows: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return scores_from_sums(rows)[:, NAMES.index(name)]
 
 
-def confidence_interval(
-    parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64] | None]], seed: int = 0
-) -> NDArray[np.float64]:
+def confidence_interval(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64] | None]]) -> NDArray[np.float64]:
     """Return the 95 % bootstrap interval of each score over images, or of its difference from that of other captions.
 
     Several sets of images are resampled separately; the score is the mean of their scores. Each has the statistics of
@@ -105,7 +103,7 @@ def confidence_interval(
     Shapes: pairs of rows (N_i, S) -> (2, M), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
-    rng, values = np.random.default_rng(seed), []
+    rng, values = np.random.default_rng(0), []
     for rows, other in parts:
         images = len(rows)
         samples = rng.multinomial(images, np.full(images, 1 / images), SAMPLES).astype(float)
