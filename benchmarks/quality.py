@@ -15,7 +15,6 @@ from benchmarks import machine, results
 from benchmarks.flickr8k import BEAM, GREEDY, SEEDS, Workspace, command
 from benchmarks.results import mean_and_spread
 from benchmarks.session import ROOT
-from captioner.config.options import ENCODER
 from captioner.config.yaml_io import load
 
 CONFIGS = {
@@ -41,7 +40,7 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
 def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """Train and score all seeds; collect learning curves and gradient norms."""
     scored: dict[str, Any] = {"scores": {}, "curves": {}, "gradients": {}}
-    data = workspace.prepared("lite0", ENCODER)
+    data = workspace.prepared("lite0", "efficientnet-lite0")
     for name in names:
         runs = [workspace.train(name, seed, "--data", data, config=name) for seed in SEEDS]
         ways = decodings(name).items()

@@ -10,8 +10,8 @@ import click
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, examples, grouped, list_option, prepare_options
-from captioner.config.options import Prepare
-from captioner.errors import DataError, printable, quoted
+from captioner.config.options import ENCODER, Prepare
+from captioner.errors import DataError, UsageError, printable, quoted
 
 if TYPE_CHECKING:
     from captioner.preparation.prepare import Event, Prepared
@@ -112,9 +112,6 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
 
 MAX_LINES = 20
 """Maximum issues, and maximum unreadable photographs, that are printed; the summary counts all."""
-THOUSANDS = 800
-"""Training images from which the config photos-thousands is suggested (docs/baseline.md)."""
-SCENES = "warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0"
 EMPTY_VAL = (
     "warning: the split val is empty, so training has no validation images; add some with --val, --list or a split "
     "column"
@@ -123,20 +120,24 @@ EMPTY_VAL = (
 
 @click.command(
     epilog=examples(
-        "prepare photos/captions.csv --output birds.h5",
+        "prepare photos/captions.csv",
         "prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5",
         "prepare birds.csv pets.csv --features birds.h5 --features pets.h5 --output both.h5",
     )
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--output", "file", type=PATH, required=True, metavar="FILE", help="Write the data set to FILE.")
+@click.option(
+    "--output", "file", type=PATH, metavar="FILE",
+    help="Write the data set to FILE.  [default: FOLDER.h5, for one SOURCE FOLDER/FILE]",
+)  # fmt: skip
 @prepare_options
 @list_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing data set.")
 @grouped(options=Prepare)
 def prepare(
-    sources: tuple[str, ...], file: Path, lists: tuple[str, ...], as_json: bool, overwrite: bool, options: Prepare,
+    sources: tuple[str, ...], file: Path | None, lists: tuple[str, ...], as_json: bool, overwrite: bool,
+    options: Prepare,
 ) -> int:  # fmt: skip
     """Build a data set from photographs and captions.
 
@@ -149,11 +150,13 @@ def prepare(
     or unreadable; the data set then contains only the other photographs.
     """
     from captioner.preparation import prepare as preparation
+    from captioner.preparation.image_folders import default_output
 
+    if file is None and len(sources) > 1:
+        raise UsageError("--output: expected the name of the data set of several SOURCEs, got none")
+    file = file or default_output(sources[0])
     prepared = show_preparation(preparation.prepare(sources, file, options, lists=lists, overwrite=overwrite))
     print_summary(prepared.summary, str(prepared.path), as_json)
-    if options.encoder == "scenes":
-        output.problem(SCENES)
     if not as_json:
         _suggest_training(prepared)
     counts = prepared.summary["counts"]
@@ -162,8 +165,12 @@ def prepare(
 
 def _suggest_training(prepared: Prepared) -> None:
     """Name the command that trains on the data set, after a warning if there is no validation split."""
-    small = prepared.summary["splits"]["train"]["images"] < THOUSANDS
-    config = "photos-attention" if "regions" in prepared.summary else "photos" if small else "photos-thousands"
+    from captioner.images import parse_identity, parse_recipe
+
+    is_default = parse_identity(prepared.summary["encoder"]) == parse_recipe(ENCODER)
+    config = "photos-attention" if "regions" in prepared.summary else "photos" if is_default else "photos-thousands"
+    if config == "photos":
+        output.note("the config photos starts from the model that comes with captioner")
     command = ["train", "-c", config, "--data", prepared.path]
     if "val" not in prepared.summary["splits"]:
         output.problem(EMPTY_VAL)

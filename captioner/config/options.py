@@ -181,8 +181,10 @@ class Config:
     ignored: Mapping[str, str] = field(default_factory=dict, compare=False, kw_only=True)
 
 
-ENCODER = "efficientnet-lite0"
-"""The default image encoder of `captioner prepare`."""
+ENCODER, REGIONS_ENCODER = "richer", "efficientnet-lite0"
+"""The default image encoders of `captioner prepare`, without and with --regions."""
+FEW_IMAGES, MIN_COUNT = 1000, 5
+"""The default minimum count of a word is 1 below so many images, and else `MIN_COUNT`."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ class Prepare:
         str | None,
         "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
         "options such as :size=PIXELS, for onnx:FILE also :mean, :scale, :layout and :output; the features of encoders "
-        f"joined by + are concatenated; richer is a recipe of two encoders.  [default: {ENCODER}]",
+        f"joined by + are concatenated; richer is a recipe of two encoders.  [default: {ENCODER}; with --regions: "
+        f"{REGIONS_ENCODER}]",
     ] = None
     features: Annotated[
         tuple[Path, ...],
@@ -212,7 +215,10 @@ class Prepare:
     val: Annotated[float, "fraction of images in val, if the source defines no splits", ">= 0", "< 1"] = 0.1
     test: Annotated[float, "fraction of images in test, if the source defines no splits", ">= 0", "< 1"] = 0.0
     seed: Annotated[int, "seed for choosing the splits at random", ">= 0"] = 0
-    min_count: Annotated[int, "replace words that occur fewer than N times in train with <UNK>", ">= 1"] = 5
+    min_count: Annotated[
+        int | None, "replace words that occur fewer than N times in train with <UNK>.  [default: 1 below "
+        f"{FEW_IMAGES:,} images, else {MIN_COUNT}]", ">= 1"
+    ] = None  # fmt: skip
     max_words: Annotated[int | None, "keep at most N words in the vocabulary, the most frequent ones", ">= 1"] = None
     max_length: Annotated[int, "truncate captions to N words each", ">= 1"] = 30
     threads: Annotated[int, "threads that encode photographs", ">= 1", "<= 64"] = 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.options import ENCODER, Prepare
+from captioner.config.options import ENCODER, REGIONS_ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import prepared
@@ -179,12 +179,13 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
 
 def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
     """Encode the photographs; the features are in a temporary file beside the output."""
-    recipe, regions = job.options.encoder or ENCODER, job.options.regions
+    regions = job.options.regions
+    recipe = job.options.encoder or (REGIONS_ENCODER if regions else ENCODER)
     encoder = open_encoder(recipe)
     from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     if regions and encoder.regions is None:
-        raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
+        raise UsageError(f"--regions: encoder {recipe} has no regions; use {REGIONS_ENCODER}, or omit --regions")
     images, photos, missing = {record.image for record in job.images}, dict[str, Path](), 0
     for folder in job.folders:
         found, errors = locate_photos(folder, images)

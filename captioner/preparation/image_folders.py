@@ -144,6 +144,13 @@ def parse_source(source: str) -> tuple[str | None, Path]:
     return split_name(split), Path(path)
 
 
+def default_output(source: str) -> Path:
+    """Return FOLDER.h5, beside the folder of a caption file, or FILE.h5 for a file in the current folder."""
+    path = parse_source(source)[1]
+    name, folder = path.parent.name, path.parent.parent
+    return Path(f"{path.stem}.h5") if name in ("", "..") else folder / f"{name}.h5"
+
+
 def check_images_folder(
     folder: str | os.PathLike[str] | None, error: Callable[[str], CaptionerError] = UsageError
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import captioner
-from captioner.config.options import Config, Prepare
+from captioner.config.options import FEW_IMAGES, MIN_COUNT, Config, Prepare
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures, open_features
@@ -92,10 +92,12 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         raise DataError("expected images in the split train, got none with a readable photograph")
     words = {record.image: list(map(caption_words, record.captions)) for record in chain(*usable.values())}
     train = [caption for record in usable["train"] for caption in words[record.image]]
-    vocab = Vocab.build(train, options.min_count, options.max_words)
+    few = sum(map(len, usable.values())) < FEW_IMAGES
+    min_count = options.min_count or (1 if few else MIN_COUNT)
+    vocab = Vocab.build(train, min_count, options.max_words)
     if len(vocab) == len(SPECIAL):
         raise DataError(
-            f"vocabulary: expected words that occur at least {options.min_count:,} times in train, got none; "
+            f"vocabulary: expected words that occur at least {min_count:,} times in train, got none; "
             "try a smaller --min-count"
         )
     splits, truncated = {}, 0
@@ -117,7 +119,7 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
     return Corpus(vocab, splits, features.encoder), {
         "truncated": truncated,
         "distinct_words": len({word for caption in train for word in caption}),
-        "min_count": options.min_count,
+        "min_count": min_count,
         "skipped": len(records.issues),
         "omitted": records.omitted,
         **({} if options.max_words is None else {"max_words": options.max_words}),

@@ -43,7 +43,7 @@ def split_randomly(
         requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
         raise DataError(
             f"expected images for train in addition to {requested}, got {len(names):,} in total; "
-            "add images, or lower the fractions"
+            "add images, or lower --val and --test"
         )
     drawn = [split for split, count in counts.items() for _ in range(count)]
     assigned = dict(zip_longest(names, drawn, fillvalue="train"))

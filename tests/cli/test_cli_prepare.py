@@ -19,12 +19,10 @@ from scene_photos import SCENES
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
 from captioner.data.scenes import FEATURES, encode_regions, example, first_objects
+from captioner.images import open_encoder
+from captioner.preparation.image_folders import default_output
 
 pytestmark = pytest.mark.usefixtures("photos_here")
-
-WARNING = (
-    "captioner: warning: encoder scenes is for generated scenes; for photographs, try --encoder efficientnet-lite0\n"
-)
 
 
 def masked(text: str) -> str:
@@ -35,22 +33,50 @@ def masked(text: str) -> str:
 @pytest.mark.smoke
 def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, f"{WARNING}next: captioner train -c photos --data birds.h5\n")
+    assert (done.code, done.err) == (0, "next: captioner train -c photos-thousands --data birds.h5\n")
     golden("prepare.txt", masked(done.out))
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
-def test_the_next_command_has_the_config_for_the_number_of_images(
+def test_the_defaults_are_for_the_model_that_comes_with_captioner(cli: Callable[..., Any]) -> None:
+    done = cli("prepare", "photos/captions.csv")
+    assert done.err == (
+        "the config photos starts from the model that comes with captioner\n"
+        "next: captioner train -c photos --data photos.h5\n"
+    )
+    assert sorted(os.listdir()) == ["photos", "photos.h5"]
+    corpus = prepared("photos.h5")
+    assert corpus.encoder == open_encoder("richer").identity
+    assert corpus.about["counts"]["min_count"] == 1
+    cli("prepare", "photos/captions.csv").failed(2, "photos.h5: exists already; ")
+    cli("prepare", "photos/captions.csv", "val=more.csv").failed(2, "--output: expected the name of the data set of ")
+    with_regions = cli("prepare", "photos/captions.csv", "--regions", "--output", "regions.h5")
+    assert prepared("regions.h5").encoder == open_encoder("efficientnet-lite0").identity
+    assert with_regions.err == "next: captioner train -c photos-attention --data regions.h5\n"
+
+
+def test_the_default_minimum_count_depends_on_the_number_of_images(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.cli.data.THOUSANDS", 1)
-    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
-    assert done.err.endswith("next: captioner train -c photos-thousands --data birds.h5\n")
+    monkeypatch.setattr("captioner.preparation.prepare.FEW_IMAGES", 8)
+    for command in ("prepare", "--encoder", "scenes"), ("data", "check"):
+        assert ", minimum count 5\n" in cli(*command, "photos/captions.csv").out
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("photos/captions.csv", "photos.h5"), ("./a/b.c/captions.csv", "a/b.c.h5"), ("/x/t.jsonl", "/x.h5"),
+        ("train=photos/t.csv", "photos.h5"), ("captions.csv", "captions.h5"), ("../captions.csv", "captions.h5"),
+    ],
+)  # fmt: skip
+def test_the_default_output_is_beside_the_folder_of_the_source(source: str, output: str) -> None:
+    assert default_output(source) == Path(output)
 
 
 def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--json")
-    assert (done.code, done.err) == (0, WARNING)
+    assert (done.code, done.err) == (0, "")
     summary = json.loads(done.out)
     assert summary.pop("problems") == []
     assert summary == json.loads(cli("data", "check", "birds.h5", "--json").out)
@@ -93,7 +119,7 @@ def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> No
     more = "captioner: and 10 more (--json lists all)"
     reported = json.loads(done.out)["problems"]
     assert sorted(reported) == lost
-    assert done.err.splitlines()[-22:-1] == [*(f"captioner: {line}" for line in reported[:20]), more]
+    assert done.err.splitlines()[:21] == [*(f"captioner: {line}" for line in reported[:20]), more]
 
 
 def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
@@ -138,7 +164,17 @@ def test_without_val_the_suggested_command_validates_on_train(
         "or a split column"
     )
     words = shlex.split(following)
-    assert words == ["next:", "captioner", "train", "-c", "photos", "--data", output, "-o", "validate.split=train"]
+    assert words == [
+        "next:",
+        "captioner",
+        "train",
+        "-c",
+        "photos-thousands",
+        "--data",
+        output,
+        "-o",
+        "validate.split=train",
+    ]
     cli("train", "--data", output, *small_model).failed(
         1, "validate.split: expected a split of this data set (train), got val; try -o validate.split=train, "
     )
@@ -165,7 +201,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     ),
     "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (1, "expected images for train in addition to "),
     "photos/captions.csv --output x.h5 --min-count 0": (
-        2, "Invalid value for '--min-count': expected an integer >= 1, got 0; see captioner prepare --help"
+        2, "Invalid value for '--min-count': expected an integer >= 1 or null, got 0; see captioner prepare --help"
     ),
     "photos/captions.csv --output x.h5 --list val": (2, "--list val: expected SPLIT=FILE, such as val=val.txt"),
     "photos/captions.csv --output x.h5 --features file": (1, "file: expected an HDF5 file, got "),
@@ -173,13 +209,16 @@ FAILURES: dict[str, tuple[int, str]] = {
         1, "captions.csv:1: expected a header with the columns name"
     ),
     "--output out.h5": (2, "Missing argument 'SOURCE...'"),
-    "photos/captions.csv": (2, "Missing option '--output'"),
+    "one.csv --images photos": (
+        1, "expected images for train in addition to 1 for val, got 1 in total; add images, or lower --val and --test"
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", FAILURES)
 def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     Path("file").write_text("content")
+    Path("one.csv").write_text("image,caption\n000.png,a dog\n")
     code, problem = FAILURES[command]
     encoder = () if "--encoder " in command else ("--encoder", "scenes")
     if "--features" in command:
@@ -188,7 +227,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
     assert done.err.startswith(f"captioner: {problem}")
     assert done.err.count("\n") == 1
     assert (done.code, done.out) == (code, "")
-    assert {*os.listdir()} == {"file", "photos"}
+    assert {*os.listdir()} == {"file", "one.csv", "photos"}
     assert Path("file").read_text() == "content"
 
 

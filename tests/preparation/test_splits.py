@@ -61,7 +61,8 @@ def test_train_must_not_be_empty(count, shares, wanted):
     with pytest.raises(DataError) as caught:
         split_randomly(pictures(map(str, range(count))), shares, 0)
     assert str(caught.value) == (
-        f"expected images for train in addition to {wanted}, got {count:,} in total; add images, or lower the fractions"
+        f"expected images for train in addition to {wanted}, got {count:,} in total; "
+        "add images, or lower --val and --test"
     )
 
 
