@@ -29,9 +29,10 @@ from starlette.routing import Route
 from captioner.captioning.caption import MARKS, Caption, to_record
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.image_batch import photo_batch
-from captioner.captioning.output_files import COLUMNS, csv_line
+from captioner.captioning.output_files import COLUMNS
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
+from captioner.data.table_cells import csv_line
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.images.decoding_process import DecodingProcess

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captioner.captioning.caption import Caption, Description
+from captioner.captioning.caption import Caption
 from captioner.captioning.metadata import Sidecars
 from captioner.captioning.table import Table
-from captioner.captioning.table_rows import JsonLines, description_of, place_of, real_folder
+from captioner.captioning.table_rows import JsonLines, place_of, real_folder
+from captioner.data.table_cells import Description, correction_of, description_of
 from captioner.errors import CaptionerError, DataError
 
 
@@ -129,7 +130,7 @@ class Album:
     def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yield the records of the first JSON lines, or else of the first table; corrected ones have `corrected`."""
         for row in min(self.tables, key=lambda table: not isinstance(table.format, JsonLines)).records():
-            corrected = {} if row.correction is None else {"corrected": True}
+            corrected = {} if correction_of(row.values) is None else {"corrected": True}
             yield Path(row.path), {**row.values, **corrected}
 
     def close(self) -> None:

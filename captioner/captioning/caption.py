@@ -92,14 +92,6 @@ class Caption(NamedTuple):
     digest: str = ""
 
 
-class Description(NamedTuple):
-    """What is stored of a photograph beside it, or shown on a page: a caption, keywords and marks, best first."""
-
-    caption: str
-    keywords: Sequence[str] = ()
-    marks: Sequence[str] = ()
-
-
 class NextWord(NamedTuple):
     """A word that may come next, and its probability."""
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from captioner.captioning.caption import UNCERTAIN, Description
-from captioner.captioning.table_rows import description_of
+from captioner.captioning.caption import UNCERTAIN
+from captioner.data.table_cells import Description, description_of
 from captioner.errors import CaptionerError
 from captioner.files.atomic import (
     remove_temporary_files,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from captioner.captioning.caption import Caption, to_record
+from captioner.data.table_cells import csv_line
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, read_start, to_json
 
@@ -25,30 +24,8 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "labels": lambda caption: ", ".join(label.name for label in caption.labels),
 }
 """The columns of a table of captions."""
-_FORMULA = r"(?:\A(?={0}'*[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?={0}'* *[=+\-@\uff1d\uff0b\uff0d\uff20]))"
-"""A place in a cell where a spreadsheet may see a formula: its start, or after the separator of another language."""
-_UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'") + "'")
 MAX_START = 1 << 16
 """Bytes of a file that its kind is recognized by."""
-
-
-def csv_line(cells: Iterable[str | float], delimiter: str = ",", line_end: str = "\r\n") -> str:
-    """Return a line of a table, without cells that a spreadsheet would execute.
-
-    Text cells are quoted. In one that a spreadsheet would read as a formula, an apostrophe precedes it, which
-    `unescape_cell` removes.
-
-    Source: OWASP, CSV Injection.
-    """
-    text = io.StringIO()
-    escaped = [_UNESCAPED.sub("'", cell) if isinstance(cell, str) else cell for cell in cells]
-    csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=csv.QUOTE_NONNUMERIC).writerow(escaped)
-    return text.getvalue()
-
-
-def unescape_cell(cell: str) -> str:
-    """Return the text of a cell of `csv_line`."""
-    return _ESCAPED.sub("", cell)
 
 
 class FileKind(NamedTuple):

@@ -10,7 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.captioning.table_rows import description_of, open_format, read_rows
+from captioner.captioning.table_rows import open_format, read_rows
+from captioner.data.table_cells import description_of, is_corrected
 from captioner.data.vocabulary import tokenize
 from captioner.decode.word_regression import Keyword, WordRegression
 from captioner.errors import DataError, similar
@@ -119,7 +120,7 @@ def read_matches(table: Path, query: Query) -> Iterator[Match]:
     path, folder = Path(os.path.realpath(table)), os.path.realpath(".")
     for row in read_rows(path, table, open_format(path, table)):
         if row.path:
-            shares = shares_of(row.values, row.correction is not None or row.values.get("corrected") is True)
+            shares = shares_of(row.values, is_corrected(row.values))
             words = [Keyword(word, shares[word]) for word in query.deciding if shares.get(word, 0.0) >= FITS]
             words.sort(key=lambda word: -word.share)
             image = row.path if table.is_absolute() else os.path.relpath(row.path, folder)

@@ -16,20 +16,18 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
-from captioner.captioning.caption import Caption, Description
+from captioner.captioning.caption import Caption
 from captioner.captioning.table_rows import (
-    DIGITS,
     FORMATS,
     JsonLines,
     Rows,
-    Stamp,
     TableRow,
-    description_digest,
     open_format,
     place_of,
     read_rows,
     time_of,
 )
+from captioner.data.table_cells import DIGITS, Description, Stamp, correction_of, description_digest, parse_stamp
 from captioner.errors import CaptionerError, DataError
 from captioner.files.atomic import remove_temporary_files, replacing, writing
 from captioner.files.lock import LockFile
@@ -101,8 +99,8 @@ class Table:
             self._size = row.end
             self._start = row.end if form.start and not row.start else self._start
             if row.path:
-                is_copy = row.values.get("corrected") is True
-                found = Row((row.start, row.end), row.stamp, row.correction, is_copy)
+                is_copy, stamp = row.values.get("corrected") is True, parse_stamp(row.values.get("file"))
+                found = Row((row.start, row.end), stamp, correction_of(row.values), is_copy)
                 self._rows.setdefault(row.path, []).append(found)
         return form
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import re
@@ -14,56 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from captioner.captioning.caption import Caption, Description, to_record
-from captioner.captioning.output_files import COLUMNS, csv_line, unescape_cell
+from captioner.captioning.caption import Caption, to_record
+from captioner.captioning.output_files import COLUMNS
+from captioner.data import table_cells
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import format_of, regular_file, to_json
 
-DIGITS = 8
-"""Hexadecimal digits of a digest in a table."""
-_STAMP = re.compile(r"([0-9]{1,19}) bytes ([0-9]{8}T[0-9]{6}Z)" + 3 * rf" ([0-9a-f]{{{DIGITS}}})")
-_ESCAPED, _UNESCAPED = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\x1f\x7f-\x9f\udc80-\udcff]")
-NEEDED = ("image", "caption", "keywords", "file")
-"""The columns without which a table is none of an album."""
 DELIMITERS = ",;\t"
 IN_NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that no path has; for bytes that are not UTF-8, os.fsdecode returns other surrogates."""
 START = 1 << 20
 """Bytes in which the first line of a table ends: JSON lines may have attention weights."""
-
-
-class Stamp(NamedTuple):
-    """The column `file` of a table: size and time of the photograph, and digests of it, the caption and the model.
-
-    It is one text that spreadsheets leave alone. `caption` is the digest of the caption with its keywords: a row with
-    another one, or whose stamp cannot be read, was corrected by a person.
-    """
-
-    size: int
-    time: str
-    photo: str
-    caption: str
-    model: str
-
-    def __str__(self) -> str:
-        return f"{self.size} bytes {self.time} {self.photo} {self.caption} {self.model}"
-
-
-def parse_stamp(text: object) -> Stamp | None:
-    """Return the stamp in a cell, or None if it cannot be read."""
-    match = _STAMP.fullmatch(text.strip()) if isinstance(text, str) else None
-    return match and Stamp(int(match[1]), *match.groups()[1:])
-
-
-def digest_of(*texts: str) -> str:
-    """Return the digest of texts for a stamp."""
-    text = "\0".join(texts)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
-
-
-def description_digest(description: Description) -> str:
-    """Return the digest of a caption with its keywords, as they are read from a table."""
-    return digest_of(description.caption, *_words(", ".join(description.keywords)))
 
 
 def time_of(status: os.stat_result) -> str:
@@ -73,16 +33,6 @@ def time_of(status: os.stat_result) -> str:
     except (ValueError, OverflowError):  # beyond the year 9999
         time = datetime.max
     return time.isoformat()[:19].translate({ord("-"): None, ord(":"): None}) + "Z"
-
-
-def escape_path(path: str) -> str:
-    r"""Return a path as text on one line: control characters, backslashes and bytes that are not UTF-8 become \xNN."""
-    return _UNESCAPED.sub(lambda match: "".join(rf"\x{byte:02x}" for byte in os.fsencode(match[0])), path)
-
-
-def unescape_path(text: str) -> str:
-    """Return the path that `escape_path` returned as text."""
-    return os.fsdecode(_ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), os.fsencode(text)))
 
 
 real_folder = cache(os.path.realpath)
@@ -104,7 +54,8 @@ class CsvRows(NamedTuple):
     @property
     def start(self) -> str:
         """What a new table begins with."""
-        return f"\ufeff{csv_line(self.columns, self.delimiter, self.line_end)}"  # Excel needs the byte order mark
+        # Excel needs the byte order mark
+        return f"\ufeff{table_cells.csv_line(self.columns, self.delimiter, self.line_end)}"
 
     def recognize(self, first: str) -> CsvRows | None:
         """Return the format of a table by its first line, or None for one without the needed columns."""
@@ -112,7 +63,7 @@ class CsvRows(NamedTuple):
         for delimiter in DELIMITERS:
             with suppress(csv.Error):  # of a file whose only line ends are carriage returns
                 columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
-                if all(columns.count(name) == 1 for name in NEEDED):
+                if all(columns.count(name) == 1 for name in table_cells.NEEDED):
                     return CsvRows(columns, delimiter, line_end)
         return None
 
@@ -122,8 +73,8 @@ class CsvRows(NamedTuple):
         Raises: ValueError or csv.Error for a line that is no row.
         """
         for cells in csv.reader(lines, delimiter=self.delimiter, strict=True):
-            row = dict(zip(self.columns, map(unescape_cell, cells), strict=False))
-            yield {**row, "image": unescape_path(row["image"])} if row.get("image") else {}
+            row = dict(zip(self.columns, map(table_cells.unescape_cell, cells), strict=False))
+            yield {**row, "image": table_cells.unescape_path(row["image"])} if row.get("image") else {}
 
     def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
         """Return whether the line of a row was cut between two cells; empty ones are quoted, if any are."""
@@ -131,14 +82,14 @@ class CsvRows(NamedTuple):
 
     def restored(self, row: Mapping[str, Any]) -> str:
         """Return the line of a row that was read."""
-        values = {**row, "image": escape_path(row["image"])}
-        return csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
+        values = {**row, "image": table_cells.escape_path(row["image"])}
+        return table_cells.csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
 
-    def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
+    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp) -> str:
         """Return the line of a photograph."""
         values = {name: column(caption) for name, column in COLUMNS.items()}
-        values |= {"image": escape_path(image), "file": str(stamp)}
-        return csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
+        values |= {"image": table_cells.escape_path(image), "file": str(stamp)}
+        return table_cells.csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
 
 
 class JsonLines(NamedTuple):
@@ -149,7 +100,7 @@ class JsonLines(NamedTuple):
 
     def recognize(self, first: str) -> JsonLines | None:
         with suppress(ValueError, TypeError, RecursionError):
-            return self if set(json.loads(first)) >= set(NEEDED) else None
+            return self if set(json.loads(first)) >= set(table_cells.NEEDED) else None
         return None
 
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -162,20 +113,22 @@ class JsonLines(NamedTuple):
     def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
         return False  # or it could not be read
 
-    def corrected(self, correction: Description, line: bytes) -> bytes:
+    def corrected(self, correction: table_cells.Description, line: bytes) -> bytes:
         """Return a line with a correction of another table, as if it were its own; new keywords are certain."""
         record = json.loads(line.decode("utf-8-sig"))
-        keywords = {word: each for each in _items(record.get("keywords")) for word in _words([each])}
+        old = record.get("keywords")
+        items = old if isinstance(old, list) else []
+        keywords = {word: each for each in items for word in table_cells.words_of([each])}
         record["keywords"] = [keywords.get(word, {"word": word, "share": 1.0}) for word in correction.keywords]
         record |= {"caption": correction.caption, "corrected": True}
-        if stamp := parse_stamp(record.get("file")):
-            record["file"] = str(stamp._replace(caption=description_digest(correction)))
+        if stamp := table_cells.parse_stamp(record.get("file")):
+            record["file"] = str(stamp._replace(caption=table_cells.description_digest(correction)))
         return f"{json.dumps(record)}\n".encode()
 
     def restored(self, row: Mapping[str, Any]) -> str:
         return f"{json.dumps(dict(row))}\n"
 
-    def line(self, image: str, caption: Caption, stamp: Stamp) -> str:
+    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp) -> str:
         first = {"image": image, "caption": caption.text, "file": str(stamp)}
         shares = dict(caption.shares)
         return f"{to_json({**first, **to_record(caption._replace(image=image)), 'shares': shares})}\n"
@@ -205,7 +158,7 @@ def open_format(path: Path, name: Path) -> Rows:
     is_cut = start[: len(BEGINNING)] == BEGINNING[: len(start)] and b"\n" not in start
     if is_cut and isinstance(new, JsonLines):
         return new
-    expected = f"a table of `captioner caption`, with {', '.join(NEEDED)}"
+    expected = f"a table of `captioner caption`, with {', '.join(table_cells.NEEDED)}"
     got = "other columns" if b"image" in start and b"caption" in start else format_of(start)
     raise UsageError(f"{name}: expected {expected}, got {got}; use another file")
 
@@ -229,18 +182,6 @@ class TableRow(NamedTuple):
     values: Mapping[str, Any]
     start: int
     end: int
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """The stamp, or None if it cannot be read."""
-        return parse_stamp(self.values.get("file"))
-
-    @property
-    def correction(self) -> Description | None:
-        """The caption and keywords, if a person corrected them."""
-        description, stamp = description_of(self.values), self.stamp
-        is_own = stamp is not None and stamp.caption == description_digest(description)
-        return None if is_own else description._replace(marks=())
 
 
 def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
@@ -283,21 +224,3 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
         except (ValueError, csv.Error, RecursionError) as problem:
             what = "expected UTF-8 text; save it as UTF-8" if isinstance(problem, UnicodeError) else problem
             raise DataError(f"{name}: line {number}: {what}; nothing was changed") from None
-
-
-def description_of(values: Mapping[str, Any]) -> Description:
-    """Return the description in a row; a person may have edited any part."""
-    keywords, marks = (_words(values.get(name)) for name in ("keywords", "marks"))
-    return Description(str(values.get("caption") or ""), keywords, [] if values.get("corrected") is True else marks)
-
-
-def _words(value: object) -> list[str]:
-    """Return the words in a cell of CSV, or in a list of JSON of words or keywords."""
-    if isinstance(value, str):
-        return [word for part in re.split("[,;]", value) if (word := part.strip())]
-    words = [each.get("word") if isinstance(each, dict) else each for each in _items(value)]
-    return [word for word in words if isinstance(word, str)]
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

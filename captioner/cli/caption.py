@@ -307,7 +307,7 @@ def _open_album(captioner: Captioner, models: Sequence[Path], encoder: str | Non
     from captioner.captioning.find_checkpoint import find_checkpoint
     from captioner.captioning.metadata import SIDECARS, Sidecars
     from captioner.captioning.table import Table
-    from captioner.captioning.table_rows import digest_of
+    from captioner.data.table_cells import digest_of
     from captioner.files.user_files import sha256_of
 
     for path in files.derived:

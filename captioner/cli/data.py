@@ -59,6 +59,8 @@ def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
 
 COUNTS = {
     "skipped": "skipped lines",
+    "uncorrected": "captions not corrected by a person",
+    "removed": "captions removed by a person",
     "omitted": "images omitted: in no list, or in an empty split",
     "missing": "missing photographs",
     "unreadable": "unreadable photographs",

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.data.table_cells import NEEDED, is_corrected, unescape_cell, unescape_path
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
 
@@ -47,24 +48,31 @@ class CaptionRecord(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption."""
+    """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption.
+
+    One with a `kind` is no mistake, and only counted under this name.
+    """
 
     line: str
     problem: str
     image: str | None = None
     row: int | None = None
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.line}: {self.problem}"
 
 
 class Columns(NamedTuple):
-    """Names of the columns of a table, or of the keys of JSON lines."""
+    """Names of the columns of a table, or of the keys of JSON lines; the last are those of `captioner caption`."""
 
     image: str = "image"
     caption: str = "caption"
     split: str = "split"
     source: str = "source"
+    keywords: str = "keywords"
+    file: str = "file"
+    corrected: str = "corrected"
 
 
 SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
@@ -110,11 +118,17 @@ def read_captions(
     Raises: DataError when the file cannot be read or its format is unsupported.
     """
     if os.path.isdir(path):
-        raise DataError(f"{path}: expected a caption file, got a folder; {EXAMPLE}")
+        table = path / "captions.csv"
+        remedy = f"did you mean {table}?" if table.is_file() else EXAMPLE
+        raise DataError(f"{path}: expected a caption file, got a folder; {remedy}")
     content = read_bytes(path, LIMIT, expected="a caption file")
     if b"\0" in content[:4096]:
         raise DataError(f"{path}: {EXPECTED}, got {format_of(content)}")
-    text = content.decode("utf-8-sig", errors="surrogateescape")  # `_validate` reports invalid bytes with their line
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:  # with an older encoding, the words of a language would be missing
+        line, got = content.count(b"\n", 0, error.start) + 1, content[error.start : error.start + 1]
+        raise DataError(f"{path}:{line}: expected UTF-8 text, got {got!r}; save the file as UTF-8") from error
     rows: dict[str, int | None] = {}
     for record in _parse(path, text, columns or Columns(), split):
         if isinstance(record, CaptionRecord):
@@ -202,9 +216,7 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            bad = text[error.start]
-            byte = bad.encode("utf-8", "surrogateescape") if 0xDC80 <= ord(bad) <= 0xDCFF else bad
-            problem = f"{field}: expected UTF-8 text, got {byte!r}; save the file as UTF-8"
+            problem = f"{field}: expected UTF-8 text, got {text[error.start]!r}"
             return Issue(record.line, problem, record.image, record.row)
     image = image_name(record.image)
     if "\0" in image or image.endswith("/"):
@@ -227,6 +239,9 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
     Raises: as `table_rows`.
     """
     for line, values in table_rows(name, text, columns):
+        if not isinstance(values, str) and is_captioned(values):
+            values = {key: unescape_cell(cell) for key, cell in values.items()}
+            values["image"] = unescape_path(values["image"])
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 
 
@@ -281,7 +296,7 @@ def json_entry(line: str, content: object, columns: Columns) -> Iterator[Caption
 def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
     """Find the columns in the header; case is ignored unless two columns differ only by case.
 
-    The split column is optional unless its name is configured; that of the source is ignored if it is not unique.
+    The split column is optional unless its name is configured; others are ignored if they are not unique.
 
     Raises: DataError for a duplicate or missing column.
     """
@@ -289,7 +304,7 @@ def _column_indices(line: str, names: list[str], header: str, columns: Columns) 
     for key, column in columns._asdict().items():
         matches = [place for place, name in enumerate(names) if name == column]
         matches = matches or [place for place, name in enumerate(names) if name.lower() == column.lower()]
-        if len(matches) > 1 and key != "source":
+        if len(matches) > 1 and key in ("image", "caption", "split"):
             raise DataError(f"{line}: expected the column {column} once, got {header!r:.80}; rename the others")
         if len(matches) == 1:
             places[key] = matches[0]
@@ -342,6 +357,11 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
     image = values["image"] if _is_text(values.get("image")) else None
+    if image and is_captioned(values):
+        if not is_corrected(values):
+            return Issue(line, "not corrected by a person", image, kind="uncorrected")
+        if not str(values["caption"]).strip():
+            return Issue(line, "a person removed the caption", image, kind="removed")
     for key in ("image", "caption"):
         if not _is_text(values.get(key)):
             got = "nothing" if values.get(key) in (None, "") else quoted(values[key])
@@ -351,6 +371,11 @@ def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
         return Issue(line, f"split: expected a name, got {quoted(split)}", image)
     image, caption, split = values["image"].strip(), values["caption"].strip(), (split or "").strip() or None
     return CaptionRecord(image, caption, split, line, source=_source(values))
+
+
+def is_captioned(values: dict[str, Any]) -> bool:
+    """Return whether a row is of a table of `captioner caption`."""
+    return all(values.get(name) is not None for name in NEEDED)
 
 
 def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from captioner.captioning.output_files import unescape_cell
 from captioner.data.caption_readers import (
     CaptionRecord,
     Columns,
@@ -21,6 +20,7 @@ from captioner.data.caption_readers import (
     read_captions,
     table_rows,
 )
+from captioner.data.table_cells import unescape_cell
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
 from captioner.files.user_files import enough_memory, read_text
@@ -144,7 +144,7 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
     with enough_memory(path):
         records = list(read_captions(path))
         images, conflicts = group_by_image(record for record in records if isinstance(record, CaptionRecord))
-        for issue in (*(record for record in records if isinstance(record, Issue)), *conflicts):
+        for issue in (*(record for record in records if isinstance(record, Issue) and not record.kind), *conflicts):
             raise DataError(str(issue))
         splits = {image.split for image in images}
         chosen = [image for image in images if split is None or image.split == split]

@@ -41,11 +41,15 @@ class FeatureRows:
     """The first record without a readable name: it could be any image."""
     conflict: str = ""
     """An image with two rows: the captions of one would get the features of the other."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """The number of issues of each kind that are no mistakes."""
 
     def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
         """Yield the records of one file, and add their images."""
         self.files += 1
         for record in records:
+            if isinstance(record, Issue) and record.kind:
+                self.counts[record.kind] += 1
             if record.image is not None:
                 row = len(self.by_image) if record.row is None else record.row
                 first = self.by_image.setdefault(image_name(record.image), row)

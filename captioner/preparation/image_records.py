@@ -99,10 +99,10 @@ def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[
             split, path = parse_source(source)
             records: list[CaptionRecord] = []
             for record in map(_validate, folder.rows.read(read_captions(path, columns, split))):
-                if isinstance(record, Issue):
-                    issues.append(record)
-                else:
+                if isinstance(record, CaptionRecord):
                     records.append(record)
+                elif not record.kind:
+                    issues.append(record)
             is_named = len({record.source for record in records}) <= MAX_SOURCES
             for record in records:
                 yield record._replace(source=(is_named and record.source) or names[source])
@@ -132,7 +132,9 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
     images = list(chain(*by_source(_read_images(folders, columns, issues)).values()))
     if not images:
-        raise DataError(f"{', '.join(sources)}: expected captions, got no valid one")
+        count = sum(folder.rows.counts["uncorrected"] for folder in folders)
+        got = f"{count:,} that no person corrected; correct some captions first" if count else "no valid one"
+        raise DataError(f"{', '.join(sources)}: expected captions, got {got}")
     if all(split for split, _ in map(parse_source, sources)):
         _check_default(options, "split_column", because="every source defines its split")
     if not any(record.split for record in images):

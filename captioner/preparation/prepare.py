@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -122,6 +123,7 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "min_count": min_count,
         "skipped": len(records.issues),
         "omitted": records.omitted,
+        **sum((folder.rows.counts for folder in records.folders), Counter[str]()),
         **({} if options.max_words is None else {"max_words": options.max_words}),
     }
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from captioner.captioning.album import Album
 from captioner.captioning.caption import Candidate, Caption
-from captioner.captioning.output_files import unescape_cell
 from captioner.captioning.table import Table
-from captioner.captioning.table_rows import NEEDED, Stamp, digest_of, parse_stamp, time_of
+from captioner.captioning.table_rows import time_of
+from captioner.data.table_cells import NEEDED, Stamp, digest_of, parse_stamp, unescape_cell
 from captioner.errors import CaptionerError, DataError
 
 TEXTS = ("a café by the sea", "two dogs run", "", "a man, a plan", "gone", "gone, too")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from pages import ROOT, page_commands
 from PIL import Image
 
-from captioner.captioning.caption import MARKS, UNCERTAIN, Description
+from captioner.captioning.caption import MARKS, UNCERTAIN
 from captioner.captioning.metadata import Sidecars, exiftool_table, is_exiftool_table, is_own_xmp, to_xmp
+from captioner.data.table_cells import Description
 from captioner.errors import CaptionerError
 
 NEW = Description("a café 猫", ["猫"])

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.captioning.caption import Caption
-from captioner.captioning.output_files import FILES, CaptionFile, unescape_cell
+from captioner.captioning.output_files import FILES, CaptionFile
+from captioner.data.table_cells import unescape_cell
 from captioner.decode.word_regression import Keyword
 from captioner.errors import UsageError
 

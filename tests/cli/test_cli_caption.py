@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from captioner.captioning.album import Album
-from captioner.captioning.table_rows import unescape_path
 from captioner.cli import output
+from captioner.data.table_cells import unescape_path
 from faults.interrupted import content_of
 
 Run = Callable[..., Any]

@@ -183,7 +183,7 @@ def test_without_val_the_suggested_command_validates_on_train(
 
 FAILURES: dict[str, tuple[int, str]] = {
     "photos/none.csv --output x.h5": (1, "photos/none.csv: not found; expected a caption file; "),
-    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; give a file in it, or write a table "),
+    "photos --output x.h5": (1, "photos: expected a caption file, got a folder; did you mean photos/captions.csv?"),
     "photos/captions.csv --output file": (2, "file: exists already; use another file, or replace it with --overwrite"),
     "photos/captions.csv --output no/out.h5": (2, "no/out.h5: folder not found: no"),
     "photos/captions.csv --output x.h5 --images .": (

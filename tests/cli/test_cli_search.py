@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.captioning.table_rows import Stamp, digest_of
+from captioner.data.table_cells import Stamp, digest_of
 
 ALBUM = {
     "a dog in the snow": {"dog": 0.9, "snow": 0.8, "a": 0.9, "in": 0.6, "the": 0.7},

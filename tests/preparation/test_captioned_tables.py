@@ -1,0 +1,134 @@
+"""`captioner prepare` of the tables of `captioner caption`, corrected by a person, also in LibreOffice."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioner.captioning.album import Album
+from captioner.captioning.caption import Candidate, Caption
+from captioner.captioning.table import Table
+from captioner.data.prepared import prepared
+from captioner.decode.word_regression import Keyword
+
+WRITTEN = {
+    "001.png": "a dog",
+    "002.png": '=1+1; @the dog\'s "ball", 0.83',
+    "003.png": "-true",
+    "004.png": "50",
+    "005.png": "a tree",
+    "new\nline.png": "a clock at 12:30",
+    "007.png": "",
+}
+"""Captions that a spreadsheet may take for something else."""
+OWN = '=1 Möwe am Strand, „Anna“ & "Bo"; 0,83'
+
+
+@pytest.fixture(autouse=True)
+def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs in `photos`, and beside it `t.csv` and `t.jsonl`, as `captioner caption` writes them."""
+    monkeypatch.chdir(tmp_path)
+    album(Path("photos"), 8)
+    Path("photos/captions.csv").unlink()
+    Path("photos/006.png").rename("photos/new\nline.png")
+    written = Album()
+    written.tables += [Table(Path(name), "0" * 8) for name in ("t.csv", "t.jsonl")]
+    written.select(Path("photos", name) for name in WRITTEN)
+    for name, text in WRITTEN.items():
+        keywords = [Keyword("dog", 0.83), Keyword("0.83", 0.5), Keyword("true", 0.25)]
+        caption = Caption(
+            name, text, -1234.5678, [], None, [Candidate(text, -1.0)],
+            familiarity=0.83, similarity=1e-4, keywords=keywords, digest="1" * 64,
+        )  # fmt: skip
+        assert not list(written.write(Path("photos", name), caption))
+    written.close()
+
+
+def rows_of(path: str, delimiter: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(Path(path).read_text("utf-8-sig"), newline=""), delimiter=delimiter))
+
+
+def write(path: str, rows: list[dict[str, str]], delimiter: str = ",", encoding: str = "utf-8") -> None:
+    with open(path, "w", newline="", encoding=encoding) as file:
+        table = csv.DictWriter(file, rows[0], delimiter=delimiter)
+        table.writeheader()
+        table.writerows(rows)
+
+
+def correct(rows: list[dict[str, str]]) -> None:
+    """Correct a caption, confirm one by its keywords, remove one, and add one by hand."""
+    rows[0]["caption"] = OWN
+    rows[5]["keywords"] += "; Uhr"
+    rows[4]["caption"] = " "
+    rows.append(dict.fromkeys(rows[0], "") | {"image": "photos/000.png", "caption": "von Hand"})
+
+
+CORRECTED = {"photos/000.png": "von Hand", "photos/001.png": OWN, "photos/new\nline.png": "a clock at 12:30"}
+
+
+def captions_of(cli: Callable[..., Any], *sources: str) -> tuple[Mapping[str, str], str]:
+    """The captions of a data set of tables, and its summary."""
+    done = cli("prepare", *sources, "--output", "o.h5", "--encoder", "scenes", "--val", "0", "--overwrite")
+    assert done.code == 0, done.err
+    split = prepared("o.h5").split("train")
+    return dict(zip(split.image_ids, split.texts, strict=True)), done.out
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_only_the_rows_that_a_person_corrected_are_read(delimiter: str, cli: Callable[..., Any]) -> None:
+    cli("prepare", "t.csv").failed(
+        1, "t.csv: expected captions, got 7 that no person corrected; correct some captions first"
+    )
+    rows = rows_of("t.csv")
+    correct(rows)
+    write("t.csv", rows, delimiter, "utf-8-sig")
+    captions, summary = captions_of(cli, "t.csv")
+    assert captions == CORRECTED
+    assert "  captions not corrected by a person: 4\n  captions removed by a person: 1\n" in summary
+    checked = cli("data", "check", "t.csv", "--val", "0").succeeded()
+    assert "  captions not corrected by a person: 4\n" in checked.out
+    Path("more.csv").write_text("image,caption\nphotos/003.png,ein Ball\n")
+    assert captions_of(cli, "t.csv", "more.csv")[0] == {**CORRECTED, "photos/003.png": "ein Ball"}
+
+
+def test_json_lines_have_corrections_too(cli: Callable[..., Any]) -> None:
+    cli("data", "check", "t.jsonl").failed(1, "t.jsonl: expected captions, got 7 that no person corrected; ")
+    records = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    records[0]["caption"] = OWN  # and a copy of a correction in another table, with its digest
+    records[1]["corrected"] = True
+    Path("t.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    captions, summary = captions_of(cli, "t.jsonl")
+    assert captions == {"photos/001.png": OWN, "photos/002.png": WRITTEN["002.png"]}
+    assert "  captions not corrected by a person: 5\n" in summary
+
+
+@pytest.mark.skipif(shutil.which("soffice") is None, reason="needs LibreOffice Calc")
+@pytest.mark.parametrize(("delimiter", "language"), [(",", "1033"), (";", "1031")])
+def test_a_table_survives_libreoffice(delimiter: str, language: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    token = f"{ord(delimiter)},34,76,1,,{language}"
+
+    def convert(name: str, to: str, *options: str) -> None:
+        home = f"-env:UserInstallation=file://{tmp_path}/home"
+        command = ["soffice", home, "--headless", *options, "--convert-to", to, name]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    if delimiter == ";":
+        write("t.csv", rows_of("t.csv"), delimiter)
+    convert("t.csv", "fods", f"--infilter=CSV:{token}")
+    sheet = Path("t.fods").read_text()
+    typed = OWN.replace("&", "&amp;").replace('"', "&quot;")
+    sheet, count = re.subn("<text:p>a dog</text:p>", f"<text:p>{typed}</text:p>", sheet)
+    assert count == 1
+    Path("t.fods").write_text(sheet)
+    Path("t.csv").unlink()
+    convert("t.fods", f"csv:Text - txt - csv (StarCalc):{token}")
+    captions, summary = captions_of(cli, "t.csv")
+    assert captions == {"photos/001.png": OWN}
+    assert "  captions not corrected by a person: 6\n" in summary
