@@ -58,8 +58,8 @@ def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> 
 def _portable(config: Config) -> Config:
     """Return a config without paths and threads of the machine."""
     values: dict[str, Any] = {"threads": Config.threads}
-    for path, option in OPTIONS.items():
-        if option.kind is Path and attrgetter(path)(config) is not None:
+    for path in OPTIONS:
+        if isinstance(attrgetter(path)(config), Path):
             values[path] = NOT_SHARED if has_effect(config, path) else None
     return override(config, values)
 

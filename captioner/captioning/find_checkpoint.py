@@ -32,9 +32,13 @@ def _holds_checkpoint(folder: Path) -> bool:
 def find_checkpoint(path: Path) -> Path:
     """Find the checkpoint of a run folder: best.h5, or else last.h5; a file is returned as it is.
 
+    The name of the default model, `everyday`, means its file, unless there is a file or folder of this name.
+
     Raises: CheckpointError when there is neither, or no checkpoint in the folder.
     """
     if not os.path.lexists(path):
+        if os.fspath(path) == DEFAULT_MODEL.stem:
+            return DEFAULT_MODEL
         hint = nearest_runs(path) or f"; {missing_remedy(path)}"
         raise CheckpointError(f"{path}: not found; expected a run folder from `captioner train` or a model file{hint}")
     if not path.is_dir():

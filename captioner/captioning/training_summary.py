@@ -59,6 +59,12 @@ class Familiarity(NamedTuple):
         count = len(self.residuals)
         return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
+    def extended(self, units: Array) -> Familiarity:
+        """Return the familiarity with as many further reference images: those of the `units`, evenly or repeated."""
+        residuals, count = np.sort(_residuals(units, self.components)), len(self.residuals)
+        rows = evenly_spaced(len(residuals), count) if len(residuals) > count else np.arange(count) % len(residuals)
+        return self._replace(residuals=np.sort(np.concatenate([self.residuals, residuals[rows]])))
+
 
 def fit_familiarity(features: Features) -> tuple[Array, Array, Params]:
     """Compute the scales of unit features, and the arrays of a `Familiarity`; none for one image or short features.
@@ -127,16 +133,21 @@ class TrainingSummary(NamedTuple):
 
     def leave_one_out(self, train: Split) -> SharesOfRows:
         """Return the expected shares of the training images themselves, each without its own references."""
-        return TrainingFit(train, self.regression.vocab, self.mean, self.std, self.regression.ridge).shares
+        return TrainingFit(train, self.regression.vocab, self.mean, self.std, fitted=self.regression).shares
 
 
-def fit_summary(train: Split, vocab: Vocab) -> Params:
-    """Fit the arrays of a `TrainingSummary` on a training split.
+def fit_summary(train: Split, vocab: Vocab, base: TrainingSummary | None = None) -> Params:
+    """Fit the arrays of a `TrainingSummary` on a training split, starting from that of a `base` model if there is one.
 
     The scales of `familiarity` are those of the regression.
     """
-    mean, std, familiarity = fit_familiarity(train.features)
-    return {"mean": mean, "std": std, **familiarity, **TrainingFit(train, vocab, mean, std).arrays()}
+    if base is None:
+        mean, std, familiarity = fit_familiarity(train.features)
+        return {"mean": mean, "std": std, **familiarity, **TrainingFit(train, vocab, mean, std).arrays()}
+    images = evenly_spaced(train.features.shape[0], MAX_IMAGES)
+    extended = base.familiarity and base.familiarity.extended(base.unit_rows(train.features[images]))
+    fit = TrainingFit(train, vocab, base.mean, base.std, base.regression)
+    return {"mean": base.mean, "std": base.std, **(extended._asdict() if extended else {}), **fit.arrays()}
 
 
 def summary_from(arrays: Params, vocab: Vocab) -> TrainingSummary:

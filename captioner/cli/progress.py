@@ -15,8 +15,9 @@ from captioner.errors import printable
 from captioner.evaluation.score_format import MAX_SOURCE
 from captioner.images import parse_identity
 from captioner.metrics import NAMES
+from captioner.model.losses import perplexity
 from captioner.training.solver import Step
-from captioner.training.train import Ended, Event, Started, Validated, Warned
+from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned
 
 PERPLEXITY_NOTE = (
     "note: loss and perplexity are those of the reference captions. The model is trained on {captions}, so they can "
@@ -31,8 +32,10 @@ METRICS = {
 """Metrics of a step shown in the progress bar, by their names in history.jsonl."""
 
 INITIALIZED = (
-    "initialized from {checkpoint}: {shared_words:,} of {words:,} words shared, {new:,} new, {dropped_words:,} dropped"
+    "starts from {checkpoint}: {shared_words:,} of {words:,} words shared, {new:,} new, {dropped_words:,} dropped"
 )
+FEW = 30
+"""Of fewer validation images, a difference of scores is chance."""
 
 
 def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, Any]:
@@ -64,12 +67,15 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
                 case Validated():
                     with output.above_progress():
                         output.note(_validated(event))
+                case Estimated():
+                    with output.above_progress():
+                        output.note(f"training takes about {_duration(event.seconds)}")
                 case Warned():
                     with output.above_progress():
                         output.note(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
-                    output.note(_ended(event, limit))
+                    output.note(_ended(event, limit), *_compared(event))
                     if command and summary["ended"] != "stopped" and "overfit" not in summary:
                         output.next_command(*command)
     finally:
@@ -112,6 +118,27 @@ def _validated(event: Validated) -> str:
         parts = (f"{printable(s, MAX_SOURCE)} {100 * v['cider_d']:.1f}" for s, v in event.sources.items())
         scored += f" ({', '.join(parts)})" if event.sources else ""
     return f"epoch {event.epoch}  {scored}{'  best so far' if event.best else ''}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _compared(event: Ended) -> Iterator[str]:
+    """Say how much better than the model that it started from a model is."""
+    if compared := event.summary.get("compared"):
+        before, after = compared["start"], compared["best"]
+        start, best = 100 * before["cider_d"], 100 * after["cider_d"]
+        scores = f"CIDEr-D {best:.1f} against {start:.1f} on {compared['images']:,} validation images"
+        if compared["images"] < FEW:
+            yield (
+                f"perplexity {perplexity(after['loss']):.1f} against {perplexity(before['loss']):.1f} of the model it "
+                f"started from ({scores}, too few to compare captions: read some of both)"
+            )
+        elif best > start:
+            yield f"CIDEr-D {best - start:.1f} better than the model it started from ({scores})"
+        else:
+            yield f"not better than the model it started from: keep that one ({scores})"
 
 
 def _ended(event: Ended, limit: str) -> str:

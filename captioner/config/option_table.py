@@ -39,7 +39,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """One option; `kind` is bool, int, float, str or Path."""
+    """One option; `kind` is bool, int, float, str or Path, which may also be a bare `name`, a str."""
 
     path: str
     kind: type
@@ -48,6 +48,7 @@ class Option:
     bounds: tuple[Bound, ...]
     choices: tuple[str, ...]
     doc: str
+    named: bool = False
 
     def admits(self, value: Any) -> bool:
         """Return whether a value of the right type is within the bounds and one of the choices."""
@@ -60,6 +61,10 @@ class Option:
     def multiple(self) -> bool:
         """Whether the value is a tuple of values."""
         return isinstance(self.default, tuple)
+
+    def is_name(self, text: str) -> bool:
+        """Return whether a text is a bare name, not a path."""
+        return self.named and NAME.fullmatch(text) is not None
 
     def expected(self) -> str:
         """Describe the valid values, such as `an integer >= 1 or null`."""
@@ -91,7 +96,7 @@ def options(section: type[Any] = Config, prefix: str = "") -> tuple[Option, ...]
         limits = tuple(Bound(sign, float(limit)) for sign, limit in map(str.split, bounds))
         kind = str if choices else parts[0]
         nullable = NoneType in parts or None in parts
-        rows.append(Option(path, kind, nullable, field.default, limits, choices, doc))
+        rows.append(Option(path, kind, nullable, field.default, limits, choices, doc, kind is Path and str in parts))
     return tuple(rows)
 
 
@@ -131,6 +136,7 @@ BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 """Without leading zeros: 017 is 15 for a YAML 1.1 reader."""
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_PLAIN = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """Texts that YAML readers convert to other types; these, and those that are not `PLAIN`, are quoted."""
@@ -153,7 +159,8 @@ def read(option: Option, text: str, folder: Path | None = None, *, is_quoted: bo
     elif is_quoted and option.kind not in (str, Path):
         value, is_read = None, False
     else:
-        value = _read_path(text, folder) if option.kind is Path else READ[option.kind](text)
+        is_path = option.kind is Path and not option.is_name(text)
+        value = _read_path(text, folder) if is_path else READ[option.kind](text)
         is_read = value is not None
     if not (is_read and option.admits(value)):
         shown = quoted(text, MAX_SHOWN) if is_quoted else printable(text or "null", MAX_SHOWN)
@@ -172,7 +179,8 @@ def converted(option: Option, value: Any) -> Any:
     if not isinstance(value, ACCEPTED[option.kind]) or isinstance(value, bool) != (option.kind is bool):
         raise ValueError(f"expected {option.expected()}, got {printable(repr(value), MAX_SHOWN)}")
     # In a shell, ~ and a path like it have another meaning than in Python.
-    text = os.path.join(".", value) if option.kind is Path else str(value)
+    is_path = option.kind is Path and not option.is_name(str(value))
+    text = os.path.join(".", value) if is_path else str(value)
     return read(option, text, is_quoted=option.kind in (str, Path))
 
 
@@ -236,6 +244,7 @@ READ: Mapping[type, Callable[[str], Any]] = {
     int: _read_int,
     float: _read_float,
     str: _read_name,
+    Path: str,  # a bare name
 }
 WRITE: Mapping[type, Callable[[Any], str]] = {
     bool: lambda value: str(value).lower(),

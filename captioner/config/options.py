@@ -88,7 +88,10 @@ class Train:
     """Optimization."""
 
     objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy or SCST"] = "cross_entropy"
-    init_from: Annotated[Path | None, "run or model file with initial parameters; relative to this file"] = None
+    init_from: Annotated[
+        Path | str | None,
+        "name of a model of captioner (everyday), or run or model file, with initial parameters and model.* sizes",
+    ] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
@@ -110,7 +113,7 @@ class Train:
     clip_norm: Annotated[float | None, "clip gradients to this global norm; null: no clipping", "> 0"] = 5.0
     schedule: Annotated[Literal["constant", "exponential", "cosine"], "learning-rate schedule"] = "constant"
     lr_decay: Annotated[float, "learning-rate factor per epoch (exponential)", "> 0", "<= 1"] = 1.0
-    warmup_steps: Annotated[int, "steps of linear learning-rate warm-up", ">= 0"] = 0
+    warmup_steps: Annotated[float, "steps of linear learning-rate warm-up; below 1: share of all steps", ">= 0"] = 0.0
     log_every: Annotated[int, "steps between lines of history.jsonl", ">= 1"] = 10
     save_every: Annotated[int | None, "steps between checkpoints; null: only after each epoch", ">= 1"] = None
     patience: Annotated[int | None, "stop after N validations without improvement; null: never", ">= 1"] = None
@@ -168,7 +171,9 @@ class Caption:
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run; `ignored` has a message for each that was set without effect."""
+    """All options of a run; `given` are those that a file or an override set, and `ignored` has a message for each that
+    was set without effect.
+    """
 
     seed: Annotated[int, "random seed of initial parameters, batches and dropout", ">= 0"] = 0
     threads: Annotated[int, "threads that compute each batch", ">= 1", "<= 64"] = 2
@@ -178,6 +183,7 @@ class Config:
     validate: Validate = Validate()
     decode: Decode = Decode()
     caption: Caption = Caption()
+    given: frozenset[str] = field(default=frozenset(), compare=False, kw_only=True)
     ignored: Mapping[str, str] = field(default_factory=dict, compare=False, kw_only=True)
 
 

@@ -87,7 +87,7 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
 
     Raises: ConfigError with one line per problem.
     """
-    config = replaced(config, values)
+    config = replaced(config, {**values, "given": config.given | values.keys()})
     places = {path: f"-o {path}={printable(write(OPTIONS[path], values[path]), MAX_SHOWN)}" for path in values} | {
         **places
     }

@@ -71,7 +71,8 @@ def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = 
                 break
     if problems:
         raise ConfigError(problems)
-    return override(replaced(Config(), values), overrides, {path: places[path] for path in places.keys() - overrides})
+    config = replaced(Config(), {**values, "given": frozenset(values)})
+    return override(config, overrides, {path: places[path] for path in places.keys() - overrides})
 
 
 def dump(config: Config, *, comments: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
+BASE_RIDGE, BASE_IMAGES = 1.0, 1000
+"""If a regression starts from a base model's: the regularization towards its W, and the number of images for which its
+images count, if there are more."""
 MAX_BYTES = 7_500_000
 """Maximum size of the factors of W in a file, which limits their rank."""
 MAX_DIMENSIONS = 8192
@@ -75,6 +78,14 @@ class WordRegression:
     names: Array
     images: int
     ridge: float
+
+    def in_vocabulary(self, vocab: Vocab) -> WordRegression:
+        """Return the regression in another vocabulary; new words have shares and counts of 0."""
+        ids = self.vocab.word_to_idx
+        rows = np.array([ids.get(word, len(self.vocab)) for word in vocab.words])
+        parts = {name: getattr(self, name) for name in ("words", "bias", "counts", "names")}
+        mapped = {name: np.append(part, np.zeros_like(part[:1]), axis=0)[rows] for name, part in parts.items()}
+        return replace(self, vocab=vocab, **mapped)
 
     @cached_property
     def idf(self) -> Array:
@@ -191,19 +202,33 @@ class TrainingFit:
     p(x) = ȳ + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - ȳ),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u,   ȳ = mean of y
     p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
 
+    From a base model with W₀, n₀ images and n₀_w of them with w, with λ = 1:
+
+    W = argmin Σ_i |W u_i + b - y_i|² + λ |W - W₀|²,   n_w = n₀_w + k (images with w),   k = max(3, n₀ / 1000)
+
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
 
     If there are fewer images than features, all is computed in an orthonormal basis of the ũ, which gives the same.
-    `mean` and `std` are the scales of the features; `ridge` is λ, by default the one of `RIDGES` that ranks captions
+    `mean` and `std` are the scales of the features. λ is `BASE_RIDGE` with a `base`, and that of a regression that has
+    been `fitted` to these images, whose predictions are used then; otherwise the one of `RIDGES` that ranks captions
     best.
 
     Raises: DataError, as `Split.features`.
     Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 7.10.
     """
 
-    def __init__(self, train: Split, vocab: Vocab, mean: Array, std: Array, ridge: float | None = None) -> None:
+    def __init__(
+        self,
+        train: Split,
+        vocab: Vocab,
+        mean: Array,
+        std: Array,
+        base: WordRegression | None = None,
+        fitted: WordRegression | None = None,
+    ) -> None:
         self._train, self._vocab, self._scales = train, vocab, (mean, std)
+        self._base, self._fitted = base and base.in_vocabulary(vocab), fitted
         width, images = train.features.shape[1], train.captioned_images
         if width > MAX_DIMENSIONS:
             images = images[evenly_spaced(len(images), MAX_DIMENSIONS)]
@@ -215,14 +240,20 @@ class TrainingFit:
                 self._copies.setdefault(_digest(features), []).append(row)
             total += self._units(rows).sum(axis=0)
             counts += (self._targets(rows) > 0).sum(axis=0)
-        self.counts = counts.astype(np.float32)
-        self._excluded = self.counts < MIN_IMAGES
-        self.idf = inverse_document_frequency(self.counts, len(images))
+        self.counts, self.count = counts.astype(np.float32), len(images)
+        if self._base:
+            weight = max(MIN_IMAGES, self._base.images / BASE_IMAGES)
+            self.count = round(self._base.images + weight * len(images))
+            self.counts = np.minimum(self._base.counts + np.float32(weight) * self.counts, np.float32(self.count))
+        self._excluded = (fitted.counts if fitted else self.counts) < MIN_IMAGES
+        self.idf = inverse_document_frequency(self.counts, self.count)
         self._mean, self._basis = (total / len(images)).astype(np.float32), None
-        if len(images) < width:
+        if len(images) < width and self._base is None:
             self._basis = np.linalg.qr((self._units(images) - self._mean).T)[0]
         self._gram, self._products, self.bias = self._sums()
-        self.ridge = self._best_ridge() if ridge is None else ridge
+        self.ridge = fitted.ridge if fitted else BASE_RIDGE if self._base else self._best_ridge()
+        if self._base:
+            self._products += np.float32(self.ridge) * (self._base.words @ self._base.projection).T
         self._inverse = np.linalg.inv(self._regularized(self.ridge))
         self._weights = self._inverse @ self._products
 
@@ -234,7 +265,8 @@ class TrainingFit:
         centred = self._centred(rows)
         left_out = [self._copies.get(_digest(features), []) for features in self._train.features[rows]]
         leverage = 1 / len(self.images) + ((centred @ self._inverse) * centred).sum(axis=1)
-        return self._leave_out(self.bias + centred @ self._weights, leverage, left_out)
+        predicted = self._fitted.shares(self._units(rows)) if self._fitted else self.bias + centred @ self._weights
+        return self._leave_out(predicted, leverage, left_out)
 
     def _leave_out(self, shares: Array, leverage: Array, left_out: Sequence[Sequence[int]]) -> Array:
         own, of_last = np.zeros(shares.shape[1], np.float32), list[int]()
@@ -261,13 +293,15 @@ class TrainingFit:
         projection = projection.astype(np.float16)
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
         names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
+        if self._base:
+            names = np.where(self._base.counts > 0, self._base.names, names)
         return {
             "projection": projection,
             "words": np.ascontiguousarray(words.T),
             "bias": (self.bias - offset).astype(np.float32),
             "counts": self.counts,
             "names": names.astype(np.uint8),
-            "images": np.array([len(self.images)], np.float32),
+            "images": np.array([self.count], np.float32),
             "ridge": np.array([self.ridge], np.float32),
         }
 

@@ -17,10 +17,14 @@ import numpy as np
 
 from captioner.arrays import Array, Params, cast
 from captioner.captioning.checks import check_encoder
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.captioning.load import open_run
 from captioner.captioning.restore import Restored
 from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.checks import SHAPING, has_effect, learns_other_captions
+from captioner.config.option_table import replaced
 from captioner.config.options import Config
+from captioner.config.overrides import override
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
@@ -137,15 +141,33 @@ def build_plan(config: Config, train: Split) -> Plan:
     if options.objective == "self_critical":
         per_epoch = steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+    warmup = options.warmup_steps
     return Plan(
         rule=UPDATE_RULES[options.update_rule],
         hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
         schedule=SCHEDULES[options.schedule],
-        span=Span(total, per_epoch, options.lr_decay, options.warmup_steps),
+        span=Span(total, per_epoch, options.lr_decay, round(warmup if warmup >= 1 else warmup * total)),
         clip_norm=options.clip_norm,
         seed=config.seed,
         ema_decay=options.ema_decay,
     )
+
+
+def base_of(config: Config) -> Restored | None:
+    """Restore the model of `train.init_from`, if there is one.
+
+    Raises: as `open_run`; ConfigError for a bare name that is not the default model's.
+    """
+    start, default = config.train.init_from, DEFAULT_MODEL.stem
+    if isinstance(start, str) and start != default:
+        raise ConfigError([f"train.init_from: expected {default} or a path, such as ./{start}, got {start}"])
+    return None if start is None else open_run(DEFAULT_MODEL if start == default else start)
+
+
+def shaped_like(config: Config, base: Config) -> Config:
+    """Return a config whose options in `SHAPING` are those of a base model, if they are not given."""
+    values = {option: attrgetter(option)(base) for option in SHAPING if option not in config.given}
+    return override(replaced(config, {o: value for o, value in values.items() if has_effect(base, o)}))
 
 
 WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}

@@ -30,7 +30,7 @@ SETTINGS: Values = {
     "train.weight_decay": 0.0,
     "train.schedule": "constant",
     "train.lr_decay": 1.0,
-    "train.warmup_steps": 0,
+    "train.warmup_steps": 0.0,
     "train.patience": None,
     "validate.split": "train",
     "validate.max_captions": None,

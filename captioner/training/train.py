@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeAlias
 
+from captioner.captioning.checks import is_training_split
 from captioner.captioning.load import open_run
 from captioner.config.checks import score_interval
 from captioner.config.options import Config
@@ -17,17 +18,20 @@ from captioner.data.corpus import Corpus
 from captioner.errors import DivergenceError
 from captioner.files.checkpoint import Card, one_line
 from captioner.metrics import NAMES
+from captioner.model.captioning_model import mean_word_loss
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import (
+    base_of,
     build_batches,
     build_model,
     ignored_options,
     initialize_from,
     learned_corpus,
     long_warmup,
+    shaped_like,
 )
 from captioner.training.run import Run
 from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records
@@ -36,6 +40,8 @@ from captioner.training.solver import Batches, Step, TrainState, check_loss, rec
 from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
+START = Step(0, 0, 0.0, 0, 0, 0.0, 0.0, {})
+"""Before the first step."""
 PARTS = ("reading", "forward", "backward", ALL_REDUCE, "update", "validation", "saving")
 """Timed phases of training. `reading` is the time spent waiting for batches; `all-reduce` is that of waiting for other
 ranks and adding their gradients."""
@@ -81,6 +87,12 @@ class Validated(NamedTuple):
         return perplexity(self.loss)
 
 
+class Estimated(NamedTuple):
+    """The estimated time of training in seconds, without validation."""
+
+    seconds: float
+
+
 class Warned(NamedTuple):
     """A problem that does not stop training."""
 
@@ -95,7 +107,7 @@ class Ended(NamedTuple):
     summary: dict[str, Any]
 
 
-Event = Started | Step | Validated | Warned | Ended
+Event = Started | Step | Validated | Estimated | Warned | Ended
 
 Loop: TypeAlias = Callable[[Run, Batches, Callable[[], bool]], Generator[Event, None, dict[str, Any]]]
 """Trains, yields the events, and returns how the run ended; the function is called after every step."""
@@ -124,7 +136,8 @@ def train(
 
 def new_run(config: Config, folder: RunFolder) -> Run:
     """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
-    restored = None if config.train.init_from is None else open_run(config.train.init_from)
+    restored = base_of(config)
+    config = shaped_like(config, restored.config) if restored else config
     corpus = build_corpus(config, restored.vocab if restored else None)
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
@@ -140,6 +153,7 @@ def new_run(config: Config, folder: RunFolder) -> Run:
         *(config, folder, corpus, learned, model, state),
         warnings=[*ignored_options(config), *warnings],
         initialization=initial,
+        base=restored.summary if restored and not is_training_split(restored, corpus) else None,
         card=Card(made_from=one_line("; ".join(filter(None, origins)))),
     )
 
@@ -148,7 +162,8 @@ def begin(run: Run, overwrite: bool) -> None:
     """Create the folder of a new run, with its config and, if it has initial parameters, a record of these."""
     folder, config = run.folder, run.config
     if overwrite:
-        check_inputs(folder.path, config.data.root, config.data.captions, config.train.init_from)
+        start = config.train.init_from
+        check_inputs(folder.path, config.data.root, config.data.captions, None if isinstance(start, str) else start)
     folder.create(overwrite)
     folder.write(folder.config, dump(config))
     if run.initialization is not None:
@@ -158,6 +173,9 @@ def begin(run: Run, overwrite: bool) -> None:
 def train_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any]]:
     """Train until the last step, the end of the patience, or `stop()`: update, log, validate and save."""
     options, span = run.config.train, run.plan.span
+    if run.initialization is not None and not run.state.step:
+        yield _validate_start(run)
+        yield _estimated(run, batches)
     if run.out_of_patience():
         return {"ended": "early stopping"}
     for step in steps(run.model, batches, run.state, run.plan, run.watch, run.pool, run.ranks.all_reduce):
@@ -202,6 +220,23 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
     yield Ended(folder.path, _end(run, outcome, began))
 
 
+def _validate_start(run: Run) -> Validated:
+    """Validate and save a model with the parameters of `train.init_from`: best.h5 is never worse than it."""
+    with run.watch("validation"):
+        losses = run.validation.losses(run.eval_model)
+    validated = record_validation(run, START, losses, scored=True, at_end=False)
+    with run.watch("saving"):
+        run.save()
+    return validated
+
+
+def _estimated(run: Run, batches: Batches) -> Estimated:
+    """Estimate the time of training from that of one forward pass: a backward pass takes twice as long."""
+    began = time.perf_counter()
+    mean_word_loss(run.model, [batches.batch(0)], run.pool, run.ranks.all_reduce)
+    return Estimated(3 * (time.perf_counter() - began) * run.plan.span.total_steps)
+
+
 def _validate(run: Run, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
     """Validate when due. At the end of the run, also measure what is not due, for the history alone.
 
@@ -221,7 +256,8 @@ def _validate(run: Run, step: Step, epoch_ended: bool, at_end: bool) -> Iterator
     yield validated[-1]._replace(best=validated[0].best)
     with run.watch("validation"):
         loaded = run.loaded()  # on all ranks, which share its training summary
-        collapse = run.ranks.on_rank_0(lambda: list(run.validation.collapse(loaded, step)))
+        is_warm = step.step > run.plan.span.warmup_steps
+        collapse = run.ranks.on_rank_0(lambda: list(run.validation.collapse(loaded, step)) if is_warm else [])
     for kind, problem in collapse:
         yield from warned(run, step, {"collapse": kind, "problem": problem}, at_end=not due)
 
@@ -261,6 +297,22 @@ def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bo
     return event
 
 
+def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores on validation images of the model that training started from, and of the best one.
+
+    A run that did not start from a model, or has not ended, has none.
+    """
+    validated = {r["step"]: r["scores"] | {"loss": r["loss"]} for r in records(run.folder.history) if "scores" in r}
+    if 0 not in validated or run.best is None or outcome["ended"] not in ("done", "early stopping"):
+        return {}
+    step = run.best["step"]
+    if NAMES[0] not in validated.get(step, {}):
+        loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
+        parts = run.validation.scores(loaded).values()
+        validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES} | {"loss": run.best["loss"]}
+    return {"compared": {"images": run.validation.images, "start": validated[0], "best": validated[step]}}
+
+
 def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:
     """Return how the run ended, and record it unless that is the last record already."""
     seconds = time.perf_counter() - began
@@ -276,6 +328,7 @@ def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:
         "profile": {part: round(spent, 3) for part, spent in profile.items()},
         "ranks": run.ranks.size,
         "parameters": run.model.parameter_count,
+        **_compared(run, outcome),
     }
     if not run.ranks.on_rank_0(lambda: bool(end_of(records(run.folder.history)))):
         run.folder.log(END, summary)

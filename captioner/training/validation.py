@@ -63,6 +63,11 @@ class Validation:
         if score_interval(config) is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
 
+    @property
+    def images(self) -> int:
+        """The number of images of the split with references."""
+        return len(self._split.captioned_images)
+
     def is_due(self, step: Step) -> bool:
         """Return whether the epoch that this step ends is validated."""
         return step.epoch % self._config.validate.every == 0
@@ -105,8 +110,8 @@ class Validation:
         return dataclasses.replace(evaluation_set, train_captions=None), rows
 
     def collapse(self, loaded: LoadedModel, step: Step) -> Iterator[Collapse]:
-        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` and the end of the warm-up on."""
-        if step.epoch >= FIRST_EPOCH and step.step > self._config.train.warmup_steps:
+        """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
+        if step.epoch >= FIRST_EPOCH:
             scored, captions = self._scored or (None, [])
             known = captions if scored == loaded.meta.step else None
             yield from find_collapse(Captioner(loaded), self._split, known)

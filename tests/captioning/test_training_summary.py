@@ -75,7 +75,7 @@ def test_training_images_are_expected_without_their_own_references(model: Restor
     train, rows = corpus.split("train"), np.arange(200)
     shares = shares_of_split(model, corpus, "train")
     assert shares is not None
-    fit = TrainingFit(train, vocab, summary.mean, summary.std, summary.regression.ridge)
+    fit = TrainingFit(train, vocab, summary.mean, summary.std, fitted=summary.regression)
     np.testing.assert_array_equal(shares(rows), fit.shares(rows))
     own = train.captions[rows, 1]  # a or café, whatever the features
     bias = summary.shares(train.features[:])[rows, own] - shares(rows)[rows, own]

@@ -57,7 +57,7 @@ def test_a_run_can_start_from_a_model_file(
     assert cli("export", tiny_run, "--output", "birds.h5", "--license", "cc-by-nc-4.0").code == 0
     done = cli("train", *small_options, "-otrain.max_steps=2", "-otrain.init_from=birds.h5", "--run", "fine")
     assert done.code == 0, done.err
-    assert "initialized from " in done.err
+    assert "starts from " in done.err
     shop = cli("export", "fine", "--output", "shop.h5", "--license", "mit")
     assert "warning: made from birds.h5 (license: cc-by-nc-4.0; terms: not stated): their licenses" in shop.err
     assert "Made from: birds.h5 (license: cc-by-nc-4.0; terms: not stated)." in cli("card", "fine").out

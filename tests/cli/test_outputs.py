@@ -19,9 +19,9 @@ COMMANDS = {
     "prepare table.csv --output table.csv": f"table.csv: expected a data set {OTHER}",
     "sample run --write table.csv": f"table.csv: expected a table of captions with their log_prob {OTHER}",
     **{
-        f"train --run run {option}{file}": f"{file}: {OLD}"
+        f"train --run run {option}{file}": f"{file.removeprefix('./')}: {OLD}"
         for option, file in (
-            ("-o train.init_from=", "run"),  # repeated after a kill, it would start from the half-trained model
+            ("-o train.init_from=", "./run"),  # repeated after a kill, it would start from the half-trained model
             ("-o train.init_from=", "run.old/last.h5"),
             ("-o data.captions=", "run/teacher.jsonl"),
         )

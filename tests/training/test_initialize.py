@@ -120,13 +120,13 @@ def test_the_shared_words_are_printed_and_recorded(
     assert done.code == 0, done.err
     words, old = words_of(albums.new), words_of(albums.old)
     shared, count = len({*words} & {*old} - {*SPECIAL}), len(words) - len(SPECIAL)
-    expected = f"\ninitialized from {start / 'best.h5'}: {shared} of {count} words shared, "
+    expected = f"\nstarts from {start / 'best.h5'}: {shared} of {count} words shared, "
     dropped = len(old) - len(SPECIAL) - shared
     assert f"{expected}{count - shared} new, {dropped} dropped\n" in done.err
     record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "dropped_words": dropped}
     assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
-    assert "initialized" not in resumed.err
+    assert "starts from" not in resumed.err
 
 
 def test_the_data_set_of_a_fine_tuned_run_has_its_vocabulary(
@@ -231,15 +231,14 @@ def test_another_model_is_rejected(train_on: TrainRun, albums: Albums, start: Pa
             train_on(albums.new, f"train.init_from={start}", f"{option}={value}")
 
 
-def test_another_attention_is_one_line(train_on: TrainRun, albums: Albums) -> None:
+def test_sizes_that_are_not_given_are_those_of_the_base_model(train_on: TrainRun, albums: Albums) -> None:
     """The regions, which the data set has only with attention, are not a problem too."""
     attentive = train_on(albums.old, *ATTENTION, "train.max_steps=1")
+    run = open_run(train_on(albums.new, f"train.init_from={attentive}", "train.max_steps=1"))
+    assert (run.config.model.attention, run.config.model.attention_dim) == ("adaptive", 8)
     with pytest.raises(ConfigError) as caught:
-        train_on(albums.new, f"train.init_from={attentive}")
-    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
-        "model.attention",
-        "model.attention_dim",
-    ]
+        train_on(albums.new, f"train.init_from={attentive}", "model.attention=none")
+    assert caught.value.problems[0].startswith("model.attention: expected adaptive")
 
 
 def test_every_option_that_shapes_the_model_is_checked() -> None:

@@ -94,7 +94,7 @@ def test_the_reward_contains_the_similarity_expected_without_the_references_of_t
     alone, with_similarity = batch(model, corpus), batch(model, corpus, summary=summary, similarity_weight=2.0)
     captions, regression = alone[1], summary.regression
     np.testing.assert_array_equal(with_similarity[1], captions)
-    fit = TrainingFit(train, corpus.vocab, summary.mean, summary.std, regression.ridge)
+    fit = TrainingFit(train, corpus.vocab, summary.mean, summary.std, fitted=regression)
     own, shares = (regression.similarity(captions[:, None, 1:], shares)[:, 0] for shares in (
         regression.shares(summary.unit_rows(train.features[images])), fit.shares(images)))  # fmt: skip
     assert np.abs(own - shares).max() > 0.01
