@@ -1,103 +1,212 @@
-"""python -m benchmarks.few_photos FLICKR8K RUNS: train on 100 to 1,000 photographs, score on others.
+"""python -m benchmarks.few_photos DATA RUNS: train on 10 to 6,000 photographs, with and without a base model.
 
-For each seed, training photographs of Flickr8k are drawn at random. A tenth of them is `val`; the 1,000 validation
-photographs of Flickr8k are `test`. Everything runs through the command line; data sets, runs and scores that exist are
-kept.
+The base is the config `everyday`, trained on one source. Photographs of the other source are drawn at random for each
+seed, a tenth of them as `val`, and its validation photographs are `test`: the base has seen none of them. Compared are
+the base, nearest neighbours, training from nothing, and the config `photos`, which starts from the base. DATA has
+flickr8k.json and coco.json (Karpathy's format), and flickr8k.h5 and coco.h5 (data sets with their features). Data sets,
+runs and scores that exist are kept. Two processes can measure different rows, once the rows of the bases exist.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.flickr8k import BEAM, SEEDS, Workspace, command, set_options
+from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
 from benchmarks.results import Row, insert, mean_and_spread, table
 from benchmarks.session import ROOT
+from captioner.config.options import FEW_IMAGES, MIN_COUNT
 
 FIGURES = ROOT / "benchmarks" / "few_photos.json"
-PAGE, PART = ROOT / "docs" / "baseline.md", "sizes"
-ENCODER = "efficientnet-lite0"
+PAGE, PART = ROOT / "docs" / "own-photos.md", "sizes"
+OTHER = {"flickr8k": "coco", "coco": "flickr8k"}
+"""The source of the base, by that of the photographs."""
+TITLES = {"flickr8k": "Flickr8k", "coco": "COCO"}
+BASES = {f"base-{source}": source for source in TITLES}
+SMALL = (
+    *("model.hidden_dim=256", "model.image_input=init"),
+    *("model.dropout_features=0.7", "model.dropout_embedding=0.5", "model.dropout_hidden=0.5"),
+    *("train.epochs=25", "train.batch_size=64", "train.learning_rate=2e-3", "train.warmup_steps=100"),
+    *("train.patience=4", "train.ema_decay=null", "decode.length_penalty=0.7"),
+)
+"""Options of `photos-thousands` below `FEW_IMAGES` photographs: a smaller LSTM."""
+
+SIZES = (10, 30, 100, 290, 1000, 3000)
+SCORES, USAGE = ("bleu4", "cider_d"), ("seconds", "bytes")
+
+Images: TypeAlias = list[dict[str, Any]]
+Draw: TypeAlias = dict[str, dict[str, float]]
+"""`SCORES` of the `base`, `nn` (nearest neighbours), `nothing` and `photos`; of the last two also the `USAGE`."""
 
 
 class Recipe(NamedTuple):
-    """A row of the table: the config, and the number of photographs."""
+    """A row of the table: the source of the photographs, their number, and the seed of each draw."""
 
-    config: str
+    source: str
     photos: int
+    seeds: tuple[int, ...]
 
 
-SIZES = (("photos", 100), ("photos", 290), ("photos", 1000), ("photos-thousands", 1000))
-RECIPES = {f"{config}-{photos}": Recipe(config, photos) for config, photos in SIZES}
-SCORES = ("bleu4", "cider_d", "alone", "nn")
-"""Scores of the table: `alone` is the CIDEr-D without re-ranking, `nn` that of the baseline."""
+RECIPES = {
+    f"{source}-{photos}": Recipe(source, photos, SEEDS if photos in SIZES else SEEDS[:1])
+    for source, most in (("flickr8k", 6000), ("coco", 5000))
+    for photos in (*SIZES, most)
+}
 
 
-def subset(images: Sequence[Mapping[str, Any]], seed: int, photos: int) -> list[dict[str, Any]]:
+def kept(file: Path, make: Callable[..., Any], *args: object) -> Any:
+    """Return the content of a JSON file; if there is none, make and write it."""
+    if not file.exists():
+        file.write_text(json.dumps(make(*args)))
+    return json.loads(file.read_text())
+
+
+def images_of(workspace: Workspace, source: str) -> Images:
+    """Return the image records of a source."""
+    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
+    return images
+
+
+def prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
+    """Prepare images of some sources with their features, unless the data set exists."""
+    folder = workspace.runs / "data" / name
+    output = folder / "data.h5"
+    if not output.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        words: list[object] = [*options]
+        for source, images in sources.items():  # the name of the file is that of the source of the photographs
+            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
+            words += [folder / f"{source}.json", "--features", workspace.data / f"{source}.h5"]
+        workspace.captioner("prepare", *words, "--output", output)
+    return output
+
+
+def min_count(photos: int) -> tuple[str, str]:
+    """Return the default of --min-count for so many photographs; `prepare` would also count those of `test`."""
+    return "--min-count", str(1 if photos < FEW_IMAGES else MIN_COUNT)
+
+
+def subset(images: Images, seed: int, photos: int) -> Images:
     """Draw training images as `train` and `val`; all validation images are `test`."""
-    train = [image for image in images if image["split"] == "train"]
-    drawn, val = [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:photos]], photos // 10
+    train, val = [image for image in images if image["split"] == "train"], max(1, photos // 10)
+    drawn = [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:photos]]
     parts = {"val": drawn[:val], "train": drawn[val:], "test": [image for image in images if image["split"] == "val"]}
     return [{**image, "split": split} for split, part in parts.items() for image in part]
 
 
-def measure(workspace: Workspace, name: str, seed: int) -> Any:
-    """Train a recipe on the subset of a seed, unless this is done, and score the captions of `test`.
+def usage_of(*args: object) -> dict[str, float]:
+    """Run captioner, and return its processor time in `seconds` and its peak memory in `bytes`.
 
-    All photographs are encoded once. `seconds` is the processor time of training, `bytes` the size of data set and run,
-    `alone` the CIDEr-D without re-ranking.
+    Raises: CalledProcessError when it fails.
     """
-    recipe = RECIPES[name]
-    title = f"{ENCODER}-{recipe.photos}"
-    trained = f"{title}-{recipe.config}"
-    source, file = (workspace.runs / f"{part}-{seed}.json" for part in (f"captions-{title}", f"scores-{trained}"))
-    if not file.exists():
-        images = json.loads(workspace.references.read_text())["images"]
-        source.write_text(json.dumps({"images": subset(images, seed, recipe.photos)}))
-        options = "--features", str(workspace.prepared(ENCODER, ENCODER)), "--min-count", "2"
-        data = workspace.prepared(f"{title}-{seed}", ENCODER, *options, captions=source)
-        before = os.times()
-        run = workspace.train(trained, seed, "--data", data, "-o", "threads=1", config=recipe.config)
-        seconds = os.times().children_user - before.children_user
-        words = ("evaluate", run, "--split", "test", "--json")
-        scored = json.loads(workspace.captioner(*words, "--baseline", "nn"))
-        scored["alone"] = json.loads(workspace.captioner(*words, *set_options(BEAM)))["cider_d"]
-        sizes = [path.stat().st_size for path in (data, *run.iterdir())]
-        file.write_text(json.dumps({**scored, "seconds": seconds, "bytes": sum(sizes)}))
-    return json.loads(file.read_text())
+    words = [sys.executable, "-m", "captioner", *map(str, args)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)  # of this process alone, unlike RUSAGE_CHILDREN
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"seconds": usage.ru_utime + usage.ru_stime, "bytes": unit * usage.ru_maxrss}
 
 
-def kept(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores of a run that the table contains; `nn` is the CIDEr-D of the baseline."""
-    baseline = scores["others"]["nn"]["cider_d"]
-    return {name: scores[name] for name in ("bleu4", "cider_d", "alone", "seconds", "bytes")} | {"nn": baseline}
+def trained(
+    workspace: Workspace, name: str, seed: int, data: Path, config: str, options: Sequence[str] = ()
+) -> tuple[Path, dict[str, float]]:
+    """Train in one thread, unless this is done, and return the run and its usage."""
+    run, file = workspace.run(name, seed), ROOT / "configs" / f"{config}.yaml"
+    words = "--data", data, *set_options((f"seed={seed}", "threads=1", *options)), "--run", run, "--overwrite"
+    return run, kept(workspace.runs / f"usage-{name}-{seed}.json", usage_of, "train", "-c", file, *words)
 
 
-def render(scored: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Return the table of the scores of each seed, by row: means over seeds ± half the range."""
-    head = "photographs | config | seeds | minutes | MB | BLEU-4 | CIDEr-D | not re-ranked | nearest neighbours | gain"
-    return table(head, (row(RECIPES[name], scored[name]) for name in RECIPES))
+def scores_of(workspace: Workspace, model: Path, data: Path, split: str = "test", *options: str) -> dict[str, Any]:
+    """Score a model on a split of a data set, with the decoding options of its config."""
+    words = "--data", data, "--split", split, "--json", "-o", "threads=1", *options
+    scores: dict[str, Any] = json.loads(workspace.captioner("evaluate", model, *words))
+    return scores
 
 
-def row(recipe: Recipe, runs: Sequence[Mapping[str, float]]) -> Row:
-    """Return the row of a recipe; *gain* is the difference of CIDEr-D from the baseline."""
-    cells = [[run["seconds"] / 60, run["bytes"] / 1e6, *(100 * run[score] for score in SCORES)] for run in runs]
-    gains = [100 * (run["cider_d"] - run["nn"]) for run in runs]
-    columns = map(mean_and_spread, (*zip(*cells, strict=True), gains))
-    return f"{recipe.photos:,}", f"`{recipe.config}`", str(len(runs)), *columns
+def from_nothing(photos: int) -> tuple[str, Sequence[str]]:
+    """Return the config and the options for training on so many photographs without a model."""
+    return "photos-thousands", () if photos >= FEW_IMAGES else SMALL
 
 
-@command(RECIPES)
+def base(workspace: Workspace, source: str) -> tuple[Path, dict[str, Any]]:
+    """Train a base on a source, and score it on `val` of the other one, unless this is done."""
+    data, other = (workspace.data / f"{name}.h5" for name in (source, OTHER[source]))
+    run = workspace.train(f"base-{source}", 0, "--data", data, "-o", "threads=1", config="everyday")
+    return run, kept(workspace.runs / f"scores-base-{source}.json", scores_of, workspace, run, other, "val")
+
+
+def score_file(workspace: Workspace, name: str, seed: int) -> Path:
+    return workspace.runs / f"scores-{name}-{seed}.json"
+
+
+def measure(workspace: Workspace, name: str, seed: int) -> Draw:
+    """Train on the photographs of a row and a seed, from nothing and from the base, unless this is done, and score."""
+    source, photos, _ = RECIPES[name]
+    start, of_base = base(workspace, OTHER[source])
+    images = subset(images_of(workspace, source), seed, photos)
+    data = prepared(workspace, f"{name}-{seed}", {source: images}, *min_count(photos))
+    scored = {"base": of_base}
+    for way, recipe in {"nothing": from_nothing(photos), "photos": ("photos", [f"train.init_from={start}"])}.items():
+        run, usage = trained(workspace, f"{way}-{name}", seed, data, *recipe)
+        scored[way] = scores_of(workspace, run, data, "test", "--baseline", "nn") | usage
+    scored["nn"] = scored["photos"]["others"]["nn"]
+    return {way: {key: part[key] for key in (*SCORES, *USAGE) if key in part} for way, part in scored.items()}
+
+
+def figures(workspace: Workspace) -> dict[str, list[Draw]]:
+    """Return the figures of the repository; draws that were scored in this workspace replace those of their rows."""
+    scored: dict[str, list[Draw]] = json.loads(FIGURES.read_text())
+    for name, recipe in RECIPES.items():
+        files = [file for seed in recipe.seeds if (file := score_file(workspace, name, seed)).exists()]
+        if files:
+            scored[name] = [json.loads(file.read_text()) for file in files]
+    return {name: scored[name] for name in RECIPES if name in scored}
+
+
+def render(scored: Mapping[str, Sequence[Draw]]) -> str:
+    """Return the table: means over draws ± half the range."""
+    head = "scored on | photographs | draws | minutes | MB | base: BLEU-4 | CIDEr-D | nearest neighbours: CIDEr-D"
+    head += " | from nothing: BLEU-4 | CIDEr-D | `photos`: BLEU-4 | CIDEr-D"
+    return table(head, (row(RECIPES[name], draws) for name, draws in scored.items()))
+
+
+def row(recipe: Recipe, draws: Sequence[Draw]) -> Row:
+    """Return the row of a recipe; the base is the same for all draws, and minutes and MB are those of `photos`."""
+    start = (f"{100 * draws[0]['base'][score]:.1f}" for score in SCORES)
+    means = [
+        mean_and_spread([draw[way][key] * unit for draw in draws])
+        for way, key, unit in (
+            ("photos", "seconds", 1 / 60),
+            ("photos", "bytes", 1e-6),
+            ("nn", "cider_d", 100),
+            *((way, score, 100) for way in ("nothing", "photos") for score in SCORES),
+        )
+    ]
+    return TITLES[recipe.source], f"{recipe.photos:,}", str(len(draws)), *means[:2], *start, *means[2:]
+
+
+@command([*BASES, *RECIPES], __doc__)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Train and score; write the table of docs/baseline.md."""
-    scored = json.loads(FIGURES.read_text())
-    for name in names or RECIPES:
-        scored[name] = [kept(measure(workspace, name, seed)) for seed in SEEDS]
-        FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
-    PAGE.write_text(insert(PAGE.read_text(), render(scored), PART))
+    """Train and score; write the table of docs/own-photos.md."""
+    for name in BASES.keys() & names:
+        base(workspace, BASES[name])
+    rows = [name for name in names or RECIPES if name in RECIPES]
+    for seed, name in product(SEEDS, rows):  # the first draw of every row, then the second
+        if seed in RECIPES[name].seeds:
+            kept(score_file(workspace, name, seed), measure, workspace, name, seed)
+            scored = figures(workspace)
+            FIGURES.write_text(json.dumps(scored, indent=1) + "\n")
+            PAGE.write_text(insert(PAGE.read_text(), render(scored), PART))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
-"""python -m benchmarks.own_words DATA RUNS: fine-tune the model of the repository on few photographs in other words.
+"""python -m benchmarks.own_words DATA RUNS: train the config `photos` on few photographs in other words.
 
-For each of three seeds, 200 validation photographs of Flickr8k are drawn, which the model has not learned. In their
-captions, `WORDS` are replaced by others. The model is fine-tuned on the first 20, 60 and 200 (a tenth of them is
-`val`), and scored on the other 800 in these words, and in the original words on these and on COCO. DATA has
-flickr8k.json and coco.json (Karpathy's format), and flickr8k.h5 and coco.h5 (data sets with their features).
+For each of three seeds, 200 validation photographs of Flickr8k are drawn, which `models/everyday.h5` has not learned.
+In their captions, `WORDS` are replaced by others. The first 20, 60 and 200 are trained on (a tenth of them is `val`),
+and the model is scored on the other 800 in these words, and in the original words on these and on COCO. DATA and RUNS
+are those of benchmarks.few_photos; two processes can measure different rows, once the row `model` exists.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
+from benchmarks.few_photos import Images, from_nothing, images_of, kept, min_count, prepared, scores_of, trained
+from benchmarks.flickr8k import SEEDS, Workspace, command
 from benchmarks.results import Row, mean_and_spread, table
 from benchmarks.session import ROOT
 
@@ -34,47 +34,22 @@ class Recipe(NamedTuple):
     """A row of the table: its title, the number of photographs, and the config and its options, if it is trained."""
 
     title: str
-    photos: int
+    photos: int = 0
     config: str = ""
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
 
 
-FINETUNED = f"train.init_from={MODEL}"
-LONGER = (FINETUNED, "train.epochs=30", "train.learning_rate=5e-4", "train.patience=null")
 ROWS = {
-    "model": Recipe("`models/everyday.h5`", 0),
-    "20": Recipe("`photos-finetune`, 20 photographs", 20, "photos-finetune", (FINETUNED,)),
-    "60": Recipe("`photos-finetune`, 60 photographs", 60, "photos-finetune", (FINETUNED,)),
-    "200": Recipe("`photos-finetune`, 200 photographs", 200, "photos-finetune", (FINETUNED,)),
-    "longer-60": Recipe("the same with 30 epochs, 60 photographs", 60, "photos-finetune", LONGER),
-    "longer-200": Recipe("the same with 30 epochs, 200 photographs", 200, "photos-finetune", LONGER),
-    "scratch": Recipe("`photos`, 200 photographs, without the model", 200, "photos"),
+    "model": Recipe("`models/everyday.h5`"),
+    "20": Recipe("`photos`, 20 photographs", 20, "photos"),
+    "60": Recipe("`photos`, 60 photographs", 60, "photos"),
+    "200": Recipe("`photos`, 200 photographs", 200, "photos"),
+    "nothing": Recipe("from nothing, 200 photographs", 200, *from_nothing(200)),
 }
 SCORES = ("own", "flickr8k", "coco")
 
-Images: TypeAlias = list[dict[str, Any]]
 Scored: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
 """The CIDEr-D in own words, and in the original words on each source, for each seed, by row."""
-
-
-def images_of(workspace: Workspace, source: str) -> Images:
-    """Return the image records of a source."""
-    images: Images = json.loads((workspace.data / f"{source}.json").read_text())["images"]
-    return images
-
-
-def prepared(workspace: Workspace, name: str, sources: Mapping[str, Images], *options: str) -> Path:
-    """Prepare images of some sources with their features, unless the data set exists."""
-    folder = workspace.runs / "data" / name
-    output = folder / "data.h5"
-    if not output.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        words: list[object] = [*options]
-        for source, images in sources.items():  # the name of the file is that of the source of the photographs
-            (folder / f"{source}.json").write_text(json.dumps({"images": images}))
-            words += [folder / f"{source}.json", "--features", workspace.data / f"{source}.h5"]
-        workspace.captioner("prepare", *words, "--output", output)
-    return output
 
 
 def in_own_words(caption: str) -> str:
@@ -97,7 +72,7 @@ def own_data(workspace: Workspace, seed: int, photos: int) -> Path:
         {**image, "sentences": [{"raw": in_own_words(sentence["raw"])} for sentence in image["sentences"]]}
         for image in fine_tuning_split(images_of(workspace, "flickr8k"), seed, photos)
     ]
-    return prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, "--min-count", "2")
+    return prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, *min_count(photos))
 
 
 def kept_data(workspace: Workspace, seed: int) -> Path:
@@ -110,35 +85,33 @@ def kept_data(workspace: Workspace, seed: int) -> Path:
 
 
 def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
-    """Fine-tune on the photographs of a row and a seed, unless the run is finished, and score."""
+    """Train on the photographs of a row and a seed, unless this is done, and score."""
     _, photos, config, options = ROWS[name]
     data, run = own_data(workspace, seed, photos or POOL), MODEL
     if config:
-        steps = -(-5 * (photos - photos // 10) // 64)  # the warm-up is one epoch
-        words = set_options([f"train.warmup_steps={steps}", "threads=1", *options])
-        run = workspace.train(f"own-{name}", seed, "--data", data, *words, config=config)
-    own = _scores(workspace, run, data)
-    kept = _scores(workspace, run, kept_data(workspace, seed))["sources"]
-    return {"own": own["cider_d"]} | {source: kept[source]["cider_d"] for source in kept}
-
-
-def _scores(workspace: Workspace, run: Path, data: Path) -> dict[str, Any]:
-    words = "--data", data, "--split", "test", "--json"
-    scores: dict[str, Any] = json.loads(workspace.captioner("evaluate", run, *words))
-    return scores
+        run, _ = trained(workspace, f"own-{name}", seed, data, config, options)
+    own = scores_of(workspace, run, data)
+    original = scores_of(workspace, run, kept_data(workspace, seed))["sources"]
+    return {"own": own["cider_d"]} | {source: original[source]["cider_d"] for source in original}
 
 
 def rows(scored: Scored) -> Iterator[Row]:
-    """Yield means over seeds ± half the range, in percent."""
+    """Yield means over seeds ± half the range, in percent; the last column is the part of the model's score on COCO."""
     for name, runs in scored.items():
-        yield ROWS[name].title, *(mean_and_spread([100 * run[score] for run in runs]) for score in SCORES)
+        columns = [[run[score] for run in runs] for score in SCORES]
+        columns += [[run["coco"] / model["coco"] for run, model in zip(runs, scored["model"], strict=True)]]
+        yield ROWS[name].title, *(mean_and_spread([100 * value for value in values]) for values in columns)
 
 
 @command(ROWS, __doc__)
 def main(workspace: Workspace, names: tuple[str, ...]) -> None:
-    """Fine-tune and score; print the CIDEr-D in own and in original words."""
-    scored = {name: [measure(workspace, name, seed) for seed in SEEDS] for name in names or ROWS}
-    print(table("model | own words | Flickr8k, original words | COCO, original words", rows(scored)))
+    """Train and score; print the CIDEr-D in own and in original words."""
+    scored = {}
+    for name in dict.fromkeys(("model", *(names or ROWS))):
+        files = [workspace.runs / f"scores-own-{name}-{seed}.json" for seed in SEEDS]
+        scored[name] = [kept(file, measure, workspace, name, seed) for file, seed in zip(files, SEEDS, strict=True)]
+    head = "model | own words | Flickr8k, original words | COCO, original words | of COCO kept, %"
+    print(table(head, rows(scored)))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,11 @@ def test_photographs_are_scored_that_were_not_learned(
     (tmp_path / "coco.json").write_text(json.dumps({"images": COCO}))
     (tmp_path / "flickr8k.json").write_text(json.dumps({"images": FLICKR8K}))
     commands: list[list[str]] = []
+    trained: list[tuple[object, ...]] = []
     monkeypatch.setattr(
         Workspace, "captioner", lambda _, *args: commands.append([str(arg) for arg in args]) or json.dumps(CIDER)
     )
+    monkeypatch.setattr(own_words, "trained", lambda *args: trained.append(args) or (tmp_path / "run", {}))
     workspace = Workspace(tmp_path, tmp_path / "runs")
     assert own_words.measure(workspace, name, 1) == {"own": 0.3, "coco": 0.4, "flickr8k": 0.2}
     photos = own_words.ROWS[name].photos or own_words.POOL
@@ -41,6 +43,14 @@ def test_photographs_are_scored_that_were_not_learned(
     assert all(int(image["filename"].removesuffix(".jpg")) < 300 for image in own), "the model has learned the others"
     assert len([image for image in own if image["split"] != "test"]) == photos
     assert {sentence["raw"] for image in own for sentence in image["sentences"]} == {"a gentleman and hounds"}
-    trained = [line for line in commands if line[0] == "train"]
-    from_model = [word for line in trained for word in line if word.startswith("train.init_from=")]
-    assert (len(trained), len(from_model)) == {"model": (0, 0), "scratch": (1, 0)}.get(name, (1, 1))
+    configs = [args[4] for args in trained]
+    assert configs == {"model": [], "nothing": ["photos-thousands"]}.get(name, ["photos"])
+    assert {line[1] for line in commands if line[0] == "evaluate"} == {
+        str(tmp_path / "run" if trained else own_words.MODEL)
+    }
+
+
+def test_the_last_column_is_the_part_of_the_score_on_coco_that_is_kept() -> None:
+    model, after = {"own": 0.1, "flickr8k": 0.6, "coco": 1.0}, {"own": 0.4, "flickr8k": 0.5, "coco": 0.8}
+    kept = own_words.rows({"model": [model, {**model, "coco": 0.5}], "60": [after, {**after, "coco": 0.5}]})
+    assert [row[-2:] for row in kept] == [("75.0 ±25.0", "100.0 ±0.0"), ("65.0 ±15.0", "90.0 ±10.0")]
