@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.arrays import Array, Params, cast
+from captioner.arrays import Array, Params, cast, evenly_spaced
 from captioner.captioning.checks import check_encoder
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import open_run
@@ -179,8 +179,7 @@ def initialize_from(
 ) -> tuple[CaptioningModel, dict[str, Any]]:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
-    Of the parameters in `WORD_AXES`, the parts of shared words are copied. Other words get the mean of those of all
-    trained words: with initial ones, whose scores are near 0, they would be far more probable than the trained words.
+    Of the parameters in `WORD_AXES`, the parts of shared words are copied, and other words get those of `new_words`.
     Return also what to record: the checkpoint, and the numbers of shared words, of all words, and of trained words that
     are dropped, without special tokens.
 
@@ -202,6 +201,7 @@ def initialize_from(
         raise ConfigError(other)
     trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)
     shared = np.array([(i, trained_ids[word]) for i, word in enumerate(corpus.vocab.words) if word in trained_ids]).T
+    expected, offsets = new_words(restored, corpus)
     params: Params = {}
     for name, w in restored.model.params.items():
         trained = cast(w, model.dtype)
@@ -210,9 +210,12 @@ def initialize_from(
                 f"{restored.path}: array params/{name}: a parameter is too large for model.dtype "
                 f"{config.model.dtype}; set it to {restored.config.model.dtype}"
             )
-        params[name] = (
-            _with_words(trained, WORD_AXES[name], len(corpus.vocab), *shared) if name in WORD_AXES else trained
-        )
+        params[name] = trained
+        if name in WORD_AXES:
+            parts = np.moveaxis(trained, WORD_AXES[name], 0)
+            initial = expected @ parts + (offsets if name == "b_vocab" else 0)
+            initial[shared[0]] = parts[shared[1]]
+            params[name] = np.ascontiguousarray(np.moveaxis(initial.astype(model.dtype), 0, WORD_AXES[name]))
     standardizers = restored.model.standardizer, restored.model.region_standardizer
     record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
@@ -224,17 +227,48 @@ def initialize_from(
     return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record
 
 
-def _with_words(trained: Array, axis: int, words: int, ids: Array, trained_ids: Array) -> Array:
-    """Return a trained parameter with one part per word of another vocabulary.
+EXPECTED_CAPTIONS, EXPECTED_BATCH = 4000, 256
+"""Training captions from which the parameters of new words are estimated, and how many of them at a time."""
 
-    That is the trained part of a shared word, or the mean for a new word.
 
-    Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models".
+def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array]:
+    """Return which trained words a model expects where the words of a data set are, and how much rarer these are.
+
+    q_w = mean over occurrences of w of P(v | image, words before),   offset_w = log min(1, n_w / Σ_v q_wv Σ P(v))
+
+    v is one of the trained words, without special tokens; n_w are the occurrences of w, and the sum of P(v) is over all
+    positions: the expected occurrences of v. With the parameters Σ_v q_wv θ_v, and offset_w added to its bias, a name
+    begins as a rarer synonym of what the model would have said. Words that do not occur, and all words for a model with
+    attention, get the mean of the trained words; with initial parameters, whose scores are near 0, they would be far
+    more probable than these.
+
+    Shapes: -> (words, trained words), (words,).
+    Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models", with expected words instead
+    of all.
     """
-    parts = np.moveaxis(trained, axis, 0)
-    new = np.repeat(parts.mean(axis=0, keepdims=True), words, axis=0)
-    new[ids] = parts[trained_ids]
-    return np.ascontiguousarray(np.moveaxis(new, 0, axis))
+    vocab, old, train, step = corpus.vocab, restored.vocab, corpus.split("train"), restored.model.for_inference().step
+    ids = np.array([old.word_to_idx.get(word, -1) for word in vocab.words])
+    new = np.flatnonzero(ids < 0)
+    is_word, is_trained = (~np.isin(words, SPECIAL) for words in (vocab.words, old.words))
+    sums, occurrences, total = np.zeros((len(new), len(old))), np.zeros(len(new)), np.zeros(len(old))
+    rows = evenly_spaced(len(train.captions), 0 if restored.model.attends or not len(new) else EXPECTED_CAPTIONS)
+    for first in range(0, len(rows), EXPECTED_BATCH):
+        batch = rows[first : first + EXPECTED_BATCH]
+        state = restored.model.start(train.features[train.image_idxs[batch]])
+        for tokens, following in zip(train.captions[batch].T[:-1], train.captions[batch].T[1:], strict=True):
+            log_probs, state = step(np.where(ids < 0, old.unk, ids)[tokens], state)
+            probs = np.exp(log_probs, dtype=np.float64) * is_trained
+            is_new = ids[following] < 0
+            places = np.searchsorted(new, following[is_new])
+            np.add.at(sums, places, probs[is_new])
+            np.add.at(occurrences, places, 1)
+            total += probs[is_word[following]].sum(axis=0)
+    mass = sums.sum(axis=1, keepdims=True)
+    expected, offsets = np.full((len(vocab), len(old)), 1 / len(old)), np.zeros(len(vocab))
+    expected[new] = np.where(mass > 0, sums / np.where(mass > 0, mass, 1), 1 / len(old))
+    offsets[new] = np.log(np.clip(occurrences / np.maximum(expected[new] @ total, 1), 1e-6, 1))
+    offsets[new[occurrences == 0]] = 0
+    return expected, offsets
 
 
 MAX_WORDS = 1000
