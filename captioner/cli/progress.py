@@ -99,7 +99,9 @@ def _started(event: Started) -> list[str]:
     )
     plural = "s" if event.total_steps != 1 else ""
     resumed = f", from step {event.step:,}" if event.step else ""
-    initial = event.initialization if not event.step else None
+    initial, start = event.initialization if not event.step else None, config.train.init_from
+    if initial and isinstance(start, str):
+        initial["checkpoint"] = f"{start}, the model that comes with captioner"
     source = "captions that it samples" if config.train.objective == "self_critical" else ""
     source = source or (f"the captions in {config.data.captions}" if config.data.captions else "")
     return [
@@ -112,12 +114,13 @@ def _started(event: Started) -> list[str]:
 
 
 def _validated(event: Validated) -> str:
+    where = f"epoch {event.epoch}" if event.step else "start"
     scored = f"validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}"
     if event.scores:
         scored += f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}"
         parts = (f"{printable(s, MAX_SOURCE)} {100 * v['cider_d']:.1f}" for s, v in event.sources.items())
         scored += f" ({', '.join(parts)})" if event.sources else ""
-    return f"epoch {event.epoch}  {scored}{'  best so far' if event.best else ''}"
+    return f"{where}  {scored}{'  best so far' if event.best and event.step else ''}"
 
 
 def _duration(seconds: float) -> str:

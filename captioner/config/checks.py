@@ -161,6 +161,7 @@ FIXED = (
     "data.captions_per_image", "data.references",
     "model.dtype", "model.forget_bias", "model.output_bias",
     "train.batch_size", "train.captions_per_image", "train.samples", "train.objective", "train.init_from",
+    "train.min_epoch_steps",
     "train.update_rule", "validate.split", "validate.max_captions", "validate.best_metric",
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""

@@ -93,6 +93,7 @@ class Train:
         "name of a model of captioner (everyday), or run or model file, with initial parameters and model.* sizes",
     ] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
+    min_epoch_steps: Annotated[int, "an epoch has at least N steps, with several passes over few captions", ">= 1"] = 1
     max_steps: Annotated[int | None, "maximum number of steps within `epochs`; null: no maximum", ">= 1"] = None
     batch_size: Annotated[int, "captions per step", ">= 1"] = 64
     captions_per_image: Annotated[int, "keep N captions of an image together in a batch (cross_entropy)", ">= 1"] = 1

@@ -140,6 +140,7 @@ def build_plan(config: Config, train: Split) -> Plan:
     per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
     if options.objective == "self_critical":
         per_epoch = steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples)
+    per_epoch = max(per_epoch, options.min_epoch_steps)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     warmup = options.warmup_steps
     return Plan(

@@ -88,7 +88,7 @@ class Validated(NamedTuple):
 
 
 class Estimated(NamedTuple):
-    """The estimated time of training in seconds, without validation."""
+    """The estimated time of training in seconds."""
 
     seconds: float
 
@@ -174,8 +174,7 @@ def train_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generat
     """Train until the last step, the end of the patience, or `stop()`: update, log, validate and save."""
     options, span = run.config.train, run.plan.span
     if run.initialization is not None and not run.state.step:
-        yield _validate_start(run)
-        yield _estimated(run, batches)
+        yield from _start(run, batches)
     if run.out_of_patience():
         return {"ended": "early stopping"}
     for step in steps(run.model, batches, run.state, run.plan, run.watch, run.pool, run.ranks.all_reduce):
@@ -220,21 +219,22 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
     yield Ended(folder.path, _end(run, outcome, began))
 
 
-def _validate_start(run: Run) -> Validated:
-    """Validate and save a model with the parameters of `train.init_from`: best.h5 is never worse than it."""
+def _start(run: Run, batches: Batches) -> Iterator[Validated | Estimated]:
+    """Validate and save a model with the parameters of `train.init_from`, and estimate the time of training.
+
+    So best.h5 is never worse on the validation images than the model that training started from.
+    """
+    began = time.perf_counter()
     with run.watch("validation"):
         losses = run.validation.losses(run.eval_model)
     validated = record_validation(run, START, losses, scored=True, at_end=False)
     with run.watch("saving"):
         run.save()
-    return validated
-
-
-def _estimated(run: Run, batches: Batches) -> Estimated:
-    """Estimate the time of training from that of one forward pass: a backward pass takes twice as long."""
-    began = time.perf_counter()
+    per_epoch, began = time.perf_counter() - began, time.perf_counter()
     mean_word_loss(run.model, [batches.batch(0)], run.pool, run.ranks.all_reduce)
-    return Estimated(3 * (time.perf_counter() - began) * run.plan.span.total_steps)
+    per_step, span = 3 * (time.perf_counter() - began), run.plan.span  # a backward pass takes twice as long
+    yield validated
+    yield Estimated(span.total_steps * (per_step + per_epoch / span.steps_per_epoch))
 
 
 def _validate(run: Run, step: Step, epoch_ended: bool, at_end: bool) -> Iterator[Validated | Warned]:
