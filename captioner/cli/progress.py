@@ -15,7 +15,6 @@ from captioner.errors import printable
 from captioner.evaluation.score_format import MAX_SOURCE
 from captioner.images import parse_identity
 from captioner.metrics import NAMES
-from captioner.model.losses import perplexity
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned
 
@@ -130,18 +129,14 @@ def _duration(seconds: float) -> str:
 def _compared(event: Ended) -> Iterator[str]:
     """Say how much better than the model that it started from a model is."""
     if compared := event.summary.get("compared"):
-        before, after = compared["start"], compared["best"]
-        start, best = 100 * before["cider_d"], 100 * after["cider_d"]
-        scores = f"CIDEr-D {best:.1f} against {start:.1f} on {compared['images']:,} validation images"
+        start, best = (100 * compared[name]["cider_d"] for name in ("start", "best"))
+        scores = f"({best:.1f} against {start:.1f} on {compared['images']:,} validation images)"
         if compared["images"] < FEW:
-            yield (
-                f"perplexity {perplexity(after['loss']):.1f} against {perplexity(before['loss']):.1f} of the model it "
-                f"started from ({scores}, too few to compare captions: read some of both)"
-            )
+            yield f"too few validation images to say how much better than the model it started from {scores}"
         elif best > start:
-            yield f"CIDEr-D {best - start:.1f} better than the model it started from ({scores})"
+            yield f"CIDEr-D {best - start:.1f} better than the model it started from {scores}"
         else:
-            yield f"not better than the model it started from: keep that one ({scores})"
+            yield f"not better than the model it started from: keep that one; CIDEr-D {scores}"
 
 
 def _ended(event: Ended, limit: str) -> str:

@@ -302,14 +302,14 @@ def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
 
     A run that did not start from a model, or has not ended, has none.
     """
-    validated = {r["step"]: r["scores"] | {"loss": r["loss"]} for r in records(run.folder.history) if "scores" in r}
+    validated = {r["step"]: r["scores"] for r in records(run.folder.history) if "scores" in r}
     if 0 not in validated or run.best is None or outcome["ended"] not in ("done", "early stopping"):
         return {}
     step = run.best["step"]
-    if NAMES[0] not in validated.get(step, {}):
+    if not validated.get(step):
         loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
         parts = run.validation.scores(loaded).values()
-        validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES} | {"loss": run.best["loss"]}
+        validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES}
     return {"compared": {"images": run.validation.images, "start": validated[0], "best": validated[step]}}
 
 
