@@ -31,6 +31,7 @@ SLOW = (
     "report/test_pages_in_browser.py",
     "serve",
     "test_docs.py",
+    "test_tutorial.py",
     "training/test_end_of_run.py",
     "training/test_flickr8k.py",
     "training/test_mpi_training.py",

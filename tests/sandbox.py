@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from captioner.captioning.find_checkpoint import BEST, LAST, find_checkpoint
+from captioner.captioning.find_checkpoint import BEST, DEFAULT_MODEL, LAST, find_checkpoint
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.config.checks import has_effect, is_used
@@ -83,8 +83,13 @@ class Sandbox:
         params = parsed(words)
         if words[1] in ("prepare", "data"):
             self.provide_data(params)
+        config = None
+        if words[1] in ("train", "gradcheck"):
+            config = yaml_io.load(params["config_file"], params["overrides"])
+        starts = config is not None and config.train.init_from == DEFAULT_MODEL.stem
         if data := params.get("data"):
-            self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data)
+            encoder = "richer" if starts else "scenes"
+            self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data, encoder)
         for name in (*params.get("runs", ()), *params.get("models", ())):
             self.provide_run(name)
         for name in params.get("names", ()):
@@ -101,11 +106,8 @@ class Sandbox:
         if words[1] == "gradcheck" and params["functions"]:
             params["functions"].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, params["functions"])
-        config = None
-        if words[1] in ("train", "gradcheck"):
-            config = yaml_io.load(params["config_file"], params["overrides"])
-            if config.data.source == "cs231n" and words[1] == "train":
-                self.write_coco(config.data.root)
+        if config is not None and config.data.source == "cs231n" and words[1] == "train":
+            self.write_coco(config.data.root)
         if words[1] == "serve":
             self.serve(words[2:])
             return
@@ -118,7 +120,7 @@ class Sandbox:
             text
             for text, path in options.items()
             if is_used(path, command) and (config is None or has_effect(config, path))
-            if not (has_data and path.startswith("data."))
+            if not (has_data and path.startswith("data.")) and not (starts and path.startswith("model."))
         ]
         small = [f"--set={override}" for override in used] if has_config else []
         overfit = ["--overfit=3"] if params.get("overfit") else []  # fewer than the images of every data set
@@ -149,9 +151,9 @@ class Sandbox:
         for path in map(Path, params.get("sources", ())):
             if path.suffix == ".h5":
                 self.provide_prepared(path)
-            elif path.suffix in CAPTIONS and not path.exists():
+            elif path.suffix in CAPTIONS and (not path.exists() or '"keywords"' in path.read_text()):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(CAPTIONS[path.suffix])
+                path.write_text(CAPTIONS[path.suffix])  # also as corrections of those of a model
                 for folder in () if params.get("features") else params.get("images") or [path.parent]:
                     for number in range(4):
                         self.provide_photo(folder, f"{number}.png")
@@ -159,13 +161,13 @@ class Sandbox:
             with h5py.File(features, "w") as file:
                 file["features"] = np.zeros((4, 1280), np.float16)
 
-    def provide_prepared(self, path: Path) -> None:
+    def provide_prepared(self, path: Path, encoder: str = "scenes") -> None:
         """Provide a prepared data set."""
         if not path.exists():
             self.check_provided(path)
             table = Path("provided", "captions.csv")
             self.provide_data({"sources": [table]})
-            assert self.cli("prepare", table, "--output", path, "--encoder", "scenes", "--min-count", "1").code == 0
+            assert self.cli("prepare", table, "--output", path, "--encoder", encoder, "--min-count", "1").code == 0
 
     def provide_photo(self, path: Path, name: str = "photo.png") -> None:
         """Provide a photograph; a path without a suffix is a folder."""
@@ -195,6 +197,8 @@ class Sandbox:
         assert made, f"{path}: no earlier command of the page makes it"
 
     def provide_run(self, run: Path) -> None:
+        if str(run) == DEFAULT_MODEL.stem:
+            return
         if run.suffix == ".h5" and run.name not in (BEST, LAST):  # a model file
             if not run.exists():
                 self.check_provided(run)
