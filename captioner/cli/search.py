@@ -56,7 +56,8 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
     if not query.idf:
         raise UsageError("expected words after the tables, got none")
     if unknown:
-        output.problem(f"unknown to the model, and found only in captions that you have corrected: {unknown}")
+        other = "" if model else "; for words of a model of yours, add --model"
+        output.problem(f"unknown to the model, and found only in captions that you have corrected: {unknown}{other}")
 
     matches = best_matches(chain.from_iterable(read_matches(path, query) for path in tables), number)
     for match in matches:

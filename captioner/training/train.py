@@ -230,9 +230,11 @@ def _start(run: Run, batches: Batches) -> Iterator[Validated | Estimated]:
     validated = record_validation(run, START, losses, scored=True, at_end=False)
     with run.watch("saving"):
         run.save()
-    per_epoch, began = time.perf_counter() - began, time.perf_counter()
-    mean_word_loss(run.model, [batches.batch(0)], run.pool, run.ranks.all_reduce)
-    per_step, span = 3 * (time.perf_counter() - began), run.plan.span  # a backward pass takes twice as long
+    per_epoch, span = time.perf_counter() - began, run.plan.span
+    for _ in range(2):  # the first pass allocates memory
+        began = time.perf_counter()
+        mean_word_loss(run.model, [batches.batch(0)], run.pool, run.ranks.all_reduce)
+    per_step = 3 * (time.perf_counter() - began)  # a backward pass takes twice as long
     yield validated
     yield Estimated(span.total_steps * (per_step + per_epoch / span.steps_per_epoch))
 
