@@ -33,6 +33,7 @@ SLOW = (
     "test_docs.py",
     "test_tutorial.py",
     "training/test_end_of_run.py",
+    "training/test_few_photographs.py",
     "training/test_flickr8k.py",
     "training/test_mpi_training.py",
     "training/test_self_critical.py",

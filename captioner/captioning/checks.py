@@ -15,7 +15,7 @@ from captioner.data.corpus import Corpus, Features, check_features, check_region
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
-from captioner.images import parse_identity, same_encoder
+from captioner.images import SHORT_NAMES, parse_identity, same_encoder
 from captioner.images.efficientnet import has_labels, open_classifier
 from captioner.model.ensemble import Ensemble
 
@@ -49,7 +49,8 @@ def _prepare_again(meta: Meta) -> str:
     if parts is None:
         return "use features of the encoder of the training images"
     regions = " --regions" if meta.region_dim else ""
-    recipe = shlex.quote("+".join(map(str, parts)))
+    recipe = "+".join(map(str, parts))
+    recipe = shlex.quote(next((name for name, of in SHORT_NAMES.items() if of == recipe), recipe))
     return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and set it with --data"
 
 

@@ -179,7 +179,7 @@ def converted(option: Option, value: Any) -> Any:
     if not isinstance(value, ACCEPTED[option.kind]) or isinstance(value, bool) != (option.kind is bool):
         raise ValueError(f"expected {option.expected()}, got {printable(repr(value), MAX_SHOWN)}")
     # In a shell, ~ and a path like it have another meaning than in Python.
-    is_path = option.kind is Path and not option.is_name(str(value))
+    is_path = option.kind is Path and not (isinstance(value, str) and option.is_name(value))
     text = os.path.join(".", value) if is_path else str(value)
     return read(option, text, is_quoted=option.kind in (str, Path))
 

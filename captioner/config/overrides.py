@@ -101,7 +101,7 @@ def override(config: Config, values: Values = NONE, places: Mapping[str, str] = 
             else:
                 ignored[path] = ": ".join(filter(None, (places.get(path), f"ignored: {problem}")))
                 config = replaced(config, {path: OPTIONS[path].default})
-    config = replaced(config, {"ignored": ignored})
+    config = replaced(config, {"ignored": ignored, "given": config.given - ignored.keys()})
     if config.validate.best_metric is None:
         metric = "cider_d" if learns_other_captions(config) else "loss"
         config = replaced(config, {"validate.best_metric": metric})

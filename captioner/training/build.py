@@ -24,7 +24,7 @@ from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.checks import SHAPING, has_effect, learns_other_captions
 from captioner.config.option_table import replaced
 from captioner.config.options import Config
-from captioner.config.overrides import override
+from captioner.config.overrides import differences, override
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
@@ -166,8 +166,12 @@ def base_of(config: Config) -> Restored | None:
 
 
 def shaped_like(config: Config, base: Config) -> Config:
-    """Return a config whose options in `SHAPING` are those of a base model, if they are not given."""
-    values = {option: attrgetter(option)(base) for option in SHAPING if option not in config.given}
+    """Return a config whose options in `SHAPING` are those of a base model, if they are not given.
+
+    A Config made in Python does not know what was given: there, values that differ from the defaults.
+    """
+    given = config.given.union(differences(config, Config()))
+    values = {option: attrgetter(option)(base) for option in SHAPING if option not in given}
     return override(replaced(config, {o: value for o, value in values.items() if has_effect(base, o)}))
 
 
@@ -197,7 +201,7 @@ def initialize_from(
         try:
             check_encoder(restored, corpus)
         except CheckpointError as error:
-            other.append(str(error))
+            other.append(f"{error}; or train without that model, as -c photos-thousands does")
     if other:
         raise ConfigError(other)
     trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)

@@ -17,7 +17,7 @@ from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.build import learned_corpus
+from captioner.training.build import learned_corpus, shaped_like
 from captioner.training.run import Run, changes, environment
 from captioner.training.run_folder import RunFolder, end_of, records
 from captioner.training.solver import TrainState
@@ -119,6 +119,7 @@ def _existing_run(folder: RunFolder, config: Config, overrides: Values) -> list[
         return None
     restored = restore(folder.last, overrides, for_training=False)
     check_config(folder, restored)
+    config = shaped_like(config, restored.config) if config.train.init_from else config
     events: list[Event] = []
     if names := ", ".join(differences(restored.config, config)):
         problem = f"the run continues with its own config, in which {names} differ from the given one"

@@ -214,7 +214,11 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
             outcome = yield from loop(run, batches, stop)
     except DivergenceError as error:
         _end(run, {"ended": "diverged"}, began)
-        note = f"{folder.last} contains step {run.saved}, before the divergence" if run.saved else "no checkpoint yet"
+        note = (
+            f"{folder.last} contains step {run.saved}, before the divergence"
+            if run.saved is not None
+            else "no checkpoint yet"
+        )
         raise DivergenceError(f"{error}; {note}") from error
     yield Ended(folder.path, _end(run, outcome, began))
 
@@ -304,7 +308,8 @@ def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
 
     A run that did not start from a model, or has not ended, has none.
     """
-    validated = {r["step"]: r["scores"] for r in records(run.folder.history) if "scores" in r}
+    history = run.ranks.on_rank_0(lambda: [record for record in records(run.folder.history) if "scores" in record])
+    validated = {record["step"]: record["scores"] for record in history}
     if 0 not in validated or run.best is None or outcome["ended"] not in ("done", "early stopping"):
         return {}
     step = run.best["step"]

@@ -1,6 +1,7 @@
 """Familiarity: percentiles among reference images, for all shapes."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,3 +123,17 @@ def test_of_many_images_an_even_sample_is_used() -> None:
     sampled = features[np.linspace(0, len(features) - 1, MAX_IMAGES).astype(int)]
     for array, expected in zip(fitted(features)[2], fitted(sampled)[2], strict=True):
         np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("own", [1, 2, 500, 9000])
+def test_own_images_become_familiar_and_others_stay_so(own: int) -> None:
+    """However many they are: they count for half of the reference images."""
+    familiar, unfamiliar = images(0, 9000, MIN_WIDTH)
+    mean, std, summary = fitted(familiar[:240])
+    units, others = (unit_rows(part, mean, std) for part in (unfamiliar, familiar))
+    extended = summary.extended(units[:own])
+    assert len(extended.residuals) == 2 * len(summary.residuals)
+    assert (np.diff(extended.residuals) >= 0).all()
+    assert summary.percentile(units).max() == 0 < extended.percentile(units).mean()
+    assert (extended.percentile(units[:own]) > 0).all()
+    np.testing.assert_allclose(extended.percentile(others), 50 + summary.percentile(others) / 2)

@@ -79,7 +79,8 @@ def test_unknown_words_are_named(cli: Callable[..., Any], album: Path) -> None:
     found = cli("search", album, "snow qwertz girafe")
     assert (found.code, found.out) == (0, "pics/0.jpg\ta dog in the snow\tsnow\n")
     unknown = "unknown to the model, and found only in captions that you have corrected"
-    assert found.err == f"captioner: {unknown}: qwertz, girafe (did you mean giraffe?)\n"
+    other = "; for words of a model of yours, add --model"
+    assert found.err == f"captioner: {unknown}: qwertz, girafe (did you mean giraffe?){other}\n"
     assert cli("search", album, "qwertz").err.endswith("captioner: no photograph fits: qwertz\n")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.arrays import Array
+from captioner.captioning.restore import summary_of
 from captioner.captioning.training_summary import summary_from
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -125,6 +127,64 @@ def test_the_comparison_finds_what_is_not_left_out(part: str, monkeypatch: pytes
     monkeypatch.setattr(TrainingFit, "_leave_out", wrong)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_left_out(seed=0, count=30, words=6, width=19, copies=3)
+
+
+def check_started(**shape: int) -> None:
+    """Compare a regression that starts from one of another vocabulary with least squares in float64, with λ = 1."""
+    case, rng, width = Case(**shape), np.random.default_rng(shape["seed"]), shape["width"]
+    own, size = case.vocab.words[4:], len(case.vocab)
+    known = Vocab([*SPECIAL, "other", *rng.permutation(own)[: size // 2].tolist(), "another"])
+    factors = rng.standard_normal((len(known), 2)).astype("f"), rng.standard_normal((2, width)).astype("f")
+    counts = np.where(np.arange(len(known)) > UNK, rng.integers(0, 90, len(known)), 0).astype("f")
+    names = rng.integers(0, 2, len(known)) > 0
+    base = WordRegression(known, factors[1], factors[0], counts, counts, names, 99, 0.5)
+    ids = {word: known.word_to_idx[word] for word in case.vocab.words if word in known.word_to_idx}
+    prior = np.array([factors[0][ids[word]] @ factors[1] if word in ids else [0] * width for word in case.vocab.words])
+    mean, std = case.mean.astype("f"), case.std.astype("f")
+    fit = TrainingFit(case.split, case.vocab, mean, std, base)
+    words = np.where(np.arange(size) > UNK, np.arange(size), -1)
+    targets = np.array([np.mean([np.isin(words, ids) for ids in captions], axis=0) for captions in case.references])
+
+    def shares(images: Array) -> Array:
+        """Solve W u + b = y for some images and W = W₀."""
+        units = case.units[fit.images[images]]
+        rows = np.block([[units, np.ones((len(units), 1))], [np.eye(width), np.zeros((width, 1))]])
+        weights = np.linalg.lstsq(rows, np.concatenate([targets[images], prior.T]))[0]
+        return np.asarray(case.units @ weights[:-1] + weights[-1])
+
+    others = [np.flatnonzero((case.split.features[fit.images] != row).any(axis=1)) for row in case.split.features]
+    left_out = np.array([shares(kept)[i] if len(kept) else np.zeros(size) for i, kept in enumerate(others)])
+    np.testing.assert_allclose(fit.shares(np.arange(len(others))), left_out, atol=5e-5)
+    stored = summary_of(Path("model.h5"), {"mean": mean, "std": std, **fit.arrays()}, case.vocab, width)
+    assert stored is not None
+    regression = stored.regression
+    everywhere = shares(np.arange(len(targets)))
+    np.testing.assert_allclose(regression.shares(case.units.astype("f")), everywhere, atol=0.02)  # of float16
+    np.testing.assert_allclose(stored.leave_one_out(case.split)(np.arange(len(others))), left_out, atol=0.05)
+    for i, word in enumerate(case.vocab.words):
+        count = (counts[ids[word]] if word in ids else 0) + 3 * np.count_nonzero(targets[:, i])
+        assert regression.counts[i] == min(count, regression.images)
+        assert (regression.idf[i] > 0) == (3 <= count < regression.images), "also for own words of one image"
+        assert word not in ids or not counts[ids[word]] or regression.names[i] == names[ids[word]]
+
+
+@settings(max_examples=60)
+@example(seed=0, count=30, words=6, width=40, copies=3)
+@given(**SHAPES)
+def test_a_regression_that_starts_from_another_one(**shape: int) -> None:
+    check_started(**shape)
+
+
+@pytest.mark.parametrize("name", ["words", "counts"])
+def test_the_comparison_finds_another_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(base: WordRegression, vocab: Vocab) -> WordRegression:
+        right = mapped(base, vocab)
+        return dataclasses.replace(right, **{name: getattr(right, name)[::-1]})
+
+    mapped = WordRegression.in_vocabulary
+    monkeypatch.setattr(WordRegression, "in_vocabulary", wrong)
+    with pytest.raises(AssertionError):
+        check_started(seed=0, count=30, words=6, width=19, copies=3)
 
 
 def test_features_of_9000_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

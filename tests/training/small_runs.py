@@ -15,7 +15,7 @@ from captioner.files import checkpoint
 from captioner.training import validation
 from captioner.training.run_folder import end_of, records
 from captioner.training.solver import Step
-from captioner.training.train import Ended, Event, Started, Validated, Warned, train
+from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned, train
 
 PER_EPOCH = 4
 FILES = ["best.h5", "config.yaml", "history.jsonl", "last.h5"]
@@ -83,7 +83,7 @@ def assert_same_arrays(run: Path, other: Path) -> None:
             np.testing.assert_array_equal(array, others[group][name], err_msg=f"{group}/{name}")
 
 
-LETTERS = {Started: "<", Step: "s", Validated: "v", Warned: "w", Ended: ">"}
+LETTERS = {Started: "<", Estimated: "~", Step: "s", Validated: "v", Warned: "w", Ended: ">"}
 
 
 def kinds(events: list[Event]) -> str:

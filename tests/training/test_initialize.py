@@ -253,5 +253,7 @@ def test_another_encoder_is_rejected_in_one_line(
     done = cli("train", *small_model, *options)
     assert done.code == 2
     (line,) = (line for line in done.err.splitlines() if "features: expected encoder" in line)
-    assert line.endswith("use features of the encoder of the training images")
+    assert line.endswith(
+        "use features of the encoder of the training images; or train without that model, as -c photos-thousands does"
+    )
     assert not (tmp_path / "run").exists()

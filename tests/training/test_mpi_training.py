@@ -194,3 +194,17 @@ def test_self_critical_training_agrees_with_a_serial_run(config: Path, serial: P
     assert done.returncode == 0, done.stderr
     assert_same_up_to_rounding(tmp_path / "run", tmp_path / "serial")
     assert any(record.get("advantage", 0) > 0 for record in history(tmp_path / "run"))
+
+
+def test_ranks_that_start_from_a_model_agree_with_a_serial_run(config: Path, serial: Path, tmp_path: Path) -> None:
+    """Also on its scores and those of the best checkpoint, which are measured at the end."""
+    options = f"train.init_from={serial}", "train.max_steps=10", "validate.score_every=null"
+    for _ in train(load(config, read_overrides(options)), tmp_path / "serial"):
+        pass
+    more = [word for option in options for word in ("-o", option)]
+    done = mpiexec(2, "train", "-c", config, *more, "--run", tmp_path / "run", "--mpi")
+    assert done.returncode == 0, done.stderr
+    compared, expected = (summary(run)["compared"] for run in (tmp_path / "run", tmp_path / "serial"))
+    for part in ("start", "best"):
+        assert compared[part] == pytest.approx(expected[part], rel=1e-4)
+    assert history(tmp_path / "run", "validation")[0]["best"] is True
