@@ -214,12 +214,8 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
             outcome = yield from loop(run, batches, stop)
     except DivergenceError as error:
         _end(run, {"ended": "diverged"}, began)
-        note = (
-            f"{folder.last} contains step {run.saved}, before the divergence"
-            if run.saved is not None
-            else "no checkpoint yet"
-        )
-        raise DivergenceError(f"{error}; {note}") from error
+        saved = f"{folder.last} contains step {run.saved}, before the divergence"
+        raise DivergenceError(f"{error}; {saved if run.saved is not None else 'no checkpoint yet'}") from error
     yield Ended(folder.path, _end(run, outcome, began))
 
 
