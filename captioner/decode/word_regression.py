@@ -19,9 +19,9 @@ RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
-BASE_RIDGE, BASE_IMAGES = 1.0, 1000
-"""If a regression starts from a base model's: the regularization towards its W, and the number of images for which its
-images count, if there are more."""
+BASE_RIDGE, BASE_IMAGES = 10.0, 1000
+"""If a regression starts from a base model's: the regularization towards its W and b, and the number of images for
+which its images count, if there are more."""
 MAX_BYTES = 7_500_000
 """Maximum size of the factors of W in a file, which limits their rank."""
 MAX_DIMENSIONS = 8192
@@ -202,9 +202,12 @@ class TrainingFit:
     p(x) = ȳ + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - ȳ),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u,   ȳ = mean of y
     p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
 
-    From a base model with W₀, n₀ images and n₀_w of them with w, with λ = 1:
+    From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 10:
 
-    W = argmin Σ_i |W u_i + b - y_i|² + λ |W - W₀|²,   n_w = n₀_w + k (images with w),   k = max(3, n₀ / 1000)
+    W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
+    n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
+
+    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out.
 
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
@@ -247,7 +250,9 @@ class TrainingFit:
             self.counts = np.minimum(self._base.counts + np.float32(weight) * self.counts, np.float32(self.count))
         self._excluded = (fitted.counts if fitted else self.counts) < MIN_IMAGES
         self.idf = inverse_document_frequency(self.counts, self.count)
-        self._mean, self._basis = (total / len(images)).astype(np.float32), None
+        is_started = base is not None or (fitted is not None and fitted.images > len(images))
+        self._of_base = BASE_RIDGE if is_started else 0.0
+        self._mean, self._basis = (total / (len(images) + self._of_base)).astype(np.float32), None
         if len(images) < width and self._base is None:
             self._basis = np.linalg.qr((self._units(images) - self._mean).T)[0]
         self._gram, self._products, self.bias = self._sums()
@@ -264,7 +269,7 @@ class TrainingFit:
         """
         centred = self._centred(rows)
         left_out = [self._copies.get(_digest(features), []) for features in self._train.features[rows]]
-        leverage = 1 / len(self.images) + ((centred @ self._inverse) * centred).sum(axis=1)
+        leverage = 1 / (len(self.images) + self._of_base) + ((centred @ self._inverse) * centred).sum(axis=1)
         predicted = self._fitted.shares(self._units(rows)) if self._fitted else self.bias + centred @ self._weights
         return self._leave_out(predicted, leverage, left_out)
 
@@ -273,7 +278,7 @@ class TrainingFit:
         for row, (h, images) in enumerate(zip(leverage.tolist(), left_out, strict=True)):
             if images != of_last:  # equal images are often adjacent
                 own, of_last = self._targets(np.array(images, int)).sum(axis=0), [*images]
-            is_all = len(images) == len(self.images)
+            is_all = len(images) == len(self.images) + self._of_base
             shares[row] = 0 if is_all else (shares[row] - h * own) / (1 - len(images) * h)
         return shares
 
@@ -330,14 +335,16 @@ class TrainingFit:
 
     def _sums(self) -> tuple[Array, Array, Array]:
         """Compute ŨᵀŨ, Ũᵀ(Y - ȳ) = ŨᵀY and ȳ. Shapes: -> (D, D), (D, V), (V,)."""
-        dimensions = len(self._mean) if self._basis is None else self._basis.shape[1]
-        gram = np.zeros((dimensions, dimensions), np.float32)
-        products, bias = np.zeros((dimensions, len(self._vocab)), np.float32), np.zeros(len(self._vocab))
+        origin = -self._mean if self._basis is None else -self._mean @ self._basis
+        base = self._base.bias if self._base else np.zeros(len(self._vocab), np.float32)
+        of_base, count = np.float32(self._of_base), len(self.images) + self._of_base
+        gram, products = of_base * np.outer(origin, origin), of_base * np.outer(origin, base)
+        bias = of_base * base.astype(float) / count
         for rows in _blocks(self.images):
             centred, targets = self._centred(rows), self._targets(rows)
             gram += centred.T @ centred
             products += centred.T @ targets
-            bias += targets.sum(axis=0, dtype=np.float64) / len(self.images)
+            bias += targets.sum(axis=0, dtype=np.float64) / count
         return gram, products, bias.astype(np.float32)
 
     def _best_ridge(self) -> float:

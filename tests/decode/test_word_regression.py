@@ -130,30 +130,33 @@ def test_the_comparison_finds_what_is_not_left_out(part: str, monkeypatch: pytes
 
 
 def check_started(**shape: int) -> None:
-    """Compare a regression that starts from one of another vocabulary with least squares in float64, with λ = 1."""
+    """Compare a regression that starts from one of another vocabulary with least squares in float64, with λ = 10."""
     case, rng, width = Case(**shape), np.random.default_rng(shape["seed"]), shape["width"]
     own, size = case.vocab.words[4:], len(case.vocab)
     known = Vocab([*SPECIAL, "other", *rng.permutation(own)[: size // 2].tolist(), "another"])
     factors = rng.standard_normal((len(known), 2)).astype("f"), rng.standard_normal((2, width)).astype("f")
     counts = np.where(np.arange(len(known)) > UNK, rng.integers(0, 90, len(known)), 0).astype("f")
     names = rng.integers(0, 2, len(known)) > 0
-    base = WordRegression(known, factors[1], factors[0], counts, counts, names, 99, 0.5)
+    bias = rng.uniform(0, 1, len(known)).astype("f")
+    base = WordRegression(known, factors[1], factors[0], bias, counts, names, 99, 0.5)
     ids = {word: known.word_to_idx[word] for word in case.vocab.words if word in known.word_to_idx}
-    prior = np.array([factors[0][ids[word]] @ factors[1] if word in ids else [0] * width for word in case.vocab.words])
+    prior = np.zeros((width + 1, size))
+    for i, word in enumerate(case.vocab.words):
+        prior[:, i] = [*factors[0][ids[word]] @ factors[1], bias[ids[word]]] if word in ids else 0
     mean, std = case.mean.astype("f"), case.std.astype("f")
     fit = TrainingFit(case.split, case.vocab, mean, std, base)
     words = np.where(np.arange(size) > UNK, np.arange(size), -1)
     targets = np.array([np.mean([np.isin(words, ids) for ids in captions], axis=0) for captions in case.references])
 
     def shares(images: Array) -> Array:
-        """Solve W u + b = y for some images and W = W₀."""
-        units = case.units[fit.images[images]]
-        rows = np.block([[units, np.ones((len(units), 1))], [np.eye(width), np.zeros((width, 1))]])
-        weights = np.linalg.lstsq(rows, np.concatenate([targets[images], prior.T]))[0]
+        """Solve W u + b = y for some images, and √λ W = √λ W₀ and √λ b = √λ b₀."""
+        units, root = case.units[fit.images[images]], np.sqrt(10)
+        rows = np.concatenate([np.hstack([units, np.ones((len(units), 1))]), root * np.eye(width + 1)])
+        weights = np.linalg.lstsq(rows, np.concatenate([targets[images], root * prior]))[0]
         return np.asarray(case.units @ weights[:-1] + weights[-1])
 
     others = [np.flatnonzero((case.split.features[fit.images] != row).any(axis=1)) for row in case.split.features]
-    left_out = np.array([shares(kept)[i] if len(kept) else np.zeros(size) for i, kept in enumerate(others)])
+    left_out = np.array([shares(kept)[i] for i, kept in enumerate(others)])
     np.testing.assert_allclose(fit.shares(np.arange(len(others))), left_out, atol=5e-5)
     stored = summary_of(Path("model.h5"), {"mean": mean, "std": std, **fit.arrays()}, case.vocab, width)
     assert stored is not None
