@@ -60,10 +60,11 @@ class Familiarity(NamedTuple):
         return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
     def extended(self, units: Array) -> Familiarity:
-        """Return the familiarity with as many further reference images: those of the `units`, evenly or repeated."""
-        residuals, count = np.sort(_residuals(units, self.components)), len(self.residuals)
-        rows = evenly_spaced(len(residuals), count) if len(residuals) > count else np.arange(count) % len(residuals)
-        return self._replace(residuals=np.sort(np.concatenate([self.residuals, residuals[rows]])))
+        """Return the familiarity with as many reference images among the `units` too, evenly sampled or repeated."""
+        own = self.residuals[evenly_spaced(len(self.residuals), REFERENCES)]
+        new = np.sort(_residuals(units, self.components))
+        rows = evenly_spaced(len(new), len(own)) if len(new) > len(own) else np.arange(len(own)) % len(new)
+        return self._replace(residuals=np.sort(np.concatenate([own, new[rows]])))
 
 
 def fit_familiarity(features: Features) -> tuple[Array, Array, Params]:

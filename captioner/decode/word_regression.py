@@ -19,7 +19,7 @@ RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
-BASE_RIDGE, BASE_IMAGES = 10.0, 1000
+BASE_RIDGE, BASE_IMAGES = 2.0, 1000
 """If a regression starts from a base model's: the regularization towards its W and b, and the number of images for
 which its images count, if there are more."""
 MAX_BYTES = 7_500_000
@@ -202,7 +202,7 @@ class TrainingFit:
     p(x) = ȳ + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - ȳ),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u,   ȳ = mean of y
     p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
 
-    From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 10:
+    From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 2:
 
     W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
     n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)

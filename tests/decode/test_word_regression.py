@@ -130,7 +130,7 @@ def test_the_comparison_finds_what_is_not_left_out(part: str, monkeypatch: pytes
 
 
 def check_started(**shape: int) -> None:
-    """Compare a regression that starts from one of another vocabulary with least squares in float64, with λ = 10."""
+    """Compare a regression that starts from one of another vocabulary with least squares in float64."""
     case, rng, width = Case(**shape), np.random.default_rng(shape["seed"]), shape["width"]
     own, size = case.vocab.words[4:], len(case.vocab)
     known = Vocab([*SPECIAL, "other", *rng.permutation(own)[: size // 2].tolist(), "another"])
@@ -150,7 +150,7 @@ def check_started(**shape: int) -> None:
 
     def shares(images: Array) -> Array:
         """Solve W u + b = y for some images, and √λ W = √λ W₀ and √λ b = √λ b₀."""
-        units, root = case.units[fit.images[images]], np.sqrt(10)
+        units, root = case.units[fit.images[images]], np.sqrt(word_regression.BASE_RIDGE)
         rows = np.concatenate([np.hstack([units, np.ones((len(units), 1))]), root * np.eye(width + 1)])
         weights = np.linalg.lstsq(rows, np.concatenate([targets[images], root * prior]))[0]
         return np.asarray(case.units @ weights[:-1] + weights[-1])
