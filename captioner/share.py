@@ -80,6 +80,11 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
             f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "
             "model was trained on"
         )
+    if restored.summary is not None and restored.summary.regression.images > len(train.captioned_images):
+        raise UsageError(
+            f"--data {data}: the word regression of {restored.path} starts from that of train.init_from, and would be "
+            "lost; leave out --data"
+        )
     arrays = fit_summary(train, corpus.vocab)
     card = dataclasses.replace(restored.card, scores={})  # the captions may differ
     meta = dataclasses.replace(meta, train_digest=corpus.train_digest, card=card)

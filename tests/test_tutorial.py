@@ -69,7 +69,7 @@ def test_the_tutorial_ends_with_a_model_of_own_words(
             assert "  images                          27           3\n" in done.stdout
         if words[0] == "train":
             assert "starts from " in done.stderr
-            assert " of the model it started from (CIDEr-D " in done.stderr
+            assert "; CIDEr-D " in done.stderr
         captioned += map(json.loads, done.stdout.splitlines()) if as_json else []
     assert [caption["image"] for caption in captioned] == 2 * [f"new/{number}.png" for number in range(30, 36)]
     assert all(caption["caption"] for caption in captioned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ MAX_IMAGES = 8192
 """Images that are used; a larger training split is sampled evenly."""
 REFERENCES = 500
 """Maximum number of reference images; of fewer than ten times as many images, a tenth."""
+FAMILIAR = 10
+"""For how many reference images each image counts if a model starts from another, up to half of all."""
 DECIMALS = 5
 """Decimals of residuals: enough to order images, and few enough to be independent of floating-point rounding."""
 
@@ -60,10 +63,11 @@ class Familiarity(NamedTuple):
         return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
     def extended(self, units: Array) -> Familiarity:
-        """Return the familiarity with as many reference images among the `units` too, evenly sampled or repeated."""
+        """Return the familiarity with further reference images, repeated, but at most half of all. Shapes: (N, F)."""
         own = self.residuals[evenly_spaced(len(self.residuals), REFERENCES)]
         new = np.sort(_residuals(units, self.components))
-        rows = evenly_spaced(len(new), len(own)) if len(new) > len(own) else np.arange(len(own)) % len(new)
+        count = min(len(own), FAMILIAR * len(new))
+        rows = evenly_spaced(len(new), count) if len(new) > count else np.arange(count) % len(new)
         return self._replace(residuals=np.sort(np.concatenate([own, new[rows]])))
 
 
@@ -131,6 +135,11 @@ class TrainingSummary(NamedTuple):
     def shares(self, features: Array) -> Array:
         """Compute the expected shares of words in the references of images. Shapes: (N, F) -> (N, V)."""
         return self.regression.shares(self.unit_rows(features))
+
+    def in_vocabulary(self, vocab: Vocab, names: Array) -> TrainingSummary:
+        """Return the summary in another vocabulary; `names` are new words that name things. Shapes: names (V,) bool."""
+        regression = self.regression.in_vocabulary(vocab)
+        return self._replace(regression=replace(regression, names=regression.names | names))
 
     def leave_one_out(self, train: Split) -> SharesOfRows:
         """Return the expected shares of the training images themselves, each without its own references."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.cli import output
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
@@ -127,16 +128,19 @@ def _duration(seconds: float) -> str:
 
 
 def _compared(event: Ended) -> Iterator[str]:
-    """Say how much better than the model that it started from a model is."""
+    """Report the gain of CIDEr-D over the model that training started from."""
     if compared := event.summary.get("compared"):
         start, best = (100 * compared[name]["cider_d"] for name in ("start", "best"))
-        scores = f"({best:.1f} against {start:.1f} on {compared['images']:,} validation images)"
-        if compared["images"] < FEW:
-            yield f"too few validation images to say how much better than the model it started from {scores}"
-        elif best > start:
-            yield f"CIDEr-D {best - start:.1f} better than the model it started from {scores}"
-        else:
+        scores = f"{best:.1f} against {start:.1f} on {compared['images']:,} validation images"
+        if not event.summary["best"]["step"] or (best <= start and compared["images"] >= FEW):
             yield f"not better than the model it started from: keep that one; CIDEr-D {scores}"
+        elif compared["images"] < FEW:
+            yield (
+                f"{compared['images']:,} validation images are too few to choose by: compare captions of "
+                f"{event.folder / BEST} and {event.folder / LAST}; CIDEr-D {scores}"
+            )
+        else:
+            yield f"CIDEr-D {best - start:.1f} better than the model it started from ({scores})"
 
 
 def _ended(event: Ended, limit: str) -> str:

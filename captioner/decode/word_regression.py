@@ -299,7 +299,7 @@ class TrainingFit:
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
         names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
         if self._base:
-            names = np.where(self._base.counts > 0, self._base.names, names)
+            names = np.where(self._base.counts > 0, False, names) | self._base.names
         return {
             "projection": projection,
             "words": np.ascontiguousarray(words.T),

@@ -181,12 +181,12 @@ WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 
 def initialize_from(
     model: CaptioningModel, config: Config, restored: Restored, corpus: Corpus
-) -> tuple[CaptioningModel, dict[str, Any]]:
+) -> tuple[CaptioningModel, dict[str, Any], Array]:
     """Initialize a model with the parameters and the standardizer of a restored one.
 
     Of the parameters in `WORD_AXES`, the parts of shared words are copied, and other words get those of `new_words`.
     Return also what to record: the checkpoint, and the numbers of shared words, of all words, and of trained words that
-    are dropped, without special tokens.
+    are dropped, without special tokens; and which new words name things, because the trained words in their places do.
 
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` that has an effect on the trained model differs.
@@ -206,7 +206,7 @@ def initialize_from(
         raise ConfigError(other)
     trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)
     shared = np.array([(i, trained_ids[word]) for i, word in enumerate(corpus.vocab.words) if word in trained_ids]).T
-    expected, offsets = new_words(restored, corpus)
+    new, expected, offsets = new_words(restored, corpus)
     params: Params = {}
     for name, w in restored.model.params.items():
         trained = cast(w, model.dtype)
@@ -218,9 +218,10 @@ def initialize_from(
         params[name] = trained
         if name in WORD_AXES:
             parts = np.moveaxis(trained, WORD_AXES[name], 0)
-            initial = expected @ parts + (offsets if name == "b_vocab" else 0)
-            initial[shared[0]] = parts[shared[1]]
-            params[name] = np.ascontiguousarray(np.moveaxis(initial.astype(model.dtype), 0, WORD_AXES[name]))
+            words = np.zeros((len(corpus.vocab), *parts.shape[1:]), model.dtype)
+            words[new] = expected @ parts + (offsets if name == "b_vocab" else 0)
+            words[shared[0]] = parts[shared[1]]
+            params[name] = np.ascontiguousarray(np.moveaxis(words, 0, WORD_AXES[name]))
     standardizers = restored.model.standardizer, restored.model.region_standardizer
     record: dict[str, Any] = {
         "checkpoint": os.fspath(restored.path),
@@ -229,25 +230,28 @@ def initialize_from(
         "dropped_words": len(restored.vocab) - shared.shape[1],
     }
     smoothing = config.train.label_smoothing
-    return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record
+    names = np.zeros(len(corpus.vocab), bool)
+    if restored.summary is not None:
+        names[new] = expected @ restored.summary.regression.names > 0.5
+    return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record, names
 
 
 EXPECTED_CAPTIONS, EXPECTED_BATCH = 4000, 256
 """Training captions from which the parameters of new words are estimated, and how many of them at a time."""
 
 
-def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array]:
-    """Return which trained words a model expects where the words of a data set are, and how much rarer these are.
+def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
+    """Return the new words of a data set, the trained words that a model expects in their places, and bias offsets.
 
     q_w = mean over occurrences of w of P(v | image, words before),   offset_w = log min(1, n_w / Σ_v q_wv Σ P(v))
 
-    v is one of the trained words, without special tokens; n_w are the occurrences of w, and the sum of P(v) is over all
-    positions: the expected occurrences of v. With the parameters Σ_v q_wv θ_v, and offset_w added to its bias, a name
-    begins as a rarer synonym of what the model would have said. Words that do not occur, and all words for a model with
-    attention, get the mean of the trained words; with initial parameters, whose scores are near 0, they would be far
-    more probable than these.
+    v is one of the trained words, without special tokens; n_w are the occurrences of w in a sample of the training
+    captions, and the sum of P(v) is over all words of the sample: the expected occurrences of v. With the parameters
+    Σ_v q_wv θ_v, and offset_w added to its bias, a name begins as a rarer synonym of what the model would have said.
+    Words that are not in the sample, and all words for a model with attention, get the mean of all trained words: with
+    initial parameters, whose scores are near 0, they would be far more probable than these.
 
-    Shapes: -> (words, trained words), (words,).
+    Shapes: -> ids (W,), q (W, trained words), offsets (W,).
     Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models", with expected words instead
     of all.
     """
@@ -268,12 +272,10 @@ def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array]:
             np.add.at(sums, places, probs[is_new])
             np.add.at(occurrences, places, 1)
             total += probs[is_word[following]].sum(axis=0)
-    mass = sums.sum(axis=1, keepdims=True)
-    expected, offsets = np.full((len(vocab), len(old)), 1 / len(old)), np.zeros(len(vocab))
-    expected[new] = np.where(mass > 0, sums / np.where(mass > 0, mass, 1), 1 / len(old))
-    offsets[new] = np.log(np.clip(occurrences / np.maximum(expected[new] @ total, 1), 1e-6, 1))
-    offsets[new[occurrences == 0]] = 0
-    return expected, offsets
+    sums[occurrences == 0] = 1
+    expected = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)
+    rarer = np.where(occurrences > 0, occurrences / np.maximum(expected @ total, 1), 1)
+    return new, expected, np.log(np.clip(rarer, 1e-6, 1))
 
 
 MAX_WORDS = 1000

@@ -43,7 +43,7 @@ class Run:
     The batches are taken from the training split of `learned`, whose captions may be those of `data.captions`; all else
     uses `corpus`. `best` is the best scheduled validation, whose checkpoint is best.h5, and `since_best` the number of
     scheduled validations since that measured `validate.best_metric`. `initialization` is what a new run records about
-    `train.init_from`, and `base` the training summary of that model.
+    `train.init_from`, `base` that model, and `base_summary` its training summary in the vocabulary of this one.
 
     Raises: UsageError, on all ranks, when they differ in options or data; DataError and ConfigError, as `Validation`.
     """
@@ -60,7 +60,8 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     initialization: dict[str, Any] | None = None
     card: Card = field(default_factory=Card)
-    base: TrainingSummary | None = None
+    base: LoadedModel | None = None
+    base_summary: TrainingSummary | None = None
 
     def __post_init__(self) -> None:
         self.ranks: Ranks = self.folder.ranks
@@ -102,7 +103,9 @@ class Run:
     @cached_property
     def summary_arrays(self) -> Params:
         """The arrays of the training summary, the same for every step."""
-        return self.ranks.on_rank_0(lambda: fit_summary(self.corpus.split("train"), self.corpus.vocab, self.base))
+        return self.ranks.on_rank_0(
+            lambda: fit_summary(self.corpus.split("train"), self.corpus.vocab, self.base_summary)
+        )
 
     @cached_property
     def summary(self) -> TrainingSummary:

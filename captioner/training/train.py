@@ -142,20 +142,25 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     if config.train.objective == "self_critical":
         check_references(corpus.split("train"))
     learned, warnings = learned_corpus(config, corpus)
-    model, initial, origins = build_model(config, corpus), None, list[str]()
+    model, initial, summary, origins = build_model(config, corpus), None, None, list[str]()
     if config.data.captions is not None:
         origins.append(f"captions of {config.data.captions.name}")
     if restored:
         origins.append(restored.meta.card.as_origin(restored.path))
-        model, initial = initialize_from(model, config, restored, corpus)
+        model, initial, names = initialize_from(model, config, restored, corpus)
+        summary = restored.summary and restored.summary.in_vocabulary(corpus.vocab, names)
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
-    return Run(
+    run = Run(
         *(config, folder, corpus, learned, model, state),
         warnings=[*ignored_options(config), *warnings],
         initialization=initial,
-        base=restored.summary if restored and not is_training_split(restored, corpus) else None,
+        base=restored,
+        base_summary=summary,
         card=Card(made_from=one_line("; ".join(filter(None, origins)))),
     )
+    if restored and restored.saved.summary and is_training_split(restored, corpus):
+        run.summary_arrays = restored.saved.summary  # of the same images and words
+    return run
 
 
 def begin(run: Run, overwrite: bool) -> None:
@@ -166,7 +171,9 @@ def begin(run: Run, overwrite: bool) -> None:
         check_inputs(folder.path, config.data.root, config.data.captions, None if isinstance(start, str) else start)
     folder.create(overwrite)
     folder.write(folder.config, dump(config))
-    if run.initialization is not None:
+    if run.initialization is not None and run.base is not None:
+        parts = run.validation.scores(run.base).values()
+        run.initialization["scores"] = {name: fmean(part[name] for part in parts) for name in NAMES}
         folder.log(INIT_FROM, {"step": 0, **run.initialization})
 
 
@@ -224,10 +231,11 @@ def _start(run: Run, batches: Batches) -> Iterator[Validated | Estimated]:
 
     So best.h5 is never worse on the validation images than the model that training started from.
     """
+    _ = run.summary_arrays  # takes seconds, once
     began = time.perf_counter()
     with run.watch("validation"):
         losses = run.validation.losses(run.eval_model)
-    validated = record_validation(run, START, losses, scored=True, at_end=False)
+    validated = record_validation(run, START, losses, scored=score_interval(run.config) is not None, at_end=False)
     with run.watch("saving"):
         run.save()
     per_epoch, span = time.perf_counter() - began, run.plan.span
@@ -305,15 +313,16 @@ def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
     A run that did not start from a model, or has not ended, has none.
     """
     history = run.ranks.on_rank_0(lambda: [record for record in records(run.folder.history) if "scores" in record])
-    validated = {record["step"]: record["scores"] for record in history}
-    if 0 not in validated or run.best is None or outcome["ended"] not in ("done", "early stopping"):
+    start = next((record["scores"] for record in history if record["kind"] == INIT_FROM), None)
+    validated = {record["step"]: record["scores"] for record in history if record["kind"] != INIT_FROM}
+    if start is None or run.best is None or outcome["ended"] not in ("done", "early stopping"):
         return {}
     step = run.best["step"]
     if not validated.get(step):
         loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
         parts = run.validation.scores(loaded).values()
         validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES}
-    return {"compared": {"images": run.validation.images, "start": validated[0], "best": validated[step]}}
+    return {"compared": {"images": run.validation.images, "start": start, "best": validated[step]}}
 
 
 def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Validation:
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._pool, self._ranks = pool, ranks
-        self._scored: tuple[int, list[str]] | None = None
+        self._scored: tuple[tuple[Path, int], list[str]] | None = None
         self._shares: SharesOfRows | None = None
         if score_interval(config) is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
@@ -94,7 +95,7 @@ class Validation:
         self._shares = self._shares or shares_of_split(loaded, self._corpus, self._config.validate.split)
         decoded = captioner.decode(split.features, split.regions, rows, self._shares)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
-        self._scored = loaded.meta.step, captions
+        self._scored = (loaded.path, loaded.meta.step), captions
 
         def score() -> dict[str, dict[str, float]]:
             evaluation_set, rows = self._evaluation_set
@@ -113,7 +114,7 @@ class Validation:
         """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
         if step.epoch >= FIRST_EPOCH:
             scored, captions = self._scored or (None, [])
-            known = captions if scored == loaded.meta.step else None
+            known = captions if scored == (loaded.path, loaded.meta.step) else None
             yield from find_collapse(Captioner(loaded), self._split, known)
 
 

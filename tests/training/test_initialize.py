@@ -23,6 +23,7 @@ from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
+from captioner.metrics import NAMES
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
 from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from
@@ -124,7 +125,9 @@ def test_the_shared_words_are_printed_and_recorded(
     dropped = len(old) - len(SPECIAL) - shared
     assert f"{expected}{count - shared} new, {dropped} dropped\n" in done.err
     record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "dropped_words": dropped}
-    assert history(tmp_path / "run")[0] == {"kind": "init_from", "step": 0, **record}
+    first = history(tmp_path / "run")[0]
+    assert first.pop("scores").keys() == {*NAMES}
+    assert first == {"kind": "init_from", "step": 0, **record}
     resumed = cli("train", "--resume", tmp_path / "run", "-otrain.max_steps=2")
     assert "starts from" not in resumed.err
 
@@ -186,7 +189,7 @@ def test_words_are_mapped_by_name_whatever_their_ids(
     known = [f"{word}-new" if word not in SPECIAL else word for word in words[::2]]
     vocab = Vocab(dict.fromkeys([*known, *reversed(restored.vocab.words[:9]), *SPECIAL]))
     corpus = with_vocabulary(whole, vocab)
-    model, record = initialize_from(build_model(config, corpus), config, restored, corpus)
+    model, record, _ = initialize_from(build_model(config, corpus), config, restored, corpus)
     assert model.null == vocab.null
     assert record["words"] == len(vocab) - len(SPECIAL)
     assert record["shared_words"] == len({*vocab.words} & {*restored.vocab.words} - {*SPECIAL})
@@ -205,7 +208,7 @@ def test_new_words_are_as_improbable_as_trained_ones(tiny_run: Path) -> None:
     corpus = build_corpus(restored.config)
     vocab = Vocab((*restored.vocab.words, *(f"new-{number}" for number in range(40))))
     corpus = dataclasses.replace(corpus, vocab=vocab)
-    model, _ = initialize_from(build_model(restored.config, corpus), restored.config, restored, corpus)
+    model, *_ = initialize_from(build_model(restored.config, corpus), restored.config, restored, corpus)
     features = corpus.split("val").features[:]
     log_probs, _ = model.step(np.full(len(features), vocab.start), model.start(features))
     trained = restored.model.step(np.full(len(features), vocab.start), restored.model.start(features))[0]

@@ -1,6 +1,7 @@
 """Training that starts from a model: its name, its sizes, a warm-up as a share, and the start as first validation."""
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -165,26 +166,32 @@ def test_a_run_killed_at_the_start_goes_on_to_the_same_bits(
     assert history(new_run) == history(uninterrupted)
 
 
-def test_the_start_is_scored_on_each_source(
-    album: Callable[..., Path], train_run: TrainRun, tiny_run: Path, tmp_path: Path
+def test_the_base_is_scored_on_each_source(
+    album: Callable[..., Path], train_run: TrainRun, tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
+    """With its own words, regression and decoding, as `evaluate` scores it."""
     tables, data = [str(album(tmp_path / name, 8, int(name))) for name in ("0", "30")], tmp_path / "data.h5"
     list(prepare(tables, data, Prepare(encoder="scenes", val=0.25, min_count=1)))
     run = train_run(f"train.init_from={tiny_run}", "data.source=prepared", f"data.root={data}", "train.max_steps=2")
-    sources, of_start = history(run, "validation")[0]["sources"].values(), summary(run)["compared"]["start"]
-    assert of_start["cider_d"] == pytest.approx(sum(part["cider_d"] for part in sources) / 2)
+    scored = json.loads(cli("evaluate", tiny_run, "--data", data, "--json").out)
+    assert len(scored["sources"]) == 2
+    assert summary(run)["compared"]["start"]["cider_d"] == pytest.approx(scored["cider_d"])
 
 
 SCORES, BETTER = {"cider_d": 0.4}, {"cider_d": 0.52}
 VERDICTS = {
-    "CIDEr-D 12.0 better than the model it started from (52.0 against 40.0": (30, BETTER),
-    "not better than the model it started from: keep that one; CIDEr-D (40.0 against 40.0": (30, SCORES),
-    "too few validation images to say how much better than the model it started from (52.0 against 40.0": (29, BETTER),
+    "CIDEr-D 12.0 better than the model it started from (52.0 against 40.0": (30, BETTER, 3),
+    "not better than the model it started from: keep that one; CIDEr-D 40.0 against 40.0": (30, SCORES, 3),
+    "29 validation images are too few to choose by: compare captions of best.h5 and last.h5; CIDEr-D 52.0": (
+        *(29, BETTER, 3),
+    ),
+    "not better than the model it started from: keep that one; CIDEr-D 52.0 against 40.0": (1, BETTER, 0),
 }
 
 
 @pytest.mark.parametrize("expected", VERDICTS)
 def test_the_verdict(expected: str) -> None:
-    images, best = VERDICTS[expected]
-    (verdict,) = progress._compared(Ended(Path(), {"compared": {"images": images, "start": SCORES, "best": best}}))
-    assert verdict.startswith(f"{expected} on {images} validation images")
+    images, best, step = VERDICTS[expected]
+    summary = {"best": {"step": step}, "compared": {"images": images, "start": SCORES, "best": best}}
+    (verdict,) = progress._compared(Ended(Path(), summary))
+    assert verdict.startswith(expected)
