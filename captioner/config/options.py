@@ -90,7 +90,7 @@ class Train:
     objective: Annotated[Literal["cross_entropy", "self_critical"], "cross-entropy or SCST"] = "cross_entropy"
     init_from: Annotated[
         Path | str | None,
-        "name of a model of captioner (everyday), or run or model file, with initial parameters and model.* sizes",
+        "run or model file with initial parameters and sizes, relative to this file; or everyday, the default model",
     ] = None
     epochs: Annotated[int, "passes over the training captions", ">= 1"] = 10
     min_epoch_steps: Annotated[int, "an epoch has at least N steps, with several passes over few captions", ">= 1"] = 1

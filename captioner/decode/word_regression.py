@@ -20,8 +20,7 @@ RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
 BASE_RIDGE, BASE_IMAGES = 2.0, 1000
-"""If a regression starts from a base model's: the regularization towards its W and b, and the number of images for
-which its images count, if there are more."""
+"""If a regression starts from a base model's: λ, and how many own images count as much as all images of the base."""
 MAX_BYTES = 7_500_000
 """Maximum size of the factors of W in a file, which limits their rank."""
 MAX_DIMENSIONS = 8192
@@ -205,14 +204,15 @@ class TrainingFit:
     From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 2:
 
     W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
-    n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
+    n = n₀ + k (number of images),   n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
 
     λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out.
 
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
 
-    If there are fewer images than features, all is computed in an orthonormal basis of the ũ, which gives the same.
+    If there are fewer images than features, and no base, all is computed in an orthonormal basis of the ũ, which gives
+    the same.
     `mean` and `std` are the scales of the features. λ is `BASE_RIDGE` with a `base`, and that of a regression that has
     been `fitted` to these images, whose predictions are used then; otherwise the one of `RIDGES` that ranks captions
     best.
