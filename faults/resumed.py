@@ -270,6 +270,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "model.output_bias": choice("zeros", "log_frequency"),
     "train.objective": choice("cross_entropy", "cross_entropy", "cross_entropy", "self_critical"),
     "train.epochs": choice(1, 2, 3, 5),
+    "train.min_epoch_steps": choice(1, 1, 4),
     "train.max_steps": choice(None, None, 7, 11, 18),
     "train.batch_size": choice(7, 16, 16, 300),
     "train.captions_per_image": choice(1, 2, 5),
