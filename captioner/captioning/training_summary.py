@@ -147,7 +147,7 @@ class TrainingSummary(NamedTuple):
 
 
 def fit_summary(train: Split, vocab: Vocab, base: TrainingSummary | None = None) -> Params:
-    """Fit the arrays of a `TrainingSummary` on a training split, starting from that of a `base` model if there is one.
+    """Fit the arrays of a `TrainingSummary` on a training split, from that of a base model in the same vocabulary.
 
     The scales of `familiarity` are those of the regression.
     """

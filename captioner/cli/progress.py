@@ -131,12 +131,13 @@ def _compared(event: Ended) -> Iterator[str]:
     """Report the gain of CIDEr-D over the model that training started from."""
     if compared := event.summary.get("compared"):
         start, best = (100 * compared[name]["cider_d"] for name in ("start", "best"))
-        scores = f"{best:.1f} against {start:.1f} on {compared['images']:,} validation images"
+        images = f"{compared['images']:,} validation image{'s' if compared['images'] != 1 else ''}"
+        scores = f"{best:.1f} against {start:.1f} on {images}"
         if not event.summary["best"]["step"] or (best <= start and compared["images"] >= FEW):
             yield f"not better than the model it started from: keep that one; CIDEr-D {scores}"
         elif compared["images"] < FEW:
             yield (
-                f"{compared['images']:,} validation images are too few to choose by: compare captions of "
+                f"{images}: too few to choose the best epoch; compare captions of "
                 f"{event.folder / BEST} and {event.folder / LAST}; CIDEr-D {scores}"
             )
         else:

@@ -191,7 +191,7 @@ class Config:
 ENCODER, REGIONS_ENCODER = "richer", "efficientnet-lite0"
 """The default image encoders of `captioner prepare`, without and with --regions."""
 FEW_IMAGES, MIN_COUNT = 1000, 5
-"""The default minimum count of a word is 1 below so many images, and else `MIN_COUNT`."""
+"""The default minimum count of a word: 1 below `FEW_IMAGES` images, otherwise `MIN_COUNT`."""
 
 
 @dataclass(frozen=True)

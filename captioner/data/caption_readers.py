@@ -50,7 +50,7 @@ class CaptionRecord(NamedTuple):
 class Issue(NamedTuple):
     """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption.
 
-    One with a `kind` is no mistake, and only counted under this name.
+    An issue with a `kind` is not an error: it is counted under that name.
     """
 
     line: str

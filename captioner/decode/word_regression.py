@@ -213,9 +213,9 @@ class TrainingFit:
 
     If there are fewer images than features, and no base, all is computed in an orthonormal basis of the ũ, which gives
     the same.
-    `mean` and `std` are the scales of the features. λ is `BASE_RIDGE` with a `base`, and that of a regression that has
-    been `fitted` to these images, whose predictions are used then; otherwise the one of `RIDGES` that ranks captions
-    best.
+    `mean` and `std` are the scales of the features. λ is `BASE_RIDGE` with a `base`, which is in the same vocabulary,
+    and that of a regression that has been `fitted` to these images, whose predictions are used then; otherwise the one
+    of `RIDGES` that ranks captions best.
 
     Raises: DataError, as `Split.features`.
     Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 7.10.
@@ -231,7 +231,7 @@ class TrainingFit:
         fitted: WordRegression | None = None,
     ) -> None:
         self._train, self._vocab, self._scales = train, vocab, (mean, std)
-        self._base, self._fitted = base and base.in_vocabulary(vocab), fitted
+        self._base, self._fitted = base, fitted
         width, images = train.features.shape[1], train.captioned_images
         if width > MAX_DIMENSIONS:
             images = images[evenly_spaced(len(images), MAX_DIMENSIONS)]
@@ -299,7 +299,7 @@ class TrainingFit:
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
         names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
         if self._base:
-            names = np.where(self._base.counts > 0, False, names) | self._base.names
+            names = (names & (self._base.counts == 0)) | self._base.names
         return {
             "projection": projection,
             "words": np.ascontiguousarray(words.T),

@@ -144,7 +144,7 @@ def check_started(**shape: int) -> None:
     for i, word in enumerate(case.vocab.words):
         prior[:, i] = [*factors[0][ids[word]] @ factors[1], bias[ids[word]]] if word in ids else 0
     mean, std = case.mean.astype("f"), case.std.astype("f")
-    fit = TrainingFit(case.split, case.vocab, mean, std, base)
+    fit = TrainingFit(case.split, case.vocab, mean, std, base.in_vocabulary(case.vocab))
     words = np.where(np.arange(size) > UNK, np.arange(size), -1)
     targets = np.array([np.mean([np.isin(words, ids) for ids in captions], axis=0) for captions in case.references])
 

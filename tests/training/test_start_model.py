@@ -182,7 +182,7 @@ SCORES, BETTER = {"cider_d": 0.4}, {"cider_d": 0.52}
 VERDICTS = {
     "CIDEr-D 12.0 better than the model it started from (52.0 against 40.0": (30, BETTER, 3),
     "not better than the model it started from: keep that one; CIDEr-D 40.0 against 40.0": (30, SCORES, 3),
-    "29 validation images are too few to choose by: compare captions of best.h5 and last.h5; CIDEr-D 52.0": (
+    "29 validation images: too few to choose the best epoch; compare captions of best.h5 and last.h5; CIDEr-D 52.0": (
         *(29, BETTER, 3),
     ),
     "not better than the model it started from: keep that one; CIDEr-D 52.0 against 40.0": (1, BETTER, 0),
