@@ -47,6 +47,7 @@ class Signature(NamedTuple):
     A forward function has as arguments the arrays of `shapes` (letters as in `Layer`) and `fixed` values, first the ids
     of words, and returns `outs` and a cache. Only `positional` arrays are arguments; the others are entries of one
     dict. `variants` are fields of other calls, by their description, `sizes` replace `LETTERS`, `offset` is added to x.
+    `uses` are the pairs that code usually calls.
     """
 
     shapes: dict[str, str]
@@ -57,6 +58,7 @@ class Signature(NamedTuple):
     variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     sizes: Mapping[str, int] = MappingProxyType({})
     offset: float | Array = 0.0
+    uses: tuple[str, ...] = ()
 
 
 def _mask(rng: np.random.Generator, *shape: int) -> Array:
@@ -78,27 +80,34 @@ _NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "s
 _SEQUENCE = {"x": "NTD", "h0": "NH", **_RECURRENT}
 SIGNATURES: Mapping[str, Signature] = {
     "affine": Signature({"x": "ND", "w": "DH", "b": "H"}, variants=_AXES),
-    "temporal_affine": Signature({"x": "NTD", "w": "DH", "b": "H"}),
+    "temporal_affine": Signature({"x": "NTD", "w": "DH", "b": "H"}, uses=("affine",)),
     "word_embedding": Signature({"W": "VD"}, fixed=lambda rng, n: {"x": rng.integers(n["V"], size=(n["N"], n["T"]))}),
     "temporal_softmax_loss": Signature({"x": "NUV"}, ("loss",), fixed=_words, variants=_SCORES),
     "layernorm": Signature({"x": "NE", "gamma": "E", "beta": "E"}, fixed=lambda *_: {"ln_param": {}}, variants=_EPS),
     "rnn_step": Signature({"x": "ND", "prev_h": "NH", **_RECURRENT}, ("next_h",)),
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
-    "rnn": Signature(_SEQUENCE, ("h",)),
-    "lstm": Signature(_SEQUENCE, ("h",), LSTM),
+    "rnn": Signature(_SEQUENCE, ("h",), uses=("rnn_step",)),
+    "lstm": Signature(_SEQUENCE, ("h",), LSTM, uses=("lstm_step",)),
     "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights")),
-    "attention": Signature({"x": "NTD", "A": "NHLL", "Wx": "DG", "Wh": "HG", "Wattn": "HG", "b": "G"}, ("h",), LSTM),
+    "attention": Signature(
+        {"x": "NTD", "A": "NHLL", "Wx": "DG", "Wh": "HG", "Wattn": "HG", "b": "G"},
+        ("h",),
+        LSTM,
+        uses=("dot_product_attention", "lstm_step"),
+    ),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
         fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
         positional=3,
         variants=_NO_MASK,
+        uses=("affine", "temporal_affine"),
     ),
     "decoder_layer": Signature(
         {"tgt": "NTE", "memory": "NLE", **_ATTENTIONS, "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E", **_NORMS},
         fixed=lambda rng, n: {"num_heads": 3, "tgt_mask": _mask(rng, n["T"], n["T"])},
         positional=2,
         variants=_NO_MASK,
+        uses=("multi_head_attention", "layernorm", "affine", "temporal_affine"),
     ),
 }
 """The functions that can be checked, inner ones first."""
