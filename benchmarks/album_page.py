@@ -69,4 +69,4 @@ def main(table: str, photographs: int = 20_000) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1])

@@ -85,6 +85,10 @@ def mean_length(tokens: Array) -> float:
     return float((tokens != NULL).sum(axis=-1).mean())
 
 
+def decode_first(decode: Callable[[Array], Any], images: Array, count: int) -> Any:
+    return decode(images[:count])
+
+
 def build(library: str, shape: Shape, params: Params, threads: int) -> dict[str, Callable[[int], Any]]:
     """Build the decoders of a library in their process; they take the number of images."""
     images = shapes.batch(shape).features
@@ -98,7 +102,7 @@ def build(library: str, shape: Shape, params: Params, threads: int) -> dict[str,
             "torch": partial(torch_peer.greedy, peer, max_length=MAX_LENGTH),
             "torch beam 5": partial(torch_peer.beam, peer, width=5, max_length=MAX_LENGTH),
         }
-    return {name: lambda count, decode=decode: decode(images[:count]) for name, decode in table.items()}
+    return {name: partial(decode_first, decode, images) for name, decode in table.items()}
 
 
 def measure(session: Session) -> dict[str, Any]:

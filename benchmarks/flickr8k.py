@@ -67,7 +67,7 @@ class Workspace:
             metrics = json.loads(self.captioner("evaluate", run, "--json", *overrides))
             self.captioner("sample", run, "--split", "val", "--write", captions, *overrides)
             scored = "--captions", captions, "--references", self.references, "--split", "val", "--json"
-            scores = json.loads(self.captioner("evaluate", *scored))
+            scores: dict[str, Any] = json.loads(self.captioner("evaluate", *scored))
         return {name: metrics[name] for name in ("checkpoint", "perplexity", "novel")} | scores
 
 

@@ -32,7 +32,7 @@ def measure(folder: Path, threads: int) -> list[float]:
     """Return the CPU milliseconds per photograph of each part, of the rest, and their sum."""
     use_huge_pages()  # as the command does
     from captioner import load
-    from captioner.images import encoders
+    from captioner.images import encoders, photo
 
     seconds: dict[str, list[float]] = defaultdict(list)
 
@@ -43,7 +43,7 @@ def measure(folder: Path, threads: int) -> list[float]:
 
     captioner: Any = load(overrides={"threads": threads})
     encoder, method = captioner.encoder, captioner._method
-    encoders.decode_photo = partial(timed, PARTS[0], encoders.decode_photo)
+    vars(encoders)["decode_photo"] = partial(timed, PARTS[0], photo.decode_photo)
     encoder.prepare = partial(timed, PARTS[1], encoder.prepare)
     encoder.encode = partial(timed, PARTS[2], encoder.encode)
     captioner._method = method._replace(decode=partial(timed, PARTS[3], method.decode))

@@ -48,7 +48,7 @@ def main(model: Path, data: Path) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder, "album.jsonl")
         write_table(file, val, regression, shares)
-        command = [sys.executable, "-m", "captioner", "search", file, "dog on the beach", "--model", model]
+        command = [sys.executable, "-m", "captioner", "search", str(file), "dog on the beach", "--model", str(model)]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(f"\n{LINES:,} lines, {file.stat().st_size / 1e6:.0f} MB: {time.perf_counter() - start:.1f} s")
@@ -92,7 +92,7 @@ def ranks(
     if least == FLOOR:
         of_words = dict(zip(regression.vocab.words, shares[own[0]].tolist(), strict=True))
         within("score of the first query", abs(score(queries[0].idf, of_words, queries[0].idf) - right[0]), 1e-4)
-    return 0.5 + (scores > right + 1e-9).sum(axis=0) + (abs(scores - right) <= 1e-9).sum(axis=0) / 2
+    return np.asarray(0.5 + (scores > right + 1e-9).sum(axis=0) + (abs(scores - right) <= 1e-9).sum(axis=0) / 2)
 
 
 def write_table(file: Path, val: Split, regression: WordRegression, shares: Array) -> None:

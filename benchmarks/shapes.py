@@ -46,8 +46,8 @@ class Shape:
 
     @property
     def sizes(self) -> Sizes:
-        transformer = {"layers": self.layers, "heads": self.heads, "feed_forward": self.feed_forward}
-        sizes = Sizes(self.vocab, self.feature, self.wordvec, self.hidden, self.decoder, **transformer)
+        sizes = Sizes(self.vocab, self.feature, self.wordvec, self.hidden, self.decoder)
+        sizes = replace(sizes, layers=self.layers, heads=self.heads, feed_forward=self.feed_forward)
         return replace(sizes, attention="adaptive", region=self.feature) if self.regions else sizes
 
 

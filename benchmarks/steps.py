@@ -28,11 +28,12 @@ def learners(library: str, threads: int = 1, decoder: str = "lstm") -> Mapping[s
         from benchmarks.torch_peer import VARIANTS, Peer
 
         return {name: partial(Peer, name) for name in VARIANTS if decoder in STEPS or name != "torch packed"}
-    return {
+    constructors: dict[str, Mapping[str, Any]] = {
         "captioner": {"ours": partial(Ours, threads=threads)},
         "loops": {"loops": Loops} if decoder in STEPS else {},
         "floor": {"floor": FLOORS[decoder]},
-    }[library]
+    }
+    return constructors[library]
 
 
 def build(library: str, shape: Shape, threads: int = 1) -> dict[str, Any]:

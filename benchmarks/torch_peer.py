@@ -91,7 +91,7 @@ class Peer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.variant.bfloat16):
             loss = self.variant.loss(self.model, self.images, self.captions)
         loss.backward()
-        return loss.item()
+        return float(loss.item())
 
 
 @torch.inference_mode()
