@@ -85,10 +85,11 @@ FAULTS ?= 1
 faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
-docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README, drawings of the course
+docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README, drawings and a page of the course
 	$(BIN)/python docs/commands.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python docs/course/drawings.py
+	$(BIN)/python docs/course/bptt.py
 	$(BIN)/python docs/photographs.py
 
 notebooks: $(VENV)/notebooks ## write the lessons of docs/course as notebooks beside the pages
