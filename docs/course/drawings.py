@@ -176,7 +176,7 @@ def attention() -> Drawing:
     )
     d.nodes("Σ", "504,212")
     d.box(225, 72, 90, 46, BLUE, "prev_h", "(N, H)")
-    d.box(225, 212, 114, 50, WHITE, "prev_h · v_l / √H", "16 scores", size=13)
+    d.box(225, 212, 114, 50, WHITE, "prev_h · A_l / √H", "16 scores", size=13)
     d.box(430, 28, 76, 36, GREEN, "x (N, D)", size=13)
     d.box(565, 72, 120, 50, YELLOW, "LSTM step", "Wx, Wh, Wattn, b")
     d.box(590, 212, 80, 46, BLUE, "attn", "(N, H)")
@@ -184,7 +184,7 @@ def attention() -> Drawing:
     d.labels("252,140 query", "314,199 softmax", "290,318 regions", size=12, color=FAINT)
     d.labels("82,300 (N, H, 4, 4)", "402,300 (N, 4, 4), sum 1", "600,294 c is not drawn", size=12, color=FAINT)
     d.labels("225,38 h_0 = c_0 = mean(A)", size=12, color=FAINT)
-    d.labels("82,282 A: 16 regions v_l", "402,282 attn_weights α", "600,268 attn = Σ_l α_l v_l")
+    d.labels("82,282 A: 16 regions A_l", "402,282 attn_weights α", "600,268 attn = Σ_l α_l A_l")
     gradient = "350,362 Each step adds two parts to dA: through the sum, and through the scores and the softmax"
     d.labels(gradient, size=12, color=RED)
     return d

@@ -4,7 +4,8 @@ Names, arguments and gate order (i, f, o, g) are those of CS231n; the GRU has Py
 of an LSTM the names of EECS 498 (University of Michigan). A cache is what the backward pass reads.
 `captioner gradcheck --file docs/course/plain.py` compares the functions with captioner's.
 
-Letters: N captions, T steps, D input, H hidden. @ is a matrix product, * is elementwise (⊙).
+Letters: N captions, T steps, D input, H hidden, V words; all are in README.md. @ is a matrix product, * is elementwise
+(⊙). dh of all steps is the output layer's part of the gradient of h; dprev_h is the part of the step after.
 """
 
 import numpy as np
@@ -106,7 +107,7 @@ def rnn_backward(dh, cache):
     dx, dWx, dWh, db = (np.zeros_like(a) for a in (x, Wx, Wh, b))
     dprev_h = np.zeros_like(dh[:, 0])
     for t in reversed(range(dh.shape[1])):
-        # h_t is read by the loss and by step t + 1: its gradient is the sum of both.
+        # h_t is read by the output layer and by step t + 1: its gradient is the sum of both.
         dx[:, t], dprev_h, dWx_t, dWh_t, db_t = rnn_step_backward(dh[:, t] + dprev_h, caches[t])
         # All steps share the weights: their gradients are sums over the steps.
         dWx += dWx_t
@@ -136,7 +137,52 @@ def lstm_backward(dh, cache):
     return dx, dprev_h, dWx, dWh, db
 
 
-# Attention of an LSTM: prev_h (N, H), A (N, H, D_a, D_a), with H numbers per region -> attn (N, H) and attn_weights
+# Before and after the loop: word vectors, and the affine layer of the scores, for each caption and step.
+
+
+def word_embedding_forward(x, W):
+    return W[x], (x, W)
+
+
+def word_embedding_backward(dout, cache):
+    x, W = cache
+    dW = np.zeros_like(W)
+    # dW[x] += dout would add only the last of several occurrences of a word.
+    np.add.at(dW, x, dout)
+    return dW
+
+
+def affine_forward(x, w, b):
+    rows = x.reshape(len(x), -1)
+    return rows @ w + b, (x.shape, rows, w)
+
+
+def affine_backward(dout, cache):
+    shape, rows, w = cache
+    return (dout @ w.T).reshape(shape), rows.T @ dout, dout.sum(axis=0)
+
+
+def temporal_affine_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def temporal_affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, np.einsum("ntk,ntj->kj", x, dout), dout.sum(axis=(0, 1))
+
+
+# The loss: scores x (N, T, V), correct words y (N, T), mask (N, T) -> loss, dx (N, T, V).
+
+
+def temporal_softmax_loss(x, y, mask, verbose=False):
+    x = x - x.max(axis=-1, keepdims=True)
+    log_p = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    one_hot = np.eye(x.shape[-1])[y]
+    loss = -np.sum(mask * (one_hot * log_p).sum(axis=-1)) / len(x)
+    return loss, (np.exp(log_p) - one_hot) * mask[..., None] / len(x)
+
+
+# Attention of an LSTM: prev_h (N, H), A (N, H, D_a, D_a), with H numbers A_l per region -> attn (N, H) and attn_weights
 # (N, D_a, D_a).
 
 
@@ -199,7 +245,7 @@ def attention_backward(dh, cache):
     return dx, dA, dW[:D], dWh, dW[D:], db
 
 
-# A layer of a transformer decoder: tgt (N, S, E), memory (N, T, E), with S words, T rows and E columns.
+# A layer of a transformer decoder: tgt (N, T, E), memory (N, L, E), with T words, L rows and E columns.
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -213,24 +259,24 @@ def layernorm_forward(x, gamma, beta, ln_param):
 def layernorm_backward(dout, cache):
     normed, std, gamma = cache
     axes = tuple(range(dout.ndim - 1))
-    d = dout * gamma
+    d = dout * gamma  # dx̂
     # Each element of a row affects the mean and the variance of the row.
     dx = (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) / std
     return dx, (dout * normed).sum(axes), dout.sum(axes)
 
 
 def split(a, heads):
-    """(N, S, E) -> (N, heads, S, E / heads)."""
+    """(N, T, E) -> (N, heads, T, E / heads)."""
     return a.reshape(*a.shape[:2], heads, -1).swapaxes(1, 2)
 
 
 def join(a):
-    """(N, heads, S, E / heads) -> (N, S, E)."""
+    """(N, heads, T, E / heads) -> (N, T, E)."""
     return a.swapaxes(1, 2).reshape(a.shape[0], a.shape[2], -1)
 
 
 def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask=None):
-    # query (N, S, E), key and value (N, T, E); e and attn_weights (N, heads, S, T), out (N, S, E)
+    # query (N, T, E), key and value (N, L, E); e and attn_weights (N, heads, T, L), out (N, T, E)
     inputs = {"q": query, "k": key, "v": value}
     q, k, v = (split(x @ params["W" + i] + params["b" + i], num_heads) for i, x in inputs.items())
     e = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])

@@ -9,9 +9,9 @@ from captioner.cs231n import lstm_step_backward, lstm_step_forward
 
 
 def dot_product_attention_forward(prev_h, A):
-    """e_l = prev_h · v_l / sqrt(H);   α = softmax(e);   attn = Σ_l α_l v_l
+    """e_l = prev_h · A_l / sqrt(H);   α = softmax(e);   attn = Σ_l α_l A_l
 
-    v_l = A[n, :, i, j] is the vector of region l, and attn_weights[n, i, j] its weight α_l. The softmax is over all
+    A_l = A[n, :, i, j] is the vector of region l, and attn_weights[n, i, j] its weight α_l. The softmax is over all
     D_a x D_a regions of an image. Subtract the largest score of the image before exp, which would overflow.
 
     Shapes: prev_h (N, H), A (N, H, D_a, D_a) -> attn (N, H), attn_weights (N, D_a, D_a), cache.
@@ -20,7 +20,7 @@ def dot_product_attention_forward(prev_h, A):
 
 
 def dot_product_attention_backward(dattn, dattn_weights, cache):
-    """The weights have two gradients: dattn_weights, and that of the sum. v_l is read twice, by the sum and by e_l.
+    """The weights have two gradients: dattn_weights, and that of the sum. A_l is read twice, by the sum and by e_l.
 
     The gradient of a softmax α = softmax(e):  de_l = α_l (dα_l - Σ_m α_m dα_m)
 

@@ -18,8 +18,8 @@ def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
 
     feed_forward(x) = max(0, x W1 + b1) W2 + b2. tgt_mask is the mask of the self-attention.
 
-    Shapes: tgt (N, S, E), memory (N, T, E), params: those of the two attentions with the prefixes self_ and cross_,
-    W1 (E, J), b1 (J,), W2 (J, E), b2 (E,), gamma1, beta1, ... gamma3, beta3 (E,) -> out (N, S, E), cache.
+    Shapes: tgt (N, T, E), memory (N, L, E), params: those of the two attentions with the prefixes self_ and cross_,
+    W1 (E, J), b1 (J,), W2 (J, E), b2 (E,), gamma1, beta1, ... gamma3, beta3 (E,) -> out (N, T, E), cache.
     """
     raise NotImplementedError
 
@@ -27,6 +27,6 @@ def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
 def decoder_layer_backward(dout, cache):
     """A residual connection x + f(x) adds its gradient to that of f.
 
-    Shapes: dout (N, S, E) -> dtgt (N, S, E), dmemory (N, T, E), grads: a dict like params.
+    Shapes: dout (N, T, E) -> dtgt (N, T, E), dmemory (N, L, E), grads: a dict like params.
     """
     raise NotImplementedError

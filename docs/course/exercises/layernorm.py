@@ -7,7 +7,7 @@ import numpy as np
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
-    """x̂ = (x - μ) / sqrt(σ² + eps);   out = gamma ⊙ x̂ + beta, with mean μ and variance σ² of each row.
+    """x̂ = (x - μ) / std,  std = sqrt(var + eps);   out = gamma ⊙ x̂ + beta, with mean μ and variance var of a row.
 
     eps = ln_param.get("eps", 1e-5)
 

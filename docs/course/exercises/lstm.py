@@ -17,7 +17,7 @@ def lstm_forward(x, h0, Wx, Wh, b):
 
 
 def lstm_backward(dh, cache):
-    """The loss reads h_t alone: the gradient of c_t comes from step t + 1, and is 0 at the end.
+    """The output layer reads h_t: its part of the gradient is dh[:, t]. Step t + 1 reads h_t and c_t.
 
     Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
     """

@@ -19,7 +19,7 @@ def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
 
 
 def lstm_step_backward(dnext_h, dnext_c, cache):
-    """next_c reaches the loss in two ways: through next_h, and through the next step, whose gradient is dnext_c.
+    """next_c reaches the loss in two ways: through next_h, and through the next step, whose part is dnext_c.
 
     Shapes: dnext_h, dnext_c (N, H) -> dx (N, D), dprev_h, dprev_c (N, H), dWx (D, 4 H), dWh (H, 4 H), db (4 H,).
     """

@@ -13,15 +13,15 @@ def multi_head_attention_forward(query, key, value, params, num_heads, attn_mask
 
     Subtract the largest score of each row before exp, which would overflow.
 
-    Shapes: query (N, S, E), key, value (N, T, E), params Wq, Wk, Wv, Wo (E, E), bq, bk, bv, bo (E,), attn_mask (S, T)
-    -> out (N, S, E), cache.
+    Shapes: query (N, T, E), key, value (N, L, E), params Wq, Wk, Wv, Wo (E, E), bq, bk, bv, bo (E,), attn_mask (T, L)
+    -> out (N, T, E), cache.
     """
     raise NotImplementedError
 
 
 def multi_head_attention_backward(dout, cache):
-    """The gradient of a softmax α = softmax(e):  de = α ⊙ (dα - Σ_m α_m dα_m)
+    """The gradient of a softmax α_t = softmax(e_t):  de_tl = α_tl (dα_tl - Σ_m α_tm dα_tm)
 
-    Shapes: dout (N, S, E) -> dquery (N, S, E), dkey, dvalue (N, T, E), grads: a dict like params.
+    Shapes: dout (N, T, E) -> dquery (N, T, E), dkey, dvalue (N, L, E), grads: a dict like params.
     """
     raise NotImplementedError

@@ -17,7 +17,7 @@ def rnn_forward(x, h0, Wx, Wh, b):
 
 
 def rnn_backward(dh, cache):
-    """h_t is read by the loss, whose gradient is dh[:, t], and by step t + 1. All steps share Wx, Wh and b.
+    """The output layer reads h_t: its part of the gradient is dh[:, t]. Step t + 1 reads it too; all share the weights.
 
     Shapes: dh (N, T, H) -> dx (N, T, D), dh0 (N, H), dWx (D, H), dWh (H, H), db (H,).
     """
