@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL = @echo "make: installing in $(VENV); the first time, this downloads 100 MB and takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs notebooks build clean
+.PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -85,19 +85,13 @@ FAULTS ?= 1
 faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
-docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README, drawings and a page of the course
+docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README, course
 	$(BIN)/python docs/commands.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python docs/course/drawings.py
 	$(BIN)/python docs/course/bptt.py
+	$(BIN)/python docs/course/notebooks.py
 	$(BIN)/python docs/photographs.py
-
-notebooks: $(VENV)/notebooks ## write the lessons of docs/course as notebooks beside the pages
-	$(BIN)/jupytext --quiet --to ipynb --set-kernel python3 docs/course/[1-7]*.md
-
-$(VENV)/notebooks: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[notebooks]'
-	@touch $@ $(VENV)/installed
 
 build: $(VENV)/dev ## a source archive, and a wheel built from it, in dist/
 	rm -rf dist

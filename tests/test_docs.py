@@ -1,11 +1,12 @@
 """Run every example in the help, the README and the guides."""
 
 import contextlib
+import inspect
 import io
+import itertools
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 import numpy as np
+import plain
 import pytest
 from pages import COURSE, GUIDES, LESSONS, README, ROOT, blocks, commands, every_page, page_commands
 from sandbox import Sandbox
@@ -109,17 +111,37 @@ def test_the_answer_of_lesson_6_reads_what_its_command_writes(sandbox: Sandbox) 
     assert {0 <= mean <= 1 for mean in names["sentinel_means"]("maps.jsonl").values()} == {True}
 
 
+def test_the_cells_of_an_exercise_define_and_check_its_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    checked = []
+    for page in LESSONS:
+        sources = ["".join(cell["source"]) for cell in json.loads(page.with_suffix(".ipynb").read_text())["cells"]]
+        for stub, check in itertools.pairwise(sources):
+            if "\ncheck(" in check:
+                exec(f"{stub}\n{check}", {})
+                checked += re.findall(r"(\w+)[,)]", check)
+                assert capsys.readouterr().out.count("not implemented") > 0
+    stubs = "".join(path.read_text() for path in (ROOT / "docs" / "course" / "exercises").iterdir())
+    assert sorted(checked) == sorted(re.findall(r"^def (\w+)", stubs, re.MULTILINE))
+
+
 @pytest.mark.slow
-def test_a_lesson_becomes_a_notebook_that_prints_what_the_page_says(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"/(jupytext .*) docs/course/\[1-7\]\*\.md", (ROOT / "Makefile").read_text())
-    folder = shutil.copytree(ROOT / "docs" / "course", tmp_path / "course")
-    page = folder / LESSONS[0].name
-    for command in (f"{recipe} {page}", f"jupyter execute --inplace {page.with_suffix('.ipynb')}"):
-        subprocess.run([sys.executable, "-m", *command.split()], check=True, capture_output=True, timeout=300)
-    cells = json.loads(page.with_suffix(".ipynb").read_text())["cells"]
+def test_a_filled_in_notebook_runs_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # as in an editable installation
+    page, path = LESSONS[0], tmp_path / "lesson.ipynb"
+    notebook = json.loads(page.with_suffix(".ipynb").read_text())
+    (stub,) = (cell for cell in notebook["cells"] if "".join(cell["source"]).startswith("# rnn_step.py"))
+    stub["source"] = [
+        f"import numpy as np\n{inspect.getsource(f)}\n" for f in (plain.rnn_step_forward, plain.rnn_step_backward)
+    ]
+    path.write_text(json.dumps(notebook))
+    command = [sys.executable, "-m", "jupyter", "execute", "--inplace", path]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    cells = json.loads(path.read_text())["cells"]
     printed = [
         "".join(line for out in cell["outputs"] for line in out["text"]) for cell in cells if cell.get("outputs")
     ]
+    verdicts = printed.pop(-2)  # exercise 1 is before exercise 2, which prints
+    assert re.findall(r"^(\w+) +PASS", verdicts, re.MULTILINE) == ["rnn_step_forward", "rnn_step_backward"]
     assert printed == blocks(page, "text")[-len(printed) :]
     assert len(printed) > 2
 

@@ -2,8 +2,12 @@
 
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from pages import GUIDES, LESSONS, PAGES, README, ROOT, blocks, every_page, page_commands
 
@@ -18,8 +22,6 @@ def test_a_lesson_is_in_the_index_with_its_exercises() -> None:
         assert re.search(rf"^\| \[{number}\. .*\]\({page.name}\)", index, re.MULTILINE)
         stubs = set(re.findall(r"\(exercises/(\w+)\.py\)", text))
         assert stubs == set(re.findall(rf"^\| \[(\w+)\.py\].* {number} \|$", index, re.MULTILINE)) != set()
-        # In a notebook, code of an answer is part of a folded cell.
-        assert not re.search(r"(?<!<!-- #region -->\n)<details>((?!</details>).)*```python", text, re.DOTALL)
     assert {stub.name for stub in (ROOT / "docs" / "course" / "exercises").glob("*.py")} == set(
         re.findall(r"^\| \[(\w+\.py)\]", index, re.MULTILINE)
     )
@@ -92,3 +94,35 @@ def test_the_drawings_of_the_course_are_up_to_date() -> None:
     files = {path: path.read_text() for path in (ROOT / "docs" / "course" / "drawings").iterdir()}
     assert files == drawings, "run `make docs`"
     assert max(path.stat().st_size for path in files) < 8192
+
+
+def test_the_notebooks_of_the_course_are_valid_and_up_to_date() -> None:
+    notebooks = dict(runpy.run_path(str(ROOT / "docs" / "course" / "notebooks.py"))["render"]())
+    assert [path.stem for path in notebooks] == [page.stem for page in LESSONS]
+    assert {path: path.read_text() for path in (ROOT / "docs" / "course").glob("*.ipynb")} == notebooks, (
+        "run `make docs`"
+    )
+    index = (ROOT / "docs" / "course" / "README.md").read_text()
+    for path, text in notebooks.items():
+        nbformat.validate(nbformat.reads(text, 4))  # also that the ids of cells differ
+        links = re.findall(r"\]\(([^)#]+)", "".join(cell["source"] for cell in nbformat.reads(text, 4).cells))
+        address, colab = (
+            "https://github.com/captioner-developers/captioner",
+            "https://colab.research.google.com/github/",
+        )
+        assert links[0] == f"{colab}captioner-developers/captioner/blob/main/{path.relative_to(ROOT)}"
+        assert links[0] in index
+        for link in links[1:]:
+            assert (ROOT / re.sub(f"^{address}/(?:blob|raw)/main/", "", link)).is_file(), link
+
+
+def test_an_executed_notebook_is_not_replaced(tmp_path: Path) -> None:
+    for name in ("notebooks.py", "1-one-time-step.md", "1-one-time-step.ipynb"):
+        shutil.copy(ROOT / "docs" / "course" / name, tmp_path)
+    shutil.copytree(ROOT / "docs" / "course" / "exercises", tmp_path / "exercises")
+    mine = tmp_path / "1-one-time-step.ipynb"
+    mine.write_text(mine.read_text().replace('"execution_count": null', '"execution_count": 1', 1))
+    before = mine.read_text()
+    done = subprocess.run([sys.executable, tmp_path / "notebooks.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, mine.read_text()) == (1, before)
+    assert "1-one-time-step.ipynb: not replaced, because it was executed" in done.stderr

@@ -1,0 +1,112 @@
+"""Write the lessons as notebooks, docs/course/[1-7]*.ipynb, with cells for the exercises, without outputs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+COURSE = Path(__file__).resolve().parent
+URL = "https://github.com/captioner-developers/captioner"
+COLAB = f"https://colab.research.google.com/github/{URL.removeprefix('https://github.com/')}/blob/main/docs/course"
+
+SETUP = f"""\
+# Run this cell first. The other cells run in the folder of the repository.
+import os
+import sys
+from pathlib import Path
+
+if "google.colab" in sys.modules:
+    ![ -d /content/course ] || git clone --quiet --depth 1 {URL} /content/course
+    %pip install --quiet /content/course
+    os.chdir("/content/course")
+
+import captioner
+
+folders = [Path.cwd(), *Path.cwd().parents, Path(captioner.__file__).parents[1]]
+root = next((folder for folder in folders if (folder / "docs/course/plain.py").is_file()), None)
+if root is None:
+    raise FileNotFoundError("docs/course/plain.py: not found; open this notebook in a clone of {URL}")
+os.chdir(root)
+"""
+
+INTRODUCTION = """\
+[Open in Colab]({colab}/{name}.ipynb), or in Jupyter or an editor with the Python of `make install`
+([setup]({url}/blob/main/docs/course/README.md#setup)). Work in a copy: `make docs` writes this file. The text below a
+cell is what it prints. A command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
+
+
+def cells(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield the type and the source of each cell: text, code, and below an exercise its stub and a check."""
+    title, text = page.read_text().split("\n", 1)
+    introduction = INTRODUCTION.format(colab=COLAB, name=page.stem, url=URL)
+    yield "markdown", f"{title}\n\n{introduction}"
+    yield "code", SETUP
+    # an answer, with its code, is one cell, so that it can be folded
+    for part in re.split(r"(^<details>.*?^</details>$)", text, flags=re.MULTILINE | re.DOTALL):
+        if part.startswith("<details>"):
+            yield "markdown", absolute(part)
+            continue
+        for i, source in enumerate(re.split(r"^```python\n(.*?)^```$", part, flags=re.MULTILINE | re.DOTALL)):
+            if source.strip():
+                yield ("code", source) if i % 2 else ("markdown", absolute(source))
+        for stub in dict.fromkeys(re.findall(r"\(exercises/(\w+)\.py\)", part)):
+            yield from fill_in(COURSE / "exercises" / f"{stub}.py")
+
+
+def fill_in(stub: Path) -> Iterator[tuple[str, str]]:
+    """Yield a cell with the functions of an exercise, and one that checks them."""
+    source = stub.read_text()
+    first, *others = ast.parse(source).body
+    names = [node.name for node in others if isinstance(node, ast.FunctionDef)]
+    code = "".join(source.splitlines(keepends=True)[first.end_lineno :]).strip()
+    yield "code", f"# {stub.name}: write the functions, run this cell, then the check below.\n{code}"
+    yield "code", f"from captioner.gradcheck import check\n\ncheck({', '.join(names)})"
+
+
+def absolute(text: str) -> str:
+    """Replace relative links by addresses, which Colab needs."""
+
+    def address(link: re.Match[str]) -> str:
+        path = (COURSE / link[2]).resolve().relative_to(COURSE.parents[1])
+        return f"{link[1]}({URL}/{'raw' if link[1].startswith('!') else 'blob'}/main/{path.as_posix()}"
+
+    return re.sub(r"(!?\[[^][]*\])\((?!https?:|#)([^)#]+)", address, text)
+
+
+def notebook(page: Path) -> str:
+    """Return a notebook as JSON. The id of a cell is a hash of its text, so it changes with the cell alone."""
+    written: list[dict[str, Any]] = []
+    for kind, source in cells(page):
+        source = source.strip("\n")
+        outputs: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
+        name = sha256(source.encode()).hexdigest()[:12]
+        lines = source.splitlines(keepends=True)
+        written.append({"cell_type": kind, "id": name, "metadata": {}, **outputs, "source": lines})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    document = {"cells": written, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def render() -> Iterator[tuple[Path, str]]:
+    """Yield the path and the text of each notebook."""
+    for page in sorted(COURSE.glob("[1-7]-*.md")):
+        yield page.with_suffix(".ipynb"), notebook(page)
+
+
+def was_run(path: Path) -> bool:
+    """Return whether a notebook has been executed, so that it may contain work of a reader."""
+    return path.exists() and bool(re.search(r'"execution_count": \d', path.read_text()))
+
+
+if __name__ == "__main__":
+    if used := [path.name for path, _ in render() if was_run(path)]:
+        sys.exit(f"notebooks.py: {', '.join(used)}: not replaced, because it was executed; rename or delete it")
+    for path, text in render():
+        path.write_text(text)
