@@ -128,6 +128,18 @@ def test_a_run_that_only_makes_it_worse_ends_with_the_start(
     assert (compared["images"], compared["start"]) == (10, compared["best"])
 
 
+def test_the_base_is_named_if_no_epoch_is_better(
+    everyday: Path, cli: Callable[..., Any], data_options: Sequence[str]
+) -> None:
+    """The best.h5 of epoch 0 has new words, and another regression: no command with the run is suggested."""
+    options = *data_options, "-otrain.init_from=everyday", "-otrain.max_steps=2", f"-o{WORSE}"
+    done = cli("train", *options, "--run", "run")
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith(
+        "not better than the model it started from: use that one, everyday; CIDEr-D "
+    )
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(train_run: TrainRun, tiny_run: Path) -> Path:
     return train_run(f"train.init_from={tiny_run}", *SIX)
@@ -181,11 +193,10 @@ def test_the_base_is_scored_on_each_source(
 SCORES, BETTER = {"cider_d": 0.4}, {"cider_d": 0.52}
 VERDICTS = {
     "CIDEr-D 12.0 better than the model it started from (52.0 against 40.0": (30, BETTER, 3),
-    "not better than the model it started from: keep that one; CIDEr-D 40.0 against 40.0": (30, SCORES, 3),
+    "not better than the model it started from: use that one, everyday; CIDEr-D 40.0 against 40.0": (30, SCORES, 3),
     "29 validation images: too few to choose the best epoch; compare captions of best.h5 and last.h5; CIDEr-D 52.0": (
         *(29, BETTER, 3),
     ),
-    "not better than the model it started from: keep that one; CIDEr-D 52.0 against 40.0": (1, BETTER, 0),
 }
 
 
@@ -193,5 +204,5 @@ VERDICTS = {
 def test_the_verdict(expected: str) -> None:
     images, best, step = VERDICTS[expected]
     summary = {"best": {"step": step}, "compared": {"images": images, "start": SCORES, "best": best}}
-    (verdict,) = progress._compared(Ended(Path(), summary))
+    (verdict,) = progress._compared(Ended(Path(), summary), "everyday")
     assert verdict.startswith(expected)
