@@ -69,9 +69,10 @@ def train(
     The run folder contains the effective config.yaml, history.jsonl, last.h5 and best.h5. After Ctrl-C, the current
     step is finished and a checkpoint is saved.
 
-    --overfit trains on captions of N different images, without regularization and at a constant learning rate. It ends
-    when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is
-    summed over the words of a caption and averaged over captions.
+    --overfit trains on captions of N different images, from the model of train.init_from if it is set, without
+    regularization and at a constant learning rate. It ends when their loss is below 0.1, or after 1,000 steps
+    (-o train.max_steps) with exit code 1. As in CS231n, the loss is summed over the words of a caption and averaged
+    over captions.
 
     With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """

@@ -22,7 +22,6 @@ SETTINGS: Values = {
     "data.max_captions_per_image": 1,  # no model can predict two captions of one image
     **{path: 0.0 for path in OPTIONS if path.startswith("model.dropout_")},
     "train.objective": "cross_entropy",
-    "train.init_from": None,
     "train.epochs": 1_000_000,
     "train.max_steps": 1000,
     "train.label_smoothing": 0.0,
@@ -75,7 +74,7 @@ def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Gener
 
 
 overfit = partial(train, loop=overfit_steps)
-"""Train a new model, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
+"""Train a model in a new run, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
 
 The training captions are those of the config, which should have the `overfit_settings`. The only checkpoint is that of
 the last step, last.h5. The record of the end has `overfit`, with `captions`, `loss` and `passed`.

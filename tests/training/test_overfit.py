@@ -1,5 +1,6 @@
 """Overfitting: every decoder and data source reaches a loss below 0.1 on a few captions; a wrong model does not."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
 def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:
     text = (
         "model: {dropout_hidden: 0.5}\n"
-        "train: {objective: self_critical, init_from: /no/run, ema_decay: 0.9, patience: 1, schedule: exponential, "
+        "train: {objective: self_critical, ema_decay: 0.9, patience: 1, schedule: exponential, "
         "lr_decay: 0.5, warmup_steps: 9, update_rule: adamw, weight_decay: 0.1}\n"
         "validate: {score_every: 1, best_metric: cider_d, max_captions: 1}\n"
         "decode: {beam_width: 3, similarity_weight: 6, guidance_weight: 1}\n"
@@ -120,3 +121,11 @@ def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> Non
     assert regularized.train.update_rule == "adamw"
     assert outcome_of(list(overfit(regularized, new_run)))["passed"] is True
     assert parse(text, "file", {**overfit_settings(3), "model.dropout_hidden": 0.1}).model.dropout_hidden == 0.1
+
+
+def test_the_model_is_the_one_that_training_starts_from(new_run: Path, tiny_run: Path) -> None:
+    """Not one of the default sizes."""
+    base = open_run(tiny_run)
+    given = override(Config(), {**overfit_settings(3), "train.init_from": tiny_run, "train.max_steps": 1})
+    list(overfit(dataclasses.replace(given, data=base.config.data), new_run))
+    assert open_run(new_run / "last.h5").model.sizes == base.model.sizes
