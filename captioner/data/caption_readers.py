@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner.data.table_cells import NEEDED, is_corrected, unescape_cell, unescape_path
+from captioner.data.table_cells import NEEDED, is_corrected, parse_stamp, unescape_cell, unescape_path
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
 
@@ -73,6 +73,7 @@ class Columns(NamedTuple):
     keywords: str = "keywords"
     file: str = "file"
     corrected: str = "corrected"
+    log_prob: str = "log_prob"
 
 
 SPLITS = {"restval": "train", "training": "train", "testing": "test"} | dict.fromkeys(
@@ -230,18 +231,25 @@ DELIMITERS = (",", "\t", ";", "|")
 MAX_FIELD = 1 << 20
 MAX_RECORD_LINES = 100
 """Without a bound, an unclosed quote in every line would take quadratic time."""
+INCOMPLETE = (
+    "expected the columns keywords and file of `captioner caption`, which show what a person corrected, got no {}; "
+    "restore the table, or delete all columns but image and caption to use all captions"
+)
 TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 
 
 def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     """Read a table with the columns `image`, `caption` and optionally `split`; detect the separator from the header.
 
-    Raises: as `table_rows`.
+    Raises: as `table_rows`; DataError for a table of captioner without the columns by which corrections are recognized.
     """
     for line, values in table_rows(name, text, columns):
         if not isinstance(values, str) and is_captioned(values):
             values = {key: unescape_cell(cell) for key, cell in values.items()}
             values["image"] = unescape_path(values["image"])
+        elif not isinstance(values, str) and ("log_prob" in values or parse_stamp(values.get("file"))):
+            missing = [column for column in (columns.keywords, columns.file) if column not in values]
+            raise DataError(f"{name}: {INCOMPLETE.format(' and '.join(missing))}")
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 
 

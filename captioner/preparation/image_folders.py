@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -177,9 +178,11 @@ def locate_photos(folder: ImageFolder, images: Container[str]) -> tuple[dict[str
         first, files = next(iter(photos)), islice(folder.path.rglob("*"), SEARCHED)
         below = next((path for path in files if path.name == first and path.is_file()), None)
         hint = f", or include subfolders in the names: found {below.relative_to(folder.path)}" if below else ""
+        outside = [os.path.dirname(name) for name in photos if name.startswith("../")]
+        where = f" {shlex.quote(os.path.normpath(folder.path / os.path.commonpath(outside)))}" if outside else ""
         raise DataError(
             f"{folder.path}: expected photographs, found none of {len(photos):,}, such as {first}; "
-            f"set their folder with --images{hint}"
+            f"set their folder with --images{where}{hint}"
         )
     found = {names[name]: path for name, path in photos.items() if path is not None}
     missing = {names[name]: _missing(folder.path, name) for name, path in photos.items() if path is None}
@@ -193,6 +196,15 @@ def _missing(folder: Path, name: str) -> DataError:
             f"{name}: outside the folder of photographs {folder}; set a folder that contains it with --images"
         )
     return DataError(f"{folder / name}: photograph not found; {REMEDY}")
+
+
+def named_in(folder: Path, table: Path, record: CaptionRecord | Issue) -> CaptionRecord | Issue:
+    """Name the photograph of a record relative to a folder, if it is outside that of the table, such as ../al/p.jpg."""
+    name = image_name(record.image or "")
+    if not name.startswith("../"):
+        return record
+    place = os.path.normpath(os.path.join(os.path.realpath(table.parent), name))
+    return record._replace(image=Path(os.path.relpath(place, os.path.realpath(folder))).as_posix())
 
 
 def find_all(folder: Path, names: Sequence[str], others: Iterable[str] = ()) -> dict[str, Path | None]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from captioner.data.prepared import check_names, check_texts
 from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
-from captioner.preparation.image_folders import ImageFolder, group_by_folder, parse_source, source_names
+from captioner.preparation.image_folders import ImageFolder, group_by_folder, named_in, parse_source, source_names
 from captioner.preparation.splits import ImageRecord, by_source, group_by_split, split_by_lists, split_remaining
 
 
@@ -98,7 +99,8 @@ def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[
         for source in folder.sources:
             split, path = parse_source(source)
             records: list[CaptionRecord] = []
-            for record in map(_validate, folder.rows.read(read_captions(path, columns, split))):
+            named = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
+            for record in map(_validate, folder.rows.read(named)):
                 if isinstance(record, CaptionRecord):
                     records.append(record)
                 elif not record.kind:

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,31 @@ def test_only_the_rows_that_a_person_corrected_are_read(delimiter: str, cli: Cal
     assert "  captions not corrected by a person: 4\n" in checked.out
     Path("more.csv").write_text("image,caption\nphotos/003.png,ein Ball\n")
     assert captions_of(cli, "t.csv", "more.csv")[0] == {**CORRECTED, "photos/003.png": "ein Ball"}
+
+
+def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any]) -> None:
+    rows = rows_of("t.csv")
+    correct(rows)
+    Path("my tables").mkdir()
+    write("my tables/t.csv", [{**row, "image": f"../{row['image']}"} for row in rows])
+    table, found = "my tables/t.csv", "my tables: expected photographs, found none of 3, such as ../photos/"
+    failed = cli("prepare", table, "--encoder", "scenes", "--val", "0")
+    failed.failed(1, found)
+    assert failed.err.endswith("; set their folder with --images photos\n")
+    captions, summary = captions_of(cli, table, "--images", "photos")
+    assert captions == {name.removeprefix("photos/"): text for name, text in CORRECTED.items()}
+    assert "  captions not corrected by a person: 4\n  captions removed by a person: 1\n" in summary
+
+
+@pytest.mark.parametrize("deleted", [("keywords",), ("file",), ("keywords", "marks", "log_prob"), ("keywords", "file")])
+def test_a_table_without_the_columns_of_corrections(deleted: Sequence[str], cli: Callable[..., Any]) -> None:
+    """Else the captions of the model would count as those of a person."""
+    write("t.csv", [{k: v for k, v in row.items() if k not in deleted} for row in rows_of("t.csv")])
+    lost = " and ".join(name for name in deleted if name in ("keywords", "file"))
+    cli("prepare", "t.csv").failed(
+        1, "t.csv: expected the columns keywords and file of `captioner caption`, which show what a person corrected, "
+        f"got no {lost}; restore the table, or delete all columns but image and caption to use all captions"
+    )  # fmt: skip
 
 
 def test_json_lines_have_corrections_too(cli: Callable[..., Any]) -> None:
