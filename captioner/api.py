@@ -121,7 +121,7 @@ def search(tables: Run | Sequence[Run], words: str, n: int = 20, model: Run | No
     """Find captioned photographs by words, best first, in tables `FILE.jsonl` of `captioner caption`.
 
     `model` is the model whose vocabulary the tables have, by default the default model. Unknown words are found only in
-    captions that a person corrected.
+    captions that a person corrected, and in tables of models that know them.
 
     Raises: DataError for a table that cannot be read, or a line of it; UsageError for a model without word regression.
     """

@@ -57,7 +57,7 @@ def known_words(regression: WordRegression | None) -> dict[str, float]:
 
 
 def read_query(text: str, regression: WordRegression | None) -> Query:
-    """Split a query into its distinct words. Unknown ones, which only corrected captions have, get the largest IDF."""
+    """Split a query into its distinct words. Unknown ones get the largest IDF."""
     known, words = known_words(regression), [*dict.fromkeys(tokenize(text))]
     largest = max(known.values(), default=1.0)
     unknown = [word for word in words if word not in known]

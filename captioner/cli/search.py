@@ -36,7 +36,7 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
 
     Each line contains the path of a photograph, its caption, and the words of the query that fit it, best first,
     separated by tabs. Photographs that no word fits are not printed. If none fits, the exit code is 1. Words that the
-    model does not know are reported, and found only in corrected captions.
+    model does not know are reported. They are found only in corrected captions, and in tables of models that know them.
     """
     from captioner.captioning.checks import without_summary
     from captioner.captioning.find_checkpoint import DEFAULT_MODEL
@@ -57,7 +57,8 @@ def search(table: Path, words: tuple[str, ...], number: int, model: Path | None,
         raise UsageError("expected words after the tables, got none")
     if unknown:
         other = "" if model else "; for words of a model of yours, add --model"
-        output.problem(f"unknown to the model, and found only in captions that you have corrected: {unknown}{other}")
+        found = "found only in captions that you have corrected, and in tables of models that know them"
+        output.problem(f"unknown to the model, and {found}: {unknown}{other}")
 
     matches = best_matches(chain.from_iterable(read_matches(path, query) for path in tables), number)
     for match in matches:

@@ -78,10 +78,14 @@ def test_a_photograph_of_several_tables_is_printed_once(cli: Callable[..., Any],
 def test_unknown_words_are_named(cli: Callable[..., Any], album: Path) -> None:
     found = cli("search", album, "snow qwertz girafe")
     assert (found.code, found.out) == (0, "pics/0.jpg\ta dog in the snow\tsnow\n")
-    unknown = "unknown to the model, and found only in captions that you have corrected"
+    unknown = "unknown to the model, and found only in captions that you have corrected, and in tables of models that "
+    unknown += "know them"
     other = "; for words of a model of yours, add --model"
     assert found.err == f"captioner: {unknown}: qwertz, girafe (did you mean giraffe?){other}\n"
     assert cli("search", album, "qwertz").err.endswith("captioner: no photograph fits: qwertz\n")
+    with album.open("a") as table:  # of a model in own words
+        table.write(line("waldi.jpg", "a dog", {"waldi": 0.6}))
+    assert cli("search", album, "waldi").out == "tables/waldi.jpg\ta dog\twaldi\n"
 
 
 @pytest.mark.parametrize(
