@@ -69,6 +69,8 @@ COUNTS = {
 USED = ("train", "val", "test")
 MAX_UNK = 0.05
 """The fraction of <UNK> words above which a hint is printed."""
+MIN_CAPTIONS = 30
+"""Of fewer captions in a split, the fraction is chance."""
 MAX_NAME = 200
 """Maximum characters of a name."""
 
@@ -106,7 +108,7 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
             yield f"  split {quoted(split)} is not used unless selected by name"
     if duplicates := summary.get("duplicates", {}).get("images"):
         yield f"  near-duplicates across splits: {duplicates:,}"
-    if any(split["unk"] > MAX_UNK for split in splits.values()):
+    if any(split["unk"] > MAX_UNK and split["captions"] >= MIN_CAPTIONS for split in splits.values()):
         remedy = "more captions" if counts.get("min_count") == 1 else "a smaller --min-count or more captions"
         is_limited = counts.get("max_words") == summary["vocabulary"]
         yield f"  many words are <UNK>; try {'a larger --max-words' if is_limited else remedy}"

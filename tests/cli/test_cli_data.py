@@ -95,7 +95,7 @@ def test_summary_of_a_folder_of_cs231n(cli: Callable[..., Any]) -> None:
 
 
 def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str]) -> None:
-    split = {"images": 1, "captions": 2, "words": 30, "shortest": 1, "mean": 2.25, "longest": 9, "unk": 0.0501}
+    split = {"images": 1, "captions": 30, "words": 30, "shortest": 1, "mean": 2.25, "longest": 9, "unk": 0.0501}
     contents: dict[str, Any] = {
         "splits": {
             "train": {**split, "sources": {"a": 1, "b\n": 1_000}},
@@ -129,3 +129,5 @@ def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str])
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
     contents["counts"]["max_words"] = 12_345
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try a larger --max-words"
+    contents["splits"]["train"]["captions"] = 29
+    assert "<UNK>;" not in "".join(summary_lines(contents, "name"))
