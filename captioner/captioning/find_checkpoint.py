@@ -61,6 +61,8 @@ def nearest_runs(path: Path) -> str:
     runs.sort(key=lambda run: ranked.index(run.name))
     if similar(path.name, ranked[:1]):
         return f"; did you mean {runs[0]}?"
+    if similar(path.name, [DEFAULT_MODEL.stem]):
+        return f"; did you mean {DEFAULT_MODEL.stem}?"
     return f"; existing runs: {', '.join(map(str, runs[:MAX_NAMED]))}" if runs else ""
 
 

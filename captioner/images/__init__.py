@@ -70,7 +70,10 @@ class Part(NamedTuple):
 
 
 def parse_recipe(recipe: str) -> list[Part]:
-    """Parse a recipe. Raises: UsageError for an empty part, a repeated option, or options of a short name."""
+    """Parse a recipe.
+
+    Raises: UsageError for an empty part, an unknown name, a repeated option, or options of a short name.
+    """
     parts, at = [], -1
     while at < len(recipe):
         match = _PART.match(recipe, at + 1)
@@ -89,7 +92,11 @@ def parse_recipe(recipe: str) -> list[Part]:
             if key in options:
                 raise UsageError(f"encoder {match[0]}: option {key}: expected at most one, got several")
             options[key] = unquote(value, errors="surrogateescape")
-        parts.append(Part(match["onnx"] or match["name"], match["file"] or "", options))
+        part = Part(match["onnx"] or match["name"], match["file"] or "", options)
+        if part.name not in ENCODERS:
+            known = ", ".join((*ENCODERS, *SHORT_NAMES)).replace("onnx", "onnx:FILE")
+            raise UsageError(f"encoder {part}: expected {known}, got {part.name or 'nothing'}")
+        parts.append(part)
     return parts
 
 
@@ -118,7 +125,7 @@ def without_file_name(identity: str) -> str:
 def open_encoder(recipe: str) -> Encoder:
     """Open the encoder of a recipe, such as `NAME`, `onnx:FILE` or `NAME:size=288+NAME`.
 
-    Raises: UsageError for the recipe, an unknown name, or missing libraries; DataError for a file.
+    Raises: UsageError for the recipe or missing libraries; DataError for a file.
     """
     return open_parts(parse_recipe(recipe))
 
@@ -139,9 +146,6 @@ def open_parts(parts: Sequence[Part]) -> Encoder:
 
 
 def _open_part(part: Part) -> Encoder:
-    if part.name not in ENCODERS:
-        known = ", ".join((*ENCODERS, *SHORT_NAMES)).replace("onnx", "onnx:FILE")
-        raise UsageError(f"encoder {part}: expected {known}, got {part.name or 'nothing'}")
     module, function = ENCODERS[part.name]
     try:
         opener: Callable[[str, str, Mapping[str, str]], Encoder] = getattr(import_module(module), function)

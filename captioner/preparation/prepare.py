@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import captioner
-from captioner.config.options import FEW_IMAGES, MIN_COUNT, Config, Prepare
+from captioner.config.options import ENCODER, FEW_IMAGES, MIN_COUNT, Config, Prepare
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import SelectedFeatures, open_features
@@ -24,6 +24,7 @@ from captioner.errors import DataError, UsageError
 from captioner.files.atomic import remove_temporary_files
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
+from captioner.images import parse_recipe
 from captioner.parallel.machine import set_blas_threads
 from captioner.preparation.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
 from captioner.preparation.image_folders import locate_photos, parse_source
@@ -58,6 +59,7 @@ def prepare(
     set_blas_threads(1)
     remove_temporary_files(output)
     check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
+    parse_recipe(options.encoder or ENCODER)  # before what takes long, or fails for another reason
     records = read_records(sources, lists, options)
     yield from records.issues
     job = EncodingJob(records.images, options, records.folders, [])

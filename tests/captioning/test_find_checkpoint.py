@@ -31,3 +31,4 @@ def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["runs/bird", "runs/Birds", "birds"])
 def test_a_similar_run_is_suggested(name: str) -> None:
     assert nearest_runs(Path(name)) == "; did you mean runs/birds?"
+    assert nearest_runs(Path("everyda")) == "; did you mean everyday?"

@@ -24,7 +24,7 @@ RECIPES: list[tuple[str, str]] = [
     ("onnx:", "encoder onnx: expected onnx:FILE, got no file"),
     ("+".join(["scenes"] * (MAX_PARTS + 1)), "encoder: expected at most 16 encoders joined by +, got 17"),
     *((recipe, f"encoder {recipe}: {EMPTY}")
-      for recipe in ("", "a++b", "+a", "onnx:a.onnx++b", "richer+")),
+      for recipe in ("", "scenes++scenes", "+scenes", "onnx:a.onnx++b", "richer+")),
     (f"scenes+{LITE0}:size=32:size=64",
      f"encoder {LITE0}:size=32:size=64: option size: expected at most one, got several"),
     ("scenes+richer:size=64",

@@ -30,7 +30,7 @@ RECIPES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     "onnx:a%2B.onnx:output=Identity%3A0%2Bx:mean=1/2/3": [
         ("onnx", "a%2B.onnx", {"output": "Identity:0+x", "mean": "1/2/3"})
     ],
-    "vgg16:x=a=b": [("vgg16", "", {"x": "a=b"})],
+    "scenes:x=a=b": [("scenes", "", {"x": "a=b"})],
 }  # fmt: skip
 
 
