@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -47,7 +46,6 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
     bar: tqdm[Any] = tqdm(disable=True)
     words, limit = 0, "train.epochs"
     command: tuple[object, ...] = ()
-    start: str | Path | None = None
     summary: dict[str, Any] = {}
     try:
         for event in events:
@@ -61,7 +59,6 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
                     is_known = event.config.data.source == "prepared" and parse_identity(event.corpus.encoder)
                     photos = "caption", "PHOTO", "--model", event.folder
                     command = photos if is_known else ("sample", event.folder, "-n", "10")
-                    start = event.config.train.init_from
                     limit = "train.max_steps" if event.total_steps == event.config.train.max_steps else limit
                     bar = output.progress(event.total_steps, "step", event.step)
                 case Step():
@@ -70,15 +67,16 @@ def show_training(events: Iterator[Event], is_quiet: bool = False) -> dict[str, 
                 case Validated():
                     with output.above_progress():
                         output.note(_validated(event))
-                case Estimated():
+                case Estimated(seconds):
+                    about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
                     with output.above_progress():
-                        output.note(f"training takes about {_duration(event.seconds)}")
+                        output.note(f"training takes about {about}")
                 case Warned():
                     with output.above_progress():
                         output.note(f"warning: {event.problem}")
                 case Ended():
                     bar.close()
-                    output.note(_ended(event, limit), *_compared(event, start))
+                    output.note(_ended(event, limit), *_compared(event))
                     ignored = summary["ended"] == "stopped" or "overfit" in summary or _start_is_best(summary)
                     if command and not ignored:
                         output.next_command(*command)
@@ -127,10 +125,6 @@ def _validated(event: Validated) -> str:
     return f"{where}  {scored}{'  best so far' if event.best and event.step else ''}"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
-
-
 def _start_is_best(summary: dict[str, Any]) -> bool:
     """Return whether no epoch is better than the start, or scores show that the base is."""
     compared = summary.get("compared")
@@ -138,17 +132,14 @@ def _start_is_best(summary: dict[str, Any]) -> bool:
     return bool(scored or (compared and not summary["best"]["step"]))
 
 
-def _compared(event: Ended, base: str | Path | None) -> Iterator[str]:
-    """Report the gain of CIDEr-D over `base`, the model that training started from.
-
-    If it is better, it is named: also best.h5 of epoch 0 differs from it, in new words and the word regression.
-    """
+def _compared(event: Ended) -> Iterator[str]:
+    """Report the gain of CIDEr-D over the base, or name that: best.h5 of epoch 0 has new words, another regression."""
     if compared := event.summary.get("compared"):
         start, best = (100 * compared[name]["cider_d"] for name in ("start", "best"))
         images = f"{compared['images']:,} validation image{'s' if compared['images'] != 1 else ''}"
         scores = f"{best:.1f} against {start:.1f} on {images}"
         if _start_is_best(event.summary):
-            yield f"not better than the model it started from: use that one, {base}; CIDEr-D {scores}"
+            yield f"not better than the model it started from: use that one, {compared['base']}; CIDEr-D {scores}"
         elif compared["images"] < FEW:
             yield (
                 f"{images}: too few to choose the best epoch; compare captions of "

@@ -10,23 +10,12 @@ from captioner.arrays import Array, Batch
 from captioner.captioning.decoding import decoding_arguments
 from captioner.captioning.training_summary import TrainingSummary
 from captioner.data.batches import part_of_rank, steps_per_epoch
-from captioner.data.corpus import Corpus, Split, read_regions
+from captioner.data.corpus import Corpus, read_regions
 from captioner.decode import Constraints, parallel_decoding, sample
-from captioner.errors import DataError
 from captioner.metrics import CiderD
 from captioner.model.captioning_model import CaptioningModel
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import SERIAL, ThreadPool
-
-
-def check_references(split: Split) -> None:
-    """Check that a training split can be used for self-critical training.
-
-    Raises: DataError for a single image, since CIDEr-D weights n-grams by their document frequency.
-    """
-    images = len(split.captioned_images)
-    if images < 2:
-        raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
 
 
 class SelfCritical:

@@ -18,7 +18,7 @@ import numpy as np
 
 from captioner.arrays import Batch, Params
 from captioner.errors import DivergenceError
-from captioner.model.captioning_model import CaptioningModel, mean_word_loss
+from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import Losses, perplexity
 from captioner.optim import (
     EMA,
@@ -219,16 +219,6 @@ def _diagnosis(step: int, loss: float, limit: float, norm: float, grads: Params)
 
 def _not_finite(arrays: Params) -> str:
     return ", ".join(name for name, array in arrays.items() if not math.isfinite(global_norm({name: array})))
-
-
-def recheck_loss(
-    model: CaptioningModel, batches: Batches, state: TrainState, pool: ThreadPool = SERIAL, reduce: Reduce = identity
-) -> None:
-    """Measure the loss of the last batch after its update, to detect divergence before saving a checkpoint.
-
-    Raises: DivergenceError when that loss is not finite or too large.
-    """
-    check_loss(model, state.step, mean_word_loss(model, [batches.batch(state.step - 1)], pool, reduce))
 
 
 def check_loss(model: CaptioningModel, step: int, word_loss: float) -> None:

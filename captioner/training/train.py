@@ -15,7 +15,7 @@ from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
-from captioner.errors import DivergenceError
+from captioner.errors import DataError, DivergenceError
 from captioner.files.checkpoint import Card, one_line
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import mean_word_loss
@@ -35,8 +35,7 @@ from captioner.training.build import (
 )
 from captioner.training.run import Run
 from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records
-from captioner.training.self_critical import check_references
-from captioner.training.solver import Batches, Step, TrainState, check_loss, recheck_loss, steps
+from captioner.training.solver import Batches, Step, TrainState, check_loss, steps
 from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
@@ -139,8 +138,8 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     restored = base_of(config)
     config = shaped_like(config, restored.config) if restored else config
     corpus = build_corpus(config, restored.vocab if restored else None)
-    if config.train.objective == "self_critical":
-        check_references(corpus.split("train"))
+    if config.train.objective == "self_critical" and len(corpus.split("train").captioned_images) < 2:
+        raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
     learned, warnings = learned_corpus(config, corpus)
     model, initial, summary, origins = build_model(config, corpus), None, None, list[str]()
     if config.data.captions is not None:
@@ -197,7 +196,8 @@ def train_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generat
         should_stop = stop()
         if epoch_ended or at_end or should_stop or (options.save_every and step.step % options.save_every == 0):
             with run.watch("saving"):
-                recheck_loss(run.model, batches, run.state, run.pool, run.ranks.all_reduce)
+                last = [batches.batch(step.step - 1)]  # after its update: do not save a model that has diverged
+                check_loss(run.model, step.step, mean_word_loss(run.model, last, run.pool, run.ranks.all_reduce))
                 run.save()
         # After saving, so that a `break` at these events leaves a run that can be resumed.
         yield from validations
@@ -308,7 +308,7 @@ def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bo
 
 
 def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores on validation images of the model that training started from, and of the best one.
+    """Return the model that training started from, and the scores of it and of the best one on validation images.
 
     A run that did not start from a model, or has not ended, has none.
     """
@@ -322,7 +322,8 @@ def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
         loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
         parts = run.validation.scores(loaded).values()
         validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES}
-    return {"compared": {"images": run.validation.images, "start": start, "best": validated[step]}}
+    base = str(run.config.train.init_from)
+    return {"compared": {"base": base, "images": run.validation.images, "start": start, "best": validated[step]}}
 
 
 def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:

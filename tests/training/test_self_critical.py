@@ -25,7 +25,7 @@ from captioner.model.captioning_rnn import CaptioningRNN
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.resume import resume
-from captioner.training.self_critical import SelfCritical, check_references
+from captioner.training.self_critical import SelfCritical
 from captioner.training.train import NO_REWARDS, Warned
 
 SCST = ("train.objective=self_critical", "train.learning_rate=0.003")
@@ -215,11 +215,9 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
         reinforce(f"train.init_from={tmp_path / 'large.h5'}")
 
 
-def test_a_single_image_is_rejected(corpus: Corpus) -> None:
-    split = corpus.split("train")
-    few = dataclasses.replace(split, captions=split.captions[:2], image_idxs=split.image_idxs[:2])
+def test_a_single_image_is_rejected(reinforce: TrainRun) -> None:
     with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
-        check_references(few)
+        reinforce("data.max_train=1")
 
 
 def test_best_is_selected_by_a_score_that_every_epoch_has(reinforce: TrainRun) -> None:

@@ -203,6 +203,9 @@ VERDICTS = {
 @pytest.mark.parametrize("expected", VERDICTS)
 def test_the_verdict(expected: str) -> None:
     images, best, step = VERDICTS[expected]
-    summary = {"best": {"step": step}, "compared": {"images": images, "start": SCORES, "best": best}}
-    (verdict,) = progress._compared(Ended(Path(), summary), "everyday")
+    summary = {
+        "best": {"step": step},
+        "compared": {"base": "everyday", "images": images, "start": SCORES, "best": best},
+    }
+    (verdict,) = progress._compared(Ended(Path(), summary))
     assert verdict.startswith(expected)
