@@ -67,10 +67,8 @@ COUNTS = {
     "truncated": "truncated captions",
 }
 USED = ("train", "val", "test")
-MAX_UNK = 0.05
-"""The fraction of <UNK> words above which a hint is printed."""
-MIN_CAPTIONS = 30
-"""Of fewer captions in a split, the fraction is chance."""
+MAX_UNK, MIN_CAPTIONS = 0.05, 30
+"""The fraction of <UNK> words above which a hint is printed, unless a split has so few captions that it is chance."""
 MAX_NAME = 200
 """Maximum characters of a name."""
 

@@ -155,11 +155,8 @@ def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, st
         elif path in OPTIONS and "." not in name:
             yield line, path, value
         elif path in OPTIONS:
-            yield (
-                line,
-                path,
-                f"expected a name without a dot; write {name.rpartition('.')[2]} below {path.rpartition('.')[0]}:",
-            )
+            parent, _, option = path.rpartition(".")
+            yield line, path, f"expected a name without a dot; write {option} below {parent}:"
         else:
             is_section = isinstance(value, yaml.MappingNode)
             hint = closest(path, SECTIONS) if is_section else ""

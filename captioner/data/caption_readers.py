@@ -231,10 +231,6 @@ DELIMITERS = (",", "\t", ";", "|")
 MAX_FIELD = 1 << 20
 MAX_RECORD_LINES = 100
 """Without a bound, an unclosed quote in every line would take quadratic time."""
-INCOMPLETE = (
-    "expected the columns keywords and file of `captioner caption`, which show what a person corrected, got no {}; "
-    "restore the table, or delete all columns but image and caption to use all captions"
-)
 TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 
 
@@ -248,8 +244,11 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
             values = {key: unescape_cell(cell) for key, cell in values.items()}
             values["image"] = unescape_path(values["image"])
         elif not isinstance(values, str) and ("log_prob" in values or parse_stamp(values.get("file"))):
-            missing = [column for column in (columns.keywords, columns.file) if column not in values]
-            raise DataError(f"{name}: {INCOMPLETE.format(' and '.join(missing))}")
+            missing = " and ".join(column for column in NEEDED if column not in values)
+            raise DataError(
+                f"{name}: expected the columns keywords and file, which show what you corrected, got no {missing}; "
+                "restore them, or delete all columns but image and caption to use all captions"
+            )
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 
 

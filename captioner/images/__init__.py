@@ -70,10 +70,7 @@ class Part(NamedTuple):
 
 
 def parse_recipe(recipe: str) -> list[Part]:
-    """Parse a recipe.
-
-    Raises: UsageError for an empty part, an unknown name, a repeated option, or options of a short name.
-    """
+    """Parse a recipe. Raises: UsageError for an unknown name or none, a repeated option, or options of a short name."""
     parts, at = [], -1
     while at < len(recipe):
         match = _PART.match(recipe, at + 1)

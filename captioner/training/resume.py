@@ -68,7 +68,8 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
             f"{folder.last}: the captions of data.captions have changed since training began, so the run cannot be "
             "resumed; restore them, or start a new run"
         )
-    expected, got = expected_slots(config), restored.saved.slots.keys()
+    ema, got = [EMA] if config.train.ema_decay is not None else [], restored.saved.slots.keys()
+    expected = [*UPDATE_RULES[config.train.update_rule].slots, *ema]
     if set(expected) != got:
         raise CheckpointError(f"{folder.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     warnings += [*changes(meta.environment, environment(config.threads, folder.ranks.size))]
@@ -160,9 +161,3 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
     if run.history.exists():
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")
-
-
-def expected_slots(config: Config) -> list[str]:
-    """Return the names of the slots of a run: those of its update rule, and the EMA if it has one."""
-    rule = UPDATE_RULES[config.train.update_rule]
-    return [*rule.slots, *([EMA] if config.train.ema_decay is not None else [])]

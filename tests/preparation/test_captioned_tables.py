@@ -118,8 +118,8 @@ def test_a_table_without_the_columns_of_corrections(deleted: Sequence[str], cli:
     write("t.csv", [{k: v for k, v in row.items() if k not in deleted} for row in rows_of("t.csv")])
     lost = " and ".join(name for name in deleted if name in ("keywords", "file"))
     cli("prepare", "t.csv").failed(
-        1, "t.csv: expected the columns keywords and file of `captioner caption`, which show what a person corrected, "
-        f"got no {lost}; restore the table, or delete all columns but image and caption to use all captions"
+        1, "t.csv: expected the columns keywords and file, which show what you corrected, "
+        f"got no {lost}; restore them, or delete all columns but image and caption to use all captions"
     )  # fmt: skip
 
 
