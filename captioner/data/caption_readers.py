@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.data.image_names import image_name
 from captioner.data.table_cells import NEEDED, is_corrected, parse_stamp, unescape_cell, unescape_path
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
@@ -34,7 +35,8 @@ class CaptionRecord(NamedTuple):
 
     `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
     file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
-    `source` is the name of the collection that the image is from.
+    `source` is the name of the collection that the image is from. `numbers` are the numbers of the image by their keys
+    in a COCO or Karpathy file. `file` is the caption file as the command names it.
     """
 
     image: str
@@ -45,6 +47,8 @@ class CaptionRecord(NamedTuple):
     row: int | None = None
     rows: int | None = None
     source: str | None = None
+    numbers: tuple[tuple[str, int], ...] = ()
+    file: str = ""
 
 
 class Issue(NamedTuple):
@@ -87,11 +91,6 @@ def split_name(text: str | None) -> str | None:
     """Normalize a split name: Training becomes train; unknown names are unchanged."""
     name = (text or "").lower()
     return SPLITS.get(name, name) if name in ("train", "val", "test", *SPLITS) else text
-
-
-def image_name(text: str) -> str:
-    """Normalize an image name: images\\a.jpg becomes images/a.jpg, and ./a.jpg becomes a.jpg."""
-    return re.sub(r"^(?:\./+)+(?=[^/])", "", text.strip().replace("\\", "/"))
 
 
 def parse_json(text: str) -> Any:
@@ -397,6 +396,7 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
         row = image.get("imgid") if has_imgids else number
         split, sentences = image.get("split"), image.get("sentences")
         folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
+        numbers = tuple((key, image[key]) for key in ("cocoid", "imgid") if type(image.get(key)) is int)
         is_row = row is None or (type(row) is int and row >= 0)
         if not (split is None or _is_text(split)) or not is_row:
             yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
@@ -416,7 +416,8 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
                 words = " ".join(tokens) if tokens else None
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
                 filename = folder + image["filename"].strip()
-                yield CaptionRecord(filename, text, split and split.strip(), line, words, row, rows, _source(image))
+                split_of = split and split.strip()
+                yield CaptionRecord(filename, text, split_of, line, words, row, rows, _source(image), numbers)
 
 
 def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
@@ -441,7 +442,8 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
             image, row, source = names[annotation["image_id"]]
             captioned.add(image)
             text, rows = annotation["caption"].strip(), len(content["images"])
-            yield CaptionRecord(image, text, split, line, None, row, rows, source)
+            numbers = (("id", annotation["image_id"]),)
+            yield CaptionRecord(image, text, split, line, None, row, rows, source, numbers)
     for image, number, _ in names.values():
         if image not in captioned:
             yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)

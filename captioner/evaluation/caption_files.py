@@ -6,8 +6,7 @@ Caption files have COCO's results format, or are JSON lines or a table, as `capt
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
@@ -15,11 +14,11 @@ from captioner.data.caption_readers import (
     CaptionRecord,
     Columns,
     Issue,
-    image_name,
     parse_json,
     read_captions,
     table_rows,
 )
+from captioner.data.image_names import ImageNames, image_name
 from captioner.data.table_cells import unescape_cell
 from captioner.errors import DataError, quoted
 from captioner.evaluation.scoring import EvaluationSet
@@ -27,6 +26,8 @@ from captioner.files.user_files import enough_memory, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
+Numbers: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
+"""The numbers of images in a reference file by the names of the images: each with its key."""
 LIMIT = 1 << 30
 WRITTEN = ", as `captioner sample --json` writes it, or a table with the columns image and caption"
 _HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
@@ -136,8 +137,8 @@ def _parse(text: str, where: str) -> Any:
         raise DataError(f"{where}: expected JSON{WRITTEN}, got other text: {error}") from error
 
 
-def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[str, int]]:
-    """Read the reference captions of a file, or of one split of it, and the numeric image ids if the file has them.
+def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, Numbers]:
+    """Read the reference captions of a file, or of one split of it, and the numbers of its images.
 
     Raises: DataError when the file cannot be read, contains an error, or has no such split.
     """
@@ -152,38 +153,18 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, dict[
             got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
             raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
         references = [[record.text for record in image.captions] for image in chosen]
-        return EvaluationSet([image.image for image in chosen], references, normalized=False), _numbers(path)
+        numbers = {image.image: image.captions[0].numbers for image in chosen}
+        return EvaluationSet([*numbers], references, normalized=False), numbers
 
 
-def _numbers(path: Path) -> dict[str, int]:
-    """Return the numeric image ids of a COCO or Karpathy file, by file name without its folder."""
-    try:
-        content = _parse(read_text(path, "a caption file", LIMIT), str(path))
-    except DataError:  # a table of captions, which has no numeric ids
-        return {}
-    numbers = {}
-    listed = content.get("images") if isinstance(content, dict) else None
-    for image in listed if isinstance(listed, list) else ():
-        if not isinstance(image, dict):
-            continue
-        name = image.get("file_name", image.get("filename"))
-        number = image.get("id", image.get("cocoid", image.get("imgid")))
-        if type(number) is int and isinstance(name, str):
-            numbers[PurePath(image_name(name)).name] = number
-    return numbers
-
-
-def image_id(image: str) -> Id:
-    """Return the COCO id of an image if its name is a number or ends in 12 digits, else the name."""
-    stem = PurePath(image).stem
-    if digits := _IN_NAME.fullmatch(stem):
+def number_in_name(image: str) -> int | None:
+    """Return the number that the name of an image is, or its last 12 digits, as in names of COCO."""
+    if digits := _IN_NAME.fullmatch(PurePath(image).stem):
         return int(digits[1])
-    return int(image) if _NUMBER.fullmatch(image) else image
+    return int(image) if _NUMBER.fullmatch(image) else None
 
 
-def match_images(
-    captions: Mapping[Id, str], where: Path, images: Sequence[str], numbers: Mapping[str, int]
-) -> list[str]:
+def match_images(captions: Mapping[Id, str], where: Path, images: Sequence[str], numbers: Numbers) -> list[str]:
     """Return the captions in the order of the images, which are identified as by `_find_images`.
 
     Raises: DataError when an image has no caption or two, or a caption matches no image.
@@ -193,7 +174,7 @@ def match_images(
         if place is None:
             raise DataError(
                 f"{where}: image {name!r:.80}: expected one of the {len(images):,} images of the references, "
-                f"such as {image_id(images[0])!r:.80}; try --split with the split of the captions, or leave it out"
+                f"such as {images[0]!r:.80}; try --split with the split of the captions, or leave it out"
             )
         by_place[place] = captions[name]
     missing = [image for place, image in enumerate(images) if place not in by_place]
@@ -206,41 +187,48 @@ def match_images(
 
 
 def _find_images(
-    names: Iterable[Id], where: Path, images: Sequence[str], numbers: Mapping[str, int]
+    names: Collection[Id], where: Path, images: Sequence[str], numbers: Numbers
 ) -> Iterator[tuple[Id, int | None]]:
-    """Yield each name with the place of its image among `images`, or None if it is the name of none.
+    """Yield each name or number with the place of its image among `images`, or None if it is that of none.
 
-    An image is identified by its number or its name; `numbers` are known ids by name without its folder. Folders may
-    be missing at the start of either name.
-
-    Raises: DataError for two names that match one image: they may be those of two photographs.
+    Raises: DataError for one that may be that of two images, and for two that match one: they may be those of two
+    photographs.
     """
     first: dict[int, Id] = {}
-    places, whole = _unambiguous_places(images, numbers), {image: place for place, image in enumerate(images)}
+    known, places = ImageNames(images), _places_of_numbers(names, where, images, numbers)
     for name in names:
-        place = places.get(name if isinstance(name, int) else image_name(name))
-        if place is None and isinstance(name, str):  # it may have more folders, as the path of a photograph has
-            place = next((whole[end] for end in _without_folders(image_name(name)) if end in whole), None)
-        if place is not None and first.setdefault(place, name) != name:
-            raise DataError(f"{where}: {quoted(first[place])} and {quoted(name)} both match {images[place]:.80}")
-        yield name, place
+        found = known.places(image_name(name)) if isinstance(name, str) else places.get(name, ())
+        if len(found) > 1:
+            both = f"{images[found[0]]:.80} and {images[found[1]]:.80}"
+            raise DataError(f"{where}: {quoted(name)} matches {both}; name the images with their folders")
+        if found and first.setdefault(found[0], name) != name:
+            raise DataError(f"{where}: {quoted(first[found[0]])} and {quoted(name)} both match {images[found[0]]:.80}")
+        yield name, found[0] if found else None
 
 
-def _unambiguous_places(images: Sequence[str], numbers: Mapping[str, int]) -> dict[Id, int]:
-    """Return the place of each image by every name or number that no other image has."""
-    bare = [PurePath(image).name for image in images]
-    known: list[Id] = [numbers.get(name, image) for name, image in zip(bare, images, strict=True)]
-    places: dict[Id, int] = {}
-    for names in (known, images, bare, list(map(image_id, images))):
-        counts = Counter(names)
-        for place, name in enumerate(names):
-            if counts[name] == 1:
-                places.setdefault(name, place)
-    return places
+def _places_of_numbers(
+    names: Collection[Id], where: Path, images: Sequence[str], numbers: Numbers
+) -> dict[int, list[int]]:
+    """Return the places of the images of each number.
 
+    A number is an id, a cocoid or an imgid of the references, or that in the name of an image. All numbers of a file
+    are of one kind: the one with images for most of them.
 
-def _without_folders(name: str) -> Iterator[str]:
-    """Yield a name without its first folder, without its first two, and so on."""
-    while "/" in name:
-        name = name.partition("/")[2]
-        yield name
+    Raises: DataError if that may be two kinds with different images.
+    """
+    found: dict[str, dict[int, list[int]]] = {"": {}}
+    for place, image in enumerate(images):
+        for kind, number in (*numbers.get(image, ()), ("number in the name", number_in_name(image))):
+            if number is not None and number in names:
+                found.setdefault(kind, {}).setdefault(number, []).append(place)
+    most = max(map(len, found.values()))
+    (kind, chosen), *others = [(kind, places) for kind, places in found.items() if len(places) == most]
+    for other, places in others:
+        for number in chosen.keys() & places.keys():
+            if chosen[number] != places[number]:
+                one, two = images[chosen[number][0]], images[places[number][0]]
+                raise DataError(
+                    f"{where}: image {number}: expected the number of one image, got the {kind} of {one:.80} and the "
+                    f"{other} of {two:.80}; name the images instead"
+                )
+    return chosen

@@ -12,7 +12,6 @@ from captioner.data.caption_readers import (
     CaptionRecord,
     Columns,
     coco,
-    image_name,
     json_lines,
     karpathy,
     read_captions,
@@ -21,6 +20,7 @@ from captioner.data.caption_readers import (
     table,
     token_txt,
 )
+from captioner.data.image_names import image_name
 from captioner.errors import DataError
 
 KARPATHY = {"images": [{"filename": "a.jpg", "split": "restval", "sentences": [{"tokens": ["a", "dog"]}]}]}

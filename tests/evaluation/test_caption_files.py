@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.evaluation.caption_files import (
-    image_id,
     match_images,
+    number_in_name,
     read_candidates,
     read_caption_file,
     read_references,
@@ -112,6 +112,8 @@ def test_coco_annotations_have_numeric_ids(tmp_path: Path) -> None:
     assert references.references == [["a dog", "dogs"], ["A cat."]]
     assert match_images({20: "two", 30: "one"}, path, references.images, numbers) == ["two", "one"]
     assert match_images({20: "two", "x.jpg": "one"}, path, references.images, numbers) == ["two", "one"]
+    with pytest.raises(DataError, match=r"json: image 30: .* the number in the name of COCO_.* and the id of x.jpg;"):
+        match_images({30: "one", "COCO_val_000000000030.jpg": "two"}, path, references.images, numbers)
     assert read_references(path, "val")[0] == references
     with pytest.raises(DataError, match="expected captions of split test, got val"):
         read_references(path, "test")
@@ -134,11 +136,27 @@ def test_karpathy_splits_ids_and_folders(tmp_path: Path) -> None:
     assert read_references(path, "train")[0].images == ["v/0.jpg"]
 
 
+@pytest.mark.parametrize("names", [range(3, 7), range(4)])
+def test_the_numbers_of_a_file_are_of_one_kind(names: range, tmp_path: Path) -> None:
+    """The imgids 6 to 3 are in another order than the numbers in the names: a file with all of both is refused."""
+    sentences = [{"raw": "a dog"}]
+    images = [{"filename": f"{n:012}.jpg", "imgid": 6 - i, "sentences": sentences} for i, n in enumerate(names)]
+    path = write(tmp_path / "dataset.json", {"images": images})
+    references, numbers = read_references(path, None)
+    for captions in ({n: str(i) for i, n in enumerate(names)}, {6 - i: str(i) for i in range(4)}):
+        if names[0] == 0:
+            assert match_images(captions, path, references.images, numbers) == ["0", "1", "2", "3"]
+            continue
+        expected = r"image 3: expected .* the imgid of 000000000006.jpg and the number in the name of 000000000003.jpg;"
+        with pytest.raises(DataError, match=expected):
+            match_images(captions, path, references.images, numbers)
+
+
 def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\na.jpg,a dog\na.jpg,dogs\nb.jpg,a cat\n")
     references, numbers = read_references(path, None)
-    assert (references.references, numbers) == ([["a dog", "dogs"], ["a cat"]], {})
+    assert (references.references, numbers) == ([["a dog", "dogs"], ["a cat"]], {"a.jpg": (), "b.jpg": ()})
     path.write_text("image,caption\na.jpg,a dog\na.jpg,\n")
     with pytest.raises(DataError, match=r"captions.csv:3: caption: expected text"):
         read_references(path, None)
@@ -150,25 +168,23 @@ def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tm
         ("COCO_val2014_000000391895.jpg", 391895),
         ("val2017/000000000139.jpg", 139),
         ("139", 139),
-        ("0139", "0139"),
-        ("1000268201_693b08cb0e.jpg", "1000268201_693b08cb0e.jpg"),
-        ("1234567890123.jpg", "1234567890123.jpg"),
-        ("val-00006", "val-00006"),
-        ("١٢", "١٢"),
         ("9" * 18, 10**18 - 1),
-        *((digits, digits) for digits in ("0" + "9" * 18, "9" * 19, "9" * 4_301, "9" * 50_000)),
+        *((name, None) for name in ("0139", "1000268201_693b08cb0e.jpg", "1234567890123.jpg", "val-00006", "١٢")),
+        *((digits, None) for digits in ("0" + "9" * 18, "9" * 19, "9" * 4_301, "9" * 50_000)),
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_image_id_is_the_coco_id_in_the_name_or_the_name(image: str, expected: int | str) -> None:
-    assert image_id(image) == expected
+def test_the_number_in_a_name_is_that_of_coco_or_the_whole_name(image: str, expected: int | None) -> None:
+    assert number_in_name(image) == expected
 
 
 def test_images_and_captions_match_one_to_one() -> None:
     images, where = ["a/x.jpg", "b/x.jpg", "b/y.jpg"], Path("results.json")
     every = {"a/x.jpg": "1", "b/x.jpg": "2", "y.jpg": "3"}
     assert match_images(every, where, images, {}) == ["1", "2", "3"]
-    with pytest.raises(DataError, match=r"^results.json: image 'x.jpg': expected one of the 3 images"):
+    with pytest.raises(DataError, match=r"^results.json: image 'c/y.jpg': expected one of the 3 images"):
+        match_images({**every, "c/y.jpg": "4"}, where, images, {})
+    with pytest.raises(DataError, match=r"^results.json: 'x.jpg' matches a/x.jpg and b/x.jpg; name the images with"):
         match_images({**every, "x.jpg": "4"}, where, images, {})
     with pytest.raises(DataError, match=r"^results.json: 'y.jpg' and 'b/y.jpg' both match b/y.jpg"):
         match_images({**every, "b/y.jpg": "4"}, where, images, {})
