@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pages import ROOT, page_commands
 from PIL import Image
 
-from captioner.captioning.caption import MARKS, UNCERTAIN
+from captioner.captioning.album import Album
+from captioner.captioning.caption import MARKS, UNCERTAIN, Caption
 from captioner.captioning.metadata import Sidecars, exiftool_table, is_exiftool_table, is_own_xmp, to_xmp
 from captioner.data.table_cells import Description
 from captioner.errors import CaptionerError
@@ -311,3 +312,14 @@ def test_a_table_of_another_program_is_not_one_of_captioner(tmp_path: Path) -> N
         (tmp_path / "exiftool.csv").write_text(content)
         assert not is_exiftool_table(tmp_path / "exiftool.csv")
     assert not is_exiftool_table(tmp_path / "absent.csv")
+
+
+def test_a_photograph_named_twice_has_one_sidecar(tmp_path: Path) -> None:
+    """By its folder and a subfolder, or by a link to its folder: its own sidecar is not one that exists already."""
+    photo = tmp_path / "x" / "sub" / "a.jpg"
+    photo.parent.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(photo.parent)
+    album = Album([sidecars := Sidecars("xmp")])
+    assert album.select([photo, tmp_path / "x" / ".." / "x" / "sub" / "a.jpg", tmp_path / "link" / "a.jpg"]) == [photo]
+    assert list(album.write(photo, Caption("", "a dog", -1.0, [], None, []))) == []
+    assert sidecars.finish() == ("", "1 xmp sidecar written")
