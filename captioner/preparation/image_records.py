@@ -145,7 +145,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         names: dict[str, list[str]] = {}
         for split, path in map(_parse_list, lists):
             names.setdefault(split, []).extend(read_list(path))
-        images, conflicts = split_by_lists(images, names)
+        skipped = [name for folder in folders for name in folder.rows.by_image if name not in folder.images]
+        images, conflicts = split_by_lists(images, names, skipped)
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]

@@ -12,6 +12,7 @@ import numpy as np
 
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Issue
+from captioner.data.image_names import ImageNames
 from captioner.errors import DataError
 
 
@@ -51,31 +52,34 @@ def split_randomly(
 
 
 def split_by_lists(
-    images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]]
+    images: Sequence[ImageRecord], lists: Mapping[str, Sequence[str]], skipped: Sequence[str] = ()
 ) -> tuple[list[ImageRecord], list[Issue]]:
     """Assign images to splits by lists of names; unlisted images keep their split, if any.
 
-    Names match as full paths, without the source, or without folders. A name in two lists, or matching no image or
-    several, is an issue.
+    A name means an image as in `ImageNames`; it has more folders only if no other image has the same file name. One
+    that is in two lists, or means no image, several, or one of `skipped`, without a valid caption, is an issue.
     """
-    by_path = {record.image: [record] for record in images}
-    by_name: dict[str, list[ImageRecord]] = {}
-    for record in images:
-        for name in {record.image.removeprefix(f"{record.source}/"), PurePath(record.image).name}:
-            by_name.setdefault(name, []).append(record)
+    valid = dict.fromkeys(record.image for record in images)
+    names = [*skipped, *valid]
+    known, alike = ImageNames(names), dict[str, list[str]]()
+    for name in names:
+        alike.setdefault(PurePath(name).name, []).append(name)
     assigned: dict[str, str] = {}
     issues = []
-    for split, names in lists.items():
-        for number, name in enumerate(names, 1):
+    for split, listed in lists.items():
+        for number, name in enumerate(listed, 1):
             line = f"list of {split}, image {number}"
-            matches = by_path.get(name) or by_name.get(name) or by_name.get(PurePath(name).name, [])
+            matches = [names[place] for place in known.places(name)]
+            if matches and len(name) > len(matches[0]):
+                matches = alike[PurePath(name).name]
             if not matches:
                 issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
             elif len(matches) > 1:
-                first, second = matches[0].image, matches[1].image
-                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {first:.80} or {second:.80}"))
-            elif assigned.setdefault(matches[0].image, split) != split:
-                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[matches[0].image]}"))
+                issues.append(Issue(line, f"{name:.80}: ambiguous name: matches {matches[0]:.80} or {matches[1]:.80}"))
+            elif matches[0] not in valid:
+                issues.append(Issue(line, f"{name:.80}: its captions are skipped"))
+            elif assigned.setdefault(matches[0], split) != split:
+                issues.append(Issue(line, f"{name:.80}: is also in the list of {assigned[matches[0]]}"))
     return [dataclasses.replace(record, split=assigned.get(record.image, record.split)) for record in images], issues
 
 

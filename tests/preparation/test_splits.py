@@ -78,30 +78,39 @@ def test_a_random_split_depends_only_on_seed_and_names(data, names, seed):
 # --- lists
 
 
-def test_lists_name_images_whole_or_without_their_folders():
-    images = [*pictures(["x/a.jpg", "b.jpg"]), *pictures(["x/c.jpg", "d.jpg"], "test")]
-    assigned, issues = split_by_lists(images, {"train": ["a.jpg", "b.jpg"], "val": ["y/c.jpg"]})
-    assert splits_of(assigned) == {"x/a.jpg": "train", "b.jpg": "train", "x/c.jpg": "val", "d.jpg": "test"}
-    assert issues == []
+def test_lists_name_images_with_more_or_fewer_folders():
+    """Never an image in another folder, of this or of another source."""
+    images = [*pictures(["x/a.jpg", "b.jpg", "p/y/e.jpg"]), *pictures(["x/c.jpg", "d.jpg"], "test")]
+    lists = {"train": ["a.jpg", "q/b.jpg", "y/e.jpg"], "val": ["y/c.jpg", "/p/x/c.jpg"]}
+    assigned, issues = split_by_lists(images, lists)
+    assert splits_of(assigned) == {
+        "x/a.jpg": "train", "b.jpg": "train", "p/y/e.jpg": "train", "x/c.jpg": "val", "d.jpg": "test"
+    }  # fmt: skip
+    assert list(map(str, issues)) == ["list of val, image 1: y/c.jpg: no image of this name in the caption files"]
     assert splits_of(images)["x/a.jpg"] is None
 
 
 def test_a_whole_name_comes_before_one_without_its_folder():
-    assigned, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg"]})
+    assigned, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg", "y/a.jpg"]})
     assert splits_of(assigned) == {"x/a.jpg": None, "a.jpg": "val"}
-    assert issues == []
+    assert list(map(str, issues)) == ["list of val, image 2: y/a.jpg: ambiguous name: matches x/a.jpg or a.jpg"]
 
 
 def test_missing_ambiguous_and_repeated_names_are_issues():
     images = pictures(["x/a.jpg", "y/a.jpg", "z/a.jpg", "b.jpg"])
     assigned, issues = split_by_lists(
-        images, {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg"], "val": ["c.jpg", "b.jpg"]}
+        images,
+        {"train": ["a.jpg", "b.jpg", "b.jpg", "x/a.jpg", "w/a.jpg"], "val": ["c.jpg", "b.jpg", "d.jpg", "y/e.jpg"]},
+        skipped=["x/d.jpg", "e.jpg"],
     )
     assert splits_of(assigned) == {"x/a.jpg": "train", "y/a.jpg": None, "z/a.jpg": None, "b.jpg": "train"}
     assert list(map(str, issues)) == [
         "list of train, image 1: a.jpg: ambiguous name: matches x/a.jpg or y/a.jpg",
+        "list of train, image 5: w/a.jpg: no image of this name in the caption files",
         "list of val, image 1: c.jpg: no image of this name in the caption files",
         "list of val, image 2: b.jpg: is also in the list of train",
+        "list of val, image 3: d.jpg: its captions are skipped",
+        "list of val, image 4: y/e.jpg: its captions are skipped",
     ]
 
 
