@@ -114,7 +114,8 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
 def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | None) -> list[ImageFeatures]:
     """Open the feature file of a folder: a data set, with a part per split, or arrays, by `encoder` if it is known.
 
-    A data set has the image names of the data set to write, or, unless several folders share it, those of the folder.
+    A data set of several folders, or that several share, has the image names of the data set to write; another, those
+    of the folder.
     Raises: DataError.
     """
     path, memory_mib, with_regions = folder.features, MEMORY_MIB // len(job.folders), job.options.regions
@@ -124,7 +125,8 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         if with_regions and not corpus.region_dim:
             raise DataError(f"{path}: expected image regions, got none; omit --regions")
         is_shared = sum(os.path.realpath(f.features or "") == os.path.realpath(path) for f in job.folders) > 1
-        own = {image: image for image in folder.images.values()} | ({} if is_shared else folder.images)
+        is_joined = is_shared or isinstance(corpus.about.get("images"), list)
+        own = {image if is_joined else name: image for name, image in folder.images.items()}
         return [
             ImageFeatures(
                 split.features,
@@ -139,7 +141,7 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
     if with_regions:
         regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {image: folder.rows.by_image[name] for name, image in folder.images.items()}
+    rows = {image: folder.rows.by_image[folder.path, name] for name, image in folder.images.items()}
     if encoder is None:
         return [ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)]
     per_image = f"per image for {encoder.identity}"
@@ -159,7 +161,7 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
     """
     from captioner.images.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
 
-    found = find_all(folder.path, list(folder.images), folder.rows.by_image)
+    found = find_all(folder.path, list(folder.images), folder.names)
     photos = {path: stored.rows[folder.images[name]] for name, path in found.items() if path}
     sample = list(photos)[:: 1 + len(photos) // COMPARED]
     for encoded in encode_photos(encoder, sample, regions=stored.regions is not None):

@@ -15,7 +15,8 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from captioner.config.options import Prepare
-from captioner.data.caption_readers import CaptionRecord, Issue, image_name, split_name
+from captioner.data.caption_readers import CaptionRecord, Issue, split_name
+from captioner.data.image_names import image_name
 from captioner.errors import CaptionerError, DataError, UsageError, quoted
 from captioner.files.saved import DATA_SET
 
@@ -31,10 +32,11 @@ SEARCHED = 100_000
 class FeatureRows:
     """The feature row of each image of the caption files, also of an image whose captions are all skipped.
 
-    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files.
+    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files. An image is
+    identified by its folder and its name.
     """
 
-    by_image: dict[str, int] = field(default_factory=dict)
+    by_image: dict[tuple[Path, str], int] = field(default_factory=dict)
     numberings: set[tuple[str, int | None]] = field(default_factory=set)
     """How the files number their images: `imgid`, or `position` with the number of images, or else `order`."""
     files: int = 0
@@ -42,18 +44,14 @@ class FeatureRows:
     """The first record without a readable name: it could be any image."""
     conflict: str = ""
     """An image with two rows: the captions of one would get the features of the other."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """The number of issues of each kind that are no mistakes."""
 
-    def read(self, records: Iterable[CaptionRecord | Issue]) -> Iterator[CaptionRecord | Issue]:
-        """Yield the records of one file, and add their images."""
+    def read(self, records: Iterable[CaptionRecord | Issue], folder: Path) -> Iterator[CaptionRecord | Issue]:
+        """Yield the records of one file, and add their images, whose names are those in a folder."""
         self.files += 1
         for record in records:
-            if isinstance(record, Issue) and record.kind:
-                self.counts[record.kind] += 1
             if record.image is not None:
                 row = len(self.by_image) if record.row is None else record.row
-                first = self.by_image.setdefault(image_name(record.image), row)
+                first = self.by_image.setdefault((folder, image_name(record.image)), row)
                 if record.row not in (None, first):
                     self.conflict = self.conflict or f"rows {first} and {row}: {quoted(record.image)}"
             elif isinstance(record, Issue):
@@ -76,7 +74,9 @@ class FeatureRows:
             rule = "a readable image name in every record, since rows follow the order of first appearance"
             raise DataError(f"{features}: expected {rule}; got {self.unnamed}")
         images: dict[int, str] = {}
-        for image, row in self.by_image.items():
+        several = len({folder for folder, _ in self.by_image}) > 1
+        for (folder, name), row in self.by_image.items():
+            image = str(folder / name) if several else name
             if images.setdefault(row, image) != image:
                 raise DataError(
                     f"{features}: imgid {row}: expected one image, got {quoted(images[row])} and {quoted(image)}"
@@ -94,7 +94,8 @@ class FeatureRows:
 class ImageFolder:
     """Caption files whose image names refer to one folder of photographs, or to one feature file.
 
-    `images` has the name in the data set of each image name in these files that has a caption.
+    `images` has the name in the data set of each image name in these files that has a caption. An array file has the
+    `rows` of all folders that share it.
     """
 
     path: Path
@@ -102,6 +103,13 @@ class ImageFolder:
     sources: list[str] = field(default_factory=list)
     rows: FeatureRows = field(default_factory=FeatureRows)
     images: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    """The number of issues of each kind that are no mistakes."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all images of these files, also of those without a valid caption."""
+        return [name for folder, name in self.rows.by_image if folder == self.path]
 
     def select(self, images: Container[str]) -> dict[str, str]:
         """Return the names in this folder of the images that are among `images`, with their names in the data set."""
@@ -109,7 +117,7 @@ class ImageFolder:
 
 
 def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolder]:
-    """Group caption files by folder and feature file; an array file has the rows of all its caption files.
+    """Group caption files by folder and feature file.
 
     Raises: UsageError unless there is one folder and one feature file for each caption file or for all.
     """
@@ -122,10 +130,13 @@ def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolde
 
     paths = each("images", options.images or [parse_source(source)[1].parent for source in sources])
     folders: dict[tuple[str, str], ImageFolder] = {}
+    arrays: dict[str, FeatureRows] = {}
     for source, path, features in zip(sources, paths, each("features", options.features or [None]), strict=True):
-        is_array = features is not None and not DATA_SET.matches(features)
-        key = "" if is_array else os.path.realpath(path), os.path.realpath(features or "")
-        folders.setdefault(key, ImageFolder(path, features)).sources.append(source)
+        file = os.path.realpath(features or "")
+        folder = folders.setdefault((os.path.realpath(path), file), ImageFolder(path, features))
+        folder.sources.append(source)
+        if features is not None and not DATA_SET.matches(features):
+            folder.rows = arrays.setdefault(file, folder.rows)
     return list(folders.values())
 
 
@@ -173,7 +184,7 @@ def locate_photos(folder: ImageFolder, images: Container[str]) -> tuple[dict[str
     if not names:
         return {}, {}
     check_images_folder(folder.path, DataError)
-    photos = find_all(folder.path, list(names), folder.rows.by_image)
+    photos = find_all(folder.path, list(names), folder.names)
     if not any(photos.values()):
         first, files = next(iter(photos)), islice(folder.path.rglob("*"), SEARCHED)
         below = next((path for path in files if path.name == first and path.is_file()), None)

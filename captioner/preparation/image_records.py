@@ -21,7 +21,14 @@ from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
 from captioner.preparation.image_folders import ImageFolder, group_by_folder, named_in, parse_source, source_names
-from captioner.preparation.splits import ImageRecord, by_source, group_by_split, split_by_lists, split_remaining
+from captioner.preparation.splits import (
+    ImageRecord,
+    by_source,
+    group_by_split,
+    split_by_lists,
+    split_remaining,
+    without_splits,
+)
 
 
 def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
@@ -30,7 +37,7 @@ def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord]
     issues = []
     for caption in captions:
         record = images.setdefault(
-            caption.image, ImageRecord(caption.image, caption.split, source=caption.source or "")
+            caption.image, ImageRecord(caption.image, caption.split, source=caption.source or "", file=caption.file)
         )
         if caption.split == record.split:
             record.captions.append(caption)
@@ -49,7 +56,7 @@ MAX_SOURCES = 20
 class SplitRecords:
     """Image records by split, the issues of the files, and the number of images in no split.
 
-    If a source has random splits, `unsplit` has all images, those of that source without their splits.
+    If a source, or a file of it, has random splits, `unsplit` has all images, those of it without their splits.
     """
 
     splits: dict[str, list[ImageRecord]]
@@ -88,30 +95,32 @@ def reporting_issues(issues: Sequence[object]) -> Iterator[None]:
         raise DataError(f"{error}; also found {count}: {issues[0]}") from error
 
 
-def _read_images(folders: Sequence[ImageFolder], columns: Columns, issues: list[Issue]) -> Iterator[ImageRecord]:
+def _read_images(
+    sources: Sequence[str], folders: Sequence[ImageFolder], columns: Columns, issues: list[Issue]
+) -> Iterator[ImageRecord]:
     """Yield the images of each folder, named SOURCE/NAME if there are several.
 
     Raises: DataError for an image of the same source and name as one of another folder.
     """
-    names = source_names([source for folder in folders for source in folder.sources])
-
-    def captions(folder: ImageFolder) -> Iterator[CaptionRecord]:
-        for source in folder.sources:
-            split, path = parse_source(source)
-            records: list[CaptionRecord] = []
-            named = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
-            for record in map(_validate, folder.rows.read(named)):
-                if isinstance(record, CaptionRecord):
-                    records.append(record)
-                elif not record.kind:
-                    issues.append(record)
-            is_named = len({record.source for record in records}) <= MAX_SOURCES
-            for record in records:
-                yield record._replace(source=(is_named and record.source) or names[source])
-
+    names = source_names(sources)
+    captions: dict[str, list[CaptionRecord]] = {source: [] for source in sources}
+    folder_of = {source: folder for folder in folders for source in folder.sources}
+    for source, records in captions.items():  # in this order, which numbers the rows of an array
+        folder, (split, path) = folder_of[source], parse_source(source)
+        read = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
+        for record in map(_validate, folder.rows.read(read, folder.path)):
+            if isinstance(record, CaptionRecord):
+                records.append(record)
+            elif record.kind:
+                folder.counts[record.kind] += 1
+            else:
+                issues.append(record)
+        is_named = len({record.source for record in records}) <= MAX_SOURCES
+        named = [(is_named and record.source) or names[source] for record in records]
+        records[:] = [record._replace(source=name, file=source) for record, name in zip(records, named, strict=True)]
     seen: set[str] = set()
     for folder in folders:
-        images, conflicts = group_by_image(captions(folder))
+        images, conflicts = group_by_image(chain.from_iterable(captions[source] for source in folder.sources))
         issues += conflicts
         for record in images:
             image = f"{record.source}/{record.image}" if len(folders) > 1 else record.image
@@ -132,9 +141,9 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     files = [os.path.realpath(path) for _, path in map(parse_source, sources)]
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
-    images = list(chain(*by_source(_read_images(folders, columns, issues)).values()))
+    images = list(chain(*by_source(_read_images(sources, folders, columns, issues)).values()))
     if not images:
-        count = sum(folder.rows.counts["uncorrected"] for folder in folders)
+        count = sum(folder.counts["uncorrected"] for folder in folders)
         got = f"{count:,} that no person corrected; correct some captions first" if count else "no valid one"
         raise DataError(f"{', '.join(sources)}: expected captions, got {got}")
     if all(split for split, _ in map(parse_source, sources)):
@@ -145,12 +154,12 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         names: dict[str, list[str]] = {}
         for split, path in map(_parse_list, lists):
             names.setdefault(split, []).extend(read_list(path))
-        skipped = [name for folder in folders for name in folder.rows.by_image if name not in folder.images]
+        skipped = [name for folder in folders for name in folder.names if name not in folder.images]
         images, conflicts = split_by_lists(images, names, skipped)
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif any(not any(record.split for record in members) for members in by_source(images).values()):
+    elif without_splits(images):
         unsplit, images = images, split_remaining(images, options)
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:

@@ -125,7 +125,7 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "min_count": min_count,
         "skipped": len(records.issues),
         "omitted": records.omitted,
-        **sum((folder.rows.counts for folder in records.folders), Counter[str]()),
+        **sum((folder.counts for folder in records.folders), Counter[str]()),
         **({} if options.max_words is None else {"max_words": options.max_words}),
     }
 

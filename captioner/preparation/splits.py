@@ -18,12 +18,13 @@ from captioner.errors import DataError
 
 @dataclass
 class ImageRecord:
-    """An image with its captions, its split, if known, and its source."""
+    """An image with its captions, its split, if known, its source, and the file of its first caption."""
 
     image: str
     split: str | None
     captions: list[CaptionRecord] = field(default_factory=list)
     source: str = ""
+    file: str = ""
 
 
 def split_randomly(
@@ -91,6 +92,12 @@ def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return sources
 
 
+def without_splits(images: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """Return the images of sources without any split in their caption file."""
+    with_splits = {(record.source, record.file) for record in images if record.split}
+    return [record for record in images if (record.source, record.file) not in with_splits]
+
+
 def split_remaining(
     images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
 ) -> list[ImageRecord]:
@@ -101,9 +108,8 @@ def split_remaining(
     fractions = {"val": options.val, "test": options.test}
     smallest = min((fraction for fraction in fractions.values() if fraction), default=1.0)
     groups: dict[str, list[ImageRecord]] = {}
-    for source, members in by_source(images).items():
-        if not any(record.split for record in members):
-            groups.setdefault(source if smallest * len(members) >= 2 else "", []).extend(members)
+    for source, members in by_source(without_splits(images)).items():
+        groups.setdefault(source if smallest * len(members) >= 2 else "", []).extend(members)
     drawn: dict[str, ImageRecord] = {}
     for members in groups.values():
         try:

@@ -250,17 +250,33 @@ def test_sources_are_named_by_the_folders_that_distinguish_them() -> None:
     assert [*source_names(["a.csv", "a.json"]).values()] == ["a", "a"]
 
 
+def test_a_file_without_splits_is_split_at_random_beside_one_of_the_same_source(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("image,caption,split\n" + "".join(f"{n},a dog,train\n" for n in range(4)))
+    (tmp_path / "c.jsonl").write_text("".join(f'{{"image": "{n}", "caption": "a"}}\n' for n in range(4, 24)))
+    records = read_records([str(tmp_path / "c.csv"), str(tmp_path / "c.jsonl")], [], Prepare(val=0.1))
+    assert {image.source for image in records.images} == {"c"}
+    assert (len(records.splits["val"]), len(records.images)) == (2, 24)
+    assert all(int(image.image) >= 4 for image in records.splits["val"])
+
+
 def test_one_array_file_has_the_rows_of_all_files(two: list[Path], tmp_path: Path) -> None:
-    """Then the names of different folders are one numbering, so equal names are one image."""
-    two[1].write_text("image,caption,split\n007.png,a dog,train\n")
-    features = np.arange(5, dtype=np.float32)[:, None]
+    """In the order of the files; images of different folders with the same name are different images."""
+    two[1].write_text("image,caption,split\n007.png,a dog,train\n000.png,a cat,train\n")
+    more = two[0].with_name("c.csv")
+    more.write_text("image,caption,split\n000.png,a dog,train\n007.png,a dog,train\n")
+    features = np.arange(7, dtype=np.float32)[:, None]
     files = (array_file(tmp_path / "x.h5", features),)
-    corpus, _ = made(tmp_path / "both.h5", *two, features=files, encoder=None, val=0.0)
+    corpus, events = made(tmp_path / "both.h5", *two, more, features=files, encoder=None, val=0.0)
     assert {name: row[0] for name, row in features_by_name(corpus).items()} == {
-        "000.png": 0, "001.png": 1, "002.png": 2, "003.png": 3, "007.png": 4
+        **{f"a/{number:03}.png": number for number in range(4)}, "b/007.png": 4, "b/000.png": 5, "c/007.png": 6
     }  # fmt: skip
+    assert "c.csv:2: 000.png: expected split none as before, got train; skipped" in map(str, events)
     with pytest.raises(DataError, match=r"x\.h5: expected 4 rows"):
         check_sources([str(two[0])], [], Prepare(features=files))
+    for source in two:
+        source.write_text(json.dumps({"images": [{**KARPATHY["images"][0], "imgid": 0, "source": ""}]}))
+    with pytest.raises(DataError, match=r"x\.h5: imgid 0: expected one image, got '.*/one/1' and '.*/two/1'"):
+        check_sources([*map(str, two)], [], Prepare(features=files))
 
 
 def test_a_list_has_the_names_in_the_folder_of_a_source(two: list[Path], tmp_path: Path) -> None:
@@ -301,3 +317,15 @@ def test_a_check_counts_the_missing_photographs_of_each_folder(two: list[Path]) 
         photograph.unlink()
     issues, summary = check_sources([*map(str, two)], [], Prepare(**OPTIONS))
     assert (len(issues), summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 4, 3)
+
+
+def test_the_names_of_a_joined_data_set_are_not_those_of_one_folder(two: list[Path], tmp_path: Path) -> None:
+    """With a folder called like its source, a/000.png is 000.png of the source a, and also a name in its folder."""
+    (two[0].parent / "a").mkdir()
+    (two[0].parent / "001.png").rename(two[0].parent / "a" / "000.png")
+    two[0].write_text(two[0].read_text().replace("001.png", "a/000.png"))
+    whole, _ = made(tmp_path / "both.h5", *two)
+    copy = (tmp_path / "both.h5").rename(tmp_path / "other.h5")
+    (tmp_path / "both.h5").write_bytes(copy.read_bytes())
+    joined, _ = made(tmp_path / "joined.h5", *two, features=(tmp_path / "both.h5", copy), encoder=None)
+    assert rows(joined) == rows(whole)
