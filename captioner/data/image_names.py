@@ -22,7 +22,7 @@ class ImageNames:
         self._whole = {image: place for place, image in enumerate(images)}
         self._ends: dict[str, list[int]] = {}
         for image, place in self._whole.items():
-            for end in _without_folders(image):
+            for end in without_folders(image):
                 self._ends.setdefault(end, []).append(place)
 
     def places(self, name: str) -> Sequence[int]:
@@ -31,11 +31,11 @@ class ImageNames:
         Without any, it is the image whose name is the longest end of this one. No image, and several, are for the
         caller to report.
         """
-        whole = [self._whole[end] for end in (name, *_without_folders(name)) if end in self._whole]
+        whole = [self._whole[end] for end in (name, *without_folders(name)) if end in self._whole]
         return whole[:1] if name in self._whole else self._ends.get(name) or whole[:1]
 
 
-def _without_folders(name: str) -> Iterator[str]:
+def without_folders(name: str) -> Iterator[str]:
     """Yield a name without its first folder, without its first two, and so on."""
     while "/" in name:
         name = name.partition("/")[2]

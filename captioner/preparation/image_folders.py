@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Issue, split_name
-from captioner.data.image_names import image_name
+from captioner.data.image_names import image_name, without_folders
 from captioner.errors import CaptionerError, DataError, UsageError, quoted
 from captioner.files.saved import DATA_SET
 
@@ -253,11 +253,11 @@ def _inside(folder: Path, name: str) -> PurePath | None:
 def _find_similar(
     folder: Path, name: str, inside: PurePath | None, listing: Callable[[Path], dict[str, list[str]]]
 ) -> Path | None:
-    """Find a name with its folders or without, with a suffix if it has none, up to case and Unicode normalization."""
+    """Find a name with its folders or fewer, with a suffix if it has none, up to case and Unicode normalization."""
     bare = PurePath(name).name
     if not bare or ".." in PurePath(name).parts:
         return None
-    for candidate in (*([str(inside)] if inside else []), bare):
+    for candidate in (*([str(inside)] if inside else []), *without_folders(name)):
         for suffix in ("", *(SUFFIXES if not PurePath(bare).suffix else ())):
             path = folder
             for part in PurePath(f"{candidate}{suffix}").parts:

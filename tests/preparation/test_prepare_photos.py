@@ -131,6 +131,7 @@ def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     expected = {name: place and photos / place for name, place in zip(names, places, strict=True)}
     assert find_all(photos, [*names, "dogs/004"]) == {**expected, "dogs/004": None}
     assert find_all(photos, names[1:2]) == {"dogs/000.png": photos / "000.png"}
+    assert find_photo(photos, "/old/cats/000.png") == photos / "cats" / "000.png", "not 000.png"
     (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{name},a dog\n" for name in names))
     corpus, events = made(photos, val=0)
     assert [str(event) for event in events if isinstance(event, DataError)] == [
