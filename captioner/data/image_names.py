@@ -32,7 +32,11 @@ class ImageNames:
         caller to report.
         """
         whole = [self._whole[end] for end in (name, *without_folders(name)) if end in self._whole]
-        return whole[:1] if name in self._whole else self._ends.get(name) or whole[:1]
+        return whole[:1] if name in self._whole else self.ending_in(name) or whole[:1]
+
+    def ending_in(self, name: str) -> Sequence[int]:
+        """Return the places of the images whose names have folders before this one."""
+        return self._ends.get(name, ())
 
 
 def without_folders(name: str) -> Iterator[str]:

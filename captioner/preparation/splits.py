@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from pathlib import PurePath
 
 import numpy as np
 
@@ -57,14 +56,12 @@ def split_by_lists(
 ) -> tuple[list[ImageRecord], list[Issue]]:
     """Assign images to splits by lists of names; unlisted images keep their split, if any.
 
-    A name means an image as in `ImageNames`; it has more folders only if no other image has the same file name. One
-    that is in two lists, or means no image, several, or one of `skipped`, without a valid caption, is an issue.
+    A name means an image as in `ImageNames`; it has more folders only if no other name ends in that of the image.
+    One that is in two lists, or means no image, several, or one of `skipped`, without a valid caption, is an issue.
     """
     valid = dict.fromkeys(record.image for record in images)
     names = [*skipped, *valid]
-    known, alike = ImageNames(names), dict[str, list[str]]()
-    for name in names:
-        alike.setdefault(PurePath(name).name, []).append(name)
+    known = ImageNames(names)
     assigned: dict[str, str] = {}
     issues = []
     for split, listed in lists.items():
@@ -72,7 +69,7 @@ def split_by_lists(
             line = f"list of {split}, image {number}"
             matches = [names[place] for place in known.places(name)]
             if matches and len(name) > len(matches[0]):
-                matches = alike[PurePath(name).name]
+                matches += [names[place] for place in known.ending_in(matches[0])]
             if not matches:
                 issues.append(Issue(line, f"{name:.80}: no image of this name in the caption files"))
             elif len(matches) > 1:

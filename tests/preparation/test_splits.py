@@ -93,7 +93,7 @@ def test_lists_name_images_with_more_or_fewer_folders():
 def test_a_whole_name_comes_before_one_without_its_folder():
     assigned, issues = split_by_lists(pictures(["x/a.jpg", "a.jpg"]), {"val": ["a.jpg", "y/a.jpg"]})
     assert splits_of(assigned) == {"x/a.jpg": None, "a.jpg": "val"}
-    assert list(map(str, issues)) == ["list of val, image 2: y/a.jpg: ambiguous name: matches x/a.jpg or a.jpg"]
+    assert list(map(str, issues)) == ["list of val, image 2: y/a.jpg: ambiguous name: matches a.jpg or x/a.jpg"]
 
 
 def test_missing_ambiguous_and_repeated_names_are_issues():
