@@ -107,29 +107,29 @@ def _read_images(
     folder_of = {source: folder for folder in folders for source in folder.sources}
     for source, records in captions.items():  # in this order, which numbers the rows of an array
         folder, (split, path) = folder_of[source], parse_source(source)
-        read = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
-        for record in map(_validate, folder.rows.read(read, folder.path)):
-            if isinstance(record, CaptionRecord):
-                records.append(record)
-            elif record.kind:
-                folder.counts[record.kind] += 1
+        named = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
+        for read in map(_validate, folder.rows.read(named, folder.path)):
+            if isinstance(read, CaptionRecord):
+                records.append(read)
+            elif read.kind:
+                folder.counts[read.kind] += 1
             else:
-                issues.append(record)
+                issues.append(read)
         is_named = len({record.source for record in records}) <= MAX_SOURCES
-        named = [(is_named and record.source) or names[source] for record in records]
-        records[:] = [record._replace(source=name, file=source) for record, name in zip(records, named, strict=True)]
+        for i, record in enumerate(records):
+            records[i] = record._replace(source=(is_named and record.source) or names[source], file=source)
     seen: set[str] = set()
     for folder in folders:
         images, conflicts = group_by_image(chain.from_iterable(captions[source] for source in folder.sources))
         issues += conflicts
-        for record in images:
-            image = f"{record.source}/{record.image}" if len(folders) > 1 else record.image
-            if image in seen:
+        for image in images:
+            name = f"{image.source}/{image.image}" if len(folders) > 1 else image.image
+            if name in seen:
                 where = ", ".join(folder.sources)
-                raise DataError(f"{where}: {image}: two images of this source and name; rename one of the sources")
-            seen.add(image)
-            folder.images[record.image] = image
-            yield dataclasses.replace(record, image=image)
+                raise DataError(f"{where}: {name}: two images of this source and name; rename one of the sources")
+            seen.add(name)
+            folder.images[image.image] = name
+            yield dataclasses.replace(image, image=name)
 
 
 def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare, issues: list[Issue]) -> SplitRecords:
@@ -166,6 +166,10 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         check_names(list(splits), where)
     if "train" not in splits:
         raise DataError(f"{where}: expected images in the split train, got {', '.join(splits) or 'none'}")
+    used = {record.file for record in images if record.split}
+    for record in images:
+        if record.file not in used:
+            raise DataError(f"{record.file}: expected images in the lists, got none, such as {record.image}; add them")
     for name, members in splits.items():
         check_texts([record.image for record in members], f"{where}: {name} images")
         check_texts([caption.text for record in members for caption in record.captions], f"{where}: {name} texts")

@@ -80,6 +80,10 @@ def test_each_source_has_its_folder_and_its_splits(two: list[Path], tmp_path: Pa
     named = tmp_path / "list.txt"
     named.write_text("b/003.png\n")
     assert names(made(tmp_path / "listed.h5", *two, lists=(f"test={named}",))[0])["test"] == ["b/003.png"]
+    with pytest.raises(
+        DataError, match=r"a\.csv: expected images in the lists, got none, such as a/000\.png; add them"
+    ):
+        check_sources([*map(str, two)], [f"train={named}"], Prepare(**OPTIONS))
 
 
 def test_files_of_one_folder_share_their_images(two: list[Path], tmp_path: Path) -> None:
