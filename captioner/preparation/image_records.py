@@ -21,14 +21,7 @@ from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import enough_memory
 from captioner.preparation.image_folders import ImageFolder, group_by_folder, named_in, parse_source, source_names
-from captioner.preparation.splits import (
-    ImageRecord,
-    by_source,
-    group_by_split,
-    split_by_lists,
-    split_remaining,
-    without_splits,
-)
+from captioner.preparation.splits import ImageRecord, by_source, group_by_split, split_by_lists, split_remaining
 
 
 def group_by_image(captions: Iterable[CaptionRecord]) -> tuple[list[ImageRecord], list[Issue]]:
@@ -159,8 +152,8 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif without_splits(images):
-        unsplit, images = images, split_remaining(images, options)
+    elif (drawn := split_remaining(images, options)) != images:
+        unsplit, images = images, drawn
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:
         check_names(list(splits), where)

@@ -89,23 +89,19 @@ def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return sources
 
 
-def without_splits(images: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Return the images of sources without any split in their caption file."""
-    with_splits = {(record.source, record.file) for record in images if record.split}
-    return [record for record in images if (record.source, record.file) not in with_splits]
-
-
 def split_remaining(
     images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
 ) -> list[ImageRecord]:
-    """Split the sources without splits at random: each on its own, and those of few images together.
+    """Split sources at random, if their caption file has no split for them: each, and those of few images together.
 
     What is too small for random splits stays in train if there are other images.
     """
     fractions = {"val": options.val, "test": options.test}
     smallest = min((fraction for fraction in fractions.values() if fraction), default=1.0)
     groups: dict[str, list[ImageRecord]] = {}
-    for source, members in by_source(without_splits(images)).items():
+    with_splits = {(record.source, record.file) for record in images if record.split}
+    without = [record for record in images if (record.source, record.file) not in with_splits]
+    for source, members in by_source(without).items():
         groups.setdefault(source if smallest * len(members) >= 2 else "", []).extend(members)
     drawn: dict[str, ImageRecord] = {}
     for members in groups.values():
