@@ -103,16 +103,18 @@ class Sandbox:
             self.provide_features(params["features"], params["runs"][0])
         if words[1] == "search":
             self.provide_tables([params["table"], *map(Path, params["words"])])
-        if words[1] == "gradcheck" and params["functions"]:
-            params["functions"].parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PLAIN, params["functions"])
+        for file in filter(None, (params.get("functions"), *params.get("submissions", ()))):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PLAIN, file)
         if config is not None and config.data.source == "cs231n" and words[1] == "train":
             self.write_coco(config.data.root)
         if words[1] == "serve":
             self.serve(words[2:])
             return
         steps = [f"train.max_steps={4 if params.get('resume') else 2}"]
-        has_config = "overrides" in params and not any(params.get(name) for name in ("references", "functions"))
+        has_config = "overrides" in params and not any(
+            params.get(name) for name in ("references", "functions", "submissions")
+        )
         command = " ".join(words[1:3]) if isinstance(root.commands[words[1]], click.Group) else words[1]
         options = {override: override.partition("=")[0] for override in (*self.small, *steps)}
         has_data = run is not None or any(params.get(name) for name in ("runs", "names", "data"))

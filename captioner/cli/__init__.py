@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "export", "gradcheck": "inspect", "prepare": "data"}
+MODULES = {"card": "export", "prepare": "data"}
 """The module in `captioner.cli` of each command that is not in the module of its name."""
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from traceback import format_exception_only, walk_tb
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.errors import DataError, UsageError, printable
-from captioner.files.user_files import read_bytes
+from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
 from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
+from captioner.gradcheck.submission import Kept, watched_call
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
@@ -25,6 +21,7 @@ from captioner.model.parameters import Sizes
 
 Functions: TypeAlias = Mapping[str, Any]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Signatures: TypeAlias = Mapping[str, "Signature"]
 SMALLEST = 1e-2
 """Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
 ABOVE = "(relative error above {:.0e})"
@@ -44,21 +41,28 @@ _NORMS = {f"{name}{i}": "E" for i in (1, 2, 3) for name in ("gamma", "beta")}
 class Signature(NamedTuple):
     """The arguments and results of a pair X_forward and X_backward, or of one function that returns its gradient.
 
-    A forward function has as arguments the arrays of `shapes` (letters as in `Layer`) and `fixed` values, first the ids
-    of words, and returns `outs` and a cache. Only `positional` arrays are arguments; the others are entries of one
-    dict. `variants` are fields of other calls, by their description, `sizes` replace `LETTERS`, `offset` is added to x.
-    `uses` are the pairs that code usually calls.
+    A forward function has as arguments the arrays of `shapes` and `fixed` values, and returns `outs` and a cache. A
+    backward function has as arguments the gradients of `outs` and the cache, and returns those of the arrays. If
+    `outs` is ("loss",), the function is called X, and returns the loss and its gradient with respect to its one array.
     """
 
     shapes: dict[str, str]
+    """The arrays, in the order of the arguments: for each dimension, a letter of `LETTERS`, or G for all gates."""
     outs: tuple[str, ...] = ("out",)
     cell: Cell = RNN
+    """Its number of gates times H is G; the errors of gates have the letters of its `gate_names`."""
     fixed: Callable[[np.random.Generator, Mapping[str, int]], dict[str, Any]] = lambda rng, n: {}
+    """Returns the arguments without gradients, after the arrays (x, which are ids of words, before them)."""
     positional: int | None = None
+    """The number of arrays that are arguments; all further ones are entries of one dict. Default: all."""
     variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Fields of further calls, by the description that follows their problems."""
     sizes: Mapping[str, int] = MappingProxyType({})
+    """The sizes of letters that differ from `LETTERS`."""
     offset: float | Array = 0.0
+    """Added to the arrays."""
     uses: tuple[str, ...] = ()
+    """The pairs that code usually calls."""
 
 
 def _mask(rng: np.random.Generator, *shape: int) -> Array:
@@ -120,71 +124,63 @@ class FunctionResult(NamedTuple):
     problem: str
     error: float
 
+    def line(self) -> str:
+        """Return the line that is printed."""
+        verdict = f"FAIL  {self.problem}" if self.problem else f"PASS  maximum relative error {self.error:.1e}"
+        return f"{self.name:<30} {verdict}"
+
 
 class WrongFunctionError(Exception):
     """What is wrong with a function that is checked."""
 
 
 class Call(NamedTuple):
-    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs."""
+    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer."""
 
     note: str
     layer: Layer
     inputs: Params
     outs: Params
+    known: Layer
 
 
-def function_names(name: str) -> tuple[str, str]:
+class RemoteFunction(NamedTuple):
+    """A function of another process: `call(arguments)` returns a message as `watched_call` does."""
+
+    call: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+
+def function_names(name: str, signatures: Signatures = SIGNATURES) -> tuple[str, str]:
     """Return the names of the forward and the backward function, which may be the same."""
-    return (name, name) if SIGNATURES[name].outs == ("loss",) else (f"{name}_forward", f"{name}_backward")
+    return (name, name) if signatures[name].outs == ("loss",) else (f"{name}_forward", f"{name}_backward")
 
 
-NAMES = tuple(dict.fromkeys(function for name in SIGNATURES for function in function_names(name)))
-"""The names of all functions that can be checked."""
+def all_names(signatures: Signatures = SIGNATURES) -> tuple[str, ...]:
+    """Return the names of all functions that can be checked."""
+    return tuple(dict.fromkeys(function for name in signatures for function in function_names(name, signatures)))
 
 
-def load_functions(path: Path) -> dict[str, Any]:
-    """Execute a Python file, and return its functions of `NAMES`, without those that it imports from captioner.
-
-    Modules beside the file can be imported, as for `python FILE`, also when a function is called.
-
-    Raises: UsageError if the file cannot be read, DataError if executing it fails, or if it has none of the functions.
-    """
-    text = read_bytes(path, 1 << 24, UsageError, "a Python file")
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    module = ModuleType(path.name)
-    sys.modules[path.name] = module  # dataclasses and pickle look for it there
-    try:
-        with np.errstate():  # the file may change it
-            exec(compile(text, path, "exec", dont_inherit=True), vars(module))
-    except SyntaxError as error:
-        raise DataError(f"{error.filename}:{error.lineno}: {_description(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{path}: {_description(error)}") from error
-    values = {name: vars(module).get(name) for name in NAMES}
-    functions = {
-        name: value
-        for name, value in values.items()
-        if callable(value) and not str(getattr(value, "__module__", "")).startswith("captioner.")
-    }
-    if not functions:
-        raise DataError(f"{path}: expected at least one of these functions, got none: {', '.join(NAMES)}")
-    return functions
-
-
-def check_functions(functions: Functions, reference: Functions) -> Iterator[FunctionResult]:
+def check_functions(
+    functions: Functions, reference: Functions, signatures: Signatures = SIGNATURES
+) -> Iterator[FunctionResult]:
     """Compare values of functions with those of `reference`, and gradients with numeric ones.
 
-    A backward function is checked with the forward function of the same file, because it reads its cache.
+    A backward function is checked with the forward function of the same file, because it reads its cache. Numeric
+    gradients are those of the reference, so that they depend on nothing that is checked; if the forward function is
+    wrong, they are those of this function.
     """
-    for name in SIGNATURES:
-        forward, backward = function_names(name)
+    for name in signatures:
+        forward, backward = function_names(name, signatures)
         if forward not in functions and backward not in functions:
             continue
-        calls = [*_calls(name, functions, reference)]
+        calls = [*calls_of(name, signatures, functions, reference)]
         result = FunctionResult(forward, "missing", np.inf)
         if forward in functions:
-            result = _result(forward, [_check_values, _check_gradients][: 1 + (forward == backward)], calls)
+            result = _result(forward, [_check_values], calls)
+            if not result.problem:
+                calls = [_with_reference(call) for call in calls]
+                if forward == backward:
+                    result = _result(forward, [_check_gradients], calls, result.error)
             yield result
         if backward not in functions or forward == backward:
             continue
@@ -194,21 +190,61 @@ def check_functions(functions: Functions, reference: Functions) -> Iterator[Func
             yield FunctionResult(backward, f"not checked: it needs {forward} in the same file, without errors", np.inf)
 
 
-def _calls(name: str, functions: Functions, reference: Functions) -> Iterator[Call]:
+def check(*functions: Callable[..., Any]) -> None:
+    """Check functions of a notebook by their names, as `captioner gradcheck` does, and print a line for each.
+
+    Raises: UsageError for a function that has none of the names.
+    """
+    from captioner import cs231n
+
+    named = {str(getattr(function, "__name__", function)): function for function in functions}
+    for name in named:
+        checked_name(name, all_names())
+    for result in check_functions(named, vars(cs231n)):
+        print(result.line())  # noqa: T201 - below the cell of a notebook
+
+
+def checked_name(name: str, names: Iterable[str]) -> str:
+    """Return a name if it is one of `names`. Raises: UsageError that names a similar one."""
+    if name in (names := [*names]):
+        return name
+    others = similar(name, names)
+    hint = f"did you mean {others[0]}?" if others else f"expected one of {', '.join(names)}"
+    raise UsageError(f"{name}: unknown function; {hint}")
+
+
+def calls_of(name: str, signatures: Signatures, functions: Functions, reference: Functions) -> Iterator[Call]:
     """Yield a call of functions for their signature, for each of its variants, and for one row."""
-    for note, fields in {"": {}, **SIGNATURES[name].variants, " [one row]": {"sizes": ONE}}.items():
-        signature = SIGNATURES[name]._replace(**fields)
-        known = _layer(name, signature, reference)
+    own = signatures[name]
+    for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**own.sizes, **ONE}}}.items():
+        signature = own._replace(**fields)
+        names = function_names(name, signatures)
+        known = _layer(names, signature, reference)
         inputs = layer_case(name, known, SIZES, np.random.default_rng(0)).arrays
         outs = dict(zip(signature.outs, known.forward(*inputs.values())[0], strict=True))
-        yield Call(note, _layer(name, signature, functions, {k: a.shape for k, a in outs.items()}), inputs, outs)
+        yield Call(
+            note, _layer(names, signature, functions, {k: a.shape for k, a in outs.items()}), inputs, outs, known
+        )
+
+
+def _with_reference(call: Call) -> Call:
+    """Return a call whose forward function returns the values of captioner's, and its inputs as the cache."""
+
+    def forward(*arrays: Array) -> tuple[tuple[Array, ...], Any]:
+        return call.known.forward(*arrays)[0], arrays
+
+    def backward(*douts_and_inputs: Any) -> tuple[Array, ...]:
+        *douts, arrays = douts_and_inputs
+        grads: tuple[Array, ...] = call.layer.backward(*douts, call.layer.forward(*arrays)[1])
+        return grads
+
+    return call._replace(layer=call.layer._replace(forward=forward, backward=backward))
 
 
 def _result(
-    function: str, checks: Iterable[Callable[[Call], tuple[str, float]]], calls: Iterable[Call]
+    function: str, checks: Iterable[Callable[[Call], tuple[str, float]]], calls: Iterable[Call], largest: float = 0.0
 ) -> FunctionResult:
-    """Return the first problem of a function, or its largest error in all checks."""
-    largest = 0.0
+    """Return the first problem of a function, or its largest error in all checks, at least `largest`."""
     for check, call in itertools.product(checks, calls):
         try:
             problem, error = check(call)
@@ -238,7 +274,9 @@ def _check_gradients(call: Call) -> tuple[str, float]:
     return problem, max(row.error for row in rows)
 
 
-def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes | None = None) -> Layer:
+def _layer(
+    function_pair: tuple[str, str], signature: Signature, functions: Functions, shapes: Shapes | None = None
+) -> Layer:
     """Wrap the functions of a file as a layer, whose functions raise WrongFunctionError.
 
     `shapes` are those of the outputs; without them, any shape is accepted.
@@ -247,7 +285,7 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
     fixed = signature.fixed(np.random.default_rng(0), sizes)
     names = tuple(f"d{k}" for k in signature.shapes)
     count = signature.positional or len(names)
-    forward_name, backward_name = function_names(name)
+    forward_name, backward_name = function_pair
     is_one = forward_name == backward_name
 
     def forward(*arrays: Array) -> tuple[tuple[Array, ...], Any]:
@@ -257,7 +295,7 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
         arguments = fixed | arguments if "x" in fixed else arguments | fixed
         results = *signature.outs, names[0] if is_one else "cache"
-        *values, cache = _call(functions[forward_name], arguments.values(), arguments, results)
+        *values, cache = _call(functions[forward_name], tuple(arguments.values()), [*arguments], results)
         outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
         if is_one:
             return outs, _arrays({names[0]: cache}, expected)[0]
@@ -271,11 +309,12 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
         cache, shared, expected = forward_cache
         upstream = {f"d{k}": dout for k, dout in zip(signature.outs, douts, strict=True)}
         results = names if count == len(names) else (*names[:count], "grads")
-        grads = _call(functions[backward_name], (*upstream.values(), cache), upstream | shared, results)
+        arguments = (*upstream.values(), Kept(cache, tuple(shared.values())))
+        grads = _call(functions[backward_name], arguments, [*upstream, *shared], results)
         if count < len(names):
             weights = grads.pop()
             if not isinstance(weights, dict):
-                raise WrongFunctionError(f"grads: expected a dict, got {type(weights).__name__}")
+                raise WrongFunctionError(f"grads: expected a dict, got {_type_name(weights)}")
             if missing := [k[1:] for k in names[count:] if k[1:] not in weights]:
                 raise WrongFunctionError(f"grads: expected the keys of params, {', '.join(missing)} missing")
             grads += [weights[k[1:]] for k in names[count:]]
@@ -284,35 +323,29 @@ def _layer(name: str, signature: Signature, functions: Functions, shapes: Shapes
     return Layer(signature.shapes, forward, backward, signature.cell, sizes)
 
 
-def _call(
-    function: Callable[..., Any], arguments: Iterable[Any], watched: Mapping[str, Any], names: tuple[str, ...]
-) -> list[Any]:
-    """Call a function of the file, and return one value per name.
+def _call(function: Any, arguments: tuple[Any, ...], watched: list[str], names: tuple[str, ...]) -> list[Any]:
+    """Call a function of the file, and return one value per name; `watched` names the values that it must not change.
 
-    Raises: WrongFunctionError if it raises, modifies a `watched` value, or returns None or another number of values.
+    Raises: WrongFunctionError if it raises, modifies a value, or returns None or another number of values.
     """
-    before = {name: _snapshot(value) for name, value in watched.items()}
-    try:
-        returned = function(*arguments)
-    except (Exception, SystemExit) as error:
-        raise WrongFunctionError(_description(error)) from error
-    if changed := [name for name, value in watched.items() if _snapshot(value) != before[name]]:
-        raise WrongFunctionError(f"modifies its argument {changed[0]}")
+    remote = isinstance(function, RemoteFunction)
+    kind, returned = function.call(arguments) if remote else watched_call(function, arguments, keeps_last=False)
+    if kind == "raised":
+        raise WrongFunctionError(printable(returned, 400))
+    if kind == "modified":
+        raise WrongFunctionError(f"modifies its argument {watched[returned]}")
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
     if not values or any(a is None for a, name in zip(values, names, strict=False) if name != "cache"):
         raise WrongFunctionError("returns None: not implemented")
     if len(values) != len(names):
-        got = f"{len(values)} values" if is_several else f"a value of type {type(returned).__name__}"
+        got = f"{len(values)} values" if is_several else f"a value of type {_type_name(returned)}"
         raise WrongFunctionError(f"expected it to return {', '.join(names)}, got {got}")
     return values
 
 
-def _snapshot(value: Any) -> Any:
-    """Return what differs after a change of an array, or of a dict of arrays."""
-    if isinstance(value, dict):
-        return {key: _snapshot(part) for key, part in value.items()}
-    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else None
+def _type_name(value: Any) -> str:
+    return printable(type(value).__name__, 60)
 
 
 def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ...]:
@@ -321,7 +354,7 @@ def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ..
     for name, value in values.items():
         array = np.asarray(value) if isinstance(value, int | float | np.generic) else value
         if type(array) is not np.ndarray:
-            raise WrongFunctionError(f"{name}: expected an array, got {type(value).__name__}")
+            raise WrongFunctionError(f"{name}: expected an array, got {_type_name(value)}")
         if shapes is not None and array.shape != shapes[name]:
             raise WrongFunctionError(f"{name}: expected the shape {shapes[name]}, got {array.shape}")
         if array.dtype != np.float64:
@@ -330,13 +363,3 @@ def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ..
             raise WrongFunctionError(f"{name}: expected finite numbers, got NaN or infinity")
         arrays.append(array)
     return tuple(arrays)
-
-
-def _description(error: BaseException) -> str:
-    """Describe what the code of a file raised, and in which of its lines."""
-    if isinstance(error, NotImplementedError):
-        return "not implemented"
-    _, *frames = walk_tb(error.__traceback__)  # the first is that of the caller
-    lines = [f" (line {line})" for frame, line in frames if frame.f_code.co_filename == frames[0][0].f_code.co_filename]
-    message = format_exception_only(error)[-1].strip()  # of a syntax error, the lines before it show the code
-    return f"raised {printable(message, 300)}{lines[-1] if lines else ''}"

@@ -1,0 +1,168 @@
+"""captioner gradcheck: checks of the gradients of every layer, and grades of the functions of students."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from captioner.cli import output
+from captioner.cli.shared_options import PATH, config_options, examples
+from captioner.config.overrides import Values
+from captioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from captioner.gradcheck.grading import Grade
+
+
+@click.command(
+    epilog=examples(
+        "gradcheck",
+        "gradcheck -c scenes-rnn -o model.dropout_hidden=0.5 --full",
+        "gradcheck --file student.py",
+        "gradcheck --require rnn_step,lstm_step_backward=3 --json grades.jsonl submissions/*/cell.py",
+    )
+)
+@config_options
+@click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
+@click.option("--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file.")
+@click.argument("submissions", nargs=-1, type=PATH, metavar="[FILE]...")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="NAME[=POINTS],...",
+    help="Functions that each FILE must contain, and the points for each (default: 1). The name of a pair, such as "
+    "rnn_step, means both functions.",
+)
+@click.option("--json", "json_file", type=PATH, metavar="OUT", help="Write one JSON object per FILE to OUT.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=10.0,
+    metavar="SECONDS",
+    help="Time limit of loading a FILE, and of checking each function.",
+)
+@click.option(
+    "--cases", "cases_file", type=PATH, metavar="PY", help="Add functions to check: SIGNATURES and reference in a file."
+)
+@click.pass_context
+def gradcheck(
+    context: click.Context,
+    config_file: Path | None,
+    overrides: Values,
+    full: bool,
+    functions: Path | None,
+    submissions: tuple[Path, ...],
+    require: tuple[str, ...],
+    json_file: Path | None,
+    timeout: float,
+    cases_file: Path | None,
+) -> int:
+    """Check the gradients of every layer and of the configured model.
+
+    Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
+    or with --full, every element is compared. Inner layers are checked before those that consist of them, and the
+    check ends with the first layer that has a wrong gradient. The errors of a stacked parameter are printed by gate
+    (or for queries Q, keys K and values V), relative to the largest element of the whole gradient. The layers and the
+    model are scaled down. The exit code is 1 if a gradient is wrong.
+
+    A gradient check compares a backward pass with its forward pass. It does not find an error that both contain, such
+    as two gates that are swapped in both, or a formula that differs from that of the paper.
+
+    --file FILE, or several FILEs, check functions with the names and signatures of CS231n (`captioner.cs231n`), such as
+    rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against
+    central differences. The exit code is 0 if all required functions pass; without --require, if all functions of
+    each FILE and the other ones of their pairs do. OUT has the form that Gradescope reads.
+
+    The code of a FILE runs in a process of its own, with your rights: read it first if it is not yours. It cannot
+    change its verdict, but it could change or delete files. A PY file is executed by captioner itself.
+    """
+    paths = [*([functions] if functions else []), *submissions]
+    if paths:
+        if config_file or overrides or full:
+            raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
+        return _grade(paths, ",".join(require), json_file, timeout, cases_file)
+    is_default = context.get_parameter_source("timeout") is ParameterSource.DEFAULT
+    if require or json_file or cases_file or not is_default:
+        raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
+    from captioner.config.yaml_io import load
+    from captioner.gradcheck.cases import gradient_cases
+    from captioner.gradcheck.numeric import TOLERANCE, check_gradients
+
+    config = load(config_file, overrides)
+    output.warnings(config.ignored.values())
+    rows = []
+    output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
+    cases = gradient_cases(config)
+    for case, rng in cases:
+        results = list(check_gradients(case, rng, full))
+        for row in results:
+            verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
+            output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
+        if failed := [row.array for row in results if not row.passed]:
+            output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
+            if outer := [case.name for case, _ in cases]:
+                output.result(f"not checked, after {case.name}: {'; '.join(outer)}")
+            return 1
+        rows += results
+    worst = max(row.error for row in rows)
+    output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
+    return 0
+
+
+def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: float, cases: Path | None) -> int:
+    """Check the functions in Python files, print a line for each function or each file, and write the JSON file."""
+    from captioner import cs231n
+    from captioner.files.atomic import write_file
+    from captioner.files.user_files import check_output, to_json
+    from captioner.gradcheck.grading import grade_files, load_cases, read_points
+    from captioner.gradcheck.student_file import SIGNATURES
+
+    signatures, reference = load_cases(cases, vars(cs231n)) if cases else (SIGNATURES, vars(cs231n))
+    points = read_points(require, signatures) if require else {}
+    if json_file:
+        check_output(json_file, overwrite=True, inputs=paths)
+    grades = []
+    for grade in grade_files(paths, reference, points, signatures, seconds):
+        grades.append(grade)
+        if len(paths) == 1:
+            _print_functions(grade)
+    if len(paths) > 1:
+        _print_table(grades)
+    if json_file:
+        write_file(json_file, "".join(to_json(grade.record()) + "\n" for grade in grades).encode())
+    return int(any(grade.problem or grade.failed() for grade in grades))
+
+
+def _print_functions(grade: Grade) -> None:
+    """Print a line per function to stdout, and to stderr what the file printed and why it cannot be checked."""
+    output.note(*grade.printed.splitlines())
+    if grade.problem:
+        output.problem(grade.problem)
+    for name in grade.points:
+        output.result(grade.results[name].line())
+    count, failed = len(grade.points), grade.failed()
+    if failed:
+        output.result(f"FAIL: {len(failed)} of {count} functions: {', '.join(failed)}")
+    elif not grade.problem:
+        output.result(f"PASS: {count} functions")
+    if (most := sum(grade.points.values())) != count:
+        output.result(f"{grade.score():g} of {most:g} points")
+
+
+def _print_table(grades: list[Grade]) -> None:
+    """Print a row per file: its points, and the verdict of each function."""
+    names = list(dict.fromkeys(name for grade in grades for name in grade.points))
+    width = max(len(str(grade.path)) for grade in grades)
+    output.result(f"{'file':<{width}} {'points':<9} {' '.join(names)}")
+    for grade in grades:
+        points = f"{grade.score():g}/{sum(grade.points.values()):g}"
+        problems = {name: result.problem for name, result in grade.results.items()}
+        verdicts = {name: "FAIL" if problem else "pass" for name, problem in problems.items()}
+        verdicts |= {name: "missing" for name, problem in problems.items() if problem.startswith("missing")}
+        cells = " ".join(f"{verdicts.get(name, '-'):<{len(name)}}" for name in names)
+        output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
+    passed = sum(not grade.problem and not grade.failed() for grade in grades)
+    output.result(f"{'PASS' if passed == len(grades) else 'FAIL'}: {passed} of {len(grades)} files pass")

@@ -1,0 +1,296 @@
+"""Grades of submissions: whatever the code does, only numerically right functions pass, and the others are graded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import captioner
+from captioner import cs231n
+from captioner.errors import UsageError
+from captioner.gradcheck import Signature, check
+from captioner.gradcheck.grading import Grade, grade_files, load_cases, read_points
+from captioner.gradcheck.student_file import SIGNATURES
+
+PACKAGE = str(Path(captioner.__file__).parent)
+AFFINE = f"{PACKAGE}/layers/affine.py"
+RAISED = "raised PermissionError: a submission cannot use "
+UNREADABLE = "sends an answer that cannot be read"
+FRAME = "t = json.dumps({}).encode(); send(struct.pack('>QQ', {}, 8) + t + bytes(8))"
+# what a backward function does, whose forward function is right, and its problem
+ATTACKS = {
+    "exit": ("os._exit(0)", "ends the process (exit code 0)"),
+    "system_exit": ("exit(0)", "raised SystemExit: 0"),
+    "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
+    "thread": ("threading.Timer(0, os._exit, (0,)).start(); time.sleep(60)", "ends the process (exit code 0)"),
+    "signal": ("signal.raise_signal(9)", "ends the process (signal 9, Killed)"),
+    "alarm": (
+        "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(60)",
+        "ends the process (signal 14, Alarm clock)",
+    ),
+    "endless": ("while True: pass", "exceeds the time limit of 5 s"),
+    "slow": (
+        "send(struct.pack('>QQ', 10**6, 0))\n    while True: time.sleep(1e-4); send(b'0')",
+        "exceeds the time limit of 5 s",
+    ),
+    "close": ("os.closerange(0, 99); time.sleep(60)", "closes the connection to the grader"),
+    "garbage": ("send(b'PASS' * 9)", UNREADABLE),
+    "deep": (FRAME.format("0", "10**6") + "; send(b'[' * 10**6)", UNREADABLE),
+    "long": (FRAME.format("0", "2**60"), UNREADABLE),
+    "no_message": (FRAME.format("[[0, 0], 0]", "len(t)"), UNREADABLE),
+    "no_index": (FRAME.format("[['modified', 99], []]", "len(t)"), UNREADABLE),
+    "no_array": (FRAME.format("[['returned', {'array': 0}], []]", "len(t)"), UNREADABLE),
+    "print": ("while True: print('x' * 10**6)", "raised OSError: [Errno 27] File too large"),
+    "memory": ("return np.ones((10**5, 10**5))", "raised numpy._core._exceptions._ArrayMemoryError: Unable to"),
+    "huge": (
+        "return np.broadcast_to(1.0, (10**5, 10**5))",
+        "returns values that cannot be sent: expected arrays of at",
+    ),
+    "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
+    "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
+    "name": ("return type('\\x1b[31m', (), {})()", r"dx: expected an array, got \x1b[31m"),
+    "nan": ("return x * np.nan", "dx: expected finite numbers"),
+    "frames": ("f = sys._getframe(1); return f.f_locals.get('grads', 0 * x)", "differs from numeric gradients"),
+    "patch": ("np.abs = np.max = np.vdot = lambda *a, **k: 0; return 0 * x", "differs from numeric gradients"),
+    "fork": ("os.fork()", RAISED + "os.fork"),
+    "spawn": ("subprocess.run(['true'])", RAISED + "subprocess.Popen"),
+    "fork_exec": ("import _posixsubprocess", "raised ImportError: a submission cannot import _posixsubprocess"),
+    "kill": ("os.kill(os.getppid(), 9)", RAISED + "os.kill"),
+    "pidfd": ("signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)", "raised AttributeError"),
+    "limit": ("resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))", RAISED + "resource.prlimit"),
+    "memory_of_grader": ("open(f'/proc/{os.getppid()}/mem', 'rb')", RAISED + "/proc/"),
+    "terminal": ("open(os.devnull); open('/dev/tty', 'w')", RAISED + "/dev/tty"),
+    "native": ("ctypes.pythonapi.Py_Exit", RAISED + "ctypes.dlsym"),
+    "network": ("socket.create_connection(('127.0.0.1', 9))", RAISED + "socket."),
+    "late_import": ("importlib.import_module('captioner.layers')", "raised ModuleNotFoundError"),
+    "unstubbed": ("del sys.modules['captioner']; import captioner", "raised ImportError: a submission cannot import"),
+    "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: a submission cannot use captioner.cs"),
+    "read": (f"open('{AFFINE}')", RAISED + AFFINE),
+    "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
+    "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),
+    "folder": (f"os.open('{PACKAGE}/..', os.O_RDONLY)", RAISED + PACKAGE),
+    "link": (f"os.symlink('{AFFINE}', 'copy')", RAISED + AFFINE),
+    "no_built_in": (f"builtins.PermissionError = len; os.stat = None; open('{AFFINE}')", "raised TypeError"),
+    "right": ("return 2 * dout", ""),
+}
+ATTACKER = """import builtins, ctypes, importlib, json, os, resource, runpy, signal, socket, struct
+import subprocess, sys, threading, time
+import numpy as np
+def send(content): os.write(int(sys.argv[1]), content)
+"""
+
+
+def graded(folder: Path, text: str, require: str = "affine") -> Grade:
+    """Grade one file with a text."""
+    (folder / "student.py").write_text(text)
+    (grade,) = grade_files([folder / "student.py"], vars(cs231n), read_points(require))
+    return grade
+
+
+@pytest.fixture(scope="module")
+def attacks(tmp_path_factory: pytest.TempPathFactory) -> Grade:
+    """The grade of a file with all attacks, each in a function of its own."""
+    path = tmp_path_factory.mktemp("attacks") / "student.py"
+    pair = "def {0}_forward(x): return 2 * x, x\ndef {0}_backward(dout, x):\n    {1}\n"
+    path.write_text(ATTACKER + "".join(pair.format(name, code) for name, (code, _) in ATTACKS.items()))
+    signatures = {name: Signature({"x": "ND"}) for name in ATTACKS}
+    reference = {f"{name}_forward": lambda x: (2 * x, None) for name in ATTACKS}
+    (grade,) = grade_files([path], reference, {}, signatures, seconds=5)
+    return grade
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_costs_only_its_own_function(name: str, attacks: Grade) -> None:
+    assert not attacks.results[f"{name}_forward"].problem, attacks
+    problem = attacks.results[f"{name}_backward"].problem
+    assert problem.startswith(ATTACKS[name][1]), problem
+    assert bool(problem) == bool(ATTACKS[name][1])
+
+
+RIGHT_FORWARD = "def affine_forward(x, w, b): return x.reshape(len(x), -1) @ w + b, (x, w)\n"
+ZEROS = "def affine_backward(dout, cache): return 0 * cache[0], 0 * cache[1], 0 * dout.sum(axis=0)\n"
+CHEATS = {
+    "import os; os._exit(0)": "not checked: ",
+    "import atexit, os; atexit.register(os._exit, 0); exit(0)": "not checked: ",
+    RIGHT_FORWARD: "missing",
+    "import __main__; __main__.watched_call = lambda *a: ('returned', True)\n" + RIGHT_FORWARD + ZEROS: "not checked: ",
+    f"def affine_forward(x, w, b): return [[0.0]] * len(x) + 0 * b, (x, w)\n{ZEROS}": "is correct for its forward",
+    # outputs of nearly the same inputs are the same, so the numeric gradient of this function is 0
+    f"""import numpy as np
+seen = {{}}
+def affine_forward(x, w, b):
+    key = tuple(np.round(a, 3).tobytes() for a in (x, w, b))
+    return seen.setdefault(key, x.reshape(len(x), -1) @ w + b), (x, w)
+{ZEROS}""": "differs from numeric gradients",
+    "from captioner.cs231n import *": "missing",
+    """from captioner import cs231n
+affine_forward = lambda *args: cs231n.affine_forward(*args)
+affine_backward = lambda *args: cs231n.affine_backward(*args)""": "not checked: ",
+    # a layer that consists of the required one
+    """from captioner.cs231n.rnn_layers import temporal_affine_forward, temporal_affine_backward
+def affine_forward(x, w, b):
+    out, cache = temporal_affine_forward(x.reshape(len(x), 1, -1), w, b)
+    return out[:, 0], cache
+def affine_backward(dout, cache): return temporal_affine_backward(dout[:, None], cache)""": "not checked: ",
+}
+
+
+@pytest.mark.parametrize("text", CHEATS)
+def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Path) -> None:
+    grade = graded(tmp_path, text, "affine,multi_head_attention")  # whose attention may call temporal_affine
+    problem = grade.results["affine_backward"].problem
+    assert problem.startswith(CHEATS[text]), problem
+    assert "affine_backward" in grade.failed()
+
+
+STEPS = """import copy
+import numpy as np
+from captioner.cs231n import rnn_step_backward, rnn_step_forward
+from captioner.gradcheck import check
+def rnn_forward(x, h0, Wx, Wh, b):
+    hidden, caches = [h0], []
+    for xt in x.swapaxes(0, 1):
+        h, cache = rnn_step_forward(x=xt, prev_h=hidden[-1], Wx=Wx, Wh=Wh, b=b)
+        hidden.append(h), caches.append(cache)
+    return np.stack(hidden[1:], axis=1), copy.deepcopy(caches)
+def rnn_backward(dh, cache):
+    dprev, dx, total = 0, [], 0
+    for t in reversed(range(len(cache))):
+        dxt, dprev, *grads = rnn_step_backward(dh[:, t] + dprev, cache=cache[t])
+        dx.insert(0, dxt); total = [a + b for a, b in zip(grads, total or [0, 0, 0])]
+    return np.stack(dx, axis=1), dprev, *total
+check(rnn_forward, rnn_backward)
+print(rnn_forward(np.ones((1, 2, 3)), np.ones((1, 4)), np.ones((3, 4)), np.ones((4, 4)), np.ones(4))[0].shape)
+"""
+
+
+@pytest.mark.parametrize("require", ["rnn", ""])
+def test_a_submission_may_call_the_inner_functions_that_are_not_required(require: str, tmp_path: Path) -> None:
+    grade = graded(tmp_path, STEPS, require) if require else _without_points(tmp_path, STEPS)
+    assert grade.failed() == [], grade
+    assert grade.printed == "(1, 2, 4)\n"
+    refused = graded(tmp_path, STEPS, "rnn,rnn_step_backward").results["rnn_forward"].problem
+    assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 8)" in refused
+
+
+def _without_points(folder: Path, text: str) -> Grade:
+    (folder / "student.py").write_text(text)
+    (grade,) = grade_files([folder / "student.py"], vars(cs231n), {})
+    return grade
+
+
+def test_a_large_call_of_captioner_is_refused(tmp_path: Path) -> None:
+    large = STEPS.replace("np.ones((1, 2, 3))", "np.ones((0, 2**40, 3))")
+    assert (
+        "captioner's rnn_step_forward takes arrays of at most 1,024 numbers"
+        not in graded(tmp_path, STEPS, "rnn").problem
+    )
+    grade = graded(tmp_path, large.replace("for xt in x.swapaxes(0, 1)", "for xt in [x]"), "rnn")
+    assert "captioner's rnn_step_forward takes arrays of at most 1,024 numbers here" in grade.problem
+
+
+def test_points() -> None:
+    assert read_points("rnn_step=2,rnn_step_backward=3,temporal_softmax_loss") == {
+        "temporal_softmax_loss": 1.0,
+        "rnn_step_forward": 2.0,
+        "rnn_step_backward": 3.0,
+    }
+    for text, problem in {
+        "rnn_stp": r"rnn_stp: unknown function; did you mean rnn_step\?",
+        "": "unknown function; expected one of affine, ",
+        "rnn=0": "rnn=0: expected NAME=POINTS with points above 0, such as rnn=2",
+    }.items():
+        with pytest.raises(UsageError, match=problem):
+            read_points(text)
+
+
+CASES = """import numpy as np
+from captioner.gradcheck import Signature
+from captioner.layers.gru import GRU
+from captioner.layers.lstm import LSTM
+WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
+OF_LSTM = {"x": "ND", "prev_h": "NH", "prev_c": "NH", **WEIGHTS}
+SIGNATURES = {
+    "gru_step": Signature({"x": "ND", "prev_h": "NH", **WEIGHTS}, ("next_h",), GRU),
+    "lstm_step": Signature(OF_LSTM, ("next_h", "next_c"), LSTM._replace(gate_names="fiog")),
+}
+def sigmoid(a): return 1 / (1 + np.exp(-a))
+def gru_step_forward(x, h, Wx, Wh, b):
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(x @ Wx + b, 3, axis=1), np.split(h @ Wh, 3, axis=1)
+    z = sigmoid(x_z + h_z)
+    return (1 - z) * np.tanh(x_n + sigmoid(x_r + h_r) * h_n) + z * h, None
+def lstm_step_forward(x, h, c, Wx, Wh, b):
+    f, i, o, g = np.split(x @ Wx + h @ Wh + b, 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c, None
+"""
+
+
+def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None:
+    (tmp_path / "cases.py").write_text(CASES)
+    signatures, reference = load_cases(tmp_path / "cases.py", vars(cs231n))
+    assert [*signatures] == [*SIGNATURES, "gru_step"]
+    plain = (Path(__file__).parents[2] / "docs" / "course" / "plain.py").read_text()
+    order = plain.replace("a_i, a_f, a_o, a_g = ", "a_f, a_i, a_o, a_g = ")
+    (tmp_path / "right.py").write_text(order.replace("[da_i, da_f, da_o, da_g]", "[da_f, da_i, da_o, da_g]"))
+    (tmp_path / "wrong.py").write_text(order)
+    (tmp_path / "usual.py").write_text(plain)
+    paths = [tmp_path / name for name in ("right.py", "wrong.py", "usual.py")]
+    right, wrong, usual = grade_files(paths, reference, read_points("lstm_step,gru_step", signatures), signatures)
+    assert right.failed() == []
+    assert wrong.failed() == ["lstm_step_backward"]
+    assert "(f 4.0e-01, i 4.0e-01, o " in wrong.results["lstm_step_backward"].problem
+    assert usual.failed() == ["lstm_step_forward", "lstm_step_backward"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = 1", "cases.py: expected SIGNATURES = {name: captioner.gradcheck.Signature"),
+        ("\n1 / 0", r"cases.py: raised ZeroDivisionError: division by zero \(line 2\)"),
+        (
+            CASES + "del gru_step_forward",
+            "the reference gru_step_forward does not fit the signature gru_step: KeyError",
+        ),
+        (
+            CASES.replace('("next_h",)', '("next_h", "c")'),
+            "gru_step: WrongFunctionError: returns None",
+        ),
+        (CASES.replace(" GRU)", ' GRU, uses=("gru",))'), "does not fit the signature gru_step: KeyError: 'gru'"),
+    ],
+)
+def test_wrong_cases(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "cases.py").write_text(text)
+    with pytest.raises(UsageError, match=problem):
+        load_cases(tmp_path / "cases.py", vars(cs231n))
+
+
+def test_a_submission_cannot_change_a_later_one(tmp_path: Path) -> None:
+    names = ["a.py", "b.py"]
+    (tmp_path / "a.py").write_text("open(__file__[:-4] + 'b.py', 'w').write('')")
+    (tmp_path / "b.py").write_text(RIGHT_FORWARD + ZEROS)
+    _, later = grade_files([tmp_path / name for name in names], vars(cs231n), read_points("affine"))
+    assert (tmp_path / "b.py").read_text() == ""
+    assert later.failed() == ["affine_backward"]
+
+
+def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    def rnn_step_forward(*args: np.ndarray) -> tuple[np.ndarray, None]:
+        return cs231n.rnn_step_forward(*args)[0], None
+
+    def rnn_step_backward(dout: np.ndarray, cache: None) -> None:
+        raise NotImplementedError
+
+    functions: list[Callable[..., object]] = [rnn_step_forward, rnn_step_backward]
+    check(*functions)
+    assert capsys.readouterr().out.splitlines() == [
+        "rnn_step_forward               PASS  maximum relative error 0.0e+00",
+        "rnn_step_backward              FAIL  not implemented",
+    ]
+    with pytest.raises(UsageError, match="functions_of: unknown function; expected one of affine_forward, "):
+        check(functions_of)
+
+
+def functions_of() -> None:
+    """A name that is none of a function."""
