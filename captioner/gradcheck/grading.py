@@ -145,7 +145,6 @@ class Submission:
         """Send a message, and wait for its answer, within the time that is left; `watched` values may be modified."""
         start = time.monotonic()
         self._deadline = start + self._left
-        modified = [("modified", index) for index in range(watched)]
         try:
             self._channel.send(*message)
             while (answer := self._channel.receive())[0] == "ask":
@@ -153,7 +152,8 @@ class Submission:
             kind, value = answer
             if kind == "raised":
                 return kind, printable(value, 1000)
-            if isinstance(value, submission.Kept) or (kind != expected and (kind, value) not in modified):
+            is_index = type(value) is int and value in range(watched)
+            if isinstance(value, submission.Kept) or not (is_index if kind == "modified" else kind == expected):
                 raise ValueError(UNREADABLE)
             return kind, value
         except TimeoutError:

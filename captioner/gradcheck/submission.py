@@ -33,6 +33,8 @@ MAX_HEADER, LIMIT = 1 << 20, 1 << 26
 MAX_KEPT = 256
 DEPTH = 4
 """Levels of nested tuples and dicts that a message may have: deeper values travel as the names of their types."""
+NUMBERS = "biufc"
+"""The kinds of dtypes of arrays that travel."""
 MEMORY, FILE_SIZE = 4 << 30, 1 << 26
 """The maximum bytes of memory, and of a file that is written, also of what is printed."""
 MODULES = ("cs231n", *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")))
@@ -106,7 +108,7 @@ class Channel:
             return {"keeps": key}
         if isinstance(value, Handle):
             return {"kept": value.key}
-        if (type(value) is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufc":
+        if (type(value) is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in NUMBERS:
             if value.nbytes > LIMIT:
                 raise ValueError(f"expected arrays of at most {LIMIT:,} bytes, got {value.nbytes:,}")
             np.save(content, value, allow_pickle=False)
@@ -125,7 +127,10 @@ class Channel:
         ((kind, value),) = value.items()
         match kind:
             case "array":
-                return np.lib.format.read_array(content, allow_pickle=False)
+                array = np.lib.format.read_array(content, allow_pickle=False)
+                if array.dtype.kind not in NUMBERS:
+                    raise ValueError("expected an array of numbers")
+                return array
             case "dict":
                 return {key: self._unpack(part, content) for key, part in value.items()}
             case "tuple":
