@@ -125,11 +125,13 @@ def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: flo
     if json_file:
         check_output(json_file, overwrite=True, inputs=paths)
     grades = []
-    for grade in grade_files(paths, reference, points, signatures, seconds):
-        grades.append(grade)
-        if len(paths) == 1:
-            _print_functions(grade)
-    if len(paths) > 1:
+    with output.progress(len(paths), "file") as bar:
+        for grade in grade_files(paths, reference, points, signatures, seconds):
+            grades.append(grade)
+            bar.update()
+    if len(paths) == 1:
+        _print_functions(grades[0])
+    else:
         _print_table(grades)
     if json_file:
         write_file(json_file, "".join(to_json(grade.record()) + "\n" for grade in grades).encode())
