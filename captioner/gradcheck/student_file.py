@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
+from captioner.gradcheck.hints import PRECISION, SMALLEST, Fixed, Layers, explain
 from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
 from captioner.gradcheck.submission import Kept, watched_call
 from captioner.layers.cell import Cell
@@ -22,11 +24,7 @@ from captioner.model.parameters import Sizes
 Functions: TypeAlias = Mapping[str, Any]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Signatures: TypeAlias = Mapping[str, "Signature"]
-SMALLEST = 1e-2
-"""Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
 ABOVE = "(relative error above {:.0e})"
-PRECISION = 1e-9
-"""The maximum relative error of values: float64 has about 1e-15, and a part that is computed in float32 1e-8."""
 SIZES = Sizes(vocab=11, feature=1, wordvec=2, hidden=3)
 LETTERS = {"N": 4, "T": 5, "U": 9, "L": 7, "D": SIZES.wordvec, "H": SIZES.hidden, "V": SIZES.vocab, "E": 6, "J": 8}
 """The sizes of letters: all differ, also those of a head. Variants have other sizes: code may contain these."""
@@ -79,6 +77,7 @@ def _words(rng: np.random.Generator, n: Mapping[str, int]) -> dict[str, Any]:
 
 _AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHERS}}
 _SCORES = {" [scores near 1000]": {"offset": 1000 * np.eye(3)[..., None], "sizes": {"N": 3, "U": 3, "V": 8}}}
+_ROWS: dict[str, dict[str, Any]] = {" [x of three axes]": {"shapes": {"x": "NTE", "gamma": "E", "beta": "E"}}}
 _EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHERS}}
 _NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHERS}}
 _SEQUENCE = {"x": "NTD", "h0": "NH", **_RECURRENT}
@@ -87,7 +86,9 @@ SIGNATURES: Mapping[str, Signature] = {
     "temporal_affine": Signature({"x": "NTD", "w": "DH", "b": "H"}, uses=("affine",)),
     "word_embedding": Signature({"W": "VD"}, fixed=lambda rng, n: {"x": rng.integers(n["V"], size=(n["N"], n["T"]))}),
     "temporal_softmax_loss": Signature({"x": "NUV"}, ("loss",), fixed=_words, variants=_SCORES),
-    "layernorm": Signature({"x": "NE", "gamma": "E", "beta": "E"}, fixed=lambda *_: {"ln_param": {}}, variants=_EPS),
+    "layernorm": Signature(
+        {"x": "NE", "gamma": "E", "beta": "E"}, fixed=lambda *_: {"ln_param": {}}, variants=_ROWS | _EPS
+    ),
     "rnn_step": Signature({"x": "ND", "prev_h": "NH", **_RECURRENT}, ("next_h",)),
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",), uses=("rnn_step",)),
@@ -135,13 +136,18 @@ class WrongFunctionError(Exception):
 
 
 class Call(NamedTuple):
-    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer."""
+    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer.
+
+    `layers` returns the layer of the file and captioner's, for other fields of their signature, such as `fixed`.
+    """
 
     note: str
     layer: Layer
     inputs: Params
     outs: Params
     known: Layer
+    layers: Layers
+    fixed: Fixed
 
 
 class RemoteFunction(NamedTuple):
@@ -169,6 +175,7 @@ def check_functions(
     gradients are those of the reference, so that they depend on nothing that is checked; if the forward function is
     wrong, they are those of this function.
     """
+    causes: dict[str, str] = {}
     for name in signatures:
         forward, backward = function_names(name, signatures)
         if forward not in functions and backward not in functions:
@@ -181,13 +188,27 @@ def check_functions(
                 calls = [_with_reference(call) for call in calls]
                 if forward == backward:
                     result = _result(forward, [_check_gradients], calls, result.error)
-            yield result
+            yield _with_cause(result, name, signatures, causes)
         if backward not in functions or forward == backward:
             continue
         if np.isfinite(result.error):
-            yield _result(backward, [_check_gradients], calls)
+            yield _with_cause(_result(backward, [_check_gradients], calls), name, signatures, causes)
         else:
             yield FunctionResult(backward, f"not checked: it needs {forward} in the same file, without errors", np.inf)
+
+
+def _with_cause(result: FunctionResult, name: str, signatures: Signatures, causes: dict[str, str]) -> FunctionResult:
+    """Replace the differences of a function by the inner function that may cause them, and add it to `causes`.
+
+    A function that is correct with a wrong inner one does not use it, and passes.
+    """
+    if result.problem:
+        kind = result.name.removeprefix(name)
+        inner = [causes[f"{use}{kind}"] for use in signatures[name].uses if f"{use}{kind}" in causes]
+        causes[result.name] = next(iter(inner), result.name)
+        if inner and np.isfinite(result.error):
+            return result._replace(problem=f"first correct {inner[0]}")
+    return result
 
 
 def check(*functions: Callable[..., Any]) -> None:
@@ -219,12 +240,20 @@ def calls_of(name: str, signatures: Signatures, functions: Functions, reference:
     for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**own.sizes, **ONE}}}.items():
         signature = own._replace(**fields)
         names = function_names(name, signatures)
-        known = _layer(names, signature, reference)
+        layers = partial(_layers, names, signature, functions, reference)
+        known = layers()[1]
         inputs = layer_case(name, known, SIZES, np.random.default_rng(0)).arrays
         outs = dict(zip(signature.outs, known.forward(*inputs.values())[0], strict=True))
-        yield Call(
-            note, _layer(names, signature, functions, {k: a.shape for k, a in outs.items()}), inputs, outs, known
-        )
+        layer = _layer(names, signature, functions, {k: a.shape for k, a in outs.items()})
+        yield Call(note, layer, inputs, outs, known, layers, signature.fixed)
+
+
+def _layers(
+    names: tuple[str, str], signature: Signature, functions: Functions, reference: Functions, **fields: Any
+) -> tuple[Layer, Layer]:
+    """Wrap the functions of a file, and those of captioner, for other fields of the signature."""
+    changed = signature._replace(**fields)
+    return _layer(names, changed, functions), _layer(names, changed, reference)
 
 
 def _with_reference(call: Call) -> Call:
@@ -251,7 +280,9 @@ def _result(
         except WrongFunctionError as wrong:
             problem, error = str(wrong), np.inf
         if problem:
-            return FunctionResult(function, problem + call.note, error)
+            problem += call.note
+            hint = explain(problem, call.layers, call.fixed, call.inputs, call.outs, check is _check_gradients)
+            return FunctionResult(function, hint + problem, error)
         largest = max(largest, error)
     return FunctionResult(function, "", largest)
 

@@ -140,7 +140,7 @@ def affine_backward(dout, cache): return temporal_affine_backward(dout[:, None],
 def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Path) -> None:
     grade = graded(tmp_path, text, "affine,multi_head_attention")  # whose attention may call temporal_affine
     problem = grade.results["affine_backward"].problem
-    assert problem.startswith(CHEATS[text]), problem
+    assert CHEATS[text] in problem, problem
     assert "affine_backward" in grade.failed()
 
 

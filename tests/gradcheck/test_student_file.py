@@ -76,6 +76,7 @@ width of one size | layernorm_f | mean = x.mean(axis=-1, keepdims=True) | mean =
 eps of ln_param ignored | layernorm_f | ln_param.get("eps", 1e-5) | 1e-5
 eps outside the root | layernorm_f | keepdims=True) + eps) | keepdims=True)) + eps
 unbiased variance | layernorm_f | x.var(axis=-1, | x.var(axis=-1, ddof=1,
+sum over the first axis alone | layernorm_b | axes = tuple(range(dout.ndim - 1)) | axes = 0
 gradient of the mean missing | layernorm_b | d - d.mean(-1, keepdims=True) - | d -
 other columns of a head | mha_f | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
 always 3 heads | mha_f |     inputs = {"q": query |     num_heads = 3\n    inputs = {"q": query
@@ -196,13 +197,15 @@ def temporal_softmax_loss(x, y, mask, verbose=False):
     return np.array((m * (logsum - flat[range(len(ids)), ids])).sum() / len(x)), (dx / len(x)).reshape(x.shape)
 ## columns for rows, in place in the cache: layernorm
 def layernorm_forward(x, gamma, beta, ln_param):
-    xmu = x.T - np.mean(x.T, axis=0)
+    columns = x.reshape(-1, len(gamma)).T
+    xmu = columns - np.mean(columns, axis=0)
     ivar = 1. / np.sqrt(np.mean(xmu ** 2, axis=0) + ln_param.get("eps", 1e-5))
-    return (xmu * ivar).T * gamma + beta, ((xmu * ivar).T, gamma, ivar)
+    return ((xmu * ivar).T * gamma + beta).reshape(x.shape), ((xmu * ivar).T, gamma, ivar)
 def layernorm_backward(dout, cache):
-    (hat, gamma, ivar), D, dhat = cache, dout.shape[1], (dout * cache[1]).T
+    (hat, gamma, ivar), shape, dout = cache, dout.shape, dout.reshape(-1, dout.shape[-1])
+    D, dhat = dout.shape[1], (dout * gamma).T
     ivar /= D; dx = ivar * (D * dhat - dhat.sum(0) - hat.T * (dhat * hat.T).sum(0))
-    return dx.T, np.sum(dout * hat, axis=0), np.sum(dout, axis=0)
+    return dx.T.reshape(shape), np.sum(dout * hat, axis=0), np.sum(dout, axis=0)
 ## own dicts: multi_head_attention
 import collections
 right, back = multi_head_attention_forward, multi_head_attention_backward
