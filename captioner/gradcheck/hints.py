@@ -232,7 +232,7 @@ def _constants(w: Wrong) -> dict[str, float]:
     if "num_heads" in w.fixed:
         sizes |= {"E / num_heads": sizes["E"] / w.fixed["num_heads"], "num_heads": w.fixed["num_heads"]}
     sizes |= {"N / number of words": len(mask) / mask.sum()} if mask is not None else {}
-    sizes |= {"(N T)": sizes["N"] * sizes["T"]} if "T" in sizes else {}
+    sizes |= {"(N T)": sizes["N"] * sizes["T"], "N / T": sizes["N"] / sizes["T"]} if "T" in sizes else {}
     sizes |= {f"sqrt({k})": size**0.5 for k, size in sizes.items()}
     return sizes | {f"1 / {k}": 1 / size for k, size in sizes.items()}
 
@@ -253,13 +253,14 @@ def _arrays(w: Wrong) -> str:
     for k in w.failed:
         found = (text for text, values in _mistakes(w, k, w.got[k], w.right[k]) if _same(w.got[k], values))
         texts[k] = _factor(w, w.got[k], w.right[k]) or next(found, "")
-    return _listed(texts)
+    is_few = 2 * sum(map(bool, texts.values())) < len(texts)  # the mistake is before these arrays
+    return "" if is_few else _listed(texts)
 
 
 def _mistakes(w: Wrong, k: str, got: Array, right: Array) -> Iterator[tuple[str, Array]]:
     """Yield mistakes with the numbers that they give for one array; parts that they do not concern are right."""
     yield from ((f"has the values of {other}", values) for other, values in w.right.items() if other != k)
-    yield "is transposed", right.T
+    yield "is transposed", right.swapaxes(-1, -2) if right.ndim > 1 else right
     if "gamma" in w.inputs and k in ("out", "dx"):
         beta, x = w.inputs["beta"] * (k == "out"), w.inputs["x"]
         row: dict[str, Any] = {"axis": -1, "keepdims": True}
@@ -370,6 +371,8 @@ def _da(w: Wrong) -> tuple[Array, Array, Array]:
 
 def _recurrent(w: Wrong) -> str:
     """Explain the gradients of an RNN or LSTM, which all contain da."""
+    if w.failed == ["dh0"]:
+        return "" if not w.got["dh0"].any() else "only dh0 is wrong: it is dprev_h after the last turn of the loop"
     got, right, of_dWx = _da(w)
     if (_same(got, right) and w.failed != ["dprev_c"]) or not _same(got, of_dWx):
         return ""

@@ -47,6 +47,7 @@ rnn_b | dWh: the gradient of x[:, 0] alone: is it added to those of the other st
 rnn_b | right if only the last step has an upstream gradient | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
 rnn_b | dx is wrong at the last step too: does the loop begin there | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in range(dh.shape[1]):\n        # h_t
 rnn_b | dx is wrong at x[:, 0], and right at the last step; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in reversed(range(1, dh.shape[1])):\n        # h_t
+rnn_b | only dh0 is wrong: it is dprev_h after the last turn of the loop; | return dx, dprev_h, dWx, dWh, db\n\n\ndef lstm_forward | return dx, dh[:, 0], dWx, dWh, db\n\n\ndef lstm_forward
 rnn_b | first correct rnn_step_backward | db = da.sum(axis=0) | db = da.mean(axis=0)
 lstm_b | dx is right at the last step only: is the gradient of the step after it (dprev_h, dprev_c) added?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
 attention_b | dWx: the gradient of x[:, 0] alone: | dW += dW_t | dW = dW_t
@@ -73,6 +74,8 @@ dot_product_attention_f | the result of scores 1.732 times as large (sqrt(H)); |
 dot_product_attention_f | attn_weights of a caption must sum to 1 over all regions; they do over axis 2 alone; | exps.sum(axis=(1, 2), | exps.sum(axis=2,
 dot_product_attention_b | dprev_h: 1.732 times the right value (sqrt(H)); | scaled = de / np.sqrt(A.shape[1]) | scaled = de
 dot_product_attention_b | dprev_h: in the gradient of the softmax, each weight depends | (dattn_weights - mean) | dattn_weights
+dot_product_attention_b | dA: is transposed; | return dprev_h, dA\n | return dprev_h, dA.swapaxes(2, 3)\n
+dot_product_attention_b | the result of dattn_weights = 0: is it ignored?; | dattn_weights + np | 0 * dattn_weights + np
 mha_f | the result of scores 1.414 times as large (sqrt(E / num_heads)); | / np.sqrt(q.shape[-1])\n    if | \n    if
 mha_f | the result of ~attn_mask: True is for what is allowed; | np.where(attn_mask, e | np.where(~attn_mask, e
 mha_f | the result of key and value interchanged; | "k": key, "v": value | "k": value, "v": key
