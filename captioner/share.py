@@ -23,7 +23,7 @@ from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, UsageError
 from captioner.files import checkpoint
 from captioner.files.atomic import remove_temporary_files
-from captioner.files.checkpoint import Card, one_line
+from captioner.files.checkpoint import LEARNED, Card, one_line
 from captioner.files.saved import MODEL
 from captioner.files.user_files import check_output
 
@@ -33,14 +33,14 @@ def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> 
 
     A model file keeps its license and terms. If they are replaced, the new model is made from it.
 
-    Raises: UsageError for learned captions without terms.
+    Raises: UsageError for captions without terms that it, or the run that it started from, has learned.
     """
     config, card = _portable(restored.config), restored.card
     license, terms = one_line(license) or card.license or "unknown", one_line(terms) or card.terms
     if (license, terms) != (card.license, card.terms):
         stated = card.terms or card.license != "unknown"
         card = Card(license, terms, card.as_origin(restored.path) if stated else card.made_from, card.scores)
-    if config.data.captions is not None and not card.terms:
+    if card.made_from.startswith(LEARNED) and not card.terms:  # nearest first: no file states their terms
         raise UsageError(
             f"{restored.path}: made from {card.made_from}; state the terms of the model that wrote them and of its "
             "training data with --terms"

@@ -204,6 +204,24 @@ def test_license_and_terms_follow_the_parameters_on_every_way(
     assert (card.license, card.terms, card.made_from) == ("", "", f"cats.h5 (license: mit; terms: two lines); {BIRDS}")
 
 
+def test_a_run_that_starts_from_one_that_learned_captions_states_their_terms(
+    small: tuple[str, ...], tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step = {**read_overrides(small), "train.max_steps": 1}
+    captioner.train(None, "one", step)
+    cli("sample", "one", "--split", "train", "--write", "teacher.jsonl", "-o", "decode.min_length=1")
+    captioner.train(None, "student", {**step, "data.captions": Path("teacher.jsonl")})
+    captioner.train(None, "tuned", {**step, "train.init_from": Path("student")})
+    message = "tuned/best.h5: made from captions of teacher.jsonl; state the terms of the model that wrote them"
+    cli("export", "tuned", "--output", "tuned.h5").failed(2, message)
+    cli("export", "tuned", "--output", "tuned.h5", "--terms", TERMS)
+    captioner.train(None, "last", {**step, "train.init_from": Path("tuned.h5")})
+    assert cli("export", "last", "--output", "again.h5").code == 0
+    origin = "tuned.h5 (license: unknown; terms: Photographs of birds: for research and education only)"
+    assert open_run(Path("again.h5")).card.made_from == f"{origin}; captions of teacher.jsonl"
+
+
 def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path) -> None:
     restored = open_run(tiny_run)
     config = override(restored.config, {"data.captions": Path("teacher.jsonl")})
@@ -244,4 +262,5 @@ def test_scores_are_those_of_the_validation_of_the_checkpoint(small: tuple[str, 
 def test_the_model_of_the_repository_states_its_terms() -> None:
     card = open_run(DEFAULT_MODEL).card
     assert (card.license, card.terms[-31:]) == ("other", "for research and education only")
+    assert card.made_from.startswith("captions of teacher.jsonl, written by two models (everyday, everyday-lstm)")
     assert card.terms in " ".join(DEFAULT_MODEL.with_name("LICENSE.txt").read_text().split())

@@ -22,8 +22,8 @@ SLOTS = "slots/"
 """The groups of arrays in a checkpoint, and the start of those of the optimizer, one for each slot."""
 MAX_TEXT, MAX_NUMBER = 10_000, (1 << 63) - 1
 """Maximum characters of a text, and maximum of a number, in metadata."""
-EARLIER = ("dataset", "language")
-"""Texts of the card of an earlier version, such as that of models/everyday.h5, which are ignored."""
+LEARNED = "captions of "
+"""The start of the name of a file of learned captions, in `Card.made_from`."""
 
 
 def one_line(text: object) -> str:
@@ -47,10 +47,8 @@ class Card:
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Card:
         """Raises: ValueError for a field that is unknown or of another type."""
-        values = {name: value for name, value in values.items() if value and name not in EARLIER}
+        values = {name: value for name, value in values.items() if value}
         scores = values.pop("scores", {})
-        if isinstance(scores, list) and isinstance(scores[0], dict):  # an earlier version has records of evaluations
-            scores = {name: x for name, x in scores[0].items() if isinstance(x, float)}
         if not all(isinstance(text, str) and one_line(text) == text for text in values.values()):
             raise ValueError(f"card: expected texts of one line and at most {MAX_TEXT} characters, got {values!s:.80}")
         if not isinstance(scores, dict) or not all(isinstance(x, float) and math.isfinite(x) for x in scores.values()):

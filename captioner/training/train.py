@@ -16,7 +16,7 @@ from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
 from captioner.errors import DataError, DivergenceError
-from captioner.files.checkpoint import Card, one_line
+from captioner.files.checkpoint import LEARNED, Card, one_line
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import mean_word_loss
 from captioner.model.losses import perplexity
@@ -143,7 +143,7 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     learned, warnings = learned_corpus(config, corpus)
     model, initial, summary, origins = build_model(config, corpus), None, None, list[str]()
     if config.data.captions is not None:
-        origins.append(f"captions of {config.data.captions.name}")
+        origins.append(f"{LEARNED}{config.data.captions.name}")
     if restored:
         origins.append(restored.meta.card.as_origin(restored.path))
         model, initial, names = initialize_from(model, config, restored, corpus)
