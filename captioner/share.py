@@ -22,7 +22,6 @@ from captioner.config.overrides import Values, override, to_record
 from captioner.data.corpus import captions_digest, with_vocabulary
 from captioner.errors import CheckpointError, UsageError
 from captioner.files import checkpoint
-from captioner.files.atomic import remove_temporary_files
 from captioner.files.checkpoint import LEARNED, Card, one_line
 from captioner.files.saved import MODEL
 from captioner.files.user_files import check_output
@@ -103,12 +102,11 @@ def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
     """
     if output.name in (BEST, LAST):  # a run without its optimizer state could not be resumed
         raise UsageError(f"{output}: is the name of a file of a run; use another file")
-    remove_temporary_files(output)
-    check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
+    may_replace = check_output(output, overwrite, "a model from captioner", MODEL.matches, [model.path])
     params: Params = {}
     for name, w in model.model.params.items():
         half = cast(w, np.float16)
         if half is None:
             raise CheckpointError(f"{model.path}: array params/{name}: a parameter is too large for float16")
         params[name] = half
-    checkpoint.save(output, dataclasses.replace(model.saved, meta=model.meta, params=params, slots={}))
+    checkpoint.save(output, dataclasses.replace(model.saved, meta=model.meta, params=params, slots={}), may_replace)

@@ -27,7 +27,7 @@ from captioner.files.atomic import (
     write_atomically,
     writing,
 )
-from captioner.files.user_files import check_output, is_text, read_start
+from captioner.files.user_files import is_text, read_start
 
 _XMP = """<?xml version="1.0" encoding="UTF-8"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -152,10 +152,9 @@ class Sidecars:
         if not self._is_free(path, place, content if corrected else None):
             return
         try:
-            is_own = self.kind.is_replaceable
-            check = partial(check_output, path, os.path.lexists(path), "a sidecar", lambda file: is_own(Path(file)))
-            with writing(path):
-                write_atomically(path, content, check)
+            is_old = os.path.lexists(path)
+            with writing(path):  # a file beside it could be the sidecar of another photograph
+                write_atomically(path, content, lambda: is_old and self.kind.is_replaceable(path), beside=False)
         except CaptionerError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
@@ -246,9 +245,8 @@ def write_exiftool_table(path: Path, records: Iterable[tuple[Path, Mapping[str, 
     folder = os.path.realpath(path.parent)
     rows = [(os.path.relpath(photo, folder), description_of(record)) for photo, record in records]
     remove_temporary_files(path)
-    check = partial(check_output, path, True, "a table for exiftool", is_exiftool_table)
     with writing(path):
-        write_atomically(path, exiftool_table(rows), check)
+        write_atomically(path, exiftool_table(rows), partial(is_exiftool_table, path))
     return f"{path}: {len(rows):,} photograph{'s' * (len(rows) != 1)}, for exiftool"
 
 

@@ -71,7 +71,7 @@ class CaptionFile:
     """
 
     def __init__(self, path: Path, kind: FileKind, overwrite: bool = False) -> None:
-        check_output(path, overwrite, kind.name, kind.is_kind_of)
+        self._may_replace = check_output(path, overwrite, kind.name, kind.is_kind_of)
         self.path, self.kind = path, kind
         self._entries: list[str] = []
 
@@ -81,6 +81,6 @@ class CaptionFile:
     def finish(self) -> str:
         """Write the file; return what was written. Raises: CaptionerError."""
         content = self.kind.header + "".join(self._entries)
-        write_file(self.path, content.encode(self.kind.encoding, "backslashreplace"))
+        write_file(self.path, content.encode(self.kind.encoding, "backslashreplace"), self._may_replace)
         count = len(self._entries)
         return f"{self.path}: {count:,} caption{'s' * (count != 1)} written"

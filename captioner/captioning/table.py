@@ -268,8 +268,8 @@ class Table:
             raise
         self._state = device, inode, size + len(line)
 
-    def _before_rename(self) -> None:
-        """Store the removed rows, so that none is lost if this process is killed.
+    def _before_rename(self) -> bool:
+        """Store the removed rows, so that none is lost if this process is killed, and return True.
 
         Raises: CaptionerError if the file is not as it was read, also if its size is the same; OSError.
         """
@@ -278,6 +278,7 @@ class Table:
             raise CaptionerError(CHANGED.format(self.name))
         with open(self.path, "rb") as old:
             self._lock.store(old.read(self._start) + b"".join(self._removed.values()))
+        return True
 
     def _check(self) -> None:
         """Raises: CaptionerError if the file is not as this process left it."""

@@ -66,7 +66,7 @@ def init(file: Path | None, name: str | None) -> None:
         raise UsageError(f"{file}: exists already; use a new file")
     from captioner.files.atomic import write_file
 
-    write_file(file, text.encode())
+    write_file(file, text.encode(), lambda: False)
     output.note(f"{file}: written")
 
 

@@ -17,7 +17,7 @@ Texts are fixed-length UTF-8, padded with NULs.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from captioner.data.corpus import Corpus, Split, validate
 from captioner.data.features import MEMORY_MIB, memory_of, read_if_small
 from captioner.data.vocabulary import Vocab
 from captioner.errors import DataError
+from captioner.files.atomic import always
 from captioner.files.saved import DATA_SET, Saved, open_saved, write
 
 TEXT_LIMIT = 1 << 31
@@ -87,8 +88,10 @@ def _texts(saved: Saved, name: str) -> list[str]:
     return [text.decode("utf-8", "surrogateescape") for text in saved.read(name, "S", ndim=1).tolist()]
 
 
-def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None:
-    """Write a data set atomically: on failure, the previous file at `path` is unchanged.
+def write_prepared(
+    path: Path, corpus: Corpus, about: Mapping[str, Any], may_replace: Callable[[], bool] = always
+) -> None:
+    """Write a data set atomically, as `saved.write`: on failure, the previous file at `path` is unchanged.
 
     Raises: DataError when it cannot be written.
     """
@@ -106,7 +109,7 @@ def write_prepared(path: Path, corpus: Corpus, about: Mapping[str, Any]) -> None
         if split.regions is not None:
             arrays[f"{name}/regions"] = split.regions
     meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
-    write(DATA_SET, path, arrays, {**meta, "regions": True} if corpus.grid else meta)
+    write(DATA_SET, path, arrays, {**meta, "regions": True} if corpus.grid else meta, may_replace)
 
 
 def check_names(splits: Sequence[Any], where: str) -> None:

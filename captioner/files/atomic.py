@@ -9,35 +9,42 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from captioner.errors import CaptionerError
 
-MAX_NAME = 240
-"""The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems."""
+MAX_NAME, MAX_STEM = 240, 60
+"""The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems; and the characters
+of a name that are kept before a number."""
 TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
 """The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
 CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
 
 
-def write_atomically(path: Path, content: bytes, check: Callable[[], object] = lambda: None) -> None:
-    """Write a file atomically; `check` is that of `replacing`.
+def always() -> bool:
+    """Return True: a file may be replaced."""
+    return True
+
+
+def write_atomically(path: Path, content: bytes, may_replace: Callable[[], bool] = always, beside: bool = True) -> None:
+    """Write a file atomically; `may_replace` and `beside` are those of `replacing`.
 
     Raises: OSError, as `replacing`.
     """
-    with replacing(path, check) as temporary:
+    with replacing(path, may_replace, beside) as temporary:
         temporary.write_bytes(content)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, may_replace: Callable[[], bool] = always) -> None:
     """Write a file atomically, and remove temporary files that killed processes left behind.
 
-    Raises: CaptionerError, with the old file unchanged.
+    Raises: CaptionerError, as `replacing`.
     """
     remove_temporary_files(path)
     with writing(path):
-        write_atomically(path, content)
+        write_atomically(path, content, may_replace)
 
 
 @contextlib.contextmanager
@@ -49,31 +56,35 @@ def writing(
         yield
     except OSError as problem:
         what = f"cannot write the {kind}" if kind else "cannot write"
-        kept = "; the previous one is kept" if kind and os.path.isfile(path) else ""
+        is_old = kind and os.path.isfile(path) and not isinstance(problem, FileExistsError)
+        kept = "; the previous one is kept" if is_old else ""
         raise error(f"{path}: {what}: {problem.strerror or problem}{kept}") from problem
 
 
 @contextlib.contextmanager
-def replacing(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+def replacing(path: Path, may_replace: Callable[[], bool] = always, beside: bool = True) -> Iterator[Path]:
     """Return a temporary path in the same folder; after the `with` block, sync the file and rename it to `path`.
 
-    The file has the permissions of an old one. `check` is called last before the rename, and may raise. The folder is
-    synced too, if the file system can, so that the rename survives a power loss. If the block raises, the old file is
-    kept and the temporary file is removed.
+    The file has the permissions of an old one. `may_replace` is called last before the rename, and may raise: unless it
+    returns True, no file is replaced, not even one that appears at this moment, and with `beside`, the new file gets a
+    free name such as NAME-2.csv. The folder is synced too, if the file system can, so that the rename survives a power
+    loss. If the block raises, the old file is kept and the temporary file is removed.
 
     Raises: OSError with the old file unchanged (with the new file in place if only syncing the folder failed);
-    FileExistsError if `path` is not a regular file, such as /dev/null.
+    FileExistsError if `path` is not a regular file, such as /dev/null, or a file that may not be replaced.
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
-    temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError):
             shutil.copymode(path, temporary)
         _sync(temporary)
-        check()
-        os.replace(temporary, path)
+        if may_replace():
+            os.replace(temporary, path)
+        else:
+            _create(temporary, path, beside)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -85,12 +96,50 @@ def replacing(path: Path, check: Callable[[], object] = lambda: None) -> Iterato
             raise
 
 
+def _create(temporary: Path, path: Path, beside: bool) -> None:
+    """Rename a file to a path where no file is. Raises: FileExistsError, which says what was done instead."""
+    with contextlib.suppress(FileExistsError):
+        _create_at(temporary, path)
+        return
+    problem = "another file appeared there meanwhile, and is kept"
+    for number in count(2) if beside else ():
+        with contextlib.suppress(FileExistsError):
+            free = path.with_name(f"{path.stem[:MAX_STEM]}-{number}{path.suffix}")
+            _create_at(temporary, free)
+            problem = f"{problem}; the new one is {free}"
+            break
+    raise FileExistsError(errno.EEXIST, problem, os.fspath(path))
+
+
+def _create_at(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # in contrast to a rename, it never replaces
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # a file system without hard links, such as FAT
+        open(path, "xb").close()
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def try_folder(path: Path) -> None:
+    """Create and remove the temporary file of a path. Raises: CaptionerError."""
+    with writing(path), contextlib.suppress(FileExistsError):  # of a process with this number in another container
+        _temporary(path).touch(exist_ok=False)
+        _temporary(path).unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
 
 
 def temporary_stem(path: Path) -> str:

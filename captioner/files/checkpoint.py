@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from captioner.arrays import Params
 from captioner.errors import CheckpointError, printable
+from captioner.files.atomic import always
 from captioner.files.saved import MODEL, open_saved, write
 
 GROUPS = ("params", "standardizer", "summary")
@@ -141,15 +142,15 @@ class Checkpoint:
         return {name: getattr(self, name) for name in GROUPS} | slots
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically, after the new file was read back and compared.
+def save(path: Path, checkpoint: Checkpoint, may_replace: Callable[[], bool] = always) -> None:
+    """Write a checkpoint atomically, as `saved.write`, after the new file was read back and compared.
 
     Raises: CheckpointError with the old file unchanged.
     """
     groups = checkpoint.groups()
     arrays = {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
     # by name: a training that was resumed has its slots in another order
-    write(MODEL, path, dict(sorted(arrays.items())), asdict(checkpoint.meta))
+    write(MODEL, path, dict(sorted(arrays.items())), asdict(checkpoint.meta), may_replace)
 
 
 def load(path: Path, slots: Collection[str] | None = None) -> Checkpoint:

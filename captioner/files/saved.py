@@ -15,7 +15,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 
 from captioner.arrays import Array, Rows, blocks
 from captioner.errors import CaptionerError, CheckpointError, DataError, printable
-from captioner.files.atomic import replacing, writing
+from captioner.files.atomic import always, replacing, writing
 from captioner.files.hdf5 import (
     DeferredErrorFile,
     Hdf5Error,
@@ -190,15 +190,21 @@ def open_saved(kind: Kind, path: Path) -> Iterator[Saved]:
             ) from error
 
 
-def write(kind: Kind, path: Path, arrays: Mapping[str, Rows], meta: Mapping[str, Any]) -> None:
+def write(
+    kind: Kind,
+    path: Path,
+    arrays: Mapping[str, Rows],
+    meta: Mapping[str, Any],
+    may_replace: Callable[[], bool] = always,
+) -> None:
     """Write arrays, by full name, and `meta` as JSON atomically; equal contents give equal bytes.
 
     Arrays are read by blocks of rows. `meta` also gets the digests of `Kind.digests`. The new file is read back and
-    compared bit by bit before it replaces the old one.
+    compared bit by bit before it replaces the old one; `may_replace` is that of `replacing`.
 
     Raises: the kind's error, with the old file unchanged.
     """
-    with writing(path, kind.name, kind.error), replacing(path) as temporary:
+    with writing(path, kind.name, kind.error), replacing(path, may_replace) as temporary:
         text = _write_content(kind, path, temporary, arrays, meta)
         with open(temporary, "r+b", buffering=0) as file:
             file.seek(SIZE)

@@ -14,9 +14,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError, DataError, UsageError, similar
+from captioner.files.atomic import remove_temporary_files, try_folder
 
 TEXT_LIMIT = 1 << 26
 MAX_ENTRIES = 1000
@@ -92,11 +94,13 @@ def check_output(
     kind: str = "a file",
     is_kind: Callable[[str | os.PathLike[str]], bool] = os.path.isfile,
     inputs: Iterable[str | os.PathLike[str]] = (),
-) -> None:
+) -> Callable[[], bool]:
     """Check that a file can be written to `path`; with `overwrite`, an existing one must satisfy `is_kind`
-    and be none of the `inputs` that the command reads.
+    and be none of the `inputs` that the command reads. Return `may_replace` of `atomic.replacing`.
 
-    Raises: UsageError.
+    A temporary file is created in the folder, and those of killed processes are removed.
+
+    Raises: UsageError; CaptionerError if no file can be created.
     """
     if os.fspath(path) == "-":
         raise UsageError(f"{path}: expected a file name; standard output is not supported here")
@@ -111,6 +115,10 @@ def check_output(
         raise UsageError(f"{path}: expected {kind} to replace, got something else; use another file")
     if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
         raise UsageError(f"{path}: is a file that this command reads; use another file")
+    if not os.path.islink(path):  # a table is written where its link leads
+        remove_temporary_files(Path(path))
+        try_folder(Path(path))
+    return lambda: overwrite and is_kind(path)
 
 
 def read_bytes(

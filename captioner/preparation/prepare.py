@@ -21,7 +21,6 @@ from captioner.data.prepared import write_prepared
 from captioner.data.summary import summarize, summarize_split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError, UsageError
-from captioner.files.atomic import remove_temporary_files
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
 from captioner.images import parse_recipe
@@ -57,8 +56,7 @@ def prepare(
     """
     options = options or Prepare()
     set_blas_threads(1)
-    remove_temporary_files(output)
-    check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
+    may_replace = check_output(output, overwrite, "a data set", DATA_SET.matches, options.features)
     parse_recipe(options.encoder or ENCODER)  # before what takes long, or fails for another reason
     records = read_records(sources, lists, options)
     yield from records.issues
@@ -76,8 +74,7 @@ def prepare(
         "options": {k: list(map(os.fspath, v)) if isinstance(v, tuple) else v for k, v in vars(options).items()},
         "counts": counts,
     }
-    check_output(output, overwrite, "a data set", DATA_SET.matches)  # again: encoding may take hours
-    write_prepared(output, validate(corpus, str(output)), about)
+    write_prepared(output, validate(corpus, str(output)), about, may_replace)
     summary = {**summarize(corpus), "counts": counts, "problems": [str(problem) for problem in job.problems]}
     yield Prepared(output, summary)
 

@@ -18,7 +18,6 @@ from captioner.captioning.search import COMMON, FITS, FLOOR, known_words, shares
 from captioner.decode.word_regression import WordRegression
 from captioner.errors import DataError, printable
 from captioner.files.atomic import remove_temporary_files, replacing, writing
-from captioner.files.user_files import check_output
 from captioner.report.template import DOCTYPE, UNSAFE, load_script, render
 
 MARKER, START = b'<meta name="generator" content="captioner album">', 1024
@@ -53,8 +52,8 @@ def write_album_page(
     before, _, after = page.rpartition(PLACEHOLDER.encode())
     words, folder, count = _SearchWords(regression), os.path.realpath(path.parent), 0
     remove_temporary_files(path)
-    check = partial(check_output, path, True, "an album page", is_album_page)
-    with writing(path), replacing(path, check) as temporary, open(temporary, "wb") as file:
+    may_replace = partial(is_album_page, path)
+    with writing(path), replacing(path, may_replace) as temporary, open(temporary, "wb") as file:
         file.write(before + b'{"photographs": [')
         for photo, record in records:
             place = os.path.relpath(photo, folder)

@@ -204,7 +204,7 @@ def write_report(
     Raises: CheckpointError, DataError, ConfigError and UsageError, as `open_captioners`; UsageError if the file exists
     and `overwrite` is not set; CaptionerError if it cannot be written.
     """
-    check_output(path, overwrite, "an HTML page", is_page)
+    may_replace = check_output(path, overwrite, "an HTML page", is_page)
     ((name, captioner),), corpus = open_captioners([run], {"caption.n_best": CANDIDATES, **overrides}, False, data)
     pictures = pictures_of_split(corpus, split, images)
     evaluated = evaluate_split([(name, captioner)], corpus, split)
@@ -224,5 +224,5 @@ def write_report(
         warnings=[*captioner.warnings, *record["warnings"]],
         about=corpus.about,
     )
-    write_file(path, render_report(report))
+    write_file(path, render_report(report), may_replace)
     return report

@@ -145,13 +145,14 @@ def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(tmp_path: Pa
 def test_a_file_that_appears_while_a_sidecar_is_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sidecar = tmp_path / "a.jpg.xmp"
     monkeypatch.setattr("captioner.files.atomic._sync", lambda path: sidecar.write_text("mine"))
-    with pytest.raises(CaptionerError, match="exists already"):
+    with pytest.raises(CaptionerError, match=r"another file appeared there meanwhile, and is kept$"):
         Sidecars("xmp").write(tmp_path / "a.jpg", NEW)
     assert sidecar.read_text() == "mine"
+    assert os.listdir(tmp_path) == [sidecar.name]
 
 
 def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path, content: bytes, check: object) -> None:
+    def denied(path: Path, content: bytes, *options: object, **others: object) -> None:
         if path.parent == tmp_path / "locked":
             raise PermissionError(errno.EACCES, "Permission denied")
         path.write_bytes(content)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ COMMANDS = {
 }
 
 
+APPEARING = {
+    "sample run --write": ".csv",
+    "report run --output": ".html",
+    "export model.h5 --output": ".h5",
+    "config init": ".yaml",
+}
+
+
 def contents() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
@@ -55,3 +64,44 @@ def test_an_output_never_replaces_an_input(
     problem = done.err.replace(f"{Path.cwd()}/", "")
     assert (done.code, done.out, problem) == (2, "", f"captioner: {COMMANDS[command]}\n")
     assert contents() == before
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("command", APPEARING)
+def test_a_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
+    command: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, beside = (Path(f"new{end}{APPEARING[command]}") for end in ("", "-2"))
+    assert cli(*command.split(), new).code == 0
+    expected = new.read_bytes()
+    for overwrite in ([], ["--overwrite"])[: 1 if command == "config init" else 2]:
+        for path in Path().glob("new*"):
+            path.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr("captioner.files.atomic._sync", lambda path: new.write_text("mine"))
+            done = cli(*command.split(), new, *overwrite)
+        kept = f"another file appeared there meanwhile, and is kept; the new one is {beside}\n"
+        assert (done.code, done.err.endswith(kept), done.err.count("Traceback")) == (1, True, 0)
+        assert (new.read_text(), beside.read_bytes()) == ("mine", expected)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import captioner.files.atomic as atomic
+from captioner.cli import main
+atomic._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.usefixtures("_here")
+def test_the_next_write_removes_the_temporary_file_of_a_killed_command(
+    shell: Callable[..., Any], cli: Callable[..., Any]
+) -> None:
+    for command, suffix in [*APPEARING.items()][::2]:
+        words = *command.split(), f"new{suffix}"
+        assert shell(*words, code=KILLED).returncode == -signal.SIGKILL
+        assert len([*Path().glob(".new*.tmp")]) == 1
+        assert cli(*words).code == 0
+        assert [*Path().glob(".new*")] == []

@@ -59,6 +59,29 @@ def test_a_failure_keeps_only_the_old_file(
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_is_never_replaced_and_the_new_one_is_beside_it(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a file system without hard links, such as FAT."""
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    write_atomically(tmp_path / "a.csv", b"1", lambda: False)
+    for number in (2, 3):
+        with pytest.raises(
+            FileExistsError, match=rf"appeared there meanwhile, and is kept; the new one is .*/a-{number}\.csv"
+        ):
+            write_atomically(tmp_path / "a.csv", b"%d" % number, lambda: False)
+    with pytest.raises(FileExistsError, match="is kept: "):
+        write_atomically(tmp_path / "a.csv", b"4", lambda: False, beside=False)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == {"a.csv": b"1", "a-2.csv": b"2", "a-3.csv": b"3"}
+
+
+def refused(source: Path, target: Path) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to("/dev/null")

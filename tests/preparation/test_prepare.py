@@ -15,7 +15,7 @@ from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, feature
 import captioner
 from captioner.data.prepared import prepared
 from captioner.data.scenes import ENCODER, FEATURES, example
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.images.encoders import ScenesEncoder
 from captioner.preparation.encode import EncodingProgress
 from captioner.preparation.prepare import Prepared
@@ -106,15 +106,18 @@ def test_only_data_sets_are_overwritten(make: Callable[[Path], object], photos: 
     assert refusal(photos, UsageError) == (folder if output.is_dir() else taken)
 
 
-def test_a_file_created_during_encoding_is_kept(photos: Path) -> None:
+def test_a_file_created_during_encoding_is_kept_and_so_is_the_data_set(photos: Path) -> None:
     output = photos.parent / "out.h5"
     events = events_of(photos)
     while next(events) != EncodingProgress(COUNT, COUNT):
         pass
     output.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(
+        DataError, match=r"another file appeared there meanwhile, and is kept; the new one is .*/out-2\.h5$"
+    ):
         next(events)
     assert output.read_bytes() == b"precious"
+    assert prepared(output.with_name("out-2.h5")).splits.keys() == {"train", "val"}
 
 
 def test_a_full_disk_is_reported(photos: Path, files_of_at_most: Callable[[int], Any]) -> None:
