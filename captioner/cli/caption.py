@@ -202,7 +202,7 @@ class Progress(Tally):
 def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataError], files: Files) -> Progress:
     """Caption photographs until a signal, and write and print the captions.
 
-    If captions are also written to files, all are, even if the reader of stdout closes the pipe.
+    If captions are also written to files, all are, even if the reader of stdout closes the pipe, or printing fails.
     """
     from tqdm import tqdm
 
@@ -225,7 +225,7 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
                 for error in album.write(photo, caption):
                     progress.fail(error)
             if is_shown:
-                with output.ignoring_a_closed_pipe() if files.outputs else nullcontext():
+                with output.ignoring_a_closed_pipe(progress.fail) if files.outputs else nullcontext():
                     print_caption(caption, files.as_json)
             if album.is_lost:
                 break

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import CaptionerError, printable
@@ -157,11 +157,18 @@ def above_progress() -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def ignoring_a_closed_pipe() -> Iterator[None]:
-    """Discard the rest of stdout if its reader closed the pipe: the command continues, and its exit code counts."""
+def ignoring_a_closed_pipe(fail: Callable[[OutputError], object] | None = None) -> Iterator[None]:
+    """Discard the rest of stdout if its reader closed the pipe: the command continues, and its exit code counts.
+
+    It also continues after a failed write, if that is passed to `fail`.
+    """
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError) as error:
+        if isinstance(error, OutputError):
+            if fail is None:
+                raise
+            fail(error)
         discard(sys.stdout.fileno())
 
 

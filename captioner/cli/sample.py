@@ -27,7 +27,7 @@ from captioner.cli.shared_options import (
     runs_argument,
 )
 from captioner.config.overrides import Values
-from captioner.errors import DataError, UsageError
+from captioner.errors import CaptionerError, DataError, ProblemsError, UsageError
 
 if TYPE_CHECKING:
     from captioner.captioning.caption import Caption
@@ -126,12 +126,8 @@ def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files,
         shares = shares_of_split(loaded, corpus, split)
         captions = captioner.caption_split(corpus.split(split), source.number, corpus.vocab, shares)
     output.warnings(captioner.warnings)
-    captioned = _print(captions, files.as_json, sinks)
-
-    if sinks and not captioned:
-        raise DataError("no image was captioned; no file was written")
-    for sink in sinks:
-        output.note(sink.finish())
+    if problems := _write(captions, files.as_json, sinks):
+        raise ProblemsError(problems)
     if output.is_terminal() and not (source.features or files.as_json or ensemble or source.data):
         output.next_command("evaluate", runs[0])
 
@@ -166,6 +162,7 @@ def _check_usage(source: Source, files: Files, overrides: Values) -> None:
         (files.overwrite and not files.outputs, "--overwrite needs --write"),
         (overrides.get("caption.attention") and not files.as_json and ".jsonl" not in suffixes,
          "--attention needs --json or --write FILE.jsonl"),
+        (len(set(map(os.path.realpath, files.outputs))) < len(suffixes), "--write: name each output once"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
@@ -174,17 +171,26 @@ def _check_usage(source: Source, files: Files, overrides: Values) -> None:
             raise UsageError(f"--write {path}: expected a name that ends in {' or '.join(FILES)}")
 
 
-def _print(captions: Iterable[Caption], as_json: bool, sinks: Sequence[CaptionFile]) -> int:
-    """Write captions to the sinks and print them. Return their number.
+def _write(captions: Iterable[Caption], as_json: bool, sinks: Sequence[CaptionFile]) -> list[str]:
+    """Print captions, and write them to the sinks. Return what could not be written.
 
-    If captions are also written to files, all are, even if the reader of stdout closes the pipe.
+    If captions are also written to files, all are, even if the reader of stdout closes the pipe, or printing fails.
+
+    Raises: DataError if there are sinks, but no captions.
     """
-    tally = Tally()
+    tally, problems = Tally(), list[CaptionerError]()
     for caption in captions:
         tally.add(caption)
         for sink in sinks:
             sink.write(caption)
-        with output.ignoring_a_closed_pipe() if sinks else nullcontext():
+        with output.ignoring_a_closed_pipe(problems.append) if sinks else nullcontext():
             print_caption(caption, as_json)
     tally.report()
-    return tally.captioned
+    if sinks and not tally.captioned:
+        raise DataError("no image was captioned; no file was written")
+    for sink in sinks:
+        try:
+            output.note(sink.finish())
+        except CaptionerError as error:
+            problems.append(error)
+    return [*map(str, problems)]

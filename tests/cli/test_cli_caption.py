@@ -248,6 +248,15 @@ def test_a_full_disk_costs_one_table(
     assert len(rows("t.csv")) == len(rows("t.jsonl")) == 5
 
 
+@pytest.mark.usefixtures("caption")
+def test_a_full_disk_on_stdout_costs_no_table(photo_run: Path, shell: Callable[..., Any]) -> None:
+    command = ("caption", "new", "--model", photo_run, "--json", "--write", "t.jsonl", "--write", "t.html")
+    with open("/dev/full", "w") as full:
+        done = shell(*command, stdout=full, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert (done.returncode, done.stderr.count("captioner: output: No space left on device\n")) == (1, 1)
+    assert (len(rows("t.jsonl")), os.path.exists("t.html")) == (5, True)
+
+
 def test_sidecars_of_known_photographs_have_the_captions_of_the_table(caption: Run) -> None:
     certain, uncertain = ("-o", "decode.uncertain_below=0"), ("-o", "decode.uncertain_below=1")
     caption("new", *certain, write=FORMATS)

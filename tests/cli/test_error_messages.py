@@ -74,6 +74,7 @@ USAGE = CONFIG | {
     "sample run --write -": f"--write -: {WRITE} or .jsonl",
     "sample run --write no/table.csv": "no/table.csv: folder not found: no",
     "sample run --write empty.csv": "empty.csv: expected a file name, got a folder",
+    "sample run --write new.csv --write ./new.csv": "--write: name each output once",
     "sample run --attention": "--attention needs --json or --write FILE.jsonl",
     "sample run --n-best 0": "Invalid value for '--n-best': expected an integer >= 1 and <= 100, got 0; see "
     "captioner sample --help",

@@ -85,6 +85,25 @@ def test_a_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
         assert (new.read_text(), beside.read_bytes()) == ("mine", expected)
 
 
+@pytest.mark.usefixtures("_here")
+def test_an_output_that_cannot_be_written_costs_no_other(
+    cli: Callable[..., Any], shell: Callable[..., Any], files_of_at_most: Callable[[int], Any]
+) -> None:
+    command = ("sample", "run", "--split", "train", "--write", "new.jsonl", "--write", "new.csv")
+    with files_of_at_most(10_000):
+        done = cli(*command)
+    assert (done.code, done.err.splitlines()[-1]) == (1, "captioner: new.jsonl: cannot write: File too large")
+    assert done.out.startswith("train-00000\t")
+    assert os.path.getsize("new.csv") < 10_000
+    with open("/dev/full", "w") as full:
+        done = shell(*command, "--overwrite", stdout=full, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert (done.returncode, done.stderr.count("captioner: output: No space left on device\n")) == (1, 1)
+    assert {len(Path(name).read_text().splitlines()) for name in ("new.csv", "new.jsonl")} == {41, 40}
+    done = shell(*command, "--write", "/proc/new.csv", "--overwrite")
+    problem = "captioner: /proc/new.csv: cannot write: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", problem), "before an image was captioned"
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
