@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from captioner.errors import CaptionerError
 
@@ -75,7 +77,7 @@ def replacing(path: Path, may_replace: Callable[[], bool] = always, beside: bool
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "expected a regular file to replace", os.fspath(path))
-    temporary = _temporary(path)
+    temporary, descriptor = _locked(path)
     try:
         yield temporary
         with contextlib.suppress(FileNotFoundError):
@@ -89,6 +91,8 @@ def replacing(path: Path, may_replace: Callable[[], bool] = always, beside: bool
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    finally:
+        os.close(descriptor)
     try:
         _sync(path.parent)
     except OSError as error:
@@ -132,14 +136,32 @@ def _sync(path: Path) -> None:
 
 
 def try_folder(path: Path) -> None:
-    """Create and remove the temporary file of a path. Raises: CaptionerError."""
-    with writing(path), contextlib.suppress(FileExistsError):  # of a process with this number in another container
-        _temporary(path).touch(exist_ok=False)
-        _temporary(path).unlink()
+    """Create and remove a file in the folder of a path. Raises: CaptionerError."""
+    with writing(path), TemporaryFile(dir=path.parent):
+        pass
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
+def _locked(path: Path) -> tuple[Path, int]:
+    """Create a temporary file and lock it; processes in two containers can have the same number."""
+    number = os.getpid()
+    while True:
+        temporary = path.with_name(f".{temporary_stem(path)}.{number}.tmp")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        if _lock(descriptor):
+            return temporary, descriptor
+        os.close(descriptor)
+        number += 1
+
+
+def _lock(descriptor: int) -> bool:
+    """Return whether no other process has locked a file; True on a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def temporary_stem(path: Path) -> str:
@@ -167,9 +189,21 @@ def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             match = TEMPORARY.fullmatch(name)
-            if match and not _is_running(int(match[2])):
+            if match and not _is_running(int(match[2])) and not _is_locked(folder / name):
                 stale.setdefault(match[1], []).append(folder / name)
     return stale
+
+
+def _is_locked(file: Path) -> bool:
+    """Return whether a process locks a file, such as one in another container, whose number says nothing here."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:  # of another user
+        return True
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_running(process: int) -> bool:

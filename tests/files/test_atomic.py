@@ -160,6 +160,22 @@ def test_sweep_keeps_temporary_files_of_running_processes(tmp_path: Path) -> Non
     assert len(os.listdir(tmp_path)) == 2
 
 
+def test_processes_of_two_containers_with_one_number_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a third one, which cannot see them."""
+    monkeypatch.setattr(os, "getpid", lambda: ENDED)
+    path = tmp_path / "a.csv"
+    with contextlib.suppress(FileExistsError), replacing(path, lambda: False) as one:
+        write_atomically(path, b"other", lambda: False)
+        one.write_bytes(b"one")
+        with replacing(path) as third:
+            remove_temporary_files(path)
+            assert {one.name, third.name} == set(os.listdir(tmp_path)) - {path.name}
+            third.write_bytes(b"third")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.csv": b"third", "a-2.csv": b"one"}
+
+
 def test_sweep_keeps_other_files(tmp_path: Path) -> None:
     others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", f".lastxh5.{ENDED}.tmp"}
     others |= {f".notes.{ENDED}.tmp", f".last.h5.{ENDED}7.tmp", f"last.h5.{ENDED}.tmp", f".last.h5.{ENDED}.tmp~"}

@@ -349,7 +349,7 @@ def storing(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Cal
     """Return a damage that stores another array than the one written, or none."""
 
     def damage(path: Path) -> None:
-        with h5py.File(path, "r+") as stored:
+        with h5py.File(path, "r+", locking=False) as stored:
             changed = change(stored[name][()])
             del stored[name]
             if changed is not None:
@@ -372,7 +372,9 @@ def flip(path: Path) -> None:
 UNREADABLE = "cannot be read|expected an HDF5 file"
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (storing("words", lambda array: None), "array words: missing"),
-    "not expected": (lambda path: h5py.File(path, "r+").create_dataset("x", data=1.0), "array x: not expected"),
+    "not expected": (
+        lambda path: h5py.File(path, "r+", locking=False).create_dataset("x", data=1.0), "array x: not expected"
+    ),
     "another type": (storing("words", lambda array: array.astype("i8")), r"array words: expected int32 \(6,\)"),
     "another shape": (storing("params/W", lambda array: array[:, 1:]), "array params/W: expected float32 "),
     "another number": (storing("train/features", one_more), "array train/features: the numbers differ"),
