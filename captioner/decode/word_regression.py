@@ -214,8 +214,8 @@ class TrainingFit:
     If there are fewer images than features, and no base, all is computed in an orthonormal basis of the ũ, which gives
     the same.
     `mean` and `std` are the scales of the features. λ is `BASE_RIDGE` with a `base`, which is in the same vocabulary,
-    and that of a regression that has been `fitted` to these images, whose predictions are used then; otherwise the one
-    of `RIDGES` that ranks captions best.
+    and that of a regression that has been `fitted` to these images; otherwise the one of `RIDGES` that ranks captions
+    best.
 
     Raises: DataError, as `Split.features`.
     Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 7.10.
@@ -270,7 +270,10 @@ class TrainingFit:
         centred = self._centred(rows)
         left_out = [self._copies.get(_digest(features), []) for features in self._train.features[rows]]
         leverage = 1 / (len(self.images) + self._of_base) + ((centred @ self._inverse) * centred).sum(axis=1)
-        predicted = self._fitted.shares(self._units(rows)) if self._fitted else self.bias + centred @ self._weights
+        if self._fitted and self._of_base:  # W₀ is unknown, and the stored W has the full rank
+            predicted = self._fitted.shares(self._units(rows))
+        else:
+            predicted = self.bias + centred @ self._weights
         return self._leave_out(predicted, leverage, left_out)
 
     def _leave_out(self, shares: Array, leverage: Array, left_out: Sequence[Sequence[int]]) -> Array:
@@ -289,7 +292,10 @@ class TrainingFit:
         then minimizes the regularized error, approximately.
         """
         width, (dimensions, vocabulary) = self._train.features.shape[1], self._products.shape
-        rank = min(dimensions, vocabulary, max(1, MAX_BYTES // (2 * (width + vocabulary))))
+        limit = max(1, MAX_BYTES // (2 * (width + vocabulary)))
+        if self._base:  # W - W₀ is a combination of the ũ: a smaller rank would cut off the words of these images
+            limit = len(self._base.projection) + len(self.images) + 1
+        rank = min(dimensions, vocabulary, limit)
         lower = np.linalg.cholesky(self._regularized(self.ridge))
         words = right_singular_vectors(np.linalg.solve(lower, self._products), rank).astype(np.float16)
         projection = (self._weights @ words.T.astype(np.float32)).T
@@ -413,7 +419,7 @@ def _blocks(rows: Array) -> Iterator[Array]:
 
 
 def _digest(features: Array) -> bytes:
-    return hashlib.blake2b(features.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b((features + 0.0).tobytes(), digest_size=16).digest()  # -0.0 equals 0.0
 
 
 def naming_words(captions: Array, size: int, end: int) -> Array:
