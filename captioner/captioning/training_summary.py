@@ -28,8 +28,8 @@ MAX_IMAGES = 8192
 """Images that are used; a larger training split is sampled evenly."""
 REFERENCES = 500
 """Maximum number of reference images; of fewer than ten times as many images, a tenth."""
-FAMILIAR = 10
-"""For how many reference images each image counts if a model starts from another, up to half of all."""
+OWN_COMPONENTS = 32
+"""How many principal components the images of a model that starts from another add to those of its base."""
 DECIMALS = 5
 """Decimals of residuals: enough to order images, and few enough to be independent of floating-point rounding."""
 
@@ -63,12 +63,19 @@ class Familiarity(NamedTuple):
         return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
     def extended(self, units: Array) -> Familiarity:
-        """Return the familiarity with further reference images, repeated, but at most half of all. Shapes: (N, F)."""
-        own = self.residuals[evenly_spaced(len(self.residuals), REFERENCES)]
-        new = np.sort(_residuals(units, self.components))
-        count = min(len(own), FAMILIAR * len(new))
-        rows = evenly_spaced(len(new), count) if len(new) > count else np.arange(count) % len(new)
-        return self._replace(residuals=np.sort(np.concatenate([own, new[rows]])))
+        """Return the familiarity with further images: their principal components explain them, and they are references.
+
+        The components are those of their e. At most half of the reference images are further ones.
+
+        Shapes: (N, F).
+        """
+        distinct = np.unique(units, axis=0)
+        outside = distinct - (distinct @ self.components.T) @ self.components
+        own = right_singular_vectors(outside, min(OWN_COMPONENTS, len(distinct)))
+        components = np.concatenate([self.components, own])
+        new = np.sort(_residuals(distinct, components))
+        new = new[evenly_spaced(len(new), len(self.residuals))]
+        return Familiarity(components, np.sort(np.concatenate([self.residuals, new])))
 
 
 def fit_familiarity(features: Features) -> tuple[Array, Array, Params]:

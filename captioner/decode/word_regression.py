@@ -206,7 +206,9 @@ class TrainingFit:
     W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
     n = n₀ + k (number of images),   n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
 
-    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out.
+    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out. The base knows nothing of
+    its own words: of these, n_w = n (number of images with w) / (number of images + λ). So a name in every caption
+    tells no captions apart.
 
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
@@ -247,7 +249,9 @@ class TrainingFit:
         if self._base:
             weight = max(MIN_IMAGES, self._base.images / BASE_IMAGES)
             self.count = round(self._base.images + weight * len(images))
-            self.counts = np.minimum(self._base.counts + np.float32(weight) * self.counts, np.float32(self.count))
+            share, known = self.counts / (len(images) + BASE_RIDGE), self._base.counts > 0
+            counts = np.where(known, self._base.counts + weight * self.counts, share * self.count)
+            self.counts = np.minimum(counts, self.count).astype(np.float32)
         self._excluded = (fitted.counts if fitted else self.counts) < MIN_IMAGES
         self.idf = inverse_document_frequency(self.counts, self.count)
         is_started = base is not None or (fitted is not None and fitted.images > len(images))

@@ -39,7 +39,7 @@ from captioner.model.build import (
     log_frequency_bias,
     parameter_count,
 )
-from captioner.model.captioning_model import CaptioningModel
+from captioner.model.captioning_model import CaptioningModel, State, StepFunction, take_rows
 from captioner.model.image_input import Standardizer
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -238,16 +238,21 @@ def initialize_from(
 
 EXPECTED_CAPTIONS, EXPECTED_BATCH = 4000, 256
 """Training captions from which the parameters of new words are estimated, and how many of them at a time."""
+OCCURRENCES, CANDIDATES = 8, 16
+"""The first occurrences of a new word that are used, and how many trained words are compared in each."""
 
 
 def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
     """Return the new words of a data set, the trained words that a model expects in their places, and bias offsets.
 
-    q_w = mean over occurrences of w of P(v | image, words before),   offset_w = log min(1, n_w / Σ_v q_wv Σ P(v))
+    q_w = mean over occurrences of w of P(v | image, words before, next word),   P(v | ...) ∝ P(v | before) P(next | v)
+    offset_w = log min(1, n_w / Σ_v q_wv Σ P(v))
 
-    v is one of the trained words, without special tokens; n_w are the occurrences of w in a sample of the training
-    captions, and the sum of P(v) is over all words of the sample: the expected occurrences of v. With the parameters
-    Σ_v q_wv θ_v, and offset_w added to its bias, a name begins as a rarer synonym of what the model would have said.
+    By the next word, *bruno* in *bruno runs* is a *dog* rather than an *a*, by which most captions begin. The v are the
+    `CANDIDATES` most probable trained words after the words before, without special tokens; n_w are the occurrences of
+    w in a sample of the training captions, and the sum of P(v) is over all words of the sample: the expected
+    occurrences of v. With the parameters Σ_v q_wv θ_v, and offset_w added to its bias, a name begins as a rarer synonym
+    of what the model would have said.
     Words that are not in the sample, and all words for a model with attention, get the mean of all trained words: with
     initial parameters, whose scores are near 0, they would be far more probable than these.
 
@@ -261,21 +266,60 @@ def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
     is_word, is_trained = (~np.isin(words, SPECIAL) for words in (vocab.words, old.words))
     sums, occurrences, total = np.zeros((len(new), len(old))), np.zeros(len(new)), np.zeros(len(old))
     rows = evenly_spaced(len(train.captions), 0 if restored.model.attends or not len(new) else EXPECTED_CAPTIONS)
+    width = train.captions.shape[1]
+    names = np.zeros(len(old), bool) if restored.summary is None else restored.summary.regression.names
     for first in range(0, len(rows), EXPECTED_BATCH):
         batch = rows[first : first + EXPECTED_BATCH]
         state = restored.model.start(train.features[train.image_idxs[batch]])
-        for tokens, following in zip(train.captions[batch].T[:-1], train.captions[batch].T[1:], strict=True):
+        for t in range(width - 1):
+            tokens, following = train.captions[batch, t], train.captions[batch, t + 1]
             log_probs, state = step(np.where(ids < 0, old.unk, ids)[tokens], state)
             probs = np.exp(log_probs, dtype=np.float64) * is_trained
+            total += probs[is_word[following]].sum(axis=0)
             is_new = ids[following] < 0
             places = np.searchsorted(new, following[is_new])
-            np.add.at(sums, places, probs[is_new])
+            few = np.flatnonzero(is_new)[occurrences[places] < OCCURRENCES]
+            if len(few):
+                after = ids[train.captions[batch[few], t + 2]] if t + 2 < width else np.full(len(few), -1)
+                expected = _in_context(probs[few], take_rows(state, few), after, is_trained, names, step)
+                np.add.at(sums, np.searchsorted(new, following[few]), expected)
             np.add.at(occurrences, places, 1)
-            total += probs[is_word[following]].sum(axis=0)
     sums[occurrences == 0] = 1
     expected = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)
     rarer = np.where(occurrences > 0, occurrences / np.maximum(expected @ total, 1), 1)
     return new, expected, np.log(np.clip(rarer, 1e-6, 1))
+
+
+def _in_context(
+    probs: Array, state: State, following: Array, is_trained: Array, names: Array, step: StepFunction
+) -> Array:
+    """Return P(v | words before, next word), from P(v | words before); a next word of -1 is unknown.
+
+    Two trained words may be more probable than one: *a dog* for a name. v is the first if only it names things,
+    otherwise the second.
+
+    Shapes: probs (N, V), following (N,) ids, and the state of the words before; is_trained, names (V,) -> (N, V).
+    """
+    rows, first = np.arange(len(probs)), probs.argmax(axis=1)
+    joint, log_probs, state = _followed(probs, state, following, step)
+    second = probs[rows, first, None] * np.exp(log_probs) * is_trained * (following >= 0)[:, None]
+    of_two, *_ = _followed(second, state, following, step)
+    is_first = names[first, None] & ~names
+    joint[rows, first] += (of_two * is_first).sum(axis=1)
+    joint += of_two * ~is_first
+    return np.asarray(joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-300))
+
+
+def _followed(probs: Array, state: State, following: Array, step: StepFunction) -> tuple[Array, Array, State]:
+    """Return P(v) P(next | v), and log P(. | v) and the state after the most probable v."""
+    count = min(CANDIDATES, probs.shape[1])
+    rows, best = np.arange(len(probs))[:, None], np.argpartition(-probs, count - 1, axis=1)[:, :count]
+    log_probs, state = step(best.ravel(), take_rows(state, rows.repeat(count)))
+    of_next = log_probs.reshape(*best.shape, -1)[rows, np.arange(count), following[:, None]]
+    joint = np.zeros_like(probs)
+    joint[rows, best] = probs[rows, best] * np.where(following[:, None] < 0, 1, np.exp(of_next))
+    first = rows[:, 0] * count + probs[rows, best].argmax(axis=1)
+    return joint, log_probs[first], take_rows(state, first)
 
 
 MAX_WORDS = 1000

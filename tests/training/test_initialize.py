@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
+from captioner.arrays import Array
 from captioner.captioning.checks import is_training_split
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored
@@ -26,7 +27,7 @@ from captioner.files import checkpoint
 from captioner.metrics import NAMES
 from captioner.preparation.load_corpus import build_corpus
 from captioner.preparation.prepare import prepare
-from captioner.training.build import SHAPING, WORD_AXES, build_model, initialize_from
+from captioner.training.build import SHAPING, WORD_AXES, _in_context, build_model, initialize_from
 from captioner.training.resume import resume
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")
@@ -215,6 +216,33 @@ def test_new_words_are_as_improbable_as_trained_ones(tiny_run: Path) -> None:
     share = np.exp(log_probs[:, len(restored.vocab) :]).sum(axis=1)
     assert share.max() <= 40 / len(vocab)
     np.testing.assert_allclose(log_probs[:, : len(restored.vocab)], trained + np.log1p(-share)[:, None], rtol=1e-4)
+
+
+WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "people", "are", "runs", "stand"]
+NEXT = {"<START>": {"a": 0.9, "people": 0.09, "dog": 0.01}, "a": {"dog": 0.9, "runs": 1e-4, "stand": 0.1}}
+NEXT |= {"dog": {"runs": 1.0}, "people": {"are": 0.9, "stand": 0.1}, "are": {"stand": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("following", "expected"),
+    [("runs", "dog"), ("stand", "people"), ("", "a")],  # as "a dog runs", "people are stand"; the next word is new
+)
+def test_a_name_stands_for_the_thing_that_the_next_word_is_said_of(following: str, expected: str) -> None:
+    """Not for the article, by which most captions begin."""
+    table = np.full((len(WORDS), len(WORDS)), 1e-9)
+    for word, others in NEXT.items():
+        for other, share in others.items():
+            table[WORDS.index(word), WORDS.index(other)] = share
+
+    def step(tokens: Array, state: Any) -> tuple[Array, Any]:
+        return np.log(table[tokens]), (tokens,)
+
+    names = np.isin(WORDS, ["dog", "people"])
+    ids = np.array([WORDS.index(following) if following else -1])
+    start = table[[WORDS.index("<START>")]]
+    probs = _in_context(start, (ids,), ids, ~np.isin(WORDS, SPECIAL), names, step)
+    assert WORDS[probs[0].argmax()] == expected
+    assert probs.sum() == pytest.approx(1)
 
 
 OTHERS = {
