@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from captioner.captioning.table_rows import open_format, read_rows
 from captioner.data.table_cells import description_of, is_corrected
 from captioner.data.vocabulary import tokenize
-from captioner.decode.word_regression import Keyword, WordRegression
+from captioner.decode.word_regression import MIN_IMAGES, Keyword, WordRegression
 from captioner.errors import DataError, similar
 
 FLOOR = 0.02
@@ -51,9 +51,11 @@ class Match(NamedTuple):
 
 
 def known_words(regression: WordRegression | None) -> dict[str, float]:
-    """Return the words that have expected shares, with their IDF."""
-    pairs = [] if regression is None else zip(regression.vocab.words, regression.idf.tolist(), strict=True)
-    return {word: idf for word, idf in pairs if idf}
+    """Return the words that have expected shares, with their IDF: 0 for a word of all images."""
+    if regression is None:
+        return {}
+    rows = zip(regression.vocab.words, regression.counts.tolist(), regression.idf.tolist(), strict=True)
+    return {word: idf for word, count, idf in rows if count >= MIN_IMAGES}
 
 
 def read_query(text: str, regression: WordRegression | None) -> Query:

@@ -137,6 +137,19 @@ def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, o
     cli("search", album, "dog", "--model", own_run).failed(2, "has no training summary; captioner export ")
 
 
+def test_a_word_of_every_training_image_is_known_and_does_not_decide(
+    cli: Callable[..., Any], album: Path, own_run: Path
+) -> None:
+    from captioner.files import checkpoint
+
+    saved = checkpoint.load(own_run / "best.h5")
+    saved.summary["counts"][saved.meta.words.index("on")] = saved.summary["images"][0]
+    checkpoint.save(own_run / "best.h5", saved)
+    found = cli("search", album, "on", "--model", own_run).succeeded()
+    assert (found.err, len(found.out.splitlines())) == ("", 2)
+    assert "street" not in cli("search", album, "on dog", "--model", own_run).out
+
+
 def test_python_finds_the_same(cli: Callable[..., Any], album: Path) -> None:
     printed = [json.loads(row) for row in cli("search", album, "dog beach", "--json").succeeded().out.splitlines()]
     matches = captioner.search(album, "dog beach")
