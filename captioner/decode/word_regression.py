@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -43,6 +44,8 @@ SYNONYMS = (
 PASSES = 2
 THING_SHARE = 0.85
 """How often a thing follows where a word does, relative to the mean, if the word names things."""
+FREQUENT = 0.05
+"""A word is frequent if it occurs at least this often, relative to the number of captions."""
 
 
 class Keyword(NamedTuple):
@@ -307,7 +310,7 @@ class TrainingFit:
             projection = projection @ self._basis.T
         projection = projection.astype(np.float16)
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
-        names = naming_words(self._train.captions, vocabulary, self._vocab.end) & (self.counts > 0)
+        names = naming_words(self._train.captions, self._vocab) & (self.counts > 0)
         if self._base:
             names = (names & (self._base.counts == 0)) | self._base.names
         return {
@@ -426,8 +429,15 @@ def _digest(features: Array) -> bytes:
     return hashlib.blake2b((features + 0.0).tobytes(), digest_size=16).digest()  # -0.0 equals 0.0
 
 
-def naming_words(captions: Array, size: int, end: int) -> Array:
-    """Return which words of a vocabulary of `size` name things, from their neighbours in captions.
+def can_name(vocab: Vocab) -> Array:
+    """Return which words have two letters, such as the two of a Hangul syllable, or an ideograph. Shapes: -> (V,)."""
+    texts = (unicodedata.normalize("NFD", word) for word in vocab.words)
+    letters = ([c for c in text if c.isalpha() or unicodedata.category(c) == "Mc"] for text in texts)
+    return np.array([sum(1 + unicodedata.name(c, "").startswith("CJK") for c in word) > 1 for word in letters])
+
+
+def naming_words(captions: Array, vocab: Vocab) -> Array:
+    """Return which words of a vocabulary name things, from their neighbours in captions.
 
         f(w) = mean over occurrences of w of the mean x of the other words after the same previous word, each weighted
                by the share of these others
@@ -437,10 +447,12 @@ def naming_words(captions: Array, size: int, end: int) -> Array:
     adjectives. In the second, it is 1 for the words of the first and 0 for others. A word names a thing if it occurs
     where things do, f(w) at least `THING_SHARE` times the mean of all occurrences, and if no other thing follows, as
     after adjectives: e(w) at least 1/2. The words of either pass are returned, without those that one other word mostly
-    follows (group of, front of).
+    follows (group of, front of), and without frequent ones that never end or begin a caption, or follow a word that
+    frequently begins one (and, to).
 
-    Shapes: captions (C, T), where ids up to `end` are no words -> (size,) bool.
+    Shapes: captions (C, T), where ids up to `<END>` are no words -> (V,) bool.
     """
+    size, end = len(vocab), vocab.end
     before, word, after = (captions[:, i : captions.shape[1] - 2 + i].ravel().astype(np.int64) for i in range(3))
     kept = word > end
     before, word, after = before[kept], word[kept], after[kept]
@@ -468,4 +480,7 @@ def naming_words(captions: Array, size: int, end: int) -> Array:
     followers, follower_counts = np.unique(word[~ends] * size + after[~ends], return_counts=True)
     most = np.zeros(size)
     np.maximum.at(most, followers // size, follower_counts)
-    return np.asarray(found & (2 * most <= count))
+    begins, least = before == vocab.start, FREQUENT * len(captions)
+    is_first = np.bincount(word[begins], minlength=size) >= least
+    is_apart = np.bincount(word[ends | begins | is_first[before]], minlength=size) > 0
+    return np.asarray(found & (2 * most <= count) & (is_apart | (count < least)) & can_name(vocab))

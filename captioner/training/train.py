@@ -15,6 +15,7 @@ from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
 from captioner.data.corpus import Corpus
+from captioner.decode.word_regression import can_name
 from captioner.errors import DataError, DivergenceError
 from captioner.files.checkpoint import LEARNED, Card, one_line
 from captioner.metrics import NAMES
@@ -147,7 +148,7 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     if restored:
         origins.append(restored.meta.card.as_origin(restored.path))
         model, initial, names = initialize_from(model, config, restored, corpus)
-        summary = restored.summary and restored.summary.in_vocabulary(corpus.vocab, names)
+        summary = restored.summary and restored.summary.in_vocabulary(corpus.vocab, names & can_name(corpus.vocab))
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     run = Run(
         *(config, folder, corpus, learned, model, state),

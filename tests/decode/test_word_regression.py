@@ -136,7 +136,7 @@ def check_started(**shape: int) -> None:
     known = Vocab([*SPECIAL, "other", *rng.permutation(own)[: size // 2].tolist(), "another"])
     factors = rng.standard_normal((len(known), 2)).astype("f"), rng.standard_normal((2, width)).astype("f")
     counts = np.where(np.arange(len(known)) > UNK, rng.integers(0, 90, len(known)), 0).astype("f")
-    names = rng.integers(0, 2, len(known)) > 0
+    names = (rng.integers(0, 2, len(known)) > 0) & (counts > 0)
     bias = rng.uniform(0, 1, len(known)).astype("f")
     base = WordRegression(known, factors[1], factors[0], bias, counts, names, 99, 0.5)
     ids = {word: known.word_to_idx[word] for word in case.vocab.words if word in known.word_to_idx}
@@ -353,8 +353,8 @@ def sentences(seed: int, count: int, most_adjectives: int) -> list[list[str]]:
 
 
 def names_in(captions: list[list[str]]) -> set[str]:
-    vocab = Vocab([*SPECIAL, *ARTICLES, *ADJECTIVES, *NOUNS, *VERBS, *PREPOSITIONS, "group", "of"])
-    found = naming_words(vocab.encode(captions), len(vocab), vocab.end)
+    vocab = Vocab.build(captions)
+    found = naming_words(vocab.encode(captions), vocab)
     assert found.shape == (len(vocab),)
     return {vocab.words[word] for word in np.flatnonzero(found)}
 
@@ -369,6 +369,17 @@ def test_a_word_before_one_and_the_same_word_names_nothing() -> None:
     captions = sentences(0, 500, 1)
     groups = [["a", "group", "of", *caption[1:]] for caption in captions[:100]]
     assert names_in([*captions, *groups]) == set(NOUNS)
+
+
+def test_a_frequent_word_that_is_only_between_phrases_names_nothing() -> None:
+    captions = [[*caption, "in", "red", "and", *caption[-2:]] for caption in sentences(0, 100, 1)]
+    assert names_in(captions) == set(NOUNS)
+
+
+def test_words_that_name_have_two_letters_or_an_ideograph() -> None:
+    other = {"dog": "犬", "cat": "개", "boy": "い", "table": "😀", "ball": "x"}
+    captions = [[other.get(word, word) for word in caption] for caption in sentences(0, 500, 1)]
+    assert names_in(captions) == {"犬", "개", "tree"}
 
 
 @pytest.mark.parametrize("caption", [[], ["a"], ["dog"], ["a", "dog", "running"]])
