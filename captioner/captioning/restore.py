@@ -171,7 +171,9 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
 
 SUMMARY_DTYPES = {"projection": "float16", "words": "float16", "names": "uint8"}
 """The types of the arrays of a training summary; those of the others are float32."""
-MAX_BIAS, MAX_COMPONENT = 1000.0, 1.01
+MAX_SHARE = 1000.0
+"""Expected shares are at most about 1; larger numbers than this are errors."""
+MAX_IMAGES, MAX_COMPONENT = 1e12, 1.01
 
 
 def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> TrainingSummary | None:
@@ -187,21 +189,25 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
     shapes = {"mean": (width,), "std": (width,), "projection": (rank, width), "words": (*words, rank)}
     shapes |= {"bias": words, "counts": words, "names": words, "images": one, "ridge": one}
     if number or count:
-        shapes |= {"components": (number, width), "residuals": (max(count, 1),)}
+        shapes |= {"components": (max(number, 1), width), "residuals": (max(count, 1),)}
     check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
     images, counts, residuals = arrays["images"][0], arrays["counts"], arrays.get("residuals", np.zeros(0))
+    summary, is_word = summary_from(arrays, vocab), ~np.isin(vocab.words, SPECIAL)
+    p = summary.regression
+    most = np.abs(p.bias) + np.abs(p.words) @ np.linalg.norm(p.projection, axis=1)  # at least the absolute shares
     for name, is_valid, expected in (
-        ("images", images >= 1, "at least 1 image"),
-        ("counts", (counts >= 0) & (counts <= images), f"numbers from 0 to {images:.0f}, the number of images"),
-        ("bias", np.abs(arrays["bias"]) <= MAX_BIAS, f"numbers of at most {MAX_BIAS:g}"),
-        ("names", arrays["names"] <= 1, "numbers of at most 1"),
+        ("images", 1 <= images <= MAX_IMAGES and images % 1 == 0, f"a whole number from 1 to {MAX_IMAGES:g}"),
+        ("counts", ((counts == 0) | (counts >= 1)) & (counts <= images), f"0, or 1 to the {images:.0f} images"),
+        ("bias", np.abs(p.bias) <= MAX_SHARE, f"shares of at most {MAX_SHARE:g}"),
+        ("words", most <= MAX_SHARE, f"shares of at most {MAX_SHARE:g} with projection and bias"),
+        ("names", arrays["names"] <= is_word, "numbers of at most 1, and 0 for special tokens"),
         ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
         *((name, arrays[name] > 0, "numbers above 0") for name in ("std", "ridge")),
-        ("residuals", residuals[1:] >= residuals[:-1], "numbers in ascending order"),
+        ("residuals", np.diff(residuals, prepend=0) >= 0, "numbers of at least 0 in ascending order"),
     ):
         if not np.all(is_valid):
             raise CheckpointError(f"{path}: array summary/{name}: expected {expected}")
-    return summary_from(arrays, vocab)
+    return summary
 
 
 def model_properties(loaded: LoadedModel) -> dict[str, str]:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.captioning.restore import MAX_SHARE
 from captioner.captioning.table_rows import open_format, read_rows
 from captioner.data.table_cells import description_of, is_corrected
 from captioner.data.vocabulary import tokenize
@@ -22,8 +23,6 @@ FITS = 0.05
 """A word fits a photograph if its share is at least this."""
 COMMON = 1.0
 """The IDF below which words, such as `a` and `on`, do not decide whether a photograph fits a query."""
-MAX_SHARE = 100.0
-"""Expected shares are at most about 1; larger numbers are errors."""
 SIMILARITY, MANY = 0.75, 20
 """Minimum similarity of a suggestion for an unknown word; queries of `MANY` words or more have no suggestions."""
 EXPECTED = "captioner caption FOLDER --write album.jsonl writes them"
@@ -109,7 +108,7 @@ def shares_of(record: Mapping[str, Any], is_corrected: bool) -> dict[str, float]
     keywords = description_of(record).keywords
     if isinstance(caption, str) and isinstance(shares, dict):
         certain = tokenize(" ".join((caption, *keywords))) if is_corrected or not shares else ()
-        if all(isinstance(share, int | float) and 0 <= share < MAX_SHARE for share in shares.values()):
+        if all(isinstance(share, int | float) and 0 <= share <= MAX_SHARE for share in shares.values()):
             return {**shares, **dict.fromkeys(certain, 1.0)}
     raise DataError(f"{record['image']}: expected a caption and shares, as {EXPECTED}")
 

@@ -105,21 +105,24 @@ def at_first(value: float) -> Callable[[Array], Array]:
 
 LIES: dict[str, list[tuple[Callable[[Array], Array | None], str]]] = {
     "words": [(lambda a: None, r"expected float16 \(\d+, \d+\), got nothing"),
-              (lambda a: a[:, 1:], r"expected float16 \(\d+, (\d+)\), got float16 \(\d+, \d+\)")],
+              (lambda a: a[:, 1:], r"expected float16 \(\d+, (\d+)\), got float16 \(\d+, \d+\)"),
+              (lambda a: np.full_like(a, 6e4), "expected shares of at most 1000")],
     "projection": [(lambda a: a[:, 1:], "expected float16"), (lambda a: a.astype("f"), "expected float16"),
                    (lambda a: a[0, 0], "expected float16")],
     "mean": [(lambda a: a[0], r"expected float32 \(\d+,\), got float32 \(\)"),
              (lambda a: np.bytes_("b"), "expected floats or unsigned integers")],
     "std": [(at_first(0), "expected numbers above 0"), (at_first(-1), "expected numbers above 0")],
-    "images": [(at_first(0), "expected at least 1 image"), (lambda a: a[:0], r"expected float32 \(1,\)")],
-    "counts": [(at_first(41), "expected numbers from 0 to 40, the number of images"), (at_first(-1), "expected num")],
-    "bias": [(at_first(-1e30), "expected numbers of at most 1000")],
-    "names": [(at_first(2), "expected numbers of at most 1"), (lambda a: a.astype("f"), "expected uint8")],
+    "images": [(lambda a: a[:0], r"expected float32 \(1,\)"),
+               *((at_first(n), "expected a whole number from 1 to") for n in (0, 40.5, 1e38))],
+    "counts": [(at_first(n), "expected 0, or 1 to the 40 images") for n in (41, -1, 0.5)],
+    "bias": [(at_first(1001), "expected shares of at most 1000")],
+    "names": [(at_first(1), "expected .*, and 0 for special tokens"), (lambda a: a.astype("f"), "expected uint8")],
     "norm": [(lambda _: np.ones(1, "f"), "unknown; expected mean, std, projection, words, bias, counts, names, im")],
     "ridge": [(at_first(-1), "expected numbers above 0")],
-    "components": [(lambda a: None, r"expected float32 \(0, \d+\), got nothing"),
+    "components": [(lambda a: None, r"expected float32 \(1, \d+\), got nothing"),
+                   (lambda a: a[:0], r"expected float32 \(1, \d+\)"),
                    (lambda a: 3e38 * a, "expected numbers of at most 1.01")],
-    "residuals": [(lambda a: a[::-1], "expected numbers in ascending order")],
+    "residuals": [(lie, "expected numbers of at least 0 in ascending") for lie in (at_first(-1), lambda a: a[::-1])],
 }  # fmt: skip
 
 
