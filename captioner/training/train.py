@@ -51,6 +51,10 @@ NO_REWARDS = (
     "the sampled captions have rewards of 0, since they are unlike the references, so the gradient is 0; train the "
     "model of train.init_from longer, or on these references"
 )
+SHARED_IMAGES = (
+    "train.init_from: images that the base model was trained on too count twice, and their expected shares contain "
+    "their own references; to add images to a run, start from what that run started from"
+)
 
 
 class Started(NamedTuple):
@@ -158,8 +162,11 @@ def new_run(config: Config, folder: RunFolder) -> Run:
         base_summary=summary,
         card=Card(made_from=one_line("; ".join(filter(None, origins)))),
     )
-    if restored and restored.saved.summary and is_training_split(restored, corpus):
-        run.summary_arrays = restored.saved.summary  # of the same images and words
+    if restored and restored.saved.summary:
+        if is_training_split(restored, corpus):
+            run.summary_arrays = restored.saved.summary  # of the same images and words
+        elif isinstance(config.train.init_from, Path):
+            run.warnings.append(SHARED_IMAGES)
     return run
 
 

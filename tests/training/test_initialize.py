@@ -125,6 +125,7 @@ def test_the_shared_words_are_printed_and_recorded(
     expected = f"\nstarts from {start / 'best.h5'}: {shared} of {count} words shared, "
     dropped = len(old) - len(SPECIAL) - shared
     assert f"{expected}{count - shared} new, {dropped} dropped\n" in done.err
+    assert "\nwarning: train.init_from: images that the base model was trained on too count twice" in done.err
     record = {"checkpoint": str(start / "best.h5"), "shared_words": shared, "words": count, "dropped_words": dropped}
     first = history(tmp_path / "run")[0]
     assert first.pop("scores").keys() == {*NAMES}
