@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from captioner.captioning.caption import Caption
 from captioner.captioning.table_rows import (
     FORMATS,
+    CsvRows,
     JsonLines,
     Rows,
     TableRow,
@@ -81,11 +83,11 @@ class Table:
                 self.path, path, "another process writes this table; wait for it, or use another file"
             )
         try:
-            remove_temporary_files(self.path)
+            remove_temporary_files(self.path, self._lock.stored)
             self.format = self._read()
             self._restore()
         except BaseException:
-            self._lock.release(keep=self._lock.has_content())
+            self._lock.release(keep=True)
             raise
 
     def _read(self) -> Rows:
@@ -105,12 +107,28 @@ class Table:
         return form
 
     def _restore(self) -> None:
-        """Read the rows that a process removed before it was killed, of photographs that have no other row."""
-        path = self._lock.path
-        if self._lock.has_content():
-            for row in read_rows(path, path, open_format(path, path)):
+        """Append the rows that a process removed before it was killed, of photographs that have no other row.
+
+        Raises: UsageError; CaptionerError if the table cannot be written.
+        """
+        path = self._lock.stored
+        if not path.exists():
+            return
+        form, content = open_format(path, path), path.read_bytes()
+        self.format = self.format if self._start else form
+        with suppress(DataError):  # of a version that could leave the file cut, with the table as it was
+            for row in read_rows(path, path, form):
                 if row.path and row.path not in self._rows:
-                    self._keep(row.path, self.format.restored(row.values).encode("utf-8", "backslashreplace"))
+                    line = content[row.start : row.end]
+                    if isinstance(self.format, CsvRows) and self.format != form:
+                        line = self.format.restored(row.values).encode("utf-8", "backslashreplace")
+                    self._keep(row.path, line)
+        if self._removed:
+            self.begin()
+            self.finish({})
+            self._close()
+            self._rows.clear()
+            self.format = self._read()
 
     def records(self) -> Iterator[TableRow]:
         """Yield the rows as they are now; of several for one photograph, the first."""
@@ -153,15 +171,14 @@ class Table:
             return True
         self._photos[place] = status
         for row in rows:
-            self._edits[row.span] = [partial(self._remove, place)]
+            self._edits[row.span] = [partial(self._keep, place)]
         return True
 
-    def _remove(self, place: str, line: bytes) -> bytes:
-        self._keep(place, line if line.endswith(b"\n") else line + self.format.line_end.encode())
+    def _keep(self, place: str, line: bytes) -> bytes:
+        """Keep a line for `finish`, and return what the table has in its place."""
+        line = line if line.endswith(b"\n") else line + self.format.line_end.encode()
+        self._removed[place] = self._removed.get(place, b"") + line.removeprefix(BOM_UTF8)
         return b""
-
-    def _keep(self, place: str, line: bytes) -> None:
-        self._removed[place] = self._removed.get(place, b"") + line
 
     def correct(self, place: str, correction: Description) -> None:
         """Copy a correction of another table to the row of a photograph in JSON lines that no person corrected."""
@@ -277,7 +294,8 @@ class Table:
         if os.stat(self.path).st_mtime_ns != self._time:
             raise CaptionerError(CHANGED.format(self.name))
         with open(self.path, "rb") as old:
-            self._lock.store(old.read(self._start) + b"".join(self._removed.values()))
+            start = old.read(self._start) or self.format.start.encode()
+            self._lock.store(start + b"".join(self._removed.values()))
         return True
 
     def _check(self) -> None:
@@ -291,9 +309,13 @@ class Table:
         """Close the table, and let other processes write it; rows that could not be restored stay in the lock file."""
         with suppress(CaptionerError):
             self.finish({})
+        self._close()
+        self._lock.release(keep=bool(self._removed))
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._lock.release(keep=bool(self._removed))
+            self._file = None
 
 
 def _state_of(path: Path) -> State:

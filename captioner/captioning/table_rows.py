@@ -64,7 +64,7 @@ class CsvRows(NamedTuple):
             with suppress(csv.Error):  # of a file whose only line ends are carriage returns
                 columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
                 if all(columns.count(name) == 1 for name in table_cells.NEEDED):
-                    return CsvRows(columns, delimiter, line_end)
+                    return CsvRows(tuple(columns), delimiter, line_end)
         return None
 
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -81,7 +81,7 @@ class CsvRows(NamedTuple):
         return len(row) < len(self.columns) or ('"' in line and line.endswith(self.delimiter))
 
     def restored(self, row: Mapping[str, Any]) -> str:
-        """Return the line of a row that was read."""
+        """Return the line of a row that was read in a table with other columns."""
         values = {**row, "image": table_cells.escape_path(row["image"])}
         return table_cells.csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
 
@@ -124,9 +124,6 @@ class JsonLines(NamedTuple):
         if stamp := table_cells.parse_stamp(record.get("file")):
             record["file"] = str(stamp._replace(caption=table_cells.description_digest(correction)))
         return f"{json.dumps(record)}\n".encode()
-
-    def restored(self, row: Mapping[str, Any]) -> str:
-        return f"{json.dumps(dict(row))}\n"
 
     def line(self, image: str, caption: Caption, stamp: table_cells.Stamp) -> str:
         first = {"image": image, "caption": caption.text, "file": str(stamp)}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from captioner.errors import UsageError
+from captioner.files.atomic import write_atomically
 
 
 def lock(descriptor: int, path: Path, busy: str) -> None:
@@ -26,18 +27,19 @@ def lock(descriptor: int, path: Path, busy: str) -> None:
 
 
 class LockFile:
-    """The lock file of `path`, a hidden file beside it, with what the next process restores if this one is killed.
+    """The lock of `path`, a hidden file beside it; in another, `stored`, is what the next process is to restore.
 
     Raises: UsageError, as `lock`, which names `name`; OSError when the file cannot be created.
     """
 
     def __init__(self, path: Path, name: Path, busy: str) -> None:
-        self.path = path.with_name(f".{path.stem}.lock{path.suffix}")
+        self._path = path.with_name(f".{path.name}.lock")
+        self.stored = path.with_name(f".{path.stem}.lock{path.suffix}")
         while True:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 lock(self._descriptor, name, busy)
-                if os.path.samestat(os.fstat(self._descriptor), os.stat(self.path)):
+                if os.path.samestat(os.fstat(self._descriptor), os.stat(self._path)):
                     return
             except FileNotFoundError:
                 pass  # the process that held the lock has removed the file: create another
@@ -46,18 +48,13 @@ class LockFile:
                 raise
             os.close(self._descriptor)
 
-    def has_content(self) -> bool:
-        """Return whether there is something to restore."""
-        return os.fstat(self._descriptor).st_size > 0
-
     def store(self, content: bytes) -> None:
-        """Store content for the next process, on the disk. Raises: OSError."""
-        self.path.write_bytes(content)
-        os.fsync(self._descriptor)
+        """Store content for the next process, on the disk; what was stored before is replaced. Raises: OSError."""
+        write_atomically(self.stored, content)
 
     def release(self, keep: bool = False) -> None:
-        """Release the lock, and remove the file unless its content is to be kept."""
-        if not keep:
+        """Remove the files, but not what is stored if it is to be kept, and release the lock."""
+        for path in (self._path,) if keep else (self.stored, self._path):
             with suppress(OSError):
-                self.path.unlink()
+                path.unlink()
         os.close(self._descriptor)

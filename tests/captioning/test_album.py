@@ -72,6 +72,18 @@ def test_a_single_row_without_its_end_is_replaced(tmp_path: Path) -> None:
     assert (table[:1], table.count(b"\n")) == (b"{", 1), "no empty line, which the table may not start with"
 
 
+def test_rows_that_a_killed_process_removed_are_restored_as_they_were(photos: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    run(path, photos[:3])
+    header, *lines = path.read_bytes().replace(b"\r\n", b',"","5"\r\n').splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"two dogs", b"ten dogs").replace(b"\r\n", b",beyond\r\n")
+    path.write_bytes(header + lines[0])
+    path.with_name(".t.lock.csv").write_bytes(b"".join([header, *lines, b'"2\xc3\xa9.jpg","cut\n']))
+    assert run(path, photos[:3]) == {photos[1].name: "ten dogs run"}
+    assert path.read_bytes() == b"".join([header, *lines])
+    assert os.listdir(tmp_path) == ["t.csv"]
+
+
 def test_an_edit_of_the_same_size_before_a_table_is_rewritten_stays(tmp_path: Path) -> None:
     path, photo = tmp_path / "t.csv", tmp_path / "1.jpg"
     photo.write_text("one")
