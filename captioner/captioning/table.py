@@ -241,7 +241,8 @@ class Table:
         description = Description(caption.text, [keyword.word for keyword in caption.keywords])
         digests = caption.digest[:DIGITS], description_digest(description), self._model
         stamp = Stamp(status.st_size, time_of(status), *digests)
-        text = self.format.line(os.path.relpath(place, self.path.parent), caption, stamp)
+        old = self._removed.get(place, b"").decode()
+        text = self.format.line(os.path.relpath(place, self.path.parent), caption, stamp, old)
         self._add(place, text.encode("utf-8", "backslashreplace"), correction)
         is_corrected = any(row.correction is not None for row in self._rows.get(place, ()))
         self.counts["replaced"] += is_corrected

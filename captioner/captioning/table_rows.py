@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,8 +22,12 @@ from captioner.errors import DataError, UsageError
 from captioner.files.user_files import format_of, regular_file, to_json
 
 DELIMITERS = ",;\t"
+OWN_CELL = r'("([^"]|"")*"|[-+.0-9e]+)'
+"""A cell as captioner writes it; other programs leave texts without quotes, and empty cells empty."""
 IN_NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that no path has; for bytes that are not UTF-8, os.fsdecode returns other surrogates."""
+OWN_KEYS = {*Caption._fields, "caption", "file", "corrected"}
+"""The keys of JSON lines that a new caption replaces or removes."""
 START = 1 << 20
 """Bytes in which the first line of a table ends: JSON lines may have attention weights."""
 
@@ -76,20 +82,27 @@ class CsvRows(NamedTuple):
             row = dict(zip(self.columns, map(table_cells.unescape_cell, cells), strict=False))
             yield {**row, "image": table_cells.unescape_path(row["image"])} if row.get("image") else {}
 
-    def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
-        """Return whether the line of a row was cut between two cells; empty ones are quoted, if any are."""
-        return len(row) < len(self.columns) or ('"' in line and line.endswith(self.delimiter))
+    def is_cut(self, line: str) -> bool:
+        """Return whether a last line without its end may be the beginning of one of `line`, without a whole stamp."""
+        cells = list[str]()
+        with suppress(csv.Error):
+            cells = next(csv.reader([line], delimiter=self.delimiter, strict=True), [])
+        is_whole = len(cells) >= len(self.columns) and not line.endswith(self.delimiter)
+        own = rf'({OWN_CELL}{self.delimiter})*({OWN_CELL}|"([^"]|"")*)?\r?'
+        return not is_whole and not any(map(table_cells.parse_stamp, cells)) and bool(re.fullmatch(own, line))
 
     def restored(self, row: Mapping[str, Any]) -> str:
         """Return the line of a row that was read in a table with other columns."""
         values = {**row, "image": table_cells.escape_path(row["image"])}
         return table_cells.csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
 
-    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp) -> str:
-        """Return the line of a photograph."""
+    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp, old: str = "") -> str:
+        """Return the line of a photograph, with the cells of other columns in an old line."""
         values = {name: column(caption) for name, column in COLUMNS.items()}
         values |= {"image": table_cells.escape_path(image), "file": str(stamp)}
-        return table_cells.csv_line((values.get(name, "") for name in self.columns), self.delimiter, self.line_end)
+        cells = next(csv.reader(io.StringIO(old, newline=""), delimiter=self.delimiter), [])
+        pairs = zip_longest(self.columns, map(table_cells.OwnCell, cells), fillvalue="")
+        return table_cells.csv_line((values.get(name, cell) for name, cell in pairs), self.delimiter, self.line_end)
 
 
 class JsonLines(NamedTuple):
@@ -110,8 +123,11 @@ class JsonLines(NamedTuple):
                 raise ValueError('expected an object with an "image"')
             yield record
 
-    def is_cut(self, line: str, row: Mapping[str, Any]) -> bool:
-        return False  # or it could not be read
+    def is_cut(self, line: str) -> bool:
+        with suppress(ValueError, RecursionError):
+            json.loads(line)
+            return False
+        return True
 
     def corrected(self, correction: table_cells.Description, line: bytes) -> bytes:
         """Return a line with a correction of another table, as if it were its own; new keywords are certain."""
@@ -125,10 +141,12 @@ class JsonLines(NamedTuple):
             record["file"] = str(stamp._replace(caption=table_cells.description_digest(correction)))
         return f"{json.dumps(record)}\n".encode()
 
-    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp) -> str:
+    def line(self, image: str, caption: Caption, stamp: table_cells.Stamp, old: str = "") -> str:
+        items = json.loads(old.partition("\n")[0] or "{}").items()
         first = {"image": image, "caption": caption.text, "file": str(stamp)}
         shares = dict(caption.shares)
-        return f"{to_json({**first, **to_record(caption._replace(image=image)), 'shares': shares})}\n"
+        record = {**first, **to_record(caption._replace(image=image)), "shares": shares}
+        return f"{to_json(record | {key: value for key, value in items if key not in OWN_KEYS})}\n"
 
 
 Rows: TypeAlias = CsvRows | JsonLines
@@ -160,15 +178,6 @@ def open_format(path: Path, name: Path) -> Rows:
     raise UsageError(f"{name}: expected {expected}, got {got}; use another file")
 
 
-def is_whole(form: Rows, line: str) -> bool:
-    """Return whether a last line without its end has everything else."""
-    try:
-        (row,) = form.read(iter([line]))
-    except (ValueError, csv.Error, RecursionError):
-        return False
-    return not form.is_cut(line, row)
-
-
 class TableRow(NamedTuple):
     """A row of a table, the absolute path of its photograph, and where its lines start and end.
 
@@ -184,7 +193,7 @@ class TableRow(NamedTuple):
 def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
     """Read the rows of a table, and the lines between them.
 
-    A last line without its end that is not whole is left out, unless it is inside of a cell.
+    A last line without its end that was cut is left out, unless it is inside of a cell.
 
     Raises: DataError for another damaged line, or if the file cannot be read.
     """
@@ -199,7 +208,7 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
             except UnicodeDecodeError as problem:
                 if has_end or problem.reason != "unexpected end of data":
                     raise
-            if not has_end and start == end and not is_whole(form, text):
+            if not has_end and start == end and form.is_cut(text):
                 return
             end += len(line)
             yield text

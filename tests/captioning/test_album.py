@@ -60,6 +60,16 @@ def test_a_table_cut_at_any_byte_is_completed(
         assert path.read_bytes() == whole, f"cut at byte {size}"
 
 
+@pytest.mark.parametrize("last", ['{},"mine, really",,,', "{},mine", '"{}","mine",,,', '"{}","mine","","",""'])
+def test_a_last_row_without_its_end_of_a_person_stays(last: str, photos: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    image = os.path.relpath(photos[0], tmp_path)
+    content = f"image,caption,keywords,file,notes\r\n{last.format(image)}".encode()
+    path.write_bytes(content)
+    assert photos[0].name in run(path, photos[:1])
+    assert path.read_bytes() == content + b"\r\n"
+
+
 def test_a_single_row_without_its_end_is_replaced(tmp_path: Path) -> None:
     path, photo = tmp_path / "t.jsonl", tmp_path / "1.jpg"
     for content in ("one", "other"):
@@ -191,6 +201,8 @@ def test_a_table_edited_by_hand_keeps_its_rows(photos: list[Path], edited: Edite
         new = rows[len(kept) :]
         assert [row["caption"] for row in new] == [TEXTS[int(row["image"][0])] for row in new]
         assert {row.get("log_prob", "-1.25") for row in new} <= {"-1.25"}
+        notes = {row["image"]: row.get("notes") for row in edited.rows}
+        assert all(row.get("notes") == notes.get(row["image"], row.get("notes")) for row in new)
     assert run(path, photos) == found
     assert path.read_bytes() == after, "the second run has nothing to do"
 
@@ -207,3 +219,12 @@ def test_json_lines_edited_by_hand_keep_their_rows(photos: list[Path], tmp_path:
     after = path.read_bytes()
     assert after.startswith(content + b"\n")
     assert after.count(b'"image"') == len(photos)
+
+
+def test_keys_of_a_person_stay_when_a_photograph_changes(photos: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    run(path, photos[:1])
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "stars": 5, "file": f"1{record['file']}", "labels": ["old"]}))
+    run(path, photos[:1])
+    assert json.loads(path.read_text()) == {**record, "stars": 5}
