@@ -44,8 +44,10 @@ class Album:
     def select(self, photos: Iterable[Path | DataError], limit: int | None = None) -> list[Path | DataError]:
         """Return the photographs to caption, at most `limit`, and the errors among them, and prepare the tables.
 
-        Raises: CaptionerError if no table can be prepared.
+        It may be called again, for more. Raises: CaptionerError if no table can be prepared.
         """
+        if self._missing:
+            self.problems += _failures(partial(table.read_again, self._corrections) for table in self.tables)
         for table in self.tables:  # of two corrections, that in the first table is used
             self._corrections = {**table.corrections, **self._corrections}
         chosen: list[Path | DataError] = []

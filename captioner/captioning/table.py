@@ -125,10 +125,7 @@ class Table:
                     self._keep(row.path, line)
         if self._removed:
             self.begin()
-            self.finish({})
-            self._close()
-            self._rows.clear()
-            self.format = self._read()
+            self.read_again({})
 
     def records(self) -> Iterator[TableRow]:
         """Yield the rows as they are now; of several for one photograph, the first."""
@@ -204,7 +201,7 @@ class Table:
 
         Raises: CaptionerError, with the old file unchanged.
         """
-        if self._state is None:
+        if self._state is None or self.failed:
             return
         self.failed = True
         with writing(self.name), open(self.path, "rb") as old:
@@ -264,6 +261,15 @@ class Table:
             is_own = any(row.correction is not None for row in rows)
             self._add(place, self._removed[place], None if is_own else corrections.get(place))
             del self._removed[place]
+
+    def read_again(self, corrections: Mapping[str, Description]) -> None:
+        """Finish the table and read where its rows are, to caption more. Raises: CaptionerError, as `write`."""
+        self.finish(corrections)
+        if not self.failed:
+            self._close()
+            self._rows.clear()
+            self._edits.clear()
+            self.format = self._read()
 
     def _append(self, line: bytes) -> None:
         """Raises: CaptionerError if another program has changed the file; OSError if it cannot be written."""

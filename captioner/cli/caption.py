@@ -161,9 +161,14 @@ def caption(
         check_attention(loaded)
     captioner = Captioner(loaded, encoder)
     with closing(_open_album(captioner, models, encoder, files)) as album:
-        photos = album.select(photo_paths(names, chosen.part), chosen.number)
+        paths, progress = photo_paths(names, chosen.part), Progress()
+        photos = album.select(paths, chosen.number)
         output.warnings((*captioner.warnings, *(photo_warnings(loaded) if photos else ())))
-        progress = _caption(captioner, album, photos, files) if photos else Progress()
+        while photos:
+            _caption(captioner, album, photos, files, progress)
+            missing = (chosen.number or 0) - progress.captioned  # those that could not be read do not count
+            is_over = missing <= 0 or progress.stopped_by or album.is_lost
+            photos = [] if is_over else album.select(paths, missing)
         for error in (*album.problems, *album.finish()):
             progress.fail(error)
         _report(progress, album, files)
@@ -199,14 +204,16 @@ class Progress(Tally):
         self.code = 1
 
 
-def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataError], files: Files) -> Progress:
+def _caption(
+    captioner: Captioner, album: Album, photos: Sequence[Path | DataError], files: Files, progress: Progress
+) -> None:
     """Caption photographs until a signal, and write and print the captions.
 
     If captions are also written to files, all are, even if the reader of stdout closes the pipe, or printing fails.
     """
     from tqdm import tqdm
 
-    progress = Progress(left=len(photos))
+    progress.left = len(photos)
     is_shown = files.as_json or files.verbose or not files.outputs
     bar = tqdm(disable=True) if is_shown else output.progress(len(photos), "photograph", in_log=True)
     with bar, stop_signals() as caught:
@@ -230,7 +237,6 @@ def _caption(captioner: Captioner, album: Album, photos: Sequence[Path | DataErr
             if album.is_lost:
                 break
     progress.stopped_by = caught[0] if caught else 0
-    return progress
 
 
 def _until(photos: Iterable[Path | DataError], caught: Sequence[int]) -> Iterator[Path | DataError]:

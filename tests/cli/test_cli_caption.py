@@ -393,6 +393,15 @@ def test_unreadable_and_vanished_photographs_are_named_and_their_rows_stay(capti
     assert len(rows("t.csv")) == 5
 
 
+def test_unreadable_photographs_do_not_count_as_captioned(caption: Run) -> None:
+    caption("new", write=FORMATS)
+    for name in ("070", "072", "074"):
+        Path(f"new/{name}.png").write_bytes(b"no photograph")
+    done = caption("new", "-n", 2, "--overwrite", write=FORMATS)
+    assert summary(done.err) == "captioned: 2; unreadable: 2 (new/070.png, new/072.png)"
+    assert [len(rows(table)) for table in FORMATS] == [5, 5]
+
+
 WATCHED = """
 import os, signal, sys, time
 from captioner.captioning.album import Album
