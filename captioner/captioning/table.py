@@ -128,10 +128,11 @@ class Table:
             self.read_again({})
 
     def records(self) -> Iterator[TableRow]:
-        """Yield the rows as they are now; of several for one photograph, the first."""
+        """Yield the rows as they are now; of several for one photograph, the first corrected one or else the first."""
         seen = {""}
+        own = {place for place, rows in self._rows.items() if any(row.correction is not None for row in rows)}
         for row in read_rows(self.path, self.name, self.format) if self._state else ():
-            if row.path not in seen:
+            if row.path not in seen and (row.path not in own or correction_of(row.values) is not None):
                 seen.add(row.path)
                 yield row
 

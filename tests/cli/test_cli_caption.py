@@ -280,6 +280,16 @@ def test_sidecars_of_known_photographs_have_the_captions_of_the_table(caption: R
     assert (done.code, done.err.count("have the same sidecar; rename one of the photographs")) == (1, 1)
 
 
+def test_of_two_rows_of_a_photograph_the_corrected_one_is_used_everywhere(caption: Run) -> None:
+    caption("new", write=["t.csv"])
+    first = Path("t.csv").read_text().splitlines()[1]
+    correct("t.csv", "new/070.png", "my own words")
+    Path("t.csv").write_text(Path("t.csv").read_text().replace("\n", f"\n{first}\n", 1))
+    assert caption("new", write=["t.csv", "xmp", "exiftool.csv"]).code == 0
+    assert ">my own words<" in Path("new/070.png.xmp").read_text()
+    assert '"./new/070.png","my own words"' in Path("exiftool.csv").read_text()
+
+
 def test_a_file_that_appears_is_not_replaced_by_a_derived_one(caption: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     meanwhile(monkeypatch, 2, lambda: Path("exiftool.csv").write_text("mine"))
     done = caption("new", write=["exiftool.csv", "t.csv"])
