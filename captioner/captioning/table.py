@@ -146,7 +146,11 @@ class Table:
 
     def __len__(self) -> int:
         """The number of photographs that have a row."""
-        return len(self._rows.keys() | self._removed)
+        if not self.failed:
+            return len(self._rows)
+        with suppress(CaptionerError):
+            return sum(1 for _ in self.records())
+        return 0
 
     def lacks(self, photo: Path, is_corrected: bool = False) -> bool:
         """Return whether a photograph is to be captioned: its row is missing, or the photograph has changed.

@@ -228,9 +228,10 @@ def _caption(
                     progress.unreadable.append(str(photo).partition(": ")[0])
                     continue
                 assert isinstance(photo, Path)
-                progress.add(caption)
                 for error in album.write(photo, caption):
                     progress.fail(error)
+                if not album.is_lost:
+                    progress.add(caption)
             if is_shown:
                 with output.ignoring_a_closed_pipe(progress.fail) if files.outputs else nullcontext():
                     print_caption(caption, files.as_json)

@@ -227,6 +227,7 @@ def test_what_another_program_does_meanwhile_stays(
     assert [path.exists() and path.read_bytes()] == left
     assert len(rows(other)) == len([*Path("new").glob("*.xmp")]) == 5
     assert f"{other}: 5 photographs" in done.err
+    assert act != "deleted" or f"{table}: " not in done.err.replace(changed, "")
 
 
 def test_a_full_disk_costs_one_table(
@@ -235,15 +236,18 @@ def test_a_full_disk_costs_one_table(
     caption("new", write=["whole.csv", "whole.jsonl"])
     whole = Path("whole.csv").read_bytes()
     with files_of_at_most(os.path.getsize("whole.jsonl") // 2):
-        done = caption("new", write=FORMATS)
+        done, alone = caption("new", write=FORMATS), caption("new", write=["u.jsonl"])
     assert (done.code, done.err.count("t.jsonl: cannot write: ")) == (1, 1)
+    assert summary(alone.err) == f"captioned: {len(rows('u.jsonl'))}"
     assert Path("t.csv").read_bytes() == whole
     assert 0 < len(rows("t.jsonl")) < 5
+    assert f"t.jsonl: {len(rows('t.jsonl'))} photographs" in done.err
     shutil.copy("new/071.png", "new/070.png")
     before = [Path(name).read_bytes() for name in FORMATS]
     with files_of_at_most(100):  # neither table can be rewritten
         assert caption("new", write=FORMATS).code == 1
     assert [Path(name).read_bytes() for name in FORMATS] == before
+    assert not [*Path().glob(".*")], "nothing is to be restored"
     assert caption("new", write=FORMATS).code == 0
     assert len(rows("t.csv")) == len(rows("t.jsonl")) == 5
 
