@@ -76,11 +76,15 @@ class CsvRows(NamedTuple):
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         """Read the rows in the lines after `start`: `image` is a path. A line without a row has an empty one.
 
+        Such lines are empty or a further header, or, without a stamp, blank or a remark that begins with #.
+
         Raises: ValueError or csv.Error for a line that is no row.
         """
         for cells in csv.reader(lines, delimiter=self.delimiter, strict=True):
             row = dict(zip(self.columns, map(table_cells.unescape_cell, cells), strict=False))
-            yield {**row, "image": table_cells.unescape_path(row["image"])} if row.get("image") else {}
+            image, stamp = row.get("image", ""), row.get("file", "").strip()
+            is_other = not image or stamp == "file" or (not stamp and image.strip()[:1] in ("", "#"))
+            yield {} if is_other else {**row, "image": table_cells.unescape_path(image)}
 
     def is_cut(self, line: str) -> bool:
         """Return whether a last line without its end may be the beginning of one of `line`, without a whole stamp."""

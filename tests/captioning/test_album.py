@@ -94,6 +94,16 @@ def test_rows_that_a_killed_process_removed_are_restored_as_they_were(photos: li
     assert os.listdir(tmp_path) == ["t.csv"]
 
 
+def test_blank_lines_remarks_and_further_headers_are_no_photographs(photos: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    run(path, photos[:1])
+    header, line = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([header, b"  \r\n# checked, so far\r\n", header, line, b" ,\r\n"]))
+    assert run(path, photos[:2]) == {}
+    with closing(Table(path, "0" * 8)) as table:
+        assert len(table) == 2
+
+
 def test_an_edit_of_the_same_size_before_a_table_is_rewritten_stays(tmp_path: Path) -> None:
     path, photo = tmp_path / "t.csv", tmp_path / "1.jpg"
     photo.write_text("one")
