@@ -1,5 +1,6 @@
 """Signals: the first stops a command at its next step or at once, a second one at once, and handlers are restored."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def test_ctrl_c_does_not_wait_for_busy_threads(
     assert err.endswith("captioner: interrupted\n")
     assert "Traceback" not in err
     assert not Path("out.h5").exists()
+
+
+def test_ctrl_c_while_the_command_line_is_imported_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
+    command, env = [sys.executable, "-m", "captioner", "caption"], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_the_first_signal_is_caught_and_handlers_are_restored(cli: Callable[..., Any]) -> None:
