@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -63,12 +64,12 @@ class CsvRows(NamedTuple):
         # Excel needs the byte order mark
         return f"\ufeff{table_cells.csv_line(self.columns, self.delimiter, self.line_end)}"
 
-    def recognize(self, first: str) -> CsvRows | None:
-        """Return the format of a table by its first line, or None for one without the needed columns."""
-        line_end = "\r\n" if first.endswith("\r") else "\n"
+    def recognize(self, text: str) -> CsvRows | None:
+        """Return the format of a table by its beginning, or None for one without the needed columns."""
+        line_end = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
         for delimiter in DELIMITERS:
             with suppress(csv.Error):  # of a file whose only line ends are carriage returns
-                columns = next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])
+                columns = next(csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter), [])
                 if all(columns.count(name) == 1 for name in table_cells.NEEDED):
                     return CsvRows(tuple(columns), delimiter, line_end)
         return None
@@ -115,9 +116,9 @@ class JsonLines(NamedTuple):
     start: str = ""
     line_end: str = "\n"
 
-    def recognize(self, first: str) -> JsonLines | None:
+    def recognize(self, text: str) -> JsonLines | None:
         with suppress(ValueError, TypeError, RecursionError):
-            return self if set(json.loads(first)) >= set(table_cells.NEEDED) else None
+            return self if set(json.loads(text.partition("\n")[0])) >= set(table_cells.NEEDED) else None
         return None
 
     def read(self, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -172,14 +173,16 @@ def open_format(path: Path, name: Path) -> Rows:
         start = os.read(descriptor, START)
     if new.start.encode().startswith(start):
         return new
-    if form := new.recognize(start.split(b"\n")[0].decode("utf-8-sig", "replace")):
+    if form := new.recognize(start.decode("utf-8-sig", "replace")):
         return form
     is_cut = start[: len(BEGINNING)] == BEGINNING[: len(start)] and b"\n" not in start
     if is_cut and isinstance(new, JsonLines):
         return new
     expected = f"a table of `captioner caption`, with {', '.join(table_cells.NEEDED)}"
-    got = "other columns" if b"image" in start and b"caption" in start else format_of(start)
-    raise UsageError(f"{name}: expected {expected}, got {got}; use another file")
+    got, remedy = "other columns" if b"image" in start and b"caption" in start else format_of(start), "use another file"
+    if start.removeprefix(BOM_UTF8).startswith(b"sep="):
+        got, remedy = "sep= above them", "delete this line"
+    raise UsageError(f"{name}: expected {expected}, got {got}; {remedy}")
 
 
 class TableRow(NamedTuple):
@@ -220,8 +223,8 @@ def read_rows(path: Path, name: Path, form: Rows) -> Iterator[TableRow]:
     with regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         rows = lines()
         try:
-            if form.start:
-                next(rows, "")
+            if isinstance(form, CsvRows):
+                next(csv.reader(rows, delimiter=form.delimiter), [])
                 yield TableRow("", {}, start, end)
                 start = end
             for values in form.read(rows):

@@ -161,7 +161,9 @@ class Edited(NamedTuple):
 
 @st.composite
 def edited_tables(draw: st.DrawFn) -> Edited:
-    columns = draw(st.permutations([*NEEDED, *draw(st.sets(st.sampled_from(["notes", "a, b;c", "log_prob"])))]))
+    columns = draw(
+        st.permutations([*NEEDED, *draw(st.sets(st.sampled_from(["notes", "a, b;c", "two\nlines", "log_prob"])))])
+    )
     delimiter, line_end = draw(st.sampled_from(",;\t")), draw(st.sampled_from(["\n", "\r\n"]))
     quoting = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]))
     text, corrections, rows, ends = io.StringIO(draw(st.sampled_from(["", "\ufeff"]))), {}, [], list[int]()

@@ -154,6 +154,7 @@ REFUSED = {
     "mac.csv": (ROW.replace("\n", "\r").encode(), "got other columns"),
     "twice.csv": (ROW.replace("caption", "caption,caption", 1).encode(), "got other columns"),
     "sample.csv": (b"image,caption\n1,2\n", "with image, caption, keywords, file, got other columns; use another file"),
+    "sep.csv": (b"sep=,\r\n" + ROW.encode(), "file, got sep= above them; delete this line\n"),
     "budget.csv": (
         b"month,euros\n1,2\n",
         "with image, caption, keywords, file, got a",
