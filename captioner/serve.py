@@ -74,7 +74,7 @@ class Site:
         absent = {"labels": not has_labels(meta.encoder), "attention": not meta.region_dim}
         self._options = {name: path for name, path in REQUEST_OPTIONS.items() if not absent.get(name)}
         self._decoder = DecodingProcess()
-        self._worker = ThreadPoolExecutor(1, "captioner-serve")
+        self._worker, self._turn = ThreadPoolExecutor(1, "captioner-serve"), asyncio.Lock()
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -114,17 +114,20 @@ class Site:
         """
         content, query = await _receive(request), dict(request.query_params)
         name = query.pop("image", "")
-        caption = await self._work(self._caption, content, self._values(query), Path(name or NAME))
+        caption = await self._work(request, self._caption, content, self._values(query), Path(name or NAME))
         row = {"row": csv_line(column(caption) for column in COLUMNS.values())} if name else {}
         return JSONResponse({**to_record(caption), **row})
 
     async def _post_preview(self, request: Request) -> Response:
         """Return a photograph as a small JPEG: a browser may not know its format."""
-        return Response(await self._work(self._preview, await _receive(request)), media_type="image/jpeg")
+        return Response(await self._work(request, self._preview, await _receive(request)), media_type="image/jpeg")
 
-    async def _work(self, work: Callable[..., Any], *values: Any) -> Any:
-        """Call a function in the worker."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
+    async def _work(self, request: Request, work: Callable[..., Any], *values: Any) -> Any:
+        """Call a function in the worker when it is free. Raises: ClientDisconnect if the client has left by then."""
+        async with self._turn:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
 
     def _values(self, texts: Mapping[str, str]) -> Values:
         """Return the values of the options of a request; an empty text counts as not given.

@@ -109,3 +109,16 @@ def test_what_runs_longer_does_not_keep_the_server(number: int, photo_run: Path,
         assert isinstance(answer.exception(60), OSError | HTTPException) or answer.result().status >= 500
         assert server.process.stderr is not None
         assert "Traceback" not in server.process.stderr.read()
+
+
+def test_what_waits_for_a_client_that_has_left_is_dropped(photo_run: Path, photograph: Path) -> None:
+    with busy(photo_run, photograph.read_bytes(), True, 60) as (server, answer):
+        with server.connect() as client:
+            client.sendall(b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        assert server.request("GET", "/").status == 200  # the server has noticed
+        assert server.process.stdin is not None
+        server.process.stdin.write("xxx")
+        server.process.stdin.flush()
+        assert answer.result(60).status == 200
+        assert server.caption(photograph.read_bytes()).status == 200
+        assert server.stop()[1] == "begun\n", "that of the last photograph alone"
