@@ -1,4 +1,4 @@
-"""Decode photographs of strangers in a child process, `python -m captioner.images.decoding_process`, with limits.
+"""Decode photographs of strangers in a child process with limits.
 
 A small file can make a decoder work for minutes or ask for gigabytes, and native code in a thread cannot be
 interrupted. A child that exceeds its limits ends, and the next photograph has a new one.
@@ -23,17 +23,21 @@ from typing import IO, Any
 
 from PIL import Image
 
-from captioner.errors import DataError
+from captioner.errors import CaptionerError, DataError
 from captioner.images.photo import decode_photo
 
 MEMORY = 2 << 30
 """Bytes of the address space of the child; a PNG with the maximum number of pixels needs most of it."""
 SECONDS = 10.0
+_START = "import sys; sys.path[:] = {path!r}; from captioner.images.decoding_process import main; main()"
 _LENGTH = struct.Struct(">Q")
 
 
 class DecodingProcess:
-    """A child process that decodes one photograph at a time, of any thread."""
+    """A child process that decodes one photograph at a time, of any thread.
+
+    Raises: CaptionerError if it cannot start.
+    """
 
     def __init__(self, memory: int = MEMORY, seconds: float = SECONDS) -> None:
         self._memory, self._seconds, self._turn = memory, seconds, Lock()
@@ -52,8 +56,10 @@ class DecodingProcess:
                 answer, pixels = _read(self._child.stdout)
             except (EOFError, OSError):
                 self.close()
-                limits = f"{self._seconds:g} s and {self._memory / (1 << 30):.3g} GiB of memory"
-                raise DataError(f"{name}: cannot be decoded within {limits}; make it smaller") from None
+                reason = f"the decoder ended (exit code {self._child.returncode}); try again"
+                if self._child.returncode == -signal.SIGALRM:
+                    reason = f"takes more than {self._seconds:g} s to decode; make it smaller"
+                raise DataError(f"{name}: {reason}") from None
         if "error" in answer:
             raise DataError(answer["error"])
         return Image.frombytes("RGB", tuple(answer["size"]), pixels)
@@ -64,22 +70,33 @@ class DecodingProcess:
             self._child.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "captioner.images.decoding_process", str(self._memory), str(self._seconds)],
+        # with the paths of this process: the package may be in a folder that it was started in
+        code = _START.format(path=sys.path)
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", code, str(self._memory), str(self._seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would have memory of its own
             start_new_session=True,  # Ctrl-C is for the parent
         )
+        assert child.stdout is not None
+        try:
+            _read(child.stdout)
+        except EOFError:
+            child.communicate()
+            raise CaptionerError(f"the decoder of photographs cannot start (exit code {child.returncode})") from None
+        return child
 
 
 def main() -> None:
     """Decode photographs from stdin until it is closed."""
     memory, seconds = int(sys.argv[1]), float(sys.argv[2])
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries may print to stdout
+    for output in (1, 2):  # libraries may print; what prevents the start was seen
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a parent that ignores it hands that down
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _write(answers, {}, b"")  # it has started
     with contextlib.suppress(EOFError):
         while True:
             request, content = _read(requests)
@@ -91,8 +108,8 @@ def _answer(content: bytes, seconds: float, name: str, min_side: int) -> tuple[d
     try:
         photo = decode_photo(content, name, min_side)
         return {"size": photo.size}, photo.tobytes()
-    except DataError as error:
-        return {"error": str(error)}, b""
+    except (DataError, MemoryError) as error:
+        return {"error": str(error) or f"{name}: not enough memory to read this photograph"}, b""
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -114,7 +131,3 @@ def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
     if len(content) < size:
         raise EOFError
     return content
-
-
-if __name__ == "__main__":
-    main()

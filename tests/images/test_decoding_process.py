@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from photographs import corners, encoded, error_of
 from PIL import Image
 
-from captioner.errors import DataError
+from captioner.errors import CaptionerError, DataError
 from captioner.images.decoding_process import DecodingProcess
 from captioner.images.photo import decode_photo
 
@@ -45,8 +46,10 @@ def test_errors_are_those_of_this_process(process: DecodingProcess) -> None:
 
 
 def test_a_photograph_that_takes_too_long_is_an_error_and_the_next_one_is_decoded() -> None:
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)  # as some parents hand it down
     process = DecodingProcess(seconds=1)
-    with pytest.raises(DataError, match=r"^a\.jpg: cannot be decoded within 1 s and 2 GiB of memory"):
+    signal.signal(signal.SIGALRM, before)
+    with pytest.raises(DataError, match=r"^a\.jpg: takes more than 1 s to decode; make it smaller$"):
         process.decode(endless_photo(), "a.jpg", 8)
     assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
     process.close()
@@ -66,6 +69,13 @@ def test_a_child_that_was_killed_is_replaced(process: DecodingProcess) -> None:
     first.wait()
     assert process.decode(encoded(NOISE), "b.png", 8).size == NOISE.size
     assert process._child.pid != first.pid
+
+
+def test_a_child_that_cannot_start_is_no_fault_of_the_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports from the paths of this process alone, which may be a folder where nothing is installed."""
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(CaptionerError, match=r"^the decoder of photographs cannot start \(exit code 1\)$"):
+        DecodingProcess()
 
 
 def test_the_child_ends_with_its_pipe(process: DecodingProcess) -> None:
