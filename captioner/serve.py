@@ -124,10 +124,13 @@ class Site:
 
     async def _work(self, request: Request, work: Callable[..., Any], *values: Any) -> Any:
         """Call a function in the worker when it is free. Raises: ClientDisconnect if the client has left by then."""
-        async with self._turn:
-            if await request.is_disconnected():
-                raise ClientDisconnect
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
+        try:
+            async with self._turn:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server was stopped") from None
 
     def _values(self, texts: Mapping[str, str]) -> Values:
         """Return the values of the options of a request; an empty text counts as not given.
