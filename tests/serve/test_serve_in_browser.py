@@ -1,6 +1,7 @@
 """The page in a real browser: photographs are dropped, pasted and chosen; captions are shown, copied and saved."""
 
 import base64
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -97,6 +98,9 @@ def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expec
     assert texts(browser, "form button") == [""], "offered only if the options differ"
     field.clear()
     field.send_keys("101", Keys.ENTER)
+    hand_over(browser, photograph, "drop", "new.png")
+    waiting = "2 photographs waiting: an option under Advanced is not valid"
+    wait(browser, lambda: texts(browser, "[role=status]") == [waiting])
     assert len(browser.requests()) == 3, "a value outside the bounds is not sent"
     assert browser.console() == []
 
@@ -111,7 +115,7 @@ def test_a_photograph_is_captioned_once(
     assert captions(browser) == [expected]
     field.clear()
     field.send_keys(str(own))
-    assert texts(browser, "[role=status]") == ["1 photograph already on this page"]
+    wait(browser, lambda: texts(browser, "[role=status]") == ["1 photograph already on this page"])
     assert len(browser.requests()) == 2
     own.unlink()
     browser.driver.find_element(By.CSS_SELECTOR, "summary").click()
@@ -131,7 +135,28 @@ def test_photographs_that_the_server_did_not_answer_are_captioned_later(
     browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
     browser.driver.find_element(By.CSS_SELECTOR, "form button").click()
     assert captions(browser, 2) == [expected] * 2
+    browser.driver.execute_script("window.fetch = async () => new Response('{}')")
+    browser.driver.find_element(By.CSS_SELECTOR, "summary").click()
+    browser.driver.find_element(By.NAME, "n_best").send_keys("2", Keys.ENTER)
+    wait(browser, lambda: texts(browser, "[role=status]") == ["0 photographs captioned, 2 failed"])
+    assert texts(browser, ".problem")[0] == "not an answer of captioner; is another program at this address?"
+    assert captions(browser, 2) == [expected] * 2, "earlier captions stay"
+    assert texts(browser, "button:not(.copy)") == ["Caption 2 photographs again", "Download table (CSV)"]
     browser.console()
+
+
+def test_photographs_that_differ_in_content_alone_are_captioned(
+    server: Served, browser: Browser, tmp_path: Path
+) -> None:
+    photos = [tmp_path / folder / "IMG_1.bmp" for folder in "abc"]
+    for photo, colour in zip(photos, ("red", "blue", "red"), strict=True):
+        photo.parent.mkdir()
+        Image.new("RGB", (8, 8), colour).save(photo)
+        os.utime(photo, (0, 0))
+    browser.open(server.url)
+    browser.driver.find_element(By.ID, "photo").send_keys("\n".join(map(str, photos)))
+    message = "2 photographs captioned; 1 photograph already on this page"
+    wait(browser, lambda: texts(browser, "[role=status]") == [message])
 
 
 def test_the_table_is_that_of_the_command(

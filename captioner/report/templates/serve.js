@@ -14,6 +14,7 @@ const items = new Map();  // the photographs of the page, in the order in which 
 let queue = Promise.resolve();
 let done = 0;
 let total = 0;
+let known = 0;  // photographs that were chosen again
 
 const count = (number) => `${number.toLocaleString("en")} photograph${number === 1 ? "" : "s"}`;
 const options = () => new URLSearchParams(new FormData(form)).toString();
@@ -47,16 +48,12 @@ async function send({ file }, query) {
     answer.error = answer.error?.replace(`${file.name}: `, "");
     return answer;
   } catch {
-    return { error: "the server does not respond, or is busy; is it running?", retry: true };
+    return { error: "the server does not respond, or is busy; is it running?" };
   }
 }
 
-function draw(item) {
-  const { error, caption, familiarity, marks, keywords, labels, candidates, attention } = item.answer;
+function draw(item, { caption, familiarity, marks, keywords, labels, candidates, attention }) {
   const { name } = item.file;
-  if (error) {
-    return [element("p", { className: "faint" }, name), element("p", { className: "problem" }, error)];
-  }
   const known = familiarity === null ? "" : ` · familiarity ${Math.round(familiarity)} of 100`;
   const words = keywords.map(({ word }) => word).join(", ");
   const named = labels?.map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`).join(", ");
@@ -77,7 +74,7 @@ function draw(item) {
   return [element("div", { className: "captioned" }, photo, text), ...maps];
 }
 
-// Photographs whose caption has other options than the form, or that the server did not answer; not those that wait.
+// Photographs whose caption has other options than the form, or that have an error; not those that wait.
 function stale() {
   const query = options();
   return [...items.values()].filter((item) => !item.article.ariaBusy && item.query !== query);
@@ -90,32 +87,40 @@ function showButtons() {
   download.hidden = ![...items.values()].some(({ answer }) => answer?.row);
 }
 
-function summary({ answer, file }) {
-  return `${file.name}: ${answer.error ?? [...answer.marks, answer.caption || NO_WORDS].join(": ")}`;
+function summary({ answer, error, file }) {
+  return `${file.name}: ${error ?? [...answer.marks, answer.caption || NO_WORDS].join(": ")}`;
 }
 
 function summaryOfAll() {
-  const answers = [...items.values()].map(({ answer }) => answer);
+  const answers = [...items.values()].filter(({ error }) => !error).map(({ answer }) => answer);
   const numbers = {
-    "to check first": answers.filter((answer) => answer?.marks?.length).length,
-    failed: answers.filter((answer) => answer?.error).length,
+    "to check first": answers.filter((answer) => answer?.marks.length).length,
+    failed: items.size - answers.length,
   };
-  const captioned = `${count(answers.filter((answer) => answer?.row).length)} captioned`;
+  const captioned = `${count(answers.filter((answer) => answer).length)} captioned`;
   return [captioned, ...Object.entries(numbers).filter(([, n]) => n).map(([what, n]) => `${n} ${what}`)].join(", ");
 }
 
 async function captionOne(item, query) {
-  item.answer = await send(item, query);
-  item.query = item.answer.retry ? null : query;
+  const answer = await send(item, query);
+  try {
+    if (!answer.error) Object.assign(item, { shown: draw(item, answer), answer });
+  } catch {
+    answer.error = "not an answer of captioner; is another program at this address?";
+  }
+  item.error = answer.error;
+  item.query = item.error ? null : query;
   item.article.ariaBusy = null;
-  item.article.replaceChildren(...draw(item));
+  const problem = [element("p", { className: "faint" }, item.file.name), element("p", { className: "problem" }, item.error)];
+  item.article.replaceChildren(...(item.error ? problem : []), ...item.shown ?? []);  // an earlier caption stays
   done += 1;
   progress.value = done;
   live.textContent = total > 1 ? `${done} of ${total} · ${summary(item)}` : summary(item);
   if (done === total) {
     if (total > 1) live.textContent = summaryOfAll();
+    if (known) live.textContent += `; ${count(known)} already on this page`;
     progress.hidden = true;
-    done = total = 0;
+    done = total = known = 0;
   }
   showButtons();
 }
@@ -132,13 +137,23 @@ function captionAll(chosen) {
   showButtons();
 }
 
-function take(files) {
+// Whether two files of one size have the same content; a browser does not know their folders.
+async function same(...files) {
+  const [one, other] = await Promise.all(files.map((file) => file.arrayBuffer()));
+  return indexedDB.cmp(one, other) === 0;
+}
+
+async function take(files) {
   if (!files.length) return;
   input.files = files;
   const chosen = [];
-  for (const file of files) {
-    const key = `${file.name} ${file.size} ${file.lastModified}`;
-    if (items.has(key)) continue;
+  for (const file of [...files]) {
+    let key = `${file.name} ${file.size} ${file.lastModified}`;
+    while (items.has(key) && !await same(file, items.get(key).file).catch(() => false)) key += "+";
+    if (items.has(key)) {
+      known += 1;
+      continue;
+    }
     const article = element("article", {}, element("p", { className: "faint" }, `${file.name} …`));
     const item = { file, article, url: URL.createObjectURL(file) };
     items.set(key, item);
@@ -146,9 +161,14 @@ function take(files) {
   }
   results.prepend(...chosen.map(({ article }) => article));
   advanced.open ||= !form.checkValidity();  // a field that is not visible cannot be reported
-  if (!form.reportValidity()) showButtons();
-  else if (chosen.length) captionAll(chosen);
-  else live.textContent = `${count(files.length)} already on this page`;
+  if (!form.reportValidity()) {
+    showButtons();
+    live.textContent = `${count(stale().length)} waiting: an option under Advanced is not valid`;
+  } else if (chosen.length) captionAll(chosen);
+  else if (!total) {
+    live.textContent = `${count(known)} already on this page`;
+    known = 0;
+  }
 }
 
 function saveTable() {
