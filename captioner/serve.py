@@ -178,8 +178,6 @@ async def _receive(request: Request) -> bytes:
         if len(content) > MAX_BYTES:
             most = f"{MAX_BYTES // 1_000_000} MB"
             raise HTTPException(413, f"expected a photograph of at most {most}, got more; make it smaller")
-    if not content:
-        raise HTTPException(422, "expected a photograph as the body of the request, got nothing")
     return bytes(content)
 
 

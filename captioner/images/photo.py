@@ -30,6 +30,8 @@ FORMATS = tuple(name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "
 """Allowed formats; other formats of Pillow are excluded, as one of them starts Ghostscript."""
 _HEIC_BRAND = re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 """The beginning of a HEIC file; an AVIF file may begin in the same way."""
+_READABLE = ("a JPEG", "a PNG", "a GIF", "a TIFF", *["a HEIC or AVIF file"] * ("AVIF" in FORMATS))
+"""Texts of `format_of` for formats that Pillow reads."""
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
@@ -128,6 +130,8 @@ def _problem(error: Exception, content: bytes, name: str) -> DataError:
             return DataError(f"{name}: needs pillow-heif, which cannot be imported ({error}); install it again")
         case _ if Path(name).suffix.lower() in RAW_SUFFIXES:
             return DataError(f"{name}: {RAW_REMEDY}")
+        case UnidentifiedImageError() if not is_heic(content) and format_of(content) in _READABLE:
+            return DataError(f"{name}: damaged or truncated: begins like {format_of(content)}; try a new copy")
         case UnidentifiedImageError() if not is_heic(content):
             formats = ", ".join((*FORMATS, *["HEIC"] * can_read_heic()))
             return DataError(f"{name}: expected a photograph ({formats}), got {format_of(content)}")
