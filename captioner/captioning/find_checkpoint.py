@@ -56,7 +56,8 @@ def nearest_runs(path: Path) -> str:
 
     Return the end of a message, or an empty text if there are none.
     """
-    runs = sorted({*(runs_in(path) or [*runs_in(path.parent), *runs_in(RUNS)])} - {path})
+    found = {os.path.abspath(run): run for run in runs_in(path) or [*runs_in(path.parent), *runs_in(RUNS)]}
+    runs = sorted(run for place, run in found.items() if place != os.path.abspath(path))
     ranked = similar(path.name, [run.name for run in runs], 0)
     runs.sort(key=lambda run: ranked.index(run.name))
     if similar(path.name, ranked[:1]):

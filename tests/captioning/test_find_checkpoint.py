@@ -32,3 +32,8 @@ def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_similar_run_is_suggested(name: str) -> None:
     assert nearest_runs(Path(name)) == "; did you mean runs/birds?"
     assert nearest_runs(Path("everyda")) == "; did you mean everyday?"
+
+
+@pytest.mark.usefixtures("runs_here")
+def test_each_run_is_named_once() -> None:
+    assert nearest_runs(Path("runs/nope").absolute()) == "; existing runs: runs/scenes, runs/birds"
