@@ -242,11 +242,13 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
         if not isinstance(values, str) and is_captioned(values):
             values = {key: unescape_cell(cell) for key, cell in values.items()}
             values["image"] = unescape_path(values["image"])
-        elif not isinstance(values, str) and ("log_prob" in values or parse_stamp(values.get("file"))):
+        elif not isinstance(values, str) and (
+            parse_stamp(values.get("file")) or "log_prob" in values or ("keywords" in values and columns == Columns())
+        ):
             missing = " and ".join(column for column in NEEDED if column not in values)
             raise DataError(
-                f"{name}: expected the columns keywords and file, which show what you corrected, got no {missing}; "
-                "restore them, or delete all columns but image and caption to use all captions"
+                f"{name}: expected the columns keywords and file of captioner, which show what you corrected, got no "
+                f"{missing}; restore them, or to use all captions leave both empty"
             )
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 
@@ -316,10 +318,12 @@ def _column_indices(line: str, names: list[str], header: str, columns: Columns) 
             places[key] = matches[0]
     required = ["image", "caption"] + (["split"] if columns.split != Columns().split else [])
     if not set(required) <= set(places):
+        expected = [getattr(columns, key) for key in required]
+        remedy = "rename yours, or set them with --image-column and --caption-column of `captioner prepare`"
+        if any(re.search(r"\.(jpe?g|png|webp|hei[cf]|tiff?)$", name, re.IGNORECASE) for name in names):
+            remedy = f"before this caption, add a line {max(DELIMITERS, key=header.count).join(expected)!r}"
         raise DataError(
-            f"{line}: expected a header with the columns {' and '.join(getattr(columns, key) for key in required)}, "
-            f"got {header!r:.80}; rename yours, "
-            "or set them with --image-column and --caption-column of `captioner prepare`"
+            f"{line}: expected a header with the columns {' and '.join(expected)}, got {header!r:.80}; {remedy}"
         )
     return places
 

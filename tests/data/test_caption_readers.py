@@ -337,6 +337,8 @@ def test_blank_lines_before_the_header_are_counted():
 
 HEADERS = {
     "img,cap\r\na,b": "c.csv:1: expected a header with the columns image and caption, got 'img,cap'; rename yours, ",
+    "a.jpg;b": "c.csv:1: expected a header with the columns image and caption, got 'a.jpg;b'; before "
+    "this caption, add a line 'image;caption'",
     '"image': "c.csv:1: expected a header with the columns image and caption, got '\"image'",
     "split,image,caption,split\n": "c.csv:1: expected the column split once, got 'split,image,caption,split'; rename ",
 }

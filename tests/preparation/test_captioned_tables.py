@@ -112,15 +112,21 @@ def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any])
     assert "  captions not corrected by a person: 4\n  captions removed by a person: 1\n" in summary
 
 
-@pytest.mark.parametrize("deleted", [("keywords",), ("file",), ("keywords", "marks", "log_prob"), ("keywords", "file")])
+@pytest.mark.parametrize(
+    "deleted",
+    [("keywords",), ("file",), ("keywords", "marks", "log_prob"), ("keywords", "file"), ("file", "marks", "log_prob")],
+)
 def test_a_table_without_the_columns_of_corrections(deleted: Sequence[str], cli: Callable[..., Any]) -> None:
     """Else the captions of the model would count as those of a person."""
-    write("t.csv", [{k: v for k, v in row.items() if k not in deleted} for row in rows_of("t.csv")])
+    rows = rows_of("t.csv")
+    write("t.csv", [{k: v for k, v in row.items() if k not in deleted} for row in rows])
     lost = " and ".join(name for name in deleted if name in ("keywords", "file"))
     cli("prepare", "t.csv").failed(
-        1, "t.csv: expected the columns keywords and file, which show what you corrected, "
-        f"got no {lost}; restore them, or delete all columns but image and caption to use all captions"
+        1, "t.csv: expected the columns keywords and file of captioner, which show what you corrected, "
+        f"got no {lost}; restore them, or to use all captions leave both empty"
     )  # fmt: skip
+    write("t.csv", [row | {"keywords": "", "file": "", "caption": "a dog"} for row in rows])
+    assert [*captions_of(cli, "t.csv")[0]] == [f"photos/{name}" for name in WRITTEN], "also of escaped names"
 
 
 def test_json_lines_have_corrections_too(cli: Callable[..., Any]) -> None:
