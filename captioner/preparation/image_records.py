@@ -135,10 +135,11 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
     if twice := [source for place, source in enumerate(sources) if files[place] in files[:place]]:
         raise UsageError(f"{twice[0]}: expected each caption file once, got it twice")
     images = list(chain(*by_source(_read_images(sources, folders, columns, issues)).values()))
+    count = sum(folder.counts["uncorrected"] for folder in folders)
     if not images:
-        count = sum(folder.counts["uncorrected"] for folder in folders)
         got = f"{count:,} that no person corrected; correct some captions first" if count else "no valid one"
         raise DataError(f"{', '.join(sources)}: expected captions, got {got}")
+    unused = f"; not counted: {count:,} rows as the model wrote them; correct more" if count else ""
     if all(split for split, _ in map(parse_source, sources)):
         _check_default(options, "split_column", because="every source defines its split")
     if not any(record.split for record in images):
@@ -152,7 +153,7 @@ def _read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare
         issues += conflicts
         if "train" not in names:
             images = [dataclasses.replace(record, split=record.split or "train") for record in images]
-    elif (drawn := split_remaining(images, options)) != images:
+    elif (drawn := split_remaining(images, options, unused=unused)) != images:
         unsplit, images = images, drawn
     splits, where = group_by_split(images), ", ".join(sources)
     if splits:

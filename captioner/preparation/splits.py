@@ -44,7 +44,7 @@ def split_randomly(
         requested = " and ".join(f"{count:,} for {split}" for split, count in counts.items())
         raise DataError(
             f"expected images for train in addition to {requested}, got {len(names):,} in total; "
-            "add images, or lower --val and --test"
+            "add images, or lower --val and --test, to 0 for no such split"
         )
     drawn = [split for split, count in counts.items() for _ in range(count)]
     assigned = dict(zip_longest(names, drawn, fillvalue="train"))
@@ -90,11 +90,11 @@ def by_source(images: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
 
 
 def split_remaining(
-    images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None
+    images: Sequence[ImageRecord], options: Prepare, usable: Container[str] | None = None, unused: str = ""
 ) -> list[ImageRecord]:
     """Split sources at random, if their caption file has no split for them: each, and those of few images together.
 
-    What is too small for random splits stays in train if there are other images.
+    What is too small for random splits stays in train if there are other images; else the error ends in `unused`.
     """
     fractions = {"val": options.val, "test": options.test}
     smallest = min((fraction for fraction in fractions.values() if fraction), default=1.0)
@@ -107,9 +107,9 @@ def split_remaining(
     for members in groups.values():
         try:
             split = split_randomly(members, fractions, options.seed, usable)
-        except DataError:
+        except DataError as error:
             if len(members) == len(images):
-                raise
+                raise DataError(f"{error}{unused}") from error
             split = [dataclasses.replace(record, split="train") for record in members]
         drawn |= {record.image: record for record in split}
     return [drawn.get(record.image, record) for record in images]

@@ -53,9 +53,10 @@ class Validation:
     def __init__(self, config: Config, corpus: Corpus, pool: ThreadPool, ranks: Ranks = SINGLE_PROCESS) -> None:
         name = config.validate.split
         if name not in corpus.splits:
+            several = len(corpus.split("train").captioned_images) > 1
             raise DataError(
                 f"validate.split: expected a split of this data set ({', '.join(corpus.splits)}), got "
-                f"{name}; try -o validate.split=train, or prepare the data set with --val 0.1"
+                f"{name}; try -o validate.split=train{', or prepare the data set with --val 0.1' if several else ''}"
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._pool, self._ranks = pool, ranks

@@ -87,6 +87,10 @@ def test_only_the_rows_that_a_person_corrected_are_read(delimiter: str, cli: Cal
         1, "t.csv: expected captions, got 7 that no person corrected; correct some captions first"
     )
     rows = rows_of("t.csv")
+    write("t.csv", [{**rows[0], "caption": OWN}, *rows[1:]])
+    one = cli("prepare", "t.csv")
+    one.failed(1, "expected images for train in addition to 1 for val, got 1 in total; add images, or lower --val and ")
+    assert one.err.endswith("to 0 for no such split; not counted: 6 rows as the model wrote them; correct more\n")
     correct(rows)
     write("t.csv", rows, delimiter, "utf-8-sig")
     captions, summary = captions_of(cli, "t.csv")

@@ -62,7 +62,7 @@ def test_train_must_not_be_empty(count, shares, wanted):
         split_randomly(pictures(map(str, range(count))), shares, 0)
     assert str(caught.value) == (
         f"expected images for train in addition to {wanted}, got {count:,} in total; "
-        "add images, or lower --val and --test"
+        "add images, or lower --val and --test, to 0 for no such split"
     )
 
 
