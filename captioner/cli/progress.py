@@ -133,17 +133,23 @@ def _start_is_best(summary: dict[str, Any]) -> bool:
 
 
 def _compared(event: Ended) -> Iterator[str]:
-    """Report the gain of CIDEr-D over the base, or name that: best.h5 of epoch 0 has new words, another regression."""
+    """Report the gain of CIDEr-D over the base, or name that: best.h5 of epoch 0 has new words, another regression.
+
+    CIDEr-D of one image is 0: its perplexity is reported, with the new words in both.
+    """
     if compared := event.summary.get("compared"):
         start, best = (100 * compared[name]["cider_d"] for name in ("start", "best"))
         images = f"{compared['images']:,} validation image{'s' if compared['images'] != 1 else ''}"
-        scores = f"{best:.1f} against {start:.1f} on {images}"
+        metric, scores = "CIDEr-D", f"{best:.1f} against {start:.1f} on {images}"
+        if compared["images"] == 1:
+            best, start = event.summary["best"]["perplexity"], compared["perplexity"]
+            metric, scores = "perplexity", f"{best:.2f} against {start:.2f} at the start; one photograph cannot decide"
         if _start_is_best(event.summary):
-            yield f"not better than the model it started from: use that one, {compared['base']}; CIDEr-D {scores}"
+            yield f"not better than the model it started from: use that one, {compared['base']}; {metric} {scores}"
         elif compared["images"] < FEW:
             yield (
                 f"{images}: too few to choose the best epoch; compare captions of "
-                f"{event.folder / BEST} and {event.folder / LAST}; CIDEr-D {scores}"
+                f"{event.folder / BEST}, {event.folder / LAST} and {compared['base']}; {metric} {scores}"
             )
         else:
             yield f"CIDEr-D {best - start:.1f} better than the model it started from ({scores})"

@@ -155,7 +155,9 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
         **scored.scores,
         "intervals": intervals(scored),
         "others": compared,
-        "warnings": [
+        "warnings": ["CIDEr-D needs at least 2 images: that of a single image is 0"]
+        if count == 1
+        else [
             f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
             for images, size in sizes.items()
             if size < FEW_IMAGES

@@ -318,20 +318,23 @@ def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bo
 def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
     """Return the model that training started from, and the scores of it and of the best one on validation images.
 
-    A run that did not start from a model, or has not ended, has none.
+    `perplexity` is that at the start, with the new words. A run that did not start from a model, or has not ended, has
+    none of them.
     """
     history = run.ranks.on_rank_0(lambda: [record for record in records(run.folder.history) if "scores" in record])
     start = next((record["scores"] for record in history if record["kind"] == INIT_FROM), None)
     validated = {record["step"]: record["scores"] for record in history if record["kind"] != INIT_FROM}
-    if start is None or run.best is None or outcome["ended"] not in ("done", "early stopping"):
+    at_start = next((record["perplexity"] for record in history if record["kind"] != INIT_FROM), None)
+    if start is None or run.best is None or outcome["ended"] in ("stopped", "diverged"):
         return {}
     step = run.best["step"]
     if not validated.get(step):
         loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
         parts = run.validation.scores(loaded).values()
         validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES}
-    base = str(run.config.train.init_from)
-    return {"compared": {"base": base, "images": run.validation.images, "start": start, "best": validated[step]}}
+    base, images = str(run.config.train.init_from), run.validation.images
+    compared = {"base": base, "images": images, "perplexity": at_start, "start": start, "best": validated[step]}
+    return {"compared": compared}
 
 
 def _end(run: Run, outcome: dict[str, Any], began: float) -> dict[str, Any]:

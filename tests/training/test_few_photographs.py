@@ -44,11 +44,14 @@ def test_training_ends_with_captions(name: str, cli: Callable[..., Any], tmp_pat
     write_data(Path("own.h5"), *CASES[name])
     words = "train", "-c", "photos", "--data", "own.h5", "-otrain.epochs=2", "-othreads=1"
     if CASES[name][0] < 10:
-        cli(*words).failed(1, "validate.split: expected a split of this data set (train), got val; try -o ")
+        failed = cli(*words)
+        failed.failed(1, "validate.split: expected a split of this data set (train), got val; try -o ")
+        assert ("--val 0.1" in failed.err) == (CASES[name][0] == 2)
         words = *words, "-ovalidate.split=train"
     done = cli(*words)
     assert done.code == 0, done.err
-    assert "; CIDEr-D " in done.err
+    two = CASES[name][0] == 2
+    assert ("; one photograph cannot decide" in done.err, "; CIDEr-D " in done.err) == (not two, two)
     run = open_run(Path("runs/own"))
     features = np.concatenate([split.features[:] for split in open_corpus(run).splits.values()])
     captions = Captioner(run).caption(features=features)
