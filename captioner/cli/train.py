@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def train(
     """
     from captioner.cli import progress
     from captioner.config.yaml_io import load
+    from captioner.files.user_files import is_text, read_start
     from captioner.training import overfit as overfitting
     from captioner.training import resume as resuming
     from captioner.training import train as training
@@ -89,6 +91,9 @@ def train(
         ):  # fmt: skip
             if wrong:
                 raise UsageError(message)
+        if data and (data.is_dir() or is_text(read_start(data, 512) or b"\0")):
+            table = shlex.quote(os.fspath(data / "captions.csv" if data.is_dir() else data))
+            raise UsageError(f"{data}: expected a file of `captioner prepare`; write one: captioner prepare {table}")
         if resume is not None:
             events = resuming.resume(resume, overrides, stop, ranks)
         elif resume_or_start is not None:

@@ -91,7 +91,8 @@ class Kind:
         header = file.read(SIZE) or b""  # None if the read would block
         match = re.fullmatch(self.magic + rb" ([0-9]{1,9}) ([0-9]{1,18}) ([0-9a-f]{64})\n\0*", header)
         if not header.startswith(self.magic):
-            problem = f"not a captioner {self.name}, got {format_of(header)}"
+            found = next((what for start, what in TAKEN_BY.items() if header.startswith(start)), format_of(header))
+            problem = f"not a captioner {self.name}, got {found}"
             raise self.error(f"{path}: {problem}; expected a file that {self.writer} wrote")
         if match is None or len(header) < SIZE:
             raise self.error(f"{path}: damaged: invalid header; {self.remedy}")
@@ -118,6 +119,11 @@ DATA_SET = Kind(
     finite=False,  # its reader names the row of another number
     digests=("features", "regions"),
 )
+TAKEN_BY = {
+    MODEL.magic: "a captioner model, for `captioner caption --model` or -o train.init_from",
+    DATA_SET.magic: "a captioner data set, for `captioner train --data`",
+}
+"""What files of the known kinds are, and what takes them, by their first bytes."""
 
 
 class Saved:

@@ -14,6 +14,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
     Path("empty.csv").mkdir()
+    Path("data.h5").write_bytes(b"captioner data set 1")
     Path("file").touch()
     Path("new.jpg").write_bytes(b"\xff\xd8\xff")
     Path("old.csv").touch()
@@ -62,6 +63,9 @@ USAGE = CONFIG | {
     "train --resume run --overfit 3": RESUME,
     "train --resume-or-start new --overwrite": "--resume-or-start sets the run folder; leave out --run, --resume, "
     "--overfit and --overwrite",
+    "train --data empty": "empty: expected a file of `captioner prepare`; write one: captioner prepare "
+    "empty/captions.csv",
+    "train --data mine.CSV": "mine.CSV: expected a file of `captioner prepare`; write one: captioner prepare mine.CSV",
     "train --resume run/last.h5": "run/last.h5: expected a run folder, got a file; try --resume run",
     "sample run run/last.h5": "got 2 runs; use one, or average their word probabilities with --ensemble",
     "sample --ensemble run": "--ensemble needs several runs",
@@ -111,6 +115,7 @@ FAILURES = {
     "sample empty": "empty: no checkpoint found; expected best.h5 or last.h5 from `captioner train`; existing runs: "
     "run",
     "sample file": f"file: {NO_MODEL.format('an empty file')}",
+    "sample data.h5": f"data.h5: {NO_MODEL.format('a captioner data set, for `captioner train --data`')}",
     "sample run/config.yaml": f"run/config.yaml: {NO_MODEL.format('a text file')}",
     "sample run/bst.h5": "run/bst.h5: not found; expected a run folder from `captioner train` or a model file; did you "
     "mean run/best.h5?",

@@ -451,6 +451,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", NOT_ONE.format("an empty file")),
     "a text": (b"seed: 3\n" * 100, NOT_ONE.format("a text file")),
     "another kind": (OTHER.header(len(CONTENT), DIGEST) + CONTENT, NOT_ONE.format("a file of an unknown format")),
+    "a model": (
+        MODEL.header(len(CONTENT), DIGEST) + CONTENT,
+        NOT_ONE.format("a captioner model, for `captioner caption --model` or -o train.init_from"),
+    ),
     "the magic word": (KIND.magic, INVALID),
     "half a header": (WHOLE[: SIZE - 1], INVALID),
     "a longer word": (WHOLE.replace(b"thing ", b"things "), INVALID),
