@@ -13,7 +13,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
-from captioner.gradcheck.hints import PRECISION, SMALLEST, Fixed, Layers, explain
+from captioner.gradcheck.hints import PRECISION, SMALLEST, Wrong, explain
 from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
 from captioner.gradcheck.submission import Kept, watched_call
 from captioner.layers.cell import Cell
@@ -136,18 +136,15 @@ class WrongFunctionError(Exception):
 
 
 class Call(NamedTuple):
-    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer.
-
-    `layers` returns the layer of the file and captioner's, for other fields of their signature, such as `fixed`.
-    """
+    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer."""
 
     note: str
     layer: Layer
     inputs: Params
     outs: Params
     known: Layer
-    layers: Layers
-    fixed: Fixed
+    numbers: Wrong
+    """What explains a problem of the call."""
 
 
 class RemoteFunction(NamedTuple):
@@ -240,20 +237,13 @@ def calls_of(name: str, signatures: Signatures, functions: Functions, reference:
     for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**own.sizes, **ONE}}}.items():
         signature = own._replace(**fields)
         names = function_names(name, signatures)
-        layers = partial(_layers, names, signature, functions, reference)
-        known = layers()[1]
+        fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
+        layers = partial(_layer, names, signature, functions), partial(_layer, names, signature, reference)
+        known = layers[1](fixed)
         inputs = layer_case(name, known, SIZES, np.random.default_rng(0)).arrays
         outs = dict(zip(signature.outs, known.forward(*inputs.values())[0], strict=True))
-        layer = _layer(names, signature, functions, {k: a.shape for k, a in outs.items()})
-        yield Call(note, layer, inputs, outs, known, layers, signature.fixed)
-
-
-def _layers(
-    names: tuple[str, str], signature: Signature, functions: Functions, reference: Functions, **fields: Any
-) -> tuple[Layer, Layer]:
-    """Wrap the functions of a file, and those of captioner, for other fields of the signature."""
-    changed = signature._replace(**fields)
-    return _layer(names, changed, functions), _layer(names, changed, reference)
+        layer = layers[0](fixed, {k: a.shape for k, a in outs.items()})
+        yield Call(note, layer, inputs, outs, known, Wrong(layers, fixed, inputs, outs, (), {}, {}))
 
 
 def _with_reference(call: Call) -> Call:
@@ -281,8 +271,8 @@ def _result(
             problem, error = str(wrong), np.inf
         if problem:
             problem += call.note
-            hint = explain(problem, call.layers, call.fixed, call.inputs, call.outs, check is _check_gradients)
-            return FunctionResult(function, hint + problem, error)
+            hint = explain(problem, call.numbers, check is _check_gradients)
+            return FunctionResult(function, f"{hint}; {problem}" if hint else problem, error)
         largest = max(largest, error)
     return FunctionResult(function, "", largest)
 
@@ -306,14 +296,16 @@ def _check_gradients(call: Call) -> tuple[str, float]:
 
 
 def _layer(
-    function_pair: tuple[str, str], signature: Signature, functions: Functions, shapes: Shapes | None = None
+    function_pair: tuple[str, str],
+    signature: Signature,
+    functions: Functions,
+    fixed: dict[str, Any],
+    shapes: Shapes | None = None,
 ) -> Layer:
     """Wrap the functions of a file as a layer, whose functions raise WrongFunctionError.
 
-    `shapes` are those of the outputs; without them, any shape is accepted.
+    `fixed` are the arguments without gradients, and `shapes` those of the outputs; without them, any is accepted.
     """
-    sizes = {**LETTERS, **signature.sizes}
-    fixed = signature.fixed(np.random.default_rng(0), sizes)
     names = tuple(f"d{k}" for k in signature.shapes)
     count = signature.positional or len(names)
     forward_name, backward_name = function_pair
@@ -351,7 +343,7 @@ def _layer(
             grads += [weights[k[1:]] for k in names[count:]]
         return _arrays(dict(zip(names, grads, strict=True)), expected)
 
-    return Layer(signature.shapes, forward, backward, signature.cell, sizes)
+    return Layer(signature.shapes, forward, backward, signature.cell, {**LETTERS, **signature.sizes})
 
 
 def _call(function: Any, arguments: tuple[Any, ...], watched: list[str], names: tuple[str, ...]) -> list[Any]:

@@ -114,13 +114,13 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
         ("pass", "returns None: not implemented"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
-        ("return (x @ w + b).T, (x, w)", "out: is transposed; out: expected the shape (4, 3), got (3, 4)"),
+        ("return (x @ w + b).T, (x, w)", "has the shape of its transpose; out: expected the shape (4, 3), got (3, 4)"),
         ("return x @ w + b + np.nan, (x, w)", "out: expected finite numbers, got NaN or infinity"),
         ("x += 1; return x @ w + b, (x, w)", "modifies its argument x"),
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
         (
             "return x @ w, (x, w)",
-            f"the result of b = 0: is b ignored?; differs from captioner's {PRECISELY}: out (4, 3) ",
+            f"the result of b = 0: is it ignored?; differs from captioner's {PRECISELY}: out (4, 3) ",
         ),
         ("return affine_forward(x, w, b)", "raised RecursionError: maximum recursion depth exceeded"),
     ],
@@ -138,7 +138,7 @@ def test_problems_of_a_forward_function(forward: str, problem: str) -> None:
         ("return dout, dout", "expected it to return dx, dw, db, got 2 values"),
         (
             "x, w = cache; return dout @ w.T, x.T @ dout, dout",
-            "sum over all axes but the last; db: expected the shape (3,), got (4, 3)",
+            "sum over all axes but the last, without keepdims; db: expected the shape (3,), got (4, 3)",
         ),
     ],
 )
