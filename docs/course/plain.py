@@ -248,7 +248,7 @@ def attention_backward(dh, cache):
 # A layer of a transformer decoder: tgt (N, T, E), memory (N, L, E), with T words, L rows and E columns.
 
 
-def layernorm_forward(x, gamma, beta, ln_param):
+def layernorm_forward(x, gamma, beta, ln_param):  # x (..., D)
     eps = ln_param.get("eps", 1e-5)
     mean = x.mean(axis=-1, keepdims=True)
     std = np.sqrt(x.var(axis=-1, keepdims=True) + eps)
@@ -258,9 +258,9 @@ def layernorm_forward(x, gamma, beta, ln_param):
 
 def layernorm_backward(dout, cache):
     normed, std, gamma = cache
-    axes = tuple(range(dout.ndim - 1))
+    axes = tuple(range(dout.ndim - 1))  # all but the last
     d = dout * gamma  # dx̂
-    # Each element of a row affects the mean and the variance of the row.
+    # Each element of a row affects the mean and the variance of the row; all rows share gamma and beta.
     dx = (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) / std
     return dx, (dout * normed).sum(axes), dout.sum(axes)
 

@@ -11,7 +11,7 @@ def layernorm_forward(x, gamma, beta, ln_param):
 
     eps = ln_param.get("eps", 1e-5)
 
-    Shapes: x (N, D), gamma, beta (D,) -> out (N, D), cache.
+    Shapes: x (..., D), of two or more axes, gamma, beta (D,) -> out (..., D), cache.
     """
     raise NotImplementedError
 
@@ -19,6 +19,8 @@ def layernorm_forward(x, gamma, beta, ln_param):
 def layernorm_backward(dout, cache):
     """Each element of a row affects the mean and the variance of the row.
 
-    Shapes: dout (N, D) -> dx (N, D), dgamma, dbeta (D,).
+    All rows share gamma and beta: dgamma and dbeta are sums over all axes but the last.
+
+    Shapes: dout (..., D) -> dx (..., D), dgamma, dbeta (D,).
     """
     raise NotImplementedError
