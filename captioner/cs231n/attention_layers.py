@@ -11,7 +11,7 @@ __all__ = ["attention_backward", "attention_forward", "dot_product_attention_bac
 
 
 def dot_product_attention_forward(prev_h: Array, A: Array) -> tuple[Array, Array, Any]:
-    """Compute attn = Σ_l α_l v_l with the weights α = softmax(prev_h · v_l / sqrt(H)) of the regions v_l of A.
+    """Compute attn = Σ_l α_l A_l with the weights α = softmax(prev_h · A_l / sqrt(H)) of the regions A_l of A.
 
     Shapes: prev_h (N, H), A (N, H, D_a, D_a) -> attn (N, H), attn_weights (N, D_a, D_a).
     """

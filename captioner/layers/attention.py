@@ -1,18 +1,18 @@
 """Adaptive attention over image regions, after the recurrent scan: each hidden state attends once.
 
-The regions a of an image become keys, once per image:
+The regions A_l of an image become keys, once per image:
 
-K_l = max(0, a_l W_key + b_key)
+k_l = max(0, A_l W_key + b_key)
 
 A hidden state h attends to the L keys and to a sentinel s, which has what h contains, for words that need no region:
 
-q = h W_query / sqrt(A);   s = tanh(h W_sentinel + b_sentinel)
-α = softmax(q·K_1, ..., q·K_L, q·s);   context = Σ_l α_l K_l + α_{L+1} s;   out = h + context W_context
+q = h W_query / sqrt(d);   s = tanh(h W_sentinel + b_sentinel)
+α = softmax(q·k_1, ..., q·k_L, q·s);   context = Σ_l α_l k_l + α_{L+1} s;   out = h + context W_context
 
 The keys are also the values. In the paper, the sentinel is the LSTM's memory behind a separate gate; here it is a
 function of h, itself the memory behind the output gate, so every cell has a sentinel, and attention needs h alone.
 
-Letters: P rows, M images, L regions per image, R region dimension, A key dimension, H hidden.
+Letters: P rows, M images, L regions per image, R region dimension, d key dimension, H hidden.
 Source: Lu et al. 2017, "Knowing When to Look", sections 2.2 and 2.3; Vaswani et al. 2017, "Attention Is All You Need",
 section 3.2.1 (scaled dot products).
 """
@@ -97,7 +97,7 @@ class AttentionCache(NamedTuple):
 def keys_forward(regions: Array, W_key: Array, b_key: Array, pool: ThreadPool = SERIAL) -> tuple[Array, KeysCache]:
     """Compute the keys of each image: K = max(0, regions W_key + b_key).
 
-    Shapes: regions (M, L, R), W_key (R, A), b_key (A,) -> (M, L, A).
+    Shapes: regions (M, L, R), W_key (R, d), b_key (d,) -> (M, L, d).
     """
     rows = regions.reshape(-1, regions.shape[2])
     keys, shards = np.empty((len(rows), len(b_key)), rows.dtype), pool.shards(len(rows))
@@ -115,7 +115,7 @@ def keys_forward(regions: Array, W_key: Array, b_key: Array, pool: ThreadPool = 
 def keys_backward(dkeys: Array, cache: KeysCache, pool: ThreadPool = SERIAL) -> tuple[Array, Array]:
     """Compute the gradients of `keys_forward` for the parameters; regions have none.
 
-    Shapes: dkeys (M, L, A) -> dW_key (R, A), db_key (A,).
+    Shapes: dkeys (M, L, d) -> dW_key (R, d), db_key (d,).
     """
     rows, keys = cache
     da = dkeys.reshape(keys.shape) * (keys > 0)
@@ -127,7 +127,7 @@ def attend(
 ) -> tuple[Array, Array, RowGroups]:
     """Compute weights and contexts from h W_query and h W_sentinel, which q and s overwrite.
 
-    Shapes: queries (2, P, A), keys of P rows and values (M, L, A) -> α (P, L + 1), context (P, A).
+    Shapes: queries (2, P, d), keys of P rows and values (M, L, d) -> α (P, L + 1), context (P, d).
     """
     values, (_, count, width) = keys.values, queries.shape
     weights, context = (np.empty((count, size), queries.dtype) for size in (values.shape[1] + 1, width))
@@ -163,8 +163,8 @@ def attention_forward(
 ) -> tuple[Array, AttentionCache]:
     """Let each hidden state attend to the keys of its image.
 
-    Shapes: h (P, H), keys of P rows and values (M, L, A), W_query, W_sentinel (H, A), b_sentinel (A,),
-    W_context (A, H) -> (P, H).
+    Shapes: h (P, H), keys of P rows and values (M, L, d), W_query, W_sentinel (H, d), b_sentinel (d,),
+    W_context (d, H) -> (P, H).
     """
     W = np.stack([W_query, W_sentinel])
     queries = pool.matmul(h, W, np.empty((2, len(h), W.shape[2]), h.dtype))
@@ -179,8 +179,8 @@ def attention_backward(
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Compute the gradients of `attention_forward`.
 
-    Shapes: dout (P, H) -> dh (P, H), dkeys (M, L, A), dW_query, dW_sentinel (H, A), db_sentinel (A,),
-    dW_context (A, H).
+    Shapes: dout (P, H) -> dh (P, H), dkeys (M, L, d), dW_query, dW_sentinel (H, d), db_sentinel (d,),
+    dW_context (d, H).
     """
     h, keys, groups, queries, weights, context, W, W_context = cache
     values = keys.values
