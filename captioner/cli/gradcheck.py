@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, config_options, examples
@@ -40,16 +39,13 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout",
     type=click.FloatRange(0, 3600, min_open=True),
-    default=10.0,
     metavar="SECONDS",
-    help="Time limit of loading a FILE, and of checking each function.",
+    help="Time limit of loading a FILE, and of checking each function (default: 5).",
 )
 @click.option(
     "--cases", "cases_file", type=PATH, metavar="PY", help="Add functions to check: SIGNATURES and reference in a file."
 )
-@click.pass_context
 def gradcheck(
-    context: click.Context,
     config_file: Path | None,
     overrides: Values,
     full: bool,
@@ -57,7 +53,7 @@ def gradcheck(
     submissions: tuple[Path, ...],
     require: tuple[str, ...],
     json_file: Path | None,
-    timeout: float,
+    timeout: float | None,
     cases_file: Path | None,
 ) -> int:
     """Check the gradients of every layer and of the configured model.
@@ -83,9 +79,8 @@ def gradcheck(
     if paths:
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
-        return _grade(paths, ",".join(require), json_file, timeout, cases_file)
-    is_default = context.get_parameter_source("timeout") is ParameterSource.DEFAULT
-    if require or json_file or cases_file or not is_default:
+        return _grade(paths, ",".join(require), json_file, timeout or 5.0, cases_file)
+    if require or json_file or cases_file or timeout:
         raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
     from captioner.config.yaml_io import load
     from captioner.gradcheck.cases import gradient_cases
@@ -129,10 +124,7 @@ def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: flo
         for grade in grade_files(paths, reference, points, signatures, seconds):
             grades.append(grade)
             bar.update()
-    if len(paths) == 1:
-        _print_functions(grades[0])
-    else:
-        _print_table(grades)
+    (_print_functions if len(paths) == 1 else _print_table)(*grades)
     if json_file:
         write_file(json_file, "".join(to_json(grade.record()) + "\n" for grade in grades).encode())
     return int(any(grade.problem or grade.failed() for grade in grades))
@@ -143,28 +135,27 @@ def _print_functions(grade: Grade) -> None:
     output.note(*grade.printed.splitlines())
     if grade.problem:
         output.problem(grade.problem)
-    for name in grade.points:
-        output.result(grade.results[name].line())
-    count, failed = len(grade.points), grade.failed()
+    record, count, failed = grade.record(), len(grade.points), grade.failed()
+    for test in record["tests"]:
+        output.result(test["output"])
     if failed:
         output.result(f"FAIL: {len(failed)} of {count} functions: {', '.join(failed)}")
     elif not grade.problem:
         output.result(f"PASS: {count} functions")
-    if (most := sum(grade.points.values())) != count:
-        output.result(f"{grade.score():g} of {most:g} points")
+    if (most := record["extra_data"]["max_score"]) != count:
+        output.result(f"{record['score']:g} of {most:g} points")
 
 
-def _print_table(grades: list[Grade]) -> None:
+def _print_table(*grades: Grade) -> None:
     """Print a row per file: its points, and the verdict of each function."""
     names = list(dict.fromkeys(name for grade in grades for name in grade.points))
     width = max(len(str(grade.path)) for grade in grades)
     output.result(f"{'file':<{width}} {'points':<9} {' '.join(names)}")
     for grade in grades:
-        points = f"{grade.score():g}/{sum(grade.points.values()):g}"
-        problems = {name: result.problem for name, result in grade.results.items()}
-        verdicts = {name: "FAIL" if problem else "pass" for name, problem in problems.items()}
-        verdicts |= {name: "missing" for name, problem in problems.items() if problem.startswith("missing")}
-        cells = " ".join(f"{verdicts.get(name, '-'):<{len(name)}}" for name in names)
+        record = grade.record()
+        points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
+        words = {test["name"]: test["output"].split()[1] for test in record["tests"]}
+        cells = " ".join(f"{words.get(name, '-'):<{len(name)}}" for name in names)
         output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
     passed = sum(not grade.problem and not grade.failed() for grade in grades)
     output.result(f"{'PASS' if passed == len(grades) else 'FAIL'}: {passed} of {len(grades)} files pass")

@@ -6,12 +6,12 @@ import contextlib
 import functools
 import math
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,8 +40,7 @@ KEPT_OUTPUT = 2000
 """Characters of what a submission prints that are kept: the last ones."""
 MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
-MAX_TEXT = 1 << 24
-UNREADABLE = "sends an answer that cannot be read"
+MAX_TEXT = 1 << 22
 
 
 class Grade(NamedTuple):
@@ -57,64 +56,37 @@ class Grade(NamedTuple):
         """Return the required functions that fail or are missing."""
         return [name for name in self.points if self.results[name].problem]
 
-    def score(self) -> float:
-        """Return the points of the functions that pass."""
-        return sum(self.points.values()) - sum(self.points[name] for name in self.failed())
-
     def record(self) -> dict[str, Any]:
         """Return the results that Gradescope reads. Source: its autograder specification, results.json."""
-        tests = [
-            {
-                "name": name,
-                "score": 0.0 if self.results[name].problem else points,
-                "max_score": points,
-                "status": "failed" if self.results[name].problem else "passed",
-                "output": self.results[name].line(),
-            }
-            for name, points in self.points.items()
-        ]
-        output = "\n".join(filter(None, (self.problem, self.printed)))
+        tests = []
+        for name, points in self.points.items():
+            score, status = (0.0, "failed") if self.results[name].problem else (points, "passed")
+            tests.append({"name": name, "score": score, "max_score": points, "status": status})
+            tests[-1]["output"] = self.results[name].line()
         extra = {"file": str(self.path), "max_score": sum(self.points.values())}
-        return {"score": self.score(), "output": output, "tests": tests, "extra_data": extra}
+        output = "\n".join(filter(None, (self.problem, self.printed)))
+        score = sum(points for name, points in self.points.items() if not self.results[name].problem)
+        return {"score": score, "output": output, "tests": tests, "extra_data": extra}
 
 
 class Submission:
-    """The functions of a file, in a process that is started again after one that ended or was killed.
+    """The functions of a file, in a process that is started again after one that ended or was killed."""
 
-    Every failure of the process is a message "raised" of the function that was called.
-    """
-
-    def __init__(self, path: Path, text: bytes, names: Sequence[str], reference: Functions, seconds: float) -> None:
-        self._file, self._names = (str(path), np.frombuffer(text + b"\n", np.uint8), names), names
+    def __init__(
+        self, path: Path, text: bytes | UsageError, names: Sequence[str], reference: Functions, seconds: float
+    ) -> None:
+        self._path, self._text, self._names = str(path), text, names
         self._reference, self._seconds = reference, seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.offered: set[str] = set()
+
+    def load(self) -> dict[str, RemoteFunction]:
+        """Start the process, execute the file, and return its functions; `problem` says why there are none."""
         self.next_function()
-
-    def next_function(self) -> None:
-        """Give the next function its own time, even if the last one ended the process."""
-        self._problem, self._left = "", self._seconds
-
-    def load(self) -> tuple[dict[str, RemoteFunction], str]:
-        """Execute the file, and return its functions, or none and the problem."""
-        _, value = self._start()
-        defined = {name for name in value if isinstance(name, str)} if isinstance(value, tuple) else set()
-        calls = {name: functools.partial(self._call, name) for name in self._names if name in defined}
-        return {name: RemoteFunction(call) for name, call in calls.items()}, self._problem
-
-    def printed(self) -> str:
-        """Return the end of what the code printed."""
-        size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - 4 * KEPT_OUTPUT))
-        return self._output.read().decode(errors="replace")[-KEPT_OUTPUT:]
-
-    def close(self) -> None:
-        """Kill the process."""
-        self._stop()
-        self._output.close()
-
-    def _start(self) -> tuple[str, Any]:
+        if isinstance(self._text, UsageError):
+            self.problem = str(self._text)
+            return {}
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-B", "-u", submission.__file__, str(theirs.fileno())]
         with theirs:
@@ -122,81 +94,69 @@ class Submission:
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
                 pass_fds=[theirs.fileno()], start_new_session=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
-        self._channel = submission.Channel(self._read, self._write)
-        self.next_function()
-        kind, value = self._ask("loaded", self._file)
-        if kind != "loaded":
-            self._stop()
-            self._problem = value if kind == "raised" and not self._problem else f"{self._file[0]}: {self._problem}"
+        self._stream = self._socket.makefile("rb")
+        kind, value = self._ask((self._path, np.frombuffer(self._text, np.uint8), self._names))
         self._left = self._seconds
-        return kind, value
+        if kind == "raised":
+            self._stop()
+            self.problem = f"{self._path}: {value}"
+            return {}
+        names = [name for name in self._names if isinstance(value, list) and name in value]
+        return {name: RemoteFunction(functools.partial(self._call, name)) for name in names}
 
-    def _call(self, name: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-        """Call a function in the process."""
-        if not self._problem and self._process is None:
-            self._start()
-        if self._problem:
-            return "raised", self._problem
-        sent = [a.value if isinstance(a, submission.Kept) else a for a in arguments]
-        watched = sum(len(a.watched) if isinstance(a, submission.Kept) else 1 for a in arguments)
-        return self._ask("returned", (name, sent, name.endswith("_forward")), watched)
+    def next_function(self) -> None:
+        """Give the next function its own time, even if the last one ended the process."""
+        self.problem, self._left = "", self._seconds
 
-    def _ask(self, expected: str, message: tuple[Any, ...], watched: int = 0) -> tuple[str, Any]:
-        """Send a message, and wait for its answer, within the time that is left; `watched` values may be modified."""
-        start = time.monotonic()
-        self._deadline = start + self._left
-        try:
-            self._channel.send(*message)
-            while (answer := self._channel.receive())[0] == "ask":
-                self._channel.send(*self._compute(*answer[1:]))
-            kind, value = answer
-            if kind == "raised":
-                return kind, printable(value, 1000)
-            is_index = type(value) is int and value in range(watched)
-            if isinstance(value, submission.Kept) or not (is_index if kind == "modified" else kind == expected):
-                raise ValueError(UNREADABLE)
-            return kind, value
-        except TimeoutError:
-            self._problem = f"exceeds the time limit of {self._seconds:g} s"
-        except (EOFError, OSError):
-            self._problem = self._end()
-        except Exception:  # of any type: the bytes are those of the submission
-            self._problem = UNREADABLE
-        finally:
-            self._left -= time.monotonic() - start
+    def printed(self) -> str:
+        """Return the end of what the code printed."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")[-KEPT_OUTPUT:]
+
+    def close(self) -> None:
+        """Kill the process."""
         self._stop()
-        return "raised", self._problem
+        self._output.close()
 
-    def _compute(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, Any]:
+    def _call(self, *message: Any) -> tuple[str, Any]:
+        """Return what `run` returns in the process; every failure of the process is one of the function."""
+        if not self.problem and self._process is None:
+            self.load()
+        return ("raised", self.problem) if self.problem else self._ask(message)
+
+    def _ask(self, message: tuple[Any, ...]) -> tuple[str, Any]:
+        """Send a message, and wait for its answer, within the time that is left."""
+        start = time.monotonic()
+        timer = threading.Timer(self._left, self._expire)
+        timer.start()
+        try:
+            self._socket.sendall(submission.dumps(message))
+            while (answer := submission.receive(self._stream))[0] == "ask":
+                self._socket.sendall(submission.dumps(self._compute(*answer[1:])))
+            kind, value = answer
+            answer = kind, value if kind == "returned" else printable({"raised": value}[kind], 1000)
+        except Exception:  # of any type: the bytes are those of the submission
+            self.problem = self.problem or self._end()
+        finally:
+            timer.cancel()
+            timer.join()
+        if self.problem:
+            self._stop()
+            return "raised", self.problem
+        self._left -= time.monotonic() - start
+        return answer
+
+    def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
         """Compute a function of captioner for the submission."""
         if name not in self.offered:
-            return "refused", "is not available here: write it"
-        if not _is_small((arguments, options)):
-            return "refused", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        named = {key: value.value if isinstance(value, submission.Kept) else value for key, value in options.items()}
-        function = functools.partial(self._reference[name], **named)
-        return submission.watched_call(function, arguments, keeps_last=name.endswith("_forward"))
+            return "raised", "is not available here: write it"
+        if not _is_small([arguments, options]):
+            return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
+        return submission.run({name: self._reference[name] for name in self.offered}, name, arguments, options)
 
-    def _read(self, size: int) -> bytes:
-        content = bytearray()
-        while len(content) < size:
-            self._limit_time()
-            part = self._socket.recv(min(size - len(content), 1 << 20))
-            if not part:
-                raise EOFError
-            content += part
-        return bytes(content)
-
-    def _write(self, content: bytes) -> None:
-        self._limit_time()
-        self._socket.sendall(content)
-
-    def _limit_time(self) -> None:
-        """Let the next operation wait for the time that is left. Raises: TimeoutError if there is none."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
+    def _expire(self) -> None:
+        self.problem = f"exceeds the time limit of {self._seconds:g} s"
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends `_ask` even if the code keeps the other end open
 
     def _end(self) -> str:
         """Describe how the process ended."""
@@ -204,24 +164,24 @@ class Submission:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            return "closes the connection to the grader"
-        how = f"exit code {code}" if code >= 0 else f"signal {-code}, {signal.strsignal(-code)}"
-        return f"ends the process ({how})"
+            return "sends no answer that can be read"
+        return f"ends the process ({f'exit code {code}' if code >= 0 else signal.strsignal(-code)})"
 
     def _stop(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._stream.close()
             self._socket.close()
             self._process = None
 
 
 def _is_small(value: Any) -> bool:
     """Return whether a call of captioner with this value needs little time and memory."""
-    if isinstance(value, submission.Kept):
-        return True
-    if isinstance(value, tuple | dict):
+    if isinstance(value, submission.Cached):
+        value = [value.arguments, value.options]
+    if isinstance(value, list | dict):
         return all(map(_is_small, value.values() if isinstance(value, dict) else value))
     sizes = [abs(value)] if isinstance(value, int) else [np.size(value), *np.shape(value)]
     return all(size <= MAX_NUMBER for size in sizes)
@@ -236,10 +196,9 @@ def read_points(text: str, signatures: Signatures = SIGNATURES) -> dict[str, flo
     for part in text.split(","):
         name, _, number = part.strip().partition("=")
         checked_name(name, [*signatures, *all_names(signatures)])
-        try:
+        value = math.nan
+        with contextlib.suppress(ValueError):
             value = float(number or 1)
-        except ValueError:
-            value = math.nan
         if not 0 < value < math.inf:
             raise UsageError(f"{part.strip()}: expected NAME=POINTS with points above 0, such as {name}=2")
         points.update(dict.fromkeys(function_names(name, signatures) if name in signatures else [name], value))
@@ -252,11 +211,8 @@ def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]
     Raises: UsageError.
     """
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
-    try:
-        exec(compile(text, path, "exec", dont_inherit=True), namespace)
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"{path}: {submission.describe(error)}") from error
+    if problem := submission.execute(str(path), read_bytes(path, MAX_TEXT, UsageError, "a Python file"), namespace):
+        raise UsageError(f"{path}: {problem}")
     own = namespace.get("SIGNATURES")
     if not isinstance(own, dict) or not own or not all(isinstance(value, Signature) for value in own.values()):
         raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.gradcheck.Signature(...)}}")
@@ -278,75 +234,61 @@ def grade_files(
     reference: Functions,
     points: Mapping[str, float],
     signatures: Signatures = SIGNATURES,
-    seconds: float = 10.0,
+    seconds: float = 5.0,
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
     All files are read before the first one is executed.
 
-    Raises: UsageError for a notebook, and for a single file that cannot be read.
+    Raises: UsageError for a single file that cannot be read.
     """
     texts: list[bytes | UsageError] = []
     for path in paths:
-        if path.suffix == ".ipynb":
-            raise UsageError(
-                f"{path}: expected a Python file, got a notebook; write %%writefile student.py into the first line of "
-                "the cell with the functions, or check them there with captioner.gradcheck.check(FUNCTION, ...)"
-            )
         try:
-            texts.append(read_bytes(path, MAX_TEXT, UsageError, "a Python file"))
+            texts.append(_read(path))
         except UsageError as error:
             if len(paths) == 1:
                 raise
             texts.append(error)
     for path, text in zip(paths, texts, strict=True):
-        if isinstance(text, UsageError):
-            yield _ungraded(path, points, str(text))
-            continue
-        student = Submission(path, text, all_names(signatures), reference, seconds)
-        with contextlib.closing(student):
-            # code that runs while the file is loaded may call what its functions may call
-            likely = points or re.findall(r"def (\w+)", text.decode(errors="replace"))
-            grade = _grade(path, student, reference, points, likely, signatures)
-            yield grade._replace(printed=student.printed())
+        with contextlib.closing(Submission(path, text, all_names(signatures), reference, seconds)) as student:
+            yield _grade(path, student, reference, points, signatures)
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix == ".ipynb":
+        raise UsageError(
+            f"{path}: expected a Python file, got a notebook; write %%writefile student.py into the first line of "
+            "the cell with the functions, or check them there with captioner.gradcheck.check(FUNCTION, ...)"
+        )
+    return read_bytes(path, MAX_TEXT, UsageError, "a Python file")
 
 
 def _grade(
-    path: Path,
-    student: Submission,
-    reference: Functions,
-    points: Mapping[str, float],
-    likely: Iterable[str],
-    signatures: Signatures,
+    path: Path, student: Submission, reference: Functions, points: Mapping[str, float], signatures: Signatures
 ) -> Grade:
     names = all_names(signatures)
     pair_of = {function: name for name in signatures for function in function_names(name, signatures)}
-    student.offered = _offered({pair_of[name] for name in likely if name in pair_of}, signatures)
-    functions, problem = student.load()
+    # without points, what is required is known after the file is loaded
+    student.offered = _offered({pair_of[name] for name in points}, signatures) if points else {*names}
+    functions = student.load()
+    problem = student.problem
     if not functions and not points:
         problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
-    if problem:
-        return _ungraded(path, points, problem)
     pairs = {pair_of[name] for name in points or functions}
     student.offered = _offered(pairs, signatures)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    results = {name: FunctionResult(name, "missing: the file does not define it", np.inf) for name in points}
+    missing = f"not checked: {problem}" if problem else "missing: the file does not define it"
+    results = {name: FunctionResult(name, missing, np.inf) for name in points}
     wrong = ""
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
     for result in check_functions(chosen, reference, signatures):
         student.next_function()
-        pair = pair_of[result.name]
-        if wrong == pair and not result.problem:  # a constant has a correct gradient, too
+        if wrong == pair_of[result.name] and not result.problem:  # a constant has a correct gradient, too
             result = result._replace(problem="is correct for its forward function, which is wrong")
-        wrong = pair if result.problem else ""
+        wrong = pair_of[result.name] if result.problem else ""
         results[result.name] = result
-    return Grade(path, points, results)
-
-
-def _ungraded(path: Path, points: Mapping[str, float], problem: str) -> Grade:
-    """Return the grade of a file whose functions cannot be called."""
-    results = {name: FunctionResult(name, f"not checked: {problem}", np.inf) for name in points}
-    return Grade(path, points, results, problem)
+    return Grade(path, points, results, problem, student.printed())
 
 
 def _offered(required: Iterable[str], signatures: Signatures) -> set[str]:

@@ -15,7 +15,7 @@ from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
 from captioner.gradcheck.hints import PRECISION, SMALLEST, Wrong, explain
 from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
-from captioner.gradcheck.submission import Kept, watched_call
+from captioner.gradcheck.submission import run
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
@@ -148,9 +148,9 @@ class Call(NamedTuple):
 
 
 class RemoteFunction(NamedTuple):
-    """A function of another process: `call(arguments)` returns a message as `watched_call` does."""
+    """A function of another process: `call(arguments, {}, watched)` returns what `run` does."""
 
-    call: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    call: Callable[..., tuple[str, Any]]
 
 
 def function_names(name: str, signatures: Signatures = SIGNATURES) -> tuple[str, str]:
@@ -318,22 +318,19 @@ def _layer(
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
         arguments = fixed | arguments if "x" in fixed else arguments | fixed
         results = *signature.outs, names[0] if is_one else "cache"
-        *values, cache = _call(functions[forward_name], tuple(arguments.values()), [*arguments], results)
+        *values, cache = _call(functions, forward_name, [*arguments.values()], [*arguments], results)
         outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
         if is_one:
             return outs, _arrays({names[0]: cache}, expected)[0]
-        shared = arguments | dict(zip(signature.outs, outs, strict=True))
-        return outs, (cache, {f"cache ({k} of {forward_name})": value for k, value in shared.items()}, expected)
+        return outs, (cache, [f"cache ({k} of {forward_name})" for k in (*arguments, *signature.outs)], expected)
 
     def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
         *douts, forward_cache = douts_and_cache
         if is_one:
             return (douts[0] * forward_cache,)
         cache, shared, expected = forward_cache
-        upstream = {f"d{k}": dout for k, dout in zip(signature.outs, douts, strict=True)}
         results = names if count == len(names) else (*names[:count], "grads")
-        arguments = (*upstream.values(), Kept(cache, tuple(shared.values())))
-        grads = _call(functions[backward_name], arguments, [*upstream, *shared], results)
+        grads = _call(functions, backward_name, [*douts, cache], [*(f"d{k}" for k in signature.outs), *shared], results)
         if count < len(names):
             weights = grads.pop()
             if not isinstance(weights, dict):
@@ -346,17 +343,18 @@ def _layer(
     return Layer(signature.shapes, forward, backward, signature.cell, {**LETTERS, **signature.sizes})
 
 
-def _call(function: Any, arguments: tuple[Any, ...], watched: list[str], names: tuple[str, ...]) -> list[Any]:
+def _call(
+    functions: Functions, name: str, arguments: list[Any], watched: list[str], names: tuple[str, ...]
+) -> list[Any]:
     """Call a function of the file, and return one value per name; `watched` names the values that it must not change.
 
     Raises: WrongFunctionError if it raises, modifies a value, or returns None or another number of values.
     """
-    remote = isinstance(function, RemoteFunction)
-    kind, returned = function.call(arguments) if remote else watched_call(function, arguments, keeps_last=False)
+    function = functions[name]
+    call = function.call if isinstance(function, RemoteFunction) else partial(run, functions, name)
+    kind, returned = call(arguments, {}, watched)
     if kind == "raised":
         raise WrongFunctionError(printable(returned, 400))
-    if kind == "modified":
-        raise WrongFunctionError(f"modifies its argument {watched[returned]}")
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
     if not values or any(a is None for a, name in zip(values, names, strict=False) if name != "cache"):

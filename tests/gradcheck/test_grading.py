@@ -16,36 +16,36 @@ from captioner.gradcheck.student_file import SIGNATURES
 PACKAGE = str(Path(captioner.__file__).parent)
 AFFINE = f"{PACKAGE}/layers/affine.py"
 RAISED = "raised PermissionError: a submission cannot use "
-UNREADABLE = "sends an answer that cannot be read"
-FRAME = "t = json.dumps({}).encode(); send(struct.pack('>QQ', {}, 8) + t + bytes(8))"
+UNREADABLE = "sends no answer that can be read"
 # what a backward function does, whose forward function is right, and its problem
 ATTACKS = {
     "exit": ("os._exit(0)", "ends the process (exit code 0)"),
     "system_exit": ("exit(0)", "raised SystemExit: 0"),
     "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
     "thread": ("threading.Timer(0, os._exit, (0,)).start(); time.sleep(60)", "ends the process (exit code 0)"),
-    "signal": ("signal.raise_signal(9)", "ends the process (signal 9, Killed)"),
+    "signal": ("signal.raise_signal(9)", "ends the process (Killed)"),
     "alarm": (
         "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(60)",
-        "ends the process (signal 14, Alarm clock)",
+        "ends the process (Alarm clock)",
     ),
     "endless": ("while True: pass", "exceeds the time limit of 5 s"),
     "slow": (
-        "send(struct.pack('>QQ', 10**6, 0))\n    while True: time.sleep(1e-4); send(b'0')",
+        "while True: time.sleep(1e-4); send(b'0')",
         "exceeds the time limit of 5 s",
     ),
-    "close": ("os.closerange(0, 99); time.sleep(60)", "closes the connection to the grader"),
-    "garbage": ("send(b'PASS' * 9)", UNREADABLE),
-    "deep": (FRAME.format("0", "10**6") + "; send(b'[' * 10**6)", UNREADABLE),
-    "long": (FRAME.format("0", "2**60"), UNREADABLE),
-    "no_message": (FRAME.format("[[0, 0], 0]", "len(t)"), UNREADABLE),
-    "no_index": (FRAME.format("[['modified', 99], []]", "len(t)"), UNREADABLE),
-    "no_array": (FRAME.format("[['returned', {'array': 0}], []]", "len(t)"), UNREADABLE),
+    "close": ("os.closerange(0, 99); time.sleep(60)", UNREADABLE),
+    "garbage": (r"send(b'PASS\n')", UNREADABLE),
+    "deep": (r"send(b'[' * 10**6 + b'\n')", UNREADABLE),
+    "long": ("while True: send(b'[0, ' * 10**6)", UNREADABLE),
+    "no_message": (r"send(b'[0, 0]\n')", UNREADABLE),
+    "no_text": (r"send(b'[[], 0]\n')", UNREADABLE),
+    "no_array": (r"""send(b'["returned", {"_array": ["O", [1], "AAAAAAAAAAA="]}]\n')""", UNREADABLE),
+    "no_shape": (r"""send(b'["returned", {"_array": ["<f8", [99999999999], ""]}]\n')""", UNREADABLE),
     "print": ("while True: print('x' * 10**6)", "raised OSError: [Errno 27] File too large"),
     "memory": ("return np.ones((10**5, 10**5))", "raised numpy._core._exceptions._ArrayMemoryError: Unable to"),
     "huge": (
         "return np.broadcast_to(1.0, (10**5, 10**5))",
-        "returns values that cannot be sent: expected arrays of at",
+        "raised ValueError: expected arrays of at most 16,777,216 bytes",
     ),
     "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
     "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
@@ -55,26 +55,22 @@ ATTACKS = {
     "patch": ("np.abs = np.max = np.vdot = lambda *a, **k: 0; return 0 * x", "differs from numeric gradients"),
     "fork": ("os.fork()", RAISED + "os.fork"),
     "spawn": ("subprocess.run(['true'])", RAISED + "subprocess.Popen"),
-    "fork_exec": ("import _posixsubprocess", "raised ImportError: a submission cannot import _posixsubprocess"),
     "kill": ("os.kill(os.getppid(), 9)", RAISED + "os.kill"),
-    "pidfd": ("signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)", "raised AttributeError"),
     "limit": ("resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))", RAISED + "resource.prlimit"),
-    "memory_of_grader": ("open(f'/proc/{os.getppid()}/mem', 'rb')", RAISED + "/proc/"),
-    "terminal": ("open(os.devnull); open('/dev/tty', 'w')", RAISED + "/dev/tty"),
+    "terminal": ("open('/dev/tty', 'w')", "raised OSError: [Errno 6]"),
     "native": ("ctypes.pythonapi.Py_Exit", RAISED + "ctypes.dlsym"),
     "network": ("socket.create_connection(('127.0.0.1', 9))", RAISED + "socket."),
     "late_import": ("importlib.import_module('captioner.layers')", "raised ModuleNotFoundError"),
     "unstubbed": ("del sys.modules['captioner']; import captioner", "raised ImportError: a submission cannot import"),
-    "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: a submission cannot use captioner.cs"),
+    "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: cannot import name 'sigmoid'"),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
     "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),
-    "folder": (f"os.open('{PACKAGE}/..', os.O_RDONLY)", RAISED + PACKAGE),
     "link": (f"os.symlink('{AFFINE}', 'copy')", RAISED + AFFINE),
     "no_built_in": (f"builtins.PermissionError = len; os.stat = None; open('{AFFINE}')", "raised TypeError"),
     "right": ("return 2 * dout", ""),
 }
-ATTACKER = """import builtins, ctypes, importlib, json, os, resource, runpy, signal, socket, struct
+ATTACKER = """import builtins, ctypes, importlib, json, os, resource, runpy, signal, socket
 import subprocess, sys, threading, time
 import numpy as np
 def send(content): os.write(int(sys.argv[1]), content)
@@ -114,7 +110,7 @@ CHEATS = {
     "import os; os._exit(0)": "not checked: ",
     "import atexit, os; atexit.register(os._exit, 0); exit(0)": "not checked: ",
     RIGHT_FORWARD: "missing",
-    "import __main__; __main__.watched_call = lambda *a: ('returned', True)\n" + RIGHT_FORWARD + ZEROS: "not checked: ",
+    "import __main__; __main__.run = lambda *a: ('returned', True)\n" + RIGHT_FORWARD + ZEROS: "not checked: ",
     f"def affine_forward(x, w, b): return [[0.0]] * len(x) + 0 * b, (x, w)\n{ZEROS}": "is correct for its forward",
     # outputs of nearly the same inputs are the same, so the numeric gradient of this function is 0
     f"""import numpy as np
@@ -255,7 +251,7 @@ def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None
         ),
         (
             CASES.replace('("next_h",)', '("next_h", "c")'),
-            "gru_step: WrongFunctionError: returns None",
+            "gru_step: WrongFunctionError: expected it to return next_h, c, cache, got 2 values",
         ),
         (CASES.replace(" GRU)", ' GRU, uses=("gru",))'), "does not fit the signature gru_step: KeyError: 'gru'"),
     ],
