@@ -61,12 +61,14 @@ class Grade(NamedTuple):
         tests = []
         for name, points in self.points.items():
             score, status = (0.0, "failed") if self.results[name].problem else (points, "passed")
-            tests.append({"name": name, "score": score, "max_score": points, "status": status})
-            tests[-1]["output"] = self.results[name].line()
-        extra = {"file": str(self.path), "max_score": sum(self.points.values())}
-        output = "\n".join(filter(None, (self.problem, self.printed)))
-        score = sum(points for name, points in self.points.items() if not self.results[name].problem)
-        return {"score": score, "output": output, "tests": tests, "extra_data": extra}
+            test = {"name": name, "score": score, "max_score": points, "status": status}
+            tests.append(test | {"output": self.results[name].line()})
+        return {
+            "score": sum(test["score"] for test in tests),
+            "output": "\n".join(filter(None, (self.problem, self.printed))),
+            "tests": tests,
+            "extra_data": {"file": str(self.path), "max_score": sum(self.points.values())},
+        }
 
 
 class Submission:
@@ -134,7 +136,7 @@ class Submission:
             while (answer := submission.receive(self._stream))[0] == "ask":
                 self._socket.sendall(submission.dumps(self._compute(*answer[1:])))
             kind, value = answer
-            answer = kind, value if kind == "returned" else printable({"raised": value}[kind], 1000)
+            result = kind, value if kind == "returned" else printable({"raised": value}[kind], 1000)
         except Exception:  # of any type: the bytes are those of the submission
             self.problem = self.problem or self._end()
         finally:
@@ -144,7 +146,7 @@ class Submission:
             self._stop()
             return "raised", self.problem
         self._left -= time.monotonic() - start
-        return answer
+        return result
 
     def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
         """Compute a function of captioner for the submission."""
@@ -222,10 +224,7 @@ def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]
             _offered([name], signatures)
             list(calls_of(name, signatures, {}, reference))
         except Exception as error:  # of any type: the functions are those of the teacher
-            forward = function_names(name, signatures)[0]
-            raise UsageError(
-                f"{path}: the reference {forward} does not fit the signature {name}: {type(error).__name__}: {error}"
-            ) from error
+            raise UsageError(f"{path}: {name} does not fit its reference: {type(error).__name__}: {error}") from error
     return signatures, reference
 
 

@@ -20,12 +20,12 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from traceback import format_exception_only, walk_tb
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -91,9 +91,7 @@ def describe(error: BaseException) -> str:
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     frames = [frame for frame in frames if frame[0] != __file__]
     place = "".join([f" (line {line})" for file, line in frames if file == frames[0][0]][-1:])
-    message = format_exception_only(error)[-1].strip()  # of a syntax error, the lines before it show the code
-    if isinstance(error, SyntaxError):
-        message = f"{type(error).__name__}: {error}"
+    message = f"SyntaxError: {error}" if isinstance(error, SyntaxError) else format_exception_only(error)[-1].strip()
     return f"raised {message[:300]}{place}"
 
 
@@ -143,26 +141,27 @@ def run(
     return "returned", returned
 
 
-def _import_stubs(ask: Callable[..., Any], names: Iterable[str]) -> list[Callable[..., Any]]:
-    """Provide and return functions that the grader computes, in modules of captioner, and a `check` without effect."""
+class Stub(NamedTuple):
+    """A function of captioner, which the grader computes."""
 
-    def stub(name: str) -> Callable[..., Any]:
-        def function(*args: Any, **options: Any) -> Any:
-            kind, value = ask("ask", name, args, options)
-            if kind != "returned":
-                raise RuntimeError(f"captioner's {name} {value}")
-            return tuple(value) if isinstance(value, list) else value
+    name: str
+    ask: Callable[..., Any]
 
-        return function
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        kind, value = self.ask("ask", self.name, args, options)
+        if kind != "returned":
+            raise RuntimeError(f"captioner's {self.name} {value}")
+        return tuple(value) if isinstance(value, list) else value
 
-    stubs = {name: stub(name) for name in names}
+
+def _import_stubs(stubs: dict[str, Any]) -> None:
+    """Provide functions in modules of captioner, and a `check` without effect."""
     contents = {name: {**stubs, "__all__": [*stubs]} for name in MODULES} | {"gradcheck": {"check": lambda *_: None}}
     captioner = sys.modules["captioner"] = ModuleType("captioner")
     for name, values in contents.items():
         module = sys.modules[f"captioner.{name}"] = ModuleType(f"captioner.{name}")
         vars(module).update(values)
         setattr(captioner, name.rpartition(".")[2], module)
-    return [*stubs.values()]
 
 
 def _refuse_ways_out() -> None:
@@ -201,7 +200,7 @@ def main(descriptor: int) -> None:
         return receive(stream)
 
     path, text, names = receive(stream)
-    stubs = _import_stubs(ask, names)
+    _import_stubs({name: Stub(name, ask) for name in names})
     _refuse_ways_out()
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     name = os.path.basename(path)
@@ -209,7 +208,7 @@ def main(descriptor: int) -> None:
     module.__file__ = path
     problem = execute(path, text.tobytes(), vars(module))
     values = {name: vars(module).get(name) for name in names}
-    found = {name: value for name, value in values.items() if callable(value) and value not in stubs}
+    found = {name: value for name, value in values.items() if callable(value) and not isinstance(value, Stub)}
     message = ("raised", problem) if problem else ("returned", [*found])
     while True:
         message = run(found, *ask(*message))

@@ -247,13 +247,13 @@ def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None
         ("\n1 / 0", r"cases.py: raised ZeroDivisionError: division by zero \(line 2\)"),
         (
             CASES + "del gru_step_forward",
-            "the reference gru_step_forward does not fit the signature gru_step: KeyError",
+            "cases.py: gru_step does not fit its reference: KeyError",
         ),
         (
             CASES.replace('("next_h",)', '("next_h", "c")'),
-            "gru_step: WrongFunctionError: expected it to return next_h, c, cache, got 2 values",
+            "does not fit its reference: WrongFunctionError: expected it to return next_h, c, cache, got 2 values",
         ),
-        (CASES.replace(" GRU)", ' GRU, uses=("gru",))'), "does not fit the signature gru_step: KeyError: 'gru'"),
+        (CASES.replace(" GRU)", ' GRU, uses=("gru",))'), "does not fit its reference: KeyError: 'gru'"),
     ],
 )
 def test_wrong_cases(text: str, problem: str, tmp_path: Path) -> None:
