@@ -354,7 +354,7 @@ def _call(
     call = function.call if isinstance(function, RemoteFunction) else partial(run, functions, name)
     kind, returned = call(arguments, {}, watched)
     if kind == "raised":
-        raise WrongFunctionError(printable(returned, 400))
+        raise WrongFunctionError(printable(returned, 400) or "fails")  # an empty problem is none
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
     if not values or any(a is None for a, name in zip(values, names, strict=False) if name != "cache"):

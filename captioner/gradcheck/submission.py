@@ -50,10 +50,13 @@ class Cached:
 
 
 def dumps(value: Any) -> bytes:
-    """Return a value as a line of JSON. Raises: ValueError if it is too long."""
-    content = json.dumps(value, default=_pack, skipkeys=True).encode() + b"\n"
+    """Return a value as a line of JSON. Raises: ValueError if it is too long, or contains itself."""
+    try:
+        content = json.dumps(value, default=_pack, skipkeys=True).encode() + b"\n"
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a value cannot be sent: {error}") from None
     if len(content) > LIMIT:
-        raise ValueError(f"expected values of at most {LIMIT:,} bytes")
+        raise ValueError(f"a value cannot be sent: expected at most {LIMIT:,} bytes")
     return content
 
 

@@ -45,7 +45,7 @@ ATTACKS = {
     "memory": ("return np.ones((10**5, 10**5))", "raised numpy._core._exceptions._ArrayMemoryError: Unable to"),
     "huge": (
         "return np.broadcast_to(1.0, (10**5, 10**5))",
-        "raised ValueError: expected arrays of at most 16,777,216 bytes",
+        "raised ValueError: a value cannot be sent: expected arrays of at most 16,777,216 bytes, got 80,000,000,000",
     ),
     "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
     "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
@@ -111,6 +111,12 @@ CHEATS = {
     "import atexit, os; atexit.register(os._exit, 0); exit(0)": "not checked: ",
     RIGHT_FORWARD: "missing",
     "import __main__; __main__.run = lambda *a: ('returned', True)\n" + RIGHT_FORWARD + ZEROS: "not checked: ",
+    # answers all calls itself, with an empty problem
+    f"""import os, sys
+{RIGHT_FORWARD}
+def affine_backward(dout, cache):
+    while os.write(int(sys.argv[1]), b'["raised", ""]\\n'): os.read(int(sys.argv[1]), 1 << 20)
+""": "fails",
     f"def affine_forward(x, w, b): return [[0.0]] * len(x) + 0 * b, (x, w)\n{ZEROS}": "is correct for its forward",
     # outputs of nearly the same inputs are the same, so the numeric gradient of this function is 0
     f"""import numpy as np
