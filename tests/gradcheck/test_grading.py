@@ -45,7 +45,7 @@ ATTACKS = {
     "memory": ("return np.ones((10**5, 10**5))", "raised numpy._core._exceptions._ArrayMemoryError: Unable to"),
     "huge": (
         "return np.broadcast_to(1.0, (10**5, 10**5))",
-        "raised ValueError: a value cannot be sent: expected arrays of at most 16,777,216 bytes, got 80,000,000,000",
+        "a value cannot be sent: expected arrays of at most 16,777,216 bytes, got 80,000,000,000",
     ),
     "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
     "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
