@@ -59,13 +59,12 @@ def gradcheck(
     """Check the gradients of every layer and of the configured model.
 
     Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
-    or with --full, every element is compared. Inner layers are checked before those that consist of them, and the
-    check ends with the first layer that has a wrong gradient. The errors of a stacked parameter are printed by gate
-    (or for queries Q, keys K and values V), relative to the largest element of the whole gradient. The layers and the
-    model are scaled down. The exit code is 1 if a gradient is wrong.
+    or with --full, every element is compared. Inner layers are checked before those that consist of them, up to the
+    first one with a wrong gradient. Errors of a stacked parameter are printed by gate (or for queries Q, keys K and
+    values V), relative to the largest element of the whole gradient. The layers and the model are scaled down. The exit
+    code is 1 if a gradient is wrong.
 
-    A gradient check compares a backward pass with its forward pass. It does not find an error that both contain, such
-    as two gates that are swapped in both, or a formula that differs from that of the paper.
+    A gradient check does not find an error of both passes, such as two gates that are swapped in both.
 
     --file FILE, or several FILEs, check functions with the names and signatures of CS231n (`captioner.cs231n`), such as
     rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against

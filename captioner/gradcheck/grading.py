@@ -163,11 +163,10 @@ class Submission:
     def _end(self) -> str:
         """Describe how the process ended."""
         assert self._process is not None
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            return "sends no answer that can be read"
-        return f"ends the process ({f'exit code {code}' if code >= 0 else signal.strsignal(-code)})"
+            return f"ends the process ({f'exit code {code}' if code >= 0 else signal.strsignal(-code)})"
+        return "sends no answer that can be read"
 
     def _stop(self) -> None:
         if self._process is not None:

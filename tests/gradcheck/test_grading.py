@@ -45,7 +45,7 @@ ATTACKS = {
     "memory": ("return np.ones((10**5, 10**5))", "raised numpy._core._exceptions._ArrayMemoryError: Unable to"),
     "huge": (
         "return np.broadcast_to(1.0, (10**5, 10**5))",
-        "a value cannot be sent: expected arrays of at most 16,777,216 bytes, got 80,000,000,000",
+        "a value cannot be sent: expected arrays of at most 8,388,608 bytes, got 80,000,000,000",
     ),
     "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
     "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
@@ -61,7 +61,7 @@ ATTACKS = {
     "native": ("ctypes.pythonapi.Py_Exit", RAISED + "ctypes.dlsym"),
     "network": ("socket.create_connection(('127.0.0.1', 9))", RAISED + "socket."),
     "late_import": ("importlib.import_module('captioner.layers')", "raised ModuleNotFoundError"),
-    "unstubbed": ("del sys.modules['captioner']; import captioner", "raised ImportError: a submission cannot import"),
+    "unstubbed": ("del sys.modules['captioner']; import captioner", RAISED + PACKAGE),
     "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: cannot import name 'sigmoid'"),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
