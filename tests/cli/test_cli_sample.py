@@ -151,7 +151,7 @@ def test_features_from_a_file(cli: Callable[..., Any], coco_run: Path, tmp_path:
     assert json.loads(line) == {
         "image": "0", "caption": "a a a", "log_prob": pytest.approx(-3.4963, abs=1e-4), "references": [],
         "correct": None, "familiarity": None, "similarity": 0.0, "marks": [],
-        "keywords": [{"word": "a", "share": 0.6667}, {"word": "猫", "share": 0.6667}],
+        "keywords": [{"word": "猫", "share": 0.6667}],
     }  # fmt: skip
 
 
