@@ -63,9 +63,7 @@ class Familiarity(NamedTuple):
         return 100 * (count - np.searchsorted(self.residuals, _residuals(units, self.components))) / count
 
     def extended(self, units: Array) -> Familiarity:
-        """Return the familiarity with further images: their principal components explain them, and they are references.
-
-        The components are those of their e. At most half of the reference images are further ones.
+        """Add the first principal components of the e of further images, and these as reference images, at most half.
 
         Shapes: (N, F).
         """

@@ -23,7 +23,7 @@ MIN_IMAGES = 3
 BASE_RIDGE, BASE_IMAGES = 2.0, 1000
 """If a regression starts from a base model's: λ, and how many own images count as much as all images of the base."""
 MAX_BYTES = 7_500_000
-"""Maximum size of the factors of W in a file, which limits their rank."""
+"""Maximum size of the factors of W in a file, which limits their rank. With a base, each own image adds one."""
 MAX_DIMENSIONS = 8192
 """Of wider features, an even sample of as many images is used: the time grows with the cube of the smaller number."""
 MAX_COMPARED, EVALUATED, NEIGHBOURS = 4096, 256, 60
@@ -209,9 +209,9 @@ class TrainingFit:
     W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
     n = n₀ + k (number of images),   n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
 
-    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out. The base knows nothing of
-    its own words: of these, n_w = n (number of images with w) / (number of images + λ). So a name in every caption
-    tells no captions apart.
+    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out. For words that the base
+    lacks, n_w = n (number of images with w) / (number of images + λ): a name in every caption does not distinguish
+    captions.
 
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.

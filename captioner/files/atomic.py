@@ -93,11 +93,7 @@ def replacing(path: Path, may_replace: Callable[[], bool] = always, beside: bool
         raise
     finally:
         os.close(descriptor)
-    try:
-        _sync(path.parent)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise
+    _sync_folder(path.parent)
 
 
 def _create(temporary: Path, path: Path, beside: bool) -> None:
@@ -105,12 +101,13 @@ def _create(temporary: Path, path: Path, beside: bool) -> None:
     with contextlib.suppress(FileExistsError):
         _create_at(temporary, path)
         return
-    problem = "another file appeared there meanwhile, and is kept"
+    problem = "a file was created there during the run, and is not replaced"
     for number in count(2) if beside else ():
         with contextlib.suppress(FileExistsError):
             free = path.with_name(f"{path.stem[:MAX_STEM]}-{number}{path.suffix}")
             _create_at(temporary, free)
             problem = f"{problem}; the new one is {free}"
+            _sync_folder(path.parent)
             break
     raise FileExistsError(errno.EEXIST, problem, os.fspath(path))
 
@@ -135,6 +132,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _sync_folder(folder: Path) -> None:
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
 def try_folder(path: Path) -> None:
     """Create and remove a file in the folder of a path. Raises: CaptionerError."""
     with writing(path), TemporaryFile(dir=path.parent):
@@ -147,8 +152,9 @@ def _locked(path: Path) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f".{temporary_stem(path)}.{number}.tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-        if _lock(descriptor):
-            return temporary, descriptor
+        with contextlib.suppress(FileNotFoundError):  # another process may have renamed or removed it before the lock
+            if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                return temporary, descriptor
         os.close(descriptor)
         number += 1
 
@@ -197,7 +203,7 @@ def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
 def _is_locked(file: Path) -> bool:
     """Return whether a process locks a file, such as one in another container, whose number says nothing here."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK)  # NFS locks no file that is read only
     except OSError:  # of another user
         return True
     try:

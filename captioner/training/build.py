@@ -236,10 +236,11 @@ def initialize_from(
     return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record, names
 
 
-EXPECTED_CAPTIONS, EXPECTED_BATCH = 4000, 256
+EXPECTED_CAPTIONS, EXPECTED_BATCH = 4000, 128
 """Training captions from which the parameters of new words are estimated, and how many of them at a time."""
 OCCURRENCES, CANDIDATES = 8, 16
-"""The first occurrences of a new word that are used, and how many trained words are compared in each."""
+"""The first occurrences of a new word that are used, and those of the same position and batch; and how many trained
+words are compared in each."""
 
 
 def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
@@ -248,9 +249,9 @@ def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
     q_w = mean over occurrences of w of P(v | image, words before, next word),   P(v | ...) ∝ P(v | before) P(next | v)
     offset_w = log min(1, n_w / Σ_v q_wv Σ P(v))
 
-    By the next word, *bruno* in *bruno runs* is a *dog* rather than an *a*, by which most captions begin. The v are the
-    `CANDIDATES` most probable trained words after the words before, without special tokens; n_w are the occurrences of
-    w in a sample of the training captions, and the sum of P(v) is over all words of the sample: the expected
+    The next word decides: before *runs*, *bruno* replaces *dog*, not *a*, the first word of most captions. The v are
+    the `CANDIDATES` most probable trained words after the words before, without special tokens; n_w are the occurrences
+    of w in a sample of the training captions, and the sum of P(v) is over all words of the sample: the expected
     occurrences of v. With the parameters Σ_v q_wv θ_v, and offset_w added to its bias, a name begins as a rarer synonym
     of what the model would have said.
     Words that are not in the sample, and all words for a model with attention, get the mean of all trained words: with

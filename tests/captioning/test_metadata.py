@@ -145,7 +145,7 @@ def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(tmp_path: Pa
 def test_a_file_that_appears_while_a_sidecar_is_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sidecar = tmp_path / "a.jpg.xmp"
     monkeypatch.setattr("captioner.files.atomic._sync", lambda path: sidecar.write_text("mine"))
-    with pytest.raises(CaptionerError, match=r"another file appeared there meanwhile, and is kept$"):
+    with pytest.raises(CaptionerError, match=r"a file was created there during the run, and is not replaced$"):
         Sidecars("xmp").write(tmp_path / "a.jpg", NEW)
     assert sidecar.read_text() == "mine"
     assert os.listdir(tmp_path) == [sidecar.name]

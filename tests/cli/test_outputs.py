@@ -80,7 +80,7 @@ def test_a_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
         with monkeypatch.context() as patch:
             patch.setattr("captioner.files.atomic._sync", lambda path: new.write_text("mine"))
             done = cli(*command.split(), new, *overwrite)
-        kept = f"another file appeared there meanwhile, and is kept; the new one is {beside}\n"
+        kept = f"a file was created there during the run, and is not replaced; the new one is {beside}\n"
         assert (done.code, done.err.endswith(kept), done.err.count("Traceback")) == (1, True, 0)
         assert (new.read_text(), beside.read_bytes()) == ("mine", expected)
 

@@ -113,7 +113,7 @@ def test_a_file_created_during_encoding_is_kept_and_so_is_the_data_set(photos: P
         pass
     output.write_bytes(b"precious")
     with pytest.raises(
-        DataError, match=r"another file appeared there meanwhile, and is kept; the new one is .*/out-2\.h5$"
+        DataError, match=r"a file was created there during the run, and is not replaced; the new one is .*/out-2\.h5$"
     ):
         next(events)
     assert output.read_bytes() == b"precious"
