@@ -71,8 +71,9 @@ def gradcheck(
     central differences. The exit code is 0 if all required functions pass; without --require, if all functions of
     each FILE and the other ones of their pairs do. OUT has the form that Gradescope reads.
 
-    The code of a FILE runs in a process of its own, with your rights: read it first if it is not yours. It cannot
-    change its verdict, but it could change or delete files. A PY file is executed by captioner itself.
+    The code of a FILE runs in a process of its own. A submission cannot change its verdict by what it prints, raises,
+    replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first
+    if it is not yours. A PY file is executed by captioner itself.
     """
     paths = [*([functions] if functions else []), *submissions]
     if paths:

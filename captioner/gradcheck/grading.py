@@ -75,9 +75,15 @@ class Submission:
     """The functions of a file, in a process that is started again after one that ended or was killed."""
 
     def __init__(
-        self, path: Path, text: bytes | UsageError, names: Sequence[str], reference: Functions, seconds: float
+        self,
+        path: Path,
+        text: bytes | UsageError,
+        names: Sequence[str],
+        reference: Functions,
+        seconds: float,
+        paths: Sequence[Path],
     ) -> None:
-        self._path, self._text, self._names = str(path), text, names
+        self._path, self._text, self._names, self._paths = str(path), text, names, [*map(str, paths)]
         self._reference, self._seconds = reference, seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
@@ -97,7 +103,7 @@ class Submission:
                 pass_fds=[theirs.fileno()], start_new_session=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
         self._stream = self._socket.makefile("rb")
-        kind, value = self._ask((self._path, np.frombuffer(self._text, np.uint8), self._names))
+        kind, value = self._ask((self._path, np.frombuffer(self._text, np.uint8), self._names, self._paths))
         self._left = self._seconds
         if kind == "raised":
             self._stop()
@@ -249,7 +255,7 @@ def grade_files(
                 raise
             texts.append(error)
     for path, text in zip(paths, texts, strict=True):
-        with contextlib.closing(Submission(path, text, all_names(signatures), reference, seconds)) as student:
+        with contextlib.closing(Submission(path, text, all_names(signatures), reference, seconds, paths)) as student:
             yield _grade(path, student, reference, points, signatures)
 
 

@@ -2,7 +2,8 @@
 
 The grader (`grading`) starts this file as a script. The process contains no right answers: the grader keeps the
 reference and the verdict, and whatever this process sends only passes if it is numerically right. So nothing here
-protects the verdict. The audit hook refuses the short ways: captioner's own functions, other processes, the network.
+protects the verdict, except that the process has the rights of the grader, whose memory and files it could write. The
+audit hook refuses the short ways: captioner's own functions, other processes and submissions, native code, the network.
 
 A message is a line of JSON. The grader sends the arguments of `run`, and this process answers with what it returns.
 Before it answers, it may send ["ask", name, arguments, options] for a function that the grader computes.
@@ -21,7 +22,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from traceback import format_exception_only, walk_tb
@@ -30,6 +31,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+PACKAGE = Path(__file__).parents[1]
 LIMIT = 1 << 23
 """The maximum bytes of a message."""
 MEMORY, FILE_SIZE = 4 << 30, 1 << 26
@@ -37,10 +39,10 @@ MEMORY, FILE_SIZE = 4 << 30, 1 << 26
 MODULES = ("gradcheck", "cs231n", *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")))
 """The modules of captioner that exercises import."""
 REFUSED = (
-    "ctypes.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn", "os.system", "pty.", "resource.",
+    "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn", "os.system", "pty.", "resource.",
     "socket.", "subprocess.",
 )  # fmt: skip
-"""Audit events of native code, other processes and the network."""
+"""Audit events of native code, other processes and the network, and of objects such as the hook."""
 
 
 class Cached:
@@ -166,24 +168,30 @@ def _import_stubs(stubs: dict[str, Any]) -> None:
         setattr(module, name.rpartition(".")[2], module)
 
 
-def _refuse_ways_out() -> None:
-    """Limit memory and files, and refuse what `REFUSED` lists, and captioner's modules and files."""
+def _refuse_ways_out(others: Iterable[str]) -> None:
+    """Limit memory and files, and refuse what `REFUSED` lists, captioner's files and its course, and other files."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped grader leaves no endless loop behind
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
-    own = {(file.st_dev, file.st_ino) for file in map(os.stat, Path(__file__).parents[1].rglob("*"))}
+    course = PACKAGE.parent / "docs" / "course"  # of a clone; exercises may import each other
+    files = filter(os.path.exists, [*PACKAGE.rglob("*"), *course.glob("*.*"), *others])
+    closed = frozenset((file.st_dev, file.st_ino) for file in map(os.stat, files))
+    proc = os.stat("/proc").st_dev
+    native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 
-    def refuse(event: str, args: tuple[Any, ...], stat: Callable[[Any], os.stat_result] = os.stat) -> None:
-        if event.startswith(REFUSED):
+    def refuse(event: str, args: tuple[Any, ...], stat: Any = os.stat, refused: tuple[str, ...] = REFUSED) -> None:
+        if event.startswith(refused) or (event == "object.__setattr__" and args[1] == "__code__"):
             raise PermissionError(f"a submission cannot use {event}")
+        if event == "import" and args[1] and (".." in args[1] or not args[1].startswith(native)):
+            raise PermissionError(f"a submission cannot use {args[1]}")
         if event == "open" or event.startswith(("os.", "shutil.")):
             for path in args:
                 try:
                     file = stat(path)
                 except (OSError, TypeError, ValueError):
                     continue
-                if (file.st_dev, file.st_ino) in own:
+                if file.st_dev == proc or (file.st_dev, file.st_ino) in closed:
                     raise PermissionError(f"a submission cannot use {path}")
 
     sys.addaudithook(refuse)
@@ -198,9 +206,9 @@ def main(descriptor: int) -> None:
         grader.sendall(dumps(message))
         return receive(stream)
 
-    path, text, names = receive(stream)
+    path, text, names, paths = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
-    _refuse_ways_out()
+    _refuse_ways_out({*paths} - {path})
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     name = os.path.basename(path)
     module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there

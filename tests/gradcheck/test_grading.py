@@ -15,6 +15,7 @@ from captioner.gradcheck.student_file import SIGNATURES
 
 PACKAGE = str(Path(captioner.__file__).parent)
 AFFINE = f"{PACKAGE}/layers/affine.py"
+COURSE = str(Path(__file__).parents[2] / "docs" / "course")
 RAISED = "raised PermissionError: a submission cannot use "
 UNREADABLE = "sends no answer that can be read"
 # what a backward function does, whose forward function is right, and its problem
@@ -63,6 +64,14 @@ ATTACKS = {
     "late_import": ("importlib.import_module('captioner.layers')", "raised ModuleNotFoundError"),
     "unstubbed": ("del sys.modules['captioner']; import captioner", RAISED + PACKAGE),
     "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: cannot import name 'sigmoid'"),
+    "memory_of_the_grader": ("open(f'/proc/{os.getppid()}/mem', 'r+b')", RAISED + "/proc/"),
+    "hook": ("sys.modules['__main__'].REFUSED = (); import gc; gc.get_objects()", RAISED + "gc.get_objects"),
+    "code": ("send.__code__ = send.__code__", RAISED + "object.__setattr__"),
+    "library": (
+        "import _imp; _imp.create_dynamic(importlib.machinery.ModuleSpec('a', None, origin='/a'))",
+        RAISED + "/a",
+    ),
+    "course": (f"open('{COURSE}/plain.py')", RAISED + COURSE),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
     "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),
@@ -268,12 +277,13 @@ def test_wrong_cases(text: str, problem: str, tmp_path: Path) -> None:
         load_cases(tmp_path / "cases.py", vars(cs231n))
 
 
-def test_a_submission_cannot_change_a_later_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["open(other)", "open(other, 'w')", "import b", "os.rename(other, 'c.py')"])
+def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     names = ["a.py", "b.py"]
-    (tmp_path / "a.py").write_text("open(__file__[:-4] + 'b.py', 'w').write('')")
+    (tmp_path / "a.py").write_text(f"import os; other = __file__[:-4] + 'b.py'; {code}")
     (tmp_path / "b.py").write_text(RIGHT_FORWARD + ZEROS)
-    _, later = grade_files([tmp_path / name for name in names], vars(cs231n), read_points("affine"))
-    assert (tmp_path / "b.py").read_text() == ""
+    first, later = grade_files([tmp_path / name for name in names], vars(cs231n), read_points("affine"))
+    assert first.problem.endswith(f"a submission cannot use {tmp_path / 'b.py'} (line 1)")
     assert later.failed() == ["affine_backward"]
 
 
