@@ -118,16 +118,24 @@ def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: flo
     signatures, reference = load_cases(cases, vars(cs231n)) if cases else (SIGNATURES, vars(cs231n))
     points = read_points(require, signatures) if require else {}
     if json_file:
-        check_output(json_file, overwrite=True, inputs=paths)
-    grades = []
+        check_output(json_file, overwrite=True, inputs=[*paths, *([cases] if cases else [])])
+    lines, passed, names = [], 0, []
     with output.progress(len(paths), "file") as bar:
         for grade in grade_files(paths, reference, points, signatures, seconds):
-            grades.append(grade)
+            lines.append(to_json(grade.record()) + "\n")
+            if json_file:  # after each file: an interrupt loses no grade
+                write_file(json_file, "".join(lines).encode())
+            passed += not grade.problem and not grade.failed()
+            with output.above_progress(), output.ignoring_a_closed_pipe():
+                if len(paths) == 1:
+                    _print_functions(grade)
+                else:
+                    names = _print_row(grade, names, max(len(str(path)) for path in paths))
+                output.flush()
             bar.update()
-    (_print_functions if len(paths) == 1 else _print_table)(*grades)
-    if json_file:
-        write_file(json_file, "".join(to_json(grade.record()) + "\n" for grade in grades).encode())
-    return int(any(grade.problem or grade.failed() for grade in grades))
+    if len(paths) > 1:
+        output.result(f"{'PASS' if passed == len(paths) else 'FAIL'}: {passed} of {len(paths)} files pass")
+    return int(passed < len(paths))
 
 
 def _print_functions(grade: Grade) -> None:
@@ -146,16 +154,13 @@ def _print_functions(grade: Grade) -> None:
         output.result(f"{record['score']:g} of {most:g} points")
 
 
-def _print_table(*grades: Grade) -> None:
-    """Print a row per file: its points, and the verdict of each function."""
-    names = list(dict.fromkeys(name for grade in grades for name in grade.points))
-    width = max(len(str(grade.path)) for grade in grades)
-    output.result(f"{'file':<{width}} {'points':<9} {' '.join(names)}")
-    for grade in grades:
-        record = grade.record()
-        points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
-        words = {test["name"]: test["output"].split()[1] for test in record["tests"]}
-        cells = " ".join(f"{words.get(name, '-'):<{len(name)}}" for name in names)
-        output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
-    passed = sum(not grade.problem and not grade.failed() for grade in grades)
-    output.result(f"{'PASS' if passed == len(grades) else 'FAIL'}: {passed} of {len(grades)} files pass")
+def _print_row(grade: Grade, header: list[str], width: int) -> list[str]:
+    """Print the points of a file and the verdict of each function, below the header of these functions; return it."""
+    record = grade.record()
+    if [*grade.points] not in ([], header):
+        header = [*grade.points]
+        output.result(f"{'file':<{width}} {'points':<9} {' '.join(header)}")
+    points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
+    cells = " ".join(f"{test['output'].split()[1]:<{len(test['name'])}}" for test in record["tests"])
+    output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
+    return header

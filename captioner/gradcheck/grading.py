@@ -41,6 +41,7 @@ KEPT_OUTPUT = 2000
 MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
 MAX_TEXT = 1 << 22
+MAX_POINTS = 1_000_000
 
 
 class Grade(NamedTuple):
@@ -206,8 +207,10 @@ def read_points(text: str, signatures: Signatures = SIGNATURES) -> dict[str, flo
         value = math.nan
         with contextlib.suppress(ValueError):
             value = float(number or 1)
-        if not 0 < value < math.inf:
-            raise UsageError(f"{part.strip()}: expected NAME=POINTS with points above 0, such as {name}=2")
+        if not 0 < value <= MAX_POINTS:
+            raise UsageError(
+                f"{part.strip()}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
+            )
         points.update(dict.fromkeys(function_names(name, signatures) if name in signatures else [name], value))
     return {name: points[name] for name in all_names(signatures) if name in points}
 
@@ -218,7 +221,7 @@ def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]
     Raises: UsageError.
     """
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    if problem := submission.execute(str(path), read_bytes(path, MAX_TEXT, UsageError, "a Python file"), namespace):
+    if problem := submission.execute(str(path), _read(path), namespace):
         raise UsageError(f"{path}: {problem}")
     own = namespace.get("SIGNATURES")
     if not isinstance(own, dict) or not own or not all(isinstance(value, Signature) for value in own.values()):
@@ -256,7 +259,8 @@ def grade_files(
             texts.append(error)
     for path, text in zip(paths, texts, strict=True):
         with contextlib.closing(Submission(path, text, all_names(signatures), reference, seconds, paths)) as student:
-            yield _grade(path, student, reference, points, signatures)
+            grade = _grade(path, student, reference, points, signatures)
+        yield grade  # its process has ended, and cannot change what is written
 
 
 def _read(path: Path) -> bytes:
@@ -265,7 +269,10 @@ def _read(path: Path) -> bytes:
             f"{path}: expected a Python file, got a notebook; write %%writefile student.py into the first line of "
             "the cell with the functions, or check them there with captioner.gradcheck.check(FUNCTION, ...)"
         )
-    return read_bytes(path, MAX_TEXT, UsageError, "a Python file")
+    text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
+    if b"\0" in text:
+        raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
+    return text
 
 
 def _grade(

@@ -375,7 +375,7 @@ def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ..
     for name, value in values.items():
         array = np.asarray(value) if isinstance(value, int | float | np.generic) else value
         if type(array) is not np.ndarray:
-            raise WrongFunctionError(f"{name}: expected an array, got {_type_name(value)}")
+            raise WrongFunctionError(f"{name}: expected an array of float64, got {_type_name(value)}")
         if shapes is not None and array.shape != shapes[name]:
             raise WrongFunctionError(f"{name}: expected the shape {shapes[name]}, got {array.shape}")
         if array.dtype != np.float64:

@@ -36,8 +36,13 @@ LIMIT = 1 << 23
 """The maximum bytes of a message."""
 MEMORY, FILE_SIZE = 4 << 30, 1 << 26
 """The maximum bytes of memory, and of a file that is written, also of what is printed."""
-MODULES = ("gradcheck", "cs231n", *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")))
+MODULES = (
+    "arrays", "gradcheck", "gradcheck.numeric", "cs231n", "cs231n.gradient_check",
+    *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")),
+)  # fmt: skip
 """The modules of captioner that exercises import."""
+NUMERIC = ("gradcheck/numeric.py", "cs231n/gradient_check.py")
+"""The files of captioner that this process executes: numeric gradients, which solve nothing."""
 REFUSED = (
     "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn", "os.system", "pty.", "resource.",
     "socket.", "subprocess.",
@@ -64,14 +69,14 @@ def dumps(value: Any) -> bytes:
 
 
 def _pack(value: Any) -> dict[str, Any]:
-    """Return an array or a cache as JSON, and of other values the names of their types."""
+    """Return an array or a cache as JSON, and of other values the names of their types, or of their elements."""
     if isinstance(value, Cached):
         return {"_cached": [value.name, value.arguments, value.options]}
     if (type(value) is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufc":
         if value.nbytes > LIMIT:
             raise ValueError(f"expected arrays of at most {LIMIT:,} bytes, got {value.nbytes:,}")
         return {"_array": [value.dtype.str, value.shape, base64.b64encode(value.tobytes()).decode()]}
-    return {"_type": type(value).__name__}
+    return {"_type": value.dtype.name if type(value) is np.ndarray else type(value).__name__}
 
 
 def receive(stream: BinaryIO) -> Any:
@@ -162,10 +167,13 @@ class Stub(NamedTuple):
 def _import_stubs(stubs: dict[str, Any]) -> None:
     """Provide functions, and a `check` without effect, in one module for all names of captioner's modules."""
     module = sys.modules["captioner"] = ModuleType("captioner")
-    vars(module).update(stubs, check=lambda *_: None, __all__=[*stubs])
     for name in MODULES:
         sys.modules[f"captioner.{name}"] = module
         setattr(module, name.rpartition(".")[2], module)
+    vars(module).update(Array=Any, Params=Any)
+    for file in NUMERIC:
+        execute(file, (PACKAGE / file).read_bytes(), vars(module))
+    vars(module).update(stubs, check=lambda *_: None, __all__=[*stubs])
 
 
 def _refuse_ways_out(others: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from captioner.gradcheck.student_file import SIGNATURES, all_names, check_functi
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 PLAIN = (COURSE / "plain.py").read_text()
 EXERCISES = {path.stem: path for path in sorted(COURSE.glob("exercises/*.py"))}
+CASES = "from captioner.gradcheck.student_file import SIGNATURES"
 Check = Callable[[str], tuple[int, dict[str, str], str]]
 
 
@@ -169,6 +171,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("def f(): pass".encode("utf-16"), "student.py: expected text, got NUL bytes, such as those of UTF-16"),
         ("def f(:\n", "student.py: raised SyntaxError: invalid syntax (student.py, line 1)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
@@ -181,9 +184,10 @@ def test_a_backward_function_alone(checked: Check) -> None:
         ("from captioner.cs231n import *\n", "student.py: expected at least one of these functions, got none: "),
     ],
 )
-def test_files_that_cannot_be_checked(text: str, message: str, cli: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "student.py").write_text(text)
-    cli("gradcheck", "--file", tmp_path / "student.py").failed(1, message)
+def test_files_that_cannot_be_checked(text: str | bytes, message: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    is_text = isinstance(text, str)
+    (tmp_path / "student.py").write_bytes(text.encode() if is_text else text)
+    cli("gradcheck", "--file", tmp_path / "student.py").failed(1 if is_text else 2, message)
 
 
 def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -194,6 +198,9 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     )
     cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
+    cli("gradcheck", COURSE / "plain.py", *output).failed(2, "is a file that this command reads; use another file")
+    (tmp_path / "cases.py").write_text(CASES)
+    output = ["--cases", tmp_path / "cases.py", "--json", tmp_path / "cases.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "is a file that this command reads; use another file")
     for options in (["--full"], ["-o", "model.decoder=rnn"], ["-c", "scenes-rnn"]):
         cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with FILE; leave them out")
@@ -263,6 +270,18 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
     assert [test["status"] for test in right["tests"]] == ["passed"] * 3
     assert cli("gradcheck", *options, "right.py").out.splitlines()[-2:] == ["PASS: 3 functions", "5 of 5 points"]
     assert json.loads((tmp_path / "grades.jsonl").read_text()) == right
+
+
+def test_an_interrupt_loses_no_grade(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(EXERCISES["rnn_step"].read_text())
+    (tmp_path / "b.py").write_text("while True: pass")
+    command = [sys.executable, "-m", "captioner", "gradcheck", "--timeout", "99", "--json", "o.json", "a.py", "b.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert [process.stdout.readline().split()[0] for _ in range(2)] == ["file", "a.py"]
+        process.terminate()
+    (line,) = (tmp_path / "o.json").read_text().splitlines()
+    assert json.loads(line)["extra_data"]["file"] == "a.py"
 
 
 def test_what_a_file_prints_is_escaped(cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -48,9 +48,12 @@ ATTACKS = {
         "return np.broadcast_to(1.0, (10**5, 10**5))",
         "a value cannot be sent: expected arrays of at most 8,388,608 bytes, got 80,000,000,000",
     ),
-    "subclass": ("return x.view(type('Right', (np.ndarray,), {'__sub__': min}))", "dx: expected an array, got Right"),
-    "object": ("return x.astype(object)", "dx: expected an array, got ndarray"),
-    "name": ("return type('\\x1b[31m', (), {})()", r"dx: expected an array, got \x1b[31m"),
+    "subclass": (
+        "return x.view(type('Right', (np.ndarray,), {'__sub__': min}))",
+        "dx: expected an array of float64, got Right",
+    ),
+    "object": ("return x.astype(object)", "dx: expected an array of float64, got object"),
+    "name": ("return type('\\x1b[31m', (), {})()", r"dx: expected an array of float64, got \x1b[31m"),
     "nan": ("return x * np.nan", "dx: expected finite numbers"),
     "frames": ("f = sys._getframe(1); return f.f_locals.get('grads', 0 * x)", "differs from numeric gradients"),
     "patch": ("np.abs = np.max = np.vdot = lambda *a, **k: 0; return 0 * x", "differs from numeric gradients"),
@@ -159,6 +162,9 @@ STEPS = """import copy
 import numpy as np
 from captioner.cs231n import rnn_step_backward, rnn_step_forward
 from captioner.gradcheck import check
+from captioner.gradcheck.numeric import Case, check_gradients
+from captioner.cs231n import eval_numerical_gradient_array
+assert eval_numerical_gradient_array(np.square, np.ones(1), 1.0).round(6) == 2
 def rnn_forward(x, h0, Wx, Wh, b):
     hidden, caches = [h0], []
     for xt in x.swapaxes(0, 1):
@@ -182,7 +188,7 @@ def test_a_submission_may_call_the_inner_functions_that_are_not_required(require
     assert grade.failed() == [], grade
     assert grade.printed == "(1, 2, 4)\n"
     refused = graded(tmp_path, STEPS, "rnn,rnn_step_backward").results["rnn_forward"].problem
-    assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 8)" in refused
+    assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 11)" in refused
 
 
 def _without_points(folder: Path, text: str) -> Grade:
@@ -210,7 +216,8 @@ def test_points() -> None:
     for text, problem in {
         "rnn_stp": r"rnn_stp: unknown function; did you mean rnn_step\?",
         "": "unknown function; expected one of affine, ",
-        "rnn=0": "rnn=0: expected NAME=POINTS with points above 0, such as rnn=2",
+        "rnn=0": "rnn=0: expected NAME=POINTS with points above 0, up to 1,000,000, such as rnn=2",
+        "rnn=1e308": "up to 1,000,000",
     }.items():
         with pytest.raises(UsageError, match=problem):
             read_points(text)
