@@ -57,8 +57,8 @@ class Signature(NamedTuple):
     """Fields of further calls, by the description that follows their problems."""
     sizes: Mapping[str, int] = MappingProxyType({})
     """The sizes of letters that differ from `LETTERS`."""
-    offset: float | Array = 0.0
-    """Added to the arrays."""
+    offset: Mapping[str, float | Array] = MappingProxyType({})
+    """Added to the arrays of these names."""
     uses: tuple[str, ...] = ()
     """The pairs that code usually calls."""
 
@@ -76,7 +76,9 @@ def _words(rng: np.random.Generator, n: Mapping[str, int]) -> dict[str, Any]:
 
 
 _AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHERS}}
-_SCORES = {" [scores near 1000]": {"offset": 1000 * np.eye(3)[..., None], "sizes": {"N": 3, "U": 3, "V": 8}}}
+_SCORES = {" [scores near 1000]": {"offset": {"x": 1000 * np.eye(3)[..., None]}, "sizes": {"N": 3, "U": 3, "V": 8}}}
+_LARGE = {" [scores near 1000]": {"offset": {"A": 1000.0, "bk": 1000.0}, "sizes": {"L": 1}}}  # a weight of exactly 1
+_STATE = {" [scores near 1000]": {"offset": {"A": 40.0}, "sizes": {"L": 1}}}  # it is the mean of A
 _ROWS: dict[str, dict[str, Any]] = {" [x of three axes]": {"shapes": {"x": "NTE", "gamma": "E", "beta": "E"}}}
 _EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHERS}}
 _NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHERS}}
@@ -93,18 +95,19 @@ SIGNATURES: Mapping[str, Signature] = {
     "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
     "rnn": Signature(_SEQUENCE, ("h",), uses=("rnn_step",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM, uses=("lstm_step",)),
-    "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights")),
+    "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights"), variants=_LARGE),
     "attention": Signature(
         {"x": "NTD", "A": "NHLL", "Wx": "DG", "Wh": "HG", "Wattn": "HG", "b": "G"},
         ("h",),
         LSTM,
+        variants=_STATE,
         uses=("dot_product_attention", "lstm_step"),
     ),
     "multi_head_attention": Signature(
         {"query": "NTE", "key": "NLE", "value": "NLE", **_ATTENTION},
         fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
         positional=3,
-        variants=_NO_MASK,
+        variants=_NO_MASK | _LARGE,
         uses=("affine", "temporal_affine"),
     ),
     "decoder_layer": Signature(
@@ -312,7 +315,7 @@ def _layer(
     is_one = forward_name == backward_name
 
     def forward(*arrays: Array) -> tuple[tuple[Array, ...], Any]:
-        inputs = {k: array + signature.offset for k, array in zip(signature.shapes, arrays, strict=True)}
+        inputs = {k: array + signature.offset.get(k, 0.0) for k, array in zip(signature.shapes, arrays, strict=True)}
         expected = {f"d{k}": array.shape for k, array in inputs.items()}
         weights = dict([*inputs.items()][count:])
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})

@@ -89,6 +89,9 @@ causal for any mask | mha_f | np.where(attn_mask, e | np.where(np.tri(*attn_mask
 causal for any mask of the decoder | decoder_layer_f |     out, own = |     if tgt_mask is not None: tgt_mask = np.tri(tgt.shape[1]) > 0\n    out, own =
 other heads for a mask | decoder_layer_f | "cross_"), num_heads) | "cross_"), 3 if tgt_mask is None else 2)
 attn_mask required | mha_f | num_heads, attn_mask=None): | num_heads, attn_mask):
+no maximum of the scores of regions | dot_product_attention_f attention_f | np.exp(e - e.max(axis=(1, 2), keepdims=True)) | np.exp(e)
+no maximum of the scores of keys | mha_f | np.exp(e - e.max(axis=-1, keepdims=True)) | np.exp(e)
+maximum of all scores of keys | mha_f | e.max(axis=-1, keepdims=True) | e.max()
 0 for -inf | mha_f | e, -np.inf) | e, 0)
 dropout | decoder_layer_f |     a = np.maximum(0, x |     x = x * (np.random.random(x.shape) > 0.1)\n    a = np.maximum(0, x
 softmax of each row of regions | dot_product_attention_f attention_f | exps.sum(axis=(1, 2), | exps.sum(axis=2,
