@@ -119,7 +119,7 @@ def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: flo
     points = read_points(require, signatures) if require else {}
     if json_file:
         check_output(json_file, overwrite=True, inputs=[*paths, *([cases] if cases else [])])
-    lines, passed, names = [], 0, []
+    lines, names, passed = list[str](), list[str](), 0
     with output.progress(len(paths), "file") as bar:
         for grade in grade_files(paths, reference, points, signatures, seconds):
             lines.append(to_json(grade.record()) + "\n")

@@ -157,11 +157,12 @@ class Submission:
 
     def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
         """Compute a function of captioner for the submission."""
-        if name not in self.offered:
+        functions = {name: self._reference[name] for name in self.offered if name in self._reference}
+        if name not in functions:
             return "raised", "is not available here: write it"
         if not _is_small([arguments, options]):
             return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        return submission.run({name: self._reference[name] for name in self.offered}, name, arguments, options)
+        return submission.run(functions, name, arguments, options)
 
     def _expire(self) -> None:
         self.problem = f"exceeds the time limit of {self._seconds:g} s"
@@ -226,7 +227,9 @@ def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]
     own = namespace.get("SIGNATURES")
     if not isinstance(own, dict) or not own or not all(isinstance(value, Signature) for value in own.values()):
         raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.gradcheck.Signature(...)}}")
-    signatures, reference = {**SIGNATURES, **own}, {**reference, **namespace}
+    replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
+    reference = {name: function for name, function in reference.items() if name not in replaced} | namespace
+    signatures = {**SIGNATURES, **own}
     for name in own:
         try:
             _offered([name], signatures)

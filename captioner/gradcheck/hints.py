@@ -168,7 +168,12 @@ def _recurrent(w: Wrong) -> str:
     got, right = _da(w)
     wrong = [t for t in range(right.shape[1]) if not _same(got[:, t], right[:, t])]
     if wrong and wrong == [*range(right.shape[1] - 1)]:
-        return "dx is right at the last step only: is the gradient of the step after it (dprev_h) added to dh[:, t]?"
+        last = w.douts[0] * (np.arange(right.shape[1]) > wrong[-1])[:, None]  # the others have dprev_h and dprev_c
+        parts = np.split(_da(w._replace(douts=(last,)))[0][:, wrong[-1]], w.layers[1](w.fixed).cell.gates, axis=-1)
+        added = "the gradient of the step after it (dprev_h) added to dh[:, t]"
+        if all(part.any() for part in parts):  # without dprev_h, da_o would be 0
+            added = "each part of the gradients of h_t and c_t added"
+        return f"dx is right at the last step only: is {added}?"
     return f"dx is wrong at the steps {wrong}: does the loop go from the last to the first one?" if wrong else ""
 
 

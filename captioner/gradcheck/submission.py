@@ -183,8 +183,8 @@ def _refuse_ways_out(others: Iterable[str]) -> None:
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
     course = PACKAGE.parent / "docs" / "course"  # of a clone; exercises may import each other
-    files = filter(os.path.exists, [*PACKAGE.rglob("*"), *course.glob("*.*"), *others])
-    closed = frozenset((file.st_dev, file.st_ino) for file in map(os.stat, files))
+    files = [file.stat() for file in [*PACKAGE.rglob("*"), *course.glob("*.*"), *map(Path, others)] if file.exists()]
+    closed = frozenset((file.st_dev, file.st_ino) for file in files)
     proc = os.stat("/proc").st_dev
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 

@@ -258,8 +258,14 @@ def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None
     right, wrong, usual = grade_files(paths, reference, read_points("lstm_step,gru_step", signatures), signatures)
     assert right.failed() == []
     assert wrong.failed() == ["lstm_step_backward"]
-    assert "(f 4.0e-01, i 4.0e-01, o " in wrong.results["lstm_step_backward"].problem
+    problem = wrong.results["lstm_step_backward"].problem
+    assert problem.startswith("differs from")  # captioner's backward function has another order: it is no reference
+    assert "(f 4.0e-01, i 4.0e-01, o " in problem
     assert usual.failed() == ["lstm_step_forward", "lstm_step_backward"]
+    loop = plain[plain.index("def lstm_forward") : plain.index("# Before and after the loop")]
+    (tmp_path / "loop.py").write_text(f"import numpy as np\nfrom captioner.cs231n import *\n{loop}")
+    (grade,) = grade_files([tmp_path / "loop.py"], reference, read_points("lstm"), signatures)
+    assert "captioner's lstm_step_backward is not available here" in grade.results["lstm_backward"].problem
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,13 @@ rnn_f | the result of h0 = 0: is it ignored?; | len(Wh))), h0, [] | len(Wh))), 0
 rnn_f | right if Wh = 0; | rnn_step_forward(x[:, t], prev_h | rnn_step_forward(x[:, t], h0
 rnn_b | dx is right at the last step only: is the gradient of the step after it (dprev_h) added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | (dh[:, t], caches
 rnn_b | dWh: the gradient of x[:, 0] alone: is it added to those of the other steps (+=)?; | dWh += dWh_t | dWh = dWh_t
-rnn_b | dx is right at the last step only: is the gradient of the step after it (dprev_h) added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
+rnn_b | dx is right at the last step only: is each part of the gradients of h_t and c_t added?; | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
 rnn_b | dx is wrong at the steps [0, 1, 2, 3, 4]: does the loop go from the last | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in range(dh.shape[1]):\n        # h_t
 rnn_b | dx is wrong at the steps [0]: does the loop go from the last to the first one?; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in reversed(range(1, dh.shape[1])):\n        # h_t
 rnn_b | first correct rnn_step_backward | db = da.sum(axis=0) | db = da.mean(axis=0)
 lstm_b | dx is right at the last step only: is the gradient of the step after it (dprev_h) added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
+lstm_b | dx is right at the last step only: is each part of the gradients of h_t and c_t added?; | + dprev_h, dprev_c, caches[t] | + dprev_h, 0 * dprev_c, caches[t]
+attention_b | dx is right at the last step only: is each part of the gradients of h_t and c_t added?; | dprev_h + dquery | dprev_h
 attention_b | dWx: the gradient of x[:, 0] alone: | dW += dW_t | dW = dW_t
 # other layers
 affine_b | db: 2 times the right value; | dout.sum(axis=0) | 2 * dout.sum(axis=0)
