@@ -15,6 +15,8 @@ from captioner.errors import UsageError
 if TYPE_CHECKING:
     from captioner.gradcheck.grading import Grade
 
+VERDICTS = {"passed": "PASS", "failed": "FAIL"}
+
 
 @click.command(
     epilog=examples(
@@ -79,7 +81,7 @@ def gradcheck(
     if paths:
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
-        return _grade(paths, ",".join(require), json_file, timeout or 5.0, cases_file)
+        return _grade(paths, require, json_file, timeout or 5.0, cases_file)
     if require or json_file or cases_file or timeout:
         raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
     from captioner.config.yaml_io import load
@@ -107,7 +109,9 @@ def gradcheck(
     return 0
 
 
-def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: float, cases: Path | None) -> int:
+def _grade(
+    paths: list[Path], require: tuple[str, ...], json_file: Path | None, seconds: float, cases: Path | None
+) -> int:
     """Check the functions in Python files, print a line for each function or each file, and write the JSON file."""
     from captioner import cs231n
     from captioner.files.atomic import write_file
@@ -116,9 +120,11 @@ def _grade(paths: list[Path], require: str, json_file: Path | None, seconds: flo
     from captioner.gradcheck.student_file import SIGNATURES
 
     signatures, reference = load_cases(cases, vars(cs231n)) if cases else (SIGNATURES, vars(cs231n))
-    points = read_points(require, signatures) if require else {}
+    points = read_points(",".join(require), signatures) if require else {}
     if json_file:
-        check_output(json_file, overwrite=True, inputs=[*paths, *([cases] if cases else [])])
+        if json_file.suffix not in (".json", ".jsonl"):  # such as a submission, if the name is forgotten
+            raise UsageError(f"gradcheck: --json: expected a name that ends in .json or .jsonl, got {json_file}")
+        check_output(json_file, overwrite=True)
     lines, names, passed = list[str](), list[str](), 0
     with output.progress(len(paths), "file") as bar:
         for grade in grade_files(paths, reference, points, signatures, seconds):
@@ -161,6 +167,6 @@ def _print_row(grade: Grade, header: list[str], width: int) -> list[str]:
         header = [*grade.points]
         output.result(f"{'file':<{width}} {'points':<9} {' '.join(header)}")
     points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
-    cells = " ".join(f"{test['output'].split()[1]:<{len(test['name'])}}" for test in record["tests"])
+    cells = " ".join(f"{VERDICTS[test['status']]:<{len(test['name'])}}" for test in record["tests"])
     output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
     return header

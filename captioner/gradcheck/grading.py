@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from captioner.gradcheck.student_file import (
     check_functions,
     checked_name,
     function_names,
+    with_correct_forward,
 )
 
 KEPT_OUTPUT = 2000
@@ -89,6 +91,7 @@ class Submission:
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.offered: set[str] = set()
+        self.next_function()
 
     def load(self) -> dict[str, RemoteFunction]:
         """Start the process, execute the file, and return its functions; `problem` says why there are none."""
@@ -112,6 +115,11 @@ class Submission:
             return {}
         names = [name for name in self._names if isinstance(value, list) and name in value]
         return {name: RemoteFunction(functools.partial(self._call, name)) for name in names}
+
+    def defined(self) -> set[str]:
+        """Return the names that the text of the file defines as functions."""
+        text = b"" if isinstance(self._text, UsageError) else self._text
+        return {name for name in self._names if re.search(rb"^def %s\b" % name.encode(), text, re.MULTILINE)}
 
     def next_function(self) -> None:
         """Give the next function its own time, even if the last one ended the process."""
@@ -201,7 +209,7 @@ def read_points(text: str, signatures: Signatures = SIGNATURES) -> dict[str, flo
 
     Raises: UsageError.
     """
-    points = {}
+    points: dict[str, dict[str, float]] = {"pair": {}, "function": {}}
     for part in text.split(","):
         name, _, number = part.strip().partition("=")
         checked_name(name, [*signatures, *all_names(signatures)])
@@ -212,8 +220,11 @@ def read_points(text: str, signatures: Signatures = SIGNATURES) -> dict[str, flo
             raise UsageError(
                 f"{part.strip()}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
             )
-        points.update(dict.fromkeys(function_names(name, signatures) if name in signatures else [name], value))
-    return {name: points[name] for name in all_names(signatures) if name in points}
+        is_pair = name in signatures and name not in all_names(signatures)
+        names = function_names(name, signatures) if is_pair else [name]
+        points["pair" if is_pair else "function"].update(dict.fromkeys(names, value))
+    merged = points["pair"] | points["function"]
+    return {name: merged[name] for name in all_names(signatures) if name in merged}
 
 
 def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]:
@@ -286,21 +297,19 @@ def _grade(
     # without points, what is required is known after the file is loaded
     student.offered = _offered({pair_of[name] for name in points}, signatures) if points else {*names}
     functions = student.load()
-    problem = student.problem
+    problem, defined = student.problem, student.defined()
     if not functions and not points:
         problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
-    pairs = {pair_of[name] for name in points or functions}
+    pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, signatures)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    missing = f"not checked: {problem}" if problem else "missing: the file does not define it"
-    results = {name: FunctionResult(name, missing, np.inf) for name in points}
-    wrong = ""
+    why = dict.fromkeys(names, "the file does not define it")
+    why |= dict.fromkeys(defined, "an import of captioner's replaces it; delete its name there")
+    missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
+    results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
-    for result in check_functions(chosen, reference, signatures):
+    for result in with_correct_forward(check_functions(chosen, reference, signatures)):
         student.next_function()
-        if wrong == pair_of[result.name] and not result.problem:  # a constant has a correct gradient, too
-            result = result._replace(problem="is correct for its forward function, which is wrong")
-        wrong = pair_of[result.name] if result.problem else ""
         results[result.name] = result
     return Grade(path, points, results, problem, student.printed())
 

@@ -1,9 +1,9 @@
-"""Execute the file of a student in a process of its own, and call its functions for the grader.
+"""Execute the file of a student in a child process, and call its functions for the grader.
 
 The grader (`grading`) starts this file as a script. The process contains no right answers: the grader keeps the
 reference and the verdict, and whatever this process sends only passes if it is numerically right. So nothing here
 protects the verdict, except that the process has the rights of the grader, whose memory and files it could write. The
-audit hook refuses the short ways: captioner's own functions, other processes and submissions, native code, the network.
+audit hook refuses direct access: captioner's own functions, other processes and submissions, native code, the network.
 
 A message is a line of JSON. The grader sends the arguments of `run`, and this process answers with what it returns.
 Before it answers, it may send ["ask", name, arguments, options] for a function that the grader computes.
@@ -144,7 +144,7 @@ def run(
         for label, part, old in zip(watched, parts, before, strict=False):
             if pickle.dumps(part) != old:
                 return "raised", f"modifies its argument {label}"
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except (Exception, SystemExit) as error:
         return "raised", describe(error)
     if name.endswith("_forward") and isinstance(returned, tuple | list) and returned:
         returned = (*returned[:-1], Cached(name, arguments, options))
@@ -176,7 +176,7 @@ def _import_stubs(stubs: dict[str, Any]) -> None:
     vars(module).update(stubs, check=lambda *_: None, __all__=[*stubs])
 
 
-def _refuse_ways_out(others: Iterable[str]) -> None:
+def _restrict_process(others: Iterable[str]) -> None:
     """Limit memory and files, and refuse what `REFUSED` lists, captioner's files and its course, and other files."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped grader leaves no endless loop behind
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
@@ -216,7 +216,7 @@ def main(descriptor: int) -> None:
 
     path, text, names, paths = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
-    _refuse_ways_out({*paths} - {path})
+    _restrict_process({*paths} - {path})
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     name = os.path.basename(path)
     module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there

@@ -22,7 +22,7 @@ UNREADABLE = "sends no answer that can be read"
 ATTACKS = {
     "exit": ("os._exit(0)", "ends the process (exit code 0)"),
     "system_exit": ("exit(0)", "raised SystemExit: 0"),
-    "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
+    "interrupt": ("raise KeyboardInterrupt", "ends the process"),
     "thread": ("threading.Timer(0, os._exit, (0,)).start(); time.sleep(60)", "ends the process (exit code 0)"),
     "signal": ("signal.raise_signal(9)", "ends the process (Killed)"),
     "alarm": (
