@@ -18,6 +18,7 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.gradcheck.cases import Layer
 from captioner.gradcheck.numeric import TOLERANCE, relative_error
+from captioner.layers.scan import sequence_backward, sequence_forward
 
 SMALLEST = 1e-2
 """Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
@@ -123,6 +124,15 @@ def _simpler(w: Wrong) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{k} = {n}", {k: np.full_like(w.inputs[k], n)}
     for i, out in enumerate(w.outs if len(w.douts) > 1 else ()):
         yield f"d{out} = 0", {"douts": [dout * (i != j) for j, dout in enumerate(w.douts)]}
+    # Upstream gradients that are orthogonal to each row of attn @ Wo, attn or gamma * normed.
+    softmax = "the term that a softmax subtracts, Σ attn_weights * dattn_weights, is 0"
+    terms = {"attn": softmax, "bo": f"num_heads = 1, and {softmax}"}
+    terms["gamma"] = "the term of the variance, the mean of dout * gamma * normed, is 0"
+    for k in terms.keys() & {*w.inputs, *w.outs} if w.douts else ():
+        outs, bias = w._replace(douts=()).run(1, {"num_heads": 1}), w.inputs.get("beta", w.inputs.get("bo", 0))
+        units = [(out - bias) / np.linalg.norm(out - bias, axis=-1, keepdims=True) for out in outs.values()]
+        pairs = zip(w.douts, units, strict=True)
+        yield terms[k], {"num_heads": 1, "douts": [d - u * (d * u).sum(axis=-1, keepdims=True) for d, u in pairs]}
 
 
 def _changes(w: Wrong) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -163,18 +173,38 @@ def _recurrent(w: Wrong) -> str:
         names = [f"da_{n}" for n in w.layers[1](w.fixed).cell.gate_names] or ["da"]
         blocks = [dict(zip(names, np.split(da, len(names), axis=-1), strict=True)) for da in _da(w)]
         gates = w._replace(got=blocks[0], right=blocks[1])
-        text = _arrays(gates) or f"first correct {', '.join(gates.failed)}"
+        parts, factors = ", ".join(gates.failed), [gates.got[k] / gates.right[k] for k in gates.failed]
+        if parts == "da_i, da_f, da_g" and all(_same(factor, factors[0]) for factor in factors):
+            parts = f"dc, which is in {parts}"
+        text = _arrays(gates) or f"first correct {parts}"
         return f"all gradients contain da: {text}" if gates.failed else ""
-    got, right = _da(w)
+    got, right = w.got["dx"], w.right["dx"]
+    with suppress(Exception):  # attention has no h0
+        return next(text for text, dx in _loops(w) if _same(got, dx))
     wrong = [t for t in range(right.shape[1]) if not _same(got[:, t], right[:, t])]
-    if wrong and wrong == [*range(right.shape[1] - 1)]:
-        last = w.douts[0] * (np.arange(right.shape[1]) > wrong[-1])[:, None]  # the others have dprev_h and dprev_c
-        parts = np.split(_da(w._replace(douts=(last,)))[0][:, wrong[-1]], w.layers[1](w.fixed).cell.gates, axis=-1)
-        added = "the gradient of the step after it (dprev_h) added to dh[:, t]"
-        if all(part.any() for part in parts):  # without dprev_h, da_o would be 0
-            added = "each part of the gradients of h_t and c_t added"
-        return f"dx is right at the last step only: is {added}?"
-    return f"dx is wrong at the steps {wrong}: does the loop go from the last to the first one?" if wrong else ""
+    return f"dx is {'wrong' if got[:, wrong].any() else 0} at the steps {wrong}" if wrong else ""
+
+
+def _loops(w: Wrong) -> Iterator[tuple[str, Array]]:
+    """Yield mistakes of a loop over the steps, with the dx that they give."""
+    (dh,), cell, (got, right) = w.douts, w.layers[1](w.fixed).cell, _da(w)
+    last = np.copy(dh)
+    last[:, -1] *= (got / right)[:, -1, : dh.shape[2]]  # gives da of the file at the last step
+    if dh.shape[1] > 1:
+        text = "the result of a loop that does not start at the last step, or with dprev_h = 0"
+        yield text, w.run(1, {"douts": (last,)})["dx"]
+    x, h0, *weights = w.inputs.values()
+    _, cache = sequence_forward(cell, x, (h0, np.zeros_like(h0))[: cell.states], *weights)
+    turned = cache.packing._replace(steps=[steps[::-1] for steps in cache.packing.steps])
+    no_dc = np.concatenate([cache.saved[:5], 0 * cache.saved[5:]])  # that of the LSTM has f at its end
+    after = "dx is right at the last step only: is the gradient of the step after it ({})"
+    cases: dict[str, dict[str, Any]] = {
+        "the result of a loop from the first to the last step": {"packing": turned},
+        f"{after.format('dprev_h')} added to dh[:, t]?": {"Wh": 0 * cache.Wh},
+        f"{after.format('dprev_c')} passed to the step?": {"saved": no_dc},
+        f"{after.format('dprev_h, dprev_c')} passed to the step?": {"Wh": 0 * cache.Wh, "saved": no_dc},
+    }
+    yield from ((text, sequence_backward(cell, dh, cache._replace(**case))[0]) for text, case in cases.items())
 
 
 def _arrays(w: Wrong) -> str:
@@ -201,6 +231,12 @@ def _mistakes(w: Wrong, k: str, got: Array, right: Array) -> Iterator[tuple[str,
     if k == "dx" and np.allclose(right.sum(axis=-1), 0) and not np.allclose(got.sum(axis=-1), 0):
         part = "is the gradient of the mean right?" if "gamma" in w.inputs else "is 1 subtracted at the words y?"
         yield f"each row must sum to 0: {part}", got
+    if k == "dx" and "gamma" in w.inputs:
+        std = np.sqrt(w.inputs["x"].var(axis=-1, keepdims=True) + w.fixed["ln_param"].get("eps", 1e-5))
+        yield from (("is not divided by std", right * std), ("is divided by std twice", right / std))
+    if k == "dA" and "Wx" in w.inputs:
+        constant = right + (got - right).mean(axis=(2, 3), keepdims=True)
+        yield "the error is the same for all regions: is the gradient of their mean, h0 and c0, right?", constant
     for name, W in w.inputs.items() if w.douts else ():
         if W.shape == (*right.shape[-1:],) * 2:
             yield f"@ {name} in place of @ {name}.T", right @ np.linalg.inv(W.T) @ W
