@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_written_or_copied(command: str, config: Callable[
 def test_list_prints_name_and_description_of_each_config(config: Callable[..., Any]) -> None:
     lines = config("list").succeeded().out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(shipped())
-    assert "photos Your own photographs, 10 to 10,000: starts from the model that comes with captioner" in [
+    assert "photos Your own photographs, 10 to 3,000: starts from the model that comes with captioner" in [
         " ".join(line.split()) for line in lines
     ]
 
