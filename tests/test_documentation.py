@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 from pages import GUIDES, LESSONS, PAGES, README, ROOT, blocks, every_page, page_commands
 
@@ -97,6 +96,8 @@ def test_the_drawings_of_the_course_are_up_to_date() -> None:
 
 
 def test_the_notebooks_of_the_course_are_valid_and_up_to_date() -> None:
+    import nbformat  # of nbclient, which the smoke tests do not install
+
     notebooks = dict(runpy.run_path(str(ROOT / "docs" / "course" / "notebooks.py"))["render"]())
     assert [path.stem for path in notebooks] == [page.stem for page in LESSONS]
     assert {path: path.read_text() for path in (ROOT / "docs" / "course").glob("*.ipynb")} == notebooks, (

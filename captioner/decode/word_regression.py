@@ -20,8 +20,8 @@ RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Regularizations λ that are compared."""
 MIN_IMAGES = 3
 """Words of fewer training images have no expected share."""
-BASE_RIDGE, BASE_IMAGES = 2.0, 1000
-"""If a regression starts from a base model's: λ, and how many own images count as much as all images of the base."""
+BASE_RIDGE, BASE_INTERCEPT, BASE_IMAGES = 2.0, 30.0, 1000
+"""If a regression starts from a base model's: λ, μ, and how many own images count as much as all images of the base."""
 MAX_BYTES = 7_500_000
 """Maximum size of the factors of W in a file, which limits their rank. With a base, each own image adds one."""
 MAX_DIMENSIONS = 8192
@@ -204,14 +204,14 @@ class TrainingFit:
     p(x) = ȳ + ũᵀ(ŨᵀŨ + λI)⁻¹ Ũᵀ(Y - ȳ),   h = 1/n + ũᵀ(ŨᵀŨ + λI)⁻¹ũ,   ũ = u - mean of u,   ȳ = mean of y
     p₋ = (p - h Σ_S y) / (1 - |S| h),   S: the images with the features of x
 
-    From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 2:
+    From a base model with W₀, b₀, n₀ images and n₀_w of them with w, with λ = 2 and μ = 30:
 
-    W, b = argmin Σ_i |W u_i + b - y_i|² + λ (|W - W₀|² + |b - b₀|²)
+    W, b = argmin Σ_i |W u_i + b - y_i|² + λ |W - W₀|² + μ |b - b₀|²
     n = n₀ + k (number of images),   n_w = n₀_w + k (number of images with w),   k = max(3, n₀ / 1000)
 
-    λ |b - b₀|² is the error of λ more images with u = 0 and y = b₀, which are never left out. For words that the base
-    lacks, n_w = n (number of images with w) / (number of images + λ): a name in every caption does not distinguish
-    captions.
+    μ |b - b₀|² is the error of μ more images with u = 0 and y = b₀, which are never left out: a name in few captions is
+    expected of images like its own, not of all. For words that the base lacks, n_w = n (number of images with w) /
+    (number of images + λ): a name in every caption does not distinguish captions.
 
     p₋ is the prediction of the regression without S, for the same scales of features, words and λ: with equal features,
     p₋S = y_S - (I - H_SS)⁻¹(y_S - p_S) has equal rows. If no other image remains, p₋ is 0.
@@ -258,7 +258,7 @@ class TrainingFit:
         self._excluded = (fitted.counts if fitted else self.counts) < MIN_IMAGES
         self.idf = inverse_document_frequency(self.counts, self.count)
         is_started = base is not None or (fitted is not None and fitted.images > len(images))
-        self._of_base = BASE_RIDGE if is_started else 0.0
+        self._of_base = BASE_INTERCEPT if is_started else 0.0
         self._mean, self._basis = (total / (len(images) + self._of_base)).astype(np.float32), None
         if len(images) < width and self._base is None:
             self._basis = np.linalg.qr((self._units(images) - self._mean).T)[0]

@@ -149,10 +149,11 @@ def check_started(**shape: int) -> None:
     targets = np.array([np.mean([np.isin(words, ids) for ids in captions], axis=0) for captions in case.references])
 
     def shares(images: Array) -> Array:
-        """Solve W u + b = y for some images, and √λ W = √λ W₀ and √λ b = √λ b₀."""
-        units, root = case.units[fit.images[images]], np.sqrt(word_regression.BASE_RIDGE)
-        rows = np.concatenate([np.hstack([units, np.ones((len(units), 1))]), root * np.eye(width + 1)])
-        weights = np.linalg.lstsq(rows, np.concatenate([targets[images], root * prior]))[0]
+        """Solve W u + b = y for some images, and √λ W = √λ W₀ and √μ b = √μ b₀."""
+        units = case.units[fit.images[images]]
+        root = np.sqrt([word_regression.BASE_RIDGE] * width + [word_regression.BASE_INTERCEPT])
+        rows = np.concatenate([np.hstack([units, np.ones((len(units), 1))]), np.diag(root)])
+        weights = np.linalg.lstsq(rows, np.concatenate([targets[images], root[:, None] * prior]))[0]
         return np.asarray(case.units @ weights[:-1] + weights[-1])
 
     others = [np.flatnonzero((case.split.features[fit.images] != row).any(axis=1)) for row in case.split.features]
