@@ -214,15 +214,15 @@ def _places_of_numbers(
     A number is an id, a cocoid or an imgid of the references, or that in the name of an image. All numbers of a file
     are of one kind: the one with images for most of them.
 
-    Raises: DataError if that may be two kinds with different images.
+    Raises: DataError if another kind has images for more than half of them, and different ones.
     """
     found: dict[str, dict[int, list[int]]] = {"": {}}
     for place, image in enumerate(images):
         for kind, number in (*numbers.get(image, ()), ("number in the name", number_in_name(image))):
             if number is not None and number in names:
                 found.setdefault(kind, {}).setdefault(number, []).append(place)
-    most = max(map(len, found.values()))
-    (kind, chosen), *others = [(kind, places) for kind, places in found.items() if len(places) == most]
+    (kind, chosen), *others = sorted(found.items(), key=lambda item: -len(item[1]))
+    others = [item for item in others if 2 * len(item[1]) > len(chosen)]
     for other, places in others:
         for number in chosen.keys() & places.keys():
             if chosen[number] != places[number]:

@@ -152,6 +152,15 @@ def test_the_numbers_of_a_file_are_of_one_kind(names: range, tmp_path: Path) -> 
             match_images(captions, path, references.images, numbers)
 
 
+def test_one_name_without_a_number_decides_for_no_kind(tmp_path: Path) -> None:
+    files = [*(f"{n:012}.jpg" for n in range(1, 9)), "x.jpg"]
+    images = [{"filename": name, "imgid": 9 - i, "sentences": [{"raw": "a"}]} for i, name in enumerate(files)]
+    path = write(tmp_path / "dataset.json", {"images": images})
+    references, numbers = read_references(path, None)
+    with pytest.raises(DataError, match="the imgid of .* and the number in the name of"):
+        match_images({9 - i: str(i) for i in range(9)}, path, references.images, numbers)
+
+
 def test_a_table_has_no_numeric_ids_and_errors_are_reported_with_line_numbers(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\na.jpg,a dog\na.jpg,dogs\nb.jpg,a cat\n")
