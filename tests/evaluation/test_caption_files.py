@@ -157,7 +157,7 @@ def test_one_name_without_a_number_decides_for_no_kind(tmp_path: Path) -> None:
     images = [{"filename": name, "imgid": 9 - i, "sentences": [{"raw": "a"}]} for i, name in enumerate(files)]
     path = write(tmp_path / "dataset.json", {"images": images})
     references, numbers = read_references(path, None)
-    with pytest.raises(DataError, match="the imgid of .* and the number in the name of"):
+    with pytest.raises(DataError, match=r"the imgid of .* and the number in the name of"):
         match_images({9 - i: str(i) for i in range(9)}, path, references.images, numbers)
 
 
