@@ -100,7 +100,8 @@ class Submission:
             self.problem = str(self._text)
             return {}
         self._socket, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-B", "-u", submission.__file__, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-B", "-u", submission.__file__]
+        command += [str(theirs.fileno()), str(os.getpid())]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,

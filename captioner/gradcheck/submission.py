@@ -176,9 +176,11 @@ def _import_stubs(stubs: dict[str, Any]) -> None:
     vars(module).update(stubs, check=lambda *_: None, __all__=[*stubs])
 
 
-def _restrict_process(others: Iterable[str]) -> None:
+def _restrict_process(others: Iterable[str], grader: int) -> None:
     """Limit memory and files, and refuse what `REFUSED` lists, captioner's files and its course, and other files."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped grader leaves no endless loop behind
+    if os.getppid() != grader:  # it was stopped before
+        sys.exit("the grader has ended")
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
@@ -205,8 +207,8 @@ def _restrict_process(others: Iterable[str]) -> None:
     sys.addaudithook(refuse)
 
 
-def main(descriptor: int) -> None:
-    """Execute the file that the grader sends, and then what it asks for, until it is killed."""
+def main(descriptor: int, process: int) -> None:
+    """Execute the file that the grader, a process, sends, and then what it asks for, until it is killed."""
     grader = socket.socket(fileno=descriptor)
     stream = grader.makefile("rb")
 
@@ -216,7 +218,7 @@ def main(descriptor: int) -> None:
 
     path, text, names, paths = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
-    _restrict_process({*paths} - {path})
+    _restrict_process({*paths} - {path}, process)
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     name = os.path.basename(path)
     module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there
@@ -234,4 +236,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,5 +1,8 @@
 """Grades of submissions: whatever the code does, only numerically right functions pass, and the others are graded."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 import captioner
 from captioner import cs231n
 from captioner.errors import UsageError
-from captioner.gradcheck import Signature, check
+from captioner.gradcheck import Signature, check, submission
 from captioner.gradcheck.grading import Grade, grade_files, load_cases, read_points
 from captioner.gradcheck.student_file import SIGNATURES
 
@@ -106,6 +109,16 @@ def attacks(tmp_path_factory: pytest.TempPathFactory) -> Grade:
     reference = {f"{name}_forward": lambda x: (2 * x, None) for name in ATTACKS}
     (grade,) = grade_files([path], reference, {}, signatures, seconds=5)
     return grade
+
+
+def test_a_process_without_its_grader_executes_nothing() -> None:
+    """The grader may be stopped before the process asks the kernel to be killed with it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(submission.dumps(("a.py", np.frombuffer(b"while True: pass", np.uint8), [], [])))
+        command = [sys.executable, "-P", submission.__file__, str(theirs.fileno()), "1"]
+        done = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "the grader has ended\n")
 
 
 @pytest.mark.parametrize("name", ATTACKS)
