@@ -73,7 +73,7 @@ def gradcheck(
     central differences. The exit code is 0 if all required functions pass; without --require, if all functions of
     each FILE and the other ones of their pairs do. OUT has the form that Gradescope reads.
 
-    The code of a FILE runs in a process of its own. A submission cannot change its verdict by what it prints, raises,
+    The code of a FILE runs in a child process. A submission cannot change its verdict by what it prints, raises,
     replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first
     if it is not yours. A PY file is executed by captioner itself.
     """

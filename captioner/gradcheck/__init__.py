@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.gradcheck.student_file import Signature, check, check_functions
+    from captioner.gradcheck.student_file import Signature, check_functions
 
-__all__ = ["Signature", "check", "check_functions"]
+__all__ = ["Signature", "check_functions"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array, Batch, Params, SharedRows
-from captioner.config.options import Config
 from captioner.gradcheck.numeric import Case
 from captioner.layers import CELLS
 from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
@@ -45,6 +44,9 @@ from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
+
+if TYPE_CHECKING:
+    from captioner.config.options import Config
 
 # Large enough to exercise every index and block, small enough for element-wise checks in seconds.
 CAPTIONS, STEPS, LONG, MAX_VOCAB, MAX_FEATURE, MAX_WORDVEC, MAX_HIDDEN = 4, 5, 20, 11, 7, 6, 17

@@ -1,4 +1,4 @@
-"""Grade the files of students: their code runs in a process of its own, the verdict is computed in this one."""
+"""Grade the files of students: their code runs in a child process, the verdict is computed in this one."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def _read(path: Path) -> bytes:
     if path.suffix == ".ipynb":
         raise UsageError(
             f"{path}: expected a Python file, got a notebook; write %%writefile student.py into the first line of "
-            "the cell with the functions, or check them there with captioner.gradcheck.check(FUNCTION, ...)"
+            "the cell with the functions, or check them there with captioner.cs231n.notebook.check(FUNCTION, ...)"
         )
     text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
     if b"\0" in text:

@@ -221,20 +221,6 @@ def with_correct_forward(results: Iterable[FunctionResult]) -> Iterator[Function
         yield result
 
 
-def check(*functions: Callable[..., Any]) -> None:
-    """Check functions of a notebook by their names, as `captioner gradcheck` does, and print a line for each.
-
-    Raises: UsageError for a function that has none of the names.
-    """
-    from captioner import cs231n
-
-    named = {str(getattr(function, "__name__", function)): function for function in functions}
-    for name in named:
-        checked_name(name, all_names())
-    for result in with_correct_forward(check_functions(named, vars(cs231n))):
-        print(result.line())  # noqa: T201 - below the cell of a notebook
-
-
 def checked_name(name: str, names: Iterable[str]) -> str:
     """Return a name if it is one of `names`. Raises: UsageError that names a similar one."""
     if name in (names := [*names]):

@@ -37,7 +37,7 @@ LIMIT = 1 << 23
 MEMORY, FILE_SIZE = 4 << 30, 1 << 26
 """The maximum bytes of memory, and of a file that is written, also of what is printed."""
 MODULES = (
-    "arrays", "gradcheck", "gradcheck.numeric", "cs231n", "cs231n.gradient_check",
+    "arrays", "gradcheck", "gradcheck.numeric", "cs231n", "cs231n.gradient_check", "cs231n.notebook",
     *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")),
 )  # fmt: skip
 """The modules of captioner that exercises import."""

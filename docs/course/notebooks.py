@@ -66,7 +66,7 @@ def fill_in(stub: Path) -> Iterator[tuple[str, str]]:
     names = [node.name for node in others if isinstance(node, ast.FunctionDef)]
     code = "".join(source.splitlines(keepends=True)[first.end_lineno :]).strip()
     yield "code", f"# {stub.name}: write the functions, run this cell, then the check below.\n{code}"
-    yield "code", f"from captioner.gradcheck import check\n\ncheck({', '.join(names)})"
+    yield "code", f"from captioner.cs231n.notebook import check\n\ncheck({', '.join(names)})"
 
 
 def absolute(text: str) -> str:

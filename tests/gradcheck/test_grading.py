@@ -11,8 +11,9 @@ import pytest
 
 import captioner
 from captioner import cs231n
+from captioner.cs231n.notebook import check
 from captioner.errors import UsageError
-from captioner.gradcheck import Signature, check, submission
+from captioner.gradcheck import Signature, submission
 from captioner.gradcheck.grading import Grade, grade_files, load_cases, read_points
 from captioner.gradcheck.student_file import SIGNATURES
 
@@ -174,7 +175,7 @@ def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Pa
 STEPS = """import copy
 import numpy as np
 from captioner.cs231n import rnn_step_backward, rnn_step_forward
-from captioner.gradcheck import check
+from captioner.cs231n.notebook import check
 from captioner.gradcheck.numeric import Case, check_gradients
 from captioner.cs231n import eval_numerical_gradient_array
 assert eval_numerical_gradient_array(np.square, np.ones(1), 1.0).round(6) == 2
