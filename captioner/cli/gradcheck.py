@@ -15,8 +15,6 @@ from captioner.errors import UsageError
 if TYPE_CHECKING:
     from captioner.gradcheck.grading import Grade
 
-VERDICTS = {"passed": "PASS", "failed": "FAIL"}
-
 
 @click.command(
     epilog=examples(
@@ -81,7 +79,7 @@ def gradcheck(
     if paths:
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
-        return _grade(paths, require, json_file, timeout or 5.0, cases_file)
+        return _grade(paths, require, json_file, timeout, cases_file)
     if require or json_file or cases_file or timeout:
         raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
     from captioner.config.yaml_io import load
@@ -110,13 +108,13 @@ def gradcheck(
 
 
 def _grade(
-    paths: list[Path], require: tuple[str, ...], json_file: Path | None, seconds: float, cases: Path | None
+    paths: list[Path], require: tuple[str, ...], json_file: Path | None, seconds: float | None, cases: Path | None
 ) -> int:
     """Check the functions in Python files, print a line for each function or each file, and write the JSON file."""
     from captioner import cs231n
     from captioner.files.atomic import write_file
     from captioner.files.user_files import check_output, to_json
-    from captioner.gradcheck.grading import grade_files, load_cases, read_points
+    from captioner.gradcheck.grading import TIMEOUT, grade_files, load_cases, read_points
     from captioner.gradcheck.student_file import SIGNATURES
 
     signatures, reference = load_cases(cases, vars(cs231n)) if cases else (SIGNATURES, vars(cs231n))
@@ -125,9 +123,9 @@ def _grade(
         if json_file.suffix not in (".json", ".jsonl"):  # such as a submission, if the name is forgotten
             raise UsageError(f"gradcheck: --json: expected a name that ends in .json or .jsonl, got {json_file}")
         check_output(json_file, overwrite=True)
-    lines, names, passed = list[str](), list[str](), 0
+    lines, passed = list[str](), 0
     with output.progress(len(paths), "file") as bar:
-        for grade in grade_files(paths, reference, points, signatures, seconds):
+        for grade in grade_files(paths, reference, points, signatures, seconds or TIMEOUT):
             lines.append(to_json(grade.record()) + "\n")
             if json_file:  # after each file: an interrupt loses no grade
                 write_file(json_file, "".join(lines).encode())
@@ -136,7 +134,7 @@ def _grade(
                 if len(paths) == 1:
                     _print_functions(grade)
                 else:
-                    names = _print_row(grade, names, max(len(str(path)) for path in paths))
+                    _print_row(grade, max(len(str(path)) for path in paths))
                 output.flush()
             bar.update()
     if len(paths) > 1:
@@ -149,24 +147,20 @@ def _print_functions(grade: Grade) -> None:
     output.note(*grade.printed.splitlines())
     if grade.problem:
         output.problem(grade.problem)
-    record, count, failed = grade.record(), len(grade.points), grade.failed()
+    record, failed = grade.record(), grade.failed()
     for test in record["tests"]:
         output.result(test["output"])
     if failed:
-        output.result(f"FAIL: {len(failed)} of {count} functions: {', '.join(failed)}")
+        output.result(f"FAIL: {len(failed)} of {len(grade.points)} functions: {', '.join(failed)}")
     elif not grade.problem:
-        output.result(f"PASS: {count} functions")
-    if (most := record["extra_data"]["max_score"]) != count:
+        output.result(f"PASS: {len(grade.points)} functions")
+    if (most := record["extra_data"]["max_score"]) != len(grade.points):
         output.result(f"{record['score']:g} of {most:g} points")
 
 
-def _print_row(grade: Grade, header: list[str], width: int) -> list[str]:
-    """Print the points of a file and the verdict of each function, below the header of these functions; return it."""
+def _print_row(grade: Grade, width: int) -> None:
+    """Print the points of a file, and the functions that fail or what prevents all of them."""
     record = grade.record()
-    if [*grade.points] not in ([], header):
-        header = [*grade.points]
-        output.result(f"{'file':<{width}} {'points':<9} {' '.join(header)}")
     points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
-    cells = " ".join(f"{VERDICTS[test['status']]:<{len(test['name'])}}" for test in record["tests"])
-    output.result(f"{grade.path!s:<{width}} {points:<9} {grade.problem or cells.rstrip()}")
-    return header
+    problem = grade.problem.removeprefix(f"{grade.path}: ") or ", ".join(grade.failed())
+    output.result(f"{grade.path!s:<{width}} {points:<9} {f'FAIL  {problem}' if problem else 'PASS'}")

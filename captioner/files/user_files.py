@@ -109,14 +109,15 @@ def check_output(
         raise UsageError(f"{path}: folder not found: {folder}")
     if os.path.isdir(path):
         raise UsageError(f"{path}: expected a file name, got a folder")
+    if not (is_link := os.path.islink(path)):  # a table is written where its link leads
+        remove_temporary_files(Path(path))  # also beside a whole file: a kill may follow its creation
     if os.path.lexists(path) and not overwrite:
         raise UsageError(f"{path}: exists already; use another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):
         raise UsageError(f"{path}: expected {kind} to replace, got something else; use another file")
     if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
         raise UsageError(f"{path}: is a file that this command reads; use another file")
-    if not os.path.islink(path):  # a table is written where its link leads
-        remove_temporary_files(Path(path))
+    if not is_link:
         try_folder(Path(path))
     return lambda: overwrite and is_kind(path)
 

@@ -35,9 +35,10 @@ from captioner.gradcheck.student_file import (
     check_functions,
     checked_name,
     function_names,
-    with_correct_forward,
 )
 
+TIMEOUT = 5.0
+"""The seconds for loading a file, and for each function."""
 KEPT_OUTPUT = 2000
 """Characters of what a submission prints that are kept: the last ones."""
 MAX_NUMBER = 1024
@@ -256,7 +257,7 @@ def grade_files(
     reference: Functions,
     points: Mapping[str, float],
     signatures: Signatures = SIGNATURES,
-    seconds: float = 5.0,
+    seconds: float = TIMEOUT,
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
@@ -309,7 +310,7 @@ def _grade(
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
-    for result in with_correct_forward(check_functions(chosen, reference, signatures)):
+    for result in check_functions(chosen, reference, signatures):
         student.next_function()
         results[result.name] = result
     return Grade(path, points, results, problem, student.printed())

@@ -17,13 +17,8 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.gradcheck.cases import Layer
-from captioner.gradcheck.numeric import TOLERANCE, relative_error
+from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, relative_error
 from captioner.layers.scan import sequence_backward, sequence_forward
-
-SMALLEST = 1e-2
-"""Gradients below it are compared absolutely: that of the bias of keys is 0, except for rounding."""
-PRECISION = 1e-9
-"""The maximum relative error of values: float64 has about 1e-15, and a part that is computed in float32 1e-8."""
 
 
 class Wrong(NamedTuple):
@@ -59,24 +54,23 @@ class Wrong(NamedTuple):
         return self._replace(got=self.run(0, changes), right=self.run(1, changes))
 
 
-def explain(problem: str, w: Wrong, is_backward: bool) -> str:
+def hint(problem: str, is_of_numbers: bool, w: Wrong, is_backward: bool) -> str:
     """Return a hint at the mistake of a function with a problem, or ""."""
     with suppress(Exception), np.errstate(all="ignore"):  # code of the file may fail in another case
-        return _of_numbers(w, is_backward) if problem.startswith("differs from") else _of_text(problem, w, is_backward)
+        return _of_numbers(w, is_backward) if is_of_numbers else _of_product(problem, w, is_backward)
     return ""
 
 
-def _of_text(problem: str, w: Wrong, is_backward: bool) -> str:
-    """Return a hint at a wrong shape, or at numbers that are not finite."""
-    if problem.endswith("got NaN or infinity [scores near 1000]"):
-        return "exp of a large score is infinite: subtract the maximum of each row of scores first"
-    if shapes := re.search(r"expected the shape \(([\d, ]*)\), got \(([\d, ]*)\)", problem):
-        expected, got = (tuple(map(int, re.findall(r"\d+", shape))) for shape in shapes.groups())
-        if len(expected) == 1:
-            return "sum over all axes but the last, without keepdims"
-        results = {f"d{k}": array for k, array in w.inputs.items()} if is_backward else w.outs
-        names = ["its transpose"] * (got == expected[::-1]) + [k for k in results if np.shape(results[k]) == got]
-        return f"has the shape of {' and '.join(names)}" if names else ""
+def shape_hint(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return a hint at a wrong shape of one of the results that have `shapes`, or ""."""
+    if len(shapes[name]) == 1:
+        return "sum over all axes but the last, without keepdims"
+    names = ["its transpose"] * (shape == shapes[name][::-1]) + [k for k in shapes if shapes[k] == shape]
+    return f"has the shape of {' and '.join(names)}" if names else ""
+
+
+def _of_product(problem: str, w: Wrong, is_backward: bool) -> str:
+    """Return a hint at a matrix product whose sizes do not fit, by the message of NumPy."""
     if sizes := re.search(r"\(size (\d+) is different from (\d+)\)|(\d+) \(dim \d\) != (\d+)", problem):
         fit = int(sizes[1] or sizes[4]), int(sizes[2] or sizes[3])
         arrays = w.inputs | w.outs | {f"d{k}": out for k, out in w.outs.items() if is_backward}
@@ -95,8 +89,8 @@ def _of_numbers(w: Wrong, is_backward: bool) -> str:
         return "the error is small: is a part in float32, or a small constant such as eps wrong?"
     for hypothesis in (partial(_first, cases=_changes), _recurrent, _arrays, partial(_first, cases=_simpler)):
         with suppress(Exception):
-            if hint := hypothesis(w):
-                return hint
+            if text := hypothesis(w):
+                return text
     return ""
 
 

@@ -16,6 +16,11 @@ from captioner.arrays import Array, Params
 
 STEP = 1e-5
 TOLERANCE = 1e-6
+"""The maximum relative error of gradients."""
+PRECISION = 1e-9
+"""The maximum relative error of values: float64 has about 1e-15, and a part that is computed in float32 1e-8."""
+SMALLEST = 1e-2
+"""Functions of files have smaller gradients compared absolutely: that of the bias of keys is 0, except for rounding."""
 
 
 class Case(NamedTuple):

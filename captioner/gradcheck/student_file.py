@@ -13,8 +13,8 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
-from captioner.gradcheck.hints import PRECISION, SMALLEST, Wrong, explain
-from captioner.gradcheck.numeric import TOLERANCE, check_gradients, relative_error
+from captioner.gradcheck.hints import Wrong, hint, shape_hint
+from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, check_gradients, relative_error
 from captioner.gradcheck.submission import run
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
@@ -76,9 +76,10 @@ def _words(rng: np.random.Generator, n: Mapping[str, int]) -> dict[str, Any]:
 
 
 _AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHERS}}
-_SCORES = {" [scores near 1000]": {"offset": {"x": 1000 * np.eye(3)[..., None]}, "sizes": {"N": 3, "U": 3, "V": 8}}}
-_LARGE = {" [scores near 1000]": {"offset": {"A": 1000.0, "bk": 1000.0}, "sizes": {"L": 1}}}  # a weight of exactly 1
-_STATE = {" [scores near 1000]": {"offset": {"A": 40.0}, "sizes": {"L": 1}}}  # it is the mean of A
+_NEAR_1000 = " [scores near 1000: is the maximum of each row subtracted first?]"  # exp of a large score is infinite
+_SCORES = {_NEAR_1000: {"offset": {"x": 1000 * np.eye(3)[..., None]}, "sizes": {"N": 3, "U": 3, "V": 8}}}
+_LARGE = {_NEAR_1000: {"offset": {"A": 1000.0, "bk": 1000.0}, "sizes": {"L": 1}}}  # a weight of exactly 1
+_STATE = {_NEAR_1000: {"offset": {"A": 40.0}, "sizes": {"L": 1}}}  # it is the mean of A
 _ROWS: dict[str, dict[str, Any]] = {" [x of three axes]": {"shapes": {"x": "NTE", "gamma": "E", "beta": "E"}}}
 _EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHERS}}
 _NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHERS}}
@@ -191,10 +192,13 @@ def check_functions(
             yield _with_cause(result, name, signatures, causes)
         if backward not in functions or forward == backward:
             continue
-        if np.isfinite(result.error):
-            yield _with_cause(_result(backward, [_check_gradients], calls), name, signatures, causes)
-        else:
+        if not np.isfinite(result.error):
             yield FunctionResult(backward, f"not checked: it needs {forward} in the same file, without errors", np.inf)
+            continue
+        own = _with_cause(_result(backward, [_check_gradients], calls), name, signatures, causes)
+        if result.problem and not own.problem:  # the gradients of a constant are 0
+            own = own._replace(problem="is correct for its forward function, which is wrong")
+        yield own
 
 
 def _with_cause(result: FunctionResult, name: str, signatures: Signatures, causes: dict[str, str]) -> FunctionResult:
@@ -209,16 +213,6 @@ def _with_cause(result: FunctionResult, name: str, signatures: Signatures, cause
         if inner and np.isfinite(result.error):
             return result._replace(problem=f"first correct {inner[0]}")
     return result
-
-
-def with_correct_forward(results: Iterable[FunctionResult]) -> Iterator[FunctionResult]:
-    """Yield results; no backward function passes whose forward function is wrong: a constant has gradients of 0."""
-    wrong = ""
-    for result in results:
-        if not result.problem and result.name == wrong.replace("_forward", "_backward"):
-            result = result._replace(problem="is correct for its forward function, which is wrong")
-        wrong = result.name if result.problem else ""
-        yield result
 
 
 def checked_name(name: str, names: Iterable[str]) -> str:
@@ -269,9 +263,8 @@ def _result(
         except WrongFunctionError as wrong:
             problem, error = str(wrong), np.inf
         if problem:
-            problem += call.note
-            hint = explain(problem, call.numbers, check is _check_gradients)
-            return FunctionResult(function, f"{hint}; {problem}" if hint else problem, error)
+            text = hint(problem, bool(np.isfinite(error)), call.numbers, check is _check_gradients)
+            return FunctionResult(function, "; ".join(filter(None, (text, problem + call.note))), error)
         largest = max(largest, error)
     return FunctionResult(function, "", largest)
 
@@ -376,7 +369,8 @@ def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ..
         if type(array) is not np.ndarray:
             raise WrongFunctionError(f"{name}: expected an array of float64, got {_type_name(value)}")
         if shapes is not None and array.shape != shapes[name]:
-            raise WrongFunctionError(f"{name}: expected the shape {shapes[name]}, got {array.shape}")
+            problem = f"{name}: expected the shape {shapes[name]}, got {array.shape}"
+            raise WrongFunctionError("; ".join(filter(None, (shape_hint(name, array.shape, shapes), problem))))
         if array.dtype != np.float64:
             raise WrongFunctionError(f"{name}: expected float64, as its inputs, got {array.dtype}")
         if not np.isfinite(array).all():

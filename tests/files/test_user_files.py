@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from captioner.errors import DataError
+from captioner.errors import DataError, UsageError
 from captioner.files.user_files import (
     MAX_ENTRIES,
+    check_output,
     missing_remedy,
     read_bytes,
     read_text,
@@ -94,3 +95,14 @@ def test_the_number_of_compared_names_is_bounded() -> None:
     for number in range(MAX_ENTRIES + 5):
         Path("photos", f"{number:08}").touch()
     assert missing_remedy("photos/market.png") == f"relative names start at {Path.cwd()}"
+
+
+def test_a_kill_between_the_creation_of_a_file_and_the_removal_of_its_temporary_one_leaves_one_file(
+    tmp_path: Path,
+) -> None:
+    path, temporary = tmp_path / "a.h5", tmp_path / ".a.h5.999999999.tmp"
+    path.touch()
+    os.link(path, temporary)
+    with pytest.raises(UsageError, match="exists already"):
+        check_output(path, overwrite=False)
+    assert [*tmp_path.iterdir()] == [path]

@@ -61,7 +61,7 @@ loss | loss: 4 times the right value (N); | .sum() / N\n | .sum()\n
 loss | loss: 0.3333 times the right value (N / number of words); | .sum() / N\n | .sum() / mask.sum()\n
 loss | the result of mask = True: is it ignored?; | -(mask * np | -(np
 loss | dx: each row must sum to 0: is 1 subtracted at the words y? | dx[n, t, y] -= 1 | pass
-loss | exp of a large score is infinite: subtract | x - x.max(axis=2, keepdims=True) | x - x.max()
+loss | loss: expected finite numbers, got NaN or infinity [scores near 1000: is the maximum of each row subtracted first?] | x - x.max(axis=2, keepdims=True) | x - x.max()
 layernorm_f | the result of ln_param = {{}}: is it ignored?; | ln_param.get("eps", 1e-5) | 1e-5
 layernorm_b | the result of gamma = 1: is it ignored?; | d = dout * gamma | d = dout
 layernorm_b | dx: each row must sum to 0: is the gradient of the mean right? | d - d.mean(-1, keepdims=True) - | d -
