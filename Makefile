@@ -82,7 +82,7 @@ bench: $(VENV)/bench ## compare with PyTorch; print the tables (an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 FAULTS ?= 1
-faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (15 minutes; FAULTS=0.01: one)
+faults: $(VENV)/dev ## break it on purpose, and write the table of docs/reliability.md (7 minutes; FAULTS=0.01: one)
 	$(BIN)/python -m faults --share $(FAULTS) $(ARGS)
 
 docs: $(VENV)/dev ## write the generated parts: docs/commands.md, docs/config.md, captions of the README, course

@@ -109,20 +109,22 @@ class Table:
     def _restore(self) -> None:
         """Append the rows that a process removed before it was killed, of photographs that have no other row.
 
-        Raises: UsageError; CaptionerError if the table cannot be written.
+        Raises: UsageError; DataError for a damaged line; CaptionerError if the table cannot be written.
         """
         path = self._lock.stored
         if not path.exists():
             return
         form, content = open_format(path, path), path.read_bytes()
         self.format = self.format if self._start else form
-        with suppress(DataError):  # of a version that could leave the file cut, with the table as it was
-            for row in read_rows(path, path, form):
-                if row.path and row.path not in self._rows:
-                    line = content[row.start : row.end]
-                    if isinstance(self.format, CsvRows) and self.format != form:
-                        line = self.format.restored(row.values).encode("utf-8", "backslashreplace")
-                    self._keep(row.path, line)
+        try:
+            rows = [row for row in read_rows(path, path, form) if row.path and row.path not in self._rows]
+        except DataError as problem:
+            raise DataError(f"{problem}; it has rows that an interrupted run removed: correct or delete it") from None
+        for row in rows:
+            line = content[row.start : row.end]
+            if isinstance(self.format, CsvRows) and self.format != form:
+                line = self.format.restored(row.values).encode("utf-8", "backslashreplace")
+            self._keep(row.path, line)
         if self._removed:
             self.begin()
             self.read_again({})

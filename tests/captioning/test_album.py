@@ -88,7 +88,12 @@ def test_rows_that_a_killed_process_removed_are_restored_as_they_were(photos: li
     header, *lines = path.read_bytes().replace(b"\r\n", b',"","5"\r\n').splitlines(keepends=True)
     lines[1] = lines[1].replace(b"two dogs", b"ten dogs").replace(b"\r\n", b",beyond\r\n")
     path.write_bytes(header + lines[0])
-    path.with_name(".t.lock.csv").write_bytes(b"".join([header, *lines, b'"2\xc3\xa9.jpg","cut\n']))
+    stored, whole = path.with_name(".t.lock.csv"), b"".join([header, *lines])
+    stored.write_bytes(whole + b'"2\xc3\xa9.jpg","damaged\n')
+    with pytest.raises(DataError, match="unexpected end of data; nothing was changed; it has rows that an interrupted"):
+        Table(path, "0" * 8)
+    assert path.read_bytes() == header + lines[0]
+    stored.write_bytes(whole)
     assert run(path, photos[:3]) == {photos[1].name: "ten dogs run"}
     assert path.read_bytes() == b"".join([header, *lines])
     assert os.listdir(tmp_path) == ["t.csv"]
