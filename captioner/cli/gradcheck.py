@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="Time limit of loading a FILE, and of checking each function (default: 5).",
 )
 @click.option(
-    "--cases", "cases_file", type=PATH, metavar="PY", help="Add functions to check: SIGNATURES and reference in a file."
+    "--cases", "cases_file", type=PATH, metavar="PY", help="Python file with SIGNATURES and reference functions to add."
 )
 def gradcheck(
     config_file: Path | None,
@@ -59,8 +59,8 @@ def gradcheck(
     """Check the gradients of every layer and of the configured model.
 
     Each analytic gradient is compared with central differences along a random direction, in float64. If they differ,
-    or with --full, every element is compared. Inner layers are checked before those that consist of them, up to the
-    first one with a wrong gradient. Errors of a stacked parameter are printed by gate (or for queries Q, keys K and
+    or with --full, every element is compared. Inner layers are checked before layers built from them; the check stops
+    at the first wrong gradient. Errors of a stacked parameter are printed by gate (or for queries Q, keys K and
     values V), relative to the largest element of the whole gradient. The layers and the model are scaled down. The exit
     code is 1 if a gradient is wrong.
 
@@ -68,8 +68,8 @@ def gradcheck(
 
     --file FILE, or several FILEs, check functions with the names and signatures of CS231n (`captioner.cs231n`), such as
     rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against
-    central differences. The exit code is 0 if all required functions pass; without --require, if all functions of
-    each FILE and the other ones of their pairs do. OUT has the form that Gradescope reads.
+    central differences. The exit code is 0 if all required functions pass; without --require, if both functions of
+    every pair in each FILE do. OUT has the form that Gradescope reads.
 
     The code of a FILE runs in a child process. A submission cannot change its verdict by what it prints, raises,
     replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first
@@ -114,18 +114,19 @@ def _grade(
     from captioner import cs231n
     from captioner.files.atomic import write_file
     from captioner.files.user_files import check_output, to_json
+    from captioner.gradcheck.function_checks import Exercises
     from captioner.gradcheck.grading import TIMEOUT, grade_files, load_cases, read_points
-    from captioner.gradcheck.student_file import SIGNATURES
 
-    signatures, reference = load_cases(cases, vars(cs231n)) if cases else (SIGNATURES, vars(cs231n))
-    points = read_points(",".join(require), signatures) if require else {}
+    usual = Exercises(vars(cs231n))
+    exercises = load_cases(cases, usual) if cases else usual
+    points = read_points(",".join(require), exercises) if require else {}
     if json_file:
         if json_file.suffix not in (".json", ".jsonl"):  # such as a submission, if the name is forgotten
             raise UsageError(f"gradcheck: --json: expected a name that ends in .json or .jsonl, got {json_file}")
         check_output(json_file, overwrite=True)
     lines, passed = list[str](), 0
     with output.progress(len(paths), "file") as bar:
-        for grade in grade_files(paths, reference, points, signatures, seconds or TIMEOUT):
+        for grade in grade_files(paths, exercises, points, seconds or TIMEOUT, [cases] if cases else []):
             lines.append(to_json(grade.record()) + "\n")
             if json_file:  # after each file: an interrupt loses no grade
                 write_file(json_file, "".join(lines).encode())
@@ -147,20 +148,19 @@ def _print_functions(grade: Grade) -> None:
     output.note(*grade.printed.splitlines())
     if grade.problem:
         output.problem(grade.problem)
-    record, failed = grade.record(), grade.failed()
-    for test in record["tests"]:
-        output.result(test["output"])
+    failed = grade.failed()
+    for name in grade.points:
+        output.result(grade.results[name].line())
     if failed:
         output.result(f"FAIL: {len(failed)} of {len(grade.points)} functions: {', '.join(failed)}")
     elif not grade.problem:
         output.result(f"PASS: {len(grade.points)} functions")
-    if (most := record["extra_data"]["max_score"]) != len(grade.points):
-        output.result(f"{record['score']:g} of {most:g} points")
+    if {*grade.points.values()} - {1}:
+        output.result(f"{sum(grade.scores().values()):g} of {sum(grade.points.values()):g} points")
 
 
 def _print_row(grade: Grade, width: int) -> None:
     """Print the points of a file, and the functions that fail or what prevents all of them."""
-    record = grade.record()
-    points = f"{record['score']:g}/{record['extra_data']['max_score']:g}"
+    points = f"{sum(grade.scores().values()):g}/{sum(grade.points.values()):g}"
     problem = grade.problem.removeprefix(f"{grade.path}: ") or ", ".join(grade.failed())
     output.result(f"{grade.path!s:<{width}} {points:<9} {f'FAIL  {problem}' if problem else 'PASS'}")

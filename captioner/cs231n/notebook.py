@@ -1,12 +1,14 @@
-"""Check the functions that a student wrote in a notebook."""
+"""Check the functions that a student wrote in a notebook, and save them to hand them in."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from captioner.cs231n import attention_layers, layers, rnn_layers, transformer_layers
-from captioner.gradcheck.student_file import all_names, check_functions, checked_name
+from captioner import cs231n
+from captioner.gradcheck.function_checks import Exercises, check_functions
 
 
 def check(*functions: Callable[..., Any]) -> None:
@@ -15,10 +17,13 @@ def check(*functions: Callable[..., Any]) -> None:
     Raises: UsageError for a function that has none of the names.
     """
     named = {str(getattr(function, "__name__", function)): function for function in functions}
+    exercises = Exercises(vars(cs231n))
     for name in named:
-        checked_name(name, all_names())
-    reference: dict[str, Any] = {}
-    for module in (attention_layers, layers, rnn_layers, transformer_layers):
-        reference |= vars(module)
-    for result in check_functions(named, reference):
+        exercises.checked_name(name)
+    for result in check_functions(named, exercises):
         print(result.line())  # noqa: T201 - below the cell of a notebook
+
+
+def save(path: str, *functions: Callable[..., Any]) -> None:
+    """Write functions, also those that they call, to a Python file that imports NumPy as np. Raises: OSError."""
+    Path(path).write_text("\n\n".join(["import numpy as np\n", *map(inspect.getsource, functions)]))

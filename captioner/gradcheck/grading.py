@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 import re
@@ -15,46 +14,47 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from captioner.errors import UsageError, printable
 from captioner.files.user_files import read_bytes
-from captioner.gradcheck import submission
-from captioner.gradcheck.student_file import (
-    SIGNATURES,
+from captioner.gradcheck import child_process
+from captioner.gradcheck.function_checks import (
+    LETTERS,
+    Exercises,
     FunctionResult,
-    Functions,
     RemoteFunction,
     Signature,
-    Signatures,
-    all_names,
-    calls_of,
     check_functions,
-    checked_name,
-    function_names,
 )
 
 TIMEOUT = 5.0
 """The seconds for loading a file, and for each function."""
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 KEPT_OUTPUT = 2000
-"""Characters of what a submission prints that are kept: the last ones."""
-MAX_NUMBER = 1024
+"""The number of characters kept from the end of what a submission prints."""
+MAX_NUMBER = 512
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
 MAX_TEXT = 1 << 22
 MAX_POINTS = 1_000_000
 
 
 class Grade(NamedTuple):
-    """The results of a file: the points of each required function, why it has none, and what prevents all of them."""
+    """Points and result of each required function of a file, and the problem that prevents all checks."""
 
     path: Path
     points: Mapping[str, float]
     results: Mapping[str, FunctionResult]
     problem: str = ""
     printed: str = ""
+
+    def scores(self) -> dict[str, float]:
+        """Return the points that each required function has."""
+        return {name: 0.0 if self.results[name].problem else points for name, points in self.points.items()}
 
     def failed(self) -> list[str]:
         """Return the required functions that fail or are missing."""
@@ -63,69 +63,62 @@ class Grade(NamedTuple):
     def record(self) -> dict[str, Any]:
         """Return the results that Gradescope reads. Source: its autograder specification, results.json."""
         tests = []
-        for name, points in self.points.items():
-            score, status = (0.0, "failed") if self.results[name].problem else (points, "passed")
-            test = {"name": name, "score": score, "max_score": points, "status": status}
+        for name, score in self.scores().items():
+            status = "passed" if score else "failed"
+            test = {"name": name, "score": score, "max_score": self.points[name], "status": status}
             tests.append(test | {"output": self.results[name].line()})
         return {
-            "score": sum(test["score"] for test in tests),
+            "score": sum(self.scores().values()),
             "output": "\n".join(filter(None, (self.problem, self.printed))),
             "tests": tests,
             "extra_data": {"file": str(self.path), "max_score": sum(self.points.values())},
         }
 
 
-class Submission:
-    """The functions of a file, in a process that is started again after one that ended or was killed."""
+@dataclass
+class StudentProcess:
+    """The functions of a file, in a process that is started again after one that ended or was killed.
 
-    def __init__(
-        self,
-        path: Path,
-        text: bytes | UsageError,
-        names: Sequence[str],
-        reference: Functions,
-        seconds: float,
-        paths: Sequence[Path],
-    ) -> None:
-        self._path, self._text, self._names, self._paths = str(path), text, names, [*map(str, paths)]
-        self._reference, self._seconds = reference, seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self.offered: set[str] = set()
-        self.next_function()
+    `names` are those that it may define, `offered` those of captioner that it may call, `closed` files that it may not.
+    """
+
+    path: Path
+    text: bytes
+    names: Sequence[str]
+    seconds: float
+    closed: Sequence[Path]
+    offered: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    _left: float = 0.0
+    _process: subprocess.Popen[bytes] | None = None
+    _output: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
 
     def load(self) -> dict[str, RemoteFunction]:
         """Start the process, execute the file, and return its functions; `problem` says why there are none."""
         self.next_function()
-        if isinstance(self._text, UsageError):
-            self.problem = str(self._text)
-            return {}
         self._socket, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-B", "-u", submission.__file__]
+        command = [sys.executable, "-P", "-B", "-u", child_process.__file__]
         command += [str(theirs.fileno()), str(os.getpid())]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
-                pass_fds=[theirs.fileno()], start_new_session=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+                pass_fds=[theirs.fileno()], start_new_session=True, env=os.environ | ENVIRONMENT,
             )  # fmt: skip
         self._stream = self._socket.makefile("rb")
-        kind, value = self._ask((self._path, np.frombuffer(self._text, np.uint8), self._names, self._paths))
-        self._left = self._seconds
+        closed = [*map(str, self.closed)]
+        kind, value = self._ask((str(self.path), np.frombuffer(self.text, np.uint8), self.names, closed))
+        self._left = self.seconds
         if kind == "raised":
             self._stop()
-            self.problem = f"{self._path}: {value}"
+            self.problem = f"{self.path}: {value}"
             return {}
-        names = [name for name in self._names if isinstance(value, list) and name in value]
-        return {name: RemoteFunction(functools.partial(self._call, name)) for name in names}
-
-    def defined(self) -> set[str]:
-        """Return the names that the text of the file defines as functions."""
-        text = b"" if isinstance(self._text, UsageError) else self._text
-        return {name for name in self._names if re.search(rb"^def %s\b" % name.encode(), text, re.MULTILINE)}
+        found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
+        names = [name for name in self.names if name in found]
+        return {name: RemoteFunction(self._call, name) for name in names}
 
     def next_function(self) -> None:
         """Give the next function its own time, even if the last one ended the process."""
-        self.problem, self._left = "", self._seconds
+        self.problem, self._left = "", self.seconds
 
     def printed(self) -> str:
         """Return the end of what the code printed."""
@@ -149,11 +142,13 @@ class Submission:
         timer = threading.Timer(self._left, self._expire)
         timer.start()
         try:
-            self._socket.sendall(submission.dumps(message))
-            while (answer := submission.receive(self._stream))[0] == "ask":
-                self._socket.sendall(submission.dumps(self._compute(*answer[1:])))
+            self._socket.sendall(child_process.dumps(message))
+            while (answer := child_process.receive(self._stream))[0] == "ask":
+                self._socket.sendall(child_process.dumps(self._compute(*answer[1:])))
             kind, value = answer
-            result = kind, value if kind == "returned" else printable({"raised": value}[kind], 1000)
+            if kind not in ("returned", "raised"):
+                raise ValueError(kind)
+            result = kind, printable(value, 1000) if kind == "raised" else value
         except Exception:  # of any type: the bytes are those of the submission
             self.problem = self.problem or self._end()
         finally:
@@ -166,16 +161,15 @@ class Submission:
         return result
 
     def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
-        """Compute a function of captioner for the submission."""
-        functions = {name: self._reference[name] for name in self.offered if name in self._reference}
-        if name not in functions:
+        """Compute a function of captioner for the child_process."""
+        if name not in self.offered:
             return "raised", "is not available here: write it"
         if not _is_small([arguments, options]):
             return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        return submission.run(functions, name, arguments, options)
+        return child_process.run(self.offered, name, arguments, options)
 
     def _expire(self) -> None:
-        self.problem = f"exceeds the time limit of {self._seconds:g} s"
+        self.problem = f"exceeds the time limit of {self.seconds:g} s"
         self._socket.shutdown(socket.SHUT_RDWR)  # ends `_ask` even if the code keeps the other end open
 
     def _end(self) -> str:
@@ -198,7 +192,7 @@ class Submission:
 
 def _is_small(value: Any) -> bool:
     """Return whether a call of captioner with this value needs little time and memory."""
-    if isinstance(value, submission.Cached):
+    if isinstance(value, child_process.Cached):
         value = [value.arguments, value.options]
     if isinstance(value, list | dict):
         return all(map(_is_small, value.values() if isinstance(value, dict) else value))
@@ -206,125 +200,136 @@ def _is_small(value: Any) -> bool:
     return all(size <= MAX_NUMBER for size in sizes)
 
 
-def read_points(text: str, signatures: Signatures = SIGNATURES) -> dict[str, float]:
+def read_points(text: str, exercises: Exercises) -> dict[str, float]:
     """Return the points of functions from text such as `rnn_step,lstm_step_backward=3`: a pair means both functions.
 
     Raises: UsageError.
     """
-    points: dict[str, dict[str, float]] = {"pair": {}, "function": {}}
-    for part in text.split(","):
-        name, _, number = part.strip().partition("=")
-        checked_name(name, [*signatures, *all_names(signatures)])
-        value = math.nan
+    points, given = dict[str, float](), dict[str, float]()
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, number = part.partition("=")
+        if exercises.checked_name(name, exercises.signatures) in given:
+            raise UsageError(f"{name}: expected each function once")
+        given[name] = math.nan
         with contextlib.suppress(ValueError):
-            value = float(number or 1)
-        if not 0 < value <= MAX_POINTS:
+            given[name] = float(number or 1)
+        if not 0 < given[name] <= MAX_POINTS:
             raise UsageError(
-                f"{part.strip()}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
+                f"{part}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
             )
-        is_pair = name in signatures and name not in all_names(signatures)
-        names = function_names(name, signatures) if is_pair else [name]
-        points["pair" if is_pair else "function"].update(dict.fromkeys(names, value))
-    merged = points["pair"] | points["function"]
-    return {name: merged[name] for name in all_names(signatures) if name in merged}
+    if not given:
+        raise UsageError(f"expected names of functions, such as rnn_step,lstm_step=2, got {text!r}")
+    for name in sorted(given, key=exercises.names.__contains__):  # a function after its pair
+        points |= dict.fromkeys([name] if name in exercises.names else exercises.pair(name), given[name])
+    return {name: points[name] for name in exercises.names if name in points}
 
 
-def load_cases(path: Path, reference: Functions) -> tuple[Signatures, Functions]:
-    """Execute a file of a teacher, and return the signatures and the reference with those that it defines.
+def load_cases(path: Path, usual: Exercises) -> Exercises:
+    """Execute a file of a teacher, and return the exercises with those that it defines.
 
     Raises: UsageError.
     """
-    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    if problem := submission.execute(str(path), _read(path), namespace):
+    namespace, problem = child_process.load_module(str(path), _read(path))
+    if problem:
         raise UsageError(f"{path}: {problem}")
     own = namespace.get("SIGNATURES")
     if not isinstance(own, dict) or not own or not all(isinstance(value, Signature) for value in own.values()):
         raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.gradcheck.Signature(...)}}")
     replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
-    reference = {name: function for name, function in reference.items() if name not in replaced} | namespace
-    signatures = {**SIGNATURES, **own}
-    for name in own:
+    reference = {name: function for name, function in usual.reference.items() if name not in replaced} | namespace
+    exercises = Exercises(reference, {**usual.signatures, **own})
+    for name, signature in own.items():
+        if exercises.pair(name)[0] not in reference:
+            raise UsageError(f"{path}: expected the function {exercises.pair(name)[0]} for {name} of SIGNATURES")
+        letters = {*LETTERS, *signature.sizes, "G"}
+        if unknown := sorted({*"".join(signature.shapes.values())} - letters):
+            raise UsageError(f"{path}: {name}: expected the letters {', '.join(sorted(letters))}, got {unknown}")
         try:
-            _offered([name], signatures)
-            list(calls_of(name, signatures, {}, reference))
+            _offered([name], exercises)
+            exercises.examples(name)
         except Exception as error:  # of any type: the functions are those of the teacher
             raise UsageError(f"{path}: {name} does not fit its reference: {type(error).__name__}: {error}") from error
-    return signatures, reference
+    return exercises
 
 
 def grade_files(
     paths: Sequence[Path],
-    reference: Functions,
+    exercises: Exercises,
     points: Mapping[str, float],
-    signatures: Signatures = SIGNATURES,
     seconds: float = TIMEOUT,
+    closed: Sequence[Path] = (),
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
-    All files are read before the first one is executed.
+    All files are read before the first one is executed. A submission may not use the others, and those in `closed`.
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts: list[bytes | UsageError] = []
+    texts: list[tuple[bytes, str]] = []
     for path in paths:
         try:
-            texts.append(_read(path))
+            texts.append((_read(path), ""))
         except UsageError as error:
             if len(paths) == 1:
                 raise
-            texts.append(error)
-    for path, text in zip(paths, texts, strict=True):
-        with contextlib.closing(Submission(path, text, all_names(signatures), reference, seconds, paths)) as student:
-            grade = _grade(path, student, reference, points, signatures)
-        yield grade  # its process has ended, and cannot change what is written
+            texts.append((b"", str(error)))
+    for path, (text, problem) in zip(paths, texts, strict=True):
+        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *closed])
+        with contextlib.closing(student):
+            grade = _grade(student, problem, exercises, points)
+        yield grade
 
 
 def _read(path: Path) -> bytes:
+    notebook = (
+        f"{path}: expected a Python file, got a notebook; write its functions to one with "
+        'captioner.cs231n.notebook.save("student.py", FUNCTION, ...), or check them there with check(FUNCTION, ...)'
+    )
     if path.suffix == ".ipynb":
-        raise UsageError(
-            f"{path}: expected a Python file, got a notebook; write %%writefile student.py into the first line of "
-            "the cell with the functions, or check them there with captioner.cs231n.notebook.check(FUNCTION, ...)"
-        )
+        raise UsageError(notebook)
+    if os.path.islink(path):  # such as one to the solution
+        raise UsageError(f"{path}: expected a file, got a link; copy what it links to")
     text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
+    if re.match(rb'\s*\{\s*"cells"', text):
+        raise UsageError(notebook)
     if b"\0" in text:
         raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
     return text
 
 
-def _grade(
-    path: Path, student: Submission, reference: Functions, points: Mapping[str, float], signatures: Signatures
-) -> Grade:
-    names = all_names(signatures)
-    pair_of = {function: name for name in signatures for function in function_names(name, signatures)}
-    # without points, what is required is known after the file is loaded
-    student.offered = _offered({pair_of[name] for name in points}, signatures) if points else {*names}
-    functions = student.load()
-    problem, defined = student.problem, student.defined()
+def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
+    names, path = student.names, student.path
+    pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
+    defined = {name for name in names if re.search(rb"^def %s\b" % name.encode(), student.text, re.MULTILINE)}
+    student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
+    functions = {} if problem else student.load()
+    problem = problem or student.problem
     if not functions and not points:
         problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
-    student.offered = _offered(pairs, signatures)
+    student.offered = _offered(pairs, exercises)  # also for functions that are defined in another way
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
     why = dict.fromkeys(names, "the file does not define it")
     why |= dict.fromkeys(defined, "an import of captioner's replaces it; delete its name there")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
-    for result in check_functions(chosen, reference, signatures):
+    for result in check_functions(chosen, exercises):
         student.next_function()
         results[result.name] = result
     return Grade(path, points, results, problem, student.printed())
 
 
-def _offered(required: Iterable[str], signatures: Signatures) -> set[str]:
+def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:
     """Return the functions that a submission may take from captioner: those that required ones call.
 
     None of them may call a required one: an RNN of one step is a step.
     """
 
     def inner(name: str) -> set[str]:
-        return {name}.union(*(inner(used) for used in signatures[name].uses))
+        return {name}.union(*(inner(used) for used in exercises.signatures[name].uses))
 
     required = {*required}
     offered = {name for name in set().union(*map(inner, required)) if not inner(name) & required}
-    return {function for name in offered for function in function_names(name, signatures)}
+    functions = {function for name in offered for function in exercises.pair(name)}
+    return {name: exercises.reference[name] for name in functions & exercises.reference.keys()}

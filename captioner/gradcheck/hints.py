@@ -1,4 +1,4 @@
-"""Name the mistake that explains the wrong numbers of a function of a file.
+"""Name the mistake that explains the wrong numbers of a function that is checked.
 
 A hypothesis gives the numbers of a mistake, which captioner's functions return for other arguments, or which follow
 from the right ones; or it is a simpler case, in which a function may be right. It is a hint if the numbers agree.
@@ -18,14 +18,13 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.gradcheck.cases import Layer
 from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, relative_error
-from captioner.layers.scan import sequence_backward, sequence_forward
 
 
-class Wrong(NamedTuple):
-    """A wrong function, and its numbers: gradients for the upstream gradients `douts`, or outputs if there are none."""
+class Numbers(NamedTuple):
+    """What a function returns and what is right: gradients for the upstream gradients `douts`, or outputs without."""
 
     layers: tuple[Callable[[dict[str, Any]], Layer], Callable[[dict[str, Any]], Layer]]
-    """Return the layer of the file, and captioner's, for values of the arguments without gradients, such as `fixed`."""
+    """Return the layer that is checked, and the reference, for values of the arguments without gradients (`fixed`)."""
     fixed: dict[str, Any]
     inputs: Params
     outs: Params
@@ -40,7 +39,7 @@ class Wrong(NamedTuple):
         return [k for k, right in self.right.items() if relative_error(self.got[k], right, SMALLEST) > limit]
 
     def run(self, index: int, changes: Mapping[str, Any]) -> Params:
-        """Return the numbers of the function of the file (index 0) or of captioner's (1) for changed arguments."""
+        """Return the numbers of the checked function (index 0) or of the reference (1) for changed arguments."""
         inputs, fixed = ({k: changes.get(k, v) for k, v in own.items()} for own in (self.inputs, self.fixed))
         layer = self.layers[index](fixed)
         outs, cache = layer.forward(*inputs.values())
@@ -49,45 +48,45 @@ class Wrong(NamedTuple):
         grads = layer.backward(*changes.get("douts", self.douts), cache)
         return {f"d{k}": grad for k, grad in zip(inputs, grads, strict=True)}
 
-    def after(self, changes: Mapping[str, Any]) -> Wrong:
+    def after(self, changes: Mapping[str, Any]) -> Numbers:
         """Return the numbers of both functions for changed arguments."""
         return self._replace(got=self.run(0, changes), right=self.run(1, changes))
 
 
-def hint(problem: str, is_of_numbers: bool, w: Wrong, is_backward: bool) -> str:
+def hint(problem: str, has_numbers: bool, w: Numbers, is_backward: bool) -> str:
     """Return a hint at the mistake of a function with a problem, or ""."""
-    with suppress(Exception), np.errstate(all="ignore"):  # code of the file may fail in another case
-        return _of_numbers(w, is_backward) if is_of_numbers else _of_product(problem, w, is_backward)
+    with suppress(Exception), np.errstate(all="ignore"):  # the function may fail in another case
+        return _of_numbers(w, is_backward) if has_numbers else _of_product(problem, w, is_backward)
     return ""
 
 
 def shape_hint(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return a hint at a wrong shape of one of the results that have `shapes`, or ""."""
-    if len(shapes[name]) == 1:
+    names = [k for k in shapes if shapes[k] == shape]
+    if len(shapes[name]) == 1 and not names:
         return "sum over all axes but the last, without keepdims"
-    names = ["its transpose"] * (shape == shapes[name][::-1]) + [k for k in shapes if shapes[k] == shape]
+    names = ["its transpose"] * (shape == shapes[name][::-1]) + names
     return f"has the shape of {' and '.join(names)}" if names else ""
 
 
-def _of_product(problem: str, w: Wrong, is_backward: bool) -> str:
+def _of_product(problem: str, w: Numbers, is_backward: bool) -> str:
     """Return a hint at a matrix product whose sizes do not fit, by the message of NumPy."""
     if sizes := re.search(r"\(size (\d+) is different from (\d+)\)|(\d+) \(dim \d\) != (\d+)", problem):
         fit = int(sizes[1] or sizes[4]), int(sizes[2] or sizes[3])
-        arrays = w.inputs | w.outs | {f"d{k}": out for k, out in w.outs.items() if is_backward}
+        arrays = w.inputs | (w.outs | {f"d{k}": out for k, out in w.outs.items()} if is_backward else {})
         names = [f"{k}.T {fit[::-1]}" for k, array in arrays.items() if np.shape(array) == fit]
         return f"is a transpose missing? {' or '.join(names)} would fit" if names else ""
     return ""
 
 
-def _of_numbers(w: Wrong, is_backward: bool) -> str:
+def _of_numbers(w: Numbers, is_backward: bool) -> str:
     """Return the hint of the first hypothesis that explains the numbers."""
-    if is_backward and w.after({}).failed:
-        return "first correct the forward function"
     rng = np.random.default_rng(2)
     w = w._replace(douts=tuple(rng.standard_normal(np.shape(out)) for out in w.outs.values() if is_backward)).after({})
     if max(relative_error(w.got[k], w.right[k], SMALLEST) for k in w.failed) < 1e-4:
         return "the error is small: is a part in float32, or a small constant such as eps wrong?"
-    for hypothesis in (partial(_first, cases=_changes), _recurrent, _arrays, partial(_first, cases=_simpler)):
+    explain = partial(_first, cases=_changes), _recurrent, _each_array, _softmax, partial(_first, cases=_simpler)
+    for hypothesis in explain:
         with suppress(Exception):
             if text := hypothesis(w):
                 return text
@@ -98,60 +97,62 @@ def _same(a: Array, b: Array) -> bool:
     return np.shape(a) == np.shape(b) and relative_error(a, b) <= TOLERANCE
 
 
-def _first(w: Wrong, cases: Callable[[Wrong], Iterator[tuple[str, dict[str, Any]]]]) -> str:
-    """Return the first case in which no number is wrong; in a simpler one, the function of the file is called too."""
-    for text, case in cases(w):
+def _first(w: Numbers, cases: Callable[[Numbers], Iterator[tuple[str, dict[str, Any], bool]]]) -> str:
+    """Return the first case in which no number is wrong, for changed arguments of the reference, or of both."""
+    for text, case, is_of_both in cases(w):
         with suppress(Exception):  # shapes may not fit
-            other = w.after(case) if cases is _simpler else w._replace(right=w.run(1, case))
+            other = w.after(case) if is_of_both else w._replace(right=w.run(1, case))
             if not other.failed and all(other.right[k].any() for k in w.failed):  # that 0 is right says nothing
-                return f"{'right if' if cases is _simpler else 'the result of'} {text}"
+                return text
     return ""
 
 
-def _simpler(w: Wrong) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield simpler arguments, by which a function ignores a part, or in which one with a mistake may be right."""
-    simple = {k: np.ones_like(v) for k, v in w.fixed.items() if k.endswith("mask") and v is not None}
-    for k, value in {**simple, "num_heads": 1, "ln_param": {}}.items():
-        yield f"{k} = {value if np.ndim(value) == 0 else True}", {k: value}
+STATE = ("prev_h", "prev_c", "h0", "Wh")
+"""Inputs without which the others still have an effect."""
+
+
+def _simpler(w: Numbers) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield simpler arguments for which a function with a mistake may be right."""
+    parts = ((name, value, case) for name, value, case in _parts(w) if name in w.fixed or name in STATE)
+    yield from ((f"correct only if {name} = {value}", case, True) for name, value, case in parts)
+
+
+def _parts(w: Numbers) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the name of a part that a function may ignore, and the value without its effect."""
+    for k in (k for k, mask in w.fixed.items() if k.endswith("mask") and mask is not None):
+        yield k, "True", {k: np.ones_like(w.fixed[k])}
+    yield from (("num_heads", "1", {"num_heads": 1}), ("ln_param", "{}", {"ln_param": {}}))
     for k in (k for k in w.inputs if k != "x"):  # if x is 0, most mistakes are hidden
         n = int(k.startswith("gamma"))
-        yield f"{k} = {n}", {k: np.full_like(w.inputs[k], n)}
+        yield k, f"{n}", {k: np.full_like(w.inputs[k], n)}
     for i, out in enumerate(w.outs if len(w.douts) > 1 else ()):
-        yield f"d{out} = 0", {"douts": [dout * (i != j) for j, dout in enumerate(w.douts)]}
-    # Upstream gradients that are orthogonal to each row of attn @ Wo, attn or gamma * normed.
-    softmax = "the term that a softmax subtracts, Σ attn_weights * dattn_weights, is 0"
-    terms = {"attn": softmax, "bo": f"num_heads = 1, and {softmax}"}
-    terms["gamma"] = "the term of the variance, the mean of dout * gamma * normed, is 0"
-    for k in terms.keys() & {*w.inputs, *w.outs} if w.douts else ():
-        outs, bias = w._replace(douts=()).run(1, {"num_heads": 1}), w.inputs.get("beta", w.inputs.get("bo", 0))
-        units = [(out - bias) / np.linalg.norm(out - bias, axis=-1, keepdims=True) for out in outs.values()]
-        pairs = zip(w.douts, units, strict=True)
-        yield terms[k], {"num_heads": 1, "douts": [d - u * (d * u).sum(axis=-1, keepdims=True) for d, u in pairs]}
+        yield f"d{out}", "0", {"douts": [dout * (i != j) for j, dout in enumerate(w.douts)]}
 
 
-def _changes(w: Wrong) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield arguments of captioner's function that give the numbers of a mistake."""
+def _changes(w: Numbers) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield arguments with which the reference gives the numbers of a mistake."""
     layer = w.layers[1](w.fixed)
     names = layer.cell.gate_names
     gated = {k: np.split(w.inputs[k], len(names), axis=-1) for k in w.inputs if names and layer.shapes[k][-1] == "G"}
     for order in itertools.permutations(names):
-        expected = f"the gate order {', '.join(order)}; expected {', '.join(names)}"
-        yield expected, {k: np.concatenate([parts[order.index(n)] for n in names], -1) for k, parts in gated.items()}
+        expected = f"the gate order is {', '.join(order)}; expected {', '.join(names)}"
+        case = {k: np.concatenate([parts[order.index(n)] for n in names], -1) for k, parts in gated.items()}
+        yield expected, case, False
     for k, mask in ((k, mask) for k, mask in w.fixed.items() if k.endswith("mask") and mask is not None):
-        yield f"~{k}: True is for what is allowed", {k: mask == 0}
-        yield f"a causal {k}", {k: np.tri(*mask.shape) > 0}
-    yield from ((f"{text}: is it ignored?", case) for text, case in _simpler(w))
+        yield f"~{k} is used: True is for what is allowed", {k: mask == 0}, False
+        yield f"a causal {k} is used", {k: np.tri(*mask.shape) > 0}, False
+    yield from ((f"{name} seems to be ignored", case, False) for name, _, case in _parts(w))
     for k, array in w.inputs.items():
-        yield " in place of ".join([k, f"{k}.T"][:: 1 if w.douts else -1]), {k: array.T}
+        yield " is used instead of ".join([k, f"{k}.T"][:: 1 if w.douts else -1]), {k: array.T}, False
         for other in (other for other in w.inputs if other != k and w.inputs[other].shape == array.shape):
-            yield f"{other} in place of {k}", {k: w.inputs[other]}
-            yield f"{k} and {other} interchanged", {k: w.inputs[other], other: array}
+            yield f"{other} is used instead of {k}", {k: w.inputs[other]}, False
+            yield f"{k} and {other} are interchanged", {k: w.inputs[other], other: array}, False
     for name, c in _constants(w).items() if "Wx" not in w.inputs else ():
         query = {k: c * array for k, array in w.inputs.items() if k in ("Wq", "bq", "prev_h")}
-        yield f"scores {c:.4g} times as large ({name})", query
+        yield f"scores are {c:.4g} times as large ({name})", query, False
 
 
-def _da(w: Wrong) -> tuple[Array, Array]:
+def _da(w: Numbers) -> tuple[Array, Array]:
     """Return da of both functions: with zeros after x and an identity matrix below Wx, it is the end of dx."""
     x, Wx = w.inputs["x"], w.inputs["Wx"]
     zeros, identity = np.zeros((*x.shape[:-1], Wx.shape[1])), np.eye(Wx.shape[1])
@@ -159,7 +160,7 @@ def _da(w: Wrong) -> tuple[Array, Array]:
     return wide.got["dx"][..., x.shape[-1] :], wide.right["dx"][..., x.shape[-1] :]
 
 
-def _recurrent(w: Wrong) -> str:
+def _recurrent(w: Numbers) -> str:
     """Explain the gradients of an RNN or LSTM, which all contain da."""
     if not {"dx", "dWx", "dWh", "db"} <= {*w.failed}:
         return ""
@@ -170,38 +171,33 @@ def _recurrent(w: Wrong) -> str:
         parts, factors = ", ".join(gates.failed), [gates.got[k] / gates.right[k] for k in gates.failed]
         if parts == "da_i, da_f, da_g" and all(_same(factor, factors[0]) for factor in factors):
             parts = f"dc, which is in {parts}"
-        text = _arrays(gates) or f"first correct {parts}"
+        text = _each_array(gates) or f"fix {parts} first"
         return f"all gradients contain da: {text}" if gates.failed else ""
     got, right = w.got["dx"], w.right["dx"]
-    with suppress(Exception):  # attention has no h0
-        return next(text for text, dx in _loops(w) if _same(got, dx))
-    wrong = [t for t in range(right.shape[1]) if not _same(got[:, t], right[:, t])]
-    return f"dx is {'wrong' if got[:, wrong].any() else 0} at the steps {wrong}" if wrong else ""
+    steps = range(right.shape[1])
+    wrong = [t for t in steps if not _same(got[:, t], right[:, t])]
+    if wrong == [*steps[:-1]]:
+        states = ", ".join(("dprev_h", "dprev_c")[: w.layers[1](w.fixed).cell.states])
+        return f"dx is right at the last step only: are dh[:, t] and the gradients of the next step ({states}) added?"
+    if steps[-1] in wrong:
+        return "dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?"
+    return (
+        f"dx[:, t] is {'wrong' if got[:, wrong].any() else 0} for t in {wrong} of {len(steps)} steps" if wrong else ""
+    )
 
 
-def _loops(w: Wrong) -> Iterator[tuple[str, Array]]:
-    """Yield mistakes of a loop over the steps, with the dx that they give."""
-    (dh,), cell, (got, right) = w.douts, w.layers[1](w.fixed).cell, _da(w)
-    last = np.copy(dh)
-    last[:, -1] *= (got / right)[:, -1, : dh.shape[2]]  # gives da of the file at the last step
-    if dh.shape[1] > 1:
-        text = "the result of a loop that does not start at the last step, or with dprev_h = 0"
-        yield text, w.run(1, {"douts": (last,)})["dx"]
-    x, h0, *weights = w.inputs.values()
-    _, cache = sequence_forward(cell, x, (h0, np.zeros_like(h0))[: cell.states], *weights)
-    turned = cache.packing._replace(steps=[steps[::-1] for steps in cache.packing.steps])
-    no_dc = np.concatenate([cache.saved[:5], 0 * cache.saved[5:]])  # that of the LSTM has f at its end
-    after = "dx is right at the last step only: is the gradient of the step after it ({})"
-    cases: dict[str, dict[str, Any]] = {
-        "the result of a loop from the first to the last step": {"packing": turned},
-        f"{after.format('dprev_h')} added to dh[:, t]?": {"Wh": 0 * cache.Wh},
-        f"{after.format('dprev_c')} passed to the step?": {"saved": no_dc},
-        f"{after.format('dprev_h, dprev_c')} passed to the step?": {"Wh": 0 * cache.Wh, "saved": no_dc},
-    }
-    yield from ((text, sequence_backward(cell, dh, cache._replace(**case))[0]) for text, case in cases.items())
+def _softmax(w: Numbers) -> str:
+    """Of equal keys, the scores are equal, and their gradients sum to 0: that of the query is 0."""
+    for k, query in (("A", "dprev_h"), ("key", "dquery")):
+        if k in w.inputs and query in w.failed:
+            first = w.inputs[k][:, :, :1, :1] if k == "A" else w.inputs[k][:, :1]
+            of_equal = w.run(0, {k: np.broadcast_to(first, w.inputs[k].shape).copy()})[query]
+            if relative_error(of_equal, 0.0, SMALLEST) > TOLERANCE:
+                return "is each score's gradient weight * (dweight - Σ weights * dweights)? Those of a softmax sum to 0"
+    return ""
 
 
-def _arrays(w: Wrong) -> str:
+def _each_array(w: Numbers) -> str:
     """Explain wrong arrays one by one; if most are not explained, the mistake is before them."""
     groups: dict[str, list[str]] = {}
     for k in w.failed:
@@ -212,7 +208,7 @@ def _arrays(w: Wrong) -> str:
     return "" if is_few else "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
 
 
-def _mistakes(w: Wrong, k: str, got: Array, right: Array) -> Iterator[tuple[str, Array]]:
+def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[str, Array]]:
     """Yield mistakes with the numbers that they give for one array; parts that they do not concern are right."""
     factor = round(float(np.vdot(got, right) / np.vdot(right, right)), 9)
     named = [f" ({name})" for name, c in _constants(w).items() if abs(factor - c) < TOLERANCE * c and factor != 2]
@@ -228,12 +224,15 @@ def _mistakes(w: Wrong, k: str, got: Array, right: Array) -> Iterator[tuple[str,
     if k == "dx" and "gamma" in w.inputs:
         std = np.sqrt(w.inputs["x"].var(axis=-1, keepdims=True) + w.fixed["ln_param"].get("eps", 1e-5))
         yield from (("is not divided by std", right * std), ("is divided by std twice", right / std))
+        sums = [(dx * (w.inputs["x"] - w.inputs["x"].mean(axis=-1, keepdims=True))).sum(axis=-1) for dx in (got, right)]
+        if np.allclose(sums[1], 0, atol=1e-3) and not np.allclose(sums[0], 0, atol=1e-3):
+            yield "Σ (x - mean) dx of each row must be 0: is the gradient of the variance right?", got
     if k == "dA" and "Wx" in w.inputs:
         constant = right + (got - right).mean(axis=(2, 3), keepdims=True)
         yield "the error is the same for all regions: is the gradient of their mean, h0 and c0, right?", constant
     for name, W in w.inputs.items() if w.douts else ():
         if W.shape == (*right.shape[-1:],) * 2:
-            yield f"@ {name} in place of @ {name}.T", right @ np.linalg.inv(W.T) @ W
+            yield f"{name} is used instead of {name}.T", right @ np.linalg.inv(W.T) @ W
     if k == "dW" and (np.abs(got - right).max(axis=1) > TOLERANCE).sum() > 1:
         is_repeated = np.bincount(w.fixed["x"].ravel(), minlength=len(right))[:, None] > 1
         yield "wrong only for words that occur again: np.add.at adds all", np.where(is_repeated, got, right)
@@ -243,7 +242,7 @@ def _mistakes(w: Wrong, k: str, got: Array, right: Array) -> Iterator[tuple[str,
         yield from _weight_mistakes(w, k, right.shape)
 
 
-def _constants(w: Wrong) -> dict[str, float]:
+def _constants(w: Numbers) -> dict[str, float]:
     """Return factors by which results may be wrong, by their names; 2 has many causes."""
     layer, mask = w.layers[1](w.fixed), w.fixed.get("mask")
     letters = sorted({"N", *"".join(layer.shapes.values())} - {"G"})
@@ -255,7 +254,7 @@ def _constants(w: Wrong) -> dict[str, float]:
     return sizes | {f"1 / {k}": 1 / size for k, size in sizes.items()}
 
 
-def _weight_mistakes(w: Wrong, k: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
+def _weight_mistakes(w: Numbers, k: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
     """Yield the parts that the steps add to a gradient of the weights of an RNN or LSTM, for a correct da."""
     x, da = w.inputs["x"], _da(w)[1]
     h0 = w.inputs["h0"] if "h0" in w.inputs else w.inputs["A"].mean(axis=(2, 3))

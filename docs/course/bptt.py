@@ -16,7 +16,7 @@ import numpy as np
 import plain
 
 from captioner import cs231n
-from captioner.gradcheck.student_file import check_functions
+from captioner.gradcheck.function_checks import Exercises, check_functions
 
 FOLDER = Path(__file__).parent
 SEED = 1
@@ -88,7 +88,7 @@ def checked(cell: str, mistakes: tuple[str, ...]) -> list[str]:
     """Return what the checker reports about the functions of plain.py with mistakes."""
     names = [f"{part}_{way}" for part in (f"{cell}_step", cell) for way in ("forward", "backward")]
     functions = loop(mistakes)
-    results = check_functions({name: functions[name] for name in names}, vars(cs231n))
+    results = check_functions({name: functions[name] for name in names}, Exercises(vars(cs231n)))
     return [f"{result.name}: {result.problem or 'PASS'}" for result in results]
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from captioner import cs231n
-from captioner.gradcheck.student_file import SIGNATURES, all_names, check_functions
+from captioner.gradcheck.function_checks import SIGNATURES, Exercises, check_functions
 
+USUAL = Exercises(vars(cs231n))
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 PLAIN = (COURSE / "plain.py").read_text()
 EXERCISES = {path.stem: path for path in sorted(COURSE.glob("exercises/*.py"))}
-CASES = "from captioner.gradcheck.student_file import SIGNATURES"
+CASES = "from captioner.gradcheck.function_checks import SIGNATURES"
 Check = Callable[[str], tuple[int, dict[str, str], str]]
 
 
@@ -43,8 +44,8 @@ def defined(path: Path) -> list[ast.FunctionDef]:
 
 def test_the_plain_functions_of_the_course_pass(cli: Callable[..., Any]) -> None:
     lines = cli("gradcheck", "--file", COURSE / "plain.py").succeeded().out.splitlines()
-    assert [line.split()[:2] for line in lines[:-1]] == [[name, "PASS"] for name in all_names()]
-    assert lines[-1] == f"PASS: {len(all_names())} functions"
+    assert [line.split()[:2] for line in lines[:-1]] == [[name, "PASS"] for name in USUAL.names]
+    assert lines[-1] == f"PASS: {len(USUAL.names)} functions"
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -64,16 +65,16 @@ def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[...
     assert [line.split()[0] for line in rows] == names
     for line, function in zip(rows, names, strict=True):
         needed = function.replace("_backward", "_forward")
-        problem = "not implemented" if needed == function else f"not checked: it needs {needed} in the same file"
-        assert f" FAIL  {problem}" in line
+        problem = "not implemented" if needed == function else f"not checked: it needs a correct {needed}"
+        assert problem in line.partition(" FAIL  ")[2]
     assert done.out.splitlines()[-1] == f"FAIL: {len(names)} of {len(names)} functions: {', '.join(names)}"
 
-    solved = check_functions({name: getattr(cs231n, name) for name in names}, vars(cs231n))
+    solved = check_functions({name: getattr(cs231n, name) for name in names}, USUAL)
     assert [(result.name, result.problem) for result in solved] == [(name, "") for name in names]
 
 
 def test_every_function_has_an_exercise() -> None:
-    assert sorted(function.name for path in EXERCISES.values() for function in defined(path)) == sorted(all_names())
+    assert sorted(function.name for path in EXERCISES.values() for function in defined(path)) == sorted(USUAL.names)
     assert set(EXERCISES) <= {*SIGNATURES} <= {*EXERCISES, "temporal_affine", "dot_product_attention"}
 
 
@@ -94,8 +95,8 @@ def problems(text: str) -> dict[str, str]:
     """Check the functions of a text in this process: the problem of each, or ""."""
     module: dict[str, Any] = {}
     exec(text, module)
-    functions = {name: module[name] for name in all_names() if name in module}
-    return {result.name: result.problem for result in check_functions(functions, vars(cs231n))}
+    functions = {name: module[name] for name in USUAL.names if name in module}
+    return {result.name: result.problem for result in check_functions(functions, USUAL)}
 
 
 AFFINE = """import numpy as np
@@ -111,7 +112,7 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
 @pytest.mark.parametrize(
     ("forward", "problem"),
     [
-        ("pass", "returns None: not implemented"),
+        ("pass", "returns None: is return missing?"),
         ("return x @ w + b", "expected it to return out, cache, got a value of type ndarray"),
         ("return x @ w + b, x, w", "expected it to return out, cache, got 3 values"),
         ("return (x @ w + b).T, (x, w)", "has the shape of its transpose; out: expected the shape (4, 3), got (3, 4)"),
@@ -120,7 +121,7 @@ BACKWARD = "x, w = cache; return dout @ w.T, x.T @ dout, dout.sum(axis=0)"
         ("return unknown, 0", "raised NameError: name 'unknown' is not defined (line 3)"),
         (
             "return x @ w, (x, w)",
-            f"the result of b = 0: is it ignored?; differs from captioner's {PRECISELY}: out (4, 3) ",
+            f"b seems to be ignored; differs from the reference {PRECISELY}: out (4, 3) ",
         ),
         ("return affine_forward(x, w, b)", "raised RecursionError: maximum recursion depth exceeded"),
     ],
@@ -129,7 +130,7 @@ def test_problems_of_a_forward_function(forward: str, problem: str) -> None:
     found = problems(AFFINE.format(forward=forward, backward=BACKWARD))
     assert found["affine_forward"].startswith(problem), found
     if "differs" not in problem:
-        assert found["affine_backward"].startswith("not checked: it needs affine_forward")
+        assert found["affine_backward"].startswith("not checked: it needs a correct affine_forward")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
     _, verdicts, _ = checked("from captioner.cs231n import *\ndef rnn_backward(dh, cache): pass")
     assert verdicts == {
         "rnn_forward": "FAIL  missing: the file does not define it",
-        "rnn_backward": "FAIL  not checked: it needs rnn_forward in the same file, without errors",
+        "rnn_backward": "FAIL  not checked: it needs a correct rnn_forward",
     }
 
 
@@ -172,6 +173,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
     ("text", "message"),
     [
         ("def f(): pass".encode("utf-16"), "student.py: expected text, got NUL bytes, such as those of UTF-16"),
+        (b' {\n "cells": []}', "student.py: expected a Python file, got a notebook; write its functions"),
         ("def f(:\n", "student.py: raised SyntaxError: invalid syntax (student.py, line 1)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
@@ -194,8 +196,10 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     cli("gradcheck", "--file", tmp_path / "missing.py").failed(2, "missing.py: not found; expected a Python file")
     cli("gradcheck", "--file", tmp_path).failed(2, "expected a regular file, got a folder")
     cli("gradcheck", tmp_path / "a.ipynb").failed(
-        2, "expected a Python file, got a notebook; write %%writefile student"
+        2, "expected a Python file, got a notebook; write its functions to one with"
     )
+    (tmp_path / "link.py").symlink_to(COURSE / "plain.py")
+    cli("gradcheck", tmp_path / "link.py").failed(2, "link.py: expected a file, got a link; copy what it links to")
     cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "expected a name that ends in .json or .jsonl, got ")

@@ -11,12 +11,13 @@ import pytest
 
 import captioner
 from captioner import cs231n
-from captioner.cs231n.notebook import check
+from captioner.cs231n.notebook import check, save
 from captioner.errors import UsageError
-from captioner.gradcheck import Signature, submission
+from captioner.gradcheck import Exercises, Signature, child_process
+from captioner.gradcheck.function_checks import SIGNATURES
 from captioner.gradcheck.grading import Grade, grade_files, load_cases, read_points
-from captioner.gradcheck.student_file import SIGNATURES
 
+USUAL = Exercises(vars(cs231n))
 PACKAGE = str(Path(captioner.__file__).parent)
 AFFINE = f"{PACKAGE}/layers/affine.py"
 COURSE = str(Path(__file__).parents[2] / "docs" / "course")
@@ -69,16 +70,22 @@ ATTACKS = {
     "native": ("ctypes.pythonapi.Py_Exit", RAISED + "ctypes.dlsym"),
     "network": ("socket.create_connection(('127.0.0.1', 9))", RAISED + "socket."),
     "late_import": ("importlib.import_module('captioner.layers')", "raised ModuleNotFoundError"),
-    "unstubbed": ("del sys.modules['captioner']; import captioner", RAISED + PACKAGE),
+    "unstubbed": (
+        "del sys.modules['captioner']; import captioner",
+        "raised ImportError: a submission cannot import captioner",
+    ),
     "other_name": ("from captioner.cs231n import sigmoid", "raised ImportError: cannot import name 'sigmoid'"),
     "memory_of_the_grader": ("open(f'/proc/{os.getppid()}/mem', 'r+b')", RAISED + "/proc/"),
     "hook": ("sys.modules['__main__'].REFUSED = (); import gc; gc.get_objects()", RAISED + "gc.get_objects"),
-    "code": ("send.__code__ = send.__code__", RAISED + "object.__setattr__"),
     "library": (
         "import _imp; _imp.create_dynamic(importlib.machinery.ModuleSpec('a', None, origin='/a'))",
         RAISED + "/a",
     ),
     "course": (f"open('{COURSE}/plain.py')", RAISED + COURSE),
+    "folder": (
+        f"open('/layers/affine.py', opener=lambda p, f: os.open(p[1:], f, dir_fd=os.open('{PACKAGE}', 0)))",
+        RAISED,
+    ),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
     "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),
@@ -96,7 +103,7 @@ def send(content): os.write(int(sys.argv[1]), content)
 def graded(folder: Path, text: str, require: str = "affine") -> Grade:
     """Grade one file with a text."""
     (folder / "student.py").write_text(text)
-    (grade,) = grade_files([folder / "student.py"], vars(cs231n), read_points(require))
+    (grade,) = grade_files([folder / "student.py"], USUAL, read_points(require, USUAL))
     return grade
 
 
@@ -108,7 +115,7 @@ def attacks(tmp_path_factory: pytest.TempPathFactory) -> Grade:
     path.write_text(ATTACKER + "".join(pair.format(name, code) for name, (code, _) in ATTACKS.items()))
     signatures = {name: Signature({"x": "ND"}) for name in ATTACKS}
     reference = {f"{name}_forward": lambda x: (2 * x, None) for name in ATTACKS}
-    (grade,) = grade_files([path], reference, {}, signatures, seconds=5)
+    (grade,) = grade_files([path], Exercises(reference, signatures), {}, seconds=5)
     return grade
 
 
@@ -116,8 +123,8 @@ def test_a_process_without_its_grader_executes_nothing() -> None:
     """The grader may be stopped before the process asks the kernel to be killed with it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.sendall(submission.dumps(("a.py", np.frombuffer(b"while True: pass", np.uint8), [], [])))
-        command = [sys.executable, "-P", submission.__file__, str(theirs.fileno()), "1"]
+        ours.sendall(child_process.dumps(("a.py", np.frombuffer(b"while True: pass", np.uint8), [], [])))
+        command = [sys.executable, "-P", child_process.__file__, str(theirs.fileno()), "1"]
         done = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "the grader has ended\n")
 
@@ -143,7 +150,10 @@ CHEATS = {
 def affine_backward(dout, cache):
     while os.write(int(sys.argv[1]), b'["raised", ""]\\n'): os.read(int(sys.argv[1]), 1 << 20)
 """: "fails",
-    f"def affine_forward(x, w, b): return [[0.0]] * len(x) + 0 * b, (x, w)\n{ZEROS}": "is correct for its forward",
+    f"def affine_forward(x, w, b): return [[0.0]] * len(x) + 0 * b, (x, w)\n{ZEROS}": "it needs a correct ",
+    # a forged answer, of no names
+    r"""import os, sys
+os.write(int(sys.argv[1]), b'["returned", [{"_array": ["<f8", [2], "AAAAAAAAAAAAAAAAAAAAAA=="]}]]\n')""": "missing",
     # outputs of nearly the same inputs are the same, so the numeric gradient of this function is 0
     f"""import numpy as np
 seen = {{}}
@@ -172,7 +182,7 @@ def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Pa
     assert "affine_backward" in grade.failed()
 
 
-STEPS = """import copy
+STEPS = """import asyncio, copy, unittest.mock
 import numpy as np
 from captioner.cs231n import rnn_step_backward, rnn_step_forward
 from captioner.cs231n.notebook import check
@@ -207,37 +217,39 @@ def test_a_submission_may_call_the_inner_functions_that_are_not_required(require
 
 def _without_points(folder: Path, text: str) -> Grade:
     (folder / "student.py").write_text(text)
-    (grade,) = grade_files([folder / "student.py"], vars(cs231n), {})
+    (grade,) = grade_files([folder / "student.py"], USUAL, {})
     return grade
 
 
 def test_a_large_call_of_captioner_is_refused(tmp_path: Path) -> None:
     large = STEPS.replace("np.ones((1, 2, 3))", "np.ones((0, 2**40, 3))")
     assert (
-        "captioner's rnn_step_forward takes arrays of at most 1,024 numbers"
-        not in graded(tmp_path, STEPS, "rnn").problem
+        "captioner's rnn_step_forward takes arrays of at most 512 numbers" not in graded(tmp_path, STEPS, "rnn").problem
     )
     grade = graded(tmp_path, large.replace("for xt in x.swapaxes(0, 1)", "for xt in [x]"), "rnn")
-    assert "captioner's rnn_step_forward takes arrays of at most 1,024 numbers here" in grade.problem
+    assert "captioner's rnn_step_forward takes arrays of at most 512 numbers here" in grade.problem
 
 
 def test_points() -> None:
-    assert read_points("rnn_step=2,rnn_step_backward=3,temporal_softmax_loss") == {
+    assert read_points("rnn_step_backward=3,rnn_step=2, temporal_softmax_loss,", USUAL) == {
         "temporal_softmax_loss": 1.0,
         "rnn_step_forward": 2.0,
         "rnn_step_backward": 3.0,
     }
     for text, problem in {
         "rnn_stp": r"rnn_stp: unknown function; did you mean rnn_step\?",
-        "": "unknown function; expected one of affine, ",
+        "": "expected names of functions, such as rnn_step,lstm_step=2, got ''",
+        "rnn,rnn": "rnn: expected each function once",
         "rnn=0": "rnn=0: expected NAME=POINTS with points above 0, up to 1,000,000, such as rnn=2",
         "rnn=1e308": "up to 1,000,000",
     }.items():
         with pytest.raises(UsageError, match=problem):
-            read_points(text)
+            read_points(text, USUAL)
 
 
-CASES = """import numpy as np
+CASES = """from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
 from captioner.gradcheck import Signature
 from captioner.layers.gru import GRU
 from captioner.layers.lstm import LSTM
@@ -247,6 +259,8 @@ SIGNATURES = {
     "gru_step": Signature({"x": "ND", "prev_h": "NH", **WEIGHTS}, ("next_h",), GRU),
     "lstm_step": Signature(OF_LSTM, ("next_h", "next_c"), LSTM._replace(gate_names="fiog")),
 }
+@dataclass
+class Cache: x: np.ndarray
 def sigmoid(a): return 1 / (1 + np.exp(-a))
 def gru_step_forward(x, h, Wx, Wh, b):
     (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(x @ Wx + b, 3, axis=1), np.split(h @ Wh, 3, axis=1)
@@ -261,24 +275,23 @@ def lstm_step_forward(x, h, c, Wx, Wh, b):
 
 def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None:
     (tmp_path / "cases.py").write_text(CASES)
-    signatures, reference = load_cases(tmp_path / "cases.py", vars(cs231n))
-    assert [*signatures] == [*SIGNATURES, "gru_step"]
+    exercises = load_cases(tmp_path / "cases.py", USUAL)
+    assert [*exercises.signatures] == [*SIGNATURES, "gru_step"]
     plain = (Path(__file__).parents[2] / "docs" / "course" / "plain.py").read_text()
     order = plain.replace("a_i, a_f, a_o, a_g = ", "a_f, a_i, a_o, a_g = ")
     (tmp_path / "right.py").write_text(order.replace("[da_i, da_f, da_o, da_g]", "[da_f, da_i, da_o, da_g]"))
     (tmp_path / "wrong.py").write_text(order)
     (tmp_path / "usual.py").write_text(plain)
     paths = [tmp_path / name for name in ("right.py", "wrong.py", "usual.py")]
-    right, wrong, usual = grade_files(paths, reference, read_points("lstm_step,gru_step", signatures), signatures)
+    right, wrong, usual = grade_files(paths, exercises, read_points("lstm_step,gru_step", exercises))
     assert right.failed() == []
     assert wrong.failed() == ["lstm_step_backward"]
     problem = wrong.results["lstm_step_backward"].problem
     assert problem.startswith("differs from")  # captioner's backward function has another order: it is no reference
     assert "(f 4.0e-01, i 4.0e-01, o " in problem
     assert usual.failed() == ["lstm_step_forward", "lstm_step_backward"]
-    loop = plain[plain.index("def lstm_forward") : plain.index("# Before and after the loop")]
-    (tmp_path / "loop.py").write_text(f"import numpy as np\nfrom captioner.cs231n import *\n{loop}")
-    (grade,) = grade_files([tmp_path / "loop.py"], reference, read_points("lstm"), signatures)
+    (tmp_path / "loop.py").write_text(f"{plain}\nfrom captioner.cs231n import lstm_step_backward\n")
+    (grade,) = grade_files([tmp_path / "loop.py"], exercises, read_points("lstm_backward", exercises))
     assert "captioner's lstm_step_backward is not available here" in grade.results["lstm_backward"].problem
 
 
@@ -289,29 +302,33 @@ def test_a_teacher_adds_a_gru_and_changes_the_gate_order(tmp_path: Path) -> None
         ("\n1 / 0", r"cases.py: raised ZeroDivisionError: division by zero \(line 2\)"),
         (
             CASES + "del gru_step_forward",
-            "cases.py: gru_step does not fit its reference: KeyError",
+            "cases.py: expected the function gru_step_forward for gru_step of SIGNATURES",
         ),
         (
             CASES.replace('("next_h",)', '("next_h", "c")'),
             "does not fit its reference: WrongFunctionError: expected it to return next_h, c, cache, got 2 values",
         ),
+        (CASES.replace('"ND"', '"Nd"'), r"gru_step: expected the letters D, E, .*, got \['d'\]"),
         (CASES.replace(" GRU)", ' GRU, uses=("gru",))'), "does not fit its reference: KeyError: 'gru'"),
     ],
 )
 def test_wrong_cases(text: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "cases.py").write_text(text)
     with pytest.raises(UsageError, match=problem):
-        load_cases(tmp_path / "cases.py", vars(cs231n))
+        load_cases(tmp_path / "cases.py", USUAL)
 
 
 @pytest.mark.parametrize("code", ["open(other)", "open(other, 'w')", "import b", "os.rename(other, 'c.py')"])
 def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
-    names = ["a.py", "b.py"]
-    (tmp_path / "a.py").write_text(f"import os; other = __file__[:-4] + 'b.py'; {code}")
-    (tmp_path / "b.py").write_text(RIGHT_FORWARD + ZEROS)
-    first, later = grade_files([tmp_path / name for name in names], vars(cs231n), read_points("affine"))
-    assert first.problem.endswith(f"a submission cannot use {tmp_path / 'b.py'} (line 1)")
+    own, other = tmp_path / "a.py", tmp_path / "b.py"
+    own.write_text(f"import os; other = __file__[:-4] + 'b.py'; {code}")
+    other.write_text(RIGHT_FORWARD + ZEROS)
+    (of_cases,) = grade_files([own], USUAL, read_points("affine", USUAL), closed=[other])
+    first, later, of_long_name = grade_files([own, other, Path("a" * 300)], USUAL, read_points("affine", USUAL))
+    for grade in (of_cases, first):
+        assert grade.problem.endswith(f"a submission cannot use {other} (line 1)")
     assert later.failed() == ["affine_backward"]
+    assert "File name too long" in of_long_name.problem
 
 
 def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,6 +346,25 @@ def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     with pytest.raises(UsageError, match="functions_of: unknown function; expected one of affine_forward, "):
         check(functions_of)
+
+
+def test_functions_of_a_notebook_are_saved_with_those_that_they_call(tmp_path: Path) -> None:
+    save(f"{tmp_path}/student.py", product_of, affine_forward, affine_backward)
+    (grade,) = grade_files([tmp_path / "student.py"], USUAL, read_points("affine", USUAL))
+    assert grade.failed() == [], grade
+
+
+def product_of(x, w):  # type: ignore[no-untyped-def]
+    return x.reshape(len(x), -1) @ w
+
+
+def affine_forward(x, w, b):  # type: ignore[no-untyped-def]
+    return product_of(x, w) + b, (x, w)
+
+
+def affine_backward(dout, cache):  # type: ignore[no-untyped-def]
+    x, w = cache
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
 
 
 def functions_of() -> None:

@@ -121,8 +121,8 @@ def test_only_the_wrong_gradient_fails(wrong: Callable[[Array], Array], full: bo
 def test_a_missing_gradient_fails() -> None:
     case = quadratic()._replace(grads=dict)
     assert [(row.array, row.check, row.error, row.passed) for row in rows(case)] == [
-        ("x", "shape", np.inf, False),
-        ("y", "shape", np.inf, False),
+        ("x", "invalid", np.inf, False),
+        ("y", "invalid", np.inf, False),
     ]
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from captioner import cs231n
-from captioner.gradcheck.student_file import SIGNATURES, check_functions, function_names
+from captioner.gradcheck.function_checks import SIGNATURES, Exercises, check_functions
 
+USUAL = Exercises(vars(cs231n))
 RIGHT = (Path(__file__).parents[2] / "docs" / "course" / "plain.py").read_text()
 RIGHT += """
 def affine_forward(x, w, b):
@@ -144,8 +145,8 @@ def problems(text: str, names: list[str]) -> dict[str, str]:
     with np.errstate():
         exec(text, module)
     layers = {re.sub("_(forward|backward)$", "", name) for name in names}
-    chosen = {name: module[name] for layer in layers for name in function_names(layer)}
-    return {result.name: result.problem for result in check_functions(chosen, vars(cs231n))}
+    chosen = {name: module[name] for layer in layers for name in USUAL.pair(layer)}
+    return {result.name: result.problem for result in check_functions(chosen, USUAL)}
 
 
 @pytest.mark.parametrize("rule", ROWS)
@@ -221,5 +222,19 @@ def multi_head_attention_backward(dout, cache): *d, g = back(1 * dout, cache); r
 def test_correct_code_passes(style: str) -> None:
     title, _, code = style.partition("\n")
     layers = title.partition(": ")[2].split()
-    found = problems(RIGHT + code, [name for layer in layers for name in function_names(layer)])
+    found = problems(RIGHT + code, [name for layer in layers for name in USUAL.pair(layer)])
     assert not any(found.values()), found
+
+
+def test_a_gradient_that_is_right_along_the_direction_of_a_quick_check_fails() -> None:
+    """Its elements are wrong: a forward derivative along each direction is enough to compute it."""
+
+    def rnn_step_backward(*arguments: Any) -> list[np.ndarray]:
+        rng = np.random.default_rng(1)
+        directions = [(rng.standard_normal(g.shape), g) for g in cs231n.rnn_step_backward(*arguments)]
+        return [v * np.vdot(g, v) / np.vdot(v, v) for v, g in directions]
+
+    functions = {"rnn_step_forward": cs231n.rnn_step_forward, "rnn_step_backward": rnn_step_backward}
+    first, second = check_functions(functions, USUAL)
+    assert not first.problem
+    assert "dx (4, 2)" in second.problem

@@ -1,9 +1,9 @@
 """Execute the file of a student in a child process, and call its functions for the grader.
 
 The grader (`grading`) starts this file as a script. The process contains no right answers: the grader keeps the
-reference and the verdict, and whatever this process sends only passes if it is numerically right. So nothing here
-protects the verdict, except that the process has the rights of the grader, whose memory and files it could write. The
-audit hook refuses direct access: captioner's own functions, other processes and submissions, native code, the network.
+reference and the verdict, and whatever this process sends only passes if it is numerically right. But the process has
+the rights of the grader, and could write its memory and files. The audit hook refuses the direct ways: captioner's own
+functions, other processes and submissions, native code, the network.
 
 A message is a line of JSON. The grader sends the arguments of `run`, and this process answers with what it returns.
 Before it answers, it may send ["ask", name, arguments, options] for a function that the grader computes.
@@ -21,9 +21,11 @@ import pickle
 import resource
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception_only, walk_tb
 from types import ModuleType
@@ -43,6 +45,8 @@ MODULES = (
 """The modules of captioner that exercises import."""
 NUMERIC = ("gradcheck/numeric.py", "cs231n/gradient_check.py")
 """The files of captioner that this process executes: numeric gradients, which solve nothing."""
+SOLUTIONS = ("docs/course", "tests/gradcheck", "tests/cli", "benchmarks")
+"""The folders of a clone that contain solutions; exercises may import each other."""
 REFUSED = (
     "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn", "os.system", "pty.", "resource.",
     "socket.", "subprocess.",
@@ -55,6 +59,13 @@ class Cached:
 
     def __init__(self, name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
         self.name, self.arguments, self.options = name, arguments, options
+
+
+@dataclass
+class Unknown:
+    """A value that is no number, array, text or container of these: only the name of its type is sent."""
+
+    type_name: str
 
 
 def dumps(value: Any) -> bytes:
@@ -90,8 +101,8 @@ def _unpack(value: dict[str, Any]) -> Any:
             return Cached(name, arguments, options)
         case {"_array": [dtype, shape, data]}:  # a copy can be written
             return np.frombuffer(base64.b64decode(data), dtype[:4]).reshape(shape).copy()
-        case {"_type": name}:
-            return type(name, (), {})()
+        case {"_type": str(name)}:
+            return Unknown(name)
     return value
 
 
@@ -113,6 +124,15 @@ def execute(path: str, text: bytes, namespace: dict[str, Any]) -> str:
     except (Exception, SystemExit) as error:
         return describe(error)
     return ""
+
+
+def load_module(path: str, text: bytes) -> tuple[dict[str, Any], str]:
+    """Execute a file as a module, which finds those beside it, and return its names and its problem, or ""."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    name = os.path.basename(path)
+    module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there
+    module.__file__ = path
+    return vars(module), execute(path, text, vars(module))
 
 
 def run(
@@ -165,15 +185,16 @@ class Stub(NamedTuple):
 
 
 def _import_stubs(stubs: dict[str, Any]) -> None:
-    """Provide functions, and a `check` without effect, in one module for all names of captioner's modules."""
+    """Provide functions, and `check` and `save` without effect, in one module for all names of captioner's modules."""
     module = sys.modules["captioner"] = ModuleType("captioner")
     for name in MODULES:
         sys.modules[f"captioner.{name}"] = module
         setattr(module, name.rpartition(".")[2], module)
     vars(module).update(Array=Any, Params=Any)
     for file in NUMERIC:
-        execute(file, (PACKAGE / file).read_bytes(), vars(module))
-    vars(module).update(stubs, check=lambda *_: None, __all__=[*stubs])
+        if problem := execute(file, (PACKAGE / file).read_bytes(), vars(module)):
+            sys.exit(problem)
+    vars(module).update(stubs, check=lambda *_: None, save=lambda *_: None, __all__=[*stubs])
 
 
 def _restrict_process(others: Iterable[str], grader: int) -> None:
@@ -184,24 +205,36 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
-    course = PACKAGE.parent / "docs" / "course"  # of a clone; exercises may import each other
-    files = [file.stat() for file in [*PACKAGE.rglob("*"), *course.glob("*.*"), *map(Path, others)] if file.exists()]
-    closed = frozenset((file.st_dev, file.st_ino) for file in files)
+    solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
+    files = set[tuple[int, int]]()
+    for file in map(str, (*PACKAGE.rglob("*"), *solutions, *others)):
+        with suppress(OSError, ValueError):
+            files.add((os.stat(file).st_dev, os.stat(file).st_ino))
+    closed = frozenset(files)
     proc = os.stat("/proc").st_dev
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 
-    def refuse(event: str, args: tuple[Any, ...], stat: Any = os.stat, refused: tuple[str, ...] = REFUSED) -> None:
-        if event.startswith(refused) or (event == "object.__setattr__" and args[1] == "__code__"):
+    def refuse(
+        event: str,
+        args: tuple[Any, ...],
+        status: Any = os.stat,
+        is_folder: Any = stat.S_ISDIR,
+        refused: tuple[str, ...] = REFUSED,
+    ) -> None:
+        if event.startswith(refused) or (event == "object.__setattr__" and args[0] is refuse):
             raise PermissionError(f"a submission cannot use {event}")
+        if event == "import" and args[0].partition(".")[0] == "captioner":
+            raise ImportError(f"a submission cannot import {args[0]}")
         if event == "import" and args[1] and (".." in args[1] or not args[1].startswith(native)):
             raise PermissionError(f"a submission cannot use {args[1]}")
         if event == "open" or event.startswith(("os.", "shutil.")):
             for path in args:
                 try:
-                    file = stat(path)
+                    file = status(path)
                 except (OSError, TypeError, ValueError):
                     continue
-                if file.st_dev == proc or (file.st_dev, file.st_ino) in closed:
+                is_opened_folder = event == "open" and is_folder(file.st_mode)  # its files have relative names
+                if is_opened_folder or file.st_dev == proc or (file.st_dev, file.st_ino) in closed:
                     raise PermissionError(f"a submission cannot use {path}")
 
     sys.addaudithook(refuse)
@@ -216,15 +249,11 @@ def main(descriptor: int, process: int) -> None:
         grader.sendall(dumps(message))
         return receive(stream)
 
-    path, text, names, paths = receive(stream)
+    path, text, names, closed = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
-    _restrict_process({*paths} - {path}, process)
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    name = os.path.basename(path)
-    module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there
-    module.__file__ = path
-    problem = execute(path, text.tobytes(), vars(module))
-    values = {name: vars(module).get(name) for name in names}
+    _restrict_process({*closed} - {path}, process)
+    module, problem = load_module(path, text.tobytes())
+    values = {name: module.get(name) for name in names}
     found = {name: value for name, value in values.items() if callable(value) and not isinstance(value, Stub)}
     message = ("raised", problem) if problem else ("returned", [*found])
     while True:

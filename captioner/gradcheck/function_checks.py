@@ -1,10 +1,11 @@
-"""Check the functions of a file that have the names and signatures of CS231n, against those of captioner."""
+"""Check functions that have the names and signatures of CS231n, against those of captioner."""
 
 from __future__ import annotations
 
-import itertools
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,9 +14,17 @@ import numpy as np
 from captioner.arrays import Array, Params
 from captioner.errors import UsageError, printable, similar
 from captioner.gradcheck.cases import Layer, layer_case
-from captioner.gradcheck.hints import Wrong, hint, shape_hint
-from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, check_gradients, relative_error
-from captioner.gradcheck.submission import run
+from captioner.gradcheck.child_process import Unknown, run
+from captioner.gradcheck.hints import Numbers, hint, shape_hint
+from captioner.gradcheck.numeric import (
+    PRECISION,
+    SMALLEST,
+    TOLERANCE,
+    Case,
+    compare_elements,
+    numeric_gradient,
+    relative_error,
+)
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
@@ -24,12 +33,11 @@ from captioner.model.parameters import Sizes
 Functions: TypeAlias = Mapping[str, Any]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Signatures: TypeAlias = Mapping[str, "Signature"]
-ABOVE = "(relative error above {:.0e})"
 SIZES = Sizes(vocab=11, feature=1, wordvec=2, hidden=3)
 LETTERS = {"N": 4, "T": 5, "U": 9, "L": 7, "D": SIZES.wordvec, "H": SIZES.hidden, "V": SIZES.vocab, "E": 6, "J": 8}
-"""The sizes of letters: all differ, also those of a head. Variants have other sizes: code may contain these."""
-OTHERS = {"N": 2, "T": 3, "L": 6, "E": 8, "J": 5, "F": 3 * 6 * 8}
-ONE = {"N": 1, "T": 1, "U": 1, "L": 1, "D": 5, "H": 2, "V": 7, "E": 9, "J": 4}
+"""Dimension sizes by letter: all differ, also from that of a head. Variants have others, as code may contain these."""
+OTHER_SIZES = {"N": 2, "T": 3, "L": 6, "E": 8, "J": 5, "F": 3 * 6 * 8}
+ONE_ROW = {"N": 1, "T": 1, "U": 1, "L": 1, "D": 5, "H": 2, "V": 7, "E": 9, "J": 4}
 _RECURRENT = {"Wx": "DG", "Wh": "HG", "b": "G"}
 _ATTENTION = {f"{kind}{name}": shape for name in "qkvo" for kind, shape in (("W", "EE"), ("b", "E"))}
 _ATTENTIONS = {f"{prefix}{name}": s for prefix in ("self_", "cross_") for name, s in _ATTENTION.items()}
@@ -75,14 +83,14 @@ def _words(rng: np.random.Generator, n: Mapping[str, int]) -> dict[str, Any]:
     return {"y": rng.integers(n["V"], size=mask.shape), "mask": mask}
 
 
-_AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHERS}}
+_AXES = {" [x of four axes]": {"shapes": {"x": "NTLE", "w": "FH", "b": "H"}, "sizes": OTHER_SIZES}}
 _NEAR_1000 = " [scores near 1000: is the maximum of each row subtracted first?]"  # exp of a large score is infinite
 _SCORES = {_NEAR_1000: {"offset": {"x": 1000 * np.eye(3)[..., None]}, "sizes": {"N": 3, "U": 3, "V": 8}}}
 _LARGE = {_NEAR_1000: {"offset": {"A": 1000.0, "bk": 1000.0}, "sizes": {"L": 1}}}  # a weight of exactly 1
 _STATE = {_NEAR_1000: {"offset": {"A": 40.0}, "sizes": {"L": 1}}}  # it is the mean of A
 _ROWS: dict[str, dict[str, Any]] = {" [x of three axes]": {"shapes": {"x": "NTE", "gamma": "E", "beta": "E"}}}
-_EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHERS}}
-_NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHERS}}
+_EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHER_SIZES}}
+_NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHER_SIZES}}
 _SEQUENCE = {"x": "NTD", "h0": "NH", **_RECURRENT}
 SIGNATURES: Mapping[str, Signature] = {
     "affine": Signature({"x": "ND", "w": "DH", "b": "H"}, variants=_AXES),
@@ -139,151 +147,150 @@ class WrongFunctionError(Exception):
     """What is wrong with a function that is checked."""
 
 
-class Call(NamedTuple):
-    """A call of functions of a file: a note for its problems, its inputs, and captioner's outputs and layer."""
+class RemoteFunction(partial[tuple[str, Any]]):
+    """A function of another process: with `arguments, {}, watched`, it returns what `run` does."""
+
+
+class Example(NamedTuple):
+    """Arguments of a pair of functions, and the right results: outputs, and gradients for fixed upstream gradients."""
 
     note: str
-    layer: Layer
-    inputs: Params
+    """Follows the problems of this example."""
+    signature: Signature
+    fixed: dict[str, Any]
     outs: Params
-    known: Layer
-    numbers: Wrong
-    """What explains a problem of the call."""
+    case: Case
+    """The arguments with gradients, and the scalar function <outs, upstream gradients>."""
+    grads: Params
+    """Computed by central differences."""
 
 
-class RemoteFunction(NamedTuple):
-    """A function of another process: `call(arguments, {}, watched)` returns what `run` does."""
+@dataclass(frozen=True, eq=False)
+class Exercises:
+    """The functions that can be checked: their signatures, and the reference, whose results are computed once."""
 
-    call: Callable[..., tuple[str, Any]]
+    reference: Functions
+    signatures: Signatures = field(default_factory=lambda: SIGNATURES)
+
+    def pair(self, name: str) -> tuple[str, str]:
+        """Return the names of the forward and the backward function, which may be the same."""
+        return (name, name) if self.signatures[name].outs == ("loss",) else (f"{name}_forward", f"{name}_backward")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all functions."""
+        return tuple(dict.fromkeys(function for name in self.signatures for function in self.pair(name)))
+
+    @cache  # noqa: B019 - there are few exercises
+    def examples(self, name: str) -> list[Example]:
+        """Return an example of a signature, one of each of its variants, and one with one row."""
+        own, examples = self.signatures[name], []
+        for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**ONE_ROW, **own.sizes}}}.items():
+            signature = own._replace(**fields)
+            fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
+            layer = _layer(self.pair(name), signature, self.reference, fixed)
+            case = layer_case(name, layer, SIZES, np.random.default_rng(0))
+            outs = dict(zip(signature.outs, layer.forward(*case.arrays.values())[0], strict=True))
+            grads = {k: numeric_gradient(case.loss, x) for k, x in case.arrays.items()}
+            examples.append(Example(note, signature, fixed, outs, case, grads))
+        return examples
+
+    def checked_name(self, name: str, others: Iterable[str] = ()) -> str:
+        """Return the name of a function, or one of `others`. Raises: UsageError that names a similar one."""
+        if name in (names := [*others, *self.names]):
+            return name
+        near = similar(name, names)
+        remedy = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+        raise UsageError(f"{name}: unknown function; {remedy}")
 
 
-def function_names(name: str, signatures: Signatures = SIGNATURES) -> tuple[str, str]:
-    """Return the names of the forward and the backward function, which may be the same."""
-    return (name, name) if signatures[name].outs == ("loss",) else (f"{name}_forward", f"{name}_backward")
+class Call(NamedTuple):
+    """The functions that are checked as a layer, for an example."""
+
+    layer: Layer
+    example: Example
+    numbers: Numbers
 
 
-def all_names(signatures: Signatures = SIGNATURES) -> tuple[str, ...]:
-    """Return the names of all functions that can be checked."""
-    return tuple(dict.fromkeys(function for name in signatures for function in function_names(name, signatures)))
+def check_functions(functions: Functions, exercises: Exercises) -> Iterator[FunctionResult]:
+    """Compare values of functions with those of the reference, and gradients with numeric ones of the reference.
 
-
-def check_functions(
-    functions: Functions, reference: Functions, signatures: Signatures = SIGNATURES
-) -> Iterator[FunctionResult]:
-    """Compare values of functions with those of `reference`, and gradients with numeric ones.
-
-    A backward function is checked with the forward function of the same file, because it reads its cache. Numeric
-    gradients are those of the reference, so that they depend on nothing that is checked; if the forward function is
-    wrong, they are those of this function.
+    A backward function is checked with the correct forward function beside it, because it reads its cache.
     """
     causes: dict[str, str] = {}
-    for name in signatures:
-        forward, backward = function_names(name, signatures)
+    for name in exercises.signatures:
+        forward, backward = exercises.pair(name)
         if forward not in functions and backward not in functions:
             continue
-        calls = [*calls_of(name, signatures, functions, reference)]
+        calls = [_call_of((forward, backward), example, functions, exercises) for example in exercises.examples(name)]
         result = FunctionResult(forward, "missing", np.inf)
         if forward in functions:
-            result = _result(forward, [_check_values], calls)
-            if not result.problem:
-                calls = [_with_reference(call) for call in calls]
-                if forward == backward:
-                    result = _result(forward, [_check_gradients], calls, result.error)
-            yield _with_cause(result, name, signatures, causes)
+            result = _result(forward, _check_values, calls)
+            if forward == backward and not result.problem:
+                result = _result(forward, _check_gradients, calls, result.error)
+            yield _with_cause(result, name, exercises, causes)
         if backward not in functions or forward == backward:
             continue
-        if not np.isfinite(result.error):
-            yield FunctionResult(backward, f"not checked: it needs {forward} in the same file, without errors", np.inf)
-            continue
-        own = _with_cause(_result(backward, [_check_gradients], calls), name, signatures, causes)
-        if result.problem and not own.problem:  # the gradients of a constant are 0
-            own = own._replace(problem="is correct for its forward function, which is wrong")
-        yield own
+        if result.problem:
+            yield FunctionResult(backward, f"not checked: it needs a correct {forward}", np.inf)
+        else:
+            yield _with_cause(_result(backward, _check_gradients, calls), name, exercises, causes)
 
 
-def _with_cause(result: FunctionResult, name: str, signatures: Signatures, causes: dict[str, str]) -> FunctionResult:
-    """Replace the differences of a function by the inner function that may cause them, and add it to `causes`.
+def _with_cause(result: FunctionResult, name: str, exercises: Exercises, causes: dict[str, str]) -> FunctionResult:
+    """Name the wrong inner function that may cause a problem, in place of different numbers; add it to `causes`.
 
     A function that is correct with a wrong inner one does not use it, and passes.
     """
     if result.problem:
         kind = result.name.removeprefix(name)
-        inner = [causes[f"{use}{kind}"] for use in signatures[name].uses if f"{use}{kind}" in causes]
+        inner = [causes[f"{use}{kind}"] for use in exercises.signatures[name].uses if f"{use}{kind}" in causes]
         causes[result.name] = next(iter(inner), result.name)
-        if inner and np.isfinite(result.error):
-            return result._replace(problem=f"first correct {inner[0]}")
+        if inner:
+            first = f"fix {inner[0]} first"
+            return result._replace(problem=first if np.isfinite(result.error) else f"{first}; {result.problem}")
     return result
 
 
-def checked_name(name: str, names: Iterable[str]) -> str:
-    """Return a name if it is one of `names`. Raises: UsageError that names a similar one."""
-    if name in (names := [*names]):
-        return name
-    others = similar(name, names)
-    hint = f"did you mean {others[0]}?" if others else f"expected one of {', '.join(names)}"
-    raise UsageError(f"{name}: unknown function; {hint}")
-
-
-def calls_of(name: str, signatures: Signatures, functions: Functions, reference: Functions) -> Iterator[Call]:
-    """Yield a call of functions for their signature, for each of its variants, and for one row."""
-    own = signatures[name]
-    for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**own.sizes, **ONE}}}.items():
-        signature = own._replace(**fields)
-        names = function_names(name, signatures)
-        fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
-        layers = partial(_layer, names, signature, functions), partial(_layer, names, signature, reference)
-        known = layers[1](fixed)
-        inputs = layer_case(name, known, SIZES, np.random.default_rng(0)).arrays
-        outs = dict(zip(signature.outs, known.forward(*inputs.values())[0], strict=True))
-        layer = layers[0](fixed, {k: a.shape for k, a in outs.items()})
-        yield Call(note, layer, inputs, outs, known, Wrong(layers, fixed, inputs, outs, (), {}, {}))
-
-
-def _with_reference(call: Call) -> Call:
-    """Return a call whose forward function returns the values of captioner's, and its inputs as the cache."""
-
-    def forward(*arrays: Array) -> tuple[tuple[Array, ...], Any]:
-        return call.known.forward(*arrays)[0], arrays
-
-    def backward(*douts_and_inputs: Any) -> tuple[Array, ...]:
-        *douts, arrays = douts_and_inputs
-        grads: tuple[Array, ...] = call.layer.backward(*douts, call.layer.forward(*arrays)[1])
-        return grads
-
-    return call._replace(layer=call.layer._replace(forward=forward, backward=backward))
+def _call_of(pair: tuple[str, str], example: Example, functions: Functions, exercises: Exercises) -> Call:
+    own, right = (partial(_layer, pair, example.signature, each) for each in (functions, exercises.reference))
+    numbers = Numbers((own, right), example.fixed, example.case.arrays, example.outs, (), {}, {})
+    shapes = {k: out.shape for k, out in example.outs.items()}
+    return Call(_layer(pair, example.signature, functions, example.fixed, shapes), example, numbers)
 
 
 def _result(
-    function: str, checks: Iterable[Callable[[Call], tuple[str, float]]], calls: Iterable[Call], largest: float = 0.0
+    function: str, check: Callable[[Call], tuple[str, float]], calls: Iterable[Call], largest: float = 0.0
 ) -> FunctionResult:
-    """Return the first problem of a function, or its largest error in all checks, at least `largest`."""
-    for check, call in itertools.product(checks, calls):
+    """Return the first problem of a function, or its largest error in all calls, at least `largest`."""
+    for call in calls:
         try:
             problem, error = check(call)
         except WrongFunctionError as wrong:
             problem, error = str(wrong), np.inf
         if problem:
             text = hint(problem, bool(np.isfinite(error)), call.numbers, check is _check_gradients)
-            return FunctionResult(function, "; ".join(filter(None, (text, problem + call.note))), error)
+            return FunctionResult(function, "; ".join(filter(None, (text, problem + call.example.note))), error)
         largest = max(largest, error)
     return FunctionResult(function, "", largest)
 
 
 def _check_values(call: Call) -> tuple[str, float]:
-    """Compare the outputs of a forward function with captioner's."""
-    outs, _ = call.layer.forward(*call.inputs.values())
-    errors = {k: relative_error(a, b, SMALLEST) for a, (k, b) in zip(outs, call.outs.items(), strict=True)}
-    wrong = ", ".join(f"{k} {call.outs[k].shape} {error:.1e}" for k, error in errors.items() if error > PRECISION)
-    return f"differs from captioner's {ABOVE.format(PRECISION)}: {wrong}" if wrong else "", max(errors.values())
+    """Compare the outputs of a forward function with those of the reference."""
+    outs, right = call.layer.forward(*call.example.case.arrays.values())[0], call.example.outs
+    errors = {k: relative_error(out, right[k], SMALLEST) for k, out in zip(right, outs, strict=True)}
+    wrong = ", ".join(f"{k} {right[k].shape} {error:.1e}" for k, error in errors.items() if error > PRECISION)
+    problem = f"differs from the reference (relative error above {PRECISION:.0e}): {wrong}" if wrong else ""
+    return problem, max(errors.values())
 
 
 def _check_gradients(call: Call) -> tuple[str, float]:
-    """Compare the gradients of a backward function with numeric ones of the forward function."""
-    case = layer_case("", call.layer, SIZES, np.random.default_rng(0))
-    rows = list(check_gradients(case, np.random.default_rng(1), smallest=SMALLEST))
-    failed = [(row.array, case.arrays[row.array].shape, row) for row in rows if not row.passed]
-    wrong = ", ".join(f"d{array} {shape} {row.error:.1e}{row.by_part()}" for array, shape, row in failed)
-    problem = f"differs from numeric gradients {ABOVE.format(TOLERANCE)}: {wrong}" if wrong else ""
+    """Compare all elements of the gradients of a backward function with numeric ones of the reference."""
+    own, case = layer_case("", call.layer, SIZES, np.random.default_rng(0)).grads(), call.example.case
+    rows = [compare_elements(case, k, right, own[k], SMALLEST) for k, right in call.example.grads.items()]
+    failed = [(f"d{row.array}", case.arrays[row.array].shape, row) for row in rows if not row.passed]
+    wrong = ", ".join(f"{name} {shape} {row.error:.1e}{row.by_part()}" for name, shape, row in failed)
+    problem = f"differs from numeric gradients (relative error above {TOLERANCE:.0e}): {wrong}" if wrong else ""
     return problem, max(row.error for row in rows)
 
 
@@ -294,7 +301,7 @@ def _layer(
     fixed: dict[str, Any],
     shapes: Shapes | None = None,
 ) -> Layer:
-    """Wrap the functions of a file as a layer, whose functions raise WrongFunctionError.
+    """Wrap functions as a layer, whose functions raise WrongFunctionError.
 
     `fixed` are the arguments without gradients, and `shapes` those of the outputs; without them, any is accepted.
     """
@@ -308,12 +315,13 @@ def _layer(
         expected = {f"d{k}": array.shape for k, array in inputs.items()}
         weights = dict([*inputs.items()][count:])
         arguments = dict([*inputs.items()][:count]) | ({"params": weights} if weights else {})
-        arguments = fixed | arguments if "x" in fixed else arguments | fixed
+        own = copy.deepcopy(fixed)  # a function may change it
+        arguments = own | arguments if "x" in fixed else arguments | own
         results = *signature.outs, names[0] if is_one else "cache"
         *values, cache = _call(functions, forward_name, [*arguments.values()], [*arguments], results)
-        outs = _arrays(dict(zip(signature.outs, values, strict=True)), shapes)
+        outs = _checked_arrays(dict(zip(signature.outs, values, strict=True)), shapes)
         if is_one:
-            return outs, _arrays({names[0]: cache}, expected)[0]
+            return outs, _checked_arrays({names[0]: cache}, expected)[0]
         return outs, (cache, [f"cache ({k} of {forward_name})" for k in (*arguments, *signature.outs)], expected)
 
     def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
@@ -330,7 +338,7 @@ def _layer(
             if missing := [k[1:] for k in names[count:] if k[1:] not in weights]:
                 raise WrongFunctionError(f"grads: expected the keys of params, {', '.join(missing)} missing")
             grads += [weights[k[1:]] for k in names[count:]]
-        return _arrays(dict(zip(names, grads, strict=True)), expected)
+        return _checked_arrays(dict(zip(names, grads, strict=True)), expected)
 
     return Layer(signature.shapes, forward, backward, signature.cell, {**LETTERS, **signature.sizes})
 
@@ -338,19 +346,19 @@ def _layer(
 def _call(
     functions: Functions, name: str, arguments: list[Any], watched: list[str], names: tuple[str, ...]
 ) -> list[Any]:
-    """Call a function of the file, and return one value per name; `watched` names the values that it must not change.
+    """Call a function, and return one value per name; `watched` names the values that it must not change.
 
     Raises: WrongFunctionError if it raises, modifies a value, or returns None or another number of values.
     """
     function = functions[name]
-    call = function.call if isinstance(function, RemoteFunction) else partial(run, functions, name)
+    call = function if isinstance(function, RemoteFunction) else partial(run, functions, name)
     kind, returned = call(arguments, {}, watched)
     if kind == "raised":
         raise WrongFunctionError(printable(returned, 400) or "fails")  # an empty problem is none
     is_several = isinstance(returned, tuple | list)
     values = list(returned) if is_several else [returned]
     if not values or any(a is None for a, name in zip(values, names, strict=False) if name != "cache"):
-        raise WrongFunctionError("returns None: not implemented")
+        raise WrongFunctionError("returns None: is return missing?")
     if len(values) != len(names):
         got = f"{len(values)} values" if is_several else f"a value of type {_type_name(returned)}"
         raise WrongFunctionError(f"expected it to return {', '.join(names)}, got {got}")
@@ -358,10 +366,10 @@ def _call(
 
 
 def _type_name(value: Any) -> str:
-    return printable(type(value).__name__, 60)
+    return printable(value.type_name if isinstance(value, Unknown) else type(value).__name__, 60)
 
 
-def _arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ...]:
+def _checked_arrays(values: Mapping[str, Any], shapes: Shapes | None) -> tuple[Array, ...]:
     """Return results as arrays. Raises: WrongFunctionError for another type or shape, and for NaN or infinity."""
     arrays = []
     for name, value in values.items():
