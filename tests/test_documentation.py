@@ -127,3 +127,7 @@ def test_an_executed_notebook_is_not_replaced(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, tmp_path / "notebooks.py"], capture_output=True, text=True, check=False)
     assert (done.returncode, mine.read_text()) == (1, before)
     assert "1-one-time-step.ipynb: not replaced, because it was executed" in done.stderr
+    command = [sys.executable, tmp_path / "notebooks.py", "--without-answers", tmp_path / "handout"]
+    subprocess.run(command, check=True)
+    handout = (tmp_path / "handout" / mine.name).read_text()
+    assert ("<details>" in before, "<details>" in handout, "check(" in handout) == (True, False, True)

@@ -1,7 +1,8 @@
-"""Write the lessons as notebooks, docs/course/[1-7]*.ipynb, with cells for the exercises, without outputs."""
+"""Write the lessons as notebooks with cells for the exercises, docs/course/[1-7]*.ipynb, or others without answers."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import re
@@ -41,7 +42,7 @@ INTRODUCTION = """\
 cell is what it prints. A command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
 
 
-def cells(page: Path) -> Iterator[tuple[str, str]]:
+def cells(page: Path, with_answers: bool) -> Iterator[tuple[str, str]]:
     """Yield the type and the source of each cell: text, code, and below an exercise its stub and a check."""
     title, text = page.read_text().split("\n", 1)
     introduction = INTRODUCTION.format(colab=COLAB, name=page.stem, url=URL)
@@ -50,7 +51,8 @@ def cells(page: Path) -> Iterator[tuple[str, str]]:
     # an answer, with its code, is one cell, so that it can be folded
     for part in re.split(r"(^<details>.*?^</details>$)", text, flags=re.MULTILINE | re.DOTALL):
         if part.startswith("<details>"):
-            yield "markdown", absolute(part)
+            if with_answers:
+                yield "markdown", absolute(part)
             continue
         for i, source in enumerate(re.split(r"^```python\n(.*?)^```$", part, flags=re.MULTILINE | re.DOTALL)):
             if source.strip():
@@ -79,10 +81,10 @@ def absolute(text: str) -> str:
     return re.sub(r"(!?\[[^][]*\])\((?!https?:|#)([^)#]+)", address, text)
 
 
-def notebook(page: Path) -> str:
+def notebook(page: Path, with_answers: bool) -> str:
     """Return a notebook as JSON. The id of a cell is a hash of its text, so it changes with the cell alone."""
     written: list[dict[str, Any]] = []
-    for kind, source in cells(page):
+    for kind, source in cells(page, with_answers):
         source = source.strip("\n")
         outputs: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
         name = sha256(source.encode()).hexdigest()[:12]
@@ -94,10 +96,10 @@ def notebook(page: Path) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def render() -> Iterator[tuple[Path, str]]:
+def render(with_answers: bool = True) -> Iterator[tuple[Path, str]]:
     """Yield the path and the text of each notebook."""
     for page in sorted(COURSE.glob("[1-7]-*.md")):
-        yield page.with_suffix(".ipynb"), notebook(page)
+        yield page.with_suffix(".ipynb"), notebook(page, with_answers)
 
 
 def was_run(path: Path) -> bool:
@@ -106,7 +108,12 @@ def was_run(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    if used := [path.name for path, _ in render() if was_run(path)]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--without-answers", type=Path, metavar="FOLDER", help="a folder for notebooks without answers")
+    folder = parser.parse_args().without_answers
+    written = [((folder or COURSE) / path.name, text) for path, text in render(with_answers=folder is None)]
+    if used := [path.name for path, _ in written if was_run(path)]:
         sys.exit(f"notebooks.py: {', '.join(used)}: not replaced, because it was executed; rename or delete it")
-    for path, text in render():
+    (folder or COURSE).mkdir(parents=True, exist_ok=True)
+    for path, text in written:
         path.write_text(text)
