@@ -1,14 +1,16 @@
-"""Check the functions that a student wrote in a notebook, and save them to hand them in."""
+"""Check the functions that a student wrote in a notebook, and write them to a file to hand them in."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from captioner import cs231n
 from captioner.gradcheck.function_checks import Exercises, check_functions
+from captioner.gradcheck.grading import grade_files
 
 
 def check(*functions: Callable[..., Any]) -> None:
@@ -24,6 +26,20 @@ def check(*functions: Callable[..., Any]) -> None:
         print(result.line())  # noqa: T201 - below the cell of a notebook
 
 
-def save(path: str, *functions: Callable[..., Any]) -> None:
-    """Write functions, also those that they call, to a Python file that imports NumPy as np. Raises: OSError."""
-    Path(path).write_text("\n\n".join(["import numpy as np\n", *map(inspect.getsource, functions)]))
+def save(path: str, *functions: FunctionType) -> None:
+    """Write functions, and those of the notebook that they call, to a Python file, and check it as a submission.
+
+    The file imports NumPy as np. A name that it lacks, such as a constant, is a failure of the check.
+
+    Raises: OSError.
+    """
+    found = dict.fromkeys(functions)
+    for function in (queue := [*functions]):
+        called = (function.__globals__.get(name) for name in function.__code__.co_names)
+        own = [f for f in called if isinstance(f, FunctionType) and f.__module__ == function.__module__]
+        queue += [f for f in own if f not in found]
+        found |= dict.fromkeys(own)
+    Path(path).write_text("\n\n".join(["import numpy as np\n", *map(inspect.getsource, found)]))
+    (grade,) = grade_files([Path(path)], Exercises(vars(cs231n)), {})
+    for line in filter(None, (grade.problem, *(result.line() for result in grade.results.values()))):
+        print(line)  # noqa: T201

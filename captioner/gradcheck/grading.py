@@ -244,6 +244,8 @@ def load_cases(path: Path, usual: Exercises) -> Exercises:
         letters = {*LETTERS, *signature.sizes, "G"}
         if unknown := sorted({*"".join(signature.shapes.values())} - letters):
             raise UsageError(f"{path}: {name}: expected the letters {', '.join(sorted(letters))}, got {unknown}")
+        if signature.cell.gate_names and len(signature.cell.gate_names) != signature.cell.gates:
+            raise UsageError(f"{path}: {name}: expected a cell with as many gates as gate_names, got {signature.cell}")
         try:
             _offered([name], exercises)
             exercises.examples(name)

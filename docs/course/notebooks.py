@@ -38,8 +38,8 @@ os.chdir(root)
 
 INTRODUCTION = """\
 [Open in Colab]({colab}/{name}.ipynb), or in Jupyter or an editor with the Python of `make install`
-([setup]({url}/blob/main/docs/course/README.md#setup)). Work in a copy: `make docs` writes this file. The text below a
-cell is what it prints. A command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
+([setup]({url}/blob/main/docs/course/README.md#setup)). Work in a copy. The text below a cell is what it prints. A
+command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
 
 
 def cells(page: Path, with_answers: bool) -> Iterator[tuple[str, str]]:

@@ -73,6 +73,13 @@ def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[...
     assert [(result.name, result.problem) for result in solved] == [(name, "") for name in names]
 
 
+def test_exercises_can_be_joined_without_their_imports(cli: Callable[..., Any], tmp_path: Path) -> None:
+    lines = [line for path in EXERCISES.values() for line in path.read_text().splitlines(keepends=True)]
+    (tmp_path / "cell.py").write_text("".join(line for line in lines if not line.startswith("from captioner")))
+    done = cli("gradcheck", tmp_path / "cell.py")
+    assert done.out.count("not implemented") == len(EXERCISES) + 2
+
+
 def test_every_function_has_an_exercise() -> None:
     assert sorted(function.name for path in EXERCISES.values() for function in defined(path)) == sorted(USUAL.names)
     assert set(EXERCISES) <= {*SIGNATURES} <= {*EXERCISES, "temporal_affine", "dot_product_attention"}

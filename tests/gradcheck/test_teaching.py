@@ -53,6 +53,10 @@ def test_five_submissions_have_the_grades_of_the_page(grade: Grade) -> None:
         assert record["score"] == sum(test["score"] for test in record["tests"])
         assert [test["max_score"] for test in record["tests"]] == [1, 1, 2, 2]
         assert all(("FAIL" in test["output"]) == (test["status"] == "failed") for test in record["tests"])
+    (table,) = (block for block in blocks(PAGE, "text") if block.startswith("import json"))
+    printed = subprocess.run([sys.executable, "-c", table], check=True, capture_output=True, text=True).stdout
+    assert printed.splitlines() == [f"{name},{float(score)}" for name, score in sorted(scores.items())]
+    assert "rnn_step_backward" in Path("submissions/half/feedback.txt").read_text()
 
 
 def test_another_gate_order_makes_published_code_wrong(grade: Grade) -> None:

@@ -5,12 +5,8 @@ Copy this file to student.py, write the functions, and check them: captioner gra
 
 import numpy as np
 
-from captioner.cs231n import (
-    layernorm_backward,
-    layernorm_forward,
-    multi_head_attention_backward,
-    multi_head_attention_forward,
-)
+from captioner.cs231n import layernorm_backward, layernorm_forward
+from captioner.cs231n.transformer_layers import multi_head_attention_backward, multi_head_attention_forward
 
 
 def decoder_layer_forward(tgt, memory, params, num_heads, tgt_mask=None):
