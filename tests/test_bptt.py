@@ -101,8 +101,8 @@ def test_the_controls_are_used_by_keyboard(browser: Any) -> None:
     browser.open(PAGE)
     assert after(Keys.ARROW_LEFT, Keys.ARROW_LEFT) == ["Play", "RNN", "50 %", "Step t = 4"]
     assert after(3 * Keys.TAB, Keys.ARROW_RIGHT)[1:3] == ["bias 1", "36 %"]  # after two links: the network
-    assert after(Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, Keys.SPACE)[1] == "dh[:, t] for dh[:, t] + dprev_h"
-    assert after(Keys.SPACE, Keys.TAB, Keys.SPACE)[1:3] == ["dWh = dWh_t for dWh += dWh_t", "bias 3"]
+    assert after(Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, Keys.SPACE)[1] == "dh[:, t] instead of dh[:, t] + dprev_h"
+    assert after(Keys.SPACE, Keys.TAB, Keys.SPACE)[1:3] == ["dWh = dWh_t instead of dWh += dWh_t", "bias 3"]
     assert after(Keys.SPACE, Keys.TAB, Keys.ENTER)[3] == "Step t = 6"
     assert after(2 * Keys.TAB, Keys.ENTER)[0] == "Pause"
     WebDriverWait(browser.driver, 60).until(lambda _: after()[3] != "Step t = 6")

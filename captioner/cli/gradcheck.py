@@ -121,12 +121,13 @@ def _grade(
     exercises = load_cases(cases, usual) if cases else usual
     points = read_points(",".join(require), exercises) if require else {}
     if json_file:
-        if json_file.suffix not in (".json", ".jsonl"):  # such as a submission, if the name is forgotten
-            raise UsageError(f"gradcheck: --json: expected a name that ends in .json or .jsonl, got {json_file}")
+        ends = [".jsonl"] if len(paths) > 1 else [".json", ".jsonl"]
+        if json_file.suffix not in ends:  # such as a submission, if the name is forgotten
+            raise UsageError(f"gradcheck: --json: expected a name that ends in {' or '.join(ends)}, got {json_file}")
         check_output(json_file, overwrite=True)
     lines, passed = list[str](), 0
     with output.progress(len(paths), "file") as bar:
-        for grade in grade_files(paths, exercises, points, seconds or TIMEOUT, [cases] if cases else []):
+        for grade in grade_files(paths, exercises, points, seconds or TIMEOUT):
             lines.append(to_json(grade.record()) + "\n")
             if json_file:  # after each file: an interrupt loses no grade
                 write_file(json_file, "".join(lines).encode())

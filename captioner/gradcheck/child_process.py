@@ -21,7 +21,6 @@ import pickle
 import resource
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -128,7 +127,7 @@ def execute(path: str, text: bytes, namespace: dict[str, Any]) -> str:
 
 def load_module(path: str, text: bytes) -> tuple[dict[str, Any], str]:
     """Execute a file as a module, which finds those beside it, and return its names and its problem, or ""."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    sys.path.append(os.path.dirname(os.path.abspath(path)))  # last: other submissions may be named as modules of Python
     name = os.path.basename(path)
     module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look for it there
     module.__file__ = path
@@ -197,6 +196,15 @@ def _import_stubs(stubs: dict[str, Any]) -> None:
     vars(module).update(stubs, check=lambda *_: None, save=lambda *_: None, __all__=[*stubs])
 
 
+def _identities(files: Iterable[Path]) -> frozenset[tuple[int, int]]:
+    """Return the device and the inode of the files that exist."""
+    found = set()
+    for file in files:
+        with suppress(OSError, ValueError):
+            found.add((os.stat(file).st_dev, os.stat(file).st_ino))
+    return frozenset(found)
+
+
 def _restrict_process(others: Iterable[str], grader: int) -> None:
     """Limit memory and files, and refuse what `REFUSED` lists, captioner's files and its course, and other files."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped grader leaves no endless loop behind
@@ -206,35 +214,30 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
     solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
-    files = set[tuple[int, int]]()
-    for file in map(str, (*PACKAGE.rglob("*"), *solutions, *others)):
-        with suppress(OSError, ValueError):
-            files.add((os.stat(file).st_dev, os.stat(file).st_ino))
-    closed = frozenset(files)
-    proc = os.stat("/proc").st_dev
+    files = [*PACKAGE.rglob("*"), *solutions, *map(Path, others)]
+    closed, folders = _identities(files), _identities({folder for file in files for folder in file.absolute().parents})
+    proc, tmpfile = os.stat("/proc").st_dev, os.O_TMPFILE
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 
-    def refuse(
-        event: str,
-        args: tuple[Any, ...],
-        status: Any = os.stat,
-        is_folder: Any = stat.S_ISDIR,
-        refused: tuple[str, ...] = REFUSED,
-    ) -> None:
-        if event.startswith(refused) or (event == "object.__setattr__" and args[0] is refuse):
+    # No name of this function may lead to itself: the frame of an error would show it, and a cell can be emptied.
+    def refuse(event: str, args: tuple[Any, ...], stat: Any = os.stat, refused: tuple[str, ...] = REFUSED) -> None:
+        if event.startswith(refused):
             raise PermissionError(f"a submission cannot use {event}")
         if event == "import" and args[0].partition(".")[0] == "captioner":
             raise ImportError(f"a submission cannot import {args[0]}")
         if event == "import" and args[1] and (".." in args[1] or not args[1].startswith(native)):
             raise PermissionError(f"a submission cannot use {args[1]}")
         if event == "open" or event.startswith(("os.", "shutil.")):
-            for path in args:
+            is_open = event == "open"
+            for path in args[:1] if is_open else args:
                 try:
-                    file = status(path)
+                    status = stat(path)
                 except (OSError, TypeError, ValueError):
                     continue
-                is_opened_folder = event == "open" and is_folder(file.st_mode)  # its files have relative names
-                if is_opened_folder or file.st_dev == proc or (file.st_dev, file.st_ino) in closed:
+                file = status.st_dev, status.st_ino
+                # the files of an open folder have relative names
+                is_closed_folder = is_open and file in folders and args[2] & tmpfile != tmpfile
+                if is_closed_folder or status.st_dev == proc or file in closed:
                     raise PermissionError(f"a submission cannot use {path}")
 
     sys.addaudithook(refuse)

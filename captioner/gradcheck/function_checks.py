@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -68,7 +69,7 @@ class Signature(NamedTuple):
     offset: Mapping[str, float | Array] = MappingProxyType({})
     """Added to the arrays of these names."""
     uses: tuple[str, ...] = ()
-    """The pairs that code usually calls."""
+    """The pairs that code usually calls, and may import, unless they are required."""
 
 
 def _mask(rng: np.random.Generator, *shape: int) -> Array:
@@ -117,14 +118,13 @@ SIGNATURES: Mapping[str, Signature] = {
         fixed=lambda rng, n: {"num_heads": 3, "attn_mask": _mask(rng, n["T"], n["L"])},
         positional=3,
         variants=_NO_MASK | _LARGE,
-        uses=("affine", "temporal_affine"),
     ),
     "decoder_layer": Signature(
         {"tgt": "NTE", "memory": "NLE", **_ATTENTIONS, "W1": "EJ", "b1": "J", "W2": "JE", "b2": "E", **_NORMS},
         fixed=lambda rng, n: {"num_heads": 3, "tgt_mask": _mask(rng, n["T"], n["T"])},
         positional=2,
         variants=_NO_MASK,
-        uses=("multi_head_attention", "layernorm", "affine", "temporal_affine"),
+        uses=("multi_head_attention", "layernorm"),
     ),
 }
 """The functions that can be checked, inner ones first."""
@@ -171,6 +171,8 @@ class Exercises:
 
     reference: Functions
     signatures: Signatures = field(default_factory=lambda: SIGNATURES)
+    files: Sequence[Path] = ()
+    """The files that define them, which a submission may not use."""
 
     def pair(self, name: str) -> tuple[str, str]:
         """Return the names of the forward and the backward function, which may be the same."""

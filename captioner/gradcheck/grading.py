@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import math
 import os
@@ -37,7 +38,7 @@ TIMEOUT = 5.0
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 KEPT_OUTPUT = 2000
 """The number of characters kept from the end of what a submission prints."""
-MAX_NUMBER = 512
+MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
 MAX_TEXT = 1 << 22
 MAX_POINTS = 1_000_000
@@ -122,8 +123,10 @@ class StudentProcess:
 
     def printed(self) -> str:
         """Return the end of what the code printed."""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")[-KEPT_OUTPUT:]
+        with contextlib.suppress(OSError):  # the process shares the file, and may change how it is open
+            self._output.seek(0)
+            return self._output.read().decode(errors="replace")[-KEPT_OUTPUT:]
+        return ""
 
     def close(self) -> None:
         """Kill the process."""
@@ -166,7 +169,11 @@ class StudentProcess:
             return "raised", "is not available here: write it"
         if not _is_small([arguments, options]):
             return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        return child_process.run(self.offered, name, arguments, options)
+        kind, value = child_process.run(self.offered, name, arguments, options)
+        with contextlib.suppress(ValueError):
+            child_process.dumps((kind, value))
+            return kind, value
+        return "raised", "returns too many numbers here"
 
     def _expire(self) -> None:
         self.problem = f"exceeds the time limit of {self.seconds:g} s"
@@ -229,6 +236,7 @@ def load_cases(path: Path, usual: Exercises) -> Exercises:
 
     Raises: UsageError.
     """
+    before = {*sys.modules}
     namespace, problem = child_process.load_module(str(path), _read(path))
     if problem:
         raise UsageError(f"{path}: {problem}")
@@ -237,7 +245,9 @@ def load_cases(path: Path, usual: Exercises) -> Exercises:
         raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.gradcheck.Signature(...)}}")
     replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
     reference = {name: function for name, function in usual.reference.items() if name not in replaced} | namespace
-    exercises = Exercises(reference, {**usual.signatures, **own})
+    modules = (getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - before)
+    files = [path, *(Path(file) for file in modules if file and Path(file).parent == path.absolute().parent)]
+    exercises = Exercises(reference, {**usual.signatures, **own}, files)
     for name, signature in own.items():
         if exercises.pair(name)[0] not in reference:
             raise UsageError(f"{path}: expected the function {exercises.pair(name)[0]} for {name} of SIGNATURES")
@@ -259,24 +269,29 @@ def grade_files(
     exercises: Exercises,
     points: Mapping[str, float],
     seconds: float = TIMEOUT,
-    closed: Sequence[Path] = (),
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
-    All files are read before the first one is executed. A submission may not use the others, and those in `closed`.
+    All files are read before the first one is executed. A submission may not use the others, and what is beside them.
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts: list[tuple[bytes, str]] = []
+    texts, files = list[tuple[bytes, str]](), dict[tuple[int, int], Path]()
     for path in paths:
+        text, problem = b"", ""
         try:
-            texts.append((_read(path), ""))
+            text, status = _read(path), os.stat(path)
+            if (other := files.setdefault((status.st_dev, status.st_ino), path)) is not path:
+                problem = f"{path}: is the same file as {other}"
         except UsageError as error:
             if len(paths) == 1:
                 raise
-            texts.append((b"", str(error)))
+            problem = str(error)
+        texts.append((text, problem))
+    folders = {path.parent for path in paths}
     for path, (text, problem) in zip(paths, texts, strict=True):
-        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *closed])
+        others = [file for folder in folders - {path.parent} for file in folder.glob("*")]
+        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)
         yield grade
@@ -302,7 +317,7 @@ def _read(path: Path) -> bytes:
 def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
     names, path = student.names, student.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
-    defined = {name for name in names if re.search(rb"^def %s\b" % name.encode(), student.text, re.MULTILINE)}
+    defined = _defined(student.text).intersection(names)
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
     problem = problem or student.problem
@@ -320,6 +335,21 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
         student.next_function()
         results[result.name] = result
     return Grade(path, points, results, problem, student.printed())
+
+
+def _defined(text: bytes) -> set[str]:
+    """Return the names that a file assigns, or defines as functions."""
+    with contextlib.suppress(SyntaxError, ValueError):
+        tree = ast.parse(text).body
+        targets = {
+            target.id
+            for node in tree
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        return targets | {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    return set()
 
 
 def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:

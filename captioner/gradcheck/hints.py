@@ -178,7 +178,7 @@ def _recurrent(w: Numbers) -> str:
     wrong = [t for t in steps if not _same(got[:, t], right[:, t])]
     if wrong == [*steps[:-1]]:
         states = ", ".join(("dprev_h", "dprev_c")[: w.layers[1](w.fixed).cell.states])
-        return f"dx is right at the last step only: are dh[:, t] and the gradients of the next step ({states}) added?"
+        return f"dx is right at the last step only: is {states} of the next step right, and added to dh[:, t]?"
     if steps[-1] in wrong:
         return "dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?"
     return (
@@ -218,6 +218,8 @@ def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[st
     yield "is transposed", right.swapaxes(-1, -2) if right.ndim > 1 else right
     if k == "attn_weights" and np.allclose(right.sum(axis=(1, 2)), 1) and not np.allclose(got.sum(axis=(1, 2)), 1):
         yield "must sum to 1 over all regions of a caption", got
+    if k == "out" and {"x", "gamma"} <= {*w.inputs}:
+        yield from _normalized(**w.inputs, eps=w.fixed["ln_param"].get("eps", 1e-5))
     if k == "dx" and np.allclose(right.sum(axis=-1), 0) and not np.allclose(got.sum(axis=-1), 0):
         part = "is the gradient of the mean right?" if "gamma" in w.inputs else "is 1 subtracted at the words y?"
         yield f"each row must sum to 0: {part}", got
@@ -240,6 +242,16 @@ def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[st
         yield "1 - next_h**2 is missing", w.douts[0]
     if k in ("dWx", "dWh", "db") and "Wx" in w.inputs:
         yield from _weight_mistakes(w, k, right.shape)
+
+
+def _normalized(x: Array, gamma: Array, beta: Array, eps: float) -> Iterator[tuple[str, Array]]:
+    """Yield mistakes of a layer normalization."""
+    size, var = x.shape[-1], x.var(axis=-1, keepdims=True)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variances = {"the variance is a sum": size * var, "the variance is a sum / (size - 1)": size / (size - 1) * var}
+    variances |= {"the root of the variance is missing": (var + eps) ** 2 - eps}
+    yield from ((text, gamma * centred / np.sqrt(value + eps) + beta) for text, value in variances.items())
+    yield "mean and variance are over axis 0", gamma * (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + eps) + beta
 
 
 def _constants(w: Numbers) -> dict[str, float]:

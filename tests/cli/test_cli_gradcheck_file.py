@@ -210,6 +210,8 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "expected a name that ends in .json or .jsonl, got ")
+    several = [COURSE / "plain.py", tmp_path / "link.py", "--json", "results.json"]
+    cli("gradcheck", *several).failed(2, "expected a name that ends in .jsonl, got results.json")
     for options in (["--full"], ["-o", "model.decoder=rnn"], ["-c", "scenes-rnn"]):
         cli("gradcheck", "--file", COURSE / "plain.py", *options).failed(2, "no effect with FILE; leave them out")
 
@@ -280,12 +282,12 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
 def test_an_interrupt_loses_no_grade(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(EXERCISES["rnn_step"].read_text())
     (tmp_path / "b.py").write_text("while True: pass")
-    command = [sys.executable, "-m", "captioner", "gradcheck", "--timeout", "99", "--json", "o.json", "a.py", "b.py"]
+    command = [sys.executable, "-m", "captioner", "gradcheck", "--timeout", "99", "--json", "o.jsonl", "a.py", "b.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline().split()[:2] == ["a.py", "0/2"]
         process.terminate()
-    (line,) = (tmp_path / "o.json").read_text().splitlines()
+    (line,) = (tmp_path / "o.jsonl").read_text().splitlines()
     assert json.loads(line)["extra_data"]["file"] == "a.py"
 
 

@@ -1,5 +1,6 @@
 """Grades of submissions: whatever the code does, only numerically right functions pass, and the others are graded."""
 
+import ast
 import socket
 import subprocess
 import sys
@@ -23,6 +24,16 @@ AFFINE = f"{PACKAGE}/layers/affine.py"
 COURSE = str(Path(__file__).parents[2] / "docs" / "course")
 RAISED = "raised PermissionError: a submission cannot use "
 UNREADABLE = "sends no answer that can be read"
+# empties the cells of the audit hook, if the frame of its error leads to it
+UNLOCK = """
+    try: open(UNLOCKED)
+    except PermissionError as error:
+        frame = error.__traceback__.tb_next.tb_frame
+        for value in [*frame.f_locals.values()]:
+            for cell in getattr(value, "__closure__", None) or ():
+                if isinstance(cell.cell_contents, frozenset): cell.cell_contents = frozenset()
+    open(UNLOCKED)
+""".strip()
 # what a backward function does, whose forward function is right, and its problem
 ATTACKS = {
     "exit": ("os._exit(0)", "ends the process (exit code 0)"),
@@ -82,6 +93,7 @@ ATTACKS = {
         RAISED + "/a",
     ),
     "course": (f"open('{COURSE}/plain.py')", RAISED + COURSE),
+    "closure": (UNLOCK, RAISED + AFFINE),
     "folder": (
         f"open('/layers/affine.py', opener=lambda p, f: os.open(p[1:], f, dir_fd=os.open('{PACKAGE}', 0)))",
         RAISED,
@@ -93,7 +105,8 @@ ATTACKS = {
     "no_built_in": (f"builtins.PermissionError = len; os.stat = None; open('{AFFINE}')", "raised TypeError"),
     "right": ("return 2 * dout", ""),
 }
-ATTACKER = """import builtins, ctypes, importlib, json, os, resource, runpy, signal, socket
+ATTACKER = f"""UNLOCKED = {AFFINE!r}
+import builtins, ctypes, importlib, json, os, resource, runpy, signal, socket
 import subprocess, sys, threading, time
 import numpy as np
 def send(content): os.write(int(sys.argv[1]), content)
@@ -182,7 +195,8 @@ def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Pa
     assert "affine_backward" in grade.failed()
 
 
-STEPS = """import asyncio, copy, unittest.mock
+STEPS = """import asyncio, copy, tempfile, unittest.mock
+with tempfile.TemporaryDirectory(), tempfile.TemporaryFile(): pass
 import numpy as np
 from captioner.cs231n import rnn_step_backward, rnn_step_forward
 from captioner.cs231n.notebook import check
@@ -212,7 +226,7 @@ def test_a_submission_may_call_the_inner_functions_that_are_not_required(require
     assert grade.failed() == [], grade
     assert grade.printed == "(1, 2, 4)\n"
     refused = graded(tmp_path, STEPS, "rnn,rnn_step_backward").results["rnn_forward"].problem
-    assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 11)" in refused
+    assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 12)" in refused
 
 
 def _without_points(folder: Path, text: str) -> Grade:
@@ -224,10 +238,16 @@ def _without_points(folder: Path, text: str) -> Grade:
 def test_a_large_call_of_captioner_is_refused(tmp_path: Path) -> None:
     large = STEPS.replace("np.ones((1, 2, 3))", "np.ones((0, 2**40, 3))")
     assert (
-        "captioner's rnn_step_forward takes arrays of at most 512 numbers" not in graded(tmp_path, STEPS, "rnn").problem
+        "captioner's rnn_step_forward takes arrays of at most 1,024 numbers"
+        not in graded(tmp_path, STEPS, "rnn").problem
     )
     grade = graded(tmp_path, large.replace("for xt in x.swapaxes(0, 1)", "for xt in [x]"), "rnn")
-    assert "captioner's rnn_step_forward takes arrays of at most 512 numbers here" in grade.problem
+    assert "captioner's rnn_step_forward takes arrays of at most 1,024 numbers here" in grade.problem
+    wide = "import numpy as np\nfrom captioner.cs231n import affine_forward\none = np.ones(1024)\n"
+    wide += "def temporal_affine_forward(*args): pass\nprint(affine_forward(one[:, None], one[None], one))"
+    assert (
+        "captioner's affine_forward returns too many numbers here" in graded(tmp_path, wide, "temporal_affine").problem
+    )
 
 
 def test_points() -> None:
@@ -324,12 +344,41 @@ def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     own, other = tmp_path / "a.py", tmp_path / "b.py"
     own.write_text(f"import os; other = __file__[:-4] + 'b.py'; {code}")
     other.write_text(RIGHT_FORWARD + ZEROS)
-    (of_cases,) = grade_files([own], USUAL, read_points("affine", USUAL), closed=[other])
-    first, later, of_long_name = grade_files([own, other, Path("a" * 300)], USUAL, read_points("affine", USUAL))
+    (tmp_path / "r").mkdir()  # a mode is no file
+    points = read_points("affine", USUAL)
+    (of_cases,) = grade_files([own], Exercises(USUAL.reference, files=[other]), points)
+    link = tmp_path / "c.py"
+    link.hardlink_to(own)
+    first, later, of_long_name, again = grade_files([own, other, Path("a" * 300), link], USUAL, points)
     for grade in (of_cases, first):
         assert grade.problem.endswith(f"a submission cannot use {other} (line 1)")
     assert later.failed() == ["affine_backward"]
     assert "File name too long" in of_long_name.problem
+    assert again.problem == f"{link}: is the same file as {own}"
+
+
+def test_a_submission_cannot_use_what_is_beside_another_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cell.py").write_text(
+            "import sys; sys.path.append(__file__[:-9] + 'b'); from helper import *"
+        )
+    (tmp_path / "b" / "helper.py").write_text(RIGHT_FORWARD + ZEROS)
+    paths = [tmp_path / name / "cell.py" for name in "ab"]
+    first, second = grade_files(paths, USUAL, read_points("affine", USUAL))
+    assert first.problem.endswith("helper.py (line 1)")
+    assert second.failed() == ["affine_backward"]
+
+
+@pytest.mark.parametrize("name", ["attention", "multi_head_attention", "decoder_layer"])
+def test_an_exercise_may_use_the_functions_that_it_imports(name: str, tmp_path: Path) -> None:
+    """Also beside required ones with which they could be computed."""
+    tree = ast.parse((Path(COURSE) / "plain.py").read_text())
+    inner = {function for used in USUAL.signatures[name].uses for function in USUAL.pair(used)}
+    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name not in inner]
+    imports = f"from captioner.cs231n import {', '.join(sorted(inner))}\n" if inner else ""
+    grade = graded(tmp_path, f"{imports}{ast.unparse(tree)}", f"affine,{name}")
+    assert grade.failed() == [], grade
 
 
 def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,19 +38,19 @@ lstm_step_b | dnext_c seems to be ignored; | dc = dnext_c + | dc =
 # all steps
 rnn_f | h0 seems to be ignored; | len(Wh))), h0, [] | len(Wh))), 0 * h0, []
 rnn_f | correct only if Wh = 0; | rnn_step_forward(x[:, t], prev_h | rnn_step_forward(x[:, t], h0
-rnn_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h) added?; | (dh[:, t] + dprev_h, caches | (dh[:, t], caches
+rnn_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | (dh[:, t], caches
 rnn_b | dWh: the gradient of x[:, 0] alone: is it added to those of the other steps (+=)?; | dWh += dWh_t | dWh = dWh_t
-rnn_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h) added?; | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
+rnn_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
 rnn_b | dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in range(dh.shape[1]):\n        # h_t
 rnn_b | dx[:, t] is wrong for t in [0, 1, 2] of 5 steps; | (dh[:, t] + dprev_h, caches | ((t > 2) * dh[:, t] + dprev_h, caches
 rnn_b | dx[:, t] is 0 for t in [0] of 5 steps; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in reversed(range(1, dh.shape[1])):\n        # h_t
 rnn_b | fix rnn_step_backward first | db = da.sum(axis=0) | db = da.mean(axis=0)
-lstm_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h, dprev_c) added?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
-lstm_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h, dprev_c) added?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
-lstm_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h, dprev_c) added?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], 0 * dprev_c
+lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
+lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
+lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], 0 * dprev_c
 attention_b | dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?; | dprev_h = dprev_c = np.zeros_like(dh[:, 0])\n    D | dprev_h, dprev_c = dh[:, -1], 0 * dh[:, 0]\n    D
 attention_b | dWx: the gradient of x[:, 0] alone: | dW += dW_t | dW = dW_t
-attention_b | dx is right at the last step only: are dh[:, t] and the gradients of the next step (dprev_h, dprev_c) added?; | dprev_h + dquery | dprev_h
+attention_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | dprev_h + dquery | dprev_h
 attention_b | dA: the error is the same for all regions: is the gradient of their mean, h0 and c0, right?; | dA += (dprev_h + dprev_c)[ | 0 * (dprev_h + dprev_c)[
 # other layers
 affine_b | db: 2 times the right value; | dout.sum(axis=0) | 2 * dout.sum(axis=0)
@@ -63,6 +63,8 @@ loss | mask seems to be ignored; | -(mask * np | -(np
 loss | dx: each row must sum to 0: is 1 subtracted at the words y? | dx[n, t, y] -= 1 | pass
 loss | loss: expected finite numbers, got NaN or infinity [scores near 1000: is the maximum of each row subtracted first?] | x - x.max(axis=2, keepdims=True) | x - x.max()
 layernorm_f | ln_param seems to be ignored; | ln_param.get("eps", 1e-5) | 1e-5
+layernorm_f | out: the variance is a sum; | x.var(axis=-1, keepdims=True) | 6 * x.var(axis=-1, keepdims=True)
+layernorm_f | out: mean and variance are over axis 0; | x.var(axis=-1, keepdims=True) | x.var(axis=0) | x.mean(axis=-1, keepdims=True) | x.mean(axis=0)
 layernorm_b | gamma seems to be ignored; | d = dout * gamma | d = dout
 layernorm_b | dx: each row must sum to 0: is the gradient of the mean right? | d - d.mean(-1, keepdims=True) - | d -
 layernorm_b | dx: each row must sum to 0: is the gradient of the mean right? | (d - d.mean(-1, keepdims=True) - normed * (d * normed).mean(-1, keepdims=True)) | d
