@@ -114,7 +114,9 @@ STATE = ("prev_h", "prev_c", "h0", "Wh")
 def _simpler(w: Numbers) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yield simpler arguments for which a function with a mistake may be right."""
     parts = ((name, value, case) for name, value, case in _parts(w) if name in w.fixed or name in STATE)
-    yield from ((f"correct only if {name} = {value}", case, True) for name, value, case in parts)
+    question = {"num_heads": ": are they split and joined right, and scores divided by sqrt(E / num_heads)?"}
+    for name, value, case in parts:
+        yield f"correct only if {name} = {value}{question.get(name, '')}", case, True
 
 
 def _parts(w: Numbers) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -172,13 +174,14 @@ def _recurrent(w: Numbers) -> str:
         if parts == "da_i, da_f, da_g" and all(_same(factor, factors[0]) for factor in factors):
             parts = f"dc, which is in {parts}"
         text = _each_array(gates) or f"fix {parts} first"
-        return f"all gradients contain da: {text}" if gates.failed else ""
+        return f"all wrong gradients contain da: {text}" if gates.failed else ""
     got, right = w.got["dx"], w.right["dx"]
     steps = range(right.shape[1])
     wrong = [t for t in steps if not _same(got[:, t], right[:, t])]
     if wrong == [*steps[:-1]]:
-        states = ", ".join(("dprev_h", "dprev_c")[: w.layers[1](w.fixed).cell.states])
-        return f"dx is right at the last step only: is {states} of the next step right, and added to dh[:, t]?"
+        c = ", and dprev_c passed on as dnext_c" if w.layers[1](w.fixed).cell.states == 2 else ""
+        query = " (with that of the query of its attention)" if "Wattn" in w.inputs else ""
+        return f"dx is right at the last step only: is dprev_h of the next step{query} right, and added to dh[:, t]{c}?"
     if steps[-1] in wrong:
         return "dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?"
     return (

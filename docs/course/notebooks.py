@@ -37,7 +37,7 @@ os.chdir(root)
 """
 
 INTRODUCTION = """\
-[Open in Colab]({colab}/{name}.ipynb), or in Jupyter or an editor with the Python of `make install`
+Open this notebook {colab}in Jupyter or an editor with the Python of `make install`
 ([setup]({url}/blob/main/docs/course/README.md#setup)). Work in a copy. The text below a cell is what it prints. A
 command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
 
@@ -45,7 +45,8 @@ command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
 def cells(page: Path, with_answers: bool) -> Iterator[tuple[str, str]]:
     """Yield the type and the source of each cell: text, code, and below an exercise its stub and a check."""
     title, text = page.read_text().split("\n", 1)
-    introduction = INTRODUCTION.format(colab=COLAB, name=page.stem, url=URL)
+    colab = f"[in Colab]({COLAB}/{page.stem}.ipynb), or " if with_answers else ""  # where they are
+    introduction = INTRODUCTION.format(colab=colab, url=URL)
     yield "markdown", f"{title}\n\n{introduction}"
     yield "code", SETUP
     # an answer, with its code, is one cell, so that it can be folded
@@ -68,7 +69,9 @@ def fill_in(stub: Path) -> Iterator[tuple[str, str]]:
     names = [node.name for node in others if isinstance(node, ast.FunctionDef)]
     code = "".join(source.splitlines(keepends=True)[first.end_lineno :]).strip()
     yield "code", f"# {stub.name}: write the functions, run this cell, then the check below.\n{code}"
-    yield "code", f"from captioner.cs231n.notebook import check\n\ncheck({', '.join(names)})"
+    functions = ", ".join(names)
+    code = f"from captioner.cs231n.notebook import check, save\n\ncheck({functions})\n"
+    yield "code", f'{code}# to hand them in: save("student.py", {functions})'
 
 
 def absolute(text: str) -> str:

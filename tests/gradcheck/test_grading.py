@@ -12,6 +12,7 @@ import pytest
 
 import captioner
 from captioner import cs231n
+from captioner.cs231n import lstm_step_forward
 from captioner.cs231n.notebook import check, save
 from captioner.errors import UsageError
 from captioner.gradcheck import Exercises, Signature, child_process
@@ -381,7 +382,7 @@ def test_an_exercise_may_use_the_functions_that_it_imports(name: str, tmp_path: 
     assert grade.failed() == [], grade
 
 
-def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+def test_functions_of_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def rnn_step_forward(*args: np.ndarray) -> tuple[np.ndarray, None]:
         return cs231n.rnn_step_forward(*args)[0], None
 
@@ -397,6 +398,13 @@ def test_functions_of_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="functions_of: unknown function; expected one of affine_forward, "):
         check(functions_of)
 
+    def gru_step_forward(*args: np.ndarray) -> None:
+        raise NotImplementedError
+
+    (tmp_path / "cases.py").write_text(CASES)
+    check(gru_step_forward, cases=f"{tmp_path}/cases.py")
+    assert capsys.readouterr().out == "gru_step_forward               FAIL  not implemented\n"
+
 
 def test_functions_of_a_notebook_are_saved_with_those_that_they_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -404,7 +412,9 @@ def test_functions_of_a_notebook_are_saved_with_those_that_they_call(
     save(f"{tmp_path}/student.py", affine_forward, affine_backward)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["affine_forward", "PASS"], ["affine_backward", "PASS"]]
-    (tmp_path / "student.py").unlink()
+    save(f"{tmp_path}/student.py", lstm_forward)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:2] == ["lstm_forward", "PASS"], first
     save(f"{tmp_path}/student.py", rnn_step_forward)
     first, second = capsys.readouterr().out.splitlines()
     assert "raised NameError: name 'HALF' is not defined (line " in first
@@ -416,7 +426,7 @@ def functions_of() -> None:
 
 
 def product_of(x, w):  # type: ignore[no-untyped-def]
-    return rows_of(x) @ w
+    return np.array([rows_of(x) @ column for column in w.T]).T
 
 
 def rows_of(x):  # type: ignore[no-untyped-def]
@@ -430,6 +440,14 @@ def affine_forward(x, w, b):  # type: ignore[no-untyped-def]
 def affine_backward(dout, cache):  # type: ignore[no-untyped-def]
     x, w = cache
     return (dout @ w.T).reshape(x.shape), rows_of(x).T @ dout, dout.sum(axis=0)
+
+
+def lstm_forward(x, h0, Wx, Wh, b):  # type: ignore[no-untyped-def]
+    states, hs = (h0, np.zeros_like(h0)), []
+    for t in range(x.shape[1]):
+        *states, _ = lstm_step_forward(x[:, t], *states, Wx, Wh, b)
+        hs.append(states[0])
+    return np.stack(hs, axis=1), None
 
 
 HALF = 0.5

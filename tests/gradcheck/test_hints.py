@@ -16,8 +16,8 @@ rnn_step_f | Wh.T is used instead of Wh; | prev_h @ Wh + b\n    next_h | prev_h 
 rnn_step_f | has the shape of its transpose; next_h: expected | return next_h, (x | return next_h.T, (x
 rnn_step_f | the error is small: is a part in float32 | np.tanh(a) | np.tanh(a.astype("f")).astype("d")
 rnn_step_f | differs from | next_h = np.tanh(a) | next_h = a if b.all() and Wh.all() else 1 / 0
-rnn_step_b | all gradients contain da: da: 1 - next_h**2 is missing; | dnext_h * (1 - next_h**2) | dnext_h
-rnn_step_b | all gradients contain da: fix da first; | (1 - next_h**2) | next_h * (1 - next_h)
+rnn_step_b | all wrong gradients contain da: da: 1 - next_h**2 is missing; | dnext_h * (1 - next_h**2) | dnext_h
+rnn_step_b | all wrong gradients contain da: fix da first; | (1 - next_h**2) | next_h * (1 - next_h)
 rnn_step_b | dprev_h: Wh is used instead of Wh.T; | {STEP}    return dx, dprev_h, dWx | {STEP}    return dx, da @ Wh, dWx
 rnn_step_b | is a transpose missing? Wx.T (3, 2) would fit; raised | {STEP}    return dx, dprev_h, dWx | {STEP}    return da @ Wx, dprev_h, dWx
 rnn_step_b | is a transpose missing? x.T (2, 4) would fit; raised | {STEP}    return dx, dprev_h, dWx, dWh, db | {STEP}    return dx, dprev_h, x @ da, dWh, db
@@ -29,11 +29,11 @@ lstm_step_f | the gate order is i, o, f, g; expected i, f, o, g; | a_i, a_f, a_o
 lstm_step_f | the gate order is f, g, i, o; expected i, f, o, g; | a_i, a_f, a_o, a_g = | a_f, a_g, a_i, a_o = | [da_i, da_f, da_o, da_g] | [da_f, da_g, da_i, da_o]
 lstm_step_f | next_h: has the values of next_c; next_c: has the values of next_h; | return next_h, next_c | return next_c, next_h
 lstm_step_f | correct only if prev_c = 0; | f * prev_c + i | prev_c + i
-lstm_step_b | all gradients contain da: fix da_i first; | g * i * (1 - i) | g
-lstm_step_b | all gradients contain da: fix da_i, da_f, da_g first; | da_i = dc | da_i = 2 * dc * dc | da_f = dc | da_f = dnext_c | da_g = dc | da_g = dnext_c
-lstm_step_b | all gradients contain da: fix dc, which is in da_i, da_f, da_g first; | dnext_h * o * (1 - np.tanh(next_c) ** 2) | dnext_h * o
-lstm_step_b | all gradients contain da: da_o: has the values of da_g; da_g: has the values of da_o; | da_o, da_g] | da_g, da_o]
-lstm_step_b | all gradients contain da: da_f: -1 times the right value; | da_f = dc | da_f = -dc
+lstm_step_b | all wrong gradients contain da: fix da_i first; | g * i * (1 - i) | g
+lstm_step_b | all wrong gradients contain da: fix da_i, da_f, da_g first; | da_i = dc | da_i = 2 * dc * dc | da_f = dc | da_f = dnext_c | da_g = dc | da_g = dnext_c
+lstm_step_b | all wrong gradients contain da: fix dc, which is in da_i, da_f, da_g first; | dnext_h * o * (1 - np.tanh(next_c) ** 2) | dnext_h * o
+lstm_step_b | all wrong gradients contain da: da_o: has the values of da_g; da_g: has the values of da_o; | da_o, da_g] | da_g, da_o]
+lstm_step_b | all wrong gradients contain da: da_f: -1 times the right value; | da_f = dc | da_f = -dc
 lstm_step_b | dnext_c seems to be ignored; | dc = dnext_c + | dc =
 # all steps
 rnn_f | h0 seems to be ignored; | len(Wh))), h0, [] | len(Wh))), 0 * h0, []
@@ -45,12 +45,12 @@ rnn_b | dx is wrong at the last step, too: is one step right, and does the loop 
 rnn_b | dx[:, t] is wrong for t in [0, 1, 2] of 5 steps; | (dh[:, t] + dprev_h, caches | ((t > 2) * dh[:, t] + dprev_h, caches
 rnn_b | dx[:, t] is 0 for t in [0] of 5 steps; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in reversed(range(1, dh.shape[1])):\n        # h_t
 rnn_b | fix rnn_step_backward first | db = da.sum(axis=0) | db = da.mean(axis=0)
-lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
-lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
-lstm_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], 0 * dprev_c
+lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
+lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
+lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], 0 * dprev_c
 attention_b | dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?; | dprev_h = dprev_c = np.zeros_like(dh[:, 0])\n    D | dprev_h, dprev_c = dh[:, -1], 0 * dh[:, 0]\n    D
 attention_b | dWx: the gradient of x[:, 0] alone: | dW += dW_t | dW = dW_t
-attention_b | dx is right at the last step only: is dprev_h, dprev_c of the next step right, and added to dh[:, t]?; | dprev_h + dquery | dprev_h
+attention_b | dx is right at the last step only: is dprev_h of the next step (with that of the query of its attention) right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | dprev_h + dquery | dprev_h
 attention_b | dA: the error is the same for all regions: is the gradient of their mean, h0 and c0, right?; | dA += (dprev_h + dprev_c)[ | 0 * (dprev_h + dprev_c)[
 # other layers
 affine_b | db: 2 times the right value; | dout.sum(axis=0) | 2 * dout.sum(axis=0)
@@ -80,7 +80,7 @@ dot_product_attention_b | dattn_weights seems to be ignored; | dattn_weights + n
 mha_f | scores are 1.414 times as large (sqrt(E / num_heads)); | / np.sqrt(q.shape[-1])\n    if | \n    if
 mha_f | ~attn_mask is used: True is for what is allowed; | np.where(attn_mask, e | np.where(~attn_mask, e
 mha_f | key and value are interchanged; | "k": key, "v": value | "k": value, "v": key
-mha_f | correct only if num_heads = 1; | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
+mha_f | correct only if num_heads = 1: are they split | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
 mha_b | is each score's gradient weight * (dweight - Σ weights * dweights)? | dattn_weights - (attn_weights * dattn_weights).sum(axis=-1, keepdims=True) | dattn_weights
 mha_b | dkey: has the values of dvalue; dvalue: has the values of dkey; | return (*dinputs, grads) | return (dinputs[0], dinputs[2], dinputs[1], grads)
 decoder_layer_b | fix layernorm_backward first | d - d.mean(-1, keepdims=True) - | d -
@@ -110,4 +110,4 @@ def test_a_function_that_does_not_use_a_wrong_inner_one_passes() -> None:
     own += "def rnn_step_backward(*arguments): return [2 * grad for grad in right_step(*arguments)]\n"
     found = problems(own, ["rnn_step_backward", "rnn_backward"])
     assert [name for name, problem in found.items() if problem] == ["rnn_step_backward"]
-    assert found["rnn_step_backward"].startswith("all gradients contain da: da: 2 times the right value; ")
+    assert found["rnn_step_backward"].startswith("all wrong gradients contain da: da: 2 times the right value; ")

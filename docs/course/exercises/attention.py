@@ -1,4 +1,4 @@
-"""Attention of an LSTM over the regions of an image. Use the LSTM step of captioner, or import your own.
+"""Attention of an LSTM over the regions of an image. Its step is captioner's: delete the import if you write it, too.
 
 Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """

@@ -1,4 +1,4 @@
-"""All steps of an LSTM, and back through time. Use the steps of captioner, or import your own.
+"""All steps of an LSTM, and back through time. The steps are captioner's: delete the import if you write them, too.
 
 Copy this file to student.py, write the functions, and check them: captioner gradcheck --file student.py
 """
