@@ -30,7 +30,7 @@ from captioner.captioning.table_rows import (
     time_of,
 )
 from captioner.data.table_cells import DIGITS, Description, Stamp, correction_of, description_digest, parse_stamp
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.files.atomic import remove_temporary_files, replacing, writing
 from captioner.files.lock import LockFile
 from captioner.files.user_files import check_output, sha256_of
@@ -114,12 +114,12 @@ class Table:
         path = self._lock.stored
         if not path.exists():
             return
-        form, content = open_format(path, path), path.read_bytes()
-        self.format = self.format if self._start else form
         try:
+            form, content = open_format(path, path), path.read_bytes()
             rows = [row for row in read_rows(path, path, form) if row.path and row.path not in self._rows]
-        except DataError as problem:
+        except (DataError, UsageError) as problem:
             raise DataError(f"{problem}; it has rows that an interrupted run removed: correct or delete it") from None
+        self.format = self.format if self._start else form
         for row in rows:
             line = content[row.start : row.end]
             if isinstance(self.format, CsvRows) and self.format != form:

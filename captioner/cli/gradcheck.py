@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     "--timeout",
     type=click.FloatRange(0, 3600, min_open=True),
     metavar="SECONDS",
-    help="Time limit of loading a FILE, and of checking each function (default: 5).",
+    help="Time limit for loading a FILE and for checking each function (default: 5).",
 )
 @click.option(
     "--cases", "cases_file", type=PATH, metavar="PY", help="Python file with SIGNATURES and reference functions to add."
@@ -117,8 +118,9 @@ def _grade(
     from captioner.gradcheck.function_checks import Exercises
     from captioner.gradcheck.grading import TIMEOUT, grade_files, load_cases, read_points
 
-    usual = Exercises(vars(cs231n))
-    exercises = load_cases(cases, usual) if cases else usual
+    if seconds is not None and not math.isfinite(seconds):
+        raise UsageError(f"gradcheck: --timeout: expected a number of seconds, got {seconds}")
+    exercises = load_cases(cases, Exercises(vars(cs231n)))
     points = read_points(",".join(require), exercises) if require else {}
     if json_file:
         ends = [".jsonl"] if len(paths) > 1 else [".json", ".jsonl"]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from captioner import cs231n
+from captioner.errors import UsageError
+from captioner.files.atomic import write_file
 from captioner.gradcheck.function_checks import Exercises, check_functions
 from captioner.gradcheck.grading import grade_files, load_cases
+
+_USUAL = Exercises(vars(cs231n))
 
 
 def check(*functions: Callable[..., Any], cases: str | None = None) -> None:
@@ -21,7 +28,7 @@ def check(*functions: Callable[..., Any], cases: str | None = None) -> None:
     Raises: UsageError for a function that has none of the names, and as `load_cases`.
     """
     named = {str(getattr(function, "__name__", function)): function for function in functions}
-    exercises = _exercises(cases)
+    exercises = load_cases(Path(cases) if cases else None, _USUAL)
     for name in named:
         exercises.checked_name(name)
     for result in check_functions(named, exercises):
@@ -29,35 +36,33 @@ def check(*functions: Callable[..., Any], cases: str | None = None) -> None:
 
 
 def save(path: str, *functions: FunctionType, cases: str | None = None) -> None:
-    """Write functions, with those of the notebook that they call and what they import, and check the file.
+    """Write functions to a Python file, with what they use of the notebook, and check this file as a submission.
 
-    A name that the file lacks, such as a constant, is a failure of this check, which is that of a submission.
+    Functions, classes, numbers and texts of the notebook are written, and what it imports is imported. The check fails
+    if the file lacks a name.
 
-    Raises: OSError; UsageError, as `load_cases`.
+    Raises: UsageError if the name does not end in .py, and as `load_cases`; CaptionerError if it cannot be written.
     """
-    imports, found = {"import numpy as np"}, dict.fromkeys(functions)
-    for function in (queue := [*functions]):
-        for name in _names(function.__code__):
-            value = function.__globals__.get(name)
+    if Path(path).suffix != ".py":
+        raise UsageError(f"{path}: expected a name that ends in .py")
+    lines, found = {"import numpy as np"}, dict[Any, str]()
+    queue: list[Any] = [*functions]
+    for function in queue:
+        found[function] = textwrap.dedent(inspect.getsource(function))
+        for name in {node.id for node in ast.walk(ast.parse(found[function])) if isinstance(node, ast.Name)}:
+            value = sys.modules[function.__module__].__dict__.get(name)
+            module = getattr(value, "__module__", None)
             if isinstance(value, ModuleType):
-                imports.add(f"import {value.__name__} as {name}")
-            elif isinstance(value, FunctionType) and value.__module__ == function.__module__:
-                queue += [value] if value not in found else []
-                found[value] = None
-            elif module := getattr(value, "__module__", None):
-                module = "captioner.cs231n" if module.startswith("captioner.") else module
-                imports.add(f"from {module} import {name}")
-    Path(path).write_text("\n\n".join(["\n".join(sorted(imports)) + "\n", *map(inspect.getsource, found)]))
-    (grade,) = grade_files([Path(path)], _exercises(cases), {})
+                lines.add(f"import {value.__name__} as {name}")
+            elif isinstance(value, int | float | str):
+                lines.add(f"{name} = {value!r}")
+            elif isinstance(value, FunctionType | type) and module == function.__module__:
+                queue += [value] if value not in queue else []
+            elif isinstance(value, FunctionType | type | BuiltinFunctionType):
+                public = "captioner.cs231n" if getattr(cs231n, value.__name__, None) is value else module
+                lines.add(f"from {public} import {value.__name__} as {name}")
+    imports_first = sorted(lines, key=lambda line: (" = " in line, line))
+    write_file(Path(path), "\n\n".join(["\n".join(imports_first) + "\n", *reversed(found.values())]).encode())
+    (grade,) = grade_files([Path(path)], load_cases(Path(cases) if cases else None, _USUAL), {})
     for line in filter(None, (grade.problem, *(result.line() for result in grade.results.values()))):
         print(line)  # noqa: T201
-
-
-def _names(code: CodeType) -> set[str]:
-    """Return the global names and attributes in code, also in that of inner functions and comprehensions."""
-    return {*code.co_names}.union(*(_names(const) for const in code.co_consts if isinstance(const, CodeType)))
-
-
-def _exercises(cases: str | None) -> Exercises:
-    usual = Exercises(vars(cs231n))
-    return load_cases(Path(cases), usual) if cases else usual

@@ -109,8 +109,9 @@ def check_output(
         raise UsageError(f"{path}: folder not found: {folder}")
     if os.path.isdir(path):
         raise UsageError(f"{path}: expected a file name, got a folder")
-    if not (is_link := os.path.islink(path)):  # a table is written where its link leads
-        remove_temporary_files(Path(path))  # also beside a whole file: a kill may follow its creation
+    is_link = os.path.islink(path)  # a table is written where its link leads
+    if not is_link:  # also beside a whole file: a kill may follow its creation
+        remove_temporary_files(Path(path))
     if os.path.lexists(path) and not overwrite:
         raise UsageError(f"{path}: exists already; use another file, or replace it with --overwrite")
     if os.path.lexists(path) and not is_kind(path):

@@ -8,7 +8,7 @@ functions, other processes and submissions, native code, the network.
 A message is a line of JSON. The grader sends the arguments of `run`, and this process answers with what it returns.
 Before it answers, it may send ["ask", name, arguments, options] for a function that the grader computes.
 
-Only NumPy and the standard library are imported. Limits and signals need Linux, as all of captioner.
+Only NumPy and the standard library are imported. Limits and signals need Linux, as does all of captioner.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MODULES = (
 )  # fmt: skip
 """The modules of captioner that exercises import."""
 NUMERIC = ("gradcheck/numeric.py", "cs231n/gradient_check.py")
-"""The files of captioner that this process executes: numeric gradients, which solve nothing."""
+"""The files of captioner that this process executes: numeric gradients, which contain no solution."""
 SOLUTIONS = ("docs/course", "tests/gradcheck", "tests/cli", "benchmarks")
 """The folders of a clone that contain solutions; exercises may import each other."""
 REFUSED = (
@@ -106,13 +106,13 @@ def _unpack(value: dict[str, Any]) -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """Describe what the code of a file raised, and in which of its lines."""
+    """Describe the exception that a file raised, with its line."""
     if isinstance(error, NotImplementedError):
         return "not implemented"
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     frames = [frame for frame in frames if frame[0] != __file__]
     place = "".join([f" (line {line})" for file, line in frames if file == frames[0][0]][-1:])
-    message = f"SyntaxError: {error}" if isinstance(error, SyntaxError) else format_exception_only(error)[-1].strip()
+    message = f"SyntaxError: {error}" if isinstance(error, SyntaxError) else format_exception_only(error)[0].strip()
     return f"raised {message[:300]}{place}"
 
 
@@ -193,7 +193,7 @@ def _import_stubs(stubs: dict[str, Any]) -> None:
     for file in NUMERIC:
         if problem := execute(file, (PACKAGE / file).read_bytes(), vars(module)):
             sys.exit(problem)
-    vars(module).update(stubs, check=lambda *_: None, save=lambda *_: None, __all__=[*stubs])
+    vars(module).update(stubs, check=lambda *_, **__: None, save=lambda *_, **__: None, __all__=[*stubs])
 
 
 def _identities(files: Iterable[Path]) -> frozenset[tuple[int, int]]:
@@ -216,11 +216,13 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
     solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
     files = [*PACKAGE.rglob("*"), *solutions, *map(Path, others)]
     closed, folders = _identities(files), _identities({folder for file in files for folder in file.absolute().parents})
-    proc, tmpfile = os.stat("/proc").st_dev, os.O_TMPFILE
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 
-    # No name of this function may lead to itself: the frame of an error would show it, and a cell can be emptied.
-    def refuse(event: str, args: tuple[Any, ...], stat: Any = os.stat, refused: tuple[str, ...] = REFUSED) -> None:
+    # All are arguments: the frame of an error shows the variables of a closure, and they could be replaced there.
+    limits = os.stat, REFUSED, closed, folders, native, os.stat("/proc").st_dev, os.O_TMPFILE
+
+    def refuse(event: str, args: tuple[Any, ...], limits: tuple[Any, ...] = limits) -> None:
+        stat, refused, closed, folders, native, proc, tmpfile = limits
         if event.startswith(refused):
             raise PermissionError(f"a submission cannot use {event}")
         if event == "import" and args[0].partition(".")[0] == "captioner":
@@ -228,16 +230,15 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
         if event == "import" and args[1] and (".." in args[1] or not args[1].startswith(native)):
             raise PermissionError(f"a submission cannot use {args[1]}")
         if event == "open" or event.startswith(("os.", "shutil.")):
-            is_open = event == "open"
-            for path in args[:1] if is_open else args:
+            for path in args[:1] if event == "open" else args:
                 try:
                     status = stat(path)
                 except (OSError, TypeError, ValueError):
                     continue
                 file = status.st_dev, status.st_ino
-                # the files of an open folder have relative names
-                is_closed_folder = is_open and file in folders and args[2] & tmpfile != tmpfile
-                if is_closed_folder or status.st_dev == proc or file in closed:
+                # of os.open, which has no mode: the files of an open folder have relative names
+                is_folder = event == "open" and args[1] is None and file in folders and args[2] & tmpfile != tmpfile
+                if is_folder or status.st_dev == proc or file in closed:
                     raise PermissionError(f"a submission cannot use {path}")
 
     sys.addaudithook(refuse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -173,6 +173,7 @@ class Exercises:
     signatures: Signatures = field(default_factory=lambda: SIGNATURES)
     files: Sequence[Path] = ()
     """The files that define them, which a submission may not use."""
+    _examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def pair(self, name: str) -> tuple[str, str]:
         """Return the names of the forward and the backward function, which may be the same."""
@@ -183,19 +184,21 @@ class Exercises:
         """The names of all functions."""
         return tuple(dict.fromkeys(function for name in self.signatures for function in self.pair(name)))
 
-    @cache  # noqa: B019 - there are few exercises
     def examples(self, name: str) -> list[Example]:
         """Return an example of a signature, one of each of its variants, and one with one row."""
-        own, examples = self.signatures[name], []
-        for note, fields in {"": {}, **own.variants, " [one row]": {"sizes": {**ONE_ROW, **own.sizes}}}.items():
-            signature = own._replace(**fields)
-            fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
-            layer = _layer(self.pair(name), signature, self.reference, fixed)
-            case = layer_case(name, layer, SIZES, np.random.default_rng(0))
-            outs = dict(zip(signature.outs, layer.forward(*case.arrays.values())[0], strict=True))
-            grads = {k: numeric_gradient(case.loss, x) for k, x in case.arrays.items()}
-            examples.append(Example(note, signature, fixed, outs, case, grads))
-        return examples
+        if name not in self._examples:
+            own = self.signatures[name]
+            variants = {"": {}, **own.variants, " [one row]": {"sizes": {**ONE_ROW, **own.sizes}}}
+            self._examples[name] = [self._example(name, note, own._replace(**f)) for note, f in variants.items()]
+        return self._examples[name]
+
+    def _example(self, name: str, note: str, signature: Signature) -> Example:
+        fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
+        layer = _layer(self.pair(name), signature, self.reference, fixed)
+        case = layer_case(name, layer, SIZES, np.random.default_rng(0))
+        outs = dict(zip(signature.outs, layer.forward(*case.arrays.values())[0], strict=True))
+        grads = {k: numeric_gradient(case.loss, x) for k, x in case.arrays.items()}
+        return Example(note, signature, fixed, outs, case, grads)
 
     def checked_name(self, name: str, others: Iterable[str] = ()) -> str:
         """Return the name of a function, or one of `others`. Raises: UsageError that names a similar one."""
@@ -256,7 +259,7 @@ def _with_cause(result: FunctionResult, name: str, exercises: Exercises, causes:
 
 def _call_of(pair: tuple[str, str], example: Example, functions: Functions, exercises: Exercises) -> Call:
     own, right = (partial(_layer, pair, example.signature, each) for each in (functions, exercises.reference))
-    numbers = Numbers((own, right), example.fixed, example.case.arrays, example.outs, (), {}, {})
+    numbers = Numbers(own, right, example.fixed, example.case.arrays, example.outs, (), {}, {})
     shapes = {k: out.shape for k, out in example.outs.items()}
     return Call(_layer(pair, example.signature, functions, example.fixed, shapes), example, numbers)
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,8 @@ class Grade(NamedTuple):
 class StudentProcess:
     """The functions of a file, in a process that is started again after one that ended or was killed.
 
-    `names` are those that it may define, `offered` those of captioner that it may call, `closed` files that it may not.
+    `names` are those that it may define, `offered` those of captioner that it may call, and
+    `closed` the files that it may not use.
     """
 
     path: Path
@@ -164,12 +166,13 @@ class StudentProcess:
         return result
 
     def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
-        """Compute a function of captioner for the child_process."""
+        """Compute a function of captioner for the child process."""
         if name not in self.offered:
             return "raised", "is not available here: write it"
         if not _is_small([arguments, options]):
             return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        kind, value = child_process.run(self.offered, name, arguments, options)
+        with np.errstate(all="ignore"):
+            kind, value = child_process.run(self.offered, name, arguments, options)
         with contextlib.suppress(ValueError):
             child_process.dumps((kind, value))
             return kind, value
@@ -231,11 +234,13 @@ def read_points(text: str, exercises: Exercises) -> dict[str, float]:
     return {name: points[name] for name in exercises.names if name in points}
 
 
-def load_cases(path: Path, usual: Exercises) -> Exercises:
-    """Execute a file of a teacher, and return the exercises with those that it defines.
+def load_cases(path: Path | None, usual: Exercises) -> Exercises:
+    """Execute a file of a teacher, if there is one, and return the exercises with those that it defines.
 
     Raises: UsageError.
     """
+    if path is None:
+        return usual
     before = {*sys.modules}
     namespace, problem = child_process.load_module(str(path), _read(path))
     if problem:
@@ -246,7 +251,7 @@ def load_cases(path: Path, usual: Exercises) -> Exercises:
     replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
     reference = {name: function for name, function in usual.reference.items() if name not in replaced} | namespace
     modules = (getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - before)
-    files = [path, *(Path(file) for file in modules if file and Path(file).parent == path.absolute().parent)]
+    files = [path, *(Path(file) for file in modules if file and Path(file).resolve().is_relative_to(_folder(path)))]
     exercises = Exercises(reference, {**usual.signatures, **own}, files)
     for name, signature in own.items():
         if exercises.pair(name)[0] not in reference:
@@ -282,19 +287,23 @@ def grade_files(
         try:
             text, status = _read(path), os.stat(path)
             if (other := files.setdefault((status.st_dev, status.st_ino), path)) is not path:
-                problem = f"{path}: is the same file as {other}"
+                problem = f"{path}: is the same file as {other}; list each file once"
         except UsageError as error:
             if len(paths) == 1:
                 raise
             problem = str(error)
         texts.append((text, problem))
-    folders = {path.parent for path in paths}
+    beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
     for path, (text, problem) in zip(paths, texts, strict=True):
-        others = [file for folder in folders - {path.parent} for file in folder.glob("*")]
+        others = [file for folder, files in beside.items() if folder != _folder(path) for file in files]
         student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)
         yield grade
+
+
+def _folder(path: Path) -> Path:
+    return Path(os.path.realpath(path.parent))
 
 
 def _read(path: Path) -> bytes:
@@ -307,7 +316,7 @@ def _read(path: Path) -> bytes:
     if os.path.islink(path):  # such as one to the solution
         raise UsageError(f"{path}: expected a file, got a link; copy what it links to")
     text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
-    if re.match(rb'\s*\{\s*"cells"', text):
+    if re.match(rb'\s*\{\s*"(cells|metadata|nbformat)"', text):
         raise UsageError(notebook)
     if b"\0" in text:
         raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
@@ -318,16 +327,17 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     names, path = student.names, student.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
     defined = _defined(student.text).intersection(names)
+    # The file may call captioner's functions while it is loaded, before all of its own are known.
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
     problem = problem or student.problem
     if not functions and not points:
         problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
-    student.offered = _offered(pairs, exercises)  # also for functions that are defined in another way
+    student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
     why = dict.fromkeys(names, "the file does not define it")
-    why |= dict.fromkeys(defined, "an import of captioner's replaces it; delete its name there")
+    why |= dict.fromkeys(defined, "an import from captioner replaces it; remove its name from this import")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
@@ -339,7 +349,8 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
 
 def _defined(text: bytes) -> set[str]:
     """Return the names that a file assigns, or defines as functions."""
-    with contextlib.suppress(SyntaxError, ValueError):
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         tree = ast.parse(text).body
         targets = {
             target.id

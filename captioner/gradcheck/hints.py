@@ -1,7 +1,7 @@
 """Name the mistake that explains the wrong numbers of a function that is checked.
 
-A hypothesis gives the numbers of a mistake, which captioner's functions return for other arguments, or which follow
-from the right ones; or it is a simpler case, in which a function may be right. It is a hint if the numbers agree.
+A hypothesis predicts the numbers of a mistake: those of the reference for changed arguments, or the right ones,
+changed. Or it is a simpler case, in which the function may be right. It is a hint if the numbers agree.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, relative
 class Numbers(NamedTuple):
     """What a function returns and what is right: gradients for the upstream gradients `douts`, or outputs without."""
 
-    layers: tuple[Callable[[dict[str, Any]], Layer], Callable[[dict[str, Any]], Layer]]
-    """Return the layer that is checked, and the reference, for values of the arguments without gradients (`fixed`)."""
+    own: Callable[[dict[str, Any]], Layer]
+    reference: Callable[[dict[str, Any]], Layer]
+    """Both return a layer for values of the arguments without gradients (`fixed`)."""
     fixed: dict[str, Any]
     inputs: Params
     outs: Params
@@ -38,19 +39,19 @@ class Numbers(NamedTuple):
         limit = TOLERANCE if self.douts else PRECISION
         return [k for k, right in self.right.items() if relative_error(self.got[k], right, SMALLEST) > limit]
 
-    def run(self, index: int, changes: Mapping[str, Any]) -> Params:
-        """Return the numbers of the checked function (index 0) or of the reference (1) for changed arguments."""
+    def run(self, layer: Callable[[dict[str, Any]], Layer], changes: Mapping[str, Any]) -> Params:
+        """Return the numbers of one of the layers for changed arguments."""
         inputs, fixed = ({k: changes.get(k, v) for k, v in own.items()} for own in (self.inputs, self.fixed))
-        layer = self.layers[index](fixed)
-        outs, cache = layer.forward(*inputs.values())
+        built = layer(fixed)
+        outs, cache = built.forward(*inputs.values())
         if not self.douts:
             return dict(zip(self.outs, outs, strict=True))
-        grads = layer.backward(*changes.get("douts", self.douts), cache)
+        grads = built.backward(*changes.get("douts", self.douts), cache)
         return {f"d{k}": grad for k, grad in zip(inputs, grads, strict=True)}
 
     def after(self, changes: Mapping[str, Any]) -> Numbers:
         """Return the numbers of both functions for changed arguments."""
-        return self._replace(got=self.run(0, changes), right=self.run(1, changes))
+        return self._replace(got=self.run(self.own, changes), right=self.run(self.reference, changes))
 
 
 def hint(problem: str, has_numbers: bool, w: Numbers, is_backward: bool) -> str:
@@ -101,7 +102,7 @@ def _first(w: Numbers, cases: Callable[[Numbers], Iterator[tuple[str, dict[str, 
     """Return the first case in which no number is wrong, for changed arguments of the reference, or of both."""
     for text, case, is_of_both in cases(w):
         with suppress(Exception):  # shapes may not fit
-            other = w.after(case) if is_of_both else w._replace(right=w.run(1, case))
+            other = w.after(case) if is_of_both else w._replace(right=w.run(w.reference, case))
             if not other.failed and all(other.right[k].any() for k in w.failed):  # that 0 is right says nothing
                 return text
     return ""
@@ -133,7 +134,7 @@ def _parts(w: Numbers) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def _changes(w: Numbers) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yield arguments with which the reference gives the numbers of a mistake."""
-    layer = w.layers[1](w.fixed)
+    layer = w.reference(w.fixed)
     names = layer.cell.gate_names
     gated = {k: np.split(w.inputs[k], len(names), axis=-1) for k in w.inputs if names and layer.shapes[k][-1] == "G"}
     for order in itertools.permutations(names):
@@ -167,7 +168,7 @@ def _recurrent(w: Numbers) -> str:
     if not {"dx", "dWx", "dWh", "db"} <= {*w.failed}:
         return ""
     if w.inputs["x"].ndim == 2:
-        names = [f"da_{n}" for n in w.layers[1](w.fixed).cell.gate_names] or ["da"]
+        names = [f"da_{n}" for n in w.reference(w.fixed).cell.gate_names] or ["da"]
         blocks = [dict(zip(names, np.split(da, len(names), axis=-1), strict=True)) for da in _da(w)]
         gates = w._replace(got=blocks[0], right=blocks[1])
         parts, factors = ", ".join(gates.failed), [gates.got[k] / gates.right[k] for k in gates.failed]
@@ -179,7 +180,7 @@ def _recurrent(w: Numbers) -> str:
     steps = range(right.shape[1])
     wrong = [t for t in steps if not _same(got[:, t], right[:, t])]
     if wrong == [*steps[:-1]]:
-        c = ", and dprev_c passed on as dnext_c" if w.layers[1](w.fixed).cell.states == 2 else ""
+        c = ", and dprev_c passed on as dnext_c" if w.reference(w.fixed).cell.states == 2 else ""
         query = " (with that of the query of its attention)" if "Wattn" in w.inputs else ""
         return f"dx is right at the last step only: is dprev_h of the next step{query} right, and added to dh[:, t]{c}?"
     if steps[-1] in wrong:
@@ -194,7 +195,7 @@ def _softmax(w: Numbers) -> str:
     for k, query in (("A", "dprev_h"), ("key", "dquery")):
         if k in w.inputs and query in w.failed:
             first = w.inputs[k][:, :, :1, :1] if k == "A" else w.inputs[k][:, :1]
-            of_equal = w.run(0, {k: np.broadcast_to(first, w.inputs[k].shape).copy()})[query]
+            of_equal = w.run(w.own, {k: np.broadcast_to(first, w.inputs[k].shape).copy()})[query]
             if relative_error(of_equal, 0.0, SMALLEST) > TOLERANCE:
                 return "is each score's gradient weight * (dweight - Σ weights * dweights)? Those of a softmax sum to 0"
     return ""
@@ -259,7 +260,7 @@ def _normalized(x: Array, gamma: Array, beta: Array, eps: float) -> Iterator[tup
 
 def _constants(w: Numbers) -> dict[str, float]:
     """Return factors by which results may be wrong, by their names; 2 has many causes."""
-    layer, mask = w.layers[1](w.fixed), w.fixed.get("mask")
+    layer, mask = w.reference(w.fixed), w.fixed.get("mask")
     letters = sorted({"N", *"".join(layer.shapes.values())} - {"G"})
     sizes = {k.replace("U", "T"): float(layer.sizes[k]) for k in letters if layer.sizes[k] != 2}
     sizes |= {"E / num_heads": sizes["E"] / w.fixed["num_heads"]} if "num_heads" in w.fixed else {}

@@ -1,4 +1,4 @@
-"""Write the lessons as notebooks with cells for the exercises, docs/course/[1-7]*.ipynb, or others without answers."""
+"""Write the lessons as notebooks with cells for the exercises: docs/course/[1-7]*.ipynb, or others without answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
 def cells(page: Path, with_answers: bool) -> Iterator[tuple[str, str]]:
     """Yield the type and the source of each cell: text, code, and below an exercise its stub and a check."""
     title, text = page.read_text().split("\n", 1)
-    colab = f"[in Colab]({COLAB}/{page.stem}.ipynb), or " if with_answers else ""  # where they are
+    colab = f"[in Colab]({COLAB}/{page.stem}.ipynb), or " if with_answers else ""  # which contains them
     introduction = INTRODUCTION.format(colab=colab, url=URL)
     yield "markdown", f"{title}\n\n{introduction}"
     yield "code", SETUP

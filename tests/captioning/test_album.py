@@ -93,6 +93,9 @@ def test_rows_that_a_killed_process_removed_are_restored_as_they_were(photos: li
     with pytest.raises(DataError, match="unexpected end of data; nothing was changed; it has rows that an interrupted"):
         Table(path, "0" * 8)
     assert path.read_bytes() == header + lines[0]
+    stored.write_bytes(b"damaged\n")
+    with pytest.raises(DataError, match="it has rows that an interrupted run removed"):
+        Table(path, "0" * 8)
     stored.write_bytes(whole)
     assert run(path, photos[:3]) == {photos[1].name: "ten dogs run"}
     assert path.read_bytes() == b"".join([header, *lines])

@@ -207,6 +207,7 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     )
     (tmp_path / "link.py").symlink_to(COURSE / "plain.py")
     cli("gradcheck", tmp_path / "link.py").failed(2, "link.py: expected a file, got a link; copy what it links to")
+    cli("gradcheck", COURSE / "plain.py", "--timeout", "nan").failed(2, "expected a number of seconds, got nan")
     cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "expected a name that ends in .json or .jsonl, got ")

@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import sin as sine
 from pathlib import Path
 
 import numpy as np
@@ -216,24 +218,23 @@ def rnn_backward(dh, cache):
         dxt, dprev, *grads = rnn_step_backward(dh[:, t] + dprev, cache=cache[t])
         dx.insert(0, dxt); total = [a + b for a, b in zip(grads, total or [0, 0, 0])]
     return np.stack(dx, axis=1), dprev, *total
-check(rnn_forward, rnn_backward)
+check(rnn_forward, rnn_backward, cases="cases.py")
 print(rnn_forward(np.ones((1, 2, 3)), np.ones((1, 4)), np.ones((3, 4)), np.ones((4, 4)), np.ones(4))[0].shape)
 """
 
 
 @pytest.mark.parametrize("require", ["rnn", ""])
 def test_a_submission_may_call_the_inner_functions_that_are_not_required(require: str, tmp_path: Path) -> None:
-    grade = graded(tmp_path, STEPS, require) if require else _without_points(tmp_path, STEPS)
+    (tmp_path / "student.py").write_text(STEPS)
+    closed = Exercises(
+        USUAL.reference, files=[tmp_path / "cases.py"]
+    )  # also when the folder of temporary files has one
+    points = read_points(require, closed) if require else {}
+    (grade,) = grade_files([tmp_path / "student.py"], closed, points)
     assert grade.failed() == [], grade
     assert grade.printed == "(1, 2, 4)\n"
     refused = graded(tmp_path, STEPS, "rnn,rnn_step_backward").results["rnn_forward"].problem
     assert "raised RuntimeError: captioner's rnn_step_forward is not available here: write it (line 12)" in refused
-
-
-def _without_points(folder: Path, text: str) -> Grade:
-    (folder / "student.py").write_text(text)
-    (grade,) = grade_files([folder / "student.py"], USUAL, {})
-    return grade
 
 
 def test_a_large_call_of_captioner_is_refused(tmp_path: Path) -> None:
@@ -348,23 +349,26 @@ def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()  # a mode is no file
     points = read_points("affine", USUAL)
     (of_cases,) = grade_files([own], Exercises(USUAL.reference, files=[other]), points)
-    link = tmp_path / "c.py"
+    link, deep = tmp_path / "c.py", tmp_path / "d.py"
     link.hardlink_to(own)
-    first, later, of_long_name, again = grade_files([own, other, Path("a" * 300), link], USUAL, points)
+    deep.write_text(f"x = a{'.a' * 100_000}")
+    paths = [deep, own, other, Path("a" * 300), link]
+    of_parser, first, later, of_long_name, again = grade_files(paths, USUAL, points)
+    assert "raised " in of_parser.problem
     for grade in (of_cases, first):
         assert grade.problem.endswith(f"a submission cannot use {other} (line 1)")
     assert later.failed() == ["affine_backward"]
     assert "File name too long" in of_long_name.problem
-    assert again.problem == f"{link}: is the same file as {own}"
+    assert again.problem == f"{link}: is the same file as {own}; list each file once"
 
 
 def test_a_submission_cannot_use_what_is_beside_another_one(tmp_path: Path) -> None:
+    for name in ("a", "b/lib"):
+        (tmp_path / name).mkdir(parents=True)
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cell.py").write_text(
-            "import sys; sys.path.append(__file__[:-9] + 'b'); from helper import *"
-        )
-    (tmp_path / "b" / "helper.py").write_text(RIGHT_FORWARD + ZEROS)
+        text = "import sys; sys.path.append(__file__[:-9] + 'b/lib'); from helper import *"
+        (tmp_path / name / "cell.py").write_text(text)
+    (tmp_path / "b" / "lib" / "helper.py").write_text(RIGHT_FORWARD + ZEROS)
     paths = [tmp_path / name / "cell.py" for name in "ab"]
     first, second = grade_files(paths, USUAL, read_points("affine", USUAL))
     assert first.problem.endswith("helper.py (line 1)")
@@ -409,6 +413,8 @@ def test_functions_of_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_functions_of_a_notebook_are_saved_with_those_that_they_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.py"):
+        save(f"{tmp_path}/lesson.ipynb", affine_forward)
     save(f"{tmp_path}/student.py", affine_forward, affine_backward)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["affine_forward", "PASS"], ["affine_backward", "PASS"]]
@@ -417,7 +423,7 @@ def test_functions_of_a_notebook_are_saved_with_those_that_they_call(
     assert first.split()[:2] == ["lstm_forward", "PASS"], first
     save(f"{tmp_path}/student.py", rnn_step_forward)
     first, second = capsys.readouterr().out.splitlines()
-    assert "raised NameError: name 'HALF' is not defined (line " in first
+    assert "raised NameError: name 'HALVES' is not defined (line " in first
     assert second.split()[:3] == ["rnn_step_backward", "FAIL", "missing:"]
 
 
@@ -434,12 +440,23 @@ def rows_of(x):  # type: ignore[no-untyped-def]
 
 
 def affine_forward(x, w, b):  # type: ignore[no-untyped-def]
-    return product_of(x, w) + b, (x, w)
+    return product_of(x, w) + b, Cache(x, w)
 
 
-def affine_backward(dout, cache):  # type: ignore[no-untyped-def]
-    x, w = cache
-    return (dout @ w.T).reshape(x.shape), rows_of(x).T @ dout, dout.sum(axis=0)
+ZERO = 0.0
+
+
+@dataclass
+class Cache:
+    """The arguments."""
+
+    x: np.ndarray
+    w: np.ndarray
+
+
+def affine_backward(dout, cache, zero=ZERO):  # type: ignore[no-untyped-def]
+    x, w = cache.x, cache.w
+    return ((dout + sine(zero)) @ w.T).reshape(x.shape), rows_of(x).T @ dout, dout.sum(axis=0)
 
 
 def lstm_forward(x, h0, Wx, Wh, b):  # type: ignore[no-untyped-def]
@@ -450,8 +467,8 @@ def lstm_forward(x, h0, Wx, Wh, b):  # type: ignore[no-untyped-def]
     return np.stack(hs, axis=1), None
 
 
-HALF = 0.5
+HALVES = [0.5]
 
 
 def rnn_step_forward(*args):  # type: ignore[no-untyped-def]
-    return HALF
+    return HALVES
