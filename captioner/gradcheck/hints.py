@@ -225,7 +225,11 @@ def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[st
     if k == "out" and {"x", "gamma"} <= {*w.inputs}:
         yield from _normalized(**w.inputs, eps=w.fixed["ln_param"].get("eps", 1e-5))
     if k == "dx" and np.allclose(right.sum(axis=-1), 0) and not np.allclose(got.sum(axis=-1), 0):
-        part = "is the gradient of the mean right?" if "gamma" in w.inputs else "is 1 subtracted at the words y?"
+        part = (
+            "is the gradient of the mean right?"
+            if "gamma" in w.inputs
+            else "is 1 subtracted at the words y, of a softmax over words?"
+        )
         yield f"each row must sum to 0: {part}", got
     if k == "dx" and "gamma" in w.inputs:
         std = np.sqrt(w.inputs["x"].var(axis=-1, keepdims=True) + w.fixed["ln_param"].get("eps", 1e-5))
@@ -263,7 +267,8 @@ def _constants(w: Numbers) -> dict[str, float]:
     layer, mask = w.reference(w.fixed), w.fixed.get("mask")
     letters = sorted({"N", *"".join(layer.shapes.values())} - {"G"})
     sizes = {k.replace("U", "T"): float(layer.sizes[k]) for k in letters if layer.sizes[k] != 2}
-    sizes |= {"E / num_heads": sizes["E"] / w.fixed["num_heads"]} if "num_heads" in w.fixed else {}
+    if heads := w.fixed.get("num_heads"):
+        sizes |= {"E / num_heads": sizes["E"] / heads, "num_heads": float(heads)}
     sizes |= {"N / number of words": len(mask) / mask.sum()} if mask is not None else {}
     sizes |= {"(N T)": sizes["N"] * sizes["T"]} if "T" in sizes else {}
     sizes |= {f"sqrt({k})": size**0.5 for k, size in sizes.items()}

@@ -71,7 +71,7 @@ def fill_in(stub: Path) -> Iterator[tuple[str, str]]:
     yield "code", f"# {stub.name}: write the functions, run this cell, then the check below.\n{code}"
     functions = ", ".join(names)
     code = f"from captioner.cs231n.notebook import check, save\n\ncheck({functions})\n"
-    yield "code", f'{code}# to hand them in: save("student.py", {functions})'
+    yield "code", f'{code}# to hand them in: save("{stub.stem}.py", {functions})'
 
 
 def absolute(text: str) -> str:

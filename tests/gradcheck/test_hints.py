@@ -60,7 +60,7 @@ word_embedding_b | differs from | return dW | return dW * (np.arange(len(dW)) < 
 loss | loss: 4 times the right value (N); | .sum() / N\n | .sum()\n
 loss | loss: 0.3333 times the right value (N / number of words); | .sum() / N\n | .sum() / mask.sum()\n
 loss | mask seems to be ignored; | -(mask * np | -(np
-loss | dx: each row must sum to 0: is 1 subtracted at the words y? | dx[n, t, y] -= 1 | pass
+loss | dx: each row must sum to 0: is 1 subtracted at the words y, | dx[n, t, y] -= 1 | pass
 loss | loss: expected finite numbers, got NaN or infinity [scores near 1000: is the maximum of each row subtracted first?] | x - x.max(axis=2, keepdims=True) | x - x.max()
 layernorm_f | ln_param seems to be ignored; | ln_param.get("eps", 1e-5) | 1e-5
 layernorm_f | out: the variance is a sum; | x.var(axis=-1, keepdims=True) | 6 * x.var(axis=-1, keepdims=True)
@@ -78,6 +78,7 @@ dot_product_attention_b | is each score's gradient weight * (dweight - Σ weight
 dot_product_attention_b | dA: is transposed; | return dprev_h, dA\n | return dprev_h, dA.swapaxes(2, 3)\n
 dot_product_attention_b | dattn_weights seems to be ignored; | dattn_weights + np | 0 * dattn_weights + np
 mha_f | scores are 1.414 times as large (sqrt(E / num_heads)); | / np.sqrt(q.shape[-1])\n    if | \n    if
+mha_f | scores are 0.5774 times as large (1 / sqrt(num_heads)); | / np.sqrt(q.shape[-1])\n    if | / np.sqrt(q.shape[-1] * q.shape[1])\n    if
 mha_f | ~attn_mask is used: True is for what is allowed; | np.where(attn_mask, e | np.where(~attn_mask, e
 mha_f | key and value are interchanged; | "k": key, "v": value | "k": value, "v": key
 mha_f | correct only if num_heads = 1: are they split | heads, -1).swapaxes(1, 2) | -1, heads).transpose(0, 3, 1, 2)
