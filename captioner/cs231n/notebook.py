@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from captioner import cs231n
 from captioner.errors import UsageError
@@ -51,14 +54,15 @@ def save(path: str, *functions: FunctionType, cases: str | None = None) -> None:
         found[function] = textwrap.dedent(inspect.getsource(function))
         for name in {node.id for node in ast.walk(ast.parse(found[function])) if isinstance(node, ast.Name)}:
             value = sys.modules[function.__module__].__dict__.get(name)
-            module = getattr(value, "__module__", None)
+            module = "numpy" if isinstance(value, np.ufunc) else getattr(value, "__module__", None)
             if isinstance(value, ModuleType):
                 lines.add(f"import {value.__name__} as {name}")
             elif isinstance(value, int | float | str):
-                lines.add(f"{name} = {value!r}")
+                is_finite = not isinstance(value, float) or math.isfinite(value)
+                lines.add(f"{name} = {value!r}" if is_finite else f'{name} = float("{value}")')
             elif isinstance(value, FunctionType | type) and module == function.__module__:
                 queue += [value] if value not in queue else []
-            elif isinstance(value, FunctionType | type | BuiltinFunctionType):
+            elif isinstance(value, FunctionType | type | BuiltinFunctionType | np.ufunc):
                 public = "captioner.cs231n" if getattr(cs231n, value.__name__, None) is value else module
                 lines.add(f"from {public} import {value.__name__} as {name}")
     imports_first = sorted(lines, key=lambda line: (" = " in line, line))

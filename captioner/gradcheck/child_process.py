@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from traceback import format_exception_only, walk_tb
 from types import ModuleType
@@ -47,8 +48,8 @@ NUMERIC = ("gradcheck/numeric.py", "cs231n/gradient_check.py")
 SOLUTIONS = ("docs/course", "tests/gradcheck", "tests/cli", "benchmarks")
 """The folders of a clone that contain solutions; exercises may import each other."""
 REFUSED = (
-    "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn", "os.system", "pty.", "resource.",
-    "socket.", "subprocess.",
+    "cpython.PyInterpreterState_New", "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn",
+    "os.system", "pty.", "resource.", "socket.bind", "socket.connect", "socket.send", "subprocess.",
 )  # fmt: skip
 """Audit events of native code, other processes and the network, and of objects such as the hook."""
 
@@ -215,14 +216,14 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
             resource.setrlimit(limit, (most, most))
     solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
     files = [*PACKAGE.rglob("*"), *solutions, *map(Path, others)]
-    closed, folders = _identities(files), _identities({folder for file in files for folder in file.absolute().parents})
+    closed = _identities([*files, *(Path(cache_from_source(file)) for file in files if file.suffix == ".py")])
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))
 
     # All are arguments: the frame of an error shows the variables of a closure, and they could be replaced there.
-    limits = os.stat, REFUSED, closed, folders, native, os.stat("/proc").st_dev, os.O_TMPFILE
+    limits = os.stat, REFUSED, closed, native, os.stat("/proc").st_dev
 
     def refuse(event: str, args: tuple[Any, ...], limits: tuple[Any, ...] = limits) -> None:
-        stat, refused, closed, folders, native, proc, tmpfile = limits
+        stat, refused, closed, native, proc = limits
         if event.startswith(refused):
             raise PermissionError(f"a submission cannot use {event}")
         if event == "import" and args[0].partition(".")[0] == "captioner":
@@ -232,13 +233,10 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
         if event == "open" or event.startswith(("os.", "shutil.")):
             for path in args[:1] if event == "open" else args:
                 try:
-                    status = stat(path)
+                    file = stat(path)
                 except (OSError, TypeError, ValueError):
                     continue
-                file = status.st_dev, status.st_ino
-                # of os.open, which has no mode: the files of an open folder have relative names
-                is_folder = event == "open" and args[1] is None and file in folders and args[2] & tmpfile != tmpfile
-                if is_folder or status.st_dev == proc or file in closed:
+                if file.st_dev == proc or (file.st_dev, file.st_ino) in closed:
                     raise PermissionError(f"a submission cannot use {path}")
 
     sys.addaudithook(refuse)

@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -41,7 +41,7 @@ KEPT_OUTPUT = 2000
 """The number of characters kept from the end of what a submission prints."""
 MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
-MAX_TEXT = 1 << 22
+MAX_TEXT = 1 << 18
 MAX_POINTS = 1_000_000
 
 
@@ -124,10 +124,12 @@ class StudentProcess:
         self.problem, self._left = "", self.seconds
 
     def printed(self) -> str:
-        """Return the end of what the code printed."""
-        with contextlib.suppress(OSError):  # the process shares the file, and may change how it is open
-            self._output.seek(0)
-            return self._output.read().decode(errors="replace")[-KEPT_OUTPUT:]
+        """Kill the process, and return the end of what it printed."""
+        self._stop()
+        file, most = self._output.fileno(), 4 * KEPT_OUTPUT  # bytes
+        with contextlib.suppress(OSError):  # the process shared the file, and may have changed how it is open
+            content = os.pread(file, most, max(0, os.fstat(file).st_size - most))
+            return content.decode(errors="replace")[-KEPT_OUTPUT:]
         return ""
 
     def close(self) -> None:
@@ -206,7 +208,8 @@ def _is_small(value: Any) -> bool:
         value = [value.arguments, value.options]
     if isinstance(value, list | dict):
         return all(map(_is_small, value.values() if isinstance(value, dict) else value))
-    sizes = [abs(value)] if isinstance(value, int) else [np.size(value), *np.shape(value)]
+    shape = [n for n in np.shape(value) if n]  # of an empty array, others may be large
+    sizes = [abs(value)] if isinstance(value, int) else [math.prod(shape), *shape]
     return all(size <= MAX_NUMBER for size in sizes)
 
 
@@ -250,9 +253,7 @@ def load_cases(path: Path | None, usual: Exercises) -> Exercises:
         raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.gradcheck.Signature(...)}}")
     replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
     reference = {name: function for name, function in usual.reference.items() if name not in replaced} | namespace
-    modules = (getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - before)
-    files = [path, *(Path(file) for file in modules if file and Path(file).resolve().is_relative_to(_folder(path)))]
-    exercises = Exercises(reference, {**usual.signatures, **own}, files)
+    exercises = Exercises(reference, {**usual.signatures, **own})
     for name, signature in own.items():
         if exercises.pair(name)[0] not in reference:
             raise UsageError(f"{path}: expected the function {exercises.pair(name)[0]} for {name} of SIGNATURES")
@@ -266,7 +267,9 @@ def load_cases(path: Path | None, usual: Exercises) -> Exercises:
             exercises.examples(name)
         except Exception as error:  # of any type: the functions are those of the teacher
             raise UsageError(f"{path}: {name} does not fit its reference: {type(error).__name__}: {error}") from error
-    return exercises
+    modules = (getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - before)
+    files = [Path(file) for file in modules if file and Path(file).resolve().is_relative_to(_folder(path))]
+    return replace(exercises, files=[path, *files])
 
 
 def grade_files(
@@ -281,12 +284,13 @@ def grade_files(
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts, files = list[tuple[bytes, str]](), dict[tuple[int, int], Path]()
-    for path in paths:
+    texts, identities = list[tuple[bytes, str]](), [_identity(path) for path in paths]
+    for path, identity in zip(paths, identities, strict=True):
         text, problem = b"", ""
         try:
-            text, status = _read(path), os.stat(path)
-            if (other := files.setdefault((status.st_dev, status.st_ino), path)) is not path:
+            text = _read(path)
+            same = (other for other, its in zip(paths, identities, strict=True) if its == identity)
+            if other := next((other for other in same if other is not path), None):
                 problem = f"{path}: is the same file as {other}; list each file once"
         except UsageError as error:
             if len(paths) == 1:
@@ -300,6 +304,14 @@ def grade_files(
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)
         yield grade
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """Return the device and the inode of a file, or its path if there is none."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return (path,)
 
 
 def _folder(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Grades of submissions: whatever the code does, only numerically right functions pass, and the others are graded."""
 
 import ast
+import py_compile
 import socket
 import subprocess
 import sys
@@ -97,10 +98,7 @@ ATTACKS = {
     ),
     "course": (f"open('{COURSE}/plain.py')", RAISED + COURSE),
     "closure": (UNLOCK, RAISED + AFFINE),
-    "folder": (
-        f"open('/layers/affine.py', opener=lambda p, f: os.open(p[1:], f, dir_fd=os.open('{PACKAGE}', 0)))",
-        RAISED,
-    ),
+    "interpreter": ("import _xxsubinterpreters as i; i.create()", "raised RuntimeError: interpreter creation failed"),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
     "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),
@@ -349,17 +347,28 @@ def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()  # a mode is no file
     points = read_points("affine", USUAL)
     (of_cases,) = grade_files([own], Exercises(USUAL.reference, files=[other]), points)
-    link, deep = tmp_path / "c.py", tmp_path / "d.py"
-    link.hardlink_to(own)
+    link, linked, deep = (tmp_path / f"{name}.py" for name in "cde")
+    linked.write_text("")
+    link.hardlink_to(linked)
     deep.write_text(f"x = a{'.a' * 100_000}")
-    paths = [deep, own, other, Path("a" * 300), link]
-    of_parser, first, later, of_long_name, again = grade_files(paths, USUAL, points)
+    paths = [deep, own, other, Path("a" * 300), link, linked]
+    of_parser, first, later, of_long_name, *same = grade_files(paths, USUAL, points)
     assert "raised " in of_parser.problem
     for grade in (of_cases, first):
         assert grade.problem.endswith(f"a submission cannot use {other} (line 1)")
     assert later.failed() == ["affine_backward"]
     assert "File name too long" in of_long_name.problem
-    assert again.problem == f"{link}: is the same file as {own}; list each file once"
+    assert same[0].problem == f"{link}: is the same file as {linked}; list each file once"
+    assert same[1].problem == f"{linked}: is the same file as {link}; list each file once"
+
+
+def test_a_submission_cannot_use_the_bytecode_of_another_one(tmp_path: Path) -> None:
+    own, other = tmp_path / "a.py", tmp_path / "b.py"
+    own.write_text("import b")
+    other.write_text(RIGHT_FORWARD + ZEROS)
+    py_compile.compile(str(other))
+    first, _ = grade_files([own, other], USUAL, read_points("affine", USUAL))
+    assert "a submission cannot use " in first.problem
 
 
 def test_a_submission_cannot_use_what_is_beside_another_one(tmp_path: Path) -> None:
