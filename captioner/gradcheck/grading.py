@@ -299,7 +299,7 @@ def grade_files(
         texts.append((text, problem))
     beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
     for path, (text, problem) in zip(paths, texts, strict=True):
-        others = [file for folder, files in beside.items() if folder != _folder(path) for file in files]
+        others = [file for files in beside.values() for file in files if not file.is_relative_to(_folder(path))]
         student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)

@@ -362,6 +362,17 @@ def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     assert same[1].problem == f"{linked}: is the same file as {link}; list each file once"
 
 
+def test_a_submission_may_use_what_is_beside_it_below_another_one(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "helper.py").write_text(RIGHT_FORWARD + ZEROS)
+    paths = [tmp_path / "cell.py", tmp_path / "x" / "cell.py"]
+    for path in paths:
+        path.write_text("from helper import *")
+    above, below = grade_files(paths, USUAL, read_points("affine", USUAL))
+    assert "No module named 'helper'" in above.problem
+    assert below.failed() == ["affine_backward"]
+
+
 def test_a_submission_cannot_use_the_bytecode_of_another_one(tmp_path: Path) -> None:
     own, other = tmp_path / "a.py", tmp_path / "b.py"
     own.write_text("import b")
