@@ -127,7 +127,7 @@ def _grade(
         if json_file.suffix not in ends:  # such as a submission, if the name is forgotten
             raise UsageError(f"gradcheck: --json: expected a name that ends in {' or '.join(ends)}, got {json_file}")
         check_output(json_file, overwrite=True)
-    lines, passed = list[str](), 0
+    lines, passed, width = list[str](), 0, max(len(str(path)) for path in paths)
     with output.progress(len(paths), "file") as bar:
         for grade in grade_files(paths, exercises, points, seconds or TIMEOUT):
             lines.append(to_json(grade.record()) + "\n")
@@ -138,7 +138,7 @@ def _grade(
                 if len(paths) == 1:
                     _print_functions(grade)
                 else:
-                    _print_row(grade, max(len(str(path)) for path in paths))
+                    _print_row(grade, width)
                 output.flush()
             bar.update()
     if len(paths) > 1:

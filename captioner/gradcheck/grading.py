@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -220,12 +221,12 @@ def read_points(text: str, exercises: Exercises) -> dict[str, float]:
     """
     points, given = dict[str, float](), dict[str, float]()
     for part in filter(None, map(str.strip, text.split(","))):
-        name, _, number = part.partition("=")
+        name, equals, number = part.partition("=")
         if exercises.checked_name(name, exercises.signatures) in given:
             raise UsageError(f"{name}: expected each function once")
         given[name] = math.nan
         with contextlib.suppress(ValueError):
-            given[name] = float(number or 1)
+            given[name] = float(number) if equals else 1.0
         if not 0 < given[name] <= MAX_POINTS:
             raise UsageError(
                 f"{part}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
@@ -284,13 +285,14 @@ def grade_files(
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts, identities = list[tuple[bytes, str]](), [_identity(path) for path in paths]
-    for path, identity in zip(paths, identities, strict=True):
+    texts, listed = list[tuple[bytes, str]](), defaultdict[tuple[object, ...], list[Path]](list)
+    for path in paths:
+        listed[_identity(path)].append(path)
+    for path in paths:
         text, problem = b"", ""
         try:
             text = _read(path)
-            same = (other for other, its in zip(paths, identities, strict=True) if its == identity)
-            if other := next((other for other in same if other is not path), None):
+            if other := next((other for other in listed[_identity(path)] if other is not path), None):
                 problem = f"{path}: is the same file as {other}; list each file once"
         except UsageError as error:
             if len(paths) == 1:
@@ -339,7 +341,7 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     names, path = student.names, student.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
     defined = _defined(student.text).intersection(names)
-    # The file may call captioner's functions while it is loaded, before all of its own are known.
+    # While a file is loaded, it may call captioner's functions; which ones it defines itself is only known afterwards.
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
     problem = problem or student.problem
@@ -349,7 +351,7 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
     why = dict.fromkeys(names, "the file does not define it")
-    why |= dict.fromkeys(defined, "an import from captioner replaces it; remove its name from this import")
+    why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
     chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}

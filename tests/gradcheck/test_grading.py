@@ -175,7 +175,8 @@ def affine_forward(x, w, b):
     key = tuple(np.round(a, 3).tobytes() for a in (x, w, b))
     return seen.setdefault(key, x.reshape(len(x), -1) @ w + b), (x, w)
 {ZEROS}""": "differs from numeric gradients",
-    "from captioner.cs231n import *": "missing",
+    "from captioner.cs231n import *": "missing: the file does not define it",
+    f"{RIGHT_FORWARD}{ZEROS}from captioner.cs231n import affine_backward": "missing: it is no function at the end of",
     """from captioner import cs231n
 affine_forward = lambda *args: cs231n.affine_forward(*args)
 affine_backward = lambda *args: cs231n.affine_backward(*args)""": "not checked: ",
@@ -260,6 +261,7 @@ def test_points() -> None:
         "rnn_stp": r"rnn_stp: unknown function; did you mean rnn_step\?",
         "": "expected names of functions, such as rnn_step,lstm_step=2, got ''",
         "rnn,rnn": "rnn: expected each function once",
+        "rnn=": "rnn=: expected NAME=POINTS",
         "rnn=0": "rnn=0: expected NAME=POINTS with points above 0, up to 1,000,000, such as rnn=2",
         "rnn=1e308": "up to 1,000,000",
     }.items():
