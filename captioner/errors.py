@@ -147,6 +147,16 @@ def library_of(error: ImportError) -> str | None:
     return next((name for name in modules if name in LIBRARIES), None)
 
 
-def install_command(extra: str = "images") -> str:
-    """Return the shell command that installs the libraries of an extra."""
-    return f"pip install 'captioner[{extra}]'"
+def install_command(extras: str = "images") -> str:
+    """Return the shell command that installs the libraries of extras, such as `images,web`, by name: the folder or
+    wheel of captioner may be gone. Without metadata of an installation, it installs captioner from its folder.
+    """
+    import re
+    from importlib import metadata
+    from shlex import quote
+
+    installed = next(iter(metadata.distributions(name="captioner")), None)
+    lines = "\n".join(installed.requires or () if installed else ())
+    libraries = re.findall(rf"^(.+?)(?:;| and) extra == \"(?:{extras.replace(',', '|')})\"$", lines, re.MULTILINE)
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return " ".join(["pip install", *map(quote, dict.fromkeys(libraries) or [f"{folder}[{extras}]"])])

