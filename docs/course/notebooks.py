@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,51 +14,42 @@ from pathlib import Path
 from typing import Any
 
 COURSE = Path(__file__).resolve().parent
-URL = "https://github.com/captioner-developers/captioner"
-COLAB = f"https://colab.research.google.com/github/{URL.removeprefix('https://github.com/')}/blob/main/docs/course"
 
-SETUP = f"""\
-# Run this cell first. The other cells run in the folder of the repository.
+SETUP = """\
+# Run this cell first. The other cells run in the folder of captioner.
 import os
-import sys
 from pathlib import Path
-
-if "google.colab" in sys.modules:
-    ![ -d /content/course ] || git clone --quiet --depth 1 {URL} /content/course
-    %pip install --quiet /content/course
-    os.chdir("/content/course")
 
 import captioner
 
 folders = [Path.cwd(), *Path.cwd().parents, Path(captioner.__file__).parents[1]]
 root = next((folder for folder in folders if (folder / "docs/course/plain.py").is_file()), None)
 if root is None:
-    raise FileNotFoundError("docs/course/plain.py: not found; open this notebook in a clone of {URL}")
+    raise FileNotFoundError("docs/course/plain.py: not found; open this notebook in the folder of captioner")
 os.chdir(root)
 """
 
 INTRODUCTION = """\
-Open this notebook {colab}in Jupyter or an editor with the Python of `make install`
-([setup]({url}/blob/main/docs/course/README.md#setup)). Work in a copy. The text below a cell is what it prints. A
-command after `$` runs in a terminal, or in a cell with `!` instead of `$`."""
+Open this notebook in Jupyter or an editor with the Python of `make install` ([setup](README.md#setup)). Work in a copy
+beside it. The text below a cell is what it prints. A command after `$` runs in a terminal, or in a cell with `!`
+instead of `$`."""
 
 
 def cells(page: Path, with_answers: bool) -> Iterator[tuple[str, str]]:
     """Yield the type and the source of each cell: text, code, and below an exercise its stub and a check."""
     title, text = page.read_text().split("\n", 1)
-    colab = f"[in Colab]({COLAB}/{page.stem}.ipynb), or " if with_answers else ""  # which contains them
-    introduction = INTRODUCTION.format(colab=colab, url=URL)
-    yield "markdown", f"{title}\n\n{introduction}"
+    convert = str if with_answers else unlinked
+    yield "markdown", convert(f"{title}\n\n{INTRODUCTION}")
     yield "code", SETUP
     # an answer, with its code, is one cell, so that it can be folded
     for part in re.split(r"(^<details>.*?^</details>$)", text, flags=re.MULTILINE | re.DOTALL):
         if part.startswith("<details>"):
             if with_answers:
-                yield "markdown", absolute(part)
+                yield "markdown", part
             continue
         for i, source in enumerate(re.split(r"^```python\n(.*?)^```$", part, flags=re.MULTILINE | re.DOTALL)):
             if source.strip():
-                yield ("code", source) if i % 2 else ("markdown", absolute(source))
+                yield ("code", source) if i % 2 else ("markdown", convert(source))
         for stub in dict.fromkeys(re.findall(r"\(exercises/(\w+)\.py\)", part)):
             yield from fill_in(COURSE / "exercises" / f"{stub}.py")
 
@@ -74,14 +66,10 @@ def fill_in(stub: Path) -> Iterator[tuple[str, str]]:
     yield "code", f'{code}# to hand them in: save("{stub.stem}.py", {functions})'
 
 
-def absolute(text: str) -> str:
-    """Replace relative links by addresses, which Colab needs."""
-
-    def address(link: re.Match[str]) -> str:
-        path = (COURSE / link[2]).resolve().relative_to(COURSE.parents[1])
-        return f"{link[1]}({URL}/{'raw' if link[1].startswith('!') else 'blob'}/main/{path.as_posix()}"
-
-    return re.sub(r"(!?\[[^][]*\])\((?!https?:|#)([^)#]+)", address, text)
+def unlinked(text: str) -> str:
+    """Replace links to files, which a handout does not contain, by their texts. Drawings, which it contains, stay."""
+    text = re.sub(r"^\*\[(previous|next)\].*\*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<!!)\[([^][]*)\]\((?!https?:|#)[^)]*\)", r"\1", text)
 
 
 def notebook(page: Path, with_answers: bool) -> str:
@@ -117,6 +105,7 @@ if __name__ == "__main__":
     written = [((folder or COURSE) / path.name, text) for path, text in render(with_answers=folder is None)]
     if used := [path.name for path, _ in written if was_run(path)]:
         sys.exit(f"notebooks.py: {', '.join(used)}: not replaced, because it was executed; rename or delete it")
-    (folder or COURSE).mkdir(parents=True, exist_ok=True)
+    if folder:
+        shutil.copytree(COURSE / "drawings", folder / "drawings", dirs_exist_ok=True)
     for path, text in written:
         path.write_text(text)
