@@ -1,9 +1,8 @@
-"""What setup.cfg cannot express: data in the package, a README for package indexes, builds without stale files."""
+"""What setup.cfg cannot express: data in the package, a README without links to files, builds without stale files."""
 
 import re
 import shutil
 import tempfile
-from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import setup
@@ -22,15 +21,12 @@ class BuildWithData(build_py):
                 shutil.copytree(ROOT / folder, Path(self.build_lib, "captioner", folder))
 
 
-config = ConfigParser()
-config.read(ROOT / "setup.cfg", encoding="utf-8")
-repository = config["metadata"]["url"]
 readme = (ROOT / "README.md").read_text(encoding="utf-8")
 # setuptools copies everything that an earlier build left in `build` into the wheel
 with tempfile.TemporaryDirectory() as folder:
     setup(
-        # relative links do not work on a package index
-        long_description=re.sub(r"\]\((?![\w.+-]+:|#)", f"]({repository}/blob/main/", readme),
+        # links to files do not work outside of the folder: only their texts are kept
+        long_description=re.sub(r"!?\[([^][]*)\]\((?![\w.+-]+:|#)[^)]*\)", r"\1", readme),
         long_description_content_type="text/markdown",
         cmdclass={"build_py": BuildWithData},
         options={"build": {"build_base": folder}},

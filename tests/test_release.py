@@ -1,7 +1,6 @@
-"""The files around a release agree with each other: version, date, repository, formats, forms and workflows."""
+"""The files around a release agree with each other: version, date and workflows."""
 
 import re
-from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ import yaml
 import captioner
 
 ROOT = Path(__file__).parents[1]
-CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-DATE = r"\d{4}-\d\d-\d\d"
-GROUPS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+RELEASE, DEVELOPMENT, _ = captioner.__version__.partition(".dev0")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -21,37 +18,32 @@ def read(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text())
 
 
-def repository() -> str:
-    parser = ConfigParser()
-    parser.read(ROOT / "setup.cfg")
-    return parser["metadata"]["url"]
+def test_the_changelog_starts_with_one_page_about_the_version() -> None:
+    _, title, page, *_ = re.split(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    version, date = title.split(" - ")
+    assert version == RELEASE
+    assert re.fullmatch("unreleased" if DEVELOPMENT else r"\d{4}-\d\d-\d\d", date)
+    assert 100 < len(page.split()) <= 600
 
 
-def test_the_changelog_starts_with_the_version_in_the_groups_of_keep_a_changelog() -> None:
-    release, development, _ = captioner.__version__.partition(".dev0")
-    first, *_ = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
-    assert re.fullmatch(rf"{re.escape(release)} - {'unreleased' if development else DATE}", first)
-    for section in re.split(r"^## .*$", CHANGELOG, flags=re.MULTILINE)[1:]:
-        groups = re.findall(r"^### (.*)$", section, re.MULTILINE)
-        assert groups == [group for group in GROUPS if group in groups]
-
-
-def test_the_citation_is_that_of_the_last_release_and_every_link_has_the_same_address() -> None:
+def test_the_citation_has_the_version_and_no_date() -> None:
     citation = read("CITATION.cff")
-    released, *_ = re.findall(rf"^## (\S+) - ({DATE})$", CHANGELOG, re.MULTILINE)
-    assert (citation["version"], str(citation["date-released"])) == released
-    assert citation["repository-code"] == repository()
-    for path in ("CITATION.cff", ".github/ISSUE_TEMPLATE/config.yml"):
-        assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / path).read_text())) == {repository()}
+    assert (citation["version"], "date-released" in citation) == (RELEASE, False)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_calls_existing_targets_and_test_files(path: Path) -> None:
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for words in re.findall(r"\bmake ((?:[a-z]+ ?)+)$", path.read_text(), re.MULTILINE):
-        assert set(words.split()) <= targets
+def test_a_workflow_names_existing_test_files(path: Path) -> None:
     for name in re.findall(r"\btests/[\w/]+\.py\b", path.read_text()):
         assert (ROOT / name).is_file(), name
+
+
+def test_a_tag_is_published_after_the_steps_of_the_page() -> None:
+    """docs/releasing.md."""
+    build, publish = read(".github/workflows/release.yml")["jobs"].values()
+    page, steps = (ROOT / "docs" / "releasing.md").read_text(), " ".join(str(step) for step in build["steps"])
+    assert all(command in steps and f"`{command}`" in page for command in (".ci/run", "make build"))
+    assert f"`v{RELEASE}`" in page
+    assert publish["needs"] == "build"
 
 
 def test_only_the_publishing_job_gets_a_token() -> None:

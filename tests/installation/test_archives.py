@@ -10,7 +10,6 @@ import pytest
 from archives import ROOT, Archives, metadata, modules, unpack
 
 pytestmark = pytest.mark.environments
-URL = "https://github.com/captioner-developers/captioner"
 
 
 def test_the_wheel_contains_the_package_the_configs_and_the_default_model(archives: Archives) -> None:
@@ -36,19 +35,16 @@ def test_the_metadata(archives: Archives) -> None:
     assert found.get_all("License-File") == ["LICENSE", "models/LICENSE.txt"]
     assert found["Author"] == "The captioner developers"
     assert found["Requires-Python"] == ">=3.11"
-    assert f"Issues, {URL}/issues" in found.get_all("Project-URL", [])
     assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)} <= {
         *found.get_all("Classifier", [])
     }
 
 
-def test_the_links_of_the_description_are_files_of_the_repository(archives: Archives) -> None:
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", str(metadata(archives.wheel).get_payload()))
-    assert len(links) > 20
-    for link in links:
-        assert link.startswith("https://"), link
-        if link.startswith(URL):
-            assert (ROOT / link.removeprefix(f"{URL}/blob/main/")).is_file(), link
+def test_the_description_is_the_readme_without_links_to_files(archives: Archives) -> None:
+    description = str(metadata(archives.wheel).get_payload())
+    assert "[docs/serve.md]" not in description
+    assert all(link.startswith(("https://", "#")) for link in re.findall(r"\]\(([^)]+)\)", description))
+    assert len(description) > len((ROOT / "README.md").read_text()) / 2
 
 
 def test_no_stale_file_of_an_earlier_build_is_in_a_wheel(
