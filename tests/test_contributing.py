@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md names exists: paths, tables and classes, options, make targets."""
+"""What CONTRIBUTING.md names exists: paths, tables and classes, options."""
 
 import dataclasses
 import re
@@ -20,7 +20,6 @@ PAGE = " ".join(TEXT.split())
 NAMED = dict.fromkeys(re.findall(r"`([^`]+)`", PAGE))
 PLACED = re.findall(r"`(\w+)` in `([^`]+)`", PAGE)
 SETUP = (ROOT / "setup.cfg").read_text()
-TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def places(path: str) -> list[Path]:
@@ -37,14 +36,13 @@ def defines(path: Path, name: str) -> bool:
 
 KINDS: Mapping[str, Callable[[str], object]] = {
     r"[\w.-]+/[\w./-]*|[\w.]+\.(?:py|cfg|md)|\.\w+": places,
-    r"make \w+": lambda name: name.removeprefix("make ") in TARGETS,
     r"[a-z]+\.\w+": OPTIONS.__contains__,
     r"\w+": lambda name: (
         re.search(rf"^{name} =$", SETUP, re.MULTILINE)
         or any(defines(ROOT / folder, name) for folder in ("captioner", "faults", "tests"))
     ),
     r"pytest --update-golden": lambda _: "--update-golden" in (ROOT / "tests" / "conftest.py").read_text(),
-    r"\(.*\) -> .*": lambda _: True,
+    r"make \w+|\(.*\) -> .*": lambda _: True,  # tests/test_documentation.py has the targets
 }
 """How to check a text in backticks, by its form."""
 

@@ -46,6 +46,24 @@ def test_an_anchor_of_a_link_is_a_heading(page: Path) -> None:
         assert anchor in slugs, f"{link}#{anchor}"
 
 
+def test_targets_of_make_in_pages_and_workflows_exist() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = [
+        line for path in (*ROOT.glob(".github/*/*.yml"), *ROOT.glob(".ci/*")) for line in path.read_text().split("\n")
+    ]
+    for page in PAGES:
+        lines += "".join(blocks(page, "console")).split("\n")
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        lines += [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", prose)]
+    commands = [
+        found[1] for line in lines if (found := re.match(r"(?:[-$] |run: |user |\w+=\S+ )*make (.*)", line.strip()))
+    ]
+    plain = (re.sub(r"""\w+=("[^"]*"|'[^']*'|\S+)|#.*""", "", command) for command in commands)
+    named = [word for words in plain for word in re.findall(r"(?:^|(?<=\s))[a-z][\w-]*", words)]
+    assert len(named) > 40
+    assert set(named) <= set(targets)
+
+
 def test_functions_that_a_page_names_with_a_file_are_in_the_file() -> None:
     named = re.compile(r"((?:`\w+`(?:,|\s+and)?\s+)+)in\s+\[[^\]]+\]\(([^)]+\.py)\)")
     places = [(page.parent / file, names) for page in PAGES for names, file in named.findall(page.read_text())]
