@@ -39,11 +39,11 @@ def test_unsupported_inputs_are_reported(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / name).touch()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "d.heic").touch()
-    assert list(map(str, photo_paths([tmp_path, tmp_path / "b", Path("https://h.org/a.jpg")]))) == [
+    assert list(map(str, photo_paths([tmp_path, tmp_path / "b", Path("https://example.com/a.jpg")]))) == [
         f"{tmp_path}/a.jpg",
         f"{tmp_path}/a.HEIC and 2 more: HEIC is not supported; {heic_remedy()}",
         f"{tmp_path}/b/d.heic: HEIC is not supported; {heic_remedy()}",
-        "https:/h.org/a.jpg: URLs are not supported; download the photograph first",
+        "https:/example.com/a.jpg: URLs are not supported; download the photograph first",
     ]
 
 
