@@ -152,7 +152,8 @@ class Site:
     def _caption(self, content: bytes, values: Values, name: Path) -> Caption:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
-        photo = encode_photo(captioner.encoder, name, content, self._decoder.decode)
+        side = captioner.loaded.meta.photo_side
+        photo = encode_photo(captioner.encoder, name, content, self._decoder.decode, side)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return caption
 

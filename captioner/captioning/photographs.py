@@ -126,7 +126,7 @@ def photo_batches(
 ) -> Iterator[ImageBatch | DataError]:
     """Encode photographs in batches of at most `size`, in order; the error of one is yielded in its place."""
     threads, regions = loaded.config.threads, loaded.meta.region_dim > 0
-    encoded = encode_photos(encoder, photos, threads, regions)
+    encoded = encode_photos(encoder, photos, threads, regions, loaded.meta.photo_side)
     for _, group in groupby(encoded, lambda photo: isinstance(photo, DataError)):
         while several := list(islice(group, size)):
             yield from (photo for photo in several if isinstance(photo, DataError))

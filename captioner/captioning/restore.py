@@ -212,7 +212,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
 
 def model_properties(loaded: LoadedModel) -> dict[str, str]:
     """Describe a model by property. The encoder is untrusted text."""
-    m, decode, model = loaded.config.model, loaded.config.decode, loaded.model
+    m, decode, model, side = loaded.config.model, loaded.config.decode, loaded.model, loaded.meta.photo_side
     sizes = build_sizes(vars(m), len(loaded.vocab), loaded.meta.feature_dim, loaded.meta.region_dim)
     familiarity = loaded.summary and loaded.summary.familiarity
     how = f"beam search of width {decode.beam_width}" if decode.beam_width > 1 else "greedy decoding"
@@ -223,6 +223,7 @@ def model_properties(loaded: LoadedModel) -> dict[str, str]:
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{model.parameter_count:,} ({m.dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
+        "photographs": f"larger ones are shrunk to a shorter side of {side} pixels" if side else "not shrunk",
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
         "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.residuals):,} images",

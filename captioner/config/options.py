@@ -190,6 +190,8 @@ class Config:
 
 ENCODER, REGIONS_ENCODER = "richer", "efficientnet-lite0"
 """The default image encoders of `captioner prepare`, without and with --regions."""
+PHOTO_SIDE = 224
+"""The `photo_side` of the default model, to which `captioner prepare` shrinks photographs for its encoder."""
 FEW_IMAGES, MIN_COUNT = 1000, 5
 """The default minimum count of a word: 1 below `FEW_IMAGES` images, otherwise `MIN_COUNT`."""
 
@@ -215,7 +217,9 @@ class Prepare:
         "`regions`, whose encoder is --encoder; once for all SOURCEs, or once for each",
     ] = ()
     regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
-    dtype: Annotated[Literal["float16", "float32"], "floating-point precision of the features"] = "float16"
+    dtype: Annotated[
+        Literal["float16", "float32"], "precision of the features; float32 if float16 is too coarse for them"
+    ] = "float16"
     image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"
     caption_column: Annotated[str, "column of the caption, or its key in JSON lines"] = "caption"
     split_column: Annotated[str, "column of the split, if present, or its key in JSON lines"] = "split"

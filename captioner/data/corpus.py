@@ -116,7 +116,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data set: vocabulary, splits by name and the identity of the image encoder.
+    """A data set: vocabulary, splits by name, the identity of the image encoder, and the largest shorter side of the
+    photographs in pixels, as `Meta.photo_side`.
 
     `about` holds metadata for readers, such as the sources and counts; no computation depends on it.
     """
@@ -125,6 +126,7 @@ class Corpus:
     splits: Mapping[str, Split]
     encoder: str
     about: Mapping[str, Any] = field(default_factory=dict)
+    photo_side: int = 0
 
     @property
     def feature_dim(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from captioner.arrays import Array, blocks
 from captioner.data.corpus import Features
@@ -14,21 +16,23 @@ from captioner.files.hdf5 import StoredArray, open_dataset
 MOST_MIB = 1 << 30
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
+MAX_ROUNDING_ERROR = 0.1
+"""The largest `rounding_error` with which features are stored."""
 
 
 class SelectedFeatures:
-    """Selected rows of other features.
+    """Selected rows of other features, rounded to `dtype`.
 
     Shapes: index of shape S -> S + (F,), or S + (rows, columns, R) for regions.
     """
 
-    def __init__(self, features: Features, rows: Array) -> None:
+    def __init__(self, features: Features, rows: Array, dtype: DTypeLike | None = None) -> None:
         self._features, self._rows = features, rows
         self.shape = len(rows), *features.shape[1:]
-        self.dtype = features.dtype
+        self.dtype = np.dtype(dtype or features.dtype)
 
     def __getitem__(self, rows: Any, /) -> Array:
-        return np.asarray(self._features[self._rows[rows]])
+        return np.asarray(self._features[self._rows[rows]], self.dtype)
 
 
 def open_features(
@@ -77,3 +81,17 @@ def standardization(features: Features) -> tuple[Array, Array]:
         done += new
     std = np.sqrt(squares / done)
     return origin + mean, np.where(std == 0, 1.0, std)
+
+
+def rounding_error(features: Features, dtype: DTypeLike) -> float:
+    """Return the root mean square of the errors of rounding to `dtype`, each relative to the standard deviation of its
+    column; infinity for a number beyond the range.
+
+    Shapes: as `standardization`.
+    """
+    _, std = standardization(features)
+    squares = np.zeros_like(std)
+    for _, rows in blocks(features):
+        with np.errstate(over="ignore"):
+            squares += np.square(rows - rows.astype(dtype), dtype=np.float64).reshape(-1, len(std)).sum(axis=0)
+    return math.sqrt((squares / std**2).sum() / math.prod(features.shape))

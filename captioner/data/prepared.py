@@ -1,7 +1,7 @@
 """Prepared data sets: a `Corpus` in one saved file, written by `captioner prepare`.
 
-    meta                 JSON: encoder, splits, `about`, `regions`: true if there are any, and `digests`: the SHA-256 of
-                         SPLIT/features and SPLIT/regions
+    meta                 JSON: encoder, splits, `about`, `photo_side`, `regions`: true if there are any, and `digests`:
+                         the SHA-256 of SPLIT/features and SPLIT/regions
     vocabulary  (V,)     words by id
     SPLIT/features       (M, F) float16 or float32
     SPLIT/regions        (M, rows, columns, R), as features; optional
@@ -48,18 +48,26 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
         for name in meta["splits"]:
             splits[name] = split = _read_split(saved, name, memory_mib, regions and meta.get("regions", False))
             memory_mib = max(0, memory_mib - memory_of(split.features, split.regions))
-    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"]), str(path))
+    return validate(Corpus(vocab, splits, meta["encoder"], meta["about"], meta["photo_side"]), str(path))
 
 
 def _check_meta(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     match meta:
-        case {"encoder": str(), "splits": [*splits], "about": dict(), "digests": dict(digests)} if isinstance(
-            meta.get("regions", False), bool
-        ) and all(isinstance(value, str) for value in digests.values()):
+        case {
+            "encoder": str(),
+            "splits": [*splits],
+            "about": dict(),
+            "photo_side": int(side),
+            "digests": dict(digests),
+        } if (
+            isinstance(meta.get("regions", False), bool)
+            and side >= 0
+            and all(isinstance(value, str) for value in digests.values())
+        ):
             check_names(splits, f"{path}: meta")
             return meta
         case _:
-            raise DataError(f"{path}: meta: expected encoder, splits, about and digests, got {meta!r:.80}")
+            raise DataError(f"{path}: meta: expected encoder, splits, about, photo_side and digests, got {meta!r:.80}")
 
 
 def _read_split(saved: Saved, name: str, memory_mib: int, regions: bool) -> Split:
@@ -108,8 +116,9 @@ def write_prepared(
         arrays[f"{name}/features"] = split.features
         if split.regions is not None:
             arrays[f"{name}/regions"] = split.regions
-    meta = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
-    write(DATA_SET, path, arrays, {**meta, "regions": True} if corpus.grid else meta, may_replace)
+    meta: dict[str, Any] = {"encoder": corpus.encoder, "splits": list(corpus.splits), "about": dict(about)}
+    meta |= {"photo_side": corpus.photo_side} | ({"regions": True} if corpus.grid else {})
+    write(DATA_SET, path, arrays, meta, may_replace)
 
 
 def check_names(splits: Sequence[Any], where: str) -> None:

@@ -69,8 +69,9 @@ class Meta:
     """Metadata of a checkpoint: the options by path, the vocabulary, the feature encoder, the digests of the data set,
     of its training split and of the encoded captions that training learned, the step, the best validation, the number
     of validations without improvement since, and the environment (threads and library versions, which affect
-    floating-point rounding). With attention, `region_dim` is the width of a region and `grid` the rows and columns of
-    an image's regions; without, they are 0 and empty.
+    floating-point rounding). `photo_side` is the largest shorter side of the training photographs in
+    pixels, at most that of the encoder's input; 0 is unknown. With attention, `region_dim` is the width of a region and
+    `grid` the rows and columns of an image's regions; without, they are 0 and empty.
     """
 
     config: dict[str, Any]
@@ -84,6 +85,7 @@ class Meta:
     best: dict[str, float] | None
     since_best: int
     environment: dict[str, str]
+    photo_side: int = 0
     region_dim: int = 0
     grid: list[int] = field(default_factory=list)
     card: Card = field(default_factory=Card)
@@ -99,6 +101,7 @@ class Meta:
             "card": dict,
             "best": (dict, type(None)),
             "feature_dim": int,
+            "photo_side": int,
             "region_dim": int,
             "step": int,
             "since_best": int,
@@ -117,8 +120,8 @@ class Meta:
             raise ValueError("words, environment: expected strings")
         if len(meta.grid) not in (0, 2) or not all(type(n) is int and n > 0 for n in meta.grid):
             raise ValueError(f"grid: expected rows and columns, got {meta.grid!s:.80}")
-        for name, minimum in (("feature_dim", 1), ("region_dim", 0), ("step", 0), ("since_best", 0)):
-            if not minimum <= getattr(meta, name) <= MAX_NUMBER:
+        for name in ("feature_dim", "photo_side", "region_dim", "step", "since_best"):
+            if not (minimum := int(name == "feature_dim")) <= getattr(meta, name) <= MAX_NUMBER:
                 raise ValueError(f"{name}: expected {minimum} to {MAX_NUMBER:,}, got {getattr(meta, name)}")
         if meta.best is not None:
             numbers = [x for x in values["best"].values() if isinstance(x, int | float) and math.isfinite(x)]

@@ -21,7 +21,7 @@ from captioner.data.scene import SIDE
 from captioner.data.scenes import ENCODER, FEATURES, GRID, REGION, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
-from captioner.images.photo import BYTES, decode_photo, square
+from captioner.images.photo import BYTES, decode_photo, shrink, square
 
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
@@ -94,20 +94,31 @@ class ConcatenatedEncoder:
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file, its features (F,) and, if asked for, its regions (rows, columns, R)."""
+    """A photograph with the digest of its file, the shorter side at which it was encoded, its features (F,) and, if
+    asked for, its regions (rows, columns, R).
+    """
 
     path: Path
     digest: bytes
+    side: int
     features: NDArray[np.float32]
     regions: NDArray[np.float32] | None = None
 
 
-def encode_photo(encoder: Encoder, path: Path, content: bytes, decode: Callable[[bytes, str, int], Image]) -> Encoded:
+def encode_photo(
+    encoder: Encoder, path: Path, content: bytes, decode: Callable[[bytes, str, int], Image], photo_side: int = 0
+) -> Encoded:
     """Encode the photograph in `content`; `decode` is `decode_photo`, or does it in a child process.
+
+    A photograph whose shorter side exceeds `photo_side` is shrunk to it first: enlarged from there to the input of the
+    encoder, it is as blurred as the training photographs. With 0, or at least the side of the encoder, none is.
 
     Raises: DataError with its path if it cannot be decoded or encoded.
     """
-    prepared = encoder.prepare(decode(content, str(path), encoder.side))
+    side = min(photo_side or encoder.side, encoder.side)
+    photo = decode(content, str(path), side)
+    photo = shrink(photo, side) if side < encoder.side else photo
+    prepared = encoder.prepare(photo)
     try:
         features, regions = encoder.encode(prepared)
     except DataError as error:  # of the encoder, which does not know the photograph
@@ -115,13 +126,19 @@ def encode_photo(encoder: Encoder, path: Path, content: bytes, decode: Callable[
     for array in (features, regions):
         if array is not None and not (np.abs(array) <= MAX_FEATURE).all():
             raise DataError(f"{path}: {encoder.identity}: expected features of at most {MAX_FEATURE:g}, got others")
-    return Encoded(path, hashlib.sha256(content).digest(), features, regions)
+    return Encoded(path, hashlib.sha256(content).digest(), min(photo.size), features, regions)
 
 
 def encode_photos(
-    encoder: Encoder, photos: Iterable[Path | DataError], threads: int = 1, regions: bool = False
+    encoder: Encoder,
+    photos: Iterable[Path | DataError],
+    threads: int = 1,
+    regions: bool = False,
+    photo_side: int = 0,
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs in order with several threads, with `regions` their regions too, if the encoder has any.
+
+    `photo_side` is that of `encode_photo`.
 
     The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph. Errors
     among the photographs are yielded unchanged.
@@ -132,7 +149,7 @@ def encode_photos(
             return photo
         try:
             content = read_bytes(photo, BYTES, expected="a photograph")
-            encoded = encode_photo(encoder, photo, content, decode_photo)
+            encoded = encode_photo(encoder, photo, content, decode_photo, photo_side)
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         except MemoryError:

@@ -168,6 +168,13 @@ def square(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC)
 
 
+def shrink(photo: Image.Image, side: int) -> Image.Image:
+    """Scale the shorter side to `side` (bicubic) if it is longer; a smaller image is unchanged."""
+    if min(photo.size) <= side:
+        return photo
+    return ImageOps.scale(photo, side / min(photo.size), Image.Resampling.BICUBIC)
+
+
 def is_heic(content: bytes) -> bool:
     """Return whether a file begins like HEIC."""
     return _HEIC_BRAND.match(content) is not None

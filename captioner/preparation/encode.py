@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.options import ENCODER, REGIONS_ENCODER, Prepare
+from captioner.config.options import ENCODER, PHOTO_SIDE, REGIONS_ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.features import MEMORY_MIB, memory_of, open_features
 from captioner.data.prepared import prepared
@@ -54,13 +54,16 @@ class EncodingJob(NamedTuple):
 
 
 class ImageFeatures(NamedTuple):
-    """Features, the row of each image in them, their encoder, the number of missing images, and their regions."""
+    """Features, the row of each image in them, their encoder, the number of missing images, their regions, and the
+    largest shorter side of the photographs as `Meta.photo_side`.
+    """
 
     features: Features
     rows: dict[str, int]
     encoder: str
     missing: int = 0
     regions: Features | None = None
+    photo_side: int = 0
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
         raise DataError(f"--features: expected features of one encoder, got {got}; name that of arrays with --encoder")
     with _temporary_file(output) as file:
         grid = None if parts[0].regions is None else parts[0].regions.shape[1:]
-        spool = Spool(file, parts[0].features.shape[1], np.dtype(options.dtype), grid)
+        spool = Spool(file, parts[0].features.shape[1], grid)
         for part in parts:
             for image, row in part.rows.items():
                 if image in wanted:
@@ -108,7 +111,9 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
     missing = [record.image for record in job.images if record.image not in spool.images]
     for image in missing:
         yield job.leave_out(DataError(f"{image}: not found in {files[image]}"))
-    return ImageFeatures(features, spool.images, parts[0].encoder, len(missing), regions)
+    sides = [part.photo_side for part in parts]
+    side = max(sides) if all(sides) else 0
+    return ImageFeatures(features, spool.images, parts[0].encoder, len(missing), regions, side)
 
 
 def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | None) -> list[ImageFeatures]:
@@ -133,6 +138,7 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
                 {own[name]: row for row, name in enumerate(split.image_ids) if name in own},
                 corpus.encoder,
                 regions=split.regions,
+                photo_side=corpus.photo_side,
             )
             for split in corpus.splits.values()
         ]
@@ -193,46 +199,43 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
         found, errors = locate_photos(folder, images)
         photos, missing = photos | found, missing + len(errors)
         yield from map(job.leave_out, errors.values())
-    encodings = encode_photos(encoder, photos.values(), job.options.threads, regions)
+    limit = min(PHOTO_SIDE if recipe == ENCODER else encoder.side, encoder.side)
+    encodings, largest = encode_photos(encoder, photos.values(), job.options.threads, regions, limit), 0
     with _temporary_file(output) as file, closing(encodings):
-        spool = Spool(file, encoder.width, np.dtype(job.options.dtype), encoder.regions if regions else None)
+        spool = Spool(file, encoder.width, encoder.regions if regions else None)
         for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
             if isinstance(encoded, DataError):
                 yield job.leave_out(encoded)
             else:
                 spool.add(name, encoded.features, encoded.regions)
+                largest = max(largest, encoded.side)
             yield EncodingProgress(done, len(photos))
         if not spool.images:
             raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
-    return ImageFeatures(features, spool.images, encoder.identity, missing, grids)
+    return ImageFeatures(features, spool.images, encoder.identity, missing, grids, min(largest, encoder.side))
 
 
 class Spool:
-    """Rows of features, and of regions if `regions` is the shape of an image's, in an empty open file."""
+    """Rows of features, and of regions if `regions` is the shape of an image's, in an empty open file, in float32."""
 
-    def __init__(
-        self, file: BinaryIO, width: int, dtype: np.dtype[np.floating], regions: tuple[int, ...] | None
-    ) -> None:
+    def __init__(self, file: BinaryIO, width: int, regions: tuple[int, ...] | None) -> None:
         shapes = {"features": (width,), **({"regions": regions} if regions else {})}
         self._names = list(shapes)
-        self._row = np.dtype([(name, dtype, shape) for name, shape in shapes.items()])
-        self._file, self._dtype, self._count = file, dtype, 0
+        self._row = np.dtype([(name, np.float32, shape) for name, shape in shapes.items()])
+        self._file, self._count = file, 0
         self.images: dict[str, int] = {}
         """The row of each image."""
 
     def add(self, image: str, features: Array, regions: Array | None = None) -> None:
-        """Append the row of an image. Raises: DataError if a number is not finite in the stored type; OSError."""
+        """Append the row of an image. Raises: DataError if a number is not finite in float32; OSError."""
         row = np.zeros((), self._row)
         for name, values in zip(self._names, (features, regions), strict=False):
             with np.errstate(over="ignore"):
                 row[name] = values
             if not np.isfinite(row[name]).all():
                 largest = np.abs(np.asarray(values)).max()
-                hint = "; try float32" if np.isfinite(largest) else ""
-                raise DataError(
-                    f"{image}: {name}: expected numbers in the range of {self._dtype}, got {largest:g}{hint}"
-                )
+                raise DataError(f"{image}: {name}: expected numbers in the range of float32, got {largest:g}")
         self._file.write(row.tobytes())
         self.images[image] = self._count
         self._count += 1

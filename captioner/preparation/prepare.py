@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -16,7 +17,7 @@ import captioner
 from captioner.config.options import ENCODER, FEW_IMAGES, MIN_COUNT, Config, Prepare
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.features import SelectedFeatures, open_features
+from captioner.data.features import MAX_ROUNDING_ERROR, SelectedFeatures, open_features, rounding_error
 from captioner.data.prepared import write_prepared
 from captioner.data.summary import summarize, summarize_split
 from captioner.data.vocabulary import SPECIAL, Vocab
@@ -100,23 +101,23 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
             f"vocabulary: expected words that occur at least {min_count:,} times in train, got none; "
             "try a smaller --min-count"
         )
-    splits, truncated = {}, 0
+    splits, truncated, dtype = {}, 0, stored_dtype(features, options)
     several = any(len({record.source for record in images}) > 1 for images in usable.values())
     for name, images in usable.items():
         captions = [caption for record in images for caption in words[record.image]]
         truncated += sum(len(caption) > options.max_length for caption in captions)
         rows = np.array([features.rows[record.image] for record in images])
-        regions = None if features.regions is None else SelectedFeatures(features.regions, rows)
+        regions = None if features.regions is None else SelectedFeatures(features.regions, rows, dtype)
         splits[name] = Split(
             captions=vocab.encode([caption[: options.max_length] for caption in captions]),
             image_idxs=np.repeat(np.arange(len(images), dtype=np.int32), [len(record.captions) for record in images]),
-            features=SelectedFeatures(features.features, rows),
+            features=SelectedFeatures(features.features, rows, dtype),
             image_ids=[record.image for record in images],
             texts=[caption.text for record in images for caption in record.captions],
             regions=regions,
             sources=[record.source for record in images] if several else None,
         )
-    return Corpus(vocab, splits, features.encoder), {
+    return Corpus(vocab, splits, features.encoder, photo_side=features.photo_side), {
         "truncated": truncated,
         "distinct_words": len({word for caption in train for word in caption}),
         "min_count": min_count,
@@ -125,6 +126,19 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         **sum((folder.counts for folder in records.folders), Counter[str]()),
         **({} if options.max_words is None else {"max_words": options.max_words}),
     }
+
+
+def stored_dtype(features: ImageFeatures, options: Prepare) -> str:
+    """Return `options.dtype`, or float32, with a warning, if that is too coarse for the features."""
+    for array in (features.features, features.regions):
+        if array is not None and rounding_error(array, options.dtype) > MAX_ROUNDING_ERROR:
+            warnings.warn(
+                f"features are stored in float32: rounded to {options.dtype}, their error would exceed "
+                f"{MAX_ROUNDING_ERROR:.0%} of their standard deviations",
+                stacklevel=2,
+            )
+            return "float32"
+    return options.dtype
 
 
 def check_sources(
@@ -159,7 +173,7 @@ def check_sources(
     problems: list[object] = [*records.issues, *dict.fromkeys(missing.values())]
     names = [record.image for record in records.images if not photos or record.image not in missing]
     rows = {name: row for row, name in enumerate(names)}
-    blank = ImageFeatures(np.arange(len(names), dtype=np.float32)[:, None], rows, "")
+    blank = ImageFeatures(np.zeros((len(names), 1), np.float32), rows, "")
     with reporting_issues(problems):
         corpus, counts = assemble_corpus(records, blank, options)
     splits = {name: summarize_split(split, corpus.vocab) for name, split in corpus.splits.items()}

@@ -153,6 +153,7 @@ class Run:
             best=self.best,
             since_best=self.since_best,
             environment=environment(self.config.threads, self.ranks.size),
+            photo_side=self.corpus.photo_side,
             region_dim=sizes.region if sizes.attends else 0,
             grid=list(self.corpus.grid) if sizes.attends else [],
             card=replace(self.card, scores=self.scores.get(self.state.step, {})),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from captioned_rows import best_captions
+from PIL import Image
 
 from captioner.captioning import captioner, photographs
 from captioner.captioning.caption import Caption
@@ -105,6 +106,24 @@ def test_an_unreadable_photograph_is_skipped(
     assert [captions[place].text for place in (0, 2, 3, 5)] == [text for text, _ in expected(photo_model, whole)]
     assert str(captions[1]).startswith(f"{new_photos[1]}: expected a photograph")
     assert str(captions[4]) == f"{new_photos[4]}: not found; expected a photograph; check the name"
+
+
+def test_a_photograph_that_is_larger_than_those_of_training_is_shrunk_to_their_size(
+    photo_model: Restored, new_photos: list[Path], tmp_path: Path
+) -> None:
+    model = dataclasses.replace(photo_model, meta=dataclasses.replace(photo_model.meta, photo_side=40))
+    large, shrunk, small = ([tmp_path / f"{size}-{photo.name}" for photo in new_photos] for size in (400, 40, 39))
+    for photo, *paths in zip(new_photos, large, shrunk, small, strict=True):
+        picture = Image.open(photo)
+        picture.resize((400, 500)).save(paths[0])
+        picture.resize((400, 500)).resize((40, 50), Image.Resampling.BICUBIC).save(paths[1])
+        picture.resize((39, 90)).save(paths[2])
+
+    def log_probs(model: Restored, photos: list[Path]) -> list[float]:
+        return [caption.log_prob for caption in caption_photos(model, photos)]
+
+    assert log_probs(model, large) == log_probs(photo_model, shrunk) != log_probs(photo_model, large)
+    assert log_probs(model, small) == log_probs(photo_model, small)
 
 
 def test_samples_depend_only_on_the_content_of_the_photograph(

@@ -171,7 +171,7 @@ def put_meta(file: h5py.File, **changes: Any) -> None:
     put(file, "meta", data=np.bytes_(json.dumps(meta).encode()))
 
 
-META = "meta: expected encoder, splits, about and digests, got {"
+META = "meta: expected encoder, splits, about, photo_side and digests, got {"
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "long_captions": (
         lambda f: put(f, "val/captions", data=f["val/captions"][()].astype(np.int64) + (1 << 32)),

@@ -75,7 +75,8 @@ CORRECTED = {"photos/000.png": "von Hand", "photos/001.png": OWN, "photos/new\nl
 
 def captions_of(cli: Callable[..., Any], *sources: str) -> tuple[Mapping[str, str], str]:
     """The captions of a data set of tables, and its summary."""
-    done = cli("prepare", *sources, "--output", "o.h5", "--encoder", "scenes", "--val", "0", "--overwrite")
+    options = ("--output", "o.h5", "--encoder", "scenes", "--dtype", "float32", "--val", "0", "--overwrite")
+    done = cli("prepare", *sources, *options)
     assert done.code == 0, done.err
     split = prepared("o.h5").split("train")
     return dict(zip(split.image_ids, split.texts, strict=True)), done.out
@@ -108,7 +109,7 @@ def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any])
     Path("my tables").mkdir()
     write("my tables/t.csv", [{**row, "image": f"../{row['image']}"} for row in rows])
     table, found = "my tables/t.csv", "my tables: expected photographs, found none of 3, such as ../photos/"
-    failed = cli("prepare", table, "--encoder", "scenes", "--val", "0")
+    failed = cli("prepare", table, "--encoder", "scenes", "--dtype", "float32", "--val", "0")
     failed.failed(1, found)
     assert failed.err.endswith("; set their folder with --images photos\n")
     captions, summary = captions_of(cli, table, "--images", "photos")

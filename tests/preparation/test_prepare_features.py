@@ -1,6 +1,8 @@
 """Precomputed features: the row of each image, and their declared encoder."""
 
+import contextlib
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preparing import COUNT, EXPECTED, Counted, events_of, feature_file, features_by_name, made, refusal
+from preparing import COUNT, EXPECTED, SCENES, Counted, events_of, feature_file, features_by_name, made, refusal
 
 from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
@@ -190,11 +192,23 @@ def test_features_of_another_encoder_are_rejected(photos: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(0, 1e-8), (100, 0.01), (7e4, 1), (0, 1), (100, 1)])
+def test_features_for_which_float16_is_too_coarse_are_stored_in_float32(
+    photos: Path, mean: float, deviation: float
+) -> None:
+    noise = np.random.default_rng(0).standard_normal((COUNT, 3))
+    features, fits = (mean + deviation * noise).astype(np.float32), deviation == 1 and mean < 7e4
+    options = Prepare(**{**SCENES, "features": (feature_file(photos.parent, features),), "encoder": None})
+    output = photos.parent / "half.h5"
+    context = contextlib.nullcontext() if fits else pytest.warns(UserWarning, match="features are stored in float32")
+    with context:
+        list(prepare([str(photos / "captions.csv")], output, dataclasses.replace(options, dtype="float16")))
+    stored = np.concatenate([split.features[:] for split in prepared(output).splits.values()])
+    assert stored.dtype == (np.float16 if fits else np.float32)
+    np.testing.assert_allclose(np.sort(stored, axis=0), np.sort(features, axis=0), atol=0.1 * deviation)
+
+
 def test_unusable_features_are_rejected(photos: Path) -> None:
-    file = feature_file(photos.parent, np.full((COUNT, 3), 1e6, np.float32))
-    assert refusal(photos, features=file, encoder=None, dtype="float16") == (
-        "000.png: features: expected numbers in the range of float16, got 1e+06; try float32"
-    )
     file = feature_file(photos.parent, np.full((COUNT, 3), np.nan, np.float32))
     assert refusal(photos, features=file, encoder=None) == (
         "000.png: features: expected numbers in the range of float32, got nan"

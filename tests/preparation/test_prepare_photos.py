@@ -1,14 +1,21 @@
 """Photographs that are missing or damaged are reported, and the others are prepared."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from preparing import COUNT, EXPECTED, events_of, features_by_name, made, refusal
 
-from captioner.config.options import Prepare
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.captioning.load import open_run
+from captioner.config.options import ENCODER, PHOTO_SIDE, Prepare
 from captioner.data.prepared import prepared
 from captioner.errors import DataError
+from captioner.images import open_encoder
 from captioner.preparation.image_folders import REMEDY, ImageFolder, find_all, locate_photos
 from captioner.preparation.prepare import check_sources
 
@@ -148,3 +155,33 @@ def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
     assert prepared(photos.parent / "out.h5").split("train").image_ids == ["001.png"]
     summary = check_sources([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
     assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("size", "side"), [((40, 90), 40), ((300, 64), 64), ((300, 200), 64)])
+def test_the_size_of_the_photographs_is_that_of_the_model(
+    photos: Path, size: tuple[int, int], side: int, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    for photo in photos.glob("*.png"):
+        Image.open(photo).resize(size).save(photo)
+    corpus, _ = made(photos)
+    assert corpus.photo_side == side, "at most the input of the encoder"
+    copy, _ = made(
+        photos, features=shutil.copy(photos.parent / "out.h5", tmp_path / "f.h5"), encoder=None, overwrite=True
+    )
+    assert copy.photo_side == side
+    cli("train", "--data", photos.parent / "out.h5", "--run", tmp_path / "run", "-o", "train.max_steps=1")
+    assert open_run(tmp_path / "run").meta.photo_side == side
+
+
+def test_the_default_encoder_shrinks_photographs_to_the_size_of_those_of_the_default_model(photos: Path) -> None:
+    side, encoder = open_run(DEFAULT_MODEL).meta.photo_side, open_encoder(ENCODER)
+    assert side == PHOTO_SIDE < encoder.side
+    large = Image.open(photos / "000.png").resize((400, 300))
+    shrunk = large.resize((round(400 * side / 300), side), Image.Resampling.BICUBIC)
+    large.save(photos / "000.png")
+    shrunk.save(photos / "001.png")
+    corpus, _ = made(photos, encoder=None)
+    features = features_by_name(corpus)
+    expected, _ = encoder.encode(encoder.prepare(shrunk))
+    for name in ("000.png", "001.png"):
+        np.testing.assert_array_equal(features[name], expected)

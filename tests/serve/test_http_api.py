@@ -1,5 +1,6 @@
 """POST /caption and /preview: fields of `captioner caption --json`, options, limits, other web sites, clear errors."""
 
+import dataclasses
 import io
 import json
 import os
@@ -36,6 +37,19 @@ def test_the_answer_is_that_of_the_command(
     answer = server.caption(photograph.read_bytes(), **options)
     assert answer.status == 200
     assert answer.json == {**expected, "image": "photograph"}
+
+
+def test_a_large_photograph_is_shrunk_as_by_the_command(
+    photo_run: Path, photograph: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    saved = checkpoint.load(photo_run / "best.h5")
+    small = dataclasses.replace(saved, meta=dataclasses.replace(saved.meta, photo_side=24))
+    checkpoint.save(tmp_path / "small.h5", small)
+    expected = json.loads(cli("caption", photograph, "--model", tmp_path / "small.h5", "--json").out)
+    with served(tmp_path / "small.h5") as server:
+        answer = server.caption(photograph.read_bytes()).json
+    assert answer == {**expected, "image": "photograph"}
+    assert answer["log_prob"] != json.loads(cli("caption", photograph, "--model", photo_run, "--json").out)["log_prob"]
 
 
 def test_attention_is_that_of_the_files(
