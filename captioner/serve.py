@@ -10,13 +10,14 @@ import asyncio
 import io
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioner.captioning.caption import MARKS, Caption, to_record
 from captioner.captioning.captioner import Captioner
@@ -48,6 +50,8 @@ MAX_CONNECTIONS = 32
 """Open connections, and so photographs that are received or wait; the requests of further ones get status 503."""
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""
+IDLE = 5
+"""Seconds without a byte, after which a connection is closed that the server waits for."""
 NAME = Path("photograph")
 """The name in captions and errors of a photograph whose request does not name it."""
 PREVIEW = 800
@@ -80,8 +84,8 @@ class Site:
         """Return the application."""
         routes = [
             Route("/", self._page),
-            Route("/caption", self._post_caption, methods=["POST"]),
-            Route("/preview", self._post_preview, methods=["POST"]),
+            Route("/caption", until_stopped(self._post_caption), methods=["POST"]),
+            Route("/preview", until_stopped(self._post_preview), methods=["POST"]),
         ]
         hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
         handlers: dict[Any, Any] = {HTTPException: _refused, Exception: self._failed}
@@ -124,13 +128,10 @@ class Site:
 
     async def _work(self, request: Request, work: Callable[..., Any], *values: Any) -> Any:
         """Call a function in the worker when it is free. Raises: ClientDisconnect if the client has left by then."""
-        try:
-            async with self._turn:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-                return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
-        except asyncio.CancelledError:
-            raise HTTPException(503, "the server was stopped") from None
+        async with self._turn:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
 
     def _values(self, texts: Mapping[str, str]) -> Values:
         """Return the values of the options of a request; an empty text counts as not given.
@@ -169,9 +170,21 @@ class Site:
         return JSONResponse({"error": FAILURE}, 500)
 
 
+def until_stopped(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Answer with status 503 if the server is stopped while it receives a photograph, or captions it."""
+
+    async def answer_or_503(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server was stopped") from None
+
+    return answer_or_503
+
+
 async def _receive(request: Request) -> bytes:
     """Receive a photograph, which is never written to disk. Raises: HTTPException, ClientDisconnect."""
-    if request.headers.get("origin", own := f"http://{request.headers['host']}") != own:
+    if set(request.headers.getlist("origin")) - {f"http://{request.headers['host']}"}:
         raise HTTPException(403, "requests of other web sites are not accepted")
     content = bytearray()
     async for chunk in request.stream():
@@ -202,12 +215,31 @@ def listen(port: int) -> socket.socket:
         raise CaptionerError(f"--port {port}: {reason}; try another port, or any free one with --port 0") from error
 
 
+class IdleTimeout(H11Protocol):
+    """HTTP/1.1 that closes a connection whose client sends nothing; a few of them would keep all others out.
+
+    uvicorn starts its timer only after a response.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(IDLE, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):  # part of a request
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(IDLE, self.transport.close)
+
+
 def run_app(app: Starlette, sock: socket.socket) -> None:
     """Serve an application until SIGINT or SIGTERM, which is raised again when the running requests have ended."""
     config = uvicorn.Config(
         app,
+        http=IdleTimeout,
         log_level="critical",  # what a client does wrong is no message for the operator
         limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
     )
     uvicorn.Server(config).run([sock])

@@ -158,6 +158,15 @@ def test_another_origin_is_refused(origin: str, server: Served, photograph: Path
         assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_second_origin_is_refused(order: int, server: Served) -> None:
+    host = f"localhost:{server.port}"
+    origins = "".join(f"Origin: http://{name}\r\n" for name in (host, EVIL)[::order])
+    with server.connect() as client:
+        client.sendall(f"POST /caption HTTP/1.1\r\nHost: {host}\r\n{origins}Content-Length: 0\r\n\r\n".encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 403 ")
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_the_own_origin_is_accepted(name: str, server: Served, photograph: Path) -> None:
     host = f"{name}:{server.port}"

@@ -1,11 +1,13 @@
 """captioner serve: its address, its messages, and its end by a signal, also while requests are pending."""
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from serving import Answer, Served, served
 
 from captioner.errors import install_command
+from captioner.serve import MAX_CONNECTIONS
 
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, signal.SIGHUP: -signal.SIGHUP}
 """The exit codes after signals; a negative one is that of a process that a signal ended."""
@@ -119,3 +122,30 @@ def test_what_waits_for_a_client_that_has_left_is_dropped(photo_run: Path, photo
         assert answer.result(60).status == 200
         assert server.caption(photograph.read_bytes()).status == 200
         assert server.stop()[1] == "begun\n", "that of the last photograph alone"
+
+
+PATCHED = "from captioner import serve; serve.{name} = {seconds}; from captioner.cli import main; main()"
+UPLOAD = b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
+
+
+def test_an_upload_that_the_stop_ends_is_503(photo_run: Path) -> None:
+    with served(photo_run, code=PATCHED.format(name="GRACE", seconds=1)) as server, server.connect() as client:
+        client.sendall(UPLOAD)
+        assert server.request("GET", "/").status == 200  # the server has read the first byte
+        server.process.terminate()
+        head, body = client.makefile("rb").read().split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(body) == {"error": "the server was stopped"}
+
+
+def test_connections_that_send_nothing_are_closed(photo_run: Path, photograph: Path) -> None:
+    """One that is silent, and others that stop in a header, in a photograph, and after a first answer."""
+    starts = b"", b"GET / HTTP/1.1\r\nHo", UPLOAD, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"
+    with served(photo_run, code=PATCHED.format(name="IDLE", seconds=0.3)) as server, ExitStack() as stack:
+        for start in starts * (MAX_CONNECTIONS // len(starts)):
+            client = stack.enter_context(server.connect())
+            client.sendall(start)
+            client.settimeout(20)
+            stack.callback(client.makefile("rb").read)  # until the server closes the connection
+        stack.pop_all().close()
+        assert server.caption(photograph.read_bytes()).status == 200
