@@ -41,8 +41,9 @@ _TOKENS = re.compile(
     | (?:Ark|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash)\.(?!{_A})
     | {_A}\.(?!{_A}|\s+(?:{_OPENERS})(?!{_L})|\s*$)                 # an initial, but not the end of a sentence
     | [A-Z]+(?:&[A-Z]+)+
-    | '\d\ds?(?![\w'])
-    | [-+]?\d*(?:[.,:]\d+)+ | (?<!\w)[-+]\d+(?!{_L})              # numbers
+    | '(?:[2-9]0s|\d\d(?!\S))                                     # years, but not the inches of 5'10"
+    | \d+(?:[.,]\d+)+(?:-{_L}+)+                                  # 1.5-foot
+    | [-+]?\d*(?:[.,:]\d+)+ | (?<!-)[-+]\d+                       # numbers
     | {_A}{_L}*(?:[.!?]{_A}{_L}*)+ | {_L}+(?:[-/_]{_L}+)*         # words
     | [\#@]{_A}\w+
     | [!?]{{2,}} | \*+ | \#+ | _+ | \S
@@ -50,8 +51,10 @@ _TOKENS = re.compile(
     re.VERBOSE,
 )
 _BEFORE = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "¢": " cents ", "£": " # ", "€": " $ ", "½": " 1/2 ", "¼": " 1/4 ", "¾": " 3/4 "}
-    | dict.fromkeys("\u2010\u2011\u2013\u2014\u2015\u2026\u201c\u201d«»\u200b\ufeff\xad", " ")
+    {"¢": " cents ", "£": " # ", "€": " $ ", "½": " 1/2 ", "¼": " 1/4 ", "¾": " 3/4 "}
+    | dict.fromkeys("\u2018\u2019", "'")
+    | dict.fromkeys("\u201c\u201d", '"')
+    | dict.fromkeys("\u2010\u2011\u2013\u2014\u2015\u2026«»\u200b\ufeff\xad", " ")
 )
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&nbsp;": " "}
 _ENTITY = re.compile("|".join(_ENTITIES))
