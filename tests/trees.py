@@ -75,10 +75,10 @@ def captions(log_probs: Array, limits: Constraints) -> Iterator[tuple[list[int],
 
 
 def model(
-    seed: int, decoder: str = "lstm", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64
+    seed: int, decoder: str = "lstm", attention: str = "none", hidden: int = 6, vocab: int = 7, dtype: Any = np.float64
 ) -> CaptioningModel:
-    """A model with random parameters and F = 4; a transformer has an even `hidden`."""
-    sizes = Sizes(vocab, 4, 3, hidden, decoder, layers=2, heads=2, feed_forward=5)
+    """A model with random parameters, F = 4 and R = 3; a transformer has an even `hidden`."""
+    sizes = Sizes(vocab, 4, 3, hidden, decoder, "init", attention, 3, 5, layers=2, heads=2, feed_forward=5)
     rng = np.random.default_rng(seed)
     params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in parameter_shapes(sizes).items()}
     return DECODERS[decoder](sizes, params)

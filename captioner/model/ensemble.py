@@ -43,7 +43,7 @@ class Ensemble:
         return InferenceEnsemble([model.for_inference() for model in self.members])
 
     def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
-        """Compute the negative log-probability of each unmasked word, in the order that the models use.
+        """Compute the negative log-probability of each unmasked word, in the order of `CaptioningModel.word_losses`.
 
         Shapes: -> (S,), S unmasked words.
         """

@@ -147,7 +147,11 @@ def test_a_beam_as_wide_as_the_tree_is_exhaustive_search(
 def test_a_beam_as_wide_as_the_tree_finds_the_best_captions_of_a_model(
     kind: str, weight: float, penalty: float
 ) -> None:
-    m = Ensemble([model(0, "rnn", 5, 5), model(1, "lstm", 6, 5)]) if kind == "ensemble" else model(2, kind, 6, 5)
+    m = (
+        Ensemble([model(0, "rnn", hidden=5, vocab=5), model(1, "lstm", vocab=5)])
+        if kind == "ensemble"
+        else model(2, kind, vocab=5)
+    )
     feature, steps, limits = np.random.default_rng(3).standard_normal((1, 4)), 4, Constraints([NULL, START], 1, 2)
     every = [(log_prob(m, feature, words), words) for words, _ in captions(np.zeros((steps, 5, 5)), limits)]
     bonus = bonuses(4, weight, 1, 5)

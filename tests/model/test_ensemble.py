@@ -1,6 +1,7 @@
 """Ensembles average the probabilities of each word, for members of any size and decoder."""
 
 from functools import partial
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import NULL, START, WORDS, log_prob, model
 
-from captioner.arrays import Batch
+from captioner.arrays import Array, Batch, SharedRows
 from captioner.decode import Constraints, beam, greedy, parallel_decoding, sample
+from captioner.layers import CELLS
 from captioner.model.ensemble import Ensemble, log_mean
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -19,7 +21,7 @@ DECODERS = {"greedy": greedy, "beam": partial(beam, width=3, length_penalty=0.5)
 
 
 def mixed() -> list[Any]:
-    return [model(0, "rnn", 5), model(1, "lstm", 8), model(2, "transformer", 4, dtype=np.float32)]
+    return [model(0, "rnn", hidden=5), model(1, "lstm", hidden=8), model(2, "transformer", hidden=4, dtype=np.float32)]
 
 
 @given(seed=st.integers(0, 1000), count=st.integers(1, 4), rows=st.integers(0, 3))
@@ -79,13 +81,30 @@ def test_scores_are_the_log_probabilities_of_the_ensemble(name: str) -> None:
             assert expected >= np.mean(each) - 1e-5
 
 
-def test_word_losses_of_captions_of_different_lengths() -> None:
-    ensemble = Ensemble(mixed())
-    captions = np.array([[1, 3, 2, 0, 0], [1, 4, 5, 6, 2], [1, 2, 0, 0, 0]])
-    losses = ensemble.word_losses(Batch(FEATURES[:3], captions), ThreadPool(2))
-    assert losses.shape == (7,)
-    single = [log_prob(ensemble, FEATURES[n : n + 1], captions[n, 1:].tolist()) for n in range(3)]
-    assert losses.sum() == pytest.approx(-sum(single), rel=1e-5)
+KINDS = [(decoder, attention) for decoder in (*CELLS, "transformer") for attention in ("none", "adaptive")]
+
+
+@pytest.mark.parametrize("pair", list(combinations_with_replacement(KINDS, 2)), ids=str)
+def test_word_losses_do_not_depend_on_the_number_of_threads(pair: tuple[tuple[str, str], ...]) -> None:
+    """A pool packs the captions of models that attend by image, and those of others by length."""
+    members = [model(m, *kind) for m, kind in enumerate(pair)]
+    rng, image = np.random.default_rng(0), np.array([2, 0, 2, 1, 0, 1, 1])
+    captions = np.where(np.arange(7) <= [[3], [6], [1], [4], [2], [0], [3]], rng.integers(1, 7, (7, 7)), 0)
+    captions[1, 3] = 0
+    batch = Batch(FEATURES[image], captions, SharedRows(rng.standard_normal((3, 5, 3)), image))
+    mean = -log_mean([-member.word_losses(batch) for member in members])
+    for n, caption in enumerate(captions):
+        alone = Batch(batch.features[[n]], caption[None], SharedRows(batch.regions.values, image[[n]]))
+        np.testing.assert_allclose(Ensemble(members).word_losses(alone).sum(), mean[word_rows(captions) == n].sum())
+    for size in (1, 2, 3):
+        np.testing.assert_allclose(Ensemble(members).word_losses(batch, ThreadPool(size)), mean, rtol=1e-12)
+
+
+def word_rows(captions: Array) -> Array:
+    """The caption of each unmasked word: by time step, then longest caption first."""
+    lengths = (np.arange(1, captions.shape[1]) * (captions[:, 1:] > 0)).max(axis=1)
+    words = [(t, -lengths[n], n) for n, t in np.argwhere(captions[:, 1:] > 0)]
+    return np.array([n for _, _, n in sorted(words)])
 
 
 @pytest.mark.parametrize("name", DECODERS)
