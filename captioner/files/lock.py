@@ -12,41 +12,39 @@ from captioner.errors import UsageError
 from captioner.files.atomic import write_atomically
 
 
-def lock(descriptor: int, path: Path, busy: str) -> None:
-    """Lock an open file or folder. On a file system without locks, warn.
+def lock(path: Path, flags: int, name: Path, busy: str) -> int:
+    """Open a file or folder, lock it, and return its descriptor. On a file system without locks, warn.
 
-    Raises: UsageError, which names `path` and ends with `busy`, when another process holds the lock.
+    Raises: UsageError, which names `name` and ends with `busy`, when another process holds the lock; OSError when it
+    cannot be opened.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{path}: {busy}") from None
-    except OSError as error:
-        problem = f"{path}: cannot be locked ({error.strerror}); make sure that no other process writes there"
-        warnings.warn(problem, stacklevel=4)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UsageError(f"{name}: {busy}") from None
+        except OSError as error:
+            problem = f"{name}: cannot be locked ({error.strerror}); make sure that no other process writes there"
+            warnings.warn(problem, stacklevel=4)
+        # the process that held the lock may have removed or renamed what was opened: open the new one
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)
 
 
 class LockFile:
     """The lock of `path`, a hidden file beside it; in another, `stored`, is what the next process is to restore.
 
-    Raises: UsageError, as `lock`, which names `name`; OSError when the file cannot be created.
+    Raises: as `lock`.
     """
 
     def __init__(self, path: Path, name: Path, busy: str) -> None:
         self._path = path.with_name(f".{path.name}.lock")
         self.stored = path.with_name(f".{path.stem}.lock{path.suffix}")
-        while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                lock(self._descriptor, name, busy)
-                if os.path.samestat(os.fstat(self._descriptor), os.stat(self._path)):
-                    return
-            except FileNotFoundError:
-                pass  # the process that held the lock has removed the file: create another
-            except UsageError:
-                os.close(self._descriptor)
-                raise
-            os.close(self._descriptor)
+        self._descriptor = lock(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, name, busy)
 
     def store(self, content: bytes) -> None:
         """Store content for the next process, on the disk; what was stored before is replaced. Raises: OSError."""

@@ -196,9 +196,8 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, descriptor)
-        lock(descriptor, path, "another process trains in this folder; wait for it, or start a run in another folder")
+        busy = "another process trains in this folder; wait for it, or start a run in another folder"
+        weakref.finalize(self, os.close, lock(path, os.O_RDONLY, path, busy))
 
 
 def record_of(line: str | bytes) -> dict[str, Any] | None:

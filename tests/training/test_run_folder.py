@@ -158,6 +158,21 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     RunFolder(run).create(overwrite=True)
 
 
+def test_a_folder_that_another_process_replaces_before_it_is_locked(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, other = fcntl.flock, RunFolder(own_run)
+
+    def replace_and_lock(descriptor: int, flags: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        other.create(overwrite=True)
+        flock(descriptor, flags)
+
+    monkeypatch.setattr(fcntl, "flock", replace_and_lock)
+    with pytest.raises(UsageError, match=rf"^{own_run}: another process trains in this folder; "):
+        RunFolder(own_run).create(overwrite=True)
+
+
 @pytest.mark.parametrize("name", ["run/d.h5", "run.old/d.h5", "run/cs231n", "outside"])
 def test_inputs_in_the_folders_that_a_run_replaces_are_an_error(name: str, tmp_path: Path) -> None:
     for folder in ("run", "run.old", "other"):
