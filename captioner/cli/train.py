@@ -100,8 +100,9 @@ def train(
             config = load(config_file, overrides)
             events = resuming.resume_or_start(config, resume_or_start, overrides, stop, ranks)
         else:
-            preset = {} if overfit is None else overfitting.overfit_settings(overfit)
-            config = load(config_file, {**preset, **overrides})
+            config = load(config_file, overrides)
+            if overfit is not None:
+                config = overfitting.overfit_config(config, overfit, overrides)
             name = data.stem if data else config_file.stem if config_file else config.data.source
             folder = run or Path("runs") / (name if overfit is None else f"{name}-overfit")
             start = training.train if overfit is None else overfitting.overfit

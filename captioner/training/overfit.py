@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from captioner.config.option_table import OPTIONS
-from captioner.config.overrides import Values
+from captioner.config.option_table import OPTIONS, replaced, write
+from captioner.config.options import Config
+from captioner.config.overrides import NONE, Values, override
+from captioner.errors import ConfigError
 from captioner.training.run import Run
 from captioner.training.solver import Batches, steps
 from captioner.training.train import Event, record_validation, train
 
 GOAL = 0.1
 """The loss per caption to reach: summed over words and divided by captions, as the assignment prints it."""
+LIMITS: Values = {"train.epochs": 1_000_000, "train.max_steps": 1000}
+"""What a config file is overridden with, unless the command line sets it."""
 SETTINGS: Values = {
     "data.captions": None,
     "data.max_captions_per_image": 1,  # no model can predict two captions of one image
     **{path: 0.0 for path in OPTIONS if path.startswith("model.dropout_")},
     "train.objective": "cross_entropy",
-    "train.epochs": 1_000_000,
-    "train.max_steps": 1000,
     "train.label_smoothing": 0.0,
     "train.ema_decay": None,
     "train.weight_decay": 0.0,
@@ -38,12 +41,28 @@ SETTINGS: Values = {
     "decode.guidance_weight": 0.0,
     "decode.similarity_weight": 0.0,
 }
-"""Overrides that make a config overfit: nothing regularizes, and the learning rate is constant."""
+"""Options of any config that overfits: nothing regularizes, and the learning rate is constant."""
 
 
-def overfit_settings(captions: int) -> Values:
-    """Return the overrides for overfitting `captions` captions."""
-    return {**SETTINGS, "data.max_train": captions}
+def overfit_config(config: Config, captions: int, overrides: Values = NONE) -> Config:
+    """Return a config with `SETTINGS` for overfitting `captions` captions. Other values in its file cause a warning.
+
+    Raises: ConfigError with one line per override of another value.
+    """
+    settings = {**SETTINGS, "data.max_train": captions}
+    others = {path: attrgetter(path)(config) for path in settings if path in config.given}
+    others = {path: value for path, value in others.items() if value != settings[path]}
+    if problems := [
+        f"-o {path}={write(OPTIONS[path], value)}: has no effect on train --overfit, which sets it to "
+        f"{write(OPTIONS[path], settings[path])}; leave it out"
+        for path, value in others.items()
+        if path in overrides
+    ]:
+        raise ConfigError(problems)
+    settings = {**LIMITS, **settings}
+    config = override(config, {path: value for path, value in settings.items() if path not in overrides})
+    ignored = {"--overfit": f"--overfit: ignored: {', '.join(others)}"} if others else {}
+    return replaced(config, {"ignored": {**config.ignored, **ignored}})
 
 
 def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any]]:
@@ -76,6 +95,6 @@ def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Gener
 overfit = partial(train, loop=overfit_steps)
 """Train a model in a new run, as `train`, until its loss per training caption is below `GOAL` or the steps are done.
 
-The training captions are those of the config, which should have the `overfit_settings`. The only checkpoint is that of
+The training captions are those of the config, which should be an `overfit_config`. The only checkpoint is that of
 the last step, last.h5. The record of the end has `overfit`, with `captions`, `loss` and `passed`.
 """

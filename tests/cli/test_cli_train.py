@@ -158,3 +158,14 @@ def test_overfitting_passes_or_fails_with_what_to_try(cli: Callable[..., Any], s
         r"train\.learning_rate, a larger model or train\.max_steps, .*\n"
     )
     assert re.fullmatch(failed, done.out), done.out
+
+
+def test_overfitting_refuses_options_that_regularize(cli: Callable[..., Any]) -> None:
+    options = ("model.dropout_hidden=0.5", "train.label_smoothing=0.1", "train.ema_decay=0.9", "train.schedule=cosine",
+               "train.warmup_steps=5.0", "data.max_train=9")  # fmt: skip
+    done = cli("train", "--overfit", 3, *(f"--set={option}" for option in options), "-o", "train.patience=null")
+    needed = ("0.0", "0.0", "null", "constant", "0.0", "3")
+    assert done == (2, "", "".join(
+        f"captioner: -o {option}: has no effect on train --overfit, which sets it to {value}; leave it out\n"
+        for option, value in zip(options, needed, strict=True)
+    ))  # fmt: skip

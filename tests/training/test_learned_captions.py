@@ -17,7 +17,7 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import ConfigError, DataError, UsageError
 from captioner.training.build import learned_corpus
-from captioner.training.overfit import overfit, overfit_settings
+from captioner.training.overfit import overfit, overfit_config
 from captioner.training.resume import resume
 
 SHORT = ("train.batch_size=16", "train.max_steps=4")
@@ -147,8 +147,8 @@ def test_other_captions_cannot_be_resumed_with(train_run: TrainRun, file: Path, 
 
 def test_overfitting_uses_the_references(small: Sequence[str], new_run: Path) -> None:
     text = "data: {captions: none.jsonl, references: 1}"
-    config = parse(text, "file", {**overfit_settings(3), **read_overrides([*small, "train.max_steps=1"])})
-    (*_, ended) = overfit(config, new_run)
+    values = read_overrides([*small, "train.max_steps=1"])
+    (*_, ended) = overfit(overfit_config(parse(text, "file", values), 3, values), new_run)
     assert ended.summary["overfit"]["captions"] == 3
 
 

@@ -17,10 +17,10 @@ from captioner.config.yaml_io import parse
 from captioner.files import checkpoint
 from captioner.layers import CELLS
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.training.overfit import GOAL, overfit, overfit_settings
+from captioner.training.overfit import GOAL, overfit, overfit_config
 from captioner.training.resume import resume
 from captioner.training.solver import Step
-from captioner.training.train import Ended, Event, Started, Validated
+from captioner.training.train import Ended, Event, Started, Validated, Warned
 
 SMALL = ("model.hidden_dim=24", "train.learning_rate=0.02", "data.scenes.train=12")
 DECODER = {
@@ -32,7 +32,8 @@ SCENES = ("data.scenes.val=1", "data.scenes.test=1", "data.scenes.heldout=1")
 
 
 def config(count: int, *overrides: str) -> Config:
-    return override(Config(), {**overfit_settings(count), **fitting(*overrides, small=[*SMALL, *SCENES])})
+    values = fitting(*overrides, small=[*SMALL, *SCENES])
+    return overfit_config(override(Config(), values), count, values)
 
 
 def outcome_of(events: list[Event]) -> dict[str, object]:
@@ -112,20 +113,29 @@ def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
 def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:
     text = (
         "model: {dropout_hidden: 0.5}\n"
-        "train: {objective: self_critical, ema_decay: 0.9, patience: 1, schedule: exponential, "
+        "train: {objective: self_critical, init_from: everyday, ema_decay: 0.9, patience: 1, schedule: exponential, "
         "lr_decay: 0.5, warmup_steps: 9, update_rule: adamw, weight_decay: 0.1}\n"
         "validate: {score_every: 1, best_metric: cider_d, max_captions: 1}\n"
         "decode: {beam_width: 3, similarity_weight: 6, guidance_weight: 1}\n"
     )
-    regularized = parse(text, "file", {**overfit_settings(3), **read_overrides([*SMALL, *SCENES])})
+    parsed = parse(text, "file", read_overrides([*SMALL, *SCENES]))
+    regularized = overfit_config(
+        dataclasses.replace(parsed, train=dataclasses.replace(parsed.train, init_from=None)), 3
+    )
     assert regularized.train.update_rule == "adamw"
-    assert outcome_of(list(overfit(regularized, new_run)))["passed"] is True
-    assert parse(text, "file", {**overfit_settings(3), "model.dropout_hidden": 0.1}).model.dropout_hidden == 0.1
+    events = list(overfit(regularized, new_run))
+    assert outcome_of(events)["passed"] is True
+    assert [event.problem for event in events if isinstance(event, Warned)][-1] == (
+        "--overfit: ignored: model.dropout_hidden, train.objective, train.ema_decay, train.weight_decay, "
+        "train.schedule, train.lr_decay, train.warmup_steps, train.patience, validate.max_captions, "
+        "validate.score_every, validate.best_metric, decode.guidance_weight, decode.similarity_weight"
+    )
 
 
 def test_the_model_is_the_one_that_training_starts_from(new_run: Path, tiny_run: Path) -> None:
     """Not one of the default sizes."""
     base = open_run(tiny_run)
-    given = override(Config(), {**overfit_settings(3), "train.init_from": tiny_run, "train.max_steps": 1})
+    values = {"train.init_from": tiny_run, "train.max_steps": 1}
+    given = overfit_config(override(Config(), values), 3, values)
     list(overfit(dataclasses.replace(given, data=base.config.data), new_run))
     assert open_run(new_run / "last.h5").model.sizes == base.model.sizes
