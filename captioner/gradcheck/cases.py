@@ -44,6 +44,7 @@ from captioner.model.captioning_transformer import CaptioningTransformer
 from captioner.model.image_input import Standardizer
 from captioner.model.parameters import Sizes
 from captioner.model.transformer import MAX_CAPTIONS_PER_GROUP
+from captioner.parallel.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from captioner.config.options import Config
@@ -235,13 +236,14 @@ def _tuple(x: Any) -> tuple[Any, ...]:
 
 
 class Variant(NamedTuple):
-    """A model to check: sizes that differ from the configured ones, and the options of the loss."""
+    """A model to check: sizes that differ from the configured ones, the options of the loss, and the threads."""
 
     sizes: dict[str, Any]
     dropout: Dropout = NO_DROPOUT
     smoothing: float = 0.0
     weighted: bool = False
     captions: int = CAPTIONS
+    workers: int = 1
 
 
 ATTENTION = {"attention": "adaptive", "region": REGION, "attention_dim": KEY}
@@ -255,8 +257,9 @@ VARIANTS: dict[str, Variant] = {
     "model, attention": Variant(ATTENTION, Dropout(regions=0.2, keys=0.3)),
     "model, attention, image first": Variant({**ATTENTION, "image": "first"}),
     "model, attention, image every": Variant({**ATTENTION, "image": "every"}, Dropout(0.2, 0.3, 0.4, 0.2, 0.3)),
+    "model, attention, 2 threads": Variant({**ATTENTION, "image": "every"}, Dropout(keys=0.3), workers=2),
 }
-"""Every image input, attention and option of the loss, checked even if the config does not use it."""
+"""Every image input, attention, option of the loss and sum over workers, checked even if the config does not use it."""
 SMALL = {"hidden": WIDTH, "heads": HEADS, "feed_forward": FEED_FORWARD, "layers": 2}
 TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4, layers=0.3)),
@@ -270,8 +273,9 @@ TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, attention, post-norm, relu": Variant(
         {**ATTENTION, "norm": "post", "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)
     ),
+    "model, attention, 2 threads": Variant(ATTENTION, Dropout(layers=0.3), workers=2),
 }
-"""Every norm, activation, attention and option of the loss of a transformer."""
+"""Every norm, activation, attention, option of the loss and sum over workers of a transformer."""
 MODELS: Mapping[type[CaptioningModel], tuple[dict[str, Any], dict[str, Variant]]] = {
     CaptioningRNN: ({}, VARIANTS),
     CaptioningTransformer: (SMALL, TRANSFORMER_VARIANTS),
@@ -302,10 +306,10 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
         values = rng.standard_normal((IMAGES, REGIONS, sizes.region))
         regions = SharedRows(values, np.arange(variant.captions) % (IMAGES - 1))
 
-    batch = Batch(features, captions, regions, weights)
+    batch, pool = Batch(features, captions, regions, weights), ThreadPool(variant.workers)
 
     def run() -> tuple[float, Params]:
-        return model.loss(batch, np.random.default_rng(0))
+        return model.loss(batch, np.random.default_rng(0), pool)
 
     parts = CELLS[sizes.decoder].gate_names if sizes.decoder in CELLS else QUERIES_KEYS_VALUES
     stacked = {k: parts for k in params if k in ("Wx", "Wh", "b") or k.endswith(("_W", "_b"))}

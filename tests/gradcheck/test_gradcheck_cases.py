@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
-from itertools import product
+from itertools import chain, product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from captioner.gradcheck.cases import (
 from captioner.gradcheck.numeric import CheckResult, check_gradients
 from captioner.layers import CELLS, feed_forward, layer_norm, multi_head_attention
 from captioner.layers.dropout import Dropout
-from captioner.model import transformer
+from captioner.model import captioning_transformer, losses, transformer
 from captioner.model.build import DECODERS, parameter_shapes
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
@@ -189,6 +191,18 @@ def last_group_of_an_image_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformer, "word_embedding_backward", faulty)
 
 
+def sum_of_workers(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*parts: list[dict[str, Array]]) -> Iterator[dict[str, Array]]:
+        first, *others = chain(*parts)
+        return iter([first, *({name: scale * grad for name, grad in grads.items()} for grads in others)])
+
+    monkeypatch.setattr(captioning_transformer, "itertools", SimpleNamespace(chain=faulty))
+
+
+def bias_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "sum", lambda others, first: first, raising=False)
+
+
 @pytest.mark.parametrize(
     ("plant_fault", "case"),
     [
@@ -196,13 +210,17 @@ def last_group_of_an_image_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         (first_rows_normalized, "layer_norm"),
         (first_groups_attended, "self_attention"),
         (last_group_of_an_image_kept, "model, attention, many captions (transformer)"),
+        (partial(sum_of_workers, 0), "model, attention, 2 threads (transformer)"),
+        (partial(sum_of_workers, -1), "model, attention, 2 threads (transformer)"),
+        (bias_of_workers, "model, attention, 2 threads (transformer)"),
+        (bias_of_workers, "model, attention, 2 threads (lstm)"),
     ],
 )
-def test_a_fault_after_the_first_block_is_detected(
+def test_a_fault_after_the_first_block_or_worker_is_detected(
     plant_fault: Callable[[pytest.MonkeyPatch], None], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant_fault(monkeypatch)
-    results = check_config(config(decoder="transformer"))
+    results = check_config(config(decoder="lstm" if "lstm" in case else "transformer"))
     assert next(result.case for result in results if not result.passed) == case
 
 
