@@ -141,7 +141,7 @@ def _run(args: list[str], debug: bool) -> int:
             output.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        output.note(*error.format_message().splitlines())
         return error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -201,6 +201,11 @@ def _failure(error: BaseException, args: list[str]) -> CaptionerError | None:
         case RuntimeError() if str(error) == "can't start new thread":
             return CaptionerError("cannot start a thread: not enough memory, or too many threads of this user")
         case OSError(filename=None):
+            from traceback import walk_tb
+
+            *_, (frame, _) = walk_tb(error.__traceback__)
+            if frame.f_globals["__name__"] == "click.utils":  # its `echo` prints help and version
+                return output.OutputError(f"output: {error.strerror}")
             return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():
             return CaptionerError(f"{os.fsdecode(error.filename)}: {error.strerror or error}")

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,12 @@ def test_completion_loads_nothing_heavy(shell: Callable[..., Any]) -> None:
     environment = {"_CAPTIONER_COMPLETE": "bash_complete", "COMP_WORDS": "captioner train --ove", "COMP_CWORD": "2"}
     done = shell(code=code, env={**os.environ, **environment})
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,--overfit\nplain,--overwrite\n", "[]\n")
+
+
+@pytest.mark.parametrize("words", [("--version",), *((*path, "--help") for path in COMMANDS)], ids=" ".join)
+def test_a_full_disk_has_the_message_of_other_output(
+    words: tuple[str, ...], cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert cli(*words) == (1, "", "captioner: output: No space left on device\n")
