@@ -89,6 +89,8 @@ def downsample(points: Points, limit: int) -> Points:
 
 NARROW = 1e-9
 """Values whose relative difference is smaller are drawn as one value."""
+TINY = 1e-300
+"""Smaller numbers are drawn as 0: steps of ticks between them would be rounded to 0."""
 
 
 class Scale(NamedTuple):
@@ -104,13 +106,14 @@ class Scale(NamedTuple):
 
 
 def _is_narrow(low: float, high: float) -> bool:
-    return not high - low > NARROW * max(abs(low), abs(high))
+    return not high - low > max(NARROW * max(abs(low), abs(high)), TINY)
 
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
     """Make a linear axis that contains `low` and `high`, with about `count` intervals of 1, 2 or 5 times 10^k."""
     if _is_narrow(low, high):
-        pad = 0.1 * max(abs(low), abs(high)) or 1.0
+        pad = max(abs(low), abs(high))
+        pad = 0.1 * pad if pad > TINY else 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))

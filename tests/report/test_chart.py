@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.report.chart import (
@@ -38,6 +38,8 @@ def check(scale: Scale, low: float, high: float, most: int) -> None:
 
 
 @pytest.mark.parametrize("axis", [linear, tight])
+@example([0, 5e-324])
+@example([1e-300, 1.2e-300])
 @given(st.lists(VALUES, min_size=2, max_size=2))
 def test_a_linear_axis_contains_its_values(axis: Callable[[float, float], Scale], values: list[float]) -> None:
     low, high = sorted(values)
