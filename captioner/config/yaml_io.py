@@ -126,6 +126,9 @@ def _nodes(text: str) -> Iterator[tuple[int, str, yaml.Node | str]]:
     if len(text) > MAX_CHARS:
         yield 1, "", f"expected at most {MAX_CHARS} characters, got {len(text)} or more"
         return
+    if (place := text.find("\ufeff", 1)) > 0:  # libyaml skips it at the start of a line, PyYAML's own parser does not
+        yield 1 + text.count("\n", 0, place), "", "unexpected byte order mark (U+FEFF); remove it"
+        return
     try:
         root = yaml.compose(text, LOADER)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
