@@ -15,6 +15,7 @@ from captioner.captioning.training_summary import TrainingSummary, summary_from
 from captioner.config.checks import FIXED
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
+from captioner.data.features import MIN_STD
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
@@ -154,7 +155,7 @@ def check_arrays(
 def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
     """Check and return the standardizers of a checkpoint.
 
-    Raises: CheckpointError, as `check_arrays`, and for deviations that are not above 0.
+    Raises: CheckpointError, as `check_arrays`, and for deviations below `MIN_STD`.
     """
     if not arrays:
         return None, None
@@ -162,9 +163,9 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
     shapes = {f"{part}{name}": (width,) for part, width in widths.items() for name in ("mean", "std")}
     check_arrays(path, "standardizer", arrays, shapes, "float64")
     for name in shapes:
-        if name.endswith("std") and not (arrays[name] > 0).all():
-            least = arrays[name].min()
-            raise CheckpointError(f"{path}: array standardizer/{name}: expected numbers above 0, got {least:g}")
+        if name.endswith("std") and not (arrays[name] >= MIN_STD).all():
+            expected = f"expected numbers of at least {MIN_STD:g}, got {arrays[name].min():g}"
+            raise CheckpointError(f"{path}: array standardizer/{name}: {expected}")
     features, *regions = (Standardizer(arrays[f"{part}mean"], arrays[f"{part}std"]) for part in widths)
     return features, regions[0] if regions else None
 
@@ -192,7 +193,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
         shapes |= {"components": (max(number, 1), width), "residuals": (max(count, 1),)}
     check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
     images, counts, residuals = arrays["images"][0], arrays["counts"], arrays.get("residuals", np.zeros(0))
-    summary, is_word = summary_from(arrays, vocab), ~np.isin(vocab.words, SPECIAL)
+    summary, is_word = summary_from(arrays, vocab), [word not in SPECIAL for word in vocab.words]
     p = summary.regression
     most = np.abs(p.bias) + np.abs(p.words) @ np.linalg.norm(p.projection, axis=1)  # at least the absolute shares
     for name, is_valid, expected in (
@@ -202,7 +203,8 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
         ("words", most <= MAX_SHARE, f"shares of at most {MAX_SHARE:g} with projection and bias"),
         ("names", arrays["names"] <= is_word, "numbers of at most 1, and 0 for special tokens"),
         ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
-        *((name, arrays[name] > 0, "numbers above 0") for name in ("std", "ridge")),
+        ("std", arrays["std"] >= MIN_STD, f"numbers of at least {MIN_STD:g}"),
+        ("ridge", arrays["ridge"] > 0, "numbers above 0"),
         ("residuals", np.diff(residuals, prepend=0) >= 0, "numbers of at least 0 in ascending order"),
     ):
         if not np.all(is_valid):

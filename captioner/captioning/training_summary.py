@@ -103,7 +103,7 @@ def fit_familiarity(features: Features) -> tuple[Array, Array, Params]:
 def scales(features: Features) -> tuple[Array, Array]:
     """Compute the mean and standard deviation of features in float32. Shapes: (M, F) -> (F,), (F,)."""
     mean, std = standardization(features)
-    return mean.astype(np.float32), np.maximum(std, np.finfo(np.float32).tiny).astype(np.float32)
+    return mean.astype(np.float32), std.astype(np.float32)
 
 
 def _components(features: Features, mean: Array, std: Array, number: int) -> Array:

@@ -14,6 +14,8 @@ from captioner.data.corpus import Features
 from captioner.files.hdf5 import StoredArray, open_dataset
 
 MOST_MIB = 1 << 30
+MIN_STD = 1e-12
+"""The minimum standard deviation of a column: in float32, standardized numbers of float16 have finite squares."""
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
 MAX_ROUNDING_ERROR = 0.1
@@ -80,7 +82,7 @@ def standardization(features: Features) -> tuple[Array, Array]:
         squares += np.square(block - block_mean).sum(axis=0) + delta**2 * done * new / (done + new)
         done += new
     std = np.sqrt(squares / done)
-    return origin + mean, np.where(std == 0, 1.0, std)
+    return origin + mean, np.where(std < MIN_STD, 1.0, std)
 
 
 def rounding_error(features: Features, dtype: DTypeLike) -> float:

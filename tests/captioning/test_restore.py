@@ -111,7 +111,7 @@ LIES: dict[str, list[tuple[Callable[[Array], Array | None], str]]] = {
                    (lambda a: a[0, 0], "expected float16")],
     "mean": [(lambda a: a[0], r"expected float32 \(\d+,\), got float32 \(\)"),
              (lambda a: np.bytes_("b"), "expected floats or unsigned integers")],
-    "std": [(at_first(0), "expected numbers above 0"), (at_first(-1), "expected numbers above 0")],
+    "std": [(at_first(number), "expected numbers of at least 1e-12") for number in (0, -1, 1e-38)],
     "images": [(lambda a: a[:0], r"expected float32 \(1,\)"),
                *((at_first(n), "expected a whole number from 1 to") for n in (0, 40.5, 1e38))],
     "counts": [(at_first(n), "expected 0, or 1 to the 40 images") for n in (41, -1, 0.5)],
@@ -179,11 +179,11 @@ def standardized(name: str, value: float) -> Callable[[Checkpoint], object]:
     return lambda saved: saved.standardizer[name].fill(value)
 
 
-POSITIVE = "array standardizer/std: expected numbers above 0, got"
+LEAST = "array standardizer/std: expected numbers of at least 1e-12, got"
 FINITE = "(expected finite log-probabilities|the gradients of this model are not finite)"
 CHANGES: dict[str, tuple[Callable[[Checkpoint], object], str]] = {
-    "std 0": (standardized("std", 0.0), POSITIVE),
-    "std 1e-50": (standardized("std", 1e-50), FINITE),
+    "std 0": (standardized("std", 0.0), LEAST),
+    "std 1e-38": (standardized("std", 1e-38), LEAST),
     "mean beyond float32": (standardized("mean", 1e300), FINITE),
     "weights 3e38": (lambda saved: [array.fill(3e38) for array in saved.params.values()], FINITE),
 }
@@ -192,7 +192,7 @@ CHANGES: dict[str, tuple[Callable[[Checkpoint], object], str]] = {
 # Every change is found by one command, and one change by every command.
 PAIRS = [
     *((name, "sample") for name in CHANGES),
-    *(("std 1e-50", command) for command in ("evaluate", "inspect gradients --word 2")),
+    *(("mean beyond float32", command) for command in ("evaluate", "inspect gradients --word 2")),
 ]
 
 
