@@ -114,12 +114,14 @@ def _split_clitics(word: str) -> list[str]:
 
 NULL, START, END, UNK = "<NULL>", "<START>", "<END>", "<UNK>"
 SPECIAL = (NULL, START, END, UNK)
+LONGEST_WORD = 1000
 
 
 class Vocab:
     """Two-way mapping between words and ids; an id is the index of a word in `words`.
 
-    Raises: DataError for a duplicate word, a word that is not printable, or a missing special token.
+    Raises: DataError for a duplicate word, one that is not printable, has spaces or is too long, or a missing special
+    token.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -128,8 +130,11 @@ class Vocab:
         if len(self.word_to_idx) < len(self.words):
             duplicate = next(w for i, w in enumerate(self.words) if self.word_to_idx[w] != i)
             raise DataError(f"vocabulary: duplicate word {quoted(duplicate)}; each word needs one id")
-        if unprintable := [word for word in self.words if printable(word, len(word)) != word]:
-            raise DataError(f"vocabulary: {quoted(unprintable[0])}: expected printable words, got control characters")
+        for i, word in enumerate(self.words):
+            if len(word) > LONGEST_WORD:
+                raise DataError(f"vocabulary: word {i}: expected at most {LONGEST_WORD} characters, got {len(word):,}")
+            if word.split() != [word] or printable(word, LONGEST_WORD) != word:
+                raise DataError(f"vocabulary: word {i}: expected a printable word without spaces, got {quoted(word)}")
         for token in SPECIAL:
             if token not in self.word_to_idx:
                 raise DataError(f"vocabulary: {token} is missing; expected all of {' '.join(SPECIAL)}")
@@ -156,9 +161,10 @@ class Vocab:
     def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, max_words: int | None = None) -> Vocab:
         """Build a vocabulary from tokenized captions: special tokens, then words by descending count and code point.
 
-        Words that occur fewer than `min_count` times are excluded, and so are the rarest beyond `max_words`.
+        Words that occur fewer than `min_count` times or are too long are excluded, and so are the rarest beyond
+        `max_words`.
         """
-        counts = Counter(word for words in captions for word in words)
+        counts = Counter(word for words in captions for word in words if len(word) <= LONGEST_WORD)
         frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
 

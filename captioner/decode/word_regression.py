@@ -241,7 +241,7 @@ class TrainingFit:
         if width > MAX_DIMENSIONS:
             images = images[evenly_spaced(len(images), MAX_DIMENSIONS)]
         self.images, self._copies = images, dict[bytes, list[int]]()
-        self._excluded = np.isin(vocab.words, SPECIAL)
+        self._excluded = np.array([word in SPECIAL for word in vocab.words])
         total, counts = np.zeros(width), np.zeros(len(vocab))
         for rows in _blocks(images):
             for row, features in zip(rows.tolist(), train.features[rows], strict=True):

@@ -264,7 +264,7 @@ def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
     vocab, old, train, step = corpus.vocab, restored.vocab, corpus.split("train"), restored.model.for_inference().step
     ids = np.array([old.word_to_idx.get(word, -1) for word in vocab.words])
     new = np.flatnonzero(ids < 0)
-    is_word, is_trained = (~np.isin(words, SPECIAL) for words in (vocab.words, old.words))
+    is_word, is_trained = (np.array([word not in SPECIAL for word in words]) for words in (vocab.words, old.words))
     sums, occurrences, total = np.zeros((len(new), len(old))), np.zeros(len(new)), np.zeros(len(old))
     rows = evenly_spaced(len(train.captions), 0 if restored.model.attends or not len(new) else EXPECTED_CAPTIONS)
     width = train.captions.shape[1]

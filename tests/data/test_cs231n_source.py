@@ -171,12 +171,13 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
 # --- the vocabulary
 
 
-WORD = "expected a word without spaces, got "
+WORD = "vocabulary: word 6: expected a printable word without spaces, got "
+LIST = "expected an object with the list idx_to_word of strings, got "
 BAD_VOCABS = {
-    "half a letter": ({"idx_to_word": [*WORDS, "\ud800"]}, f"idx_to_word[6]: {WORD}'\\ud800'"),
-    "a list": (WORDS[:1], "expected an object with the list idx_to_word, got ['<NULL>']"),
-    "a number": ({"idx_to_word": [*WORDS, 7]}, f"idx_to_word[6]: {WORD}7"),
-    "two words": ({"idx_to_word": [*WORDS, "a b"]}, f"idx_to_word[6]: {WORD}'a b'"),
+    "half a letter": ({"idx_to_word": [*WORDS, "\ud800"]}, f"{WORD}'\\ud800'"),
+    "a list": (WORDS[:1], f"{LIST}['<NULL>']"),
+    "a number": ({"idx_to_word": [7]}, f"{LIST}{{'idx_to_word': [7]}}"),
+    "two words": ({"idx_to_word": [*WORDS, "a b"]}, f"{WORD}'a b'"),
     "a word twice": ({"idx_to_word": [*WORDS, "cat"]}, "vocabulary: duplicate word 'cat'; each word needs one id"),
 }
 

@@ -49,9 +49,18 @@ def test_rare_words_are_excluded(min_count: int, most: int | None, words: str) -
     assert vocab.decode(vocab.encode([["d"]])[0]) == ["d" if "d" in words else UNK]
 
 
-def test_unprintable_words_are_rejected() -> None:
-    with pytest.raises(DataError, match=r"^vocabulary: 'a\\x07': expected printable words, got control characters$"):
-        Vocab.build([["a\x07"]])
+@pytest.mark.parametrize("word", ["a\x07", "", "a b", "a\u00a0", " "])
+def test_words_that_are_not_printable_or_have_spaces_are_rejected(word: str) -> None:
+    with pytest.raises(DataError) as error:
+        Vocab([*SPECIAL, "a", word])
+    assert str(error.value) == f"vocabulary: word 5: expected a printable word without spaces, got {word!r}"
+
+
+def test_a_long_word_is_rejected_and_not_built() -> None:
+    longest = "a" * 1000
+    assert Vocab.build([[longest, longest + "a", "b"]]).words == (*SPECIAL, longest, "b")
+    with pytest.raises(DataError, match=r"^vocabulary: word 5: expected at most 1000 characters, got 300,000$"):
+        Vocab([*SPECIAL, longest, 300 * longest])
 
 
 def test_special_tokens_in_captions_are_not_words() -> None:
