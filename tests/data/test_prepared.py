@@ -45,8 +45,8 @@ NAMES = (
 
 @st.composite
 def corpora(draw: st.DrawFn) -> Corpus:
-    is_word = lambda text: text.isprintable() and text.split() == [text]
-    words = draw(st.lists(texts(8).filter(is_word), max_size=5, unique=True))
+    printable = texts(8).filter(str.isprintable).filter(lambda text: text.split() == [text])
+    words = draw(st.lists(printable, max_size=5, unique=True))
     vocab = Vocab((*SPECIAL, *(word for word in words if word not in SPECIAL)))
     dtype, width = draw(st.sampled_from(["f2", "f4", "f8"])), draw(st.integers(1, 4))
     splits = {}
@@ -180,7 +180,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     ),
     "nan": (lambda f: f["train/features"].__setitem__((1, 1), np.nan), "train features: row 1: a number is not finite"),
     "a_word_twice": (lambda f: f["vocabulary"].__setitem__(5, b"a"), "vocabulary: duplicate word 'a'"),
-    "a_word_that_is_no_text": (lambda f: f["vocabulary"].__setitem__(5, b"\xff"), r"vocabulary: word 5: .*, got '\\udcff'"),
+    "a_word_that_is_no_text": (lambda f: f["vocabulary"].__setitem__(5, b"\xff"), r"word 5: expected a printable word"),
     "no_encoder": (lambda f: put_meta(f, encoder=None), META),
     "digests_numbers": (lambda f: put_meta(f, digests={"val/features": 1}), META),
     "no_splits": (lambda f: put_meta(f, splits=[]), "meta: expected 1 to 64 splits, got 0"),
