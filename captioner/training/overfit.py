@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from captioner.config.option_table import OPTIONS, replaced, write
+from captioner.config.option_table import OPTIONS, write
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, override
 from captioner.errors import ConfigError
@@ -62,7 +63,7 @@ def overfit_config(config: Config, captions: int, overrides: Values = NONE) -> C
     settings = {**LIMITS, **settings}
     config = override(config, {path: value for path, value in settings.items() if path not in overrides})
     ignored = {"--overfit": f"--overfit: ignored: {', '.join(others)}"} if others else {}
-    return replaced(config, {"ignored": {**config.ignored, **ignored}})
+    return replace(config, ignored={**config.ignored, **ignored})
 
 
 def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any]]:
