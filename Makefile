@@ -1,9 +1,9 @@
-# Every target sets up what it needs in .venv; the machine needs Python 3.11 or later, make and git.
+# Every target installs what it needs in .venv; the machine needs make and Python 3.11 or later.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = @echo "make: installing in $(VENV); the first time, this downloads 100 MB and takes a few minutes" >&2; $(PYTHON) -m venv $(VENV) \
-	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL = @echo "make: installing in $(VENV); the first time, this downloads $(1) MB and takes a minute" >&2; $(PYTHON) -m venv $(VENV) \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs build clean
 
@@ -12,11 +12,11 @@ help: ## list the targets
 
 install: $(VENV)/installed ## the captioner command, in .venv
 $(VENV)/installed: setup.cfg setup.py pyproject.toml
-	$(INSTALL) --editable .
+	$(call INSTALL,30) .
 	@touch $@
 
 $(VENV)/dev: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[dev]'
+	$(call INSTALL,250) '.[dev]'
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (under two minutes)
@@ -27,8 +27,9 @@ demo: install ## train on the generated pictures and caption ten of them (under 
 export MODEL ?=
 OPTIONS := $(if $(MODEL),--model "$$MODEL",--labels 3)
 ADDS := the next line is from make
+PHOTO ?= docs/photos
 override export PHOTO := $(value PHOTO)
-caption: photo model $(VENV)/web ## caption a photograph or a folder (PHOTO=my.jpg; MODEL=runs/my: another model)
+caption: photo model $(VENV)/web ## caption docs/photos, or PHOTO=my.jpg or a folder (MODEL=runs/my: another model)
 	@echo "photograph, caption, marks$(if $(MODEL),,; below: ImageNet labels)" >&2
 	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner caption "$$PHOTO" $(OPTIONS); CODE=$$?; \
 	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table for spreadsheets:" \
@@ -40,7 +41,6 @@ serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=runs/
 	@$(BIN)/captioner serve $${MODEL:+"$$MODEL"}
 
 photo:
-	@test -n "$$PHOTO" || { echo "make caption: expected a photograph; try make caption PHOTO=my.jpg; $(ADDS)" >&2; exit 2; }
 	@test -f "$$PHOTO" || test -d "$$PHOTO" || { printf '%s\n' "make caption: $$PHOTO: not found; expected a photograph or a \
 	folder of photographs; quote names with spaces: PHOTO=\"my photo.jpg\"; in quotes, write \$$HOME for ~; $(ADDS)" >&2; exit 2; }
 
@@ -48,10 +48,10 @@ model:
 	@test -z "$$MODEL" || test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }
 
 $(VENV)/web: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[images,web]'
+	$(call INSTALL,115) '.[images,web]'
 	@touch $@ $(VENV)/installed
 
-test: $(VENV)/dev ## the fast tests (less than two minutes on two cores)
+test: $(VENV)/dev ## the fast tests (three minutes on two cores)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`
@@ -75,7 +75,7 @@ gradcheck: install ## check every gradient numerically
 	$(BIN)/captioner gradcheck --full
 
 $(VENV)/bench: setup.cfg pyproject.toml
-	$(INSTALL) --editable '.[bench]'
+	$(call INSTALL,400) '.[bench]'
 	@touch $@ $(VENV)/installed
 
 bench: $(VENV)/bench ## compare with PyTorch; print the tables (an hour)

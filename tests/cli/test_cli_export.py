@@ -128,7 +128,6 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected a photograph; try make caption PHOTO=my.jpg"),
         (["PHOTO=no"], "no: not found; expected a photograph or a folder of photographs; quote names with spaces: "
          "PHOTO=\"my photo.jpg\"; in quotes, write $HOME for ~"),
         (["PHOTO=README.md", "MODEL=nowhere"], "nowhere: not found; expected a run folder or a model file"),

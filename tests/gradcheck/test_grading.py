@@ -98,7 +98,11 @@ ATTACKS = {
     ),
     "course": (f"open('{COURSE}/plain.py')", RAISED + COURSE),
     "closure": (UNLOCK, RAISED + AFFINE),
-    "interpreter": ("import _xxsubinterpreters as i; i.create()", "raised RuntimeError: interpreter creation failed"),
+    "interpreter": (
+        ("import _interpreters as i; i.create()", "raised ImportError: a submission cannot import _interpreters")
+        if sys.version_info >= (3, 13)
+        else ("import _xxsubinterpreters as i; i.create()", "raised RuntimeError: interpreter creation failed")
+    ),
     "read": (f"open('{AFFINE}')", RAISED + AFFINE),
     "memmap": (f"np.memmap('{AFFINE}')", RAISED + AFFINE),
     "run": (f"runpy.run_path('{AFFINE}')", RAISED + AFFINE),

@@ -76,7 +76,7 @@ def test_the_script_for_gradescope_writes_its_results(name: str, score: int, gra
     (script,) = (block for block in blocks(PAGE, "text") if block.startswith("#!"))
     (tmp_path / "submissions" / name).rename(tmp_path / "submission")
     (tmp_path / "results").mkdir()
-    script = script.replace("/opt/lab/bin/captioner", f"{sys.executable} -m captioner")
+    script = script.replace("/opt/lab/bin/captioner", f"{shlex.quote(sys.executable)} -m captioner")
     done = subprocess.run(["bash", "-c", script.replace("/autograder", str(tmp_path))], check=True, capture_output=True)
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert results["score"] == score, done.stderr

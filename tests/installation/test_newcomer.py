@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from archives import ROOT, Archives, run, unpack, user_environment
+from pages import PAGES
 from sandbox import Sandbox
 
 pytestmark = pytest.mark.environments
@@ -89,6 +90,33 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
     assert ran >= {"caption", "search", "serve", "prepare", "train", "gradcheck", "inspect"}
     check = f"import captioner\nassert captioner.__file__.startswith({str(environment)!r})"
     run(environment / "bin" / "python", "-c", check)
+
+
+PIP = sorted({line for page in PAGES for line in re.findall(r"\bpip install [^`\n]+", page.read_text())})
+
+
+def test_the_first_commands_of_the_readme_run_as_printed_on_a_new_machine(archives: Archives, tmp_path: Path) -> None:
+    """In an unpacked archive, in a path with a space, with an empty home and without a cache of pip."""
+    source, home = unpack(archives.sdist, tmp_path / "my captioner"), tmp_path / "home"
+    home.mkdir()
+    first = [line.split()[:2] for line in lines("console")][:3]
+    assert first == [["make", target] for target in ("caption", "demo", "test")]
+
+    def made(*words: str) -> str:
+        return run("make", *words, cwd=source, env={**user_environment(), "HOME": home, "PIP_NO_CACHE_DIR": "1"})
+
+    captioned = re.findall(r"^docs/photos/(\w+)\.jpg\t\w+ ", made("caption"), re.MULTILINE)
+    assert captioned == sorted(photo.stem for photo in (ROOT / "docs/photos").glob("*.jpg"))
+    assert re.search(r"^val: .* [5-9]\d\.\d% of captions fully correct$", made("demo"), re.MULTILINE)
+    assert re.search(r"^\d+ passed", made("test", "ARGS=tests/layers"), re.MULTILINE)
+
+
+def test_every_pip_install_of_the_pages_runs_in_an_unpacked_archive(archives: Archives, tmp_path: Path) -> None:
+    source, environment = unpack(archives.sdist, tmp_path / "my captioner"), tmp_path / "environment"
+    run(sys.executable, "-m", "venv", environment)
+    assert len(PIP) > 3
+    for line in PIP:
+        run("bash", "-c", line, cwd=source, env=user_environment(environment))
 
 
 def test_the_wheel_captions_photographs_with_the_default_model_offline(
