@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.checks import without_summary
-from captioner.captioning.find_checkpoint import DEFAULT_MODEL
-from captioner.captioning.load import Run, load, open_run, run_list
-from captioner.captioning.search import Match, best_matches, read_matches, read_query
+from captioner.captioning.load import Run, load, run_list
 from captioner.config.option_table import PREPARE_OPTIONS, converted
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
@@ -25,7 +21,7 @@ from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.train import Event
 
-__all__ = ["evaluate", "load", "prepare", "resume", "search", "train"]
+__all__ = ["evaluate", "load", "prepare", "resume", "train"]
 
 
 def train(
@@ -115,22 +111,6 @@ def prepare(
     *_, prepared = preparation.prepare(names, Path(output), _prepare_options(options), overwrite=overwrite)
     assert isinstance(prepared, preparation.Prepared)
     return prepared.summary
-
-
-def search(tables: Run | Sequence[Run], words: str, n: int = 20, model: Run | None = None) -> list[Match]:
-    """Find captioned photographs by words, best first, in tables `FILE.jsonl` of `captioner caption`.
-
-    `model` is the model whose vocabulary the tables have, by default the default model. Unknown words are found only in
-    captions that a person corrected, and in tables of models that know them.
-
-    Raises: DataError for a table that cannot be read, or a line of it; UsageError for a model without word regression.
-    """
-    loaded = open_run(model or DEFAULT_MODEL)
-    if loaded.summary is None:
-        raise UsageError(f"search: {without_summary(loaded)}")
-    query = read_query(words, loaded.summary.regression)
-    paths = map(Path, run_list(tables, "search: tables"))
-    return best_matches(chain.from_iterable(read_matches(path, query) for path in paths), n)
 
 
 def _prepare_options(values: Mapping[str, Any]) -> Prepare:

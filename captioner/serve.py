@@ -37,10 +37,9 @@ from captioner.config.overrides import Values
 from captioner.data.table_cells import csv_line
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
-from captioner.images.decoding_process import DecodingProcess
 from captioner.images.efficientnet import has_labels
 from captioner.images.encoders import encode_photo
-from captioner.images.photo import HEIC_SUFFIXES
+from captioner.images.photo import HEIC_SUFFIXES, decode_photo
 from captioner.report.template import load_script, render
 
 ADDRESS = "127.0.0.1"
@@ -77,7 +76,6 @@ class Site:
         meta = captioner.loaded.meta
         absent = {"labels": not has_labels(meta.encoder), "attention": not meta.region_dim}
         self._options = {name: path for name, path in REQUEST_OPTIONS.items() if not absent.get(name)}
-        self._decoder = DecodingProcess()
         self._worker, self._turn = ThreadPoolExecutor(1, "captioner-serve"), asyncio.Lock()
 
     def app(self) -> Starlette:
@@ -154,13 +152,13 @@ class Site:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
         side = captioner.loaded.meta.photo_side
-        photo = encode_photo(captioner.encoder, name, content, self._decoder.decode, side)
+        photo = encode_photo(captioner.encoder, name, content, side)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return caption
 
     def _preview(self, content: bytes) -> bytes:
         """Return a photograph as a small JPEG, in the worker. Raises: DataError."""
-        photo, file = self._decoder.decode(content, str(NAME), PREVIEW // 2), io.BytesIO()
+        photo, file = decode_photo(content, str(NAME), PREVIEW // 2), io.BytesIO()
         photo.thumbnail((PREVIEW, PREVIEW))
         photo.save(file, "JPEG")
         return file.getvalue()

@@ -45,13 +45,12 @@ _XMP = """<?xml version="1.0" encoding="UTF-8"?>
 """.splitlines(keepends=True)
 _FIELD, _NEXT_ITEM = re.compile(r"%\((\w+)\)s"), "</rdf:li><rdf:li>"
 _OF_CAPTIONER = re.compile(
-    # earlier versions wrote neither the last two lists nor their namespaces
-    "".join(re.escape(line) if not re.search("%|lr", line) else f"(?:{re.escape(line)})?" for line in _XMP)
+    "".join(re.escape(line) if "%" not in line else f"(?:{re.escape(line)})?" for line in _XMP)
     .replace(re.escape("%(caption)s"), "[^<]*")
     .replace(re.escape("%(keywords)s"), f"[^<]*(?:{_NEXT_ITEM}[^<]*)*")
     .encode()
 )
-"""A sidecar as `to_xmp` writes it, or did. Programs that edit it add elements, so that it is theirs."""
+"""A sidecar as `to_xmp` writes it. Programs that edit it add elements, so that it is theirs."""
 MAX_SIDECAR = 1 << 16
 """Bytes of a sidecar that is recognized."""
 _NOT_IN_XML = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -77,7 +76,7 @@ def _plain(text: str) -> str:
 
 
 def is_own_xmp(path: Path) -> bool:
-    """Return whether a sidecar is as captioner, of this version or an earlier one, wrote it."""
+    """Return whether a sidecar is as captioner wrote it."""
     return _OF_CAPTIONER.fullmatch(read_start(path, MAX_SIDECAR) or b"") is not None
 
 

@@ -53,16 +53,8 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 
 def _check_meta(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     match meta:
-        case {
-            "encoder": str(),
-            "splits": [*splits],
-            "about": dict(),
-            "photo_side": int(side),
-            "digests": dict(digests),
-        } if (
-            isinstance(meta.get("regions", False), bool)
-            and side >= 0
-            and all(isinstance(value, str) for value in digests.values())
+        case {"encoder": str(), "splits": [*splits], "about": dict(), "photo_side": int(n), "digests": dict(sums)} if (
+            n >= 0 and isinstance(meta.get("regions", False), bool) and {*map(type, sums.values())} <= {str}
         ):
             check_names(splits, f"{path}: meta")
             return meta

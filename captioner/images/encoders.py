@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -105,18 +105,14 @@ class Encoded(NamedTuple):
     regions: NDArray[np.float32] | None = None
 
 
-def encode_photo(
-    encoder: Encoder, path: Path, content: bytes, decode: Callable[[bytes, str, int], Image], photo_side: int = 0
-) -> Encoded:
-    """Encode the photograph in `content`; `decode` is `decode_photo`, or does it in a child process.
-
-    A photograph whose shorter side exceeds `photo_side` is shrunk to it first: enlarged from there to the input of the
-    encoder, it is as blurred as the training photographs. With 0, or at least the side of the encoder, none is.
+def encode_photo(encoder: Encoder, path: Path, content: bytes, photo_side: int = 0) -> Encoded:
+    """Encode the photograph in `content`, shrunk to a shorter side of `photo_side` if it is larger: enlarged from there
+    to the input of the encoder, it is as blurred as the training photographs. With 0, it is not shrunk.
 
     Raises: DataError with its path if it cannot be decoded or encoded.
     """
     side = min(photo_side or encoder.side, encoder.side)
-    photo = decode(content, str(path), side)
+    photo = decode_photo(content, str(path), side)
     photo = shrink(photo, side) if side < encoder.side else photo
     prepared = encoder.prepare(photo)
     try:
@@ -149,7 +145,7 @@ def encode_photos(
             return photo
         try:
             content = read_bytes(photo, BYTES, expected="a photograph")
-            encoded = encode_photo(encoder, photo, content, decode_photo, photo_side)
+            encoded = encode_photo(encoder, photo, content, photo_side)
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         except MemoryError:

@@ -59,20 +59,10 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tm
     assert is_own_xmp(path)
 
 
-EARLIER = """<?xml version="1.0" encoding="UTF-8"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="captioner">
-   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">a dog</rdf:li></rdf:Alt></dc:description>%s
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-"""
 OWN = {
     "d.jpg": to_xmp("a dog", ["dog", "cat"]),
-    "e.jpg": EARLIER % "\n   <dc:subject><rdf:Bag><rdf:li>dog</rdf:li><rdf:li>cat</rdf:li></rdf:Bag></dc:subject>",
-    "f.jpg": EARLIER % "",
+    "e.jpg": to_xmp("", ["dog"]),
+    "f.jpg": to_xmp("a dog"),
 }
 FOREIGN = {
     "a.jpg": to_xmp("a dog").replace("</rdf:Description>", "<darktable:history/></rdf:Description>"),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import captioner
 from captioner.data.table_cells import Stamp, digest_of
 
 ALBUM = {
@@ -148,12 +147,3 @@ def test_a_word_of_every_training_image_is_known_and_does_not_decide(
     found = cli("search", album, "on", "--model", own_run).succeeded()
     assert (found.err, len(found.out.splitlines())) == ("", 2)
     assert "street" not in cli("search", album, "on dog", "--model", own_run).out
-
-
-def test_python_finds_the_same(cli: Callable[..., Any], album: Path) -> None:
-    printed = [json.loads(row) for row in cli("search", album, "dog beach", "--json").succeeded().out.splitlines()]
-    matches = captioner.search(album, "dog beach")
-    assert [(match.image, match.score) for match in matches] == [(each["image"], each["score"]) for each in printed]
-    album.write_text("{}\n")
-    with pytest.raises(captioner.CaptionerError, match="expected a table of `captioner caption`"):
-        captioner.search([album], "dog")
