@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = @echo "make: installing in $(VENV); the first time, this downloads $(1) MB and takes a minute" >&2; $(PYTHON) -m venv $(VENV) \
+INSTALL = @echo "make: installing in $(VENV); the first time, this downloads $(1) MB" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs build clean
@@ -19,7 +19,7 @@ $(VENV)/dev: setup.cfg pyproject.toml
 	$(call INSTALL,250) '.[dev]'
 	@touch $@ $(VENV)/installed
 
-demo: install ## train on the generated pictures and caption ten of them (under two minutes)
+demo: install ## train on the generated pictures and caption ten of them (one minute)
 	$(BIN)/captioner train -c scenes-lstm --run runs/demo --overwrite
 	$(BIN)/captioner sample runs/demo --split val -n 10
 	$(BIN)/captioner evaluate runs/demo --split val --split heldout
@@ -51,7 +51,7 @@ $(VENV)/web: setup.cfg pyproject.toml
 	$(call INSTALL,115) '.[images,web]'
 	@touch $@ $(VENV)/installed
 
-test: $(VENV)/dev ## the fast tests (three minutes on two cores)
+test: $(VENV)/dev ## the fast tests (four minutes on two cores)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`

@@ -7,6 +7,7 @@ is wrong, expected, got, and what to try.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -128,6 +129,7 @@ LIBRARIES: Mapping[str, str] = {
     "jinja2": "report",
     "starlette": "web",
     "uvicorn": "web",
+    "h11": "web",
 }
 """Modules that captioner imports only when they are needed, and their extras."""
 
@@ -148,10 +150,10 @@ def library_of(error: ImportError) -> str | None:
 
 
 def install_command(extras: str = "images") -> str:
-    """Return the shell command that installs the libraries of extras, such as `images,web`, by name: the folder or
-    wheel of captioner may be gone. Without metadata of an installation, it installs captioner from its folder.
+    """Return the shell command that installs the libraries of extras, such as `images,web`.
+
+    It names the libraries, as the folder or wheel of captioner may be gone; without installed metadata, the folder.
     """
-    import re
     from importlib import metadata
     from shlex import quote
 

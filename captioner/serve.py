@@ -50,7 +50,7 @@ MAX_CONNECTIONS = 32
 GRACE = 5
 """Seconds for the requests that run when the server is stopped."""
 IDLE = 5
-"""Seconds without a byte, after which a connection is closed that the server waits for."""
+"""Seconds without a byte after which the server closes a connection that it waits for."""
 NAME = Path("photograph")
 """The name in captions and errors of a photograph whose request does not name it."""
 PREVIEW = 800
@@ -125,11 +125,17 @@ class Site:
         return Response(await self._work(request, self._preview, await _receive(request)), media_type="image/jpeg")
 
     async def _work(self, request: Request, work: Callable[..., Any], *values: Any) -> Any:
-        """Call a function in the worker when it is free. Raises: ClientDisconnect if the client has left by then."""
+        """Call a function in the worker when it is free.
+
+        Raises: ClientDisconnect if the client has left by then; HTTPException if the memory does not suffice.
+        """
         async with self._turn:
             if await request.is_disconnected():
                 raise ClientDisconnect
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._worker, work, *values)
+            except MemoryError:
+                raise HTTPException(422, "not enough memory for this photograph; make it smaller") from None
 
     def _values(self, texts: Mapping[str, str]) -> Values:
         """Return the values of the options of a request; an empty text counts as not given.
@@ -151,8 +157,7 @@ class Site:
     def _caption(self, content: bytes, values: Values, name: Path) -> Caption:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
-        side = captioner.loaded.meta.photo_side
-        photo = encode_photo(captioner.encoder, name, content, side)
+        photo = encode_photo(captioner.encoder, name, content, captioner.loaded.meta.photo_side)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return caption
 
@@ -223,8 +228,8 @@ class IdleTimeout(H11Protocol):
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(IDLE, transport.close)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def handle_events(self) -> None:
+        super().handle_events()
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):  # part of a request
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(IDLE, self.transport.close)

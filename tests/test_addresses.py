@@ -38,8 +38,11 @@ UNTRACKED = {"build", "dist", "runs", "captioner.egg-info", "PKG-INFO", "__pycac
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield the text files that git tracks or, in the source archive, all of its files."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    paths = map(Path, tracked.split("\0")) if (ROOT / ".git").exists() else walk()
+    if (ROOT / ".git").exists():
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        paths = map(Path, tracked.split("\0"))
+    else:
+        paths = walk()
     for path in paths:
         try:
             if (ROOT / path).is_file():
@@ -68,5 +71,5 @@ def test_every_address_has_a_known_host() -> None:
 
 
 def test_no_file_installs_captioner_from_an_index() -> None:
-    command = re.compile(r"pip3? install [^\n]*(?<![\w.-])captioner(?:\[|==|>=)")
+    command = re.compile(r"(?:pipx?3?|uv tool) install (?!.*--no-index)[^\n]*(?<![\w./-])captioner\b(?![/.])")
     assert [str(path) for path, text in texts() if command.search(text)] == []

@@ -109,6 +109,11 @@ def ensemble_of(models: Sequence[LoadedModel]) -> LoadedModel:
                 f"{other.path}: features: expected encoder {first.meta.encoder} as in {first.path}, "
                 f"got {other.meta.encoder}; an ensemble needs one shared encoder"
             )
+        if other.meta.photo_side != first.meta.photo_side:
+            raise CheckpointError(
+                f"{other.path}: features: expected photographs of at most {first.meta.photo_side} pixels as in "
+                f"{first.path}, got {other.meta.photo_side}; an ensemble needs one shared size"
+            )
         check_width(first, other.meta.feature_dim, str(other.path))
         check_regions(other, first.meta.region_dim, first.meta.grid)
     if not others:

@@ -225,7 +225,7 @@ def model_properties(loaded: LoadedModel) -> dict[str, str]:
         "vocabulary": f"{len(loaded.vocab) - len(SPECIAL):,} words and {len(SPECIAL)} special tokens",
         "parameters": f"{model.parameter_count:,} ({m.dtype})",
         "image encoder": f"{loaded.meta.encoder} ({loaded.meta.feature_dim:,} dimensions)",
-        "photographs": f"larger ones are shrunk to a shorter side of {side} pixels" if side else "not shrunk",
+        **({"photographs": f"larger ones are shrunk to a shorter side of {side} pixels"} if side else {}),
         "features": "standardized" if is_standardized else "not standardized",
         "decoding": how,
         "familiarity": "unknown" if familiarity is None else f"percentile among {len(familiarity.residuals):,} images",

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections import UserDict
 from collections.abc import Mapping
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -201,11 +202,9 @@ def _failure(error: BaseException, args: list[str]) -> CaptionerError | None:
         case RuntimeError() if str(error) == "can't start new thread":
             return CaptionerError("cannot start a thread: not enough memory, or too many threads of this user")
         case OSError(filename=None):
-            from traceback import walk_tb
-
             *_, (frame, _) = walk_tb(error.__traceback__)
             if frame.f_globals["__name__"] == "click.utils":  # its `echo` prints help and version
-                return output.OutputError(f"output: {error.strerror}")
+                return output.OutputError(f"output: {error.strerror or error}")
             return CaptionerError(f"a system call failed: {error.strerror or error}; try --debug for the traceback")
         case OSError():
             return CaptionerError(f"{os.fsdecode(error.filename)}: {error.strerror or error}")

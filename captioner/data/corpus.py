@@ -116,8 +116,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data set: vocabulary, splits by name, the identity of the image encoder, and the largest shorter side of the
-    photographs in pixels, as `Meta.photo_side`.
+    """A data set: vocabulary, splits by name, the identity of the image encoder, and `photo_side`, as in `Meta`.
 
     `about` holds metadata for readers, such as the sources and counts; no computation depends on it.
     """

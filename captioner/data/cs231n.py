@@ -79,8 +79,11 @@ def read_vocab(path: Path) -> Vocab:
     except (ValueError, RecursionError) as problem:
         raise DataError(f"{path}: invalid JSON: {problem}") from problem
     words = content.get("idx_to_word") if isinstance(content, dict) else None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise DataError(f"{path}: expected an object with the list idx_to_word of strings, got {quoted(content)}")
+    if not isinstance(words, list):
+        raise DataError(f"{path}: expected an object with the list idx_to_word, got {quoted(content)}")
+    for i, word in enumerate(words):
+        if not isinstance(word, str):
+            raise DataError(f"{path}: idx_to_word[{i}]: expected a word, got {quoted(word)}")
     return Vocab.read(words, path)
 
 

@@ -15,7 +15,7 @@ from captioner.files.hdf5 import StoredArray, open_dataset
 
 MOST_MIB = 1 << 30
 MIN_STD = 1e-12
-"""The minimum standard deviation of a column: in float32, standardized numbers of float16 have finite squares."""
+"""The minimum standard deviation of a column: standardized numbers of up to 1e7 have finite squares in float32."""
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
 MAX_ROUNDING_ERROR = 0.1
@@ -61,7 +61,7 @@ def memory_of(*features: Features | None) -> int:
 
 
 def standardization(features: Features) -> tuple[Array, Array]:
-    """Compute the mean and standard deviation of each column by blocks; the deviation of a constant column is 1.
+    """Compute the mean and standard deviation of each column by blocks; a deviation below `MIN_STD` is 1.
 
     The rows of features are their images; those of regions are the regions of all images.
 

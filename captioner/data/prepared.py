@@ -32,7 +32,7 @@ from captioner.files.atomic import always
 from captioner.files.saved import DATA_SET, Saved, open_saved, write
 
 TEXT_LIMIT = 1 << 31
-MAX_SPLITS = 64
+MAX_SPLITS, MAX_SIDE = 64, 1 << 20
 RESERVED = ("meta", "vocabulary", ".")
 
 
@@ -54,7 +54,10 @@ def prepared(root: str | os.PathLike[str] | None, *, memory_mib: int = MEMORY_MI
 def _check_meta(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     match meta:
         case {"encoder": str(), "splits": [*splits], "about": dict(), "photo_side": int(n), "digests": dict(sums)} if (
-            n >= 0 and isinstance(meta.get("regions", False), bool) and {*map(type, sums.values())} <= {str}
+            0 <= n <= MAX_SIDE
+            and n is not True
+            and isinstance(meta.get("regions", False), bool)
+            and {*map(type, sums.values())} <= {str}
         ):
             check_names(splits, f"{path}: meta")
             return meta

@@ -115,6 +115,7 @@ def _split_clitics(word: str) -> list[str]:
 NULL, START, END, UNK = "<NULL>", "<START>", "<END>", "<UNK>"
 SPECIAL = (NULL, START, END, UNK)
 LONGEST_WORD = 1000
+"""Characters of a word: an array of words has the width of the longest."""
 
 
 class Vocab:
@@ -132,7 +133,9 @@ class Vocab:
             raise DataError(f"vocabulary: duplicate word {quoted(duplicate)}; each word needs one id")
         for i, word in enumerate(self.words):
             if len(word) > LONGEST_WORD:
-                raise DataError(f"vocabulary: word {i}: expected at most {LONGEST_WORD} characters, got {len(word):,}")
+                raise DataError(
+                    f"vocabulary: word {i}: expected at most {LONGEST_WORD:,} characters, got {len(word):,}"
+                )
             if word.split() != [word] or printable(word, LONGEST_WORD) != word:
                 raise DataError(f"vocabulary: word {i}: expected a printable word without spaces, got {quoted(word)}")
         for token in SPECIAL:

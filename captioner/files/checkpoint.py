@@ -69,9 +69,9 @@ class Meta:
     """Metadata of a checkpoint: the options by path, the vocabulary, the feature encoder, the digests of the data set,
     of its training split and of the encoded captions that training learned, the step, the best validation, the number
     of validations without improvement since, and the environment (threads and library versions, which affect
-    floating-point rounding). `photo_side` is the largest shorter side of the training photographs in
-    pixels, at most that of the encoder's input; 0 is unknown. With attention, `region_dim` is the width of a region and
-    `grid` the rows and columns of an image's regions; without, they are 0 and empty.
+    floating-point rounding). `photo_side` is the largest shorter side of the photographs of the data set in
+    pixels, at most that of the encoder's input; 0 if it is unknown. With attention, `region_dim` is the width of a
+    region and `grid` the rows and columns of an image's regions; without, they are 0 and empty.
     """
 
     config: dict[str, Any]

@@ -94,8 +94,8 @@ class ConcatenatedEncoder:
 
 
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file, the shorter side at which it was encoded, its features (F,) and, if
-    asked for, its regions (rows, columns, R).
+    """A photograph with the digest of its file, its shorter side (at most that of the encoder's input), its features
+    (F,) and, if asked for, its regions (rows, columns, R).
     """
 
     path: Path
@@ -122,7 +122,7 @@ def encode_photo(encoder: Encoder, path: Path, content: bytes, photo_side: int =
     for array in (features, regions):
         if array is not None and not (np.abs(array) <= MAX_FEATURE).all():
             raise DataError(f"{path}: {encoder.identity}: expected features of at most {MAX_FEATURE:g}, got others")
-    return Encoded(path, hashlib.sha256(content).digest(), min(photo.size), features, regions)
+    return Encoded(path, hashlib.sha256(content).digest(), min(*photo.size, encoder.side), features, regions)
 
 
 def encode_photos(

@@ -247,17 +247,14 @@ class CaptioningModel(ABC):
         return words.packing.unpack(self._backward((states, output), SERIAL)[0], steps)
 
     def word_losses(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
-        """Compute the negative log-probability of each unmasked word, without dropout.
-
-        The words are in the order of one shard, whatever the pool: by time step, then longest caption first.
+        """Compute the negative log-probability of each unmasked word, without dropout, by caption and time step.
 
         Shapes: -> (S,), S unmasked words.
         """
         states = self._teacher_force(batch, None, pool, save_for_backward=False)
         words, scale = states.words, np.ones(len(states.words.targets), self.dtype)
         losses, *_ = output_forward(self.params, states.hidden, words, scale, 0.0, pool)
-        caption, time = words.packing.caption[words.is_target], words.packing.time[words.is_target]
-        return losses[np.lexsort((caption, -np.bincount(words.packing.caption)[caption], time))]
+        return losses[np.lexsort((words.packing.time[words.is_target], words.packing.caption[words.is_target]))]
 
     def attention_weights(self, batch: Batch, pool: ThreadPool = SERIAL) -> Array:
         """Compute the attention weights with which each target word is predicted, by teacher forcing.

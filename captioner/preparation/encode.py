@@ -19,7 +19,7 @@ from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
-from captioner.images import open_encoder, without_file_name
+from captioner.images import open_encoder, parse_recipe, without_file_name
 from captioner.preparation.image_folders import ImageFolder, find_all, locate_photos
 from captioner.preparation.splits import ImageRecord
 
@@ -155,7 +155,8 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    stored = ImageFeatures(features, rows, encoder.identity, regions=regions)
+    side = photo_side_of(job.options.encoder or "")
+    stored = ImageFeatures(features, rows, encoder.identity, regions=regions, photo_side=side)
     _compare(encoder, stored, folder)
     return [stored]
 
@@ -170,7 +171,7 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
     found = find_all(folder.path, list(folder.images), folder.names)
     photos = {path: stored.rows[folder.images[name]] for name, path in found.items() if path}
     sample = list(photos)[:: 1 + len(photos) // COMPARED]
-    for encoded in encode_photos(encoder, sample, regions=stored.regions is not None):
+    for encoded in encode_photos(encoder, sample, regions=stored.regions is not None, photo_side=stored.photo_side):
         if isinstance(encoded, DataError):
             continue
         for what, values in (("features", stored.features), ("regions", stored.regions)):
@@ -183,6 +184,11 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
                     f"{folder.features}: expected the {what} of {encoder.identity} in the order of the images, got "
                     f"others for {encoded.path.name}; correct the order, or set the encoder of the file with --encoder"
                 )
+
+
+def photo_side_of(recipe: str) -> int:
+    """Return the `photo_side` of the default model for its encoder, and 0 for others and none."""
+    return PHOTO_SIDE if recipe and parse_recipe(recipe) == parse_recipe(ENCODER) else 0
 
 
 def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
@@ -199,8 +205,8 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
         found, errors = locate_photos(folder, images)
         photos, missing = photos | found, missing + len(errors)
         yield from map(job.leave_out, errors.values())
-    limit = min(PHOTO_SIDE if recipe == ENCODER else encoder.side, encoder.side)
-    encodings, largest = encode_photos(encoder, photos.values(), job.options.threads, regions, limit), 0
+    side, largest = photo_side_of(recipe), 0
+    encodings = encode_photos(encoder, photos.values(), job.options.threads, regions, side)
     with _temporary_file(output) as file, closing(encodings):
         spool = Spool(file, encoder.width, encoder.regions if regions else None)
         for done, (name, encoded) in enumerate(zip(photos, encodings, strict=True), 1):
@@ -213,7 +219,7 @@ def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress 
         if not spool.images:
             raise DataError(f"{job.folders[0].path}: expected photographs, got no readable one")
         features, grids = spool.rows()
-    return ImageFeatures(features, spool.images, encoder.identity, missing, grids, min(largest, encoder.side))
+    return ImageFeatures(features, spool.images, encoder.identity, missing, grids, largest)
 
 
 class Spool:

@@ -130,11 +130,12 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
 
 def stored_dtype(features: ImageFeatures, options: Prepare) -> str:
     """Return `options.dtype`, or float32, with a warning, if that is too coarse for the features."""
-    for array in (features.features, features.regions):
+    arrays = (features.features, features.regions) if options.dtype == "float16" else ()
+    for array in arrays:
         if array is not None and rounding_error(array, options.dtype) > MAX_ROUNDING_ERROR:
             warnings.warn(
-                f"features are stored in float32: rounded to {options.dtype}, their error would exceed "
-                f"{MAX_ROUNDING_ERROR:.0%} of their standard deviations",
+                f"features are stored in float32: the errors of rounding to {options.dtype} would exceed "
+                f"{MAX_ROUNDING_ERROR:.0%} of the standard deviations",
                 stacklevel=2,
             )
             return "float32"

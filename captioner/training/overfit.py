@@ -46,13 +46,14 @@ SETTINGS: Values = {
 
 
 def overfit_config(config: Config, captions: int, overrides: Values = NONE) -> Config:
-    """Return a config with `SETTINGS` for overfitting `captions` captions. Other values in its file cause a warning.
+    """Return a config for overfitting `captions` captions. Other values than `SETTINGS` in its file cause a warning;
+    those of `LIMITS` are replaced.
 
     Raises: ConfigError with one line per override of another value.
     """
     settings = {**SETTINGS, "data.max_train": captions}
-    others = {path: attrgetter(path)(config) for path in settings if path in config.given}
-    others = {path: value for path, value in others.items() if value != settings[path]}
+    given = {path: attrgetter(path)(config) for path in settings if path in config.given}
+    others = {path: value for path, value in given.items() if value != settings[path]}
     if problems := [
         f"-o {path}={write(OPTIONS[path], value)}: has no effect on train --overfit, which sets it to "
         f"{write(OPTIONS[path], settings[path])}; leave it out"
@@ -60,8 +61,7 @@ def overfit_config(config: Config, captions: int, overrides: Values = NONE) -> C
         if path in overrides
     ]:
         raise ConfigError(problems)
-    settings = {**LIMITS, **settings}
-    config = override(config, {path: value for path, value in settings.items() if path not in overrides})
+    config = override(config, {**LIMITS, **overrides, **settings})
     ignored = {"--overfit": f"--overfit: ignored: {', '.join(others)}"} if others else {}
     return replace(config, ignored={**config.ignored, **ignored})
 

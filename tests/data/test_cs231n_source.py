@@ -172,11 +172,11 @@ def test_there_must_be_one_url_per_row(cs231n_folder):
 
 
 WORD = "vocabulary: word 6: expected a printable word without spaces, got "
-LIST = "expected an object with the list idx_to_word of strings, got "
+LIST = "expected an object with the list idx_to_word, got "
 BAD_VOCABS = {
     "half a letter": ({"idx_to_word": [*WORDS, "\ud800"]}, f"{WORD}'\\ud800'"),
     "a list": (WORDS[:1], f"{LIST}['<NULL>']"),
-    "a number": ({"idx_to_word": [7]}, f"{LIST}{{'idx_to_word': [7]}}"),
+    "a number": ({"idx_to_word": [7]}, "idx_to_word[0]: expected a word, got 7"),
     "two words": ({"idx_to_word": [*WORDS, "a b"]}, f"{WORD}'a b'"),
     "a word twice": ({"idx_to_word": [*WORDS, "cat"]}, "vocabulary: duplicate word 'cat'; each word needs one id"),
 }

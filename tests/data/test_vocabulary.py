@@ -59,7 +59,7 @@ def test_words_that_are_not_printable_or_have_spaces_are_rejected(word: str) -> 
 def test_a_long_word_is_rejected_and_not_built() -> None:
     longest = "a" * 1000
     assert Vocab.build([[longest, longest + "a", "b"]]).words == (*SPECIAL, longest, "b")
-    with pytest.raises(DataError, match=r"^vocabulary: word 5: expected at most 1000 characters, got 300,000$"):
+    with pytest.raises(DataError, match=r"^vocabulary: word 5: expected at most 1,000 characters, got 300,000$"):
         Vocab([*SPECIAL, longest, 300 * longest])
 
 

@@ -92,7 +92,7 @@ def test_every_command_of_the_readme_runs_with_the_wheel(
     run(environment / "bin" / "python", "-c", check)
 
 
-PIP = sorted({line for page in PAGES for line in re.findall(r"\bpip install [^`\n]+", page.read_text())})
+PIP = sorted({line for page in PAGES for line in re.findall(r"\bpip install (?!--no-index)[^`\n]+", page.read_text())})
 
 
 def test_the_first_commands_of_the_readme_run_as_printed_on_a_new_machine(archives: Archives, tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def test_an_upload_that_the_stop_ends_is_503(photo_run: Path) -> None:
 
 
 def test_connections_that_send_nothing_are_closed(photo_run: Path, photograph: Path) -> None:
-    """One that is silent, and others that stop in a header, in a photograph, and after a first answer."""
-    starts = b"", b"GET / HTTP/1.1\r\nHo", UPLOAD, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"
+    """One that is silent, and others that stop in a header, in a photograph, and in one after a first request."""
+    starts = b"", b"GET / HTTP/1.1\r\nHo", UPLOAD, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + UPLOAD
     with served(photo_run, code=PATCHED.format(name="IDLE", seconds=0.3)) as server, ExitStack() as stack:
         for start in starts * (MAX_CONNECTIONS // len(starts)):
             client = stack.enter_context(server.connect())
