@@ -108,11 +108,11 @@ class Kind:
         return digest.decode()
 
 
-MODEL = Kind("model", 2, "`captioner train` or `export`", CheckpointError, "use another model")
+MODEL = Kind("model", 3, "`captioner train` or `export`", CheckpointError, "use another model")
 """With optimizer slots the state of a training, without and in float16 a file to share."""
 DATA_SET = Kind(
     "data set",
-    1,
+    2,
     "`captioner prepare`",
     DataError,
     "use another data set",

@@ -14,7 +14,7 @@ def _here(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_run.parent)
     Path("empty").mkdir()
     Path("empty.csv").mkdir()
-    Path("data.h5").write_bytes(b"captioner data set 1")
+    Path("data.h5").write_bytes(b"captioner data set 2")
     Path("file").touch()
     Path("new.jpg").write_bytes(b"\xff\xd8\xff")
     Path("old.csv").touch()
