@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# not $(BIN)/captioner, which has the path of the folder, and fails when that is moved
+CAPTIONER := $(BIN)/python -m captioner
 INSTALL = @echo "make: installing in $(VENV); the first time, this downloads $(1) MB" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
@@ -20,25 +22,24 @@ $(VENV)/dev: setup.cfg pyproject.toml
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (one minute)
-	$(BIN)/captioner train -c scenes-lstm --run runs/demo --overwrite
-	$(BIN)/captioner sample runs/demo --split val -n 10
-	$(BIN)/captioner evaluate runs/demo --split val --split heldout
+	$(CAPTIONER) train -c scenes-lstm --run runs/demo --overwrite
+	$(CAPTIONER) sample runs/demo --split val -n 10
+	$(CAPTIONER) evaluate runs/demo --split val --split heldout
 
 export MODEL ?=
-OPTIONS := $(if $(MODEL),--model "$$MODEL",--labels 3)
+OPTIONS := $(if $(MODEL),--model "$$MODEL")
 ADDS := the next line is from make
-PHOTO ?= docs/photos
-override export PHOTO := $(value PHOTO)
+override export PHOTO := $(or $(value PHOTO),docs/photos)
 caption: photo model $(VENV)/web ## caption docs/photos, or PHOTO=my.jpg or a folder (MODEL=runs/my: another model)
-	@echo "photograph, caption, marks$(if $(MODEL),,; below: ImageNet labels)" >&2
-	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(BIN)/captioner caption "$$PHOTO" $(OPTIONS); CODE=$$?; \
-	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table for spreadsheets:" \
-		"$(BIN)/captioner caption '$$PHOTO' $(OPTIONS) --write captions.csv" >&2; \
+	@echo "photograph, caption, marks" >&2
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(CAPTIONER) caption "$$PHOTO" $(OPTIONS); CODE=$$?; \
+	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table with keywords, for spreadsheets:" \
+		"$(CAPTIONER) caption '$$PHOTO' $(OPTIONS) --write captions.csv" >&2; \
 	elif test $$CODE = 0; then echo "next: make caption PHOTO=FOLDER, or make serve (a web page)" >&2; fi; \
 	test $$CODE = 0 || { echo "make caption: errors are reported above; $(ADDS)" >&2; exit $$CODE; }
 
 serve: model $(VENV)/web ## caption photographs on a local web page (MODEL=runs/my: another model)
-	@$(BIN)/captioner serve $${MODEL:+"$$MODEL"}
+	@$(CAPTIONER) serve $${MODEL:+"$$MODEL"}
 
 photo:
 	@test -f "$$PHOTO" || test -d "$$PHOTO" || { printf '%s\n' "make caption: $$PHOTO: not found; expected a photograph or a \
@@ -72,7 +73,7 @@ types: $(VENV)/dev ## mypy, strict
 	$(BIN)/mypy
 
 gradcheck: install ## check every gradient numerically
-	$(BIN)/captioner gradcheck --full
+	$(CAPTIONER) gradcheck --full
 
 $(VENV)/bench: setup.cfg pyproject.toml
 	$(call INSTALL,400) '.[bench]'

@@ -68,8 +68,9 @@ def train(
     step is finished and a checkpoint is saved.
 
     --overfit trains on captions of N different images, from train.init_from if it is set, without regularization and at
-    a constant learning rate: other options are an error with -o, and ignored in a config file. It ends when their loss is below 0.1, or after 1,000 steps (-o train.max_steps) with exit
-    code 1. As in CS231n, the loss is summed over the words of a caption and averaged over captions.
+    a constant learning rate: other options are an error with -o, and ignored in a config file. It ends when their loss
+    is below 0.1, or after 1,000 steps (-o train.max_steps) with exit code 1. As in CS231n, the loss is summed over the
+    words of a caption and averaged over captions.
 
     With --mpi, several processes train one model, each on its part of every batch: mpiexec -n 4 captioner train --mpi.
     """

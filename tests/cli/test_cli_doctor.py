@@ -35,4 +35,4 @@ def test_a_missing_extra_says_what_to_try(cli: Callable[..., Any], monkeypatch: 
     monkeypatch.setattr(doctor, "LIBRARIES", {**LIBRARIES, "no_such_module": "web"})
     (line,) = [line for line in cli("doctor").succeeded().out.splitlines() if line.startswith("extra web")]
     assert "not installed: no_such_module (serves a web page and an HTTP API (captioner serve)); try " in line
-    assert line.endswith("; try pip install 'starlette>=0.40' 'uvicorn>=0.30' 'jinja2>=3.1.4'")
+    assert line.endswith("; try pip install 'starlette>=0.40' 'uvicorn>=0.30' 'h11>=0.14' 'jinja2>=3.1.4'")

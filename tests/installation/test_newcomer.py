@@ -76,7 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_of_the_readme_runs_with_the_wheel(
     archives: Archives, small: tuple[str, ...], tiny_run: Path, write_coco: Callable[..., Path], folder: Path
 ) -> None:
-    environment = folder / ".venv"
+    environment = folder.parent / "captioner-env"
     sandbox = Sandbox(installed(environment), small, tiny_run, write_coco)
     ran = set()
     for line in lines("console"):
