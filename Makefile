@@ -27,14 +27,14 @@ demo: install ## train on the generated pictures and caption ten of them (one mi
 	$(CAPTIONER) evaluate runs/demo --split val --split heldout
 
 export MODEL ?=
-OPTIONS := $(if $(MODEL),--model "$$MODEL")
+OPTIONS = $(if $(MODEL), --model "$$MODEL")
 ADDS := the next line is from make
 override export PHOTO := $(or $(value PHOTO),docs/photos)
 caption: photo model $(VENV)/web ## caption docs/photos, or PHOTO=my.jpg or a folder (MODEL=runs/my: another model)
 	@echo "photograph, caption, marks" >&2
-	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(CAPTIONER) caption "$$PHOTO" $(OPTIONS); CODE=$$?; \
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(CAPTIONER) caption "$$PHOTO"$(OPTIONS); CODE=$$?; \
 	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table with keywords, for spreadsheets:" \
-		"$(CAPTIONER) caption '$$PHOTO' $(OPTIONS) --write captions.csv" >&2; \
+		"$(CAPTIONER) caption '$$PHOTO'$(OPTIONS) --write captions.csv" >&2; \
 	elif test $$CODE = 0; then echo "next: make caption PHOTO=FOLDER, or make serve (a web page)" >&2; fi; \
 	test $$CODE = 0 || { echo "make caption: errors are reported above; $(ADDS)" >&2; exit $$CODE; }
 

@@ -94,7 +94,7 @@ def test_make_caption_installs_first(tmp_path: Path) -> None:
     assert install.endswith("--editable '.[images,web]'")
 
 
-TABLE = "next, a table for spreadsheets: {1}/captioner caption '{0}' --labels 3 --write captions.csv"
+TABLE = "next, a table with keywords, for spreadsheets: {1} -m captioner caption '{0}' --write captions.csv"
 FAILED = "make caption: errors are reported above; the next line is from make"
 
 
@@ -105,10 +105,10 @@ FAILED = "make caption: errors are reported above; the next line is from make"
      ("bad folder", [TABLE, FAILED]), ("bad empty", [FAILED]), ("bad.jpg", [FAILED])],
 )  # fmt: skip
 def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: list[str], tmp_path: Path) -> None:
-    """The captioner of the environment prints its arguments, and fails for names with `bad`."""
-    photo, program = tmp_path / name, tmp_path / "bin" / "captioner"
+    """The Python of the environment prints its arguments, and fails for names with `bad`."""
+    photo, program = tmp_path / name, tmp_path / "bin" / "python"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$2" in *bad*) exit 1; esac\n')
+    program.write_text('#!/bin/sh\nprintf "[%s]" "$@"; echo\ncase "$4" in *bad*) exit 1; esac\n')
     program.chmod(0o755)
     (photo.touch if photo.suffix else photo.mkdir)()
     if "folder" in name:
@@ -116,12 +116,11 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     (tmp_path / "web").touch()  # newer than setup.cfg: nothing is installed
     done = make(f"PHOTO={photo}", f"VENV={tmp_path}")
     assert done.returncode == (2 if "bad" in name else 0)
-    assert done.stdout == f"[caption][{photo}][--labels][3]\n"
+    assert done.stdout == f"[-m][captioner][caption][{photo}]\n"
     lines = [line for line in done.stderr.splitlines() if "***" not in line]
-    expected = ["photograph, caption, marks; below: ImageNet labels", *hints]
-    assert lines == [line.format(photo, program.parent) for line in expected]
+    assert lines == [line.format(photo, program) for line in ("photograph, caption, marks", *hints)]
     of_run = make(f"PHOTO={photo}", f"VENV={tmp_path}", f"MODEL={tmp_path}")
-    assert of_run.stdout == f"[caption][{photo}][--model][{tmp_path}]\n"
+    assert of_run.stdout == f"[-m][captioner][caption][{photo}][--model][{tmp_path}]\n"
 
 
 @needs_make
