@@ -77,7 +77,7 @@ WITHOUT = {
     "mpi4py": (
         "import sys; sys.modules['mpi4py'] = None; {}",
         {},
-        r"captioner: --mpi needs mpi4py, which is not installed; try .* install 'captioner\[mpi\]'",
+        r"captioner: --mpi needs mpi4py, which is not installed; try pip install 'mpi4py>=[\d.]+'",
     ),
     "library": (
         "{}",
