@@ -16,10 +16,10 @@ from typing import Any
 
 import captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
-from captioner.captioning.search import FITS, read_query, score
 from captioner.data.vocabulary import tokenize
 from captioner.decode.word_regression import WordRegression
-from captioner.report.album_page import write_album_page
+from captioner.photos.album_page import write_album_page
+from captioner.photos.search import FITS, read_query, score
 
 QUERIES = "dog", "dog on the beach", "a man riding a wave on a surfboard"
 FIRST_PICTURE = """

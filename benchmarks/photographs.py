@@ -20,8 +20,8 @@ from typing import Any
 import click
 
 from benchmarks.machine import describe
-from captioner.captioning.photographs import photo_paths
 from captioner.parallel.machine import use_huge_pages
+from captioner.photos.photographs import photo_paths
 
 PARTS = "decode photographs", "resize, crop and scale", "networks", "decode captions"
 LIMITS = {"": "", "`taskset -c 0`": "taskset -c 0", "`ulimit -v 1000000`": "ulimit -v 1000000;"}
@@ -32,7 +32,7 @@ def measure(folder: Path, threads: int) -> list[float]:
     """Return the CPU milliseconds per photograph of each part, of the rest, and their sum."""
     use_huge_pages()  # as the command does
     from captioner import load
-    from captioner.images import encoders, photo
+    from captioner.photos import encoders, photo
 
     seconds: dict[str, list[float]] = defaultdict(list)
 

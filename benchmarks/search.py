@@ -21,10 +21,10 @@ from benchmarks.checks import within
 from benchmarks.results import Row, table
 from captioner.arrays import Array
 from captioner.captioning.load import open_corpus, open_run
-from captioner.captioning.search import FITS, FLOOR, Query, read_query, score
 from captioner.data.corpus import Split
 from captioner.data.table_cells import Stamp, digest_of
 from captioner.decode.word_regression import SHARE_DECIMALS, WordRegression
+from captioner.photos.search import FITS, FLOOR, Query, read_query, score
 
 HEAD = "source | stored | least share | R@1 | R@5 | R@10 | median rank | no word fits"
 PATH = click.Path(path_type=Path)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from captioner.errors import CaptionerError
     from captioner.model.captioning_rnn import CaptioningRNN
     from captioner.model.captioning_transformer import CaptioningTransformer
+    from captioner.photos.captioner import PhotoCaptioner
 
 __version__ = "0.2.0.dev0"
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "CaptioningRNN",
     "CaptioningTransformer",
     "Config",
+    "PhotoCaptioner",
     "Vocab",
     "evaluate",
     "load",
@@ -41,6 +43,7 @@ _HOMES = {
     "CaptioningRNN": "captioner.model.captioning_rnn",
     "CaptioningTransformer": "captioner.model.captioning_transformer",
     "Config": "captioner.config.options",
+    "PhotoCaptioner": "captioner.photos.captioner",
     "Vocab": "captioner.data.vocabulary",
     "evaluate": "captioner.api",
     "load": "captioner.api",

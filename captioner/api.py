@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.load import Run, load, run_list
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.captioning.load import Run, open_runs, run_list
 from captioner.config.option_table import PREPARE_OPTIONS, converted
 from captioner.config.options import Config, Prepare
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.preparation import prepare as preparation
+from captioner.photos import prepare as preparation
+from captioner.photos.captioner import PhotoCaptioner
 from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.train import Event
@@ -29,7 +31,7 @@ def train(
     folder: str | os.PathLike[str],
     overrides: Values = NONE,
     overwrite: bool = False,
-) -> Captioner:
+) -> PhotoCaptioner:
     """Train a model into a new run folder, and return a Captioner of its best checkpoint.
 
     `config` is a YAML file, the name of a shipped config, a Config, or None for the defaults; `overrides` are values
@@ -46,7 +48,7 @@ def train(
     return _finish(training.train(options, Path(folder), overwrite), folder)
 
 
-def resume(folder: str | os.PathLike[str], overrides: Values = NONE) -> Captioner:
+def resume(folder: str | os.PathLike[str], overrides: Values = NONE) -> PhotoCaptioner:
     """Resume a run from its last checkpoint, bit-exactly, and return a Captioner of its best checkpoint.
 
     Raises: as `train`.
@@ -54,10 +56,27 @@ def resume(folder: str | os.PathLike[str], overrides: Values = NONE) -> Captione
     return _finish(resuming.resume(Path(folder), checked_values(overrides)), folder)
 
 
-def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> Captioner:
+def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> PhotoCaptioner:
     for _ in events:
         pass
     return load(folder)
+
+
+def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) -> PhotoCaptioner:
+    """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
+
+    Without `runs`, the Captioner has the default model, a file of the installation.
+
+    `overrides` are values of options, such as `{"decode.beam_width": 5}`.
+
+    Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
+    for those without effect.
+    """
+    values = checked_values(overrides, "captioner.load")
+    captioner = PhotoCaptioner(open_runs(run_list(runs, "load: runs"), values))
+    for warning in captioner.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return captioner
 
 
 def evaluate(

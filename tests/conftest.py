@@ -354,7 +354,7 @@ def photo_run(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
 
     from captioner.config.options import Prepare
     from captioner.files import checkpoint
-    from captioner.preparation.prepare import prepare
+    from captioner.photos.prepare import prepare
 
     folder = tmp_path_factory.mktemp("photographs")
     options = Prepare(encoder="scenes", val=0.25, min_count=1)

@@ -12,7 +12,7 @@ import captioner
 from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
-from captioner.images.photo import read_photo
+from captioner.photos.photo import read_photo
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pages import ROOT, blocks
 from PIL import Image
 
 from captioner import load
-from captioner.captioning.photographs import photo_paths
+from captioner.photos.photographs import photo_paths
 
 pytestmark = pytest.mark.slow  # a process for each part, which loads the default model
 PAGE = ROOT / "docs" / "cluster.md"

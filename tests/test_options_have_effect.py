@@ -20,7 +20,7 @@ from captioner.config.options import Config, Prepare
 from captioner.config.overrides import override
 from captioner.errors import CaptionerError
 from captioner.files import checkpoint
-from captioner.preparation.prepare import prepare
+from captioner.photos.prepare import prepare
 from captioner.training.run_folder import records
 from captioner.training.train import train
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.decode.word_regression import Keyword
-from captioner.images.efficientnet import Label
+from captioner.photos.efficientnet import Label
 
 DECIMALS = 6
 UNCERTAIN = "uncertain"

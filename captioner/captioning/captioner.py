@@ -1,62 +1,59 @@
-"""The Captioner: a trained model, or an ensemble, with its vocabulary, decoding method and image encoder."""
+"""The Captioner: a trained model, or an ensemble, with its vocabulary and decoding method."""
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Self, TypedDict, Unpack, overload
 
 import numpy as np
 
 from captioner.arrays import Array, Batch
 from captioner.captioning import checks
-from captioner.captioning.caption import MARKS, Attention, Candidate, Caption, NextWord, NextWords
-from captioner.captioning.decoding import decoding_method, word_ids
+from captioner.captioning.caption import MARKS, Attention, Candidate, Caption
+from captioner.captioning.decoding import decoding_method
 from captioner.captioning.image_batch import ImageBatch, checked_arrays, row_batches
 from captioner.captioning.restore import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.overrides import Values, checked_values, override
 from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
-from captioner.data.vocabulary import SPECIAL, Vocab, join, tokenize
+from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS, Keyword
-from captioner.errors import DataError, UsageError
-from captioner.images.efficientnet import Label, open_classifier
-from captioner.model.captioning_model import State, StepFunction
+from captioner.errors import DataError
 from captioner.parallel.thread_pool import ThreadPool
-
-if TYPE_CHECKING:
-    from captioner.images.encoders import Encoder
+from captioner.photos.efficientnet import Label, open_classifier
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
-PHOTO_BATCH = 16
-"""Photographs per thread that are decoded at a time: few, so that the first captions appear soon."""
 BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False, "caption.labels": 0}
 """Options for the best caption alone."""
-Photo = str | os.PathLike[str]
-Photos = list[Photo] | tuple[Photo, ...]
+
+
+class CaptionOptions(TypedDict, total=False):
+    """Options of `caption.*` as arguments: the number of candidates, whether a caption has the attention weights of its
+    words (further candidates have none), and the number of ImageNet labels.
+    """
+
+    n_best: int | None
+    attention: bool | None
+    labels: int | None
 
 
 class Captioner:
-    """A model or an ensemble, with its image encoder, that captions photographs and rows of image features.
+    """A model or an ensemble that captions rows of image features.
 
     The decoding method follows the options in `decode.*`. The weights are laid out for decoding once: after further
-    training, make another Captioner. `recipe` replaces that of the encoder, which is opened for the first photograph.
-    `warnings` are what a user should know before reading the captions.
+    training, make another Captioner. `warnings` are what a user should know before reading the captions.
 
     Raises: ConfigError for banned words that the vocabulary lacks.
     """
 
-    def __init__(self, loaded: LoadedModel, recipe: str | None = None) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self.loaded, self.warnings = loaded, (*loaded.warnings, *checks.missing_summary(loaded))
-        self._recipe = recipe
-        self._encoders: list[Encoder] = []  # one, once it is opened, for all copies of `with_options`
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoding(loaded.model, self._pool)
         self._method = decoding_method(loaded.config.decode, loaded.vocab, loaded.config.caption.n_best)
@@ -64,11 +61,10 @@ class Captioner:
     def __repr__(self) -> str:
         config, meta = self.loaded.config, self.loaded.meta
         words = len(self.loaded.vocab) - len(SPECIAL)
-        return (
-            f"Captioner({str(self.loaded.path)!r}: {config.model.decoder}, {words:,} words, encoder {meta.encoder!r})"
-        )
+        path = str(self.loaded.path)
+        return f"Captioner({path!r}: {config.model.decoder}, {words:,} words, encoder {meta.encoder!r})"
 
-    def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Captioner:
+    def with_options(self, values: Values, places: Mapping[str, str] = {}) -> Self:
         """Return a Captioner with other options of `decode.*` and `caption.*`, which shares the model and its workers.
 
         Raises: ConfigError, as `override`, and for banned words that the vocabulary lacks; as `check_summary`.
@@ -84,118 +80,32 @@ class Captioner:
         """The number of images that are decoded at a time."""
         return self._pool.size * max(1, BATCH // self._method.width)
 
-    @overload
     def caption(
-        self, images: Photo, *, n_best: int | None = None, attention: bool | None = None, labels: int | None = None
-    ) -> Caption | Any: ...
-    @overload
-    def caption(
-        self,
-        images: Photos | None = None,
-        *,
-        features: Array | None = None,
-        regions: Array | None = None,
-        n_best: int | None = None,
-        attention: bool | None = None,
-        labels: int | None = None,
-    ) -> list[Caption]: ...
-    def caption(
-        self,
-        images: Photo | Photos | None = None,
-        *,
-        features: Array | None = None,
-        regions: Array | None = None,
-        n_best: int | None = None,
-        attention: bool | None = None,
-        labels: int | None = None,
-    ) -> Caption | list[Caption]:
-        """Caption a photograph, a list of photographs, or rows of image features and, for attention, regions.
+        self, *, features: Array, regions: Array | None = None, **options: Unpack[CaptionOptions]
+    ) -> list[Caption]:
+        """Caption rows of image features and, for attention, regions. A row is named by its number.
 
-        A folder, alone or in a list, is a list of its photographs, as for `captioner caption`. A photograph is encoded
-        by the encoder of the training images. A row of features is named by its number. `n_best`, `attention` and
-        `labels` are the options of `caption.*`, by default those of the config: the number of candidates, whether a
-        caption has the attention weights of its words (further candidates have none), and the number of ImageNet
-        labels. A model of generated scenes warns if it is given photographs.
+        `options` are those of `caption.*`, by default those of the config.
 
         Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
-        Raises: DataError for a photograph that cannot be read, or features that are not finite floats; CheckpointError
-        for features or regions of another shape, and for `attention` of a model without it; UsageError for an encoder
-        that is not found or, with `labels`, has no classes; ConfigError for an option out of bounds.
+        Raises: DataError for features that are not finite floats; CheckpointError for features or regions of another
+        shape, and for `attention` of a model without it; UsageError for `labels` of an encoder that has no classes;
+        ConfigError for an option out of bounds.
         """
-        options = {"caption.n_best": n_best, "caption.attention": attention, "caption.labels": labels}
-        asked = {path: value for path, value in options.items() if value is not None}
-        captioner = self.with_options(checked_values(asked)) if asked else self
+        captioner = self.with_caption_options(options)
+        return list(captioner.captions(captioner.rows("caption", features, regions)))
+
+    def with_caption_options(self, options: CaptionOptions) -> Self:
+        """Return a Captioner with the options that are not None. Raises: as `caption`."""
+        values = {f"caption.{name}": value for name, value in options.items() if value is not None}
+        captioner = self.with_options(checked_values(values)) if values else self
         if captioner.loaded.config.caption.attention:
             checks.check_attention(self.loaded)
-        captions = list(captioner.captions(captioner._images("caption", images, features, regions)))
-        is_single = isinstance(images, str | os.PathLike) and not os.path.isdir(images)
-        return captions[0] if is_single else captions
+        return captioner
 
-    def next_words(
-        self,
-        image: Photo | None = None,
-        words: str | Sequence[str] = (),
-        n: int = 10,
-        *,
-        features: Array | None = None,
-        regions: Array | None = None,
-    ) -> NextWords:
-        """Return the `n` most probable next words of an image's caption that begins with `words`.
-
-        The image is a photograph, or a row of features and, for attention, regions. `words` are words of the
-        vocabulary, or a text. The probabilities are those of the model: options in `decode.*` have no effect, so
-        `<UNK>` can be among the words. `<END>` ends the caption.
-
-        Shapes: features (F,) or (1, F), regions (rows, columns, R) or (1, rows, columns, R).
-        Raises: as `caption`; UsageError for a word that the vocabulary lacks, n below 1, or several images.
-        """
-        loaded, vocab = self.loaded, self.loaded.vocab
-        if n < 1:
-            raise UsageError(f"next_words: n: expected at least 1, got {n}")
-        if isinstance(words, str):
-            words = tokenize(words)
-        ids = [vocab.start, *word_ids(words, vocab)]
-        batches = list(self._images("next_words", image, features, regions))
-        if (count := sum(len(batch.names) for batch in batches)) != 1:
-            raise UsageError(f"next_words: expected one image, got {count:,}")
-        (batch,) = batches
-        checks.check_has_regions(loaded, batch.regions)
-
-        def read(step: StepFunction, state: State) -> tuple[Array, Array]:
-            for token in ids:
-                log_probs, state = step(np.array([token]), state)
-            return np.argsort(-log_probs, axis=1, kind="stable")[:, :n], np.exp(log_probs.astype(float))
-
-        (best,), (probabilities,) = self._decode(
-            read, batch.features, regions=read_regions(batch.regions, np.arange(1))
-        )
-        checks.check_finite(loaded, probabilities)
-        candidates = [NextWord(vocab.words[i], float(probabilities[i])) for i in best.tolist()]
-        if batch.regions is None:
-            return NextWords(candidates)
-        (weights,) = self._attention_weights(batch, np.array([[*ids, vocab.end]]))
-        return NextWords(candidates, Attention([candidates[0].word], weights[-1:], batch.regions.shape[1:3]))
-
-    def _images(
-        self, where: str, images: Photo | Photos | None, features: Array | None, regions: Array | None
-    ) -> Iterator[ImageBatch]:
-        """Return the images of a call: photographs, with a warning if they are of no use, or rows of features.
-
-        Raises: UsageError unless they are one of them; as `checked_arrays`; DataError for the first photograph that
-        cannot be read, when it is reached.
-        """
-        if (images is None) == (features is None):
-            raise UsageError(f"{where}: expected photographs or features=, one of them")
-        if features is not None:
-            return row_batches(self.batch_size, *checked_arrays(self.loaded, features, regions, where))
-        if regions is not None:
-            raise UsageError(f"{where}: regions= needs features=; photographs have the regions of their encoder")
-        photos = [images] if isinstance(images, str | os.PathLike) else images or []
-        for warning in checks.photo_warnings(self.loaded) if photos else ():
-            warnings.warn(warning, stacklevel=3)
-        from captioner.captioning.photographs import photo_paths  # needs Pillow
-
-        return map(_readable, self.photographs(photo_paths(photos)))
+    def rows(self, where: str, features: Array, regions: Array | None) -> Iterator[ImageBatch]:
+        """Return the images of a call, `where` in messages. Raises: as `checked_arrays`."""
+        return row_batches(self.batch_size, *checked_arrays(self.loaded, features, regions, where))
 
     def caption_split(
         self,
@@ -227,28 +137,6 @@ class Captioner:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         checks.check_images(self.loaded, features, str(path), limit, regions)
         yield from self.decode(features, regions, np.arange(features.shape[0])[:limit])
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder of the training images, opened once. Raises: UsageError when it is not found."""
-        from captioner.captioning.photographs import open_encoder_of  # needs Pillow
-
-        if not self._encoders:
-            self._encoders.append(open_encoder_of(self.loaded, self._recipe))
-        return self._encoders[0]
-
-    def photographs(self, photos: Iterable[Photo | DataError]) -> Iterator[ImageBatch | DataError]:
-        """Encode photographs, in order, as they are iterated.
-
-        The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`.
-
-        Raises: as `encoder`.
-        """
-        from captioner.captioning.photographs import photo_batches  # needs Pillow
-
-        size = min(PHOTO_BATCH * self.loaded.config.threads, self.batch_size)
-        paths = (photo if isinstance(photo, DataError) else Path(photo) for photo in photos)
-        return photo_batches(self.loaded, self.encoder, paths, size)
 
     def decode(
         self,
@@ -322,10 +210,10 @@ class Captioner:
         assert batch.regions is not None
         captions = np.insert(tokens, 0, self.loaded.vocab.start, axis=1)
         words = map(self.loaded.vocab.decode, tokens.tolist())
-        weights, grid = self._attention_weights(batch, captions), batch.regions.shape[1:3]
+        weights, grid = self.attention_weights(batch, captions), batch.regions.shape[1:3]
         return [Attention(line, rows[: len(line)], grid) for line, rows in zip(words, weights, strict=True)]
 
-    def _attention_weights(self, batch: ImageBatch, captions: Array) -> Array:
+    def attention_weights(self, batch: ImageBatch, captions: Array) -> Array:
         regions = read_regions(batch.regions, np.arange(len(captions)))
         return self.loaded.model.attention_weights(Batch(batch.features, captions, regions), self._pool)
 
@@ -349,9 +237,3 @@ class Captioner:
         if summary is None or shares is None or not options.similarity_weight:
             return tokens, log_probs
         return summary.regression.rerank(tokens, log_probs, shares, options.similarity_weight, options.length_penalty)
-
-
-def _readable(batch: ImageBatch | DataError) -> ImageBatch:
-    if isinstance(batch, DataError):
-        raise batch
-    return batch

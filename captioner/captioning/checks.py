@@ -12,12 +12,12 @@ from captioner.arrays import Array
 from captioner.captioning.restore import LoadedModel
 from captioner.config.option_table import OPTIONS
 from captioner.data.corpus import Corpus, Features, check_features, check_region_values, with_vocabulary
+from captioner.data.encoder_identity import SHORT_NAMES, parse_identity, same_encoder
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
-from captioner.images import SHORT_NAMES, parse_identity, same_encoder
-from captioner.images.efficientnet import has_labels, open_classifier
 from captioner.model.ensemble import Ensemble
+from captioner.photos.efficientnet import has_labels, open_classifier
 
 TRAIN = "train with -o model.attention=adaptive"
 

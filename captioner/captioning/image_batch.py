@@ -16,7 +16,7 @@ from captioner.data.corpus import Features
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.images.encoders import Encoded  # needs Pillow
+    from captioner.photos.encoders import Encoded  # needs Pillow
 
 
 class ImageBatch(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from captioner.captioning.checks import (
 from captioner.captioning.find_checkpoint import BEST, DEFAULT_MODEL, LAST, find_checkpoint
 from captioner.captioning.restore import LoadedModel, Restored, restore
 from captioner.captioning.training_summary import SharesOfRows
-from captioner.config.overrides import NONE, Values, checked_values
+from captioner.config.overrides import NONE, Values
 from captioner.data.corpus import Corpus
+from captioner.data.encoder_identity import same_encoder
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.images import same_encoder
 from captioner.model.ensemble import Ensemble
 from captioner.parallel.machine import set_blas_threads
 
@@ -35,23 +34,6 @@ NOT_SHARED = Path("not-in-the-model-file")
 """What paths of the training machine are replaced with in the config of a model file from `captioner export`."""
 
 DATA_OPTION = "--data FILE, or name photographs for captioner caption"
-
-
-def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) -> Captioner:
-    """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
-
-    Without `runs`, the Captioner has the default model, a file of the installation.
-
-    `overrides` are values of options, such as `{"decode.beam_width": 5}`.
-
-    Raises: CheckpointError for a damaged checkpoint or runs that do not fit together, ConfigError for overrides, also
-    for those without effect.
-    """
-    values = checked_values(overrides, "captioner.load")
-    captioner = Captioner(open_runs(run_list(runs, "load: runs"), values))
-    for warning in captioner.warnings:
-        warnings.warn(warning, stacklevel=2)
-    return captioner
 
 
 def run_list(runs: Captioner | Run | Sequence[Captioner | Run], where: str) -> list[Any]:

@@ -51,16 +51,21 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
-MODULES = {"card": "export", "prepare": "data"}
-"""The module in `captioner.cli` of each command that is not in the module of its name."""
+MODULES = {
+    **{name: f"captioner.photos.cli.{name}" for name in ("caption", "search", "serve", "data")},
+    "prepare": "captioner.photos.cli.data",
+    "gradcheck": "captioner.teaching.cli",
+    "card": "captioner.cli.export",
+}
+"""The module of each command that is not `captioner.cli.COMMAND`."""
 
 
 class LazyCommands(UserDict[str, Any]):
-    """Commands by name, each imported on first use from its module in `captioner.cli`."""
+    """Commands by name, each imported on first use from its module."""
 
     def __getitem__(self, name: str) -> click.Command:
         if self.data[name] is None:
-            module = importlib.import_module(f"captioner.cli.{MODULES.get(name, name)}")
+            module = importlib.import_module(MODULES.get(name, f"captioner.cli.{name}"))
             self.data[name] = getattr(module, name)
         command: click.Command = self.data[name]
         return command

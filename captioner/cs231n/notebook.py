@@ -17,8 +17,8 @@ import numpy as np
 from captioner import cs231n
 from captioner.errors import UsageError
 from captioner.files.atomic import write_file
-from captioner.gradcheck.function_checks import Exercises, check_functions
-from captioner.gradcheck.grading import grade_files, load_cases
+from captioner.teaching.function_checks import Exercises, check_functions
+from captioner.teaching.grading import grade_files, load_cases
 
 _USUAL = Exercises(vars(cs231n))
 

@@ -13,13 +13,13 @@ import numpy as np
 from captioner.config.options import Config, Data, Source
 from captioner.data.corpus import Corpus, with_vocabulary
 from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
+from captioner.data.encoder_identity import parse_identity
 from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
 from captioner.data.summary import summarize
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
-from captioner.images import parse_identity
 from captioner.model.parameters import ATTENTIONS
 
 SOURCES: dict[str, Callable[..., Corpus]] = {"scenes": scenes, "cs231n": cs231n, "prepared": prepared}

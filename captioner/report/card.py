@@ -12,11 +12,11 @@ import re
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.captioning.restore import Restored, model_properties
 from captioner.config.yaml_io import config_differences
+from captioner.data.encoder_identity import parse_identity
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
 from captioner.evaluation.score_format import format_score
 from captioner.files.checkpoint import MAX_TEXT
-from captioner.images import parse_identity
 from captioner.metrics import TITLES
 from captioner.model.losses import perplexity
 

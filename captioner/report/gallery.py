@@ -26,7 +26,7 @@ from captioner.preparation.image_folders import check_images_folder, find_all
 try:
     from PIL import Image
 
-    from captioner.images.photo import read_photo, square
+    from captioner.photos.photo import read_photo, square
 except ImportError as error:
     raise MissingLibraryError(error, extra="report") from error  # pages need Pillow, but no encoder
 

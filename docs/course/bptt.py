@@ -16,7 +16,7 @@ import numpy as np
 import plain
 
 from captioner import cs231n
-from captioner.gradcheck.function_checks import Exercises, check_functions
+from captioner.teaching.function_checks import Exercises, check_functions
 
 FOLDER = Path(__file__).parent
 SEED = 1

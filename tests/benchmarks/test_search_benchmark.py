@@ -5,9 +5,9 @@ import pytest
 
 from benchmarks import search
 from benchmarks.checks import WrongResultError
-from captioner.captioning.search import FLOOR, Query, read_query
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode.word_regression import WordRegression
+from captioner.photos.search import FLOOR, Query, read_query
 
 VOCAB = Vocab((*SPECIAL, "dog", "snow", "a"))
 SHARES = np.array([[0, 0, 0, 0, 0.9, 0.01, 1], [0, 0, 0, 0, 0.5, 0.8, 1], [0, 0, 0, 0, 0.5, 0.015, 1]])

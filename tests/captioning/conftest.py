@@ -1,7 +1,6 @@
 """Models, splits and photographs to caption."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +25,3 @@ def varied_model(tiny_run: Path) -> Restored:
 def val_split(varied_model: Restored) -> Split:
     """The validation split of its data set."""
     return open_corpus(varied_model).split("val")
-
-
-@pytest.fixture(scope="module")
-def photo_model(photo_run: Path) -> Restored:
-    """The model of a run on photographs."""
-    return open_run(photo_run)
-
-
-@pytest.fixture
-def new_photos(album: Callable[..., Path], tmp_path: Path) -> list[Path]:
-    """Photographs outside the training data."""
-    return sorted(album(tmp_path / "new", 6, first=50).parent.glob("*.png"))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from captioned_rows import best_captions, candidates, loss
 
+from captioner.api import load as load_captioner
 from captioner.arrays import Batch
 from captioner.captioning import load as load_module
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
-from captioner.captioning.load import load as load_captioner
 from captioner.captioning.restore import Restored, restore
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse

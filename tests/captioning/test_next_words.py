@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored
 from captioner.data.corpus import Split
 from captioner.errors import CaptionerError, CheckpointError, UsageError
+from captioner.photos.captioner import PhotoCaptioner
 
 Array = np.ndarray
 
 
 @pytest.fixture(scope="module")
-def varied(varied_model: Restored) -> Captioner:
-    return Captioner(varied_model)
+def varied(varied_model: Restored) -> PhotoCaptioner:
+    return PhotoCaptioner(varied_model)
 
 
-def by_hand(model: Captioner, **image: Any) -> tuple[list[str], float, list[Array]]:
+def by_hand(model: PhotoCaptioner, **image: Any) -> tuple[list[str], float, list[Array]]:
     """The words of the greedy caption, its log-probability, and the attention weights of each word."""
     words: list[str] = []
     log_prob, weights = 0.0, []
@@ -39,7 +39,7 @@ def by_hand(model: Captioner, **image: Any) -> tuple[list[str], float, list[Arra
     return words, log_prob, weights
 
 
-def test_probabilities_are_those_of_the_model(varied: Captioner, val_split: Split) -> None:
+def test_probabilities_are_those_of_the_model(varied: PhotoCaptioner, val_split: Split) -> None:
     vocab, model, row = varied.loaded.vocab, varied.loaded.model, val_split.features[:1]
     words = list(vocab.words[5:8])
     state = model.start(row)
@@ -54,7 +54,7 @@ def test_probabilities_are_those_of_the_model(varied: Captioner, val_split: Spli
     assert len(varied.next_words(features=row).candidates) == 10
 
 
-def test_decoding_by_hand_is_greedy_decoding(varied: Captioner, val_split: Split) -> None:
+def test_decoding_by_hand_is_greedy_decoding(varied: PhotoCaptioner, val_split: Split) -> None:
     greedy = varied.with_options({"decode.beam_width": 1})
     texts = set()
     for row in val_split.features[:4]:
@@ -100,7 +100,7 @@ def test_probabilities_of_an_ensemble_are_means(tiny_run: Path, val_split: Split
     ],
 )
 def test_invalid_arguments(
-    arguments: dict[str, Any], error: type, message: str, varied: Captioner, val_split: Split
+    arguments: dict[str, Any], error: type, message: str, varied: PhotoCaptioner, val_split: Split
 ) -> None:
     if isinstance(arguments.get("features"), int):
         arguments = {**arguments, "features": val_split.features[: arguments["features"]]}
@@ -112,4 +112,4 @@ def test_probabilities_that_are_not_finite_are_an_error(varied_model: Restored, 
     params = {name: np.full_like(w, np.nan) for name, w in varied_model.model.params.items()}
     broken = dataclasses.replace(varied_model, model=varied_model.model.with_params(params))
     with pytest.raises(CheckpointError, match="expected finite log-probabilities"):
-        Captioner(broken).next_words(features=val_split.features[0])
+        PhotoCaptioner(broken).next_words(features=val_split.features[0])

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.album import Album
 from captioner.cli import output
 from captioner.data.table_cells import unescape_path
+from captioner.photos.album import Album
 from faults.interrupted import content_of
 
 Run = Callable[..., Any]
@@ -331,7 +331,7 @@ def test_rows_that_are_to_be_replaced_survive_a_failure(
     before = [sorted(rows(table).items()) for table in FORMATS]
     for path in Path("new").iterdir():
         path.write_bytes(path.read_bytes() + b"\0")
-    monkeypatch.setattr("captioner.cli.caption.print_caption", lambda *_: os.listdir("/nowhere"))
+    monkeypatch.setattr("captioner.photos.cli.caption.print_caption", lambda *_: os.listdir("/nowhere"))
     assert caption("new", *words, write=FORMATS).code != 0
     assert [len(rows(table)) for table in FORMATS] == [5, 5]
     if "--overwrite" not in words:
@@ -419,7 +419,7 @@ def test_unreadable_photographs_do_not_count_as_captioned(caption: Run) -> None:
 
 WATCHED = """
 import os, signal, sys, time
-from captioner.captioning.album import Album
+from captioner.photos.album import Album
 act, number = sys.argv.pop(1), int(sys.argv.pop(1))
 write, calls = Album.write, iter(range(1000))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scene_photos import by_image
 
-from captioner.images import protobuf
+from captioner.photos import protobuf
 
 
 def test_a_model_of_scenes_warns_once_about_photographs(

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from captioner.cli.data import print_summary, summary_lines
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.summary import summarize
+from captioner.photos.cli.data import print_summary, summary_lines
 from captioner.preparation.image_folders import REMEDY
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from captioner import cs231n
-from captioner.gradcheck.function_checks import SIGNATURES, Exercises, check_functions
+from captioner.teaching.function_checks import SIGNATURES, Exercises, check_functions
 
 USUAL = Exercises(vars(cs231n))
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 PLAIN = (COURSE / "plain.py").read_text()
 EXERCISES = {path.stem: path for path in sorted(COURSE.glob("exercises/*.py"))}
-CASES = "from captioner.gradcheck.function_checks import SIGNATURES"
+CASES = "from captioner.teaching.function_checks import SIGNATURES"
 Check = Callable[[str], tuple[int, dict[str, str], str]]
 
 

@@ -19,7 +19,7 @@ from scene_photos import SCENES
 from captioner.captioning.load import open_run
 from captioner.data.prepared import prepared
 from captioner.data.scenes import FEATURES, encode_regions, example, first_objects
-from captioner.images import open_encoder
+from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import default_output
 
 pytestmark = pytest.mark.usefixtures("photos_here")
@@ -58,7 +58,7 @@ def test_the_defaults_are_for_the_model_that_comes_with_captioner(cli: Callable[
 def test_the_default_minimum_count_depends_on_the_number_of_images(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.preparation.prepare.FEW_IMAGES", 8)
+    monkeypatch.setattr("captioner.photos.prepare.FEW_IMAGES", 8)
     for command in ("prepare", "--encoder", "scenes"), ("data", "check"):
         assert ", minimum count 5\n" in cli(*command, "photos/captions.csv").out
 

@@ -16,7 +16,7 @@ from captioner.cli.processes import STOPPING, stop_signals
 BUSY = """
 import sys, time
 from pathlib import Path
-from captioner.images.encoders import ScenesEncoder
+from captioner.photos.encoders import ScenesEncoder
 
 def encode(*args):
     Path("busy").touch()

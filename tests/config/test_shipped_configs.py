@@ -21,13 +21,13 @@ from captioner.data.features import MEMORY_MIB
 from captioner.data.prepared import write_prepared
 from captioner.data.vocabulary import VOCABULARIES
 from captioner.errors import ConfigError
-from captioner.images import ENCODERS, parse_recipe
 from captioner.layers.feed_forward import ACTIVATIONS
 from captioner.metrics import NAMES
 from captioner.model.build import DECODERS
 from captioner.model.image_input import IMAGE_INPUTS
 from captioner.model.parameters import ATTENTIONS
 from captioner.optim import SCHEDULES, UPDATE_RULES
+from captioner.photos.recipes import ENCODERS, parse_recipe
 from captioner.preparation.load_corpus import SOURCES, build_corpus
 from captioner.training.build import OBJECTIVES, OUTPUT_BIASES
 from captioner.training.train import Ended, train

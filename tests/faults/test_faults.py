@@ -37,7 +37,7 @@ def test_tables_are_complete_after_kills_at_random_moments(ends: dict[Command, E
 
 
 FORGETFUL = """
-from captioner.captioning.album import Table
+from captioner.photos.album import Table
 Table.lacks = lambda table, photo, *_: table._photos.setdefault(str(photo), photo.stat()) is not None
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from preparing import COUNT, Counted
 
-from captioner.images.encoders import ScenesEncoder
+from captioner.photos.encoders import ScenesEncoder
 
 
 @pytest.fixture(scope="module")

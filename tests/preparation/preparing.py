@@ -15,7 +15,7 @@ from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
 from captioner.data.scenes import encode_regions, example, first_objects
 from captioner.errors import DataError
-from captioner.preparation.prepare import Event, prepare
+from captioner.photos.prepare import Event, prepare
 
 COUNT = 8
 SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25, "dtype": "float32"}

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from captioner.captioning.album import Album
 from captioner.captioning.caption import Candidate, Caption
-from captioner.captioning.table import Table
 from captioner.data.prepared import prepared
 from captioner.decode.word_regression import Keyword
+from captioner.photos.album import Album
+from captioner.photos.table import Table
 
 WRITTEN = {
     "001.png": "a dog",

@@ -16,8 +16,8 @@ import captioner
 from captioner.data.prepared import prepared
 from captioner.data.scenes import ENCODER, FEATURES, example
 from captioner.errors import DataError, UsageError
-from captioner.preparation.encode import EncodingProgress
-from captioner.preparation.prepare import Prepared
+from captioner.photos.encode import EncodingProgress
+from captioner.photos.prepare import Prepared
 
 # --- what is in a data set
 

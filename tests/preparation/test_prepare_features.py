@@ -20,8 +20,8 @@ from captioner.config.options import Prepare
 from captioner.data.prepared import prepared
 from captioner.data.scenes import ENCODER, FEATURES
 from captioner.errors import DataError
+from captioner.photos.prepare import check_sources, prepare
 from captioner.preparation.image_records import read_records
-from captioner.preparation.prepare import check_sources, prepare
 
 
 def test_rows_follow_the_order_of_the_table(photos: Path, encoded: Counted) -> None:

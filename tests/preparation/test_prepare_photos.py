@@ -15,9 +15,9 @@ from captioner.captioning.load import open_run
 from captioner.config.options import ENCODER, PHOTO_SIDE, Prepare
 from captioner.data.prepared import prepared
 from captioner.errors import DataError
-from captioner.images import open_encoder
+from captioner.photos.prepare import check_sources
+from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import REMEDY, ImageFolder, find_all, locate_photos
-from captioner.preparation.prepare import check_sources
 
 
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:

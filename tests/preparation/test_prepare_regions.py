@@ -12,7 +12,7 @@ from preparing import made as made_without
 from captioner.data.corpus import Corpus
 from captioner.data.scenes import ENCODER, encode_regions, example
 from captioner.errors import UsageError
-from captioner.images.encoders import ScenesEncoder
+from captioner.photos.encoders import ScenesEncoder
 
 PICTURES = np.stack([example(0, "train", index).picture for index in range(COUNT)])
 REGIONS = encode_regions(PICTURES).reshape(COUNT, 3, 3, 77)

@@ -16,9 +16,9 @@ from captioner.data.caption_readers import CaptionRecord, read_captions
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import prepared
 from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.photos.prepare import Event, check_sources, prepare
 from captioner.preparation.image_folders import source_names
 from captioner.preparation.image_records import MAX_SOURCES, read_records
-from captioner.preparation.prepare import Event, check_sources, prepare
 from captioner.report.gallery import pictures_of_split
 
 OPTIONS = {**SCENES, "val": 0.1}

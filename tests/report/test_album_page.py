@@ -20,7 +20,7 @@ from benchmarks.album_page import ranked
 from captioner.captioning.caption import MARKS
 from captioner.data.vocabulary import SPECIAL, Vocab, tokenize
 from captioner.decode.word_regression import WordRegression
-from captioner.report.album_page import is_album_page, write_album_page
+from captioner.photos.album_page import is_album_page, write_album_page
 
 slow = pytest.mark.slow
 WORDS = {"a": 950, "on": 600, "the": 700, "dog": 90, "beach": 40, "red": 200, "ball": 30, "cat": 60, "tree": 20}

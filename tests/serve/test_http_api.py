@@ -17,7 +17,7 @@ from PIL import Image
 from serving import Served, served
 
 from captioner.files import checkpoint
-from captioner.serve import FAILURE, MAX_BYTES, MAX_CONNECTIONS
+from captioner.photos.serve import FAILURE, MAX_BYTES, MAX_CONNECTIONS
 
 EVIL = "evil.example"
 
@@ -194,7 +194,7 @@ def test_more_connections_than_the_maximum_are_503_until_one_is_closed(photo_run
 PATCHED = """
 import os, sys
 import uvicorn
-from captioner import serve
+from captioner.photos import serve
 
 def watch(event, arguments):
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):

@@ -15,7 +15,7 @@ import pytest
 from serving import Answer, Served, served
 
 from captioner.errors import install_command
-from captioner.serve import MAX_CONNECTIONS
+from captioner.photos.serve import MAX_CONNECTIONS
 
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, signal.SIGHUP: -signal.SIGHUP}
 """The exit codes after signals; a negative one is that of a process that a signal ended."""
@@ -53,7 +53,7 @@ def test_missing_libraries_are_one_error(
 
 SLOW = """
 import sys, time
-from captioner import serve
+from captioner.photos import serve
 serve.GRACE = {grace}
 caption = serve.Site._caption
 def slow(*arguments):

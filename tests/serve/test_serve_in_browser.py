@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, served
 
 from captioner.captioning.caption import MARKS
-from captioner.serve import MAX_BYTES
+from captioner.photos.serve import MAX_BYTES
 
 HAND_OVER = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));

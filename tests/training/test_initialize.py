@@ -25,8 +25,8 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.files import checkpoint
 from captioner.metrics import NAMES
+from captioner.photos.prepare import prepare
 from captioner.preparation.load_corpus import build_corpus
-from captioner.preparation.prepare import prepare
 from captioner.training.build import SHAPING, WORD_AXES, _in_context, build_model, initialize_from
 from captioner.training.resume import resume
 

@@ -19,7 +19,7 @@ from captioner.config.options import Config, Model, Prepare, Train
 from captioner.config.overrides import checked_values, override
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
-from captioner.preparation.prepare import prepare
+from captioner.photos.prepare import prepare
 from captioner.training import build, train
 from captioner.training.resume import resume
 from captioner.training.train import Ended, Validated

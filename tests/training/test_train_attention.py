@@ -19,8 +19,8 @@ from captioner.data.scenes import ENCODER
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.files import checkpoint
 from captioner.files.hdf5 import StoredArray
-from captioner.images.encoders import ScenesEncoder
-from captioner.preparation.prepare import prepare
+from captioner.photos.encoders import ScenesEncoder
+from captioner.photos.prepare import prepare
 from captioner.training.resume import resume
 
 ATTENTION = (

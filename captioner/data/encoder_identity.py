@@ -1,0 +1,69 @@
+"""Identities of image encoders: the text that a data set and a model contain, and its parts.
+
+A part of a recipe is `NAME:OPTION...`, or `onnx:FILE:OPTION...`. An identity has the same form, but a version or the
+digest of the weights after each name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+SHORT_NAMES = {"richer": "efficientnet-lite0:size=288+efficientnet-lite2:size=320"}
+"""Short names of recipes."""
+IDENTITIES = (
+    re.compile(r"(?P<name>scenes)-\d+"),
+    re.compile(r"(?P<name>efficientnet-lite\d)-\d+(?::size=(?P<size>\d+))?"),
+    re.compile(
+        r"(?P<name>onnx):(?P<file>[^,]+),size=(?P<size>\d+),mean=(?P<mean>[^,]*),scale=(?P<scale>[^,]*),"
+        r"layout=(?P<layout>\w+),output=(?P<output>[^,]*),sha256=[0-9a-f]{64}"
+    ),
+)
+"""Patterns of the identities of encoders; the groups are the name, the file name and the options.
+
+Names are percent-encoded, so that they cannot contain separators and are printable.
+"""
+
+
+class Part(NamedTuple):
+    """An encoder of a recipe: its name, the file of `onnx`, and its options."""
+
+    name: str
+    file: str
+    options: Mapping[str, str]
+
+    def __str__(self) -> str:
+        pairs = (
+            f"{key}={quote(value, safe='/', errors='surrogateescape')}" if value else key
+            for key, value in self.options.items()
+        )
+        return ":".join((self.label, *pairs))
+
+    @property
+    def label(self) -> str:
+        """The name and the file, without options."""
+        return f"{self.name}:{self.file}" if self.file else self.name
+
+
+def parse_identity(identity: str) -> list[Part] | None:
+    """Parse an identity into the parts of a recipe; None if it is unknown, as for features from a file."""
+    parts = []
+    for text in re.split(r"\+(?=[a-z])", identity):
+        if not (match := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
+            return None
+        groups = match.groupdict().items()
+        values = {key: unquote(value, errors="surrogateescape") for key, value in groups if value is not None}
+        parts.append(Part(values.pop("name"), values.pop("file", ""), values))
+    return parts
+
+
+def same_encoder(identity: str, other: str) -> bool:
+    """Return whether two identities denote the same encoder; file names are ignored."""
+    return without_file_name(identity) == without_file_name(other)
+
+
+def without_file_name(identity: str) -> str:
+    """Return an identity without the names of model and feature files."""
+    return re.sub(r"(^|\+)(onnx|features):.*?(?=,size=|,sha256=)", r"\1\2:", identity)

@@ -1,0 +1,135 @@
+"""Photographs to caption: find them, open the encoder of the training images, and encode them in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from zlib import crc32
+
+from captioner.captioning.checks import check_regions, check_width
+from captioner.captioning.image_batch import ImageBatch, photo_batch
+from captioner.captioning.restore import LoadedModel
+from captioner.data.encoder_identity import Part, parse_identity, same_encoder
+from captioner.errors import CheckpointError, DataError, UsageError
+from captioner.photos.encoders import Encoder, encode_photos
+from captioner.photos.photo import (
+    HEIC_SUFFIXES,
+    RAW_REMEDY,
+    RAW_SUFFIXES,
+    SUFFIXES,
+    can_read_heic,
+    heic_remedy,
+    list_photos,
+)
+from captioner.photos.recipes import open_parts, parse_recipe
+
+
+def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
+    """Open the encoder of the training images.
+
+    `recipe` replaces that of the checkpoint: with the paths of ONNX files, or for features of an encoder that the
+    checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep the checkpoint's
+    options.
+
+    Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
+    """
+    where, identity = loaded.path, loaded.meta.encoder
+    known = parse_identity(identity)
+    if known is None and recipe is None:
+        raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
+    chosen = _find_files(known or [], loaded) if recipe is None else parse_recipe(recipe)
+    if known is not None and [part.name for part in chosen] == [part.name for part in known]:
+        pairs = zip(chosen, known, strict=True)
+        chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
+    encoder = open_parts(chosen)
+    if known is not None and not same_encoder(encoder.identity, identity):
+        raise CheckpointError(
+            f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
+        )
+    check_width(loaded, encoder.width, f"encoder {encoder.identity}")
+    *grid, width = encoder.regions or (0,)
+    check_regions(loaded, width, grid, hint="use an encoder with regions")
+    return encoder
+
+
+def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
+    """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
+    root = loaded.config.data.root
+    folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
+    located = []
+    for part in parts:
+        path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
+        if part.file and path is None:
+            recipe = "+".join(f"{each.name}:FILE" if each.file else each.name for each in parts)
+            raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
+        located.append(part if path is None else part._replace(file=str(path)))
+    return located
+
+
+def photo_paths(
+    names: Iterable[str | os.PathLike[str] | DataError], part: tuple[int, int] | None = None
+) -> Iterator[Path | DataError]:
+    """List photographs: files by name, folders by their photographs in order, and errors of names without any.
+
+    With `part` (I, N), only photographs whose CRC-32 of the path relative to the folder is I - 1 modulo N: photographs
+    that are added later do not change the parts of others. Errors belong to the first part.
+    """
+    for name in names:
+        if isinstance(name, DataError):
+            yield name
+            continue
+        path = Path(name)
+        if os.fspath(path).startswith(("http:/", "https:/")) and not os.path.lexists(path):  # a Path has one slash
+            problem = DataError(f"{path}: URLs are not supported; download the photograph first")
+            yield from [problem] if _is_in(part, problem, path) else []
+        elif os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+            yield from (photo for photo in _photos_in(path) if _is_in(part, photo, path))
+        elif _is_in(part, path, path.parent):
+            yield path
+
+
+def _is_in(part: tuple[int, int] | None, photo: Path | DataError, folder: Path) -> bool:
+    if part is None:
+        return True
+    if isinstance(photo, DataError):
+        return part[0] == 1
+    return crc32(os.fsencode(photo.relative_to(folder))) % part[1] == part[0] - 1
+
+
+def _photos_in(folder: Path) -> Iterator[Path | DataError]:
+    unread: list[OSError] = []
+    problems = {} if can_read_heic() else dict.fromkeys(HEIC_SUFFIXES, f"HEIC is not supported; {heic_remedy()}")
+    problems |= dict.fromkeys(RAW_SUFFIXES, RAW_REMEDY)
+    every = list_photos(folder, unread.append, SUFFIXES.union(HEIC_SUFFIXES, problems))
+    if not every and not unread:
+        yield DataError(f"{folder}: expected photographs in this folder, got none")
+    photos: list[Path] = []
+    others: dict[str, list[Path]] = {problem: [] for problem in problems.values()}
+    for file in every:
+        suffix = file.suffix.lower()
+        (others[problems[suffix]] if suffix in problems else photos).append(file)
+    yield from photos
+    for error in unread:
+        yield DataError(f"{error.filename}: cannot be read: {error.strerror}")
+    for problem, files in others.items():
+        if files and problem == RAW_REMEDY:  # a camera stores a raw file beside its JPEG
+            stems = {photo.with_suffix("") for photo in photos}
+            files = [file for file in files if file.with_suffix("") not in stems]
+        if files:
+            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+            yield DataError(f"{files[0]}{more}: {problem}")
+
+
+def photo_batches(
+    loaded: LoadedModel, encoder: Encoder, photos: Iterable[Path | DataError], size: int
+) -> Iterator[ImageBatch | DataError]:
+    """Encode photographs in batches of at most `size`, in order; the error of one is yielded in its place."""
+    threads, regions = loaded.config.threads, loaded.meta.region_dim > 0
+    encoded = encode_photos(encoder, photos, threads, regions, loaded.meta.photo_side)
+    for _, group in groupby(encoded, lambda photo: isinstance(photo, DataError)):
+        while several := list(islice(group, size)):
+            yield from (photo for photo in several if isinstance(photo, DataError))
+            if readable := [photo for photo in several if not isinstance(photo, DataError)]:
+                yield photo_batch(readable, loaded)

@@ -1,0 +1,1 @@
+"""Checks and grades of the functions of students."""

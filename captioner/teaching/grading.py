@@ -1,0 +1,392 @@
+"""Grade the files of students: their code runs in a child process, the verdict is computed in this one."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from captioner.errors import UsageError, printable
+from captioner.files.user_files import read_bytes
+from captioner.teaching import child_process
+from captioner.teaching.function_checks import (
+    LETTERS,
+    Exercises,
+    FunctionResult,
+    RemoteFunction,
+    Signature,
+    check_functions,
+)
+
+TIMEOUT = 5.0
+"""The seconds for loading a file, and for each function."""
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+KEPT_OUTPUT = 2000
+"""The number of characters kept from the end of what a submission prints."""
+MAX_NUMBER = 1024
+"""The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
+MAX_TEXT = 1 << 18
+MAX_POINTS = 1_000_000
+
+
+class Grade(NamedTuple):
+    """Points and result of each required function of a file, and the problem that prevents all checks."""
+
+    path: Path
+    points: Mapping[str, float]
+    results: Mapping[str, FunctionResult]
+    problem: str = ""
+    printed: str = ""
+
+    def scores(self) -> dict[str, float]:
+        """Return the points that each required function has."""
+        return {name: 0.0 if self.results[name].problem else points for name, points in self.points.items()}
+
+    def failed(self) -> list[str]:
+        """Return the required functions that fail or are missing."""
+        return [name for name in self.points if self.results[name].problem]
+
+    def record(self) -> dict[str, Any]:
+        """Return the results that Gradescope reads. Source: its autograder specification, results.json."""
+        tests = []
+        for name, score in self.scores().items():
+            status = "passed" if score else "failed"
+            test = {"name": name, "score": score, "max_score": self.points[name], "status": status}
+            tests.append(test | {"output": self.results[name].line()})
+        return {
+            "score": sum(self.scores().values()),
+            "output": "\n".join(filter(None, (self.problem, self.printed))),
+            "tests": tests,
+            "extra_data": {"file": str(self.path), "max_score": sum(self.points.values())},
+        }
+
+
+@dataclass
+class StudentProcess:
+    """The functions of a file, in a process that is started again after one that ended or was killed.
+
+    `names` are those that it may define, `offered` those of captioner that it may call, and
+    `closed` the files that it may not use.
+    """
+
+    path: Path
+    text: bytes
+    names: Sequence[str]
+    seconds: float
+    closed: Sequence[Path]
+    offered: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    _left: float = 0.0
+    _process: subprocess.Popen[bytes] | None = None
+    _output: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+
+    def load(self) -> dict[str, RemoteFunction]:
+        """Start the process, execute the file, and return its functions; `problem` says why there are none."""
+        self.next_function()
+        self._socket, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-B", "-u", child_process.__file__]
+        command += [str(theirs.fileno()), str(os.getpid())]
+        with theirs:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
+                pass_fds=[theirs.fileno()], start_new_session=True, env=os.environ | ENVIRONMENT,
+            )  # fmt: skip
+        self._stream = self._socket.makefile("rb")
+        closed = [*map(str, self.closed)]
+        kind, value = self._ask((str(self.path), np.frombuffer(self.text, np.uint8), self.names, closed))
+        self._left = self.seconds
+        if kind == "raised":
+            self._stop()
+            self.problem = f"{self.path}: {value}"
+            return {}
+        found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
+        names = [name for name in self.names if name in found]
+        return {name: RemoteFunction(self._call, name) for name in names}
+
+    def next_function(self) -> None:
+        """Give the next function its own time, even if the last one ended the process."""
+        self.problem, self._left = "", self.seconds
+
+    def printed(self) -> str:
+        """Kill the process, and return the end of what it printed."""
+        self._stop()
+        file, most = self._output.fileno(), 4 * KEPT_OUTPUT  # bytes
+        with contextlib.suppress(OSError):  # the process shared the file, and may have changed how it is open
+            content = os.pread(file, most, max(0, os.fstat(file).st_size - most))
+            return content.decode(errors="replace")[-KEPT_OUTPUT:]
+        return ""
+
+    def close(self) -> None:
+        """Kill the process."""
+        self._stop()
+        self._output.close()
+
+    def _call(self, *message: Any) -> tuple[str, Any]:
+        """Return what `run` returns in the process; every failure of the process is one of the function."""
+        if not self.problem and self._process is None:
+            self.load()
+        return ("raised", self.problem) if self.problem else self._ask(message)
+
+    def _ask(self, message: tuple[Any, ...]) -> tuple[str, Any]:
+        """Send a message, and wait for its answer, within the time that is left."""
+        start = time.monotonic()
+        timer = threading.Timer(self._left, self._expire)
+        timer.start()
+        try:
+            self._socket.sendall(child_process.dumps(message))
+            while (answer := child_process.receive(self._stream))[0] == "ask":
+                self._socket.sendall(child_process.dumps(self._compute(*answer[1:])))
+            kind, value = answer
+            if kind not in ("returned", "raised"):
+                raise ValueError(kind)
+            result = kind, printable(value, 1000) if kind == "raised" else value
+        except Exception:  # of any type: the bytes are those of the submission
+            self.problem = self.problem or self._end()
+        finally:
+            timer.cancel()
+            timer.join()
+        if self.problem:
+            self._stop()
+            return "raised", self.problem
+        self._left -= time.monotonic() - start
+        return result
+
+    def _compute(self, name: str, arguments: list[Any], options: dict[str, Any]) -> tuple[str, Any]:
+        """Compute a function of captioner for the child process."""
+        if name not in self.offered:
+            return "raised", "is not available here: write it"
+        if not _is_small([arguments, options]):
+            return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
+        with np.errstate(all="ignore"):
+            kind, value = child_process.run(self.offered, name, arguments, options)
+        with contextlib.suppress(ValueError):
+            child_process.dumps((kind, value))
+            return kind, value
+        return "raised", "returns too many numbers here"
+
+    def _expire(self) -> None:
+        self.problem = f"exceeds the time limit of {self.seconds:g} s"
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends `_ask` even if the code keeps the other end open
+
+    def _end(self) -> str:
+        """Describe how the process ended."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(timeout=1)
+            return f"ends the process ({f'exit code {code}' if code >= 0 else signal.strsignal(-code)})"
+        return "sends no answer that can be read"
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._stream.close()
+            self._socket.close()
+            self._process = None
+
+
+def _is_small(value: Any) -> bool:
+    """Return whether a call of captioner with this value needs little time and memory."""
+    if isinstance(value, child_process.Cached):
+        value = [value.arguments, value.options]
+    if isinstance(value, list | dict):
+        return all(map(_is_small, value.values() if isinstance(value, dict) else value))
+    shape = [n for n in np.shape(value) if n]  # of an empty array, others may be large
+    sizes = [abs(value)] if isinstance(value, int) else [math.prod(shape), *shape]
+    return all(size <= MAX_NUMBER for size in sizes)
+
+
+def read_points(text: str, exercises: Exercises) -> dict[str, float]:
+    """Return the points of functions from text such as `rnn_step,lstm_step_backward=3`: a pair means both functions.
+
+    Raises: UsageError.
+    """
+    points, given = dict[str, float](), dict[str, float]()
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, number = part.partition("=")
+        if exercises.checked_name(name, exercises.signatures) in given:
+            raise UsageError(f"{name}: expected each function once")
+        given[name] = math.nan
+        with contextlib.suppress(ValueError):
+            given[name] = float(number) if equals else 1.0
+        if not 0 < given[name] <= MAX_POINTS:
+            raise UsageError(
+                f"{part}: expected NAME=POINTS with points above 0, up to {MAX_POINTS:,}, such as {name}=2"
+            )
+    if not given:
+        raise UsageError(f"expected names of functions, such as rnn_step,lstm_step=2, got {text!r}")
+    for name in sorted(given, key=exercises.names.__contains__):  # a function after its pair
+        points |= dict.fromkeys([name] if name in exercises.names else exercises.pair(name), given[name])
+    return {name: points[name] for name in exercises.names if name in points}
+
+
+def load_cases(path: Path | None, usual: Exercises) -> Exercises:
+    """Execute a file of a teacher, if there is one, and return the exercises with those that it defines.
+
+    Raises: UsageError.
+    """
+    if path is None:
+        return usual
+    before = {*sys.modules}
+    namespace, problem = child_process.load_module(str(path), _read(path))
+    if problem:
+        raise UsageError(f"{path}: {problem}")
+    own = namespace.get("SIGNATURES")
+    if not isinstance(own, dict) or not own or not all(isinstance(value, Signature) for value in own.values()):
+        raise UsageError(f"{path}: expected SIGNATURES = {{name: captioner.teaching.function_checks.Signature(...)}}")
+    replaced = {f"{name}_backward" for name in own if f"{name}_forward" in namespace}
+    reference = {name: function for name, function in usual.reference.items() if name not in replaced} | namespace
+    exercises = Exercises(reference, {**usual.signatures, **own})
+    for name, signature in own.items():
+        if exercises.pair(name)[0] not in reference:
+            raise UsageError(f"{path}: expected the function {exercises.pair(name)[0]} for {name} of SIGNATURES")
+        letters = {*LETTERS, *signature.sizes, "G"}
+        if unknown := sorted({*"".join(signature.shapes.values())} - letters):
+            raise UsageError(f"{path}: {name}: expected the letters {', '.join(sorted(letters))}, got {unknown}")
+        if signature.cell.gate_names and len(signature.cell.gate_names) != signature.cell.gates:
+            raise UsageError(f"{path}: {name}: expected a cell with as many gates as gate_names, got {signature.cell}")
+        try:
+            _offered([name], exercises)
+            exercises.examples(name)
+        except Exception as error:  # of any type: the functions are those of the teacher
+            raise UsageError(f"{path}: {name} does not fit its reference: {type(error).__name__}: {error}") from error
+    modules = (getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - before)
+    files = [Path(file) for file in modules if file and Path(file).resolve().is_relative_to(_folder(path))]
+    return replace(exercises, files=[path, *files])
+
+
+def grade_files(
+    paths: Sequence[Path],
+    exercises: Exercises,
+    points: Mapping[str, float],
+    seconds: float = TIMEOUT,
+) -> Iterator[Grade]:
+    """Grade files; without `points`, every function of a file and the other one of its pair has one point.
+
+    All files are read before the first one is executed. A submission may not use the others, and what is beside them.
+
+    Raises: UsageError for a single file that cannot be read.
+    """
+    texts, listed = list[tuple[bytes, str]](), defaultdict[tuple[object, ...], list[Path]](list)
+    for path in paths:
+        listed[_identity(path)].append(path)
+    for path in paths:
+        text, problem = b"", ""
+        try:
+            text = _read(path)
+            if other := next((other for other in listed[_identity(path)] if other is not path), None):
+                problem = f"{path}: is the same file as {other}; list each file once"
+        except UsageError as error:
+            if len(paths) == 1:
+                raise
+            problem = str(error)
+        texts.append((text, problem))
+    beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
+    for path, (text, problem) in zip(paths, texts, strict=True):
+        others = [file for files in beside.values() for file in files if not file.is_relative_to(_folder(path))]
+        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
+        with contextlib.closing(student):
+            grade = _grade(student, problem, exercises, points)
+        yield grade
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """Return the device and the inode of a file, or its path if there is none."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return (path,)
+
+
+def _folder(path: Path) -> Path:
+    return Path(os.path.realpath(path.parent))
+
+
+def _read(path: Path) -> bytes:
+    notebook = (
+        f"{path}: expected a Python file, got a notebook; write its functions to one with "
+        'captioner.cs231n.notebook.save("student.py", FUNCTION, ...), or check them there with check(FUNCTION, ...)'
+    )
+    if path.suffix == ".ipynb":
+        raise UsageError(notebook)
+    if os.path.islink(path):  # such as one to the solution
+        raise UsageError(f"{path}: expected a file, got a link; copy what it links to")
+    text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
+    if re.match(rb'\s*\{\s*"(cells|metadata|nbformat)"', text):
+        raise UsageError(notebook)
+    if b"\0" in text:
+        raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
+    return text
+
+
+def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
+    names, path = student.names, student.path
+    pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
+    defined = _defined(student.text).intersection(names)
+    # While a file is loaded, it may call captioner's functions; which ones it defines itself is only known afterwards.
+    student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
+    functions = {} if problem else student.load()
+    problem = problem or student.problem
+    if not functions and not points:
+        problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
+    pairs = {pair_of[name] for name in points or {*functions, *defined}}
+    student.offered = _offered(pairs, exercises)
+    points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
+    why = dict.fromkeys(names, "the file does not define it")
+    why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
+    missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
+    results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
+    chosen = {name: function for name, function in functions.items() if pair_of[name] in pairs}
+    for result in check_functions(chosen, exercises):
+        student.next_function()
+        results[result.name] = result
+    return Grade(path, points, results, problem, student.printed())
+
+
+def _defined(text: bytes) -> set[str]:
+    """Return the names that a file assigns, or defines as functions."""
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text).body
+        targets = {
+            target.id
+            for node in tree
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        return targets | {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    return set()
+
+
+def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:
+    """Return the functions that a submission may take from captioner: those that required ones call.
+
+    None of them may call a required one: an RNN of one step is a step.
+    """
+
+    def inner(name: str) -> set[str]:
+        return {name}.union(*(inner(used) for used in exercises.signatures[name].uses))
+
+    required = {*required}
+    offered = {name for name in set().union(*map(inner, required)) if not inner(name) & required}
+    functions = {function for name in offered for function in exercises.pair(name)}
+    return {name: exercises.reference[name] for name in functions & exercises.reference.keys()}

@@ -1,0 +1,218 @@
+"""ONNX models: features equal to NumPy's, settings and identity, no telemetry; invalid models are rejected."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
+
+from captioner.data.encoder_identity import Part, parse_identity
+from captioner.errors import DataError, UsageError
+from captioner.photos import protobuf
+from captioner.photos.onnx import OnnxEncoder
+from captioner.photos.protobuf import message, node
+from captioner.photos.recipes import open_encoder, open_parts
+
+
+@pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
+def test_pixels_are_standardized_in_the_layout_of_the_model(nodes: Any, shape: Any) -> None:
+    mean, scale = np.array([100, 110.5, 120]), np.array([50, 60, -0.25])
+    got = features(model(nodes, shape), mean="100/110.5/120", scale="50/60/-0.25")
+    np.testing.assert_allclose(got, (PIXELS.mean(axis=(0, 1)) - mean) / scale, rtol=1e-5)
+
+
+def test_rows_and_columns_are_not_swapped() -> None:
+    flat = features(model((node("Flatten", ["x"], "f"),), outputs={"f": ("N", 48)}))
+    np.testing.assert_array_equal(flat, PIXELS.transpose(2, 0, 1).ravel())
+    flat = features(model((node("Flatten", ["x"], "f"),), NHWC, outputs={"f": ("N", 48)}))
+    np.testing.assert_array_equal(flat, PIXELS.ravel())
+
+
+def half(content: bytes) -> bytes:
+    """The same model with an input and output of float16."""
+    return content.replace(b"\x08\x01\x12", b"\x08\x0a\x12")
+
+
+def test_float16_models_get_float16() -> None:
+    encoder = OnnxEncoder(half(model()), "m.onnx", PLAIN)
+    assert encoder.prepare(PHOTO).dtype == np.float16
+    np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
+
+
+def test_a_vector_with_axes_of_one_is_a_vector() -> None:
+    pooled = model(POOL[:1], outputs={"p": ("N", 3, 1, 1)})
+    np.testing.assert_allclose(features(pooled), PIXELS.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_an_empty_output_is_rejected() -> None:
+    nodes = (
+        *POOL,
+        node("Cast", ["from"], "i", to=7),
+        node("Cast", ["axis"], "j", to=7),
+        node("Slice", ["f", "i", "i", "j"], "g"),
+    )
+    for axis, shape in ((0, (0, 3)), (1, (1, 0))):
+        cut = model(nodes, outputs={"g": ("M", "k")}, weights={"from": np.zeros(1), "axis": np.full(1, axis)})
+        assert error_of(cut, DataError).startswith(f"output g: expected one vector per image, got {shape};")
+
+
+def test_the_output_must_be_floats() -> None:
+    whole = model((*POOL, node("ArgMax", ["f"], "i", axis=1)), outputs={"i": ("N", 1)})
+    whole = whole.replace(b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x01", b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x07")
+    assert error_of(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
+
+
+def test_a_failing_model_is_reported() -> None:
+    fails = model((node("Reshape", ["x", "s"], "f"),), weights={"s": np.zeros(0)})
+    assert error_of(fails, DataError).startswith(
+        "expected an ONNX model with all weights in this file, got one that onnxruntime rej"
+    )
+    sized = model(
+        (node("MatMul", ["x", "w"], "f"),), ("N", 3, "h", "w"), {"f": ("a", "b", "c", "d")}, {"w": np.ones((5, 2))}
+    )
+    assert error_of(sized, DataError, size="4").startswith("the model fails: [ONNXRuntimeError]")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0\0\0\0ORTM", model().replace(b"\x0a\x01f", b"\x0a\x01\xff")])
+def test_other_files_are_rejected(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_of(content, DataError).startswith("expected an ONNX model")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_damaged_model_gives_vectors_or_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
+    content, rng = model(weights={"unused": np.arange(4.0)}), np.random.default_rng(0)
+    outcomes = {"vectors": 0, "rejected": 0}
+    for turn in range(250):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] = rng.integers(256)
+        if turn % 5 == 0:
+            del damaged[rng.integers(len(content)) :]
+        try:
+            features(bytes(damaged))
+            outcomes["vectors"] += 1
+        except (DataError, UsageError) as problem:
+            outcomes["rejected"] += str(problem).isprintable()
+    assert sum(outcomes.values()) == 250
+    assert min(outcomes.values()) > 0
+    assert capsys.readouterr() == ("", "")
+
+
+LOCATIONS = {
+    "a relative path": "w.bin",
+    "an absolute path": "{folder}/w.bin",
+    "a path out of a folder": "../../../../../../../..{folder}/w.bin",
+    "an address in memory": "*/_ORT_MEM_ADDR_/*",
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS.values(), ids=LOCATIONS)
+def test_weights_outside_of_the_file_are_rejected(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest in the identity would not cover them."""
+    monkeypatch.chdir(tmp_path)
+    weights = np.eye(3, dtype="<f4")
+    Path("w.bin").write_bytes(weights.tobytes())
+    nodes = (*POOL, node("MatMul", ["f", "w"], "g"))
+    content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
+    assert features(content).shape == (3,)
+    keys = {"location": location.format(folder=tmp_path), "offset": "0", "length": "36"}
+    outside = [(13, [message([(1, key), (2, value)]) for key, value in keys.items()]), (14, 1)]
+    monkeypatch.setattr(protobuf, "tensor", lambda name, w: message([(1, w.shape), (2, 1), (8, name), *outside]))
+    content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
+    error = error_of(content, DataError)
+    assert error.startswith("expected an ONNX model with all weights in this file, got one that onnxruntime rejects")
+
+
+def test_options_complete_shapes() -> None:
+    encoder = OnnxEncoder(model(shape=("N", 3, "h", "w")), "m.onnx", {"size": "05", "mean": "1", "scale": "4.50"})
+    assert encoder.identity.startswith("onnx:m.onnx,size=5,mean=1,scale=4.5,layout=nchw,output=f,")
+    assert (encoder.side, encoder.prepare(PHOTO).shape) == (5, (3, 5, 5))
+    assert OnnxEncoder(model(), "m.onnx", PLAIN).side == SIDE
+
+
+def test_one_of_several_outputs_is_chosen_by_name() -> None:
+    assert features(model(outputs=TWO), output="f").shape == (3,)
+    assert "output=p," in OnnxEncoder(model(outputs=TWO), "m.onnx", {**PLAIN, "output": "p"}).identity
+
+
+def test_the_identity_covers_everything_that_affects_features() -> None:
+    wide = model(shape=("N", "c", "h", "w"), outputs=TWO)
+    plain = {"size": "4", "mean": "0", "scale": "1", "layout": "nchw", "output": "f"}
+    variants = [
+        {}, {"size": "5"}, {"mean": "1"}, {"mean": "0/0/1"}, {"mean": "0.1234567"}, {"mean": "0.1234568"},
+        {"mean": "123456789"}, {"mean": "123456788"}, {"scale": "2"}, {"scale": "1.0000001"}, {"output": "p"},
+        {"layout": "nhwc"},
+    ]  # fmt: skip
+    encoders = [OnnxEncoder(wide, "m.onnx", {**plain, **variant}) for variant in variants]
+    wider = model(shape=("N", "c", "h", "w"), outputs=TWO, weights={"unused": np.zeros(1)})
+    encoders.append(OnnxEncoder(wider, "m.onnx", plain))
+    encoders.append(OnnxEncoder(wide, "n.onnx", plain))
+    assert len({encoder.identity for encoder in encoders}) == len(encoders)
+
+
+NAMES = st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text and "\0" not in text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=NAMES | st.sampled_from(["a,size=9,mean=1,scale=1,layout=nchw,output=b", "%2C", "x:y", "a b.onnx", "café"]),
+    output=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+    | st.sampled_from(
+        ["f,g", "f,size=1,mean=0,scale=1,layout=nhwc,output=g", "%25", "a=b", "/pool/Flatten_output_0:0"]
+    ),
+    mean=st.floats(-1e3, 1e3),
+    scale=st.floats(1e-3, 1e3),
+)
+def test_an_identity_opens_the_same_encoder(
+    tmp_path_factory: pytest.TempPathFactory, name: str, output: str, mean: float, scale: float
+) -> None:
+    path = tmp_path_factory.getbasetemp() / os.fsdecode(name.encode("utf-8", "replace")).strip(".")
+    if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
+        return
+    path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}))
+    encoder = open_parts([Part("onnx", str(path), {"mean": repr(mean), "scale": f"{scale!r}/1/2"})])
+    known = parse_identity(encoder.identity)
+    assert known is not None
+    assert encoder.identity.isprintable()
+    assert encoder.identity.isascii()
+    (part,) = known
+    assert (part.name, part.file) == ("onnx", path.name)
+    assert part.options["output"] == output
+    assert float(part.options["mean"]) == mean
+    assert open_parts([part._replace(file=str(path))]).identity == encoder.identity
+
+
+def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9\n.onnx")
+    Path(name).write_bytes(model())
+    encoder = open_encoder(f"onnx:{name}:mean=0:scale=1")
+    assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
+    known = parse_identity(encoder.identity)
+    assert known is not None
+    assert known[0].file == name
+    assert open_parts(known).identity == encoder.identity
+
+
+ENCODE = """
+from PIL import Image
+from captioner.photos.recipes import open_encoder
+encoder = open_encoder("efficientnet-lite0")
+assert encoder.encode(encoder.prepare(Image.new("RGB", (300, 300))))[0].shape == (1280,)
+"""
+SUPPRESSED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")
+"""Variables for which onnxruntime itself has no telemetry."""
+
+
+def test_encoding_writes_nothing_to_the_home_folder(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in SUPPRESSED}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", ENCODE], env=environment, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
