@@ -68,7 +68,7 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "prepare {inputs}/album/captions.csv --output {folder}/out.h5 --encoder scenes",
     "sample": "sample {inputs}/run --split val --write {folder}/captions.csv",
     "caption": "caption {folder} --model {inputs}/run --write {folder}/captions.csv --write {folder}/captions.jsonl "
-    "--write txt",
+    "--write lightroom",
     "export": "export {inputs}/run --output {folder}/model.h5",
 }
 

@@ -1,6 +1,6 @@
 """Metadata for photo managers: sidecars beside photographs, and a table that exiftool merges into existing metadata.
 
-A photograph photo.jpg has the sidecar photo.jpg.xmp (xmp), photo.xmp (lightroom) or photo.txt (txt).
+A photograph photo.jpg has the sidecar photo.jpg.xmp (xmp) or photo.xmp (lightroom).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.sax.saxutils import escape
 
 from captioner.captioning.caption import UNCERTAIN
@@ -27,7 +27,7 @@ from captioner.files.atomic import (
     write_atomically,
     writing,
 )
-from captioner.files.user_files import is_text, read_start
+from captioner.files.user_files import read_start
 
 _XMP = """<?xml version="1.0" encoding="UTF-8"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -80,35 +80,11 @@ def is_own_xmp(path: Path) -> bool:
     return _OF_CAPTIONER.fullmatch(read_start(path, MAX_SIDECAR) or b"") is not None
 
 
-class SidecarKind(NamedTuple):
-    """A kind of file beside each photograph.
-
-    `content` returns that of a caption and keywords; an uncertain caption is None. `is_replaceable` returns whether an
-    existing file may be replaced. If it accepts the files of captioner alone, `recognizes_own` is set, and captions
-    that a person corrected replace these.
-    """
-
-    path: Callable[[Path], Path]
-    content: Callable[[str | None, Iterable[str]], str]
-    is_replaceable: Callable[[Path], bool]
-    recognizes_own: bool
-
-
-def _xmp_kind(path: Callable[[Path], Path]) -> SidecarKind:
-    return SidecarKind(path, lambda caption, keywords: to_xmp(caption or "", keywords), is_own_xmp, True)
-
-
-SIDECARS: Mapping[str, SidecarKind] = {
-    "xmp": _xmp_kind(lambda photo: photo.with_name(f"{photo.name}.xmp")),  # as in darktable, digiKam and Immich
-    "lightroom": _xmp_kind(lambda photo: photo.with_suffix(".xmp")),  # also as in Capture One
-    "txt": SidecarKind(
-        lambda photo: photo.with_suffix(".txt"),
-        lambda caption, keywords: f"{', '.join(keywords) if caption is None else caption}\n",
-        lambda path: is_text(read_start(path, 512) or b""),
-        False,
-    ),
+SIDECARS: Mapping[str, Callable[[Path], Path]] = {
+    "xmp": lambda photo: photo.with_name(f"{photo.name}.xmp"),  # as in darktable, digiKam and Immich
+    "lightroom": lambda photo: photo.with_suffix(".xmp"),  # also as in Capture One
 }
-"""The sidecars of --write by its value, which is no file."""
+"""The paths of the XMP sidecars of --write by its value, which is no file."""
 
 
 class Sidecars:
@@ -118,7 +94,7 @@ class Sidecars:
     """
 
     def __init__(self, name: str, overwrite: bool = False) -> None:
-        self.name, self.kind, self.overwrite = name, SIDECARS[name], overwrite
+        self.name, self.path_of, self.overwrite = name, SIDECARS[name], overwrite
         self.uncertain = 0
         """The number of sidecars that were written without a caption because it is uncertain."""
         self.kept = set[str]()
@@ -146,14 +122,13 @@ class Sidecars:
         """
         path, place = self._claim(photo)
         is_certain = corrected or UNCERTAIN not in description.marks
-        text = self.kind.content(description.caption if is_certain else None, description.keywords)
-        content = text.encode(errors="replace")
+        content = to_xmp(description.caption if is_certain else "", description.keywords).encode()
         if not self._is_free(path, place, content if corrected else None):
             return
         try:
             is_old = os.path.lexists(path)
             with writing(path):  # a file beside it could be the sidecar of another photograph
-                write_atomically(path, content, lambda: is_old and self.kind.is_replaceable(path), beside=False)
+                write_atomically(path, content, lambda: is_old and is_own_xmp(path), beside=False)
         except CaptionerError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FOLDER_ERRORS:
                 self._failed.add(path.parent)
@@ -165,7 +140,7 @@ class Sidecars:
 
     def _claim(self, photo: Path) -> tuple[Path, str]:
         """Return the path of a sidecar, and the same path without links, as the sidecar of this photograph alone."""
-        path = self.kind.path(photo)
+        path = self.path_of(photo)
         if path == photo:
             raise CaptionerError(f"{path}: is the photograph itself; rename it")
         place = os.path.join(os.path.realpath(path.parent), path.name)
@@ -183,11 +158,10 @@ class Sidecars:
             return False
         if not os.path.lexists(path):
             return True
-        if not self.kind.is_replaceable(path):
+        if not is_own_xmp(path):
             self.foreign[place] = path
             return False
-        is_corrected = correction is not None and self.kind.recognizes_own
-        if self.overwrite or (is_corrected and read_start(path, MAX_SIDECAR) != correction):
+        if self.overwrite or (correction is not None and read_start(path, MAX_SIDECAR) != correction):
             return True
         self.kept.add(place)
         return False
@@ -201,8 +175,7 @@ class Sidecars:
         if foreign:
             names = ", ".join([*foreign[:3], "..."] if len(foreign) > 3 else foreign)
             kept.append(f"files of other programs, not changed: {len(foreign):,} ({names})")
-            if self.kind.recognizes_own:
-                kept.append("exiftool adds captions and keywords to them: --write exiftool.csv")
+            kept.append("exiftool adds captions and keywords to them: --write exiftool.csv")
         written = [f"{count:,} {name}{'s' * (count != 1)} written"] if count else []
         if self.uncertain:
             why = "with keywords alone, as the caption is uncertain (-o decode.uncertain_below=0 writes all)"
@@ -224,12 +197,11 @@ def exiftool_table(rows: Iterable[tuple[str, Description]]) -> bytes:
     order mark, which exiftool refuses before a quoted name, and no apostrophe before a formula: it would become part of
     the caption. Names start with "./", so that none is a formula.
     """
-    kinds = [kind for kind in SIDECARS.values() if kind.recognizes_own]
     cells: dict[str, Sequence[str]] = {}
     for name, description in rows:
         caption = "" if UNCERTAIN in description.marks else _plain(description.caption)
         keywords = ", ".join(map(_plain, description.keywords))
-        for path in dict.fromkeys((name, *(str(kind.path(Path(name))) for kind in kinds))):
+        for path in dict.fromkeys((name, *(str(path_of(Path(name))) for path_of in SIDECARS.values()))):
             cells[path] = () if path in cells else (os.path.join(".", path), caption, *[keywords] * 3)
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(filter(None, cells.values()))

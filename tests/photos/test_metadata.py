@@ -96,14 +96,12 @@ def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> N
 def test_a_corrected_caption_replaces_the_one_of_captioner(tmp_path: Path) -> None:
     for name, content in (FOREIGN | OWN).items():
         (tmp_path / f"{name}.xmp").write_text(content)
-    (tmp_path / "d.txt").write_text("a dog\n")
     (tmp_path / "same.jpg.xmp").write_text(to_xmp(*NEW[:2]))
     time = (tmp_path / "same.jpg.xmp").stat().st_mtime_ns
-    sidecars, texts = Sidecars("xmp"), Sidecars("txt")
+    sidecars = Sidecars("xmp")
     for name in (*FOREIGN, *OWN, "same.jpg", "new.jpg"):
         sidecars.lacks(tmp_path / name)
         sidecars.write(tmp_path / name, NEW._replace(marks=[UNCERTAIN]), corrected=True)
-    texts.write(tmp_path / "d.jpg", NEW, corrected=True)
     for name, content in FOREIGN.items():
         assert (tmp_path / f"{name}.xmp").read_text() == content
     for name in (*OWN, "same.jpg", "new.jpg"):
@@ -112,24 +110,18 @@ def test_a_corrected_caption_replaces_the_one_of_captioner(tmp_path: Path) -> No
     kept, written = sidecars.finish()
     assert kept.startswith("1 xmp sidecar exists already, not replaced; ")
     assert written == "4 xmp sidecars written"
-    assert (tmp_path / "d.txt").read_text() == "a dog\n", "perhaps of another program"
 
 
 def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(tmp_path: Path) -> None:
-    (tmp_path / "d.txt").write_text("a dog\n")
+    sidecars = Sidecars("xmp")
     for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("d", [*MARKS])):
         photo = tmp_path / f"{name}.jpg"
-        Sidecars("xmp").write(photo, NEW._replace(marks=marks))
+        sidecars.write(photo, NEW._replace(marks=marks))
         assert not Sidecars("xmp").lacks(photo), "not captioned again"
         expected = to_xmp("" if UNCERTAIN in marks else NEW.caption, NEW.keywords)
         assert (tmp_path / f"{name}.jpg.xmp").read_text() == expected
-    sidecars = Sidecars("txt", overwrite=True)
-    for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("d", [*MARKS])):
-        sidecars.write(tmp_path / f"{name}.jpg", NEW._replace(marks=marks))
-    texts = {path.name: path.read_text() for path in tmp_path.glob("*.txt")}
-    assert texts == {"a.txt": "猫\n", "b.txt": "a café 猫\n", "d.txt": "猫\n"}
     message = "2 of them with keywords alone, as the caption is uncertain (-o decode.uncertain_below=0 writes all)"
-    assert sidecars.finish() == ("", f"3 txt sidecars written, {message}")
+    assert sidecars.finish() == ("", f"3 xmp sidecars written, {message}")
 
 
 def test_a_file_that_appears_while_a_sidecar_is_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +141,7 @@ def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatc
 
     (tmp_path / "open").mkdir()
     monkeypatch.setattr("captioner.photos.metadata.write_atomically", denied)  # root may write everywhere
-    sidecars = Sidecars("txt")
+    sidecars = Sidecars("lightroom")
     with pytest.raises(
         CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "
     ):
@@ -162,70 +154,56 @@ def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", ["a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
 def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    for kind, content in (("txt", "a café 猫\n"), ("lightroom", to_xmp(*NEW[:2]))):
-        Sidecars(kind).write(tmp_path / name, NEW)
-        written = (tmp_path / name).with_suffix(".txt" if kind == "txt" else ".xmp")
-        assert os.listdir(tmp_path) == [written.name]
-        assert written.read_text(encoding="utf-8") == content
-        written.unlink()
+    Sidecars("lightroom").write(tmp_path / name, NEW)
+    written = (tmp_path / name).with_suffix(".xmp")
+    assert os.listdir(tmp_path) == [written.name]
+    assert written.read_text(encoding="utf-8") == to_xmp(*NEW[:2])
 
 
 def test_two_photographs_cannot_share_a_sidecar(tmp_path: Path) -> None:
-    sidecars = Sidecars("txt")
+    sidecars = Sidecars("lightroom")
     sidecars.write(tmp_path / "a.png", NEW)
     sidecars.write(tmp_path / "." / "a.png", NEW)
     (tmp_path / "again").symlink_to(tmp_path)
     sidecars.write(tmp_path / "again" / "a.png", NEW)
     for claim in (sidecars.lacks, lambda photo: sidecars.write(photo, NEW._replace(caption="another"))):
-        with pytest.raises(CaptionerError, match=r"a\.txt: .*a\.png and .*a\.jpg have the same sidecar; "):
+        with pytest.raises(CaptionerError, match=r"a\.xmp: .*a\.png and .*a\.jpg have the same sidecar; "):
             claim(tmp_path / "a.jpg")
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a café 猫\n"
-    assert sidecars.finish() == ("", "1 txt sidecar written")
+    assert (tmp_path / "a.xmp").read_text(encoding="utf-8") == to_xmp(*NEW[:2])
+    assert sidecars.finish() == ("", "1 lightroom sidecar written")
 
 
 def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
+    path = tmp_path / "a.xmp"
     path.write_bytes(b"the photograph")
-    with pytest.raises(CaptionerError, match=r"a\.txt: is the photograph itself; rename it$"):
-        Sidecars("txt", overwrite=True).write(path, NEW)
+    with pytest.raises(CaptionerError, match=r"a\.xmp: is the photograph itself; rename it$"):
+        Sidecars("lightroom", overwrite=True).write(path, NEW)
     assert path.read_bytes() == b"the photograph"
 
 
 def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.txt: cannot write: File too large$"):
-        Sidecars("txt").write(tmp_path / "a.png", NEW)
+    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.xmp: cannot write: File too large$"):
+        Sidecars("lightroom").write(tmp_path / "a.png", NEW)
     assert os.listdir(tmp_path) == []
 
 
 def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     ended, running = 999_999_999, os.getpid()
-    kept = {f".b.txt.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.txt.{running}0.tmp~", f".a.png.{ended}.tmp"}
-    for name in {"a.txt", f".a.txt.{ended}.tmp", *kept}:
+    kept = {f".b.xmp.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.xmp.{running}0.tmp~", f".a.png.{ended}.tmp"}
+    for name in {"a.xmp", f".a.xmp.{ended}.tmp", *kept}:
         (tmp_path / name).touch()
-    assert not Sidecars("txt").lacks(tmp_path / "a.png")
-    assert set(os.listdir(tmp_path)) == {"a.txt", *kept}
+    assert not Sidecars("lightroom").lacks(tmp_path / "a.png")
+    assert set(os.listdir(tmp_path)) == {"a.xmp", *kept}
 
 
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    sidecars = Sidecars("txt")
+    sidecars = Sidecars("lightroom")
     for name in ("a.png", "b.png", "sub/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sidecars.write(tmp_path / name, NEW)
     assert listed == [tmp_path, tmp_path / "sub"]
-
-
-def test_a_text_sidecar_replaces_text_alone(tmp_path: Path) -> None:
-    for name, content in {"a.txt": b"\xff\xd8\xff a photograph", "b.txt": b"notes"}.items():
-        (tmp_path / name).write_bytes(content)
-    sidecars = Sidecars("txt", overwrite=True)
-    for name in ("a.jpg", "b.jpg"):
-        sidecars.write(tmp_path / name, NEW)
-    foreign = f"files of other programs, not changed: 1 ({tmp_path / 'a.txt'})"
-    assert sidecars.finish() == (foreign, "1 txt sidecar written")
-    assert (tmp_path / "a.txt").read_bytes() == b"\xff\xd8\xff a photograph"
-    assert (tmp_path / "b.txt").read_text() != "notes"
 
 
 needs_exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")

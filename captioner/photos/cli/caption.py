@@ -124,8 +124,8 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     help="Write the captions to FILE instead; may be repeated. FILE.csv (for spreadsheets) and FILE.jsonl are tables "
     "that grow: the same command again captions what is new or changed, and keeps captions that you have corrected. "
     "FILE.html is a page with the photographs and a search, from the table FILE.jsonl beside it; exiftool.csv is read "
-    "by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam), lightroom (photo.xmp, also for Capture One) or "
-    "txt (photo.txt), files are written beside the photographs; XMP files of other programs are never changed.",
+    "by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam) or lightroom (photo.xmp, also for Capture One), "
+    "files are written beside the photographs; those of other programs are never changed.",
 )  # fmt: skip
 @click.option(
     "--overwrite", is_flag=True, help="Caption photographs again, also those whose captions you have corrected."
