@@ -27,6 +27,7 @@ def equal(first: Any, second: Any, tolerance: float = 5e-6) -> None:
     np.testing.assert_allclose(np.squeeze(first), np.squeeze(second), rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == bptt.render(), "run `make docs`"
 

@@ -42,13 +42,19 @@ def defined(path: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
 
 
+@pytest.mark.slow
 def test_the_plain_functions_of_the_course_pass(cli: Callable[..., Any]) -> None:
     lines = cli("gradcheck", "--file", COURSE / "plain.py").succeeded().out.splitlines()
     assert [line.split()[:2] for line in lines[:-1]] == [[name, "PASS"] for name in USUAL.names]
     assert lines[-1] == f"PASS: {len(USUAL.names)} functions"
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+SMALL = ("affine", "rnn_step")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in EXERCISES]
+)
 def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[..., Any]) -> None:
     functions = defined(EXERCISES[name])
     assert (
@@ -73,6 +79,7 @@ def test_a_stub_fails_and_captioner_is_its_solution(name: str, cli: Callable[...
     assert [(result.name, result.problem) for result in solved] == [(name, "") for name in names]
 
 
+@pytest.mark.slow
 def test_exercises_can_be_joined_without_their_imports(cli: Callable[..., Any], tmp_path: Path) -> None:
     lines = [line for path in EXERCISES.values() for line in path.read_text().splitlines(keepends=True)]
     (tmp_path / "cell.py").write_text("".join(line for line in lines if not line.startswith("from captioner")))

@@ -63,7 +63,10 @@ def with_regions(corpus: Corpus) -> Corpus:
 
 
 @pytest.mark.smoke
-@every_config
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if "scenes" in path.stem else pytest.mark.slow) for path in CONFIGS],
+)
 def test_a_config_runs_two_steps(path: Path, write_coco: Callable[..., Path], tmp_path: Path) -> None:
     overrides = read_overrides(SMALL[4 * (load(path).data.source != "scenes") :])
     folder = write_coco(tmp_path / "data")

@@ -361,6 +361,7 @@ def names_in(captions: list[list[str]]) -> set[str]:
 
 
 @pytest.mark.parametrize("most_adjectives", [0, 1, 2])
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99))
 def test_the_nouns_of_a_grammar(most_adjectives: int, seed: int) -> None:
     assert names_in(sentences(seed, 500, most_adjectives)) == set(NOUNS)

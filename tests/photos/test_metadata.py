@@ -235,6 +235,7 @@ def test_exiftool_reads_every_field_of_a_sidecar(tmp_path: Path, monkeypatch: py
 NAMES = ["b é🐕.jpg", "=e,\"f'.jpg", "back\\slash.jpg", "line\nbreak.jpg", "sub/g.png"]
 
 
+@pytest.mark.slow
 @needs_exiftool
 def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command of the page, into sidecars and into photographs, twice."""

@@ -75,7 +75,7 @@ FORMATS: dict[str, tuple[Callable[[Records], str], Rows]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=15, derandomize=True)
 @given(
     records=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(CAPTIONS)), max_size=9),
     place=st.integers(0, 9),

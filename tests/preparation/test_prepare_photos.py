@@ -92,7 +92,7 @@ def test_names_are_resolved_to_photographs(name: str, tmp_path: Path) -> None:
         assert find_photo(tmp_path, name) == tmp_path / place
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "//", "a" * 5000, "a/" * 3000, "a\0b", "below", "~", "\udcff"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "//", "a" * 5000, "a/" * 200, "a\0b", "below", "~", "\udcff"])
 def test_unmatched_names_are_reported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -96,7 +96,9 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "SIGKILL" else pytest.mark.slow) for name in ENDS]
+)
 def test_a_run_resumed_after_a_signal_equals_an_uninterrupted_one(
     name: str,
     uninterrupted: Path,
