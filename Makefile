@@ -62,7 +62,7 @@ smoke: $(VENV)/dev ## the main path of each command with the lowest declared ver
 	$(BIN)/python -m pytest -m environments -r s tests/installation/test_lowest_versions.py
 
 newcomer: $(VENV)/dev ## install wheel and source archive elsewhere; run the README and the smoke tests (FULL=1: all)
-	FULL=$(FULL) $(BIN)/python -m pytest -m environments tests/installation/test_archives.py tests/installation/test_newcomer.py
+	FULL=$(FULL) $(BIN)/python -m pytest --numprocesses 2 -m environments tests/installation/test_archives.py tests/installation/test_newcomer.py
 
 lint: $(VENV)/dev ## style, and who may import whom
 	$(BIN)/ruff check .
