@@ -18,8 +18,7 @@ import captioner
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, Caption
 from captioner.captioning.load import open_corpus
-from captioner.evaluation.evaluate import build_evaluation_set
-from captioner.evaluation.scoring import score_captions
+from captioner.evaluation.scoring import build_evaluation_set, score_captions
 from captioner.metrics import image_scores
 
 PATH = click.Path(path_type=Path)

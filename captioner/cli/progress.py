@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.cli import output
+from captioner.data.corpus import MAX_SOURCE
 from captioner.data.encoder_identity import parse_identity
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
-from captioner.evaluation.score_format import MAX_SOURCE
 from captioner.metrics import NAMES
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned

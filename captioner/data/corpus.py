@@ -24,6 +24,9 @@ MAX_FEATURE = 1e30
 Features: TypeAlias = Rows
 """Image features (M, F), or regions (M, rows, columns, R), by image."""
 
+MAX_SOURCE = 40
+"""The longest name of a source that is printed whole."""
+
 
 def rows_by_source(sources: Sequence[str]) -> dict[str, list[int]]:
     """Return the rows of each source; none unless there are several with at least two images each.

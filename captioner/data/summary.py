@@ -25,11 +25,11 @@ ROWS = {
 
 def summarize(corpus: Corpus) -> dict[str, Any]:
     """Summarize a data set: sizes, caption lengths and `<UNK>` rate of each split, vocabulary, features and
-    near-duplicates.
+    near-duplicates; the counts of its preparation.
     """
     first = next(iter(corpus.splits.values()))
     regions = {} if first.regions is None else {"regions": list(first.regions.shape[1:])}
-    return {
+    summary: dict[str, Any] = {
         "encoder": corpus.encoder,
         "feature": corpus.feature_dim,
         "dtype": str(first.features.dtype),
@@ -38,6 +38,11 @@ def summarize(corpus: Corpus) -> dict[str, Any]:
         "splits": {name: summarize_split(split, corpus.vocab) for name, split in corpus.splits.items()},
         "duplicates": near_duplicates(corpus),
     }
+    match corpus.about.get("counts"):
+        case {"distinct_words": int(), "min_count": int(), **others} as counts:
+            if all(isinstance(number, int) for number in others.values()):
+                summary["counts"] = counts
+    return summary
 
 
 def summarize_split(split: Split, vocab: Vocab) -> dict[str, Any]:

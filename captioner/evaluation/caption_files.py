@@ -39,70 +39,30 @@ _IN_NAME = re.compile(r"(?:^|.*[^0-9])([0-9]{12})")
 
 
 def read_caption_file(path: Path) -> dict[Id, str]:
-    """Read the caption of each image, the first of an entry.
+    """Read the caption of each image from a JSON list, JSON lines or a table, which the content distinguishes.
+
+    An entry has the keys `image_id` (a number or a name) or `image`, and `caption`; others are ignored.
 
     Raises: DataError when the file contains anything else, or an image twice.
     """
     captions: dict[Id, str] = {}
     with enough_memory(path):
-        for where, image, texts in _entries(path):
+        for where, entry in _values(path):
+            match entry:
+                case {"image_id": int() | str() as image, "caption": str() as text} if not isinstance(image, bool):
+                    pass
+                case {"image": str() as image, "caption": str() as text}:
+                    pass
+                case _:
+                    raise DataError(
+                        f"{where}: expected an object with image_id (or image) and caption, got {quoted(entry)}"
+                    )
+            if _SURROGATE.search(text):
+                raise DataError(f"{where}: caption: expected UTF-8 text, got {text!r:.80}")
             if image in captions:
                 raise DataError(f"{where}: duplicate image {image!r:.80}; expected one caption per image")
-            captions[image] = texts[0]
+            captions[image] = text
     return captions
-
-
-def read_candidates(path: Path, images: Sequence[str]) -> list[list[str]]:
-    """Read all captions of each image, best first: the caption and the candidates of its entries, in file order.
-
-    Other images in the file are ignored.
-
-    Raises: DataError when the file contains anything else, or two images that match the same one.
-    """
-    captions: dict[Id, list[str]] = {}
-    with enough_memory(path):
-        for _, image, texts in _entries(path):
-            captions.setdefault(image, []).extend(texts)
-    by_place: list[list[str]] = [[] for _ in images]
-    for name, place in _find_images(captions, path, images, {}):
-        if place is not None:
-            by_place[place] += captions[name]
-    return by_place
-
-
-def _entries(path: Path) -> Iterator[tuple[str, Id, list[str]]]:
-    """Yield the location, the image and the captions of each entry of a JSON list, JSON lines or a table.
-
-    The content of the file distinguishes these. An entry has the keys `image_id` (a number or a name) or `image`, and
-    `caption`, `candidates` (a list of texts, or of objects with `caption`), or both; other keys are ignored.
-
-    Raises: DataError when the file contains anything else.
-    """
-    for where, entry in _values(path):
-        image, texts = _image_and_captions(entry)
-        if image is None or not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError(
-                f"{where}: expected an object with image_id (or image) and caption (or candidates), got {quoted(entry)}"
-            )
-        if bad := next(filter(_SURROGATE.search, texts), None):
-            raise DataError(f"{where}: caption: expected UTF-8 text, got {bad!r:.80}")
-        yield where, image, texts
-
-
-def _image_and_captions(entry: Any) -> tuple[Id | None, list[Any]]:
-    """Return the image of an entry, or None, and the values in the places of its captions."""
-    match entry:
-        case {"image_id": int() | str() as image} if not isinstance(image, bool):
-            pass
-        case {"image": str() as image}:
-            pass
-        case _:
-            return None, []
-    candidates = entry.get("candidates", [])
-    if not isinstance(candidates, list):
-        return None, []
-    texts = [each.get("caption") if isinstance(each, dict) else each for each in candidates]
-    return image, [entry["caption"], *texts] if "caption" in entry else texts
 
 
 def _values(path: Path) -> Iterator[tuple[str, Any]]:

@@ -21,25 +21,19 @@ from captioner.data.corpus import Corpus, Split
 from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
 from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, score_captions, scores_of_part, to_dict
+from captioner.evaluation.scoring import (
+    EvaluationSet,
+    ScoredCaptions,
+    build_evaluation_set,
+    measure_by_source,
+    score_captions,
+    scores_of_part,
+    to_dict,
+)
 from captioner.metrics import fraction
 from captioner.model.captioning_model import mean_word_loss
 from captioner.model.losses import perplexity
 from captioner.parallel.thread_pool import ThreadPool
-
-
-def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
-    """Return the images of a split that have references, and their rows in the split.
-
-    Raises: DataError when the split does not exist.
-    """
-    split, vocab, train = corpus.split(name), corpus.vocab, corpus.splits.get("train")
-    rows = split.captioned_images
-    images = [split.image_ids[row] for row in rows]
-    references = [split.references(row, vocab) for row in rows.tolist()]
-    train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
-    sources = None if split.sources is None else [split.sources[row] for row in rows]
-    return EvaluationSet(images, references, train_captions, sources=sources), rows
 
 
 def score_model(
@@ -96,11 +90,6 @@ def score_model(
                 name: scores_of_part(group) for name, group in groups.items() if len(group)
             }
     return scored
-
-
-def measure_by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
-    """Measure each source of a split, or the whole split, with the name "", unless there are several."""
-    return {source: measure(part) for source, part in (split.by_source or {"": split}).items()}
 
 
 def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> float | None:

@@ -25,8 +25,8 @@ IN_HEADING = ("perplexity", "correct")
 """Statistics in the heading instead, if there is one column."""
 WIDTH = 22
 """Minimum width of a column."""
-MAX_NAME, MAX_SOURCE = 40, 40
-"""Maximum characters of a name, and of the name of a source."""
+MAX_NAME = 40
+"""The longest name that is printed whole."""
 Columns = Sequence[Mapping[str, Any]]
 """Records of scores, each of which is a column of a table."""
 Row = list[str]

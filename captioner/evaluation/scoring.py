@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.data.corpus import rows_by_source
+from captioner.data.corpus import Corpus, Split, rows_by_source
 from captioner.data.vocabulary import UNK, normalize
 from captioner.metrics import (
     NAMES,
@@ -64,6 +64,25 @@ class EvaluationSet:
     def train_words(self) -> list[list[str]] | None:
         """The training captions as tokens of the metrics."""
         return None if self.train_captions is None else list(map(self.tokenize, self.train_captions))
+
+
+def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Array]:
+    """Return the images of a split that have references, and their rows in the split.
+
+    Raises: DataError when the split does not exist.
+    """
+    split, vocab, train = corpus.split(name), corpus.vocab, corpus.splits.get("train")
+    rows = split.captioned_images
+    images = [split.image_ids[row] for row in rows]
+    references = [split.references(row, vocab) for row in rows.tolist()]
+    train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
+    sources = None if split.sources is None else [split.sources[row] for row in rows]
+    return EvaluationSet(images, references, train_captions, sources=sources), rows
+
+
+def measure_by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
+    """Measure each source of a split, or the whole split, with the name "", unless there are several."""
+    return {source: measure(part) for source, part in (split.by_source or {"": split}).items()}
 
 
 @dataclass(frozen=True)

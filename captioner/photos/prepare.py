@@ -29,7 +29,7 @@ from captioner.photos.encode import EncodingJob, EncodingProgress, ImageFeatures
 from captioner.photos.recipes import parse_recipe
 from captioner.preparation.image_folders import locate_photos, parse_source
 from captioner.preparation.image_records import SplitRecords, caption_words, read_records, reporting_issues
-from captioner.preparation.load_corpus import build_corpus_at, source_kind, summarize_corpus
+from captioner.preparation.load_corpus import build_corpus_at, source_kind
 from captioner.preparation.splits import group_by_split, split_remaining
 
 
@@ -156,7 +156,7 @@ def check_sources(
         if changed or lists:
             option = changed[0].replace("_", "-") if changed else "list"
             raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], summarize_corpus(build_corpus_at(Path(first), Config(), regions=True))
+        return [], summarize(build_corpus_at(Path(first), Config(), regions=True))
     records = read_records(sources, lists, options)
     images = {record.image for record in records.images}
     photos: dict[str, Path] = {}

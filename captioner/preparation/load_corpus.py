@@ -1,4 +1,4 @@
-"""Load the data set that a config describes, or that a path names, as a `Corpus`; its summary."""
+"""Load the data set that a config describes, or that a path names, as a `Corpus`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from captioner.data.cs231n import CAPTIONS, VOCAB, cs231n
 from captioner.data.encoder_identity import parse_identity
 from captioner.data.prepared import prepared
 from captioner.data.scenes import scenes
-from captioner.data.summary import summarize
 from captioner.data.vocabulary import VOCABULARIES, Vocab
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
@@ -88,13 +86,3 @@ def source_kind(source: str) -> Source | None:
     if os.path.isdir(source):  # of CS231n, or of photographs
         return "cs231n" if any(os.path.exists(os.path.join(source, name)) for name in (CAPTIONS, VOCAB)) else None
     return "prepared" if DATA_SET.matches(source) else None
-
-
-def summarize_corpus(corpus: Corpus) -> dict[str, Any]:
-    """Summarize a data set, with the counts of its preparation."""
-    summary = summarize(corpus)
-    match corpus.about.get("counts"):
-        case {"distinct_words": int(), "min_count": int(), **others} as counts:
-            if all(isinstance(number, int) for number in others.values()):
-                summary["counts"] = counts
-    return summary

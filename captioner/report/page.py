@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypeGuard
 from captioner.captioning.restore import LoadedModel, model_properties
 from captioner.config.overrides import NONE, Values
 from captioner.config.yaml_io import config_differences
-from captioner.data.corpus import Corpus
+from captioner.data.corpus import MAX_SOURCE, Corpus
 from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
-from captioner.evaluation.score_format import MAX_SOURCE, STATISTICS, format_interval, format_score, score_rows
+from captioner.evaluation.score_format import STATISTICS, format_interval, format_score, score_rows
 from captioner.evaluation.scoring import FEW_IMAGES
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output

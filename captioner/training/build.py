@@ -1,16 +1,11 @@
-"""Build the model, batches and training plan from the config; parameters of a checkpoint (train.init_from) and learned
-captions (data.captions).
-"""
+"""Build the model, batches and training plan from the config, and the parameters of a checkpoint (train.init_from)."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +23,8 @@ from captioner.config.overrides import differences, override
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
-from captioner.data.vocabulary import SPECIAL, tokenize
-from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
-from captioner.evaluation.caption_files import read_candidates
+from captioner.data.vocabulary import SPECIAL
+from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.model.build import (
     add_forget_bias,
     assemble_model,
@@ -321,58 +315,3 @@ def _followed(probs: Array, state: State, following: Array, step: StepFunction) 
     joint[rows, best] = probs[rows, best] * np.where(following[:, None] < 0, 1, np.exp(of_next))
     first = rows[:, 0] * count + probs[rows, best].argmax(axis=1)
     return joint, log_probs[first], take_rows(state, first)
-
-
-MAX_WORDS = 1000
-"""The longest learned caption: captions are padded to the longest one."""
-
-
-def learned_corpus(config: Config, corpus: Corpus) -> tuple[Corpus, list[str]]:
-    """Return a data set whose training split has the captions to be learned, and warnings.
-
-    With `data.captions`, these are the first `data.captions_per_image` captions of each image in the file, then its
-    first `data.references` references; otherwise the references, as in `corpus`.
-
-    loss = -1/N Σ_n log P(w_n | image of w_n),   N captions w_n: the first k of each image in the file
-
-    Raises: DataError for a file that cannot be read, or that lacks captions of a training image.
-    Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2; with the k best captions instead of
-    one.
-    """
-    file = config.data.captions
-    if file is None:
-        return corpus, []
-    train, vocab = corpus.split("train"), corpus.vocab
-    images = train.captioned_images.tolist()
-    others = {name for split in corpus.splits.values() for name in split.image_ids} - {*train.image_ids}
-    texts = read_candidates(file, [*train.image_ids, *sorted(others)])
-    captions = [list(islice(_distinct(texts[image], file), config.data.captions_per_image)) for image in images]
-    missing = [image for image, words in zip(images, captions, strict=True) if not words]
-    if missing:
-        raise DataError(
-            f"{file}: expected captions of all {len(images):,} training images, {len(missing):,} missing, such as "
-            f"{train.image_ids[missing[0]]!r:.80}; add captions of them, with at least one word"
-        )
-    parts = [vocab.encode([words for image in captions for words in image])]
-    unknown, total = np.count_nonzero(parts[0] == vocab.unk), sum(len(words) for image in captions for words in image)
-    image_idxs = np.repeat(train.captioned_images, list(map(len, captions)))
-    if rows := [row for image in images for row in train.caption_rows(image)[: config.data.references]]:
-        parts.append(train.captions[rows])
-        image_idxs = np.concatenate([image_idxs, train.image_idxs[rows]])
-    width = max(part.shape[1] for part in parts)
-    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=vocab.null) for part in parts]
-    learned = dataclasses.replace(train, captions=np.concatenate(padded), image_idxs=image_idxs, texts=None)
-    warnings = [f"{file}: {unknown:,} of {total:,} words are not in the vocabulary, and become <UNK>"]
-    return dataclasses.replace(corpus, splits={**corpus.splits, "train": learned}), warnings if unknown else []
-
-
-def _distinct(texts: Iterable[str], file: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the words of different captions that have any. Raises: DataError for a caption that is too long."""
-    seen: set[tuple[str, ...]] = {()}
-    for text in texts:
-        words = tuple(tokenize(text))
-        if len(words) > MAX_WORDS:
-            raise DataError(f"{file}: expected captions of at most {MAX_WORDS:,} words, got {len(words):,}: {text:.80}")
-        if words not in seen:
-            seen.add(words)
-            yield words

@@ -30,10 +30,10 @@ from captioner.training.build import (
     build_model,
     ignored_options,
     initialize_from,
-    learned_corpus,
     long_warmup,
     shaped_like,
 )
+from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run
 from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records
 from captioner.training.solver import Batches, Step, TrainState, check_loss, steps

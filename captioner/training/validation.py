@@ -26,8 +26,7 @@ from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import DataError
-from captioner.evaluation.evaluate import build_evaluation_set, measure_by_source
-from captioner.evaluation.scoring import EvaluationSet, score_captions
+from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, measure_by_source, score_captions
 from captioner.metrics import NAMES
 from captioner.model.captioning_model import CaptioningModel, mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks

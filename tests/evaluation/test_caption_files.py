@@ -12,7 +12,6 @@ from captioner.errors import DataError
 from captioner.evaluation.caption_files import (
     match_images,
     number_in_name,
-    read_candidates,
     read_caption_file,
     read_references,
 )
@@ -42,9 +41,7 @@ def test_results_are_read(tmp_path: Path) -> None:
         ('{"image": "a", "caption": "b"}\n{"image": "a", "caption": "c"}', ":2: duplicate image 'a'; expected one"),
         ('[{"image_id": true, "caption": "a"}]', r"\[0\]: expected an object"),
         ('[{"image_id": 1, "caption": null}]', r"\[0\]: expected an object"),
-        ('{"image": "a", "candidates": []}', ":1: expected an object"),
-        ('{"image": "a", "caption": "b", "candidates": "a dog"}', ":1: expected an object"),
-        ('{"image": "a", "candidates": ["a dog", {"text": "a cat"}]}', ":1: expected an object"),
+        ('{"image": "a", "candidates": ["a dog"]}', ":1: expected an object"),
         (r'[{"image_id": 1, "caption": "\ud800"}]', r"\[0\]: caption: expected UTF-8 text, got"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', r"\[1\]: duplicate image 1"),
     ],
@@ -66,33 +63,6 @@ def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
     ):
         path.write_text(text, encoding="utf-8", newline="")
         assert read_caption_file(path) == {"-1.jpg": "a dog", "b.jpg": ""}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"image": "b.jpg", "candidates": ["a dog", "dogs"]}\n{"image": "x/a.jpg", "caption": "a cat"}\n',
-        '{"image": "b.jpg", "caption": "a dog", "candidates": [{"caption": "dogs", "log_prob": -2}]}\n'
-        '{"image": "a.jpg", "caption": "a cat"}\n{"image": "other.jpg", "caption": "a bird"}\n',
-        "image,caption\nb.jpg,a dog\na.jpg,a cat\nb.jpg,dogs\n",
-    ],
-    ids=["candidates", "both", "table"],
-)
-def test_all_captions_of_the_images_are_read(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "captions"
-    path.write_text(content)
-    assert read_candidates(path, ["x/a.jpg", "x/b.jpg", "c.jpg"]) == [["a cat"], ["a dog", "dogs"], []]
-
-
-def test_captions_of_two_photographs_are_not_those_of_one_image(tmp_path: Path) -> None:
-    path = tmp_path / "c.csv"
-    path.write_text("image,caption\nx/a.jpg,a cat\nx/a.jpg,cats\ny/a.jpg,a dog\n")
-    with pytest.raises(DataError, match=r"c.csv: 'x/a.jpg' and 'y/a.jpg' both match a.jpg$"):
-        read_candidates(path, ["a.jpg"])
-    assert read_candidates(path, ["x/a.jpg", "y/a.jpg"]) == [["a cat", "cats"], ["a dog"]]
-    path.write_text("image,caption\nx/a.jpg,a cat\na.jpg,cats\n")
-    with pytest.raises(DataError, match=r"c.csv: 'x/a.jpg' and 'a.jpg' both match x/a.jpg$"):
-        read_candidates(path, ["x/a.jpg"])
 
 
 def write(path: Path, content: Any) -> Path:

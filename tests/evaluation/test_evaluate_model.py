@@ -15,8 +15,8 @@ from captioner.captioning.load import ensemble_of, open_corpus, open_run
 from captioner.captioning.restore import LoadedModel, Restored
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
-from captioner.evaluation.evaluate import build_evaluation_set, pointing_accuracy, score_model
-from captioner.evaluation.scoring import ScoredCaptions
+from captioner.evaluation.evaluate import pointing_accuracy, score_model
+from captioner.evaluation.scoring import ScoredCaptions, build_evaluation_set
 from captioner.metrics import NAMES, ptb_tokenize, score_rows, scores_by_name
 
 

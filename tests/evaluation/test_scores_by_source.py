@@ -14,8 +14,15 @@ from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Corpus
 from captioner.data.prepared import write_prepared
-from captioner.evaluation.evaluate import build_evaluation_set, score_model
-from captioner.evaluation.scoring import EvaluationSet, ScoredCaptions, intervals, score_captions, to_dict
+from captioner.evaluation.evaluate import score_model
+from captioner.evaluation.scoring import (
+    EvaluationSet,
+    ScoredCaptions,
+    build_evaluation_set,
+    intervals,
+    score_captions,
+    to_dict,
+)
 from captioner.metrics import NAMES
 from captioner.report.card import model_card
 from captioner.report.page import score_table

@@ -16,7 +16,7 @@ from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus, captions_digest
 from captioner.errors import ConfigError, DataError, UsageError
-from captioner.training.build import learned_corpus
+from captioner.training.learned_captions import learned_corpus, read_learned_captions
 from captioner.training.overfit import overfit, overfit_config
 from captioner.training.resume import resume
 
@@ -94,6 +94,19 @@ def test_an_image_without_captions_is_an_error(
         learned_corpus(config, data)
 
 
+def test_what_is_no_record_of_captions_is_named(tmp_path: Path) -> None:
+    file, right = tmp_path / "x.jsonl", json.dumps({"image": "a", "caption": "b", "candidates": [{"caption": "c"}]})
+    file.write_text(f"{right}\n\n{json.dumps({'image': 'a', 'candidates': ['b']})}\n")
+    assert read_learned_captions(file) == {"a": ["b", "c", "b"]}
+    for wrong in (
+        "image,caption", "[]", "{", "[" * 10**5, '{"image": "a"}', '{"image": 1, "caption": "b"}',
+        '{"image": "a", "caption": null}', '{"image": "a", "candidates": {}}', '{"image": "a", "candidates": [1]}',
+    ):  # fmt: skip
+        file.write_text(f"{right}\n{wrong}\n")
+        with pytest.raises(DataError, match=r"x\.jsonl:2: expected an object with image and caption or candidates, "):
+            read_learned_captions(file)
+
+
 def test_captions_of_images_of_other_splits_are_not_learned(
     small_config: Callable[..., Config], data: Corpus, images: list[str], tmp_path: Path
 ) -> None:
@@ -127,10 +140,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(moved: bool, train_run: Train
     whole, half = train_run(*options), train_run(*options, "train.max_steps=3")
     if moved:  # and written by another program
         records = [json.loads(line) for line in file.read_text().splitlines()]
-        lines = [f'{record["image"]},"{text}"\n' for record in records for text in record["candidates"]]
+        lines = [json.dumps({"image": r["image"], "caption": text}) for r in records for text in r["candidates"]]
         file.unlink()
-        file = file.with_name("moved.csv")
-        file.write_text("".join(["image,caption\n", *lines]))
+        file = file.with_name("moved.jsonl")
+        file.write_text("\ufeff" + "\r\n".join([*lines, ""]))
     list(resume(half, {"data.captions": file, "train.max_steps": 8}))
     assert_same_arrays(half, whole)
 
@@ -172,4 +185,7 @@ def test_the_captions_of_an_ensemble_are_learned_by_the_commands(
     fitted = ("--data", "scenes", "--terms", "none", "--output", tmp_path / "student.h5")
     assert cli("export", run, *fitted).code == 0, "on the references of the images"
     again = cli("train", "--resume", run)
-    assert (again.code, again.err) == (1, f"captioner: {file}: not found; expected a caption file; check the name\n")
+    assert (again.code, again.err) == (
+        1,
+        f"captioner: {file}: not found; expected a file of captions; check the name\n",
+    )

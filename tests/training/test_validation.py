@@ -18,7 +18,8 @@ from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import Vocab
 from captioner.errors import ConfigError
-from captioner.evaluation.evaluate import build_evaluation_set, score_model
+from captioner.evaluation.evaluate import score_model
+from captioner.evaluation.scoring import build_evaluation_set
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Meta
 from captioner.metrics import NAMES

@@ -75,8 +75,8 @@ MAX_NAME = 200
 
 def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     """Yield the lines of the summary of the data set `name`."""
+    from captioner.data.corpus import MAX_SOURCE
     from captioner.data.summary import ROWS
-    from captioner.evaluation.score_format import MAX_SOURCE
 
     splits, counts = summary["splits"], summary.get("counts", {})
     yield name
