@@ -16,6 +16,7 @@ from captioner.data.encoder_identity import parse_identity
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import printable
 from captioner.metrics import NAMES
+from captioner.training.build import OBJECTIVES
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned
 
@@ -104,7 +105,7 @@ def _started(event: Started) -> list[str]:
     initial, start = event.initialization if not event.step else None, config.train.init_from
     if initial and isinstance(start, str):
         initial["checkpoint"] = f"{start}, the model that comes with captioner"
-    source = "captions that it samples" if config.train.objective == "self_critical" else ""
+    source = "captions that it samples" if OBJECTIVES[config.train.objective].samples else ""
     source = source or (f"the captions in {config.data.captions}" if config.data.captions else "")
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,12 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 def steps_per_epoch(captions: int, batch_size: int) -> int:
     """Return the number of batches per epoch; the last may be smaller."""
     return -(-captions // batch_size)
+
+
+class Batches(Protocol):
+    """A source of batches by step."""
+
+    def batch(self, step: int, /) -> Batch: ...
 
 
 class ShuffledBatches:
@@ -124,7 +131,7 @@ class PrefetchedBatches(AbstractContextManager["PrefetchedBatches"]):
     `close` does not wait for a read in progress; the interpreter waits for it at exit.
     """
 
-    def __init__(self, batches: ShuffledBatches, end: int) -> None:
+    def __init__(self, batches: Batches, end: int) -> None:
         self._batches = batches
         self._end = end
         self._thread = ThreadPoolExecutor(1, "prefetch")

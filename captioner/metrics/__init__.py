@@ -17,6 +17,7 @@ from captioner.metrics.cider import CiderD, cider_d
 from captioner.metrics.ptb import ptb_tokenize
 
 __all__ = [
+    "LOWER_IS_BETTER",
     "NAMES",
     "TITLES",
     "CiderD",
@@ -35,6 +36,8 @@ __all__ = [
 class Metric(NamedTuple):
     """One or more scores of captions: `titles` by name, statistics of each image, and scores of their sums.
 
+    Of two scores, the higher one is better, unless `lower_is_better`.
+
     The statistics are additive. Their sums over some images and the number of these give the scores of these images,
     which are shown times 100.
 
@@ -45,6 +48,7 @@ class Metric(NamedTuple):
     size: int
     statistics: Callable[[Sequence[Words], Sequence[Sequence[Words]]], NDArray[np.float64]]
     scores: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]] = np.divide
+    lower_is_better: bool = False
 
 
 METRICS = (
@@ -55,6 +59,7 @@ METRICS = (
 TITLES = {name: title for metric in METRICS for name, title in metric.titles.items()}
 """The titles of all scores by name, in the order of the arrays of scores."""
 NAMES = tuple(TITLES)
+LOWER_IS_BETTER = {"loss", *(name for metric in METRICS if metric.lower_is_better for name in metric.titles)}
 ENDS = np.cumsum([metric.size for metric in METRICS])
 SAMPLES, LEVEL = 1000, 0.95
 

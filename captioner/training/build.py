@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from captioner.captioning.restore import Restored
 from captioner.captioning.training_summary import TrainingSummary
 from captioner.config.checks import SHAPING, has_effect, learns_other_captions
 from captioner.config.option_table import replaced
-from captioner.config.options import Config
+from captioner.config.options import Config, Train
 from captioner.config.overrides import differences, override
-from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
+from captioner.data.batches import Batches, PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
 from captioner.data.features import standardization
 from captioner.data.vocabulary import SPECIAL
@@ -36,10 +36,10 @@ from captioner.model.build import (
 from captioner.model.captioning_model import CaptioningModel, State, StepFunction, take_rows
 from captioner.model.image_input import Standardizer
 from captioner.optim import SCHEDULES, UPDATE_RULES, Hyper, Span
-from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
+from captioner.parallel.ranks import Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.self_critical import SelfCritical
-from captioner.training.solver import Batches, Plan
+from captioner.training.solver import Plan
 
 MAX_PARAMETERS = 10**9
 
@@ -75,37 +75,59 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     return assemble_model(options, sizes, params, corpus.vocab.null, (features, regions), config.train.label_smoothing)
 
 
-OBJECTIVES: Mapping[str, type[Batches]] = {
-    "cross_entropy": ShuffledBatches,
-    "self_critical": SelfCritical,
+Parts: TypeAlias = tuple[CaptioningModel, TrainingSummary | None, ThreadPool, Ranks]
+"""What the batches of an objective may depend on, besides the config and the data set."""
+
+
+def _shuffled(config: Config, corpus: Corpus, parts: Parts) -> Batches:
+    options, (*_, ranks) = config.train, parts
+    sizes = options.batch_size, config.seed, options.captions_per_image
+    return ShuffledBatches(corpus.split("train"), *sizes, null=corpus.vocab.null, ranks=ranks)
+
+
+def _self_critical(config: Config, corpus: Corpus, parts: Parts) -> Batches:
+    options, (model, summary, pool, ranks) = config.train, parts
+    sampling = options.batch_size, options.samples, config.seed, config.decode.max_length
+    return SelfCritical(model, corpus, *sampling, options.similarity_weight, summary, pool, ranks)
+
+
+class Objective(NamedTuple):
+    """A training objective: its batches, and the steps of an epoch.
+
+    The captions of its batches are the references or learned captions, unless it `samples` them from the model: then a
+    batch depends on the parameters at its step, and is not prefetched. Its training split has at least `min_images`.
+    """
+
+    batches: Callable[[Config, Corpus, Parts], Batches]
+    steps_per_epoch: Callable[[Train, Split], int]
+    samples: bool = False
+    min_images: int = 1
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "cross_entropy": Objective(
+        _shuffled, lambda options, train: steps_per_epoch(len(train.captions), options.batch_size)
+    ),
+    "self_critical": Objective(
+        _self_critical,
+        lambda options, train: steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples),
+        samples=True,
+        min_images=2,  # CIDEr-D with one image has no inverse document frequencies
+    ),
 }
 """Training objectives: cross-entropy of the references or of learned captions, or rewards of sampled captions."""
 
 
-def build_batches(
-    config: Config,
-    corpus: Corpus,
-    model: CaptioningModel,
-    total_steps: int,
-    pool: ThreadPool,
-    ranks: Ranks = SINGLE_PROCESS,
-    summary: TrainingSummary | None = None,
-) -> AbstractContextManager[Batches]:
+def build_batches(config: Config, corpus: Corpus, total_steps: int, parts: Parts) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources.
 
-    They are prefetched in a thread if features or regions are read from disk, except for self-critical training, where
-    a batch depends on the parameters at its step.
+    They are prefetched in a thread if features or regions are read from disk.
     """
-    options, split = config.train, corpus.split("train")
-    if OBJECTIVES[options.objective] is SelfCritical:
-        sampling = options.batch_size, options.samples, config.seed, config.decode.max_length
-        return nullcontext(SelfCritical(model, corpus, *sampling, options.similarity_weight, summary, pool, ranks))
-    shuffled = ShuffledBatches(
-        split, options.batch_size, config.seed, options.captions_per_image, null=corpus.vocab.null, ranks=ranks
-    )
-    if in_memory(split.features) and in_memory(split.regions):
-        return nullcontext(shuffled)
-    return PrefetchedBatches(shuffled, total_steps)
+    objective, split = OBJECTIVES[config.train.objective], corpus.split("train")
+    batches = objective.batches(config, corpus, parts)
+    if objective.samples or (in_memory(split.features) and in_memory(split.regions)):
+        return nullcontext(batches)
+    return PrefetchedBatches(batches, total_steps)
 
 
 def ignored_options(config: Config) -> Iterator[str]:
@@ -131,10 +153,7 @@ def long_warmup(config: Config, span: Span) -> list[str]:
 def build_plan(config: Config, train: Split) -> Plan:
     """Build the training plan for a split."""
     options = config.train
-    per_epoch = steps_per_epoch(len(train.captions), options.batch_size)
-    if options.objective == "self_critical":
-        per_epoch = steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples)
-    per_epoch = max(per_epoch, options.min_epoch_steps)
+    per_epoch = max(OBJECTIVES[options.objective].steps_per_epoch(options, train), options.min_epoch_steps)
     total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
     warmup = options.warmup_steps
     return Plan(

@@ -14,9 +14,10 @@ import numpy as np
 from captioner.config.option_table import OPTIONS, write
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, override
+from captioner.data.batches import Batches
 from captioner.errors import ConfigError
 from captioner.training.run import Run
-from captioner.training.solver import Batches, steps
+from captioner.training.solver import steps
 from captioner.training.train import Event, record_validation, train
 
 GOAL = 0.1

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Batch, Params
+from captioner.data.batches import Batches
 from captioner.errors import DivergenceError
 from captioner.model.captioning_model import CaptioningModel
 from captioner.model.losses import Losses, perplexity
@@ -45,12 +46,6 @@ LOSSES = "losses"
 
 DIVERGENCE_FACTOR = 10
 """A loss above this multiple of log V per word, the loss of equal probabilities, is divergence: it may stay finite."""
-
-
-class Batches(Protocol):
-    """A source of batches by step."""
-
-    def batch(self, step: int, /) -> Batch: ...
 
 
 @dataclass

@@ -14,6 +14,7 @@ from captioner.captioning.load import open_run
 from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
+from captioner.data.batches import Batches
 from captioner.data.corpus import Corpus
 from captioner.decode.word_regression import can_name
 from captioner.errors import DataError, DivergenceError
@@ -25,6 +26,7 @@ from captioner.optim import UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import (
+    OBJECTIVES,
     base_of,
     build_batches,
     build_model,
@@ -36,7 +38,7 @@ from captioner.training.build import (
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run
 from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records
-from captioner.training.solver import Batches, Step, TrainState, check_loss, steps
+from captioner.training.solver import Step, TrainState, check_loss, steps
 from captioner.training.validation import is_better
 
 ALL_REDUCE = "all-reduce"
@@ -143,8 +145,12 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     restored = base_of(config)
     config = shaped_like(config, restored.config) if restored else config
     corpus = build_corpus(config, restored.vocab if restored else None)
-    if config.train.objective == "self_critical" and len(corpus.split("train").captioned_images) < 2:
-        raise DataError("train: expected at least 2 images for a CIDEr-D reward, got 1; add images")
+    objective, few = OBJECTIVES[config.train.objective], len(corpus.split("train").captioned_images)
+    if few < objective.min_images:
+        raise DataError(
+            f"train: expected at least {objective.min_images} images for train.objective {config.train.objective}, got "
+            f"{few}; add images"
+        )
     learned, warnings = learned_corpus(config, corpus)
     model, initial, summary, origins = build_model(config, corpus), None, None, list[str]()
     if config.data.captions is not None:
@@ -225,7 +231,7 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
     yield from (Warned(run.first, warning) for warning in (*run.warnings, *long_warmup(config, span)))
     summary = run.summary if config.train.similarity_weight else None
     try:
-        with build_batches(config, run.learned, run.model, span.total_steps, run.pool, run.ranks, summary) as batches:
+        with build_batches(config, run.learned, span.total_steps, (run.model, summary, run.pool, run.ranks)) as batches:
             outcome = yield from loop(run, batches, stop)
     except DivergenceError as error:
         _end(run, {"ended": "diverged"}, began)

@@ -27,14 +27,12 @@ from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import DataError
 from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, measure_by_source, score_captions
-from captioner.metrics import NAMES
+from captioner.metrics import LOWER_IS_BETTER, NAMES
 from captioner.model.captioning_model import CaptioningModel, mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.parallel.thread_pool import ThreadPool
 from captioner.training.solver import Step
 
-LOWER_IS_BETTER = frozenset({"loss"})
-"""Metrics where lower is better; for all others higher is better."""
 COLLAPSE_IMAGES = 64
 """Validation images to caption: enough to estimate the fractions of caption collapse, at little cost."""
 FIRST_EPOCH = 3

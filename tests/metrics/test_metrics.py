@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.metrics import (
+    LOWER_IS_BETTER,
     NAMES,
     CiderD,
     confidence_interval,
@@ -72,6 +73,29 @@ def test_a_changed_word_changes_every_score() -> None:
 @pytest.mark.parametrize(("text", "words"), RECORDED["tokens"])
 def test_tokens_equal_the_recorded_ones(text: str, words: str) -> None:
     assert ptb_tokenize(text) == words.split()
+
+
+CAPTION, REFERENCE = ["a", "b", "c", "d", "e", "f"], ["a", "b", "c", "d", "e", "g"]
+WORKED = {  # precisions of n-grams: 5/6, 4/5, 3/4, 2/3
+    "bleu1": 5 / 6,
+    "bleu2": (5 / 6 * 4 / 5) ** (1 / 2),
+    "bleu3": (5 / 6 * 4 / 5 * 3 / 4) ** (1 / 3),
+    "bleu4": (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** (1 / 4),
+    "rouge_l": 5 / 6,  # precision and recall of the longest common subsequence
+    "cider_d": 10 * (5 / 6 + 4 / 5 + 3 / 4 + 2 / 3) / 4,  # all n-grams have one IDF
+}
+"""The scores of one caption, worked out by hand: each score has one."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_score_is_that_of_the_worked_example_and_ranks_captions(name: str) -> None:
+    other = ["h", "i", "j", "k", "l", "m"]
+    rows = score_rows([CAPTION, other], [[REFERENCE], [other]])
+    score, best = image_scores(rows, name)
+    assert score == pytest.approx(WORKED[name])
+    worst = image_scores(score_rows([other, other], [[REFERENCE], [other]]), name)[0]
+    assert sorted((worst, score, best), reverse=name in LOWER_IS_BETTER) == [worst, score, best]
+    assert len({worst, score, best}) == 3
 
 
 @given(st.text(max_size=40))

@@ -216,7 +216,7 @@ def test_init_from_parameters_that_overflow_the_dtype_is_rejected(
 
 
 def test_a_single_image_is_rejected(reinforce: TrainRun) -> None:
-    with pytest.raises(DataError, match="at least 2 images for a CIDEr-D reward"):
+    with pytest.raises(DataError, match=r"at least 2 images for train\.objective self_critical"):
         reinforce("data.max_train=1")
 
 
