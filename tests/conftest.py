@@ -32,9 +32,9 @@ SLOW = (
     "parallel/test_mpi.py",
     "report/test_pages_in_browser.py",
     "serve",
-    "teaching/test_grading.py",
-    "teaching/test_teaching.py",
+    "teaching",
     "test_docs.py",
+    "test_share.py",
     "test_tutorial.py",
     "training/test_end_of_run.py",
     "training/test_few_photographs.py",
@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     # No test measures time: by default, an example that takes longer than 0.2 s fails.
-    settings.register_profile("captioner", deadline=None, max_examples=50)
+    settings.register_profile("captioner", deadline=None, max_examples=25)
     settings.load_profile("captioner")
 
 

@@ -170,6 +170,7 @@ def test_a_config_object_and_a_file_train_the_same_run(tmp_path: Path, small: tu
     assert (tmp_path / "a" / "last.h5").read_bytes() == (tmp_path / "b" / "last.h5").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callable[..., Any]) -> None:
     scores = captioner.evaluate(tiny_run, split="val")

@@ -92,6 +92,7 @@ def test_every_function_has_an_exercise() -> None:
     assert set(EXERCISES) <= {*SIGNATURES} <= {*EXERCISES, "temporal_affine", "dot_product_attention"}
 
 
+@pytest.mark.slow
 def test_a_negated_forget_gate_is_named(checked: Check) -> None:
     of_steps = PLAIN[: PLAIN.index("def lstm_forward")]
     _, verdicts, _ = checked(of_steps.replace("da_f = dc * prev_c", "da_f = -dc * prev_c"))
@@ -163,6 +164,7 @@ def test_problems_of_a_backward_function(backward: str, problem: str) -> None:
     assert found["affine_backward"].startswith(problem), found
 
 
+@pytest.mark.slow
 def test_gradients_of_a_dict() -> None:
     wrapped = "from captioner import cs231n\ndef multi_head_attention_forward(*a): return cs231n.{0}_forward(*a)\n"
     wrapped += "def multi_head_attention_backward(*a):\n    q, k, v, grads = cs231n.{0}_backward(*a)\n    {1}\n"
@@ -183,6 +185,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -237,6 +240,7 @@ np.seterr(all="raise")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".", ".."])
 def test_a_file_may_import_the_modules_beside_it(
     folder: str, checked: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -287,6 +291,7 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
     assert json.loads((tmp_path / "grades.jsonl").read_text()) == right
 
 
+@pytest.mark.slow
 def test_an_interrupt_loses_no_grade(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(EXERCISES["rnn_step"].read_text())
     (tmp_path / "b.py").write_text("while True: pass")

@@ -38,6 +38,7 @@ def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> No
     assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
+@pytest.mark.slow
 def test_the_defaults_are_for_the_model_that_comes_with_captioner(cli: Callable[..., Any]) -> None:
     done = cli("prepare", "photos/captions.csv")
     assert done.err == (

@@ -45,6 +45,7 @@ def test_a_failed_write_is_an_error_after_the_captions(
     assert done == (1, plain.out, "captioner: a.jsonl: cannot write: File too large\n")
 
 
+@pytest.mark.slow
 def test_all_maps_are_written_after_the_reader_of_stdout_left(shell: Callable[..., Any], attention_run: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -97,6 +97,7 @@ def test_the_progress_bar_shows_the_metrics_of_the_objective(
     assert re.search(rf"{re.escape(expected)}[\d,]+ words/s", shown.getvalue())
 
 
+@pytest.mark.slow
 def test_the_folder_is_named_after_the_config_or_the_source(
     cli: Callable[..., Any], small_options: tuple[str, ...]
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_folder_is_named_after_the_config_or_the_source(
         assert load(Path(folder, "config.yaml")).seed == (3 if args and args[0] == "-c" else 0)
 
 
+@pytest.mark.slow
 def test_an_overwritten_run_is_renamed(
     cli: Callable[..., Any], own_run: Path, small_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_moved_data_set(cli: Callable[..., Any], photo_run: Path, tmp_path: Pa
 OVERFIT = ("model.hidden_dim=24", "model.wordvec_dim=12", "train.learning_rate=0.02", "data.scenes.train=12")
 
 
+@pytest.mark.slow
 def test_overfitting_passes_or_fails_with_what_to_try(cli: Callable[..., Any], small_options: tuple[str, ...]) -> None:
     done = cli("train", *small_options, "--overfit", 3, *(f"--set={option}" for option in OVERFIT))
     assert done.code == 0

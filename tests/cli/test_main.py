@@ -105,6 +105,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_commands_need_no_extra(shell: Callable[..., Any]) -> None:
     Path("photos.csv").write_text("image,caption\na.jpg,a dog\n")
     Path("a.jpg").touch()

@@ -66,6 +66,7 @@ def test_an_output_never_replaces_an_input(
     assert contents() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_here")
 @pytest.mark.parametrize("command", APPEARING)
 def test_a_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
@@ -114,6 +115,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_here")
 def test_the_next_write_removes_the_temporary_file_of_a_killed_command(
     shell: Callable[..., Any], cli: Callable[..., Any]

@@ -107,6 +107,7 @@ def check_left_out(**shape: int) -> None:
     np.testing.assert_allclose(parts, expected[order], atol=2e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @example(seed=0, count=30, words=6, width=40, copies=3)
 @given(**SHAPES)
@@ -175,6 +176,7 @@ def check_started(**shape: int) -> None:
         assert word not in ids or not counts[ids[word]] or regression.names[i] == names[ids[word]]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @example(seed=0, count=30, words=6, width=40, copies=3)
 @given(**SHAPES)

@@ -46,6 +46,7 @@ def run(path: Path, photos: Sequence[Path]) -> dict[str, str]:
         return {Path(place).name: each.caption for place, each in album.tables[0].corrections.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_table_cut_at_any_byte_is_completed(
     suffix: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +199,7 @@ def edited_tables(draw: st.DrawFn) -> Edited:
     return Edited(content[:size], size < len(content), rows[:whole], corrections, delimiter)
 
 
+@pytest.mark.slow
 @given(edited_tables())
 def test_a_table_edited_by_hand_keeps_its_rows(photos: list[Path], edited: Edited) -> None:
     path = photos[0].with_name("edited.csv")

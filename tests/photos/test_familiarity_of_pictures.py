@@ -51,6 +51,7 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
         yield name, Image.fromarray((array + np.zeros(shape)).clip(0, 255).astype(np.uint8))
 
 
+@pytest.mark.slow
 def test_blank_and_drawn_pictures_are_marked(shipped: Captioner, cli: Callable[..., Any], tmp_path: Path) -> None:
     for name, picture in pictures():
         picture.save(tmp_path / f"{name}.png")

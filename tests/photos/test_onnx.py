@@ -211,6 +211,7 @@ SUPPRESSED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT
 """Variables for which onnxruntime itself has no telemetry."""
 
 
+@pytest.mark.slow
 def test_encoding_writes_nothing_to_the_home_folder(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in SUPPRESSED}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

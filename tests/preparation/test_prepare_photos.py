@@ -157,6 +157,7 @@ def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
     assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "side"), [((40, 90), 40), ((300, 64), 64), ((300, 200), 64)])
 def test_the_size_of_the_photographs_is_that_of_the_model(
     photos: Path, size: tuple[int, int], side: int, cli: Callable[..., Any], tmp_path: Path
@@ -173,6 +174,7 @@ def test_the_size_of_the_photographs_is_that_of_the_model(
     assert open_run(tmp_path / "run").meta.photo_side == side
 
 
+@pytest.mark.slow
 def test_the_default_encoder_shrinks_photographs_to_the_size_of_those_of_the_default_model(photos: Path) -> None:
     side, encoder = open_run(DEFAULT_MODEL).meta.photo_side, open_encoder(ENCODER)
     assert side == PHOTO_SIDE < encoder.side

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.teaching.test_function_checks import SHORT, edits, problems, rows
+from tests.teaching.test_function_checks import SHORT, edits, problems
 
 # the function, the first words of its problem, and texts of RIGHT with what replaces them
 STEP = r"dWx = x.T @ da\n    dWh = prev_h.T @ da\n    db = da.sum(axis=0)\n"
@@ -86,12 +86,12 @@ mha_b | is each score's gradient weight * (dweight - Σ weights * dweights)? | d
 mha_b | dkey: has the values of dvalue; dvalue: has the values of dkey; | return (*dinputs, grads) | return (dinputs[0], dinputs[2], dinputs[1], grads)
 decoder_layer_b | fix layernorm_backward first | d - d.mean(-1, keepdims=True) - | d -
 """  # noqa: E501
-ROWS = [row for row in MISTAKES.strip().splitlines() if row[0] != "#"]
+ROWS = [row.split(" | ") for row in MISTAKES.strip().splitlines() if row[0] != "#"]
 
 
-@pytest.mark.parametrize("row", rows({row: row.partition(" ")[0] for row in ROWS}))
-def test_the_first_words_name_the_mistake(row: str) -> None:
-    name, hint, *replacements = row.split(" | ")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row[:2]))
+def test_the_first_words_name_the_mistake(row: list[str]) -> None:
+    name, hint, *replacements = row
     for short, long in SHORT.items():
         name = re.sub(rf"{short}\b" if short[0] == "_" else short, long, name)
     names = [name, "layernorm_backward", "rnn_step_backward"] if hint.startswith("fix ") else [name]

@@ -60,6 +60,7 @@ def test_every_source_and_decoder_can_overfit(
     assert summary(new_run)["overfit"] == outcome
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_saved_model_per_caption(new_run: Path) -> None:
     events = list(overfit(config(5), new_run))
     restored = open_run(new_run / "last.h5")
@@ -79,6 +80,7 @@ def test_the_captions_are_of_different_images(new_run: Path) -> None:
     assert len(images) == len(set(images.tolist())) == 8
 
 
+@pytest.mark.slow
 def test_training_ends_at_the_goal_or_at_the_maximum_of_steps(new_run: Path, tmp_path: Path) -> None:
     steps = [event.step for event in overfit(config(3), new_run) if isinstance(event, Step)]
     assert steps == list(range(1, len(steps) + 1))
@@ -110,6 +112,7 @@ def test_a_stopped_run_can_be_resumed(new_run: Path) -> None:
     assert (stopped.summary["ended"], stopped.summary["step"], ended.summary["step"]) == ("stopped", 4, 9)
 
 
+@pytest.mark.slow
 def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> None:
     text = (
         "model: {dropout_hidden: 0.5}\n"

@@ -176,6 +176,7 @@ def test_resuming_a_finished_run_says_how_to_continue(
     assert done.err.splitlines()[-2:] == [expected, f"next: captioner sample {own_run} -n 10"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2], ids=["at the end", "before it"])
 def test_a_run_killed_before_its_best_checkpoint_is_copied_gets_it(
     epochs: int, train_run: TrainRun, train_small: Callable[..., Any], new_run: Path, monkeypatch: pytest.MonkeyPatch

@@ -101,6 +101,7 @@ def test_checkpoints_every_epoch_and_every_few_steps(
     assert checkpoint.load(new_run / "best.h5").meta.step == 4
 
 
+@pytest.mark.slow
 def test_files_are_byte_identical_for_the_same_seed_and_config(train_run: TrainRun) -> None:
     options = ("train.max_steps=6", *(f"model.dropout_{name}=0.3" for name in ("features", "embedding", "hidden")))
     run, again, other = train_run(*options), train_run(*options), train_run(*options, "seed=1")
@@ -118,6 +119,7 @@ def test_stop_saves_a_checkpoint_and_ends(train_small, new_run: Path) -> None:
     assert checkpoint.load(new_run / "last.h5").meta.step == 6
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum"])  # `test_resume.py` has Adam
 def test_update_rules_with_and_without_slots_can_be_resumed(rule: str, train_run: TrainRun) -> None:
@@ -197,6 +199,7 @@ BLOCKED = ("model.hidden_dim=512", "model.decoder=lstm", "train.batch_size=64", 
 BUSY = "import numpy as np, sys; x = np.ones((600, 600)); print(flush=True)\nwhile True: x @ x"
 
 
+@pytest.mark.slow
 def test_threads_change_results_only_by_rounding(train_run: TrainRun) -> None:
     runs = [train_run(*LARGE, f"threads={threads}") for threads in (1, 2, 2)]
     assert [checkpoint.load(run / "last.h5").meta.environment["threads"] for run in runs] == ["1", "2", "2"]

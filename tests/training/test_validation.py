@@ -58,6 +58,7 @@ def test_a_run_whose_patience_ends_with_its_last_epoch_is_done(train_small, monk
     assert train_small("train.epochs=3", "train.patience=2")[-1].summary["ended"] == "done"
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_resumes_with_more_patience(train_small, new_run: Path, monkeypatch) -> None:
     scripted_losses(monkeypatch, 2.0, 2.1, 2.2, 2.3, 2.4)
     train_small("train.epochs=9", "train.patience=1")
@@ -80,6 +81,7 @@ def test_validation_options(train_small, new_run: Path, monkeypatch: pytest.Monk
     assert sizes[3:] == [25]
 
 
+@pytest.mark.slow
 def test_validation_and_the_check_for_collapse_do_not_change_training(train_run: TrainRun) -> None:
     options = ("model.dropout_embedding=0.3", "model.dropout_hidden=0.3", "train.max_steps=16")
     assert_same_arrays(train_run(*options), train_run(*options, "validate.every=100", "validate.split=test"))
@@ -111,6 +113,7 @@ def test_captions_are_scored_every_n_epochs_and_at_the_end(validate: Callable[..
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["train.ema_decay=0.5", "decode.similarity_weight=20 validate.split=train"])
 def test_the_scores_equal_those_of_evaluate(option: str, validate: Callable[..., Any], new_run: Path) -> None:
     events = validate("train.epochs=12", "validate.score_every=6", "decode.beam_width=2", *option.split())
@@ -140,6 +143,7 @@ def test_a_validation_without_scores_is_never_the_best(validate: Callable[..., A
     assert checkpoint.load(new_run / "best.h5").meta.best["epoch"] == (3 if events[2].best else 2)
 
 
+@pytest.mark.slow
 def test_patience_counts_only_scored_validations(validate: Callable[..., Any]) -> None:
     """Validations without scores do not count."""
     events = validate("train.epochs=6", "validate.score_every=3", "validate.best_metric=cider_d", "train.patience=2")
@@ -258,6 +262,7 @@ def varied_model() -> CaptioningRNN:
     return model
 
 
+@pytest.mark.slow
 def test_captions_that_were_scored_are_not_decoded_again(train_small, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded, real = [], Captioner.decode
 
