@@ -24,7 +24,6 @@ from captioner.photos.prepare import prepare
 from captioner.training.run_folder import records
 from captioner.training.train import train
 
-pytestmark = pytest.mark.slow
 ADAPTIVE, TRANSFORMER = "model.attention=adaptive", ("model.decoder=transformer", "model.heads=2", "model.layers=1")
 FINE, SCST = "train.init_from={run}", ("train.objective=self_critical", "train.init_from={tiny_run}")
 BEAM, SAMPLING = "decode.beam_width=3", ("decode.method=sampling", "decode.temperature=9")
@@ -149,6 +148,7 @@ def test_the_tables_have_every_option_and_command() -> None:
     assert all(USED_BY[command] == USED_BY[other] for command, other in alike.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in OPTIONS if path not in NEUTRAL + DECODING])
 def test_another_value_of_an_option_changes_training(path: str, files: dict[str, Path], tmp_path: Path) -> None:
     value, *base = (text.format(**files) for text in SECOND[path])
@@ -158,7 +158,12 @@ def test_another_value_of_an_option_changes_training(path: str, files: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("command", "path"), [(name, path) for name, (_, *paths) in COMMANDS.items() for path in paths]
+    ("command", "path"),
+    [
+        pytest.param(name, path, marks=pytest.mark.slow if name == "gradcheck" else [])
+        for name, (_, *paths) in COMMANDS.items()
+        for path in paths
+    ],
 )
 def test_another_value_of_an_option_changes_a_command(
     command: str, path: str, files: dict[str, Path], printed: Callable[..., Any]
