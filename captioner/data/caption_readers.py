@@ -9,8 +9,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,22 +158,92 @@ def read_list(path: Path) -> list[str]:
     ]
 
 
+class CaptionFile(NamedTuple):
+    """The text of a caption file, its content if it is a JSON document, and the options of its reader."""
+
+    path: Path
+    text: str
+    content: Any
+    columns: Columns
+    split: str | None
+
+
+class Format(NamedTuple):
+    """A format of caption files: how it is recognized and read, and whether its columns have names."""
+
+    matches: Callable[[CaptionFile], bool]
+    read: Callable[[CaptionFile], Iterator[CaptionRecord | Issue]]
+    has_columns: bool = True
+
+
+def _lists(content: object, *keys: str) -> bool:
+    """Return whether a JSON document has lists under these keys."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
+
+
+def _entries(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
+    if isinstance(file.content, dict):  # JSON lines with one line
+        yield from json_entry(f"{file.path.name}:1", file.content, file.columns)
+        return
+    for number, entry in enumerate(file.content):
+        yield from json_entry(f"{file.path.name}: [{number}]", entry, file.columns)
+
+
+FORMATS: Mapping[str, Format] = {
+    "coco": Format(
+        lambda file: _lists(file.content, "images", "annotations"),
+        lambda file: coco(file.path.name, file.content, file.split or split_in_name(file.path)),
+        has_columns=False,
+    ),
+    "karpathy": Format(
+        lambda file: _lists(file.content, "images"),
+        lambda file: karpathy(file.path.name, file.content),
+        has_columns=False,
+    ),
+    "json": Format(
+        lambda file: (
+            isinstance(file.content[0] if file.content and isinstance(file.content, list) else None, dict)
+            or (isinstance(file.content, dict) and file.columns.image in file.content)
+        ),
+        _entries,
+    ),
+    "json lines": Format(
+        lambda file: file.content is None and file.text.lstrip()[:1] == "{",
+        lambda file: json_lines(file.path.name, file.text, file.columns),
+    ),
+    "token.txt": Format(
+        lambda file: TOKEN.match(file.text.lstrip()) is not None,
+        lambda file: token_txt(file.path.name, file.text),
+        has_columns=False,
+    ),
+    "table": Format(
+        lambda file: file.content is None and bool(file.text.strip()),
+        lambda file: table(file.path.name, file.text, file.columns),
+    ),
+}
+"""The formats of caption files; the first that matches is used."""
+
+
 def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
-    start, is_token = text.lstrip()[:1], TOKEN.match(text.lstrip()) is not None
-    may_be_json = start in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson")
-    content = _json(path, text) if may_be_json else None
-    if columns != Columns() and (is_token or (isinstance(content, dict) and isinstance(content.get("images"), list))):
+    may_be_json = text.lstrip()[:1] in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson")
+    file = CaptionFile(path, text, _json(path, text) if may_be_json else None, columns, split)
+    form = next((form for form in FORMATS.values() if form.matches(file)), None)
+    if form is None:
+        raise DataError(f"{path}: {EXPECTED}, got {_got(file.content)}")
+    if columns != Columns() and not form.has_columns:
         options = "--image-column, --caption-column and --split-column"
         raise UsageError(f"{path}: {options} have no effect on this format; leave them out")
-    if content is not None:
-        return _annotations(path, content, columns, split)
-    if start == "{":
-        return json_lines(path.name, text, columns)
-    if is_token:
-        return token_txt(path.name, text)
-    if not text.strip():
-        raise DataError(f"{path}: {EXPECTED}, got an empty file")
-    return table(path.name, text, columns)
+    return form.read(file)
+
+
+def _got(content: Any) -> str:
+    """Describe the JSON document of a file of no format."""
+    if content is None:
+        return "an empty file"
+    if not isinstance(content, dict):
+        return f"a JSON {type(content).__name__}"
+    keys = ", ".join(map(quoted, list(content)[:8]))
+    return f"a JSON object with {f'the keys {keys}' if keys else 'no keys'}"
 
 
 def _json(path: Path, text: str) -> Any:
@@ -188,25 +258,6 @@ def _json(path: Path, text: str) -> Any:
         if isinstance(first, dict):
             return None
         raise DataError(f"{path}: {EXPECTED}, got JSON lines of type {type(first).__name__}") from error
-
-
-def _annotations(path: Path, content: Any, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
-    match content:
-        case {"images": list(), "annotations": list()}:
-            return coco(path.name, content, split or split_in_name(path))
-        case {"images": list()}:
-            return karpathy(path.name, content)
-        case dict() if columns.image in content:  # JSON lines with one line
-            return json_entry(f"{path.name}:1", content, columns)
-        case [dict(), *_]:
-            return chain.from_iterable(
-                json_entry(f"{path.name}: [{number}]", entry, columns) for number, entry in enumerate(content)
-            )
-        case dict():
-            keys = ", ".join(map(quoted, list(content)[:8]))
-            raise DataError(f"{path}: {EXPECTED}, got a JSON object with {f'the keys {keys}' if keys else 'no keys'}")
-        case _:
-            raise DataError(f"{path}: {EXPECTED}, got a JSON {type(content).__name__}")
 
 
 def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
@@ -230,7 +281,7 @@ DELIMITERS = (",", "\t", ";", "|")
 MAX_FIELD = 1 << 20
 MAX_RECORD_LINES = 100
 """Without a bound, an unclosed quote in every line would take quadratic time."""
-TOKEN = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
+TOKEN: re.Pattern[str] = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 
 
 def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.data.caption_readers import CaptionRecord, Issue, read_captions
+from captioner.data.caption_readers import FORMATS, CaptionRecord, Issue, read_captions
 from captioner.errors import DataError
 
 PIECES = st.sampled_from(
@@ -119,22 +119,31 @@ def coco(pairs: Pairs) -> str:
     return json.dumps({"images": images, "annotations": annotations})
 
 
-FORMATS: dict[str, Callable[[Pairs], str]] = {
-    "captions.csv": table,
-    "captions.tsv": lambda pairs: table(pairs, delimiter="\t"),
-    "captions.jsonl": lambda pairs: "".join(json.dumps({"image": i, "caption": c}) + "\n" for i, c in pairs),
-    "Flickr8k.token.txt": lambda pairs: "".join(f"{i}#{row}\t{c}\n" for row, (i, c) in enumerate(pairs)),
-    "dataset.json": karpathy,
-    "captions_train.json": coco,
+WRITERS: dict[str, tuple[str, Callable[[Pairs], str]]] = {
+    "captions.csv": ("table", table),
+    "captions.tsv": ("table", lambda pairs: table(pairs, delimiter="\t")),
+    "captions.jsonl": (
+        "json lines",
+        lambda pairs: "".join(json.dumps({"image": i, "caption": c}) + "\n" for i, c in pairs),
+    ),
+    "captions.json": ("json", lambda pairs: json.dumps([{"image": i, "caption": c} for i, c in pairs])),
+    "Flickr8k.token.txt": ("token.txt", lambda pairs: "".join(f"{i}#{row}\t{c}\n" for row, (i, c) in enumerate(pairs))),
+    "dataset.json": ("karpathy", karpathy),
+    "captions_train.json": ("coco", coco),
 }
+"""Files by name, with their format and how they are written."""
+
+
+def test_every_format_is_written() -> None:
+    assert {form for form, _ in WRITERS.values()} == set(FORMATS)
 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    name=st.sampled_from(sorted(FORMATS)),
+    name=st.sampled_from(sorted(WRITERS)),
     pairs=st.lists(st.tuples(IMAGES, CAPTIONS), min_size=1, max_size=12),
     encoding=st.sampled_from(("utf-8", "utf-8-sig")),
 )
 def test_valid_captions_are_read_exactly(scratch, name, pairs, encoding):
-    (scratch / name).write_bytes(FORMATS[name](pairs).encode(encoding))
+    (scratch / name).write_bytes(WRITERS[name][1](pairs).encode(encoding))
     assert [(record.image, record.text) for record in read_captions(scratch / name)] == pairs
