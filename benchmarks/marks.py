@@ -1,12 +1,10 @@
-"""python -m benchmarks.marks MODEL --data FILE --pictures FOLDER --photos FOLDER: marks, keywords and labels.
+"""python -m benchmarks.marks MODEL --data FILE --pictures FOLDER: marks and keywords.
 
-The pictures are of another kind than the photographs of FILE; the photographs, in `images`, have captions in
-`captions.csv` (columns image and caption).
+The pictures are of another kind than the photographs of FILE.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ PATH = click.Path(path_type=Path)
 OUTSIDE, UNCERTAIN = MARKS
 KEYWORDS_ABOVE = (0.25, 0.28, 0.4)
 """Values of `caption.keywords_above` that are compared."""
-LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
+RESAMPLES, TAIL = 1000, 0.2
 """AUC: captions of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
 
 
@@ -33,8 +31,7 @@ LABELS, CONFIDENT, RESAMPLES, TAIL = 3, 0.5, 1000, 0.2
 @click.argument("model", metavar="MODEL", type=PATH)
 @click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is compared.")
 @click.option("--pictures", required=True, type=PATH, help="Pictures of another kind.")
-@click.option("--photos", required=True, type=PATH, help="Photographs with captions.")
-def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
+def main(model: Path, data: Path, pictures: Path) -> None:
     """Print the figures of docs/decoding.md."""
     loaded = captioner.load(model, {"caption.keywords_above": min(KEYWORDS_ABOVE)})
     corpus = open_corpus(loaded.loaded, data)
@@ -49,7 +46,6 @@ def main(model: Path, data: Path, pictures: Path, photos: Path) -> None:
         print_source([own[row] for row in mine], cider[mine], predictors(others)["familiarity"])
     marked = {mark: sum(mark in caption.marks for caption in others) for mark in MARKS}
     print(f"\npictures: {marked[OUTSIDE]} of {len(others)} marked, {marked[UNCERTAIN]} uncertain")
-    print_labels(loaded.caption([photos / "images"], labels=LABELS), photos / "captions.csv")
 
 
 def print_source(captions: Sequence[Caption], cider: Array, unfamiliar: Array) -> None:
@@ -77,24 +73,6 @@ def print_source(captions: Sequence[Caption], cider: Array, unfamiliar: Array) -
         print(f"{np.mean(counts):.2f}, median {np.median(counts):g}")
 
 
-def print_labels(captions: Sequence[Caption], file: Path) -> None:
-    """Print how often ImageNet labels are in a reference."""
-    references: dict[str, set[str]] = {}
-    with open(file, newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            references.setdefault(row["image"], set()).update(words(row["caption"]))
-    hits = [  # fewer than LABELS where the others have a probability of 0 %
-        [bool(forms(label.name) & references[Path(caption.image).name]) for label in caption.labels]
-        for caption in captions
-    ]
-    first = np.array([any(row[:1]) for row in hits])
-    sure = np.array([any(label.probability >= CONFIDENT for label in caption.labels[:1]) for caption in captions])
-    print(
-        f"labels in a reference: first {first.mean():.0%}, with a probability of {CONFIDENT:.0%} or more "
-        f"{first[sure].mean():.0%} of {sure.sum()}; any of {LABELS}: {np.mean([*map(any, hits)]):.0%} of images"
-    )
-
-
 def predictors(captions: Sequence[Caption]) -> Mapping[str, Array]:
     """Return numbers that may predict the CIDEr-D of each caption without references."""
     log_probs = np.array([caption.log_prob for caption in captions])
@@ -118,9 +96,9 @@ def words(*texts: str) -> set[str]:
     return set(re.findall("[a-z]+", " ".join(texts).lower()))
 
 
-def forms(name: str) -> set[str]:
-    """Return the last word of a name, without what is in parentheses, in singular and plural."""
-    word = re.findall("[a-z]+", re.sub(r"\(.*\)", "", name).lower())[-1]
+def forms(keyword: str) -> set[str]:
+    """Return the last part of a keyword, such as *shirt* of *t-shirt*, in singular and plural."""
+    word = re.findall("[a-z]+", keyword.lower())[-1]
     plain = {word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)}
     return {*plain, f"{word}s", f"{word}es", re.sub("y$", "ies", word)}
 

@@ -132,7 +132,6 @@ class Sandbox:
         unfamiliar = "decode.unfamiliar_below"  # the features are too short for familiarity
         if (place := next((i for i, word in enumerate(words) if word.startswith(unfamiliar)), None)) is not None:
             words = words[: place - 1] + words[place + 1 :]
-        words = without(words, "--labels", 1)  # the encoder of the small models predicts no ImageNet classes
         done = self.cli(*words[1:], *small, *overfit)
         assert done.code == (1 if overfit else 0), f"{shlex.join(words)}: {done.err}"
         if target is not None:

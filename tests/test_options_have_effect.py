@@ -67,7 +67,7 @@ SECOND: dict[str, tuple[str, ...]] = {
     "decode.uncertain_below": ("0.9",),
     "decode.guidance_weight": ("90", BEAM), "decode.similarity_weight": ("900", BEAM),
     "decode.temperature": ("9", SAMPLING[0]), "decode.top_k": ("1", *SAMPLING), "decode.top_p": ("0.01", *SAMPLING),
-    "decode.seed": ("5", *SAMPLING), "caption.n_best": ("3",), "caption.attention": ("true",), "caption.labels": ("3",),
+    "decode.seed": ("5", *SAMPLING), "caption.n_best": ("3",), "caption.attention": ("true",),
     "caption.keywords_above": ("0",),
 }  # fmt: skip
 """Another value of each option than its default, and the options that it needs."""

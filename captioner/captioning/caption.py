@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.decode.word_regression import Keyword
-from captioner.photos.efficientnet import Label
 
 DECIMALS = 6
 UNCERTAIN = "uncertain"
@@ -71,9 +70,8 @@ class Caption(NamedTuple):
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
     caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
     threshold. `keywords` are words that name what is in the image, with their expected shares, and `shares` are the
-    largest expected shares of all words, for search in photographs. `labels` are the most probable ImageNet labels of
-    the image, if they were asked for. `digest` identifies the content of a photograph. Other images have neither shares
-    nor digest.
+    largest expected shares of all words, for search in photographs. `digest` identifies the content of a photograph.
+    Other images have neither shares nor digest.
     """
 
     image: str
@@ -87,7 +85,6 @@ class Caption(NamedTuple):
     similarity: float | None = None
     marks: Sequence[str] = ()
     keywords: Sequence[Keyword] = ()
-    labels: Sequence[Label] = ()
     shares: Sequence[Keyword] = ()
     digest: str = ""
 
@@ -112,7 +109,7 @@ class NextWords(NamedTuple):
 def to_record(caption: Caption) -> dict[str, Any]:
     """Return the caption as a JSON object.
 
-    `candidates` is present only if there are several, `labels` and `attention` only if they were asked for.
+    `candidates` is present only if there are several, `attention` only if it was asked for.
     """
     record: dict[str, Any] = {
         "image": caption.image,
@@ -127,8 +124,6 @@ def to_record(caption: Caption) -> dict[str, Any]:
     }
     if len(caption.candidates) > 1:
         record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
-    if caption.labels:
-        record["labels"] = [label._asdict() for label in caption.labels]
     if caption.attention is not None:
         record["attention"] = caption.attention.record()
     return record

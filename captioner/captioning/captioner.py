@@ -25,22 +25,20 @@ from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS, Keyword
 from captioner.errors import DataError
 from captioner.parallel.thread_pool import ThreadPool
-from captioner.photos.efficientnet import Label, open_classifier
 
 BATCH = 256
 """Captions per thread that are decoded at a time."""
-BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False, "caption.labels": 0}
+BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False}
 """Options for the best caption alone."""
 
 
 class CaptionOptions(TypedDict, total=False):
-    """Options of `caption.*` as arguments: the number of candidates, whether a caption has the attention weights of its
-    words (further candidates have none), and the number of ImageNet labels.
+    """Options of `caption.*` as arguments: the number of candidates, and whether a caption has the attention weights of
+    its words; further candidates have none.
     """
 
     n_best: int | None
     attention: bool | None
-    labels: int | None
 
 
 class Captioner:
@@ -89,8 +87,7 @@ class Captioner:
 
         Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
         Raises: DataError for features that are not finite floats; CheckpointError for features or regions of another
-        shape, and for `attention` of a model without it; UsageError for `labels` of an encoder that has no classes;
-        ConfigError for an option out of bounds.
+        shape, and for `attention` of a model without it; ConfigError for an option out of bounds.
         """
         captioner = self.with_caption_options(options)
         return list(captioner.captions(captioner.rows("caption", features, regions)))
@@ -156,19 +153,17 @@ class Captioner:
     @overload
     def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]: ...
     def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]:
-        """Caption batches of images, with `caption.n_best` candidates each and, if asked for, attention and labels.
+        """Caption batches of images, with `caption.n_best` candidates each and, if asked for, attention.
 
         Errors among the batches, those of photographs, are yielded in their places.
 
         The beam is widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks
         the captions.
 
-        Raises: CheckpointError for log-probabilities that are not finite, or a model with attention without regions;
-        UsageError for `caption.labels` of an encoder without classes.
+        Raises: CheckpointError for log-probabilities that are not finite, or a model with attention without regions.
         """
         vocab, options, decode = self.loaded.vocab, self.loaded.config.caption, self.loaded.config.decode
         summary = self.loaded.summary
-        classifier = open_classifier(self.loaded.meta.encoder) if options.labels else None
         for batch in batches:
             if isinstance(batch, DataError):
                 yield batch
@@ -178,9 +173,6 @@ class Captioner:
             maps: Sequence[Attention | None] = [None] * len(tokens)
             if options.attention and batch.regions is not None:
                 maps = self._attention(batch, tokens[:, 0])
-            classes: Sequence[Sequence[Label]] = [()] * len(tokens)
-            if classifier is not None:
-                classes = classifier.labels(batch.features, options.labels)
             percentiles = similarities = np.full(len(tokens), None)
             keywords: Sequence[Sequence[Keyword]] = [()] * len(tokens)
             largest: Sequence[Sequence[Keyword]] = [()] * len(tokens)
@@ -193,8 +185,8 @@ class Captioner:
                 percentiles = summary.familiarity.percentile(summary.unit_rows(batch.features))
             lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))
             digests = batch.digests or [""] * len(tokens)
-            columns = zip(batch.names, *lists, maps, keywords, classes, largest, digests, strict=True)
-            for name, captions, scores, *values, attention, words, labels, expected, digest in columns:
+            columns = zip(batch.names, *lists, maps, keywords, largest, digests, strict=True)
+            for name, captions, scores, *values, attention, words, expected, digest in columns:
                 pairs = zip(captions[: options.n_best], scores, strict=False)
                 candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
                 marks = [
@@ -202,7 +194,7 @@ class Captioner:
                     for (mark, (threshold, _)), value in zip(MARKS.items(), values, strict=True)
                     if value is not None and value < getattr(decode, threshold)
                 ]
-                rest = [], None, candidates, attention, *values, marks, words, labels, expected, digest
+                rest = [], None, candidates, attention, *values, marks, words, expected, digest
                 yield Caption(name, *candidates[0], *rest)
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:

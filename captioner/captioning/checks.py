@@ -17,7 +17,6 @@ from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
 from captioner.model.ensemble import Ensemble
-from captioner.photos.efficientnet import has_labels, open_classifier
 
 TRAIN = "train with -o model.attention=adaptive"
 
@@ -127,13 +126,10 @@ def check_attention(loaded: LoadedModel) -> None:
 def check_overrides(loaded: LoadedModel) -> None:
     """Check that a model can follow the options of captions that were overridden.
 
-    Raises: CheckpointError and UsageError for attention and labels that it lacks, ConfigError without a training
-    summary or familiarity.
+    Raises: CheckpointError for attention that it lacks, ConfigError without a training summary or familiarity.
     """
     if loaded.changed.get("caption.attention"):
         check_attention(loaded)
-    if loaded.changed.get("caption.labels") and not has_labels(loaded.meta.encoder):
-        open_classifier(loaded.meta.encoder)
     check_summary(loaded)
 
 

@@ -21,7 +21,6 @@ COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
     "log_prob": lambda caption: round(caption.log_prob, 4),
     "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
     "similarity": lambda caption: "" if caption.similarity is None else round(caption.similarity, 4),
-    "labels": lambda caption: ", ".join(label.name for label in caption.labels),
 }
 """The columns of a table of captions."""
 MAX_START = 1 << 16
@@ -50,7 +49,7 @@ FILES: Mapping[str, FileKind] = {
     ".csv": FileKind(
         "a table of captions with their log_prob",
         # also saved by a spreadsheet; a table of `captioner caption` has a further column
-        re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1.*\blog_prob\b.*\1"?labels"?\r?\n'),
+        re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1.*\blog_prob\b.*\1"?similarity"?\r?\n'),
         lambda caption: csv_line(column(caption) for column in COLUMNS.values()),
         csv_line(COLUMNS),
         "utf-8-sig",  # with the byte order mark that Excel needs

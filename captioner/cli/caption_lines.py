@@ -15,7 +15,7 @@ CORRECT = {True: ("fully correct",), False: ("not fully correct",), None: ()}
 
 
 def print_caption(caption: Caption, as_json: bool) -> None:
-    """Print a caption as a record, or its lines: name, text and marks, then candidates, labels and references."""
+    """Print a caption as a record, or its lines: name, text and marks, then candidates and references."""
     if as_json:
         from captioner.captioning.caption import to_record
 
@@ -25,8 +25,6 @@ def print_caption(caption: Caption, as_json: bool) -> None:
     output.result(caption.image, caption.text, *CORRECT[caption.correct], *marks)
     for rank, candidate in enumerate(caption.candidates[1:], 2):
         output.result("", candidate.text, f"rank {rank}")
-    for name, probability in caption.labels:
-        output.result("", name, f"{probability:.0%}")
     for reference in caption.references:
         output.result("", f"  {' '.join(reference.split())}")
 

@@ -75,13 +75,12 @@ class Files:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Caption at most N images.  [default: all]"
 )
-@caption_options("n_best", "attention", "labels")
+@caption_options("n_best", "attention")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
     help="Also write the captions to FILE; may be repeated. FILE.csv is a table for spreadsheets: image, first "
-    "caption, keywords, marks, log-probability, familiarity, similarity and labels. FILE.jsonl has the records of "
-    "--json.",
+    "caption, keywords, marks, log-probability, familiarity and similarity. FILE.jsonl has the records of --json.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files of --write.")
 @example_override_option("decode.beam_width=5")
@@ -96,12 +95,11 @@ def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files,
     The first line for each image contains its name, the caption, for generated scenes whether the caption is fully
     correct, and its marks: `outside the training domain` if its familiarity is below decode.unfamiliar_below, and
     `uncertain` if its expected similarity to references is below decode.uncertain_below. Tabs separate them. Further
-    candidates with their ranks, labels and the references follow on lines that start with a tab. Log-probabilities are
-    in --json and --write.
+    candidates with their ranks, and the references, follow on lines that start with a tab. Log-probabilities are in
+    --json and --write.
 
-    --n-best, --attention and --labels set the options caption.* of the config. The attention weights are written to the
-    records of --json and FILE.jsonl. They need a model with attention, and ImageNet labels an EfficientNet-Lite
-    encoder.
+    --n-best and --attention set the options caption.* of the config. The attention weights need a model with attention,
+    and are written to the records of --json and FILE.jsonl.
     """
     _check_runs(runs, ensemble)
     _check_usage(source, files, overrides)

@@ -167,7 +167,6 @@ class Caption:
     n_best: Annotated[int, "write N captions per image; a narrower beam is widened", ">= 1", "<= 100"] = 1
     attention: Annotated[bool, "add the attention weights of the words"] = False
     keywords_above: Annotated[float, "keywords: expected share of at least N; above 1: none", ">= 0", "<= 2"] = 0.28
-    labels: Annotated[int, "add the most probable ImageNet labels, at most N", ">= 0", "<= 1000"] = 0
 
 
 @dataclass(frozen=True)

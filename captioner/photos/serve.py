@@ -37,7 +37,6 @@ from captioner.data.table_cells import csv_line
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.photos.captioner import PhotoCaptioner
-from captioner.photos.efficientnet import has_labels
 from captioner.photos.encoders import encode_photo
 from captioner.photos.photo import HEIC_SUFFIXES, decode_photo
 from captioner.report.template import load_script, render
@@ -59,7 +58,6 @@ FAILURE = "internal error; the server's stderr has the reason"
 REQUEST_OPTIONS = {
     "n_best": "caption.n_best",
     "beam_width": "decode.beam_width",
-    "labels": "caption.labels",
     "attention": "caption.attention",
 }
 """The options of a request by name."""
@@ -73,9 +71,8 @@ class Site:
 
     def __init__(self, captioner: PhotoCaptioner, name: str, report: Callable[[Exception], object]) -> None:
         self._captioner, self._name, self._report = captioner, name, report
-        meta = captioner.loaded.meta
-        absent = {"labels": not has_labels(meta.encoder), "attention": not meta.region_dim}
-        self._options = {name: path for name, path in REQUEST_OPTIONS.items() if not absent.get(name)}
+        absent = () if captioner.loaded.meta.region_dim else ("attention",)
+        self._options = {name: path for name, path in REQUEST_OPTIONS.items() if name not in absent}
         self._worker, self._turn = ThreadPoolExecutor(1, "captioner-serve"), asyncio.Lock()
 
     def app(self) -> Starlette:

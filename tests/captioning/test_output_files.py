@@ -34,10 +34,10 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     written = FILES[".csv"].entry(caption)
     (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
     assert row[4] == "-1.6346", "a number, without quotes"
-    assert written.endswith(',"","",-1.6346,"","",""\r\n')
+    assert written.endswith(',"","",-1.6346,"",""\r\n')
     words = [Keyword("dog", 0.8), Keyword("red ball", 0.31)]
     numbers = caption._replace(familiarity=42.468, similarity=0.12341, keywords=words)
-    assert FILES[".csv"].entry(numbers).endswith(',"dog, red ball","",-1.6346,42.5,0.1234,""\r\n')
+    assert FILES[".csv"].entry(numbers).endswith(',"dog, red ball","",-1.6346,42.5,0.1234\r\n')
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
@@ -67,16 +67,16 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     assert (
         path.read_bytes()
         == (
-            '\ufeff"image","caption","keywords","marks","log_prob","familiarity","similarity","labels"\r\n'
-            '"é.png","a café 猫","","",-1.0,"","",""\r\n"\\udcff.png","a café 猫","","",-1.0,"","",""\r\n'
+            '\ufeff"image","caption","keywords","marks","log_prob","familiarity","similarity"\r\n'
+            '"é.png","a café 猫","","",-1.0,"",""\r\n"\\udcff.png","a café 猫","","",-1.0,"",""\r\n'
         ).encode()
     )
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
         opened(path)
-    for start in ("", "image;caption;log_prob;labels\n", path.read_text()):
+    for start in ("", "image;caption;log_prob;similarity\n", path.read_text()):
         path.write_text(start)
         opened(path, overwrite=True)
-    for start in ("image,caption\na.jpg,written by hand\n", "image,caption,log_prob,labels,file\n", "\x89HDF"):
+    for start in ("image,caption\na.jpg,written by hand\n", "image,caption,log_prob,similarity,file\n", "\x89HDF"):
         path.write_text(start)
         with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
             opened(path, overwrite=True)

@@ -161,7 +161,7 @@ REFUSED = {
     ),
     "open.csv": (ROW.replace("été", '"été').encode(), "line 2: unexpected end of data; nothing was changed"),
     "sample.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got other columns; use another file"),
-    "cut.jsonl": (b'{"name": "a.png", "labels": [', "got a text file; use another file"),
+    "cut.jsonl": (b'{"name": "a.png", "tags": [', "got a text file; use another file"),
     "middle.jsonl": (LINE + LINE[:20] + b"\n" + LINE, "line 2: "),
     "nul.jsonl": (LINE.replace(b'"a"', rb'"\u0000/a"'), "line 1: expected a path in image; nothing was changed"),
     "deep.jsonl": (b"[" * 60_000, "got a text file"),

@@ -152,7 +152,7 @@ CLICK = {
     "sample": "RUN_OR_MODEL",
     "caption": "PHOTO_OR_FOLDER",
     "sample run -n 0": "-n",
-    "sample run --labels -1": "got -1",
+    "sample run --n-best -1": "got -1",
 }
 
 

@@ -17,7 +17,6 @@ from faults.session import ESCAPED, SEED
 GIVEN = {
     "caption.n_best",  # options of captions have no effect on training
     "caption.attention",
-    "caption.labels",
     "caption.keywords_above",
     "data.source",
     "data.root",

@@ -17,7 +17,7 @@ def test_the_wheel_contains_the_package_the_configs_and_the_default_model(archiv
     expected |= {f"captioner/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     expected |= {f"captioner/report/templates/{path.name}" for path in (ROOT / "captioner/report/templates").iterdir()}
     expected |= {"captioner/models/everyday.h5", "captioner/models/LICENSE.txt"}
-    assert modules(archives.wheel) == expected | {"captioner/py.typed", "captioner/photos/imagenet_classes.txt"}
+    assert modules(archives.wheel) == expected | {"captioner/py.typed"}
 
 
 def test_the_source_archive_contains_every_file_of_the_repository(archives: Archives) -> None:

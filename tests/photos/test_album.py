@@ -247,6 +247,6 @@ def test_keys_of_a_person_stay_when_a_photograph_changes(photos: list[Path], tmp
     path = tmp_path / "t.jsonl"
     run(path, photos[:1])
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "stars": 5, "file": f"1{record['file']}", "labels": ["old"]}))
+    path.write_text(json.dumps({**record, "stars": 5, "file": f"1{record['file']}", "candidates": ["old"]}))
     run(path, photos[:1])
     assert json.loads(path.read_text()) == {**record, "stars": 5}

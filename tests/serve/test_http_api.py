@@ -68,7 +68,6 @@ def test_attention_is_that_of_the_files(
     [
         ({"beam_widht": 5}, "beam_widht: not an option of this model; expected n_best, beam_width, image"),
         ({"attention": "true"}, "attention: not an option of this model; expected n_best, beam_width, image"),
-        ({"labels": "3"}, "labels: not an option of this model; expected n_best, beam_width, image"),
         ({"\x1b[31m": 5}, "\\x1b[31m: not an option of this model; expected n_best, beam_width, image"),
         ({"n_best": "9" * 4000}, "n_best: expected an integer >= 1 and <= 100, got 999"),
         ({"beam_width": "\x1b[31m"}, "beam_width: expected an integer >= 1 and <= 1000, got \\x1b[31m"),

@@ -124,7 +124,7 @@ def test_what_waits_for_a_client_that_has_left_is_dropped(photo_run: Path, photo
         assert server.stop()[1] == "begun\n", "that of the last photograph alone"
 
 
-PATCHED = "from captioner import serve; serve.{name} = {seconds}; from captioner.cli import main; main()"
+PATCHED = "from captioner.photos import serve; serve.{name} = {seconds}; from captioner.cli import main; main()"
 UPLOAD = b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
 
 

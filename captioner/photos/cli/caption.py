@@ -98,7 +98,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
         "caption photo.jpg holiday/",
         "caption holiday/ --write captions.csv",
         "caption holiday/ --write album.html --write xmp",
-        "caption photo.jpg --n-best 3 --labels 3",
+        "caption photo.jpg --n-best 3",
         "caption holiday/ --model runs/birds --write birds.jsonl",
         "caption holiday/ --part 2/8 --write part-2.jsonl",
     )
@@ -116,7 +116,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     help="Caption part I of N, for several processes or machines: the photographs whose checksum of the path relative "
     "to the folder is I - 1 modulo N. Each part needs its own table.",
 )  # fmt: skip
-@caption_options("n_best", "attention", "labels")
+@caption_options("n_best", "attention")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph.")
 @click.option("-v", "--verbose", is_flag=True, help="With --write, also print a line per photograph.")
 @click.option(
@@ -142,12 +142,11 @@ def caption(
     PHOTO_OR_FOLDER is a photograph, or a folder, whose subfolders belong to it. The line of a photograph contains its
     name, its caption and its marks: `outside the training domain` if its familiarity is below decode.unfamiliar_below,
     and `uncertain` if the expected similarity of the caption is below decode.uncertain_below. Tabs separate them.
-    Further candidates with their ranks, and labels, follow on lines that start with a tab. Unreadable photographs are
-    reported, skipped and counted, and the exit code is 1. Ctrl-C stops after the photographs that are being read.
+    Further candidates with their ranks follow on lines that start with a tab. Unreadable photographs are reported,
+    skipped and counted, and the exit code is 1. Ctrl-C stops after the photographs that are being read.
 
-    --n-best, --attention and --labels set the options caption.* of the config. Attention weights need a model with
-    attention, and ImageNet labels an EfficientNet-Lite encoder. With --ensemble, the word probabilities of several
-    models are averaged, and the options of the first are used.
+    --n-best and --attention set the options caption.* of the config. Attention weights need a model with attention.
+    With --ensemble, the word probabilities of several models are averaged, and the options of the first are used.
     """
     models = models or (DEFAULT_MODEL,)
     _check_usage(names, models, ensemble, files, overrides)

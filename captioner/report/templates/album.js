@@ -69,7 +69,7 @@ function onDemand(summary, draw) {
 const marksOf = ({ marks = [], corrected }) => (corrected ? [] : marks);
 
 function card(photograph) {
-  const { url, name, caption, keywords = [], corrected, similarity, labels, candidates, attention } = photograph;
+  const { url, name, caption, keywords = [], corrected, similarity, candidates, attention } = photograph;
   const given = marksOf(photograph);
   const image = element("img", { alt: caption ?? NO_WORDS, loading: "lazy", decoding: "async" });
   const photo = element("a", { className: "photo", href: url, target: "_blank", rel: "noopener" }, image);
@@ -83,14 +83,12 @@ function card(photograph) {
     return element("li", {}, button);
   });
   const known = similarity === undefined || corrected ? "" : ` · expected similarity ${similarity.toFixed(2)}`;
-  const named = labels?.map((label) => `${label.name} ${Math.round(100 * label.probability)}%`).join(", ");
   return element("li", {}, photo, heading,
     ...given.map((mark) => element("p", { className: "mark" }, element("strong", {}, mark), meanings[mark] ? `: ${meanings[mark]}` : "")),
     ...(corrected ? [element("p", { className: "corrected" }, "corrected by a person")] : []),
     ...(chips.length ? [element("ul", { className: "keywords", ariaLabel: "Keywords" }, ...chips)] : []),
     element("p", { className: "faint" }, `${name}${known}`),
     ...(caption ? [copyButton("Copy caption", caption, heading)] : []),
-    ...(named ? [onDemand("ImageNet labels", () => [element("p", {}, named)])] : []),
     ...(candidates ? [onDemand("Candidates", () => [candidateTable(candidates)])] : []),
     ...(attention ? [onDemand("Attention", () => attentionMaps(attention, () => element("img", { src: url, alt: "" })))] : []));
 }

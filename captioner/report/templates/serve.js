@@ -52,11 +52,10 @@ async function send({ file }, query) {
   }
 }
 
-function draw(item, { caption, familiarity, marks, keywords, labels, candidates, attention }) {
+function draw(item, { caption, familiarity, marks, keywords, candidates, attention }) {
   const { name } = item.file;
   const known = familiarity === null ? "" : ` · familiarity ${Math.round(familiarity)} of 100`;
   const words = keywords.map(({ word }) => word).join(", ");
-  const named = labels?.map(({ name, probability }) => `${name} ${Math.round(100 * probability)}%`).join(", ");
   const heading = element("h2", { className: marks.length ? "marked" : "" }, caption || NO_WORDS);
   const keywordLine = element("p", {}, "keywords: ", element("span", {}, words));
   const text = element("div", {},
@@ -67,7 +66,6 @@ function draw(item, { caption, familiarity, marks, keywords, labels, candidates,
     element("div", { className: "copies" },
       ...(caption ? [copyButton("Copy caption", caption, heading)] : []),
       ...(words ? [copyButton("Copy keywords", words, keywordLine.lastChild)] : [])),
-    ...(named ? [element("h3", {}, "ImageNet labels"), element("p", {}, named)] : []),
     ...(candidates ? [element("h3", {}, "Candidates"), candidateTable(candidates)] : []));
   const photo = picture(item, { className: "photo", alt: caption || NO_WORDS });
   const maps = attention ? [element("h3", {}, "Attention"), ...attentionMaps(attention, () => picture(item, { alt: "" }))] : [];
