@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
+from captioner.config.options import Decode
 from captioner.decode.word_regression import Keyword
 
 DECIMALS = 6
-UNCERTAIN = "uncertain"
-MARKS = {
-    "outside the training domain": ("unfamiliar_below", "unlike the training images"),
-    UNCERTAIN: ("uncertain_below", "may be wrong; check first"),
-}
-"""The marks of captions, each with the option of `decode` that is its threshold, and what it means."""
 NOT_MARKED = "not marked"
 
 
@@ -68,10 +63,10 @@ class Caption(NamedTuple):
     the caption's words, if they were asked for.
 
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
-    caption to references; None if the model does not know them. `marks` are those of `MARKS` whose number is below its
-    threshold. `keywords` are words that name what is in the image, with their expected shares, and `shares` are the
-    largest expected shares of all words, for search in photographs. `digest` identifies the content of a photograph.
-    Other images have neither shares nor digest.
+    caption to references; None if the model does not know them. `marks` are names of `MARKS`. `keywords` are words that
+    name what is in the image, with their expected shares, and `shares` are the largest expected shares of all words,
+    for search in photographs. `digest` identifies the content of a photograph. Other images have neither shares nor
+    digest.
     """
 
     image: str
@@ -106,24 +101,77 @@ class NextWords(NamedTuple):
     attention: Attention | None = None
 
 
-def to_record(caption: Caption) -> dict[str, Any]:
-    """Return the caption as a JSON object.
+class Mark(NamedTuple):
+    """A warning about captions with a number below a threshold: the option of `decode`, and what the mark means.
 
-    `candidates` is present only if there are several, `attention` only if it was asked for.
+    Captions without the number are not marked.
     """
-    record: dict[str, Any] = {
-        "image": caption.image,
-        "caption": caption.text,
-        "log_prob": caption.log_prob,
-        "references": caption.references,
-        "correct": caption.correct,
-        "familiarity": caption.familiarity,
-        "similarity": caption.similarity,
-        "marks": list(caption.marks),
-        "keywords": [keyword._asdict() for keyword in caption.keywords],
-    }
-    if len(caption.candidates) > 1:
-        record["candidates"] = [{"caption": text, "log_prob": log_prob} for text, log_prob in caption.candidates]
-    if caption.attention is not None:
-        record["attention"] = caption.attention.record()
-    return record
+
+    number: Callable[[Caption], float | None]
+    threshold: str
+    meaning: str
+
+
+UNCERTAIN = "uncertain"
+MARKS: Mapping[str, Mark] = {
+    "outside the training domain": Mark(
+        lambda caption: caption.familiarity, "unfamiliar_below", "unlike the training images"
+    ),
+    UNCERTAIN: Mark(lambda caption: caption.similarity, "uncertain_below", "may be wrong; check first"),
+}
+"""The marks of captions."""
+
+
+def marks_of(caption: Caption, options: Decode) -> list[str]:
+    """Return the marks of a caption with the options of the section `decode`."""
+    numbers = {name: (mark.number(caption), getattr(options, mark.threshold)) for name, mark in MARKS.items()}
+    return [name for name, (number, threshold) in numbers.items() if number is not None and number < threshold]
+
+
+class Column(NamedTuple):
+    """What files have of a caption under one name.
+
+    `value` is that of JSON objects, without the key if it is None and `optional`; `cell` is that of tables, which lack
+    the column without it. The album page has the column if it is `on_page`.
+    """
+
+    value: Callable[[Caption], Any]
+    cell: Callable[[Caption], str | float] | None = None
+    optional: bool = False
+    on_page: bool = False
+
+
+def _number(value: float | None, decimals: int) -> str | float:
+    return "" if value is None else round(value, decimals)
+
+
+COLUMNS: Mapping[str, Column] = {
+    "image": Column(lambda c: c.image, lambda c: c.image),
+    "caption": Column(lambda c: c.text, lambda c: c.text, on_page=True),
+    "keywords": Column(
+        lambda c: [keyword._asdict() for keyword in c.keywords],
+        lambda c: ", ".join(keyword.word for keyword in c.keywords),
+        on_page=True,
+    ),
+    "marks": Column(lambda c: list(c.marks), lambda c: ", ".join(c.marks), on_page=True),
+    "log_prob": Column(lambda c: c.log_prob, lambda c: round(c.log_prob, 4)),
+    "familiarity": Column(lambda c: c.familiarity, lambda c: _number(c.familiarity, 1)),
+    "similarity": Column(lambda c: c.similarity, lambda c: _number(c.similarity, 4), on_page=True),
+    "references": Column(lambda c: c.references),
+    "correct": Column(lambda c: c.correct),
+    "candidates": Column(
+        lambda c: [{"caption": text, "log_prob": p} for text, p in c.candidates] if len(c.candidates) > 1 else None,
+        optional=True,
+        on_page=True,
+    ),
+    "attention": Column(lambda c: c.attention and c.attention.record(), optional=True, on_page=True),
+}
+"""The columns of tables and the keys of JSON objects, in their order."""
+CELLS = {name: column.cell for name, column in COLUMNS.items() if column.cell}
+"""The columns of tables."""
+
+
+def to_record(caption: Caption) -> dict[str, Any]:
+    """Return the caption as a JSON object."""
+    values = {name: column.value(caption) for name, column in COLUMNS.items()}
+    return {name: value for name, value in values.items() if value is not None or not COLUMNS[name].optional}

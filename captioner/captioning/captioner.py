@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypedDict, Unpack, overload
+from typing import Any, Self, TypedDict, Unpack, overload
 
 import numpy as np
 
 from captioner.arrays import Array, Batch
 from captioner.captioning import checks
-from captioner.captioning.caption import MARKS, Attention, Candidate, Caption
+from captioner.captioning.caption import Attention, Candidate, Caption, marks_of
 from captioner.captioning.decoding import decoding_method
 from captioner.captioning.image_batch import ImageBatch, checked_arrays, row_batches
 from captioner.captioning.restore import LoadedModel
@@ -22,7 +22,7 @@ from captioner.data.corpus import Features, Split, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import parallel_decoding
-from captioner.decode.word_regression import DECIMALS, Keyword
+from captioner.decode.word_regression import DECIMALS
 from captioner.errors import DataError
 from captioner.parallel.thread_pool import ThreadPool
 
@@ -163,39 +163,34 @@ class Captioner:
         Raises: CheckpointError for log-probabilities that are not finite, or a model with attention without regions.
         """
         vocab, options, decode = self.loaded.vocab, self.loaded.config.caption, self.loaded.config.decode
-        summary = self.loaded.summary
         for batch in batches:
             if isinstance(batch, DataError):
                 yield batch
                 continue
             shares = self._shares(batch)
             tokens, log_probs = self._search(batch, shares)
-            maps: Sequence[Attention | None] = [None] * len(tokens)
-            if options.attention and batch.regions is not None:
-                maps = self._attention(batch, tokens[:, 0])
-            percentiles = similarities = np.full(len(tokens), None)
-            keywords: Sequence[Sequence[Keyword]] = [()] * len(tokens)
-            largest: Sequence[Sequence[Keyword]] = [()] * len(tokens)
-            if summary is not None and shares is not None:
-                similarity = summary.regression.similarity(tokens[:, :1], shares)[:, 0]
-                similarities = np.maximum(similarity, 0).round(DECIMALS)
-                keywords = summary.regression.keywords(shares, options.keywords_above)
-                largest = summary.regression.largest(shares) if batch.digests else largest
-            if summary is not None and summary.familiarity is not None:
-                percentiles = summary.familiarity.percentile(summary.unit_rows(batch.features))
-            lists = (array.tolist() for array in (tokens, log_probs, percentiles, similarities))
-            digests = batch.digests or [""] * len(tokens)
-            columns = zip(batch.names, *lists, maps, keywords, largest, digests, strict=True)
-            for name, captions, scores, *values, attention, words, expected, digest in columns:
-                pairs = zip(captions[: options.n_best], scores, strict=False)
-                candidates = [Candidate(join(vocab.decode(ids)), score) for ids, score in pairs if score > -np.inf]
-                marks = [
-                    mark
-                    for (mark, (threshold, _)), value in zip(MARKS.items(), values, strict=True)
-                    if value is not None and value < getattr(decode, threshold)
-                ]
-                rest = [], None, candidates, attention, *values, marks, words, expected, digest
-                yield Caption(name, *candidates[0], *rest)
+            known = self._known(batch, shares, tokens)
+            for n, (name, ids, scores) in enumerate(zip(batch.names, tokens.tolist(), log_probs.tolist(), strict=True)):
+                pairs = zip(ids[: options.n_best], scores, strict=False)
+                candidates = [Candidate(join(vocab.decode(words)), score) for words, score in pairs if score > -np.inf]
+                fields = {field: values[n] for field, values in known.items()}
+                caption = Caption(name, *candidates[0], [], None, candidates, **fields)
+                yield caption._replace(marks=marks_of(caption, decode))
+
+    def _known(self, batch: ImageBatch, shares: Array | None, tokens: Array) -> dict[str, Sequence[Any]]:
+        """Return what is known of images and their captions, by the fields of `Caption`. Shapes: tokens (N, K, T)."""
+        known: dict[str, Sequence[Any]] = {"digest": batch.digests} if batch.digests else {}
+        summary, options = self.loaded.summary, self.loaded.config.caption
+        if options.attention and batch.regions is not None:
+            known["attention"] = self._attention(batch, tokens[:, 0])
+        if summary is not None and shares is not None:
+            similarity = summary.regression.similarity(tokens[:, :1], shares)[:, 0]
+            known["similarity"] = np.maximum(similarity, 0).round(DECIMALS).tolist()
+            known["keywords"] = summary.regression.keywords(shares, options.keywords_above)
+            known |= {"shares": summary.regression.largest(shares)} if batch.digests else {}
+        if summary is not None and summary.familiarity is not None:
+            known["familiarity"] = summary.familiarity.percentile(summary.unit_rows(batch.features)).tolist()
+        return known
 
     def _attention(self, batch: ImageBatch, tokens: Array) -> list[Attention]:
         """Compute the attention of captions in one teacher-forced pass. Shapes: tokens (N, T)."""

@@ -8,21 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from captioner.captioning.caption import Caption, to_record
+from captioner.captioning.caption import CELLS, Caption, to_record
 from captioner.data.table_cells import csv_line
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, read_start, to_json
 
-COLUMNS: Mapping[str, Callable[[Caption], str | float]] = {
-    "image": lambda caption: caption.image,
-    "caption": lambda caption: caption.text,
-    "keywords": lambda caption: ", ".join(keyword.word for keyword in caption.keywords),
-    "marks": lambda caption: ", ".join(caption.marks),
-    "log_prob": lambda caption: round(caption.log_prob, 4),
-    "familiarity": lambda caption: "" if caption.familiarity is None else round(caption.familiarity, 1),
-    "similarity": lambda caption: "" if caption.similarity is None else round(caption.similarity, 4),
-}
-"""The columns of a table of captions."""
 MAX_START = 1 << 16
 """Bytes of a file that its kind is recognized by."""
 
@@ -50,13 +40,13 @@ FILES: Mapping[str, FileKind] = {
         "a table of captions with their log_prob",
         # also saved by a spreadsheet; a table of `captioner caption` has a further column
         re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1.*\blog_prob\b.*\1"?similarity"?\r?\n'),
-        lambda caption: csv_line(column(caption) for column in COLUMNS.values()),
-        csv_line(COLUMNS),
+        lambda caption: csv_line(cell(caption) for cell in CELLS.values()),
+        csv_line(CELLS),
         "utf-8-sig",  # with the byte order mark that Excel needs
     ),
     ".jsonl": FileKind(
         "JSON lines of captions with their log_prob",
-        re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "log_prob": '),
+        re.compile(rb'\{"image": "(?:[^"\\]|\\.)*", "caption": "(?:[^"\\]|\\.)*", "keywords": \['),
         lambda caption: f"{to_json(to_record(caption))}\n",
     ),
 }

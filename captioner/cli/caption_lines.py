@@ -51,7 +51,7 @@ class Tally:
         if self.empty:
             those = f"{self.empty:,} {total} empty" if self.captioned > 1 else "the caption is empty"
             output.warnings([f"{those}: {ENDS_EARLY}"])
-        for mark, (option, meaning) in MARKS.items():
-            if count := self.marked[mark]:
+        for name, mark in MARKS.items():
+            if count := self.marked[name]:
                 those = f"{count:,} {total}" if self.captioned > 1 else "the caption is"
-                output.note(f'{those} marked "{mark}": {meaning} (decode.{option})')
+                output.note(f'{those} marked "{name}": {mark.meaning} (decode.{mark.threshold})')

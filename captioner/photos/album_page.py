@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from captioner.captioning.caption import MARKS
+from captioner.captioning.caption import COLUMNS, MARKS
 from captioner.decode.word_regression import WordRegression
 from captioner.errors import DataError, printable
 from captioner.files.atomic import remove_temporary_files, replacing, writing
@@ -24,7 +24,7 @@ MARKER, START = b'<meta name="generator" content="captioner album">', 1024
 """What identifies an album page among its first `START` bytes."""
 PLACEHOLDER = "(the data of the page)"
 IDF_DECIMALS = 6
-SHOWN = "caption", "keywords", "marks", "corrected", "similarity", "candidates", "attention"
+SHOWN = *(name for name, column in COLUMNS.items() if column.on_page), "corrected"
 """The values of a record that the page shows."""
 
 
@@ -68,7 +68,7 @@ def write_album_page(
             "words": list(words.numbers),
             "idf": words.idf,
             "search": {"FLOOR": FLOOR, "FITS": FITS, "COMMON": COMMON},
-            "meanings": {mark: meaning for mark, (_, meaning) in MARKS.items()},
+            "meanings": {name: mark.meaning for name, mark in MARKS.items()},
         }
         file.write(b"\n],\n" + _to_json(others)[1:] + after)
     return f"{path}: {count:,} photograph{'s' * (count != 1)}; open it in a browser"

@@ -16,8 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from captioner.captioning.caption import Caption, to_record
-from captioner.captioning.output_files import COLUMNS
+from captioner.captioning.caption import CELLS, COLUMNS, Caption, to_record
 from captioner.data import table_cells
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import format_of, regular_file, to_json
@@ -27,7 +26,7 @@ OWN_CELL = r'("([^"]|"")*"|[-+.0-9e]+)'
 """A cell as captioner writes it; other programs leave texts without quotes, and empty cells empty."""
 IN_NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that no path has; for bytes that are not UTF-8, os.fsdecode returns other surrogates."""
-OWN_KEYS = {*Caption._fields, "caption", "file", "corrected"}
+OWN_KEYS = {*COLUMNS, "shares", "file", "corrected"}
 """The keys of JSON lines that a new caption replaces or removes."""
 START = 1 << 20
 """Bytes in which the first line of a table ends: JSON lines may have attention weights."""
@@ -54,7 +53,7 @@ def place_of(photo: str | os.PathLike[str]) -> str:
 class CsvRows(NamedTuple):
     """CSV with the columns, the separator and the line ends of an existing table."""
 
-    columns: Sequence[str] = (*COLUMNS, "file")
+    columns: Sequence[str] = (*CELLS, "file")
     delimiter: str = ","
     line_end: str = "\r\n"
 
@@ -103,7 +102,7 @@ class CsvRows(NamedTuple):
 
     def line(self, image: str, caption: Caption, stamp: table_cells.Stamp, old: str = "") -> str:
         """Return the line of a photograph, with the cells of other columns in an old line."""
-        values = {name: column(caption) for name, column in COLUMNS.items()}
+        values = {name: cell(caption) for name, cell in CELLS.items()}
         values |= {"image": table_cells.escape_path(image), "file": str(stamp)}
         cells = next(csv.reader(io.StringIO(old, newline=""), delimiter=self.delimiter), [])
         pairs = zip_longest(self.columns, map(table_cells.OwnCell, cells), fillvalue="")

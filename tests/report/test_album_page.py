@@ -201,7 +201,7 @@ def test_a_photograph_is_described(described: Browser) -> None:
     assert texts(described, "h2") == ["a dog on a beach", "a cat", "my cat Erna", "(no words)"]
     styles = [heading.value_of_css_property("font-style") for heading in found(described, "h2")]
     assert styles == ["normal", "italic", "normal", "normal"]
-    assert texts(described, ".mark") == [f"{mark}: {meaning}" for mark, (_, meaning) in MARKS.items()]
+    assert texts(described, ".mark") == [f"{name}: {mark.meaning}" for name, mark in MARKS.items()]
     assert texts(described, ".corrected") == ["corrected by a person"]
     assert texts(described, ".cards > li > .faint")[0] == "x.png · expected similarity 0.50"
     found(described, ".keywords button")[1].click()

@@ -229,7 +229,7 @@ def test_an_image_outside_the_training_domain(familiar_run: Path, photograph: Pa
         hand_over(browser, photograph, "drop", "new.png")
         captions(browser)
         mark = "outside the training domain"
-        assert texts(browser, "article .mark") == [f"{mark}: {MARKS[mark][1]}"]
+        assert texts(browser, "article .mark") == [f"{mark}: {MARKS[mark].meaning}"]
         heading = browser.driver.find_element(By.CSS_SELECTOR, "article h2")
         assert heading.value_of_css_property("font-style") == "italic", "not as a caption without marks"
         assert texts(browser, "article h2 ~ p.faint") == ["new.png · familiarity 0 of 100"]
