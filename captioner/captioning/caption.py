@@ -120,6 +120,8 @@ MARKS: Mapping[str, Mark] = {
     UNCERTAIN: Mark(lambda caption: caption.similarity, "uncertain_below", "may be wrong; check first"),
 }
 """The marks of captions."""
+MARKS_VERSION = 1
+"""To be increased when a mark gets another meaning: rows of tables with other marks are counted as such."""
 
 
 def marks_of(caption: Caption, options: Decode) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from captioner.cli.shared_options import (
     grouped,
     recipe_option,
 )
-from captioner.config.overrides import Values
+from captioner.config.overrides import Values, differences
 from captioner.errors import LONGEST, CaptionerError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -309,7 +310,9 @@ def _check_usage(
 
 def _open_album(captioner: PhotoCaptioner, models: Sequence[Path], encoder: str | None, files: Files) -> Album:
     """Open the tables and sidecars. Raises: UsageError when one cannot be written, as `Table`."""
+    from captioner.captioning.caption import MARKS_VERSION
     from captioner.captioning.find_checkpoint import find_checkpoint
+    from captioner.config.options import Config
     from captioner.data.table_cells import digest_of
     from captioner.files.user_files import sha256_of
     from captioner.photos.album import Album
@@ -318,9 +321,11 @@ def _open_album(captioner: PhotoCaptioner, models: Sequence[Path], encoder: str 
 
     for path in files.derived:
         _writer(path, None)
-    config = captioner.loaded.config
-    digests = [sha256_of(find_checkpoint(model)) for model in models]
-    model = digest_of(repr((digests, config.decode, config.caption, encoder)))
+    config, digests = captioner.loaded.config, [sha256_of(find_checkpoint(model)) for model in models]
+    # a new option with its default, in a later version, leaves stamps as they are
+    chosen = [path for path in differences(config, Config()) if path.startswith(("decode.", "caption."))]
+    options = {path: attrgetter(path)(config) for path in chosen}
+    model = digest_of(repr((digests, options, encoder, MARKS_VERSION)))
     album = Album([Sidecars(str(path), files.overwrite) for path in files.outputs if str(path) in SIDECARS])
     try:
         for path in (*files.tables, *files.implied):
