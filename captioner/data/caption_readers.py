@@ -35,8 +35,8 @@ class CaptionRecord(NamedTuple):
 
     `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
     file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
-    `source` is the name of the collection that the image is from. `numbers` are the numbers of the image by their keys
-    in a COCO or Karpathy file. `file` is the caption file as the command names it.
+    `source` is the name of the collection that the image is from. `coco_id` is the `id` of the image in a COCO file, or
+    its `cocoid` in a Karpathy file. `file` is the caption file as the command names it.
     """
 
     image: str
@@ -47,7 +47,7 @@ class CaptionRecord(NamedTuple):
     row: int | None = None
     rows: int | None = None
     source: str | None = None
-    numbers: tuple[tuple[str, int], ...] = ()
+    coco_id: int | None = None
     file: str = ""
 
 
@@ -451,7 +451,7 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
         row = image.get("imgid") if has_imgids else number
         split, sentences = image.get("split"), image.get("sentences")
         folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
-        numbers = tuple((key, image[key]) for key in ("cocoid", "imgid") if type(image.get(key)) is int)
+        coco_id = image["cocoid"] if type(image.get("cocoid")) is int else None
         is_row = row is None or (type(row) is int and row >= 0)
         if not (split is None or _is_text(split)) or not is_row:
             yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
@@ -472,7 +472,7 @@ def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Iss
                 text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
                 filename = folder + image["filename"].strip()
                 split_of = split and split.strip()
-                yield CaptionRecord(filename, text, split_of, line, words, row, rows, _source(image), numbers)
+                yield CaptionRecord(filename, text, split_of, line, words, row, rows, _source(image), coco_id)
 
 
 def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
@@ -497,8 +497,7 @@ def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[Capt
             image, row, source = names[annotation["image_id"]]
             captioned.add(image)
             text, rows = annotation["caption"].strip(), len(content["images"])
-            numbers = (("id", annotation["image_id"]),)
-            yield CaptionRecord(image, text, split, line, None, row, rows, source, numbers)
+            yield CaptionRecord(image, text, split, line, None, row, rows, source, annotation["image_id"])
     for image, number, _ in names.values():
         if image not in captioned:
             yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)

@@ -26,8 +26,8 @@ from captioner.files.user_files import enough_memory, read_text
 from captioner.preparation.image_records import group_by_image
 
 Id: TypeAlias = int | str
-Numbers: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
-"""The numbers of images in a reference file by the names of the images: each with its key."""
+Numbers: TypeAlias = Mapping[str, int | None]
+"""The numbers of images by their names: COCO's, or else those in the names."""
 LIMIT = 1 << 30
 WRITTEN = ", as `captioner sample --json` writes it, or a table with the columns image and caption"
 _HEADER = re.compile(r"(?=.*\bimage\b).*\bcaption\b", re.IGNORECASE)
@@ -113,7 +113,8 @@ def read_references(path: Path, split: str | None) -> tuple[EvaluationSet, Numbe
             got = ", ".join(sorted(name or "images without a split" for name in splits)) or "no captions"
             raise DataError(f"{path}: expected captions of {f'split {split}' if split else 'images'}, got {got}")
         references = [[record.text for record in image.captions] for image in chosen]
-        numbers = {image.image: image.captions[0].numbers for image in chosen}
+        ids = {image.image: image.captions[0].coco_id for image in chosen}
+        numbers = {image: number_in_name(image) if number is None else number for image, number in ids.items()}
         return EvaluationSet([*numbers], references, normalized=False), numbers
 
 
@@ -155,7 +156,10 @@ def _find_images(
     photographs.
     """
     first: dict[int, Id] = {}
-    known, places = ImageNames(images), _places_of_numbers(names, where, images, numbers)
+    known, places = ImageNames(images), dict[int, list[int]]()
+    for place, image in enumerate(images):
+        if (number := numbers.get(image)) is not None:
+            places.setdefault(number, []).append(place)
     for name in names:
         found = known.places(image_name(name)) if isinstance(name, str) else places.get(name, ())
         if len(found) > 1:
@@ -164,31 +168,3 @@ def _find_images(
         if found and first.setdefault(found[0], name) != name:
             raise DataError(f"{where}: {quoted(first[found[0]])} and {quoted(name)} both match {images[found[0]]:.80}")
         yield name, found[0] if found else None
-
-
-def _places_of_numbers(
-    names: Collection[Id], where: Path, images: Sequence[str], numbers: Numbers
-) -> dict[int, list[int]]:
-    """Return the places of the images of each number.
-
-    A number is an id, a cocoid or an imgid of the references, or that in the name of an image. All numbers of a file
-    are of one kind: the one with images for most of them.
-
-    Raises: DataError if another kind has images for more than half of them, and different ones.
-    """
-    found: dict[str, dict[int, list[int]]] = {"": {}}
-    for place, image in enumerate(images):
-        for kind, number in (*numbers.get(image, ()), ("number in the name", number_in_name(image))):
-            if number is not None and number in names:
-                found.setdefault(kind, {}).setdefault(number, []).append(place)
-    (kind, chosen), *others = sorted(found.items(), key=lambda item: -len(item[1]))
-    others = [item for item in others if 2 * len(item[1]) > len(chosen)]
-    for other, places in others:
-        for number in chosen.keys() & places.keys():
-            if chosen[number] != places[number]:
-                one, two = images[chosen[number][0]], images[places[number][0]]
-                raise DataError(
-                    f"{where}: image {number}: expected the number of one image, got the {kind} of {one:.80} and the "
-                    f"{other} of {two:.80}; name the images instead"
-                )
-    return chosen
