@@ -213,8 +213,8 @@ def bias_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         (first_groups_attended, "self_attention"),
         (last_group_of_an_image_kept, "model, attention, many captions (transformer)"),
         (partial(sum_of_workers, 0), "model, attention, 2 threads (transformer)"),
-        (partial(sum_of_workers, -1), "model, attention, 2 threads (transformer)"),
-        (bias_of_workers, "model, attention, 2 threads (transformer)"),
+        pytest.param(partial(sum_of_workers, -1), "model, attention, 2 threads (transformer)", marks=pytest.mark.slow),
+        pytest.param(bias_of_workers, "model, attention, 2 threads (transformer)", marks=pytest.mark.slow),
         (bias_of_workers, "model, attention, 2 threads (lstm)"),
     ],
 )
