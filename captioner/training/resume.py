@@ -17,7 +17,7 @@ from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
 from captioner.optim import EMA, UPDATE_RULES
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
-from captioner.training.build import shaped_like
+from captioner.training.initialize import shaped_like
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run, changes, environment
 from captioner.training.run_folder import RunFolder, end_of, records

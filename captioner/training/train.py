@@ -27,14 +27,12 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.preparation.load_corpus import build_corpus
 from captioner.training.build import (
     OBJECTIVES,
-    base_of,
     build_batches,
     build_model,
     ignored_options,
-    initialize_from,
     long_warmup,
-    shaped_like,
 )
+from captioner.training.initialize import base_of, initialize_from, shaped_like
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run
 from captioner.training.run_folder import END, INIT_FROM, RunFolder, check_inputs, end_of, initialization, records

@@ -16,6 +16,7 @@ from captioner.arrays import Array
 from captioner.captioning.checks import is_training_split
 from captioner.captioning.load import open_corpus, open_run
 from captioner.captioning.restore import Restored
+from captioner.config.checks import SHAPING
 from captioner.config.options import Prepare
 from captioner.config.overrides import override
 from captioner.config.yaml_io import parse
@@ -27,7 +28,8 @@ from captioner.files import checkpoint
 from captioner.metrics import NAMES
 from captioner.photos.prepare import prepare
 from captioner.preparation.load_corpus import build_corpus
-from captioner.training.build import SHAPING, WORD_AXES, _in_context, build_model, initialize_from
+from captioner.training.build import build_model
+from captioner.training.initialize import WORD_AXES, _in_context, initialize_from
 from captioner.training.resume import resume
 
 STANDARD = ("data.standardize=true", "model.output_bias=log_frequency")

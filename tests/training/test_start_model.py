@@ -20,7 +20,7 @@ from captioner.config.overrides import checked_values, override
 from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 from captioner.photos.prepare import prepare
-from captioner.training import build, train
+from captioner.training import initialize, train
 from captioner.training.resume import resume
 from captioner.training.train import Ended, Validated
 
@@ -43,7 +43,7 @@ def everyday(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     model = tmp_path / "models.h5"
     shutil.copy(tiny_run / "best.h5", model)
     monkeypatch.setattr(find_checkpoint, "DEFAULT_MODEL", model.with_stem("everyday"))
-    monkeypatch.setattr(build, "DEFAULT_MODEL", model.rename(find_checkpoint.DEFAULT_MODEL))
+    monkeypatch.setattr(initialize, "DEFAULT_MODEL", model.rename(find_checkpoint.DEFAULT_MODEL))
     monkeypatch.chdir(tmp_path)
     return find_checkpoint.DEFAULT_MODEL
 
@@ -91,7 +91,7 @@ def test_what_differs_from_the_defaults_is_given(tiny_run: Path, tmp_path: Path)
     """A Config made in Python does not know what was set."""
     base, start = open_run(tiny_run).config, Config(train=Train(init_from=tiny_run))
     of_base = dataclasses.replace(base, data=dataclasses.replace(base.data, standardize=True))
-    shaped = build.shaped_like(start, of_base)
+    shaped = initialize.shaped_like(start, of_base)
     assert (shaped.model, shaped.data.standardize) == (Model(hidden_dim=16, wordvec_dim=16), True)
     with pytest.raises(ConfigError, match=r"hidden_dim: expected 16 as in .*, got 32; try -o "):
         list(train.train(dataclasses.replace(start, data=base.data, model=Model(hidden_dim=32)), tmp_path / "run"))
@@ -100,7 +100,7 @@ def test_what_differs_from_the_defaults_is_given(tiny_run: Path, tmp_path: Path)
 def test_an_option_that_the_config_ignores_is_not_given() -> None:
     """Else its default, not the value of the base model, would be compared with that of the base model."""
     config, base = parse("model: {layers: 2}", "mine.yaml"), {"model.decoder": "transformer", "model.layers": 2}
-    assert build.shaped_like(config, override(Config(), base)).model.layers == 2
+    assert initialize.shaped_like(config, override(Config(), base)).model.layers == 2
 
 
 def test_a_warm_up_below_1_is_a_share_of_all_steps(train_run: TrainRun) -> None:
