@@ -270,7 +270,7 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
             problem = f"{field}: expected UTF-8 text, got {text[error.start]!r}"
             return Issue(record.line, problem, record.image, record.row)
     image = image_name(record.image)
-    if "\0" in image or image.endswith("/"):
+    if "\0" in image or image.endswith("/") or "\ufeff" in image:  # a byte order mark, of files that were joined
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")
     return record._replace(image=image)
 

@@ -19,7 +19,7 @@ MIN_STD = 1e-12
 MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
 MAX_ROUNDING_ERROR = 0.1
-"""The largest `rounding_error` with which features are stored."""
+"""The largest `rounding_error` of features that are stored."""
 
 
 class SelectedFeatures:
@@ -86,14 +86,21 @@ def standardization(features: Features) -> tuple[Array, Array]:
 
 
 def rounding_error(features: Features, dtype: DTypeLike) -> float:
-    """Return the root mean square of the errors of rounding to `dtype`, each relative to the standard deviation of its
-    column; infinity for a number beyond the range.
+    """Return the largest error of a column by rounding to `dtype`: std(x - round(x)) / std(x).
+
+    It is infinity for a number beyond the range, and 0 for a constant column, which says nothing about an image.
 
     Shapes: as `standardization`.
     """
     _, std = standardization(features)
-    squares = np.zeros_like(std)
+    sums, squares = np.zeros_like(std), np.zeros_like(std)
     for _, rows in blocks(features):
         with np.errstate(over="ignore"):
-            squares += np.square(rows - rows.astype(dtype), dtype=np.float64).reshape(-1, len(std)).sum(axis=0)
-    return math.sqrt((squares / std**2).sum() / math.prod(features.shape))
+            errors = (rows - rows.astype(dtype)).astype(np.float64).reshape(-1, len(std))
+        sums += errors.sum(axis=0)
+        squares += np.square(errors).sum(axis=0)
+    if not np.isfinite(sums).all():
+        return math.inf
+    count = math.prod(features.shape) // len(std)
+    variances = np.maximum(squares / count - np.square(sums / count), 0)
+    return math.sqrt((variances / std**2).max())

@@ -257,7 +257,7 @@ VARIANTS: dict[str, Variant] = {
     "model, attention": Variant(ATTENTION, Dropout(regions=0.2, keys=0.3)),
     "model, attention, image first": Variant({**ATTENTION, "image": "first"}),
     "model, attention, image every": Variant({**ATTENTION, "image": "every"}, Dropout(0.2, 0.3, 0.4, 0.2, 0.3)),
-    "model, attention, 2 threads": Variant({**ATTENTION, "image": "every"}, Dropout(keys=0.3), workers=2),
+    "model, attention, 3 threads": Variant({**ATTENTION, "image": "every"}, Dropout(keys=0.3), captions=7, workers=3),
 }
 """Every image input, attention, option of the loss and sum over workers, checked even if the config does not use it."""
 SMALL = {"hidden": WIDTH, "heads": HEADS, "feed_forward": FEED_FORWARD, "layers": 2}
@@ -273,7 +273,7 @@ TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, attention, post-norm, relu": Variant(
         {**ATTENTION, "norm": "post", "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)
     ),
-    "model, attention, 2 threads": Variant(ATTENTION, Dropout(layers=0.3), workers=2),
+    "model, attention, 3 threads": Variant(ATTENTION, Dropout(layers=0.3), captions=7, workers=3),
 }
 """Every norm, activation, attention, option of the loss and sum over workers of a transformer."""
 MODELS: Mapping[type[CaptioningModel], tuple[dict[str, Any], dict[str, Variant]]] = {
@@ -307,6 +307,7 @@ def model_case(name: str, config: Config, variant: Variant, sizes: Sizes, rng: n
         regions = SharedRows(values, np.arange(variant.captions) % (IMAGES - 1))
 
     batch, pool = Batch(features, captions, regions, weights), ThreadPool(variant.workers)
+    pool.min_parallel = 0  # also small products are sharded
 
     def run() -> tuple[float, Params]:
         return model.loss(batch, np.random.default_rng(0), pool)

@@ -11,7 +11,7 @@ import re
 PUNCTUATION = frozenset(("''", "'", "``", "`", '"', ".", "?", "!", ",", ":", "-", ";"))
 """Removed tokens, as in pycocoevalcap, which keeps -lrb- since it compares -LRB- after lower-casing."""
 
-_L, _A = r"(?:[^\W_]|[\u0300-\u036f])", r"[^\W\d_]"
+_L, _A = r"(?:[^\W_²³¹\u2070-\u2089]|[\u0300-\u036f])", r"[^\W\d_]"
 _ABBREVIATIONS = (
     "mr|mrs|ms|dr|prof|rev|hon|gen|col|maj|capt|cmdr|lt|sgt|cpl|pvt|adm|brig|gov|sen|rep|pres|treas|supt|ste?|sr|jr|esq"
     "|bros|co|corp|inc|ltd|plc|assn|dept|univ|est|ave|blvd|rd|sq|ct|bldg|ft|mt|jan|feb|mar|apr|jun|jul|aug|sept?|oct"
@@ -46,7 +46,7 @@ _TOKENS = re.compile(
     | [-+]?\d*(?:[.,:]\d+)+ | (?<!-)[-+]\d+                       # numbers
     | {_A}{_L}*(?:[.!?]{_A}{_L}*)+ | {_L}+(?:[-/_]{_L}+)*         # words
     | [\#@]{_A}\w+
-    | [!?]{{2,}} | \*+ | \#+ | _+ | \S
+    | [!?]{{2,}} | \*+ | \#+ | _+ | [^\s\U0001f000-\U0001faff]    # emoji are no tokens
     """,
     re.VERBOSE,
 )
@@ -54,7 +54,8 @@ _BEFORE = str.maketrans(
     {"¢": " cents ", "£": " # ", "€": " $ ", "½": " 1/2 ", "¼": " 1/4 ", "¾": " 3/4 "}
     | dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d", '"')
-    | dict.fromkeys("\u2010\u2011\u2013\u2014\u2015\u2026«»\u200b\ufeff\xad", " ")
+    | dict.fromkeys("\u2010\u2011\u2013\u2014\u2015\u2026«»\u200b\ufeff", " ")
+    | {"\xad": ""}
 )
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&nbsp;": " "}
 _ENTITY = re.compile("|".join(_ENTITIES))

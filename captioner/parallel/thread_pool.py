@@ -34,6 +34,8 @@ class ThreadPool:
     `concurrent.futures`, which matters for training steps of a few milliseconds.
     """
 
+    min_parallel = MIN_PARALLEL
+
     def __init__(self, size: int = 1) -> None:
         self.size = size
         self.lock = Lock()
@@ -75,12 +77,12 @@ class ThreadPool:
     def matmul(self, x: Array, w: Array, out: Array) -> Array:
         """Compute x w into `out`, sharded by rows, or by columns if there are more of them.
 
-        Products below `MIN_PARALLEL` run in the calling thread.
+        Products below `min_parallel` run in the calling thread.
 
         Shapes: x (..., N, D), w (..., D, M) -> (..., N, M).
         """
         rows, columns = out.shape[-2:]
-        if self.size == 1 or out.size * x.shape[-1] < MIN_PARALLEL:
+        if self.size == 1 or out.size * x.shape[-1] < self.min_parallel:
             return np.matmul(x, w, out=out)
         shards = self.shards(max(rows, columns))
 

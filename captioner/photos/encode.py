@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
@@ -15,7 +16,7 @@ from captioner.arrays import Array
 from captioner.config.options import ENCODER, PHOTO_SIDE, REGIONS_ENCODER, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.encoder_identity import without_file_name
-from captioner.data.features import MEMORY_MIB, memory_of, open_features
+from captioner.data.features import MAX_ROUNDING_ERROR, MEMORY_MIB, memory_of, open_features, rounding_error
 from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
@@ -97,6 +98,12 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
     if len(encoders) > 1:
         got = " and ".join(f"{identity} ({where})" for identity, where in encoders.items())
         raise DataError(f"--features: expected features of one encoder, got {got}; name that of arrays with --encoder")
+    for array in (array for part in parts for array in (part.features, part.regions) if array is not None):
+        if array.dtype == np.float64 and MAX_ROUNDING_ERROR < rounding_error(array, np.float32) < math.inf:
+            raise DataError(
+                f"{first}: expected features that differ in float32, got a column whose standard deviation is too "
+                "small for its mean; subtract the mean of each column"
+            )
     with _temporary_file(output) as file:
         grid = None if parts[0].regions is None else parts[0].regions.shape[1:]
         spool = Spool(file, parts[0].features.shape[1], grid)

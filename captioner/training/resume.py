@@ -20,7 +20,7 @@ from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
 from captioner.training.initialize import shaped_like
 from captioner.training.learned_captions import learned_corpus
 from captioner.training.run import Run, changes, environment
-from captioner.training.run_folder import RunFolder, end_of, records
+from captioner.training.run_folder import FolderLock, RunFolder, end_of, records
 from captioner.training.solver import TrainState
 from captioner.training.train import Ended, Event, Warned, events, train
 
@@ -160,5 +160,6 @@ def find_run(folder: str | os.PathLike[str], ranks: Ranks = SINGLE_PROCESS) -> R
         return run
     expected = f"expected a folder written by `captioner train`{nearest_runs(run.path)}"
     if run.history.exists():
+        ranks.on_rank_0(lambda: str(FolderLock(run.path)))  # its process may not have saved a checkpoint yet
         expected = "the run ended before its first checkpoint: repeat the command that started it"
     raise CheckpointError(f"{folder}: {run.last.name} not found; {expected}")

@@ -119,8 +119,10 @@ class RunFolder:
         path = Path(os.path.realpath(self.path))  # of a symbolic link, its target is renamed
         old = RunFolder(path.with_name(f"{path.name}.old"))
         if os.path.lexists(old.path):
+            is_folder = old.path.is_dir() and not old.path.is_symlink()
+            old._lock = FolderLock(old.path) if is_folder else None
             # a kill of an earlier replacement may have left some files, or an empty folder
-            if old.path.is_symlink() or not old.path.is_dir() or old._others(*old.files()):
+            if not is_folder or old._others(*old.files()):
                 raise UsageError(f"{old.path}: expected an older run to replace, got other files; move it elsewhere")
             shutil.rmtree(old.path)
         path.rename(old.path)

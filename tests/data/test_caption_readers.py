@@ -534,3 +534,10 @@ def test_an_invalid_coco_image_is_an_issue(bad, problem):
     assert f"c.json: images[1]: {problem}" in got
     assert [line for line in got if "|" in line] == ["c.json: annotations[0] a.jpg|A dog|val|None|0"]
     assert len(got) == 2
+
+
+def test_a_byte_order_mark_within_a_file_is_an_issue(reading):
+    """Of tables that were joined."""
+    table = "image,caption\na.jpg,a dog\n\ufeffb.jpg,a cat\n"
+    expected = ["a.jpg|a dog|None", "c.csv:3: image: expected a name, got '\\ufeffb.jpg'; skipped"]
+    assert [each.split("; skipped")[0] for each in reading(table)] == [each.split("; skipped")[0] for each in expected]

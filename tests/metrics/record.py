@@ -32,6 +32,7 @@ jack-o'-lantern O'Brien's ma'am's hors d'oeuvre s'mores five-year-old's
 $$ 10$ #tag @user __init__ *** ### x6' don\u2019t dogs\u2019
 6'10" or 6'4, a 5' 10" man at 5:30-6pm, '55 '20s the '05s a 5\u201910\u201d man
 a 1.5-foot-tall man, 1,000-2020 people, 5:30-3 1.5-2.5 .5-3 -5-3 +2-7
+two emoji \U0001f600 here, 5 m\u00b2 of H\u2082O and soft\u00adly \u2605 \u2764
 A tag like <a href> , and brackets (with (more) [of] them)
  two  spaces \t and a tab .
 """.strip("\n").split("\n")

@@ -264,7 +264,7 @@ def test_with_params_keeps_all_options() -> None:
 
 @pytest.fixture
 def _shard_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.parallel.thread_pool.MIN_PARALLEL", 0)
+    monkeypatch.setattr(ThreadPool, "min_parallel", 0)
 
 
 @pytest.mark.usefixtures("_shard_every_product")

@@ -95,7 +95,7 @@ def test_matmul_matches_numpy(pool: ThreadPool, stack: tuple[int, ...], rows: in
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((inner, rows)).T, rng.standard_normal((*stack, columns, inner)).swapaxes(-1, -2)
     out = np.full((*stack, rows, columns + 3), np.nan)[..., :columns]
-    with mock.patch("captioner.parallel.thread_pool.MIN_PARALLEL", 0):
+    with mock.patch.object(ThreadPool, "min_parallel", 0):
         assert pool.matmul(x, w, out) is out
     np.testing.assert_allclose(out, x @ w, atol=1e-14)
 
@@ -108,7 +108,7 @@ def test_only_large_products_are_sharded(rows: int, columns: int, monkeypatch: p
     pool.matmul(np.ones((rows, 2)), np.ones((2, columns)), out)
     assert (out == 2).all()
     assert not shapes
-    monkeypatch.setattr("captioner.parallel.thread_pool.MIN_PARALLEL", rows * columns * 2)
+    monkeypatch.setattr(ThreadPool, "min_parallel", rows * columns * 2)
     out[...] = 0
     pool.matmul(np.ones((rows, 2)), np.ones((2, columns)), out)
     (work,) = shapes

@@ -12,6 +12,7 @@ import pytest
 from small_runs import contents
 
 from captioner.errors import CaptionerError, UsageError
+from captioner.training.resume import find_run
 from captioner.training.run_folder import RunFolder, check_inputs
 
 NEW = {"history.jsonl": b""}
@@ -89,6 +90,17 @@ def test_an_overwritten_run_is_renamed_and_replaces_an_older_one(own_run: Path) 
     assert contents(old) == newer
 
 
+def test_an_older_run_in_which_another_process_trains_is_not_removed(own_run: Path) -> None:
+    RunFolder(own_run).create(overwrite=True)
+    shutil.copy(own_run.with_name(f"{own_run.name}.old") / "last.h5", own_run)
+    old = RunFolder(own_run.with_name(f"{own_run.name}.old"))
+    old.claim()
+    before = contents(own_run), contents(old.path)
+    with pytest.raises(UsageError, match=rf"^{old.path}: another process trains in this folder; "):
+        RunFolder(own_run).create(overwrite=True)
+    assert (contents(own_run), contents(old.path)) == before
+
+
 @pytest.mark.parametrize("left", [(), ("config.yaml",), ("best.h5", "history.jsonl")])
 def test_an_overwrite_that_was_killed_can_be_repeated(left: Sequence[str], own_run: Path) -> None:
     """It removes the files of RUN.old in any order, and then the folder."""
@@ -146,6 +158,7 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     first = RunFolder(run)
     first.create(overwrite=False)
     claims = (
+        lambda: find_run(run),
         lambda: RunFolder(run).create(overwrite=True),
         lambda: RunFolder(run).create(overwrite=False),
         lambda: RunFolder(run).claim(),
