@@ -20,6 +20,7 @@ MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
 MAX_ROUNDING_ERROR = 0.1
 """The largest `rounding_error` of features that are stored."""
+HARDLY = 1 / 100
 
 
 class SelectedFeatures:
@@ -88,7 +89,8 @@ def standardization(features: Features) -> tuple[Array, Array]:
 def rounding_error(features: Features, dtype: DTypeLike) -> float:
     """Return the largest error of a column by rounding to `dtype`: std(x - round(x)) / std(x).
 
-    It is infinity for a number beyond the range, and 0 for a constant column, which says nothing about an image.
+    It is infinity for a number beyond the range. Columns that hardly differ between images, with deviations below
+    `HARDLY` of the median, are left out.
 
     Shapes: as `standardization`.
     """
@@ -103,4 +105,4 @@ def rounding_error(features: Features, dtype: DTypeLike) -> float:
         return math.inf
     count = math.prod(features.shape) // len(std)
     variances = np.maximum(squares / count - np.square(sums / count), 0)
-    return math.sqrt((variances / std**2).max())
+    return math.sqrt((variances / std**2)[std >= HARDLY * np.median(std)].max())

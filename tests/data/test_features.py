@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captioner import arrays as blocks_module
-from captioner.data.features import SelectedFeatures, open_features, standardization
+from captioner.data.features import SelectedFeatures, open_features, rounding_error, standardization
 from captioner.files.hdf5 import StoredArray
 
 
@@ -89,3 +89,18 @@ def test_standardization_of_regions_is_over_all_images_and_regions():
             mean, std = standardization(values)
         assert np.allclose(mean, values.reshape(-1, 5).mean(axis=0), rtol=1e-12)
         assert np.allclose(std, values.reshape(-1, 5).std(axis=0), rtol=1e-12)
+
+
+def test_the_rounding_error_is_that_of_the_worst_column_that_differs() -> None:
+    noise = np.random.default_rng(0).standard_normal((50, 200)).astype(np.float32)
+    tiny, one_lost, nearly_constant, huge = (noise.copy() for _ in range(4))
+    tiny *= 1e-8
+    one_lost[:, 7] = 4096 + 0.1 * noise[:, 7]
+    nearly_constant[:, 7] = 4096 + 1e-3 * noise[:, 7]
+    nearly_constant[:, 8] = 4096.3
+    huge[3, 7] = 1e5
+    assert rounding_error(noise, np.float16) < 1e-3
+    assert rounding_error(nearly_constant, np.float16) < 1e-3
+    assert rounding_error(one_lost, np.float16) > 0.5
+    assert rounding_error(tiny, np.float16) > 0.5
+    assert rounding_error(huge, np.float16) == np.inf
