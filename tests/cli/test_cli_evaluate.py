@@ -48,11 +48,6 @@ def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., Non
     golden("evaluate.txt", done.out)
 
 
-def test_text_with_familiarity(cli: Callable[..., Any], familiar_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("evaluate", familiar_run)
-    golden("evaluate_familiarity.txt", done.out)
-
-
 @pytest.fixture
 def other_run(coco_run: Path, tmp_path: Path) -> Path:
     """A run whose captions repeat another word than those of `coco_run`."""
