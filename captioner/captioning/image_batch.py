@@ -1,10 +1,9 @@
-"""Batches of images to caption: of encoded photographs, of arrays, or of rows of features."""
+"""Batches of images to caption: of arrays, or of rows of features."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from captioner.captioning.restore import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
 from captioner.data.corpus import Features
 from captioner.errors import UsageError
-
-if TYPE_CHECKING:
-    from captioner.photos.encoders import Encoded  # needs Pillow
 
 
 class ImageBatch(NamedTuple):
@@ -35,23 +31,6 @@ class ImageBatch(NamedTuple):
     regions: Array | None = None
     shares: Array | None = None
     digests: Sequence[str] = ()
-
-
-def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
-    """Make a batch of photographs.
-
-    A photograph is identified by its content: its samples depend on neither its name nor the order.
-    """
-    regions = None
-    if loaded.meta.region_dim:
-        regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
-    return ImageBatch(
-        [os.fspath(photo.path) for photo in photos],
-        np.stack([photo.features for photo in photos]),
-        np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64),
-        regions,
-        digests=[photo.digest.hex() for photo in photos],
-    )
 
 
 def row_batches(

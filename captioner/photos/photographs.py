@@ -8,12 +8,14 @@ from itertools import groupby, islice
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
+
 from captioner.captioning.checks import check_regions, check_width
-from captioner.captioning.image_batch import ImageBatch, photo_batch
+from captioner.captioning.image_batch import ImageBatch
 from captioner.captioning.restore import LoadedModel
 from captioner.data.encoder_identity import Part, parse_identity, same_encoder
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.photos.encoders import Encoder, encode_photos
+from captioner.photos.encoders import Encoded, Encoder, encode_photos
 from captioner.photos.photo import (
     HEIC_SUFFIXES,
     RAW_REMEDY,
@@ -120,6 +122,23 @@ def _photos_in(folder: Path) -> Iterator[Path | DataError]:
         if files:
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
             yield DataError(f"{files[0]}{more}: {problem}")
+
+
+def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
+    """Make a batch of photographs.
+
+    A photograph is identified by its content: its samples depend on neither its name nor the order.
+    """
+    regions = None
+    if loaded.meta.region_dim:
+        regions = np.stack([photo.regions for photo in photos if photo.regions is not None])
+    return ImageBatch(
+        [os.fspath(photo.path) for photo in photos],
+        np.stack([photo.features for photo in photos]),
+        np.array([int.from_bytes(photo.digest[:8], "little") for photo in photos], np.uint64),
+        regions,
+        digests=[photo.digest.hex() for photo in photos],
+    )
 
 
 def photo_batches(

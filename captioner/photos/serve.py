@@ -29,7 +29,6 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioner.captioning.caption import CELLS, MARKS, Caption, to_record
-from captioner.captioning.image_batch import photo_batch
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
 from captioner.data.table_cells import csv_line
@@ -38,6 +37,7 @@ from captioner.errors import CaptionerError, ConfigError, DataError, UsageError,
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.photos.encoders import encode_photo
 from captioner.photos.photo import HEIC_SUFFIXES, decode_photo
+from captioner.photos.photographs import photo_batch
 from captioner.report.template import load_script, render
 
 ADDRESS = "127.0.0.1"
