@@ -169,7 +169,7 @@ COLUMNS: Mapping[str, Column] = {
     "attention": Column(lambda c: c.attention and c.attention.record(), optional=True, on_page=True),
 }
 """The columns of tables and the keys of JSON objects, in their order."""
-CELLS = {name: column.cell for name, column in COLUMNS.items() if column.cell}
+TABLE_COLUMNS = {name: column.cell for name, column in COLUMNS.items() if column.cell}
 """The columns of tables."""
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from captioner.captioning.caption import CELLS, Caption, to_record
+from captioner.captioning.caption import TABLE_COLUMNS, Caption, to_record
 from captioner.data.table_cells import csv_line
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, read_start, to_json
 
+LAST = [*TABLE_COLUMNS][-1].encode()
+"""The last column: a table of `captioner caption` has a further one."""
 MAX_START = 1 << 16
 """Bytes of a file that its kind is recognized by."""
 
@@ -38,10 +40,10 @@ class FileKind(NamedTuple):
 FILES: Mapping[str, FileKind] = {
     ".csv": FileKind(
         "a table of captions with their log_prob",
-        # also saved by a spreadsheet; a table of `captioner caption` has a further column
-        re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1.*\blog_prob\b.*\1"?similarity"?\r?\n'),
-        lambda caption: csv_line(cell(caption) for cell in CELLS.values()),
-        csv_line(CELLS),
+        # also saved by a spreadsheet
+        re.compile(rb'(?:\xef\xbb\xbf)?"?image"?([,;\t])"?caption"?\1.*\blog_prob\b.*\1"?%b"?\r?\n' % LAST),
+        lambda caption: csv_line(cell(caption) for cell in TABLE_COLUMNS.values()),
+        csv_line(TABLE_COLUMNS),
         "utf-8-sig",  # with the byte order mark that Excel needs
     ),
     ".jsonl": FileKind(

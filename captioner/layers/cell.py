@@ -50,7 +50,7 @@ class Cell(NamedTuple):
     forward: Callable[[Array, Array, CellState, CellState, Array | None], None]
     backward: Callable[[CellState, Array, Array, Array], Array | None]
     forget: int | None = None
-    """Index of the forget gate, if the cell has one."""
+    """Index of the forget gate, if the cell has one: of all gates, it alone open keeps the last part of the state."""
     gate_names: str = ""
     """A letter for each of several gates, in their order."""
 

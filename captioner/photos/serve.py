@@ -28,7 +28,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from captioner.captioning.caption import CELLS, MARKS, Caption, to_record
+from captioner.captioning.caption import MARKS, TABLE_COLUMNS, Caption, to_record
 from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
 from captioner.config.overrides import Values
 from captioner.data.table_cells import csv_line
@@ -99,7 +99,7 @@ class Site:
             words=len(loaded.vocab) - len(SPECIAL),
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
             marks={name: mark.meaning for name, mark in MARKS.items()},
-            header=csv_line(CELLS),
+            header=csv_line(TABLE_COLUMNS),
             options={name: (OPTIONS[path], attrgetter(path)(loaded.config)) for name, path in self._options.items()},
         )
         # in a page, frame-ancestors has no effect
@@ -113,7 +113,7 @@ class Site:
         content, query = await _receive(request), dict(request.query_params)
         name = query.pop("image", "")
         caption = await self._work(request, self._caption, content, self._values(query), Path(name or NAME))
-        row = {"row": csv_line(cell(caption) for cell in CELLS.values())} if name else {}
+        row = {"row": csv_line(cell(caption) for cell in TABLE_COLUMNS.values())} if name else {}
         return JSONResponse({**to_record(caption), **row})
 
     async def _post_preview(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ from captioner.files.atomic import remove_temporary_files, replacing, writing
 from captioner.files.lock import LockFile
 from captioner.files.user_files import check_output, sha256_of
 from captioner.photos.table_rows import (
-    FORMATS,
+    TABLE_FORMATS,
     CsvRows,
     JsonLines,
     Rows,
@@ -95,7 +95,7 @@ class Table:
         with suppress(FileNotFoundError):
             self._state, self._time = _state_of(self.path), os.stat(self.path).st_mtime_ns
         if self._state is None:
-            return FORMATS[self.path.suffix.lower()]
+            return TABLE_FORMATS[self.path.suffix.lower()]
         form = open_format(self.path, self.name)
         for row in read_rows(self.path, self.name, form):
             self._size = row.end

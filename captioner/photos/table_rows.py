@@ -16,7 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from captioner.captioning.caption import CELLS, COLUMNS, Caption, to_record
+from captioner.captioning.caption import COLUMNS, TABLE_COLUMNS, Caption, to_record
 from captioner.data import table_cells
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import format_of, regular_file, to_json
@@ -53,7 +53,7 @@ def place_of(photo: str | os.PathLike[str]) -> str:
 class CsvRows(NamedTuple):
     """CSV with the columns, the separator and the line ends of an existing table."""
 
-    columns: Sequence[str] = (*CELLS, "file")
+    columns: Sequence[str] = (*TABLE_COLUMNS, "file")
     delimiter: str = ","
     line_end: str = "\r\n"
 
@@ -102,7 +102,7 @@ class CsvRows(NamedTuple):
 
     def line(self, image: str, caption: Caption, stamp: table_cells.Stamp, old: str = "") -> str:
         """Return the line of a photograph, with the cells of other columns in an old line."""
-        values = {name: cell(caption) for name, cell in CELLS.items()}
+        values = {name: cell(caption) for name, cell in TABLE_COLUMNS.items()}
         values |= {"image": table_cells.escape_path(image), "file": str(stamp)}
         cells = next(csv.reader(io.StringIO(old, newline=""), delimiter=self.delimiter), [])
         pairs = zip_longest(self.columns, map(table_cells.OwnCell, cells), fillvalue="")
@@ -154,7 +154,7 @@ class JsonLines(NamedTuple):
 
 
 Rows: TypeAlias = CsvRows | JsonLines
-FORMATS: Mapping[str, Rows] = {".csv": CsvRows(), ".jsonl": JsonLines()}
+TABLE_FORMATS: Mapping[str, Rows] = {".csv": CsvRows(), ".jsonl": JsonLines()}
 """The formats of new tables by their suffix."""
 BEGINNING = b'{"image": "'
 """How a first line of JSON lines begins."""
@@ -167,7 +167,7 @@ def open_format(path: Path, name: Path) -> Rows:
 
     Raises: UsageError for a file that is none.
     """
-    new = FORMATS[path.suffix.lower()]
+    new = TABLE_FORMATS[path.suffix.lower()]
     with regular_file(name, error=UsageError) as descriptor:
         start = os.read(descriptor, START)
     if new.start.encode().startswith(start):

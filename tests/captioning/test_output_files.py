@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captioner.captioning.caption import Caption
+from captioner.captioning.caption import TABLE_COLUMNS, Caption
 from captioner.captioning.output_files import FILES, CaptionFile
 from captioner.data.table_cells import unescape_cell
 from captioner.decode.word_regression import Keyword
@@ -33,16 +33,27 @@ def test_no_cell_of_a_table_is_a_formula_and_all_are_restored(image: str, text: 
     caption = Caption(image, text, -1.63456, [], None, [])
     written = FILES[".csv"].entry(caption)
     (row,) = csv.reader(io.StringIO(written, newline=""), strict=True)
-    assert row[4] == "-1.6346", "a number, without quotes"
-    assert written.endswith(',"","",-1.6346,"",""\r\n')
-    words = [Keyword("dog", 0.8), Keyword("red ball", 0.31)]
-    numbers = caption._replace(familiarity=42.468, similarity=0.12341, keywords=words)
-    assert FILES[".csv"].entry(numbers).endswith(',"dog, red ball","",-1.6346,42.5,0.1234\r\n')
+    assert len(row) == len(TABLE_COLUMNS)
+    assert ",-1.6346," in written, "a number, without quotes"
     assert [unescape_cell(cell) for cell in row[:2]] == [image, text]
     for cell in row[:2]:
         assert not cell.startswith(("\t", "\r", "\n"))
         for separator in ";\t":
             assert not any(part.lstrip(" ").startswith(tuple("=+-@\uff1d")) for part in cell.split(separator))
+
+
+WORKED = {
+    ".csv": '"a, b.jpg","a ""dog""","dog","",-1.25,"",0.5\r\n',
+    ".jsonl": '{"image": "a, b.jpg", "caption": "a \\"dog\\"", "keywords": [{"word": "dog", "share": 0.8}], '
+    '"marks": [], "log_prob": -1.25, "familiarity": null, "similarity": 0.5, "references": [], "correct": null}\n',
+}
+"""The entry of one caption in each kind of file."""
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_the_entry_of_a_caption(suffix: str) -> None:
+    caption = Caption("a, b.jpg", 'a "dog"', -1.25, [], None, [], similarity=0.5, keywords=[Keyword("dog", 0.8)])
+    assert FILES[suffix].entry(caption) == WORKED[suffix]
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -52,7 +63,10 @@ def test_a_kind_of_file_is_recognized_by_its_start_alone(suffix: str, tmp_path: 
     sink.finish()
     assert "a.jpg" in own.read_text("utf-8-sig")
     opened(own, overwrite=True)
-    for text in ("# Title\n\nText\n", "image,caption\na.jpg,a dog\n", '{"image": "a.jpg", "caption": "a dog"}\n'):
+    for text in (
+        "# Title\n\nText\n", "- a list\n- of a person\n", "a.jpg\ta dog\n", "image,caption\na.jpg,a dog\n",
+        '{"image": "a.jpg", "caption": "a dog"}\n', "<p>a dog</p>\n",
+    ):  # fmt: skip
         other.write_text(text)
         with pytest.raises(UsageError, match="expected"):
             opened(other, overwrite=True)
@@ -64,19 +78,19 @@ def test_a_table_of_captions_replaces_only_its_kind(tmp_path: Path) -> None:
     for name in ("é.png", "\udcff.png"):
         table.write(Caption(name, "a café 猫", -1.0, [], None, []))
     assert table.finish() == f"{path}: 2 captions written"
-    assert (
-        path.read_bytes()
-        == (
-            '\ufeff"image","caption","keywords","marks","log_prob","familiarity","similarity"\r\n'
-            '"é.png","a café 猫","","",-1.0,"",""\r\n"\\udcff.png","a café 猫","","",-1.0,"",""\r\n'
-        ).encode()
-    )
+    text = path.read_bytes().decode()
+    assert text.startswith('\ufeff"image","caption",')
+    assert [line.partition(",")[0] for line in text.splitlines()[1:]] == ['"é.png"', '"\\udcff.png"']
     with pytest.raises(UsageError, match=r"captions\.csv: exists already; .* --overwrite$"):
         opened(path)
-    for start in ("", "image;caption;log_prob;similarity\n", path.read_text()):
+    for start in ("", f"image;caption;log_prob;{[*TABLE_COLUMNS][-1]}\n", path.read_text()):
         path.write_text(start)
         opened(path, overwrite=True)
-    for start in ("image,caption\na.jpg,written by hand\n", "image,caption,log_prob,similarity,file\n", "\x89HDF"):
+    for start in (
+        "image,caption\na.jpg,written by hand\n",
+        f"image,caption,log_prob,{[*TABLE_COLUMNS][-1]},file\n",
+        "\x89HDF",
+    ):
         path.write_text(start)
         with pytest.raises(UsageError, match=r"expected a table of captions with their log_prob to replace"):
             opened(path, overwrite=True)

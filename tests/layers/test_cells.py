@@ -135,3 +135,14 @@ def test_a_new_cell_needs_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         target = captions[:, t + 1]
         total -= log_probs[np.arange(2), target][target != 0].sum()
     assert model.loss(Batch(features, captions))[0] == pytest.approx(total / 2, abs=1e-12)
+
+
+@every_cell
+def test_gates_have_names_and_a_forget_gate_keeps_the_state(cell: str) -> None:
+    """The open forget gate alone keeps the last part of the state: model.forget_bias is added to its bias."""
+    table = CELLS[cell]
+    assert len(table.gate_names) == (table.gates if table.gates > 1 else 0)
+    if table.forget is not None:
+        biases = [OPEN if gate == table.forget else CLOSED for gate in range(table.gates)]
+        state, _ = step(cell, Wx=0 * weights(cell)["Wx"], Wh=0 * weights(cell)["Wh"], b=levels(*biases))
+        np.testing.assert_array_equal(state[-1], (PREV_H, PREV_C)[table.states - 1])

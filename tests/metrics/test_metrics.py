@@ -1,6 +1,7 @@
 """The metrics equal those of pycocoevalcap: recorded values, and the package itself if installed."""
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -75,27 +76,37 @@ def test_tokens_equal_the_recorded_ones(text: str, words: str) -> None:
     assert ptb_tokenize(text) == words.split()
 
 
-CAPTION, REFERENCE = ["a", "b", "c", "d", "e", "f"], ["a", "b", "c", "d", "e", "g"]
-WORKED = {  # precisions of n-grams: 5/6, 4/5, 3/4, 2/3
-    "bleu1": 5 / 6,
-    "bleu2": (5 / 6 * 4 / 5) ** (1 / 2),
-    "bleu3": (5 / 6 * 4 / 5 * 3 / 4) ** (1 / 3),
-    "bleu4": (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** (1 / 4),
-    "rouge_l": 5 / 6,  # precision and recall of the longest common subsequence
-    "cider_d": 10 * (5 / 6 + 4 / 5 + 3 / 4 + 2 / 3) / 4,  # all n-grams have one IDF
+OTHER = ["h", "i", "j", "k", "l", "m"]
+"""The caption and reference of a second image, without words of the first: all n-grams have one IDF."""
+ONE, TWO = (["a b c d e f"], ["a b c d e g"]), (["a a b c"], ["a b d e f", "b c g"])
+NEAR = math.exp(-1 / 72)
+"""The factor of CIDEr-D for lengths that differ by one bigram."""
+WORKED = {
+    # n-grams of ONE: 5 of 6, 4 of 5, 3 of 4, 2 of 3; of TWO: 3 of 4 (a counts once), 2 of 3, 0 of 2, 0 of 1
+    "bleu1": (5 / 6, 3 / 4),
+    "bleu2": ((5 / 6 * 4 / 5) ** (1 / 2), (3 / 4 * 2 / 3) ** (1 / 2)),
+    "bleu3": ((5 / 6 * 4 / 5 * 3 / 4) ** (1 / 3), 0),
+    "bleu4": ((5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** (1 / 4), 0),
+    # precision and recall: 5/6 and 5/6; the best 2/4 and the best 2/3, F with beta 1.2
+    "rouge_l": (5 / 6, 2.44 * (1 / 2) * (2 / 3) / (2 / 3 + 1.44 * (1 / 2))),
+    # cosines by n; of TWO, the means of those with both references: 2 / sqrt(6 5) and 2 / sqrt(6 3), and so on
+    "cider_d": (
+        10 * (5 / 6 + 4 / 5 + 3 / 4 + 2 / 3) / 4,
+        10 * NEAR * ((2 / 30**0.5 + 2 / 18**0.5) / 2 + (1 / 12**0.5 + 1 / 6**0.5) / 2) / 4,
+    ),
 }
-"""The scores of one caption, worked out by hand: each score has one."""
+"""The scores of ONE and TWO, worked out by hand: each score has both."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_score_is_that_of_the_worked_example_and_ranks_captions(name: str) -> None:
-    other = ["h", "i", "j", "k", "l", "m"]
-    rows = score_rows([CAPTION, other], [[REFERENCE], [other]])
-    score, best = image_scores(rows, name)
-    assert score == pytest.approx(WORKED[name])
-    worst = image_scores(score_rows([other, other], [[REFERENCE], [other]]), name)[0]
-    assert sorted((worst, score, best), reverse=name in LOWER_IS_BETTER) == [worst, score, best]
-    assert len({worst, score, best}) == 3
+def test_a_score_is_that_of_the_worked_examples_and_ranks_captions(name: str) -> None:
+    for (captions, references), expected in zip((ONE, TWO), WORKED[name], strict=True):
+        every = [[text.split() for text in references], [OTHER]]
+        score, best = image_scores(score_rows([captions[0].split(), OTHER], every), name)
+        assert score == pytest.approx(expected, abs=1e-4)
+        worst = image_scores(score_rows([OTHER, OTHER], every), name)[0]
+        assert sorted((worst, score, best), reverse=name in LOWER_IS_BETTER) == [worst, score, best]
+        assert worst != best
 
 
 @given(st.text(max_size=40))

@@ -277,7 +277,7 @@ def _check_usage(
 ) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
     from captioner.photos.metadata import SIDECARS
-    from captioner.photos.table_rows import FORMATS
+    from captioner.photos.table_rows import TABLE_FORMATS
 
     for name in names:
         if is_run(name):
@@ -299,8 +299,8 @@ def _check_usage(
     targets = set[str]()
     for path in (*files.outputs, *files.implied):
         is_sidecar = str(path) in SIDECARS
-        if not is_sidecar and path.suffix.lower() not in (*FORMATS, *PAGES):
-            kinds = f"{', '.join(FORMATS)} or {PAGES[0]}, or {', '.join(SIDECARS)}"
+        if not is_sidecar and path.suffix.lower() not in (*TABLE_FORMATS, *PAGES):
+            kinds = f"{', '.join(TABLE_FORMATS)} or {PAGES[0]}, or {', '.join(SIDECARS)}"
             raise UsageError(f"--write {path}: expected a name that ends in {kinds}")
         target = str(path) if is_sidecar else os.path.realpath(path)
         if target in targets:
