@@ -20,7 +20,8 @@ MEMORY_MIB = 1024
 """The default of `data.memory_mib` for callers without a config."""
 MAX_ROUNDING_ERROR = 0.1
 """The largest `rounding_error` of features that are stored."""
-HARDLY = 1 / 100
+MIN_RELATIVE_STD = 1 / 100
+"""The least standard deviation of a column, relative to the median, that `rounding_error` considers."""
 
 
 class SelectedFeatures:
@@ -90,7 +91,7 @@ def rounding_error(features: Features, dtype: DTypeLike) -> float:
     """Return the largest error of a column by rounding to `dtype`: std(x - round(x)) / std(x).
 
     It is infinity for a number beyond the range. Columns that hardly differ between images, with deviations below
-    `HARDLY` of the median, are left out.
+    `MIN_RELATIVE_STD` of the median, are left out.
 
     Shapes: as `standardization`.
     """
@@ -105,4 +106,4 @@ def rounding_error(features: Features, dtype: DTypeLike) -> float:
         return math.inf
     count = math.prod(features.shape) // len(std)
     variances = np.maximum(squares / count - np.square(sums / count), 0)
-    return math.sqrt((variances / std**2)[std >= HARDLY * np.median(std)].max())
+    return math.sqrt((variances / std**2)[std >= MIN_RELATIVE_STD * np.median(std)].max())
