@@ -56,7 +56,7 @@ test: $(VENV)/dev ## the fast tests (80 s on two cores)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m slow $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow $(ARGS)
 
 smoke: $(VENV)/dev ## the main path of each command with the lowest declared versions of the libraries
 	$(BIN)/python -m pytest -m environments -r s tests/installation/test_lowest_versions.py
