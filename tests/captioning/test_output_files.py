@@ -64,8 +64,8 @@ def test_a_kind_of_file_is_recognized_by_its_start_alone(suffix: str, tmp_path: 
     assert "a.jpg" in own.read_text("utf-8-sig")
     opened(own, overwrite=True)
     for text in (
-        "# Title\n\nText\n", "- a list\n- of a person\n", "- dog: brown\n", "a.jpg\ta dog\n", "image,caption\na.jpg,a dog\n",
-        '{"image": "a.jpg", "caption": "a dog"}\n', "<p>a dog</p>\n",
+        "# Title\n\nText\n", "- a list\n- of a person\n", "- dog: brown\n", "a.jpg\ta dog\n",
+        "image,caption\na.jpg,a dog\n", '{"image": "a.jpg", "caption": "a dog"}\n', "<p>a dog</p>\n",
     ):  # fmt: skip
         other.write_text(text)
         with pytest.raises(UsageError, match="expected"):
