@@ -181,6 +181,16 @@ def _lists(content: object, *keys: str) -> bool:
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
 
 
+def _has_entries(file: CaptionFile) -> bool:
+    """Return whether a JSON document is an object of one image, or a list that begins with an object."""
+    match file.content:
+        case [dict(), *_]:
+            return True
+        case dict() as entry:
+            return file.columns.image in entry
+    return False
+
+
 def _entries(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
     if isinstance(file.content, dict):  # JSON lines with one line
         yield from json_entry(f"{file.path.name}:1", file.content, file.columns)
@@ -200,13 +210,7 @@ FORMATS: Mapping[str, Format] = {
         lambda file: karpathy(file.path.name, file.content),
         has_columns=False,
     ),
-    "json": Format(
-        lambda file: (
-            isinstance(file.content[0] if file.content and isinstance(file.content, list) else None, dict)
-            or (isinstance(file.content, dict) and file.columns.image in file.content)
-        ),
-        _entries,
-    ),
+    "json": Format(_has_entries, _entries),
     "json lines": Format(
         lambda file: file.content is None and file.text.lstrip()[:1] == "{",
         lambda file: json_lines(file.path.name, file.text, file.columns),
