@@ -18,7 +18,8 @@ class BuildWithData(build_py):
         super().run()
         if not self.editable_mode:
             for folder in ("configs", "models"):
-                shutil.copytree(ROOT / folder, Path(self.build_lib, "captioner", folder))
+                target = Path(self.build_lib, "captioner", folder)
+                shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns("*.py", "*.md"))
 
 
 readme = (ROOT / "README.md").read_text(encoding="utf-8")

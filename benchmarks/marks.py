@@ -21,7 +21,7 @@ from captioner.metrics import image_scores
 
 PATH = click.Path(path_type=Path)
 OUTSIDE, UNCERTAIN = MARKS
-KEYWORDS_ABOVE = (0.25, 0.28, 0.4)
+KEYWORDS_ABOVE = (0.2, 0.28, 0.4)
 """Values of `caption.keywords_above` that are compared."""
 RESAMPLES, TAIL = 1000, 0.2
 """AUC: captions of the fifth (`TAIL`) with the lowest CIDEr-D against the others."""
@@ -70,7 +70,11 @@ def print_source(captions: Sequence[Caption], cider: Array, unfamiliar: Array) -
         hits = [bool(forms(word) & own) for row, own in zip(shown, references, strict=True) for word in row]
         counts = [len(row) for row in shown]
         print(f"keywords above {least:g}: {np.mean(hits):.1%} of {len(hits)} in a reference; per image, mean ", end="")
-        print(f"{np.mean(counts):.2f}, median {np.median(counts):g}")
+        print(f"{np.mean(counts):.2f}, median {np.median(counts):g}, none {np.mean(np.array(counts) == 0):.1%}")
+    known = set[str]().union(*references)
+    plurals = {word for word in known if word.endswith("s") and word[:-1] in known}
+    wrong = [caption.text for caption in captions if after_article(caption.text) & plurals]
+    print(f"{len(wrong)} of {count} captions have a plural after `a`: {'; '.join(wrong)}")
 
 
 def predictors(captions: Sequence[Caption]) -> Mapping[str, Array]:
@@ -94,6 +98,15 @@ def auc(higher: Array, lower: Array) -> float:
 def words(*texts: str) -> set[str]:
     """Return the words of texts in lower case."""
     return set(re.findall("[a-z]+", " ".join(texts).lower()))
+
+
+def after_article(text: str) -> set[str]:
+    """Return the words that follow `a` or `an`, or come after one word in between, at the end of a phrase."""
+    return set(
+        re.findall(
+            r"\ban?(?: (?!few|couple|lot)\w+)? (\w+)(?= (?:is|are|in|on|of|at|with|and|while|near|next)\b|$)", text
+        )
+    )
 
 
 def forms(keyword: str) -> set[str]:

@@ -40,7 +40,7 @@ def decodings(name: str) -> dict[str, tuple[str, ...]]:
 def measure(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """Train and score all seeds; collect learning curves and gradient norms."""
     scored: dict[str, Any] = {"scores": {}, "curves": {}, "gradients": {}}
-    data = workspace.prepared("lite0", "efficientnet-lite0")
+    data = workspace.prepared("flickr8k", "everyday")
     for name in names:
         runs = [workspace.train(name, seed, "--data", data, config=name) for seed in SEEDS]
         ways = decodings(name).items()

@@ -280,7 +280,7 @@ def own_run(tiny_run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def familiar_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that always generates `a`, on `data.h5` beside it: 1,280 features of few directions, as if of lite0.
+    """A run that always generates `a`, on `data.h5` beside it: 1,280 features of few directions.
 
     The last three of the eight images of val are unlike the training images.
     """
@@ -289,6 +289,7 @@ def familiar_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from captioner.data.corpus import Corpus, Split
     from captioner.data.prepared import write_prepared
     from captioner.data.vocabulary import Vocab
+    from captioner.photos.onnx import SHA256
 
     folder, rng = tmp_path_factory.mktemp("familiar"), np.random.default_rng(0)
     directions = rng.standard_normal((8, 1280))
@@ -304,7 +305,7 @@ def familiar_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Split(captions, rows, features.astype(np.float32), names, texts=texts)
 
     splits = {"train": split("train", 200, 0), "val": split("val", 5, 3)}
-    write_prepared(folder / "data.h5", Corpus(Vocab(WORDS), splits, "efficientnet-lite0-1"), {})
+    write_prepared(folder / "data.h5", Corpus(Vocab(WORDS), splits, f"everyday,sha256={SHA256}"), {})
     data = "data.source=prepared", f"data.root={folder / 'data.h5'}", "decode.max_length=1"
     return always_a(trained(folder / "run", *data, "train.max_steps=2"))
 

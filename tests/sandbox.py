@@ -88,7 +88,7 @@ class Sandbox:
             config = yaml_io.load(params["config_file"], params["overrides"])
         starts = config is not None and config.train.init_from == DEFAULT_MODEL.stem
         if data := params.get("data"):
-            encoder = "richer" if starts else "scenes"
+            encoder = "everyday" if starts else "scenes"
             self.provide_prepared(data.relative_to(Path.cwd()) if data.is_absolute() else data, encoder)
         for name in (*params.get("runs", ()), *params.get("models", ())):
             self.provide_run(name)

@@ -17,12 +17,12 @@ RUN = (
     "validate.every=20",
 )  # fmt: skip
 RANKINGS = {
-    "cat": "chelsea motorcycle",
+    "cat": "chelsea",
     "motorcycle": "motorcycle",
     "flower": "flower",
-    "cup table": "coffee flower",
-    "building": "china rocket",
-    "man suit": "grace_hopper coffee camera rocket flower",
+    "cup table": "coffee chelsea",
+    "building": "china rocket motorcycle",
+    "man suit": "grace_hopper camera astronaut flower coffee chelsea",
 }
 """The photographs of docs/photos that the default model finds, best first."""
 

@@ -11,8 +11,9 @@ import numpy as np
 from captioner.arrays import Array
 from captioner.captioning.restore import LoadedModel
 from captioner.config.option_table import OPTIONS
+from captioner.config.options import GUIDED
 from captioner.data.corpus import Corpus, Features, check_features, check_region_values, with_vocabulary
-from captioner.data.encoder_identity import SHORT_NAMES, parse_identity, same_encoder
+from captioner.data.encoder_identity import parse_identity, same_encoder
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files.checkpoint import Meta
@@ -44,13 +45,12 @@ def check_encoder(loaded: LoadedModel, corpus: Corpus) -> None:
 
 def _prepare_again(meta: Meta) -> str:
     """Return the hint for features of another encoder than that of the training images."""
-    parts = parse_identity(meta.encoder)
-    if parts is None:
+    recipe = parse_identity(meta.encoder)
+    if recipe is None:
         return "use features of the encoder of the training images"
     regions = " --regions" if meta.region_dim else ""
-    recipe = "+".join(map(str, parts))
-    recipe = shlex.quote(next((name for name, of in SHORT_NAMES.items() if of == recipe), recipe))
-    return f"prepare the data set with captioner prepare --encoder {recipe}{regions}, and set it with --data"
+    encoder = shlex.quote(str(recipe))
+    return f"prepare the data set with captioner prepare --encoder {encoder}{regions}, and set it with --data"
 
 
 def check_regions(
@@ -143,7 +143,7 @@ def check_summary(loaded: LoadedModel) -> None:
             raise ConfigError([f"{path}: has no effect: {reason}"])
 
 
-OF_DECODE = "unfamiliar_below", "uncertain_below", "guidance_weight", "similarity_weight"
+OF_DECODE = "unfamiliar_below", "uncertain_below", *GUIDED
 OF_SUMMARY = (*(f"decode.{name}" for name in OF_DECODE), "caption.keywords_above")
 """Options that need a training summary."""
 
@@ -159,8 +159,8 @@ def without_summary(loaded: LoadedModel) -> str:
 
 def missing_summary(loaded: LoadedModel) -> list[str]:
     """Return a warning if the options of a model need a training summary, which it does not have."""
-    decode, reason = loaded.config.decode, without_summary(loaded)
-    is_needed = reason and (decode.guidance_weight or decode.similarity_weight)
+    reason = without_summary(loaded)
+    is_needed = reason and any(getattr(loaded.config.decode, name) for name in GUIDED)
     return [f"captions are ranked by log-probability alone: {reason}"] if is_needed else []
 
 

@@ -17,6 +17,7 @@ from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, differences, from_record, override
 from captioner.data.features import MIN_STD
 from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.decode.agreement import CONTEXTS
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Card, Checkpoint, Meta
@@ -170,7 +171,7 @@ def standardizers_of(path: Path, arrays: Params, sizes: Sizes) -> Standardizers:
     return features, regions[0] if regions else None
 
 
-SUMMARY_DTYPES = {"projection": "float16", "words": "float16", "names": "uint8"}
+SUMMARY_DTYPES = {"projection": "float16", "words": "float16", "names": "uint8", "rare": "uint8"}
 """The types of the arrays of a training summary; those of the others are float32."""
 MAX_SHARE = 1000.0
 """Expected shares are at most about 1; larger numbers than this are errors."""
@@ -188,7 +189,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
     sized = "projection", "components", "residuals"
     rank, number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in sized)
     shapes = {"mean": (width,), "std": (width,), "projection": (rank, width), "words": (*words, rank)}
-    shapes |= {"bias": words, "counts": words, "names": words, "images": one, "ridge": one}
+    shapes |= {"bias": words, "counts": words, "names": words, "rare": (*words, CONTEXTS), "images": one, "ridge": one}
     if number or count:
         shapes |= {"components": (max(number, 1), width), "residuals": (max(count, 1),)}
     check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
@@ -202,6 +203,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
         ("bias", np.abs(p.bias) <= MAX_SHARE, f"shares of at most {MAX_SHARE:g}"),
         ("words", most <= MAX_SHARE, f"shares of at most {MAX_SHARE:g} with projection and bias"),
         ("names", arrays["names"] <= is_word, "numbers of at most 1, and 0 for special tokens"),
+        ("rare", arrays["rare"] <= 1, "numbers of at most 1"),
         ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
         ("std", arrays["std"] >= MIN_STD, f"numbers of at least {MIN_STD:g}"),
         ("ridge", arrays["ridge"] > 0, "numbers above 0"),

@@ -167,12 +167,12 @@ def fit_summary(train: Split, vocab: Vocab, base: TrainingSummary | None = None)
 
 def summary_from(arrays: Params, vocab: Vocab) -> TrainingSummary:
     """Make a summary of its arrays, in float32."""
-    a = {name: array if name == "names" else array.astype("float32") for name, array in arrays.items()}
+    flags = "names", "rare"
+    a = {name: array > 0 if name in flags else array.astype("float32") for name, array in arrays.items()}
     familiarity = Familiarity(a["components"], a["residuals"]) if "components" in a else None
     regression = WordRegression(
         vocab,
-        **{name: a[name] for name in ("projection", "words", "bias", "counts")},
-        names=a["names"] > 0,
+        **{name: a[name] for name in ("projection", "words", "bias", "counts", *flags)},
         images=int(a["images"][0]),
         ridge=float(a["ridge"][0]),
     )

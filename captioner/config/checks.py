@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from captioner.config.option_table import BOUNDS, OPTIONS, either
-from captioner.config.options import SAMPLING, Config
+from captioner.config.options import GUIDED, SAMPLING, Config
 from captioner.errors import ConfigError
 
 RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
@@ -51,7 +51,7 @@ NEEDS: Mapping[str, Mapping[str, Condition]] = {
     "train.weight_decay": {"train.update_rule": ("adamw",)},
     "train.lr_decay": {"train.schedule": ("exponential",)},
     "decode.beam_width": {"decode.method": ("beam",)},
-    **dict.fromkeys(("decode.length_penalty", "decode.guidance_weight", "decode.similarity_weight"), OF_RANKING),
+    **{f"decode.{name}": OF_RANKING for name in ("length_penalty", *GUIDED)},
     **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
 }
 """Options that have an effect only under conditions on other options; of `A or B`, one must fulfil the condition."""

@@ -149,6 +149,9 @@ class Decode:
     unfamiliar_below: Annotated[float, "outside the training domain: familiarity below N", ">= 0", "<= 100"] = 5.0
     uncertain_below: Annotated[float, "mark as uncertain: expected similarity below N; 0: none", ">= 0", "<= 1"] = 0.0
     guidance_weight: Annotated[float, "weight of the expected share of words in beam search", ">= 0", "<= 100"] = 0.0
+    hallucination_weight: Annotated[
+        float, "weight of the probability that named things are in the image, in beam search", ">= 0", "<= 100"
+    ] = 0.0
     similarity_weight: Annotated[float, "weight of the expected similarity in re-ranking", ">= 0", "<= 1000"] = 0.0
     temperature: Annotated[float, "softmax temperature (sampling)", ">= 0.01", "<= 100"] = 1.0
     top_k: Annotated[int | None, "sample from the N most probable words (sampling); null: all", ">= 1"] = None
@@ -156,6 +159,8 @@ class Decode:
     seed: Annotated[int, "random seed (sampling)", ">= 0"] = 0
 
 
+GUIDED = ("guidance_weight", "hallucination_weight", "similarity_weight")
+"""The options of `Decode` that rank captions by the regression of words."""
 SAMPLING = ("temperature", "top_k", "top_p", "seed")
 """The options of `Decode` that only sampling uses; they are arguments of `decode.greedy_and_sampling.sample`."""
 
@@ -166,7 +171,7 @@ class Caption:
 
     n_best: Annotated[int, "write N captions per image; a narrower beam is widened", ">= 1", "<= 100"] = 1
     attention: Annotated[bool, "add the attention weights of the words"] = False
-    keywords_above: Annotated[float, "keywords: expected share of at least N; above 1: none", ">= 0", "<= 2"] = 0.28
+    keywords_above: Annotated[float, "keywords: expected share of at least N; above 1: none", ">= 0", "<= 2"] = 0.2
 
 
 @dataclass(frozen=True)
@@ -187,8 +192,8 @@ class Config:
     ignored: Mapping[str, str] = field(default_factory=dict, compare=False, kw_only=True)
 
 
-ENCODER, REGIONS_ENCODER = "richer", "efficientnet-lite0"
-"""The default image encoders of `captioner prepare`, without and with --regions."""
+ENCODER = "everyday"
+"""The default image encoder of `captioner prepare`."""
 PHOTO_SIDE = 224
 """The `photo_side` of the default model, to which `captioner prepare` shrinks photographs for its encoder."""
 FEW_IMAGES, MIN_COUNT = 1000, 5
@@ -205,10 +210,8 @@ class Prepare:
     ] = ()
     encoder: Annotated[
         str | None,
-        "image encoder: efficientnet-lite0, efficientnet-lite2, onnx:FILE, or scenes for generated scenes, with "
-        "options such as :size=PIXELS, for onnx:FILE also :mean, :scale, :layout and :output; the features of encoders "
-        f"joined by + are concatenated; richer is a recipe of two encoders.  [default: {ENCODER}; with --regions: "
-        f"{REGIONS_ENCODER}]",
+        "image encoder: everyday, scenes for generated scenes, or onnx:FILE with the options :mean, :scale, :size, "
+        f":layout and :output.  [default: {ENCODER}]",
     ] = None
     features: Annotated[
         tuple[Path, ...],

@@ -1,7 +1,6 @@
-"""Identities of image encoders: the text that a data set and a model contain, and its parts.
+"""Identities of image encoders: the text that a data set and a model contain, and the recipe that opens the encoder.
 
-A part of a recipe is `NAME:OPTION...`, or `onnx:FILE:OPTION...`. An identity has the same form, but a version or the
-digest of the weights after each name.
+A recipe is `NAME`, or `onnx:FILE:OPTION...`. An identity has the same form, but a version or the digest of the weights.
 """
 
 from __future__ import annotations
@@ -11,11 +10,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-SHORT_NAMES = {"richer": "efficientnet-lite0:size=288+efficientnet-lite2:size=320"}
-"""Short names of recipes."""
 IDENTITIES = (
     re.compile(r"(?P<name>scenes)-\d+"),
-    re.compile(r"(?P<name>efficientnet-lite\d)-\d+(?::size=(?P<size>\d+))?"),
+    re.compile(r"(?P<name>everyday),sha256=[0-9a-f]{64}"),
     re.compile(
         r"(?P<name>onnx):(?P<file>[^,]+),size=(?P<size>\d+),mean=(?P<mean>[^,]*),scale=(?P<scale>[^,]*),"
         r"layout=(?P<layout>\w+),output=(?P<output>[^,]*),sha256=[0-9a-f]{64}"
@@ -27,8 +24,8 @@ Names are percent-encoded, so that they cannot contain separators and are printa
 """
 
 
-class Part(NamedTuple):
-    """An encoder of a recipe: its name, the file of `onnx`, and its options."""
+class Recipe(NamedTuple):
+    """What opens an encoder: its name, the file of `onnx`, and its options."""
 
     name: str
     file: str
@@ -47,16 +44,13 @@ class Part(NamedTuple):
         return f"{self.name}:{self.file}" if self.file else self.name
 
 
-def parse_identity(identity: str) -> list[Part] | None:
-    """Parse an identity into the parts of a recipe; None if it is unknown, as for features from a file."""
-    parts = []
-    for text in re.split(r"\+(?=[a-z])", identity):
-        if not (match := next(filter(None, (pattern.fullmatch(text) for pattern in IDENTITIES)), None)):
-            return None
-        groups = match.groupdict().items()
-        values = {key: unquote(value, errors="surrogateescape") for key, value in groups if value is not None}
-        parts.append(Part(values.pop("name"), values.pop("file", ""), values))
-    return parts
+def parse_identity(identity: str) -> Recipe | None:
+    """Parse an identity; None if it is unknown, as for features from a file."""
+    match = next(filter(None, (pattern.fullmatch(identity) for pattern in IDENTITIES)), None)
+    if match is None:
+        return None
+    values = {key: unquote(value, errors="surrogateescape") for key, value in match.groupdict().items()}
+    return Recipe(values.pop("name"), values.pop("file", ""), values)
 
 
 def same_encoder(identity: str, other: str) -> bool:
@@ -65,5 +59,5 @@ def same_encoder(identity: str, other: str) -> bool:
 
 
 def without_file_name(identity: str) -> str:
-    """Return an identity without the names of model and feature files."""
-    return re.sub(r"(^|\+)(onnx|features):.*?(?=,size=|,sha256=)", r"\1\2:", identity)
+    """Return an identity without the name of a model or feature file."""
+    return re.sub(r"^(onnx|features):.*?(?=,size=|,sha256=)", r"\1:", identity)

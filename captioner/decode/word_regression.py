@@ -14,6 +14,7 @@ import numpy as np
 from captioner.arrays import Array, Params, evenly_spaced, unit_rows
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
+from captioner.decode.agreement import disagrees, rare_words
 from captioner.decode.beam import length_norm
 
 RIDGES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -36,10 +37,14 @@ RARE = 1.8
 DECIMALS = 4
 STORED, SHARE_DECIMALS = 128, 3
 """How many of the largest expected shares are kept for search, and their decimals."""
-SYNONYMS = (
-    ("bicycle", "bike"), ("motorcycle", "motorbike"), ("airplane", "plane"), ("sofa", "couch"), ("television", "tv"),
-)  # fmt: skip
-"""Pairs of words for one thing."""
+FORMS = {
+    "bike": "bicycle", "motorbike": "motorcycle", "plane": "airplane", "couch": "sofa", "tv": "television",
+    "men": "man", "women": "woman", "children": "child", "people": "person", "knives": "knife", "leaves": "leaf",
+    "loaves": "loaf", "shelves": "shelf", "wolves": "wolf", "geese": "goose", "mice": "mouse",
+}  # fmt: skip
+"""Words for one thing: the name of the thing for synonyms and irregular plurals."""
+REFERENCES, MIN_SHARE = 3.3, 1e-3
+"""Five references of one image are not independent: a thing is in one of them as often as in one of 3.3 that are."""
 
 PASSES = 2
 THING_SHARE = 0.85
@@ -65,9 +70,9 @@ class WordRegression:
     y_i are the shares of the references of training image i that contain each word. n is the number of training images,
     and n_w (`counts`) of those whose references contain w. Of words in fewer than 3 training images, p and the IDF are
     0. p is not clipped. s is the *expected similarity* of a caption and the references: the cosine of its TF-IDF vector
-    and the expected one. `names` are the words that name things.
+    and the expected one. `names` are the words that name things, and `rare` those of `agreement.rare_words`.
 
-    Shapes: projection (R, F), words (V, R), bias and counts (V,), all float32; names (V,) bool.
+    Shapes: projection (R, F), words (V, R), bias and counts (V,), all float32; names (V,) and rare (V, C) bool.
     Source: Hoerl and Kennard 1970, Ridge Regression; Izenman 1975, Reduced-rank regression for the multivariate linear
     model; Vedantam et al. 2015, CIDEr.
     """
@@ -78,6 +83,7 @@ class WordRegression:
     bias: Array
     counts: Array
     names: Array
+    rare: Array
     images: int
     ridge: float
 
@@ -85,7 +91,7 @@ class WordRegression:
         """Return the regression in another vocabulary; new words have shares and counts of 0."""
         ids = self.vocab.word_to_idx
         rows = np.array([ids.get(word, len(self.vocab)) for word in vocab.words])
-        parts = {name: getattr(self, name) for name in ("words", "bias", "counts", "names")}
+        parts = {name: getattr(self, name) for name in ("words", "bias", "counts", "names", "rare")}
         mapped = {name: np.append(part, np.zeros_like(part[:1]), axis=0)[rows] for name, part in parts.items()}
         return replace(self, vocab=vocab, **mapped)
 
@@ -98,9 +104,20 @@ class WordRegression:
         """Compute p of images from their unit features. Shapes: (N, F) -> (N, V) float32."""
         return np.asarray(units @ self.projection.T @ self.words.T + self.bias)
 
-    def guidance(self, shares: Array, weight: float) -> Array:
-        """Compute the bonus of each word in guided beam search: weight e_w. Shapes: shares (N, V) -> (N, V)."""
-        return np.asarray(np.float32(weight) * self.idf * shares)
+    def guidance(self, shares: Array, weight: float, hallucination_weight: float = 0.0) -> Array:
+        """Compute the bonus of each word in guided beam search; the second term is that of words that name things.
+
+        weight e_w + hallucination_weight log P_w,   P_w = 1 - (1 - p_t)^3.3
+
+        P_w is the probability that some reference names the thing t of w; p_t is the sum of the shares of its forms.
+
+        Shapes: shares (N, V) -> (N, V).
+        """
+        bonus = np.asarray(np.float32(weight) * self.idf * shares)
+        if hallucination_weight:
+            p = np.clip(self._shares_of_things(shares)[:, self._things], MIN_SHARE, 1)
+            bonus += np.where(self.names, np.float32(hallucination_weight) * np.log(1 - (1 - p) ** REFERENCES), 0)
+        return bonus
 
     def similarity(self, tokens: Array, shares: Array) -> Array:
         """Compute s of candidate captions. Shapes: tokens (N, K, T), shares (N, V) -> (N, K)."""
@@ -109,13 +126,19 @@ class WordRegression:
     @cached_property
     def _things(self) -> Array:
         """The id of what each word names: equal for singular, plural and synonyms. Shapes: -> (V,)."""
-        ids, synonyms = self.vocab.word_to_idx, dict(SYNONYMS)
-        things = []
-        for word in self.vocab.words:
-            forms = [word.removesuffix(end) for end in ("s", "es") if word.endswith(end)]
+        ids = {word: id for word, id in self.vocab.word_to_idx.items() if self.names[id]}
+        things = np.arange(len(self.vocab))
+        for word, id in ids.items():
+            forms = (FORMS.get(word, ""), *(word.removesuffix(end) for end in ("s", "es") if word.endswith(end)))
             singular = next((form for form in forms if form in ids), word)
-            things.append(ids.get(synonyms.get(singular, singular), ids[singular]))
-        return np.array(things)
+            things[id] = ids.get(FORMS.get(singular, singular), ids[singular])
+        return things
+
+    def _shares_of_things(self, shares: Array) -> Array:
+        """Return the sum of the shares of the forms of each thing, at most 1, at its id. Shapes: (N, V) -> (N, V)."""
+        sums = np.zeros_like(shares.T)
+        np.add.at(sums, self._things, np.where(self.names, np.maximum(shares, 0), 0).T)
+        return np.minimum(sums.T, 1)
 
     def names_twice(self, tokens: Array) -> Array:
         """Return whether captions name one thing twice. Shapes: tokens (..., T) -> (...)."""
@@ -124,24 +147,19 @@ class WordRegression:
         return np.asarray(((things[..., 1:] == things[..., :-1]) & (things[..., 1:] >= 0)).any(axis=-1))
 
     def keywords(self, shares: Array, least: float) -> list[list[Keyword]]:
-        """Return the things whose expected share is at least `least`, largest first, for each image.
+        """Return the things whose expected share is at least `least` for each image, in the singular, by idf_w p_w.
 
-        The share of a thing is the sum of those of its forms, at most 1, and its keyword is the most expected form.
+        The share of a thing is the sum of those of its forms, at most 1.
 
         Shapes: shares (N, V) -> N lists.
         """
-        words = np.flatnonzero(self.names)
-        words = words[np.argsort(self._things[words], kind="stable")]
-        _, first = np.unique(self._things[words], return_index=True)
-        positive = np.maximum(shares[:, words], 0)
-        sums = np.minimum(np.add.reduceat(positive, first, axis=1), 1)
-        bounds, keywords = [*first.tolist(), len(words)], list[list[Keyword]]()
-        for row, total in zip(positive, sums, strict=True):
-            expected = [thing for thing in np.argsort(-total, kind="stable").tolist() if total[thing] >= least]
-            forms = [slice(bounds[thing], bounds[thing + 1]) for thing in expected]
-            best = [words[form][row[form].argmax()] for form in forms]
-            shown = zip(best, total[expected].tolist(), strict=True)
-            keywords.append([Keyword(self.vocab.words[word], round(share, DECIMALS)) for word, share in shown])
+        sums = self._shares_of_things(shares)
+        things = np.unique(self._things[self.names])
+        keywords = list[list[Keyword]]()
+        for row in sums:
+            expected = things[row[things] >= least]
+            order = expected[np.argsort(-row[expected] * self.idf[expected], kind="stable")]
+            keywords.append([Keyword(self.vocab.words[thing], round(float(row[thing]), DECIMALS)) for thing in order])
         return keywords
 
     def largest(self, shares: Array) -> list[list[Keyword]]:
@@ -162,13 +180,15 @@ class WordRegression:
     ) -> tuple[Array, Array]:
         """Sort the captions of each image by log P / length^`length_penalty` + `weight` s, best first.
 
-        Captions that name one thing twice come after the others, and missing ones last.
+        Captions that name one thing twice, or whose words do not agree in number, come after the others, and missing
+        ones last.
 
         Shapes: tokens (N, K, T), log_probs (N, K), shares (N, V) -> sorted tokens and log_probs.
         """
         lengths = np.maximum((tokens != self.vocab.null).sum(axis=2), 1)
         scores = log_probs / length_norm(lengths, length_penalty) + weight * self.similarity(tokens, shares)
-        last = np.where(np.isfinite(log_probs), self.names_twice(tokens), 2)
+        is_flawed = self.names_twice(tokens) | disagrees(tokens, self.rare, self.vocab)
+        last = np.where(np.isfinite(log_probs), is_flawed, 2)
         order = np.lexsort((-scores, last), axis=1)
         image = np.arange(len(tokens))[:, None]
         return tokens[image, order], log_probs[image, order]
@@ -311,14 +331,16 @@ class TrainingFit:
         projection = projection.astype(np.float16)
         offset = (projection.astype(np.float32) @ self._mean) @ words.astype(np.float32)
         names = naming_words(self._train.captions, self._vocab) & (self.counts > 0)
+        rare = rare_words(self._train.captions, self._vocab)
         if self._base:
-            names = (names & (self._base.counts == 0)) | self._base.names
+            names, rare = (names & (self._base.counts == 0)) | self._base.names, self._base.rare
         return {
             "projection": projection,
             "words": np.ascontiguousarray(words.T),
             "bias": (self.bias - offset).astype(np.float32),
             "counts": self.counts,
             "names": names.astype(np.uint8),
+            "rare": rare.astype(np.uint8),
             "images": np.array([self.count], np.float32),
             "ridge": np.array([self.ridge], np.float32),
         }

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.config.options import ENCODER, PHOTO_SIDE, REGIONS_ENCODER, Prepare
+from captioner.config.options import ENCODER, PHOTO_SIDE, Prepare
 from captioner.data.corpus import Features, check_region_values
-from captioner.data.encoder_identity import without_file_name
+from captioner.data.encoder_identity import parse_identity, without_file_name
 from captioner.data.features import MAX_ROUNDING_ERROR, MEMORY_MIB, memory_of, open_features, rounding_error
 from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import sha256_of
-from captioner.photos.recipes import open_encoder, parse_recipe
+from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import ImageFolder, find_all, locate_photos
 from captioner.preparation.splits import ImageRecord
 
@@ -163,7 +163,7 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
     if regions is not None and regions.shape[1:] != encoder.regions:
         raise DataError(f"{path}: expected regions {encoder.regions} {per_image}, got {regions.shape[1:]}")
-    side = photo_side_of(job.options.encoder or "")
+    side = photo_side_of(encoder)
     stored = ImageFeatures(features, rows, encoder.identity, regions=regions, photo_side=side)
     _compare(encoder, stored, folder)
     return [stored]
@@ -194,26 +194,27 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
                 )
 
 
-def photo_side_of(recipe: str) -> int:
-    """Return the `photo_side` of the default model for its encoder, and 0 for others and none."""
-    return PHOTO_SIDE if recipe and parse_recipe(recipe) == parse_recipe(ENCODER) else 0
+def photo_side_of(encoder: Encoder) -> int:
+    """Return the `photo_side` of the default model for its encoder, and 0 for others."""
+    recipe = parse_identity(encoder.identity)
+    return PHOTO_SIDE if recipe and recipe.name == ENCODER else 0
 
 
 def encode_images(job: EncodingJob, output: Path) -> Generator[EncodingProgress | DataError, None, ImageFeatures]:
     """Encode the photographs; the features are in a temporary file beside the output."""
     regions = job.options.regions
-    recipe = job.options.encoder or (REGIONS_ENCODER if regions else ENCODER)
+    recipe = job.options.encoder or ENCODER
     encoder = open_encoder(recipe)
     from captioner.photos.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     if regions and encoder.regions is None:
-        raise UsageError(f"--regions: encoder {recipe} has no regions; use {REGIONS_ENCODER}, or omit --regions")
+        raise UsageError(f"--regions: encoder {recipe} has no regions; use {ENCODER}, or omit --regions")
     images, photos, missing = {record.image for record in job.images}, dict[str, Path](), 0
     for folder in job.folders:
         found, errors = locate_photos(folder, images)
         photos, missing = photos | found, missing + len(errors)
         yield from map(job.leave_out, errors.values())
-    side, largest = photo_side_of(recipe), 0
+    side, largest = photo_side_of(encoder), 0
     encodings = encode_photos(encoder, photos.values(), job.options.threads, regions, side)
     with _temporary_file(output) as file, closing(encodings):
         spool = Spool(file, encoder.width, encoder.regions if regions else None)

@@ -1,4 +1,4 @@
-"""Image encoders: photograph -> model input -> feature vector and regions; composites, and many photographs.
+"""Image encoders: photograph -> model input -> feature vector and regions, for one photograph and many.
 
 An encoder opens with `captioner.photos.recipes.open_encoder`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -72,25 +72,6 @@ def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
     if options:
         raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected no options")
     return ScenesEncoder()
-
-
-class ConcatenatedEncoder:
-    """The features of several encoders, concatenated in order; the regions are those of the first that has any."""
-
-    def __init__(self, parts: Sequence[Encoder]) -> None:
-        self._parts = parts
-        self.identity = "+".join(part.identity for part in parts)
-        self.width = sum(part.width for part in parts)
-        self.side = max(part.side for part in parts)
-        self.regions = next((part.regions for part in parts if part.regions), None)
-
-    def prepare(self, photo: Image) -> Any:
-        return [part.prepare(photo) for part in self._parts]
-
-    def encode(self, prepared: Sequence[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        encoded = [part.encode(image) for part, image in zip(self._parts, prepared, strict=True)]
-        regions = next((regions for _, regions in encoded if regions is not None), None)
-        return np.concatenate([features for features, _ in encoded]), regions
 
 
 class Encoded(NamedTuple):

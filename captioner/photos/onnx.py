@@ -15,13 +15,19 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from captioner.data.encoder_identity import Part
+from captioner.captioning.find_checkpoint import DEFAULT_MODEL
+from captioner.data.encoder_identity import Recipe
 from captioner.errors import DataError, UsageError, printable
 from captioner.files.user_files import read_bytes
 from captioner.photos.photo import square
-from captioner.photos.protobuf import REGIONS
 
 BYTES = 1 << 31
+EVERYDAY = DEFAULT_MODEL.with_suffix(".onnx")
+"""The default encoder: EfficientNet-Lite2, its upper blocks tuned on captions by models/tune_encoder.py."""
+SHA256 = "31df4b4e125b038539a475a194f45ff8f1f8d381ec70b67fdbdf38de24bdb581"
+SETTINGS = {"mean": "127", "scale": "128", "output": "features"}
+REGIONS = "regions"
+"""The name of an output (N, R, rows, columns) that is the regions of an image."""
 IMAGENET = "onnx:FILE:mean=123.675/116.28/103.53:scale=58.395/57.12/57.375"
 """The preprocessing of torchvision models, as a recipe."""
 LARGEST_SIDE = 4096
@@ -47,9 +53,7 @@ class Settings(NamedTuple):
 
 
 class OnnxEncoder:
-    """An ONNX model with its preprocessing.
-
-    `identity` is that of a model that captioner made: it has a second output `regions` (N, R, rows, columns).
+    """An ONNX model with its preprocessing; an output `regions` (N, R, rows, columns) is its regions.
 
     Raises: DataError if onnxruntime rejects the model; UsageError if an option is missing or wrong.
     """
@@ -93,7 +97,10 @@ class OnnxEncoder:
             np.array(x, np.float32).reshape(channels) for x in (self._settings.mean, self._settings.scale)
         )
         self.side = self._settings.size
-        self._outputs = [self._settings.output] if identity is None else [self._settings.output, REGIONS]
+        regions = [
+            entry.name for entry in self._session.get_outputs() if entry.name == REGIONS and len(entry.shape) == 4
+        ]
+        self._outputs = [self._settings.output, *regions]
         shape = (3, self.side, self.side) if self._settings.layout == "nchw" else (self.side, self.side, 3)
         # ones, as models that normalize their output would divide zeros by 0
         features, grid = self.encode(np.ones(shape, self._kind))
@@ -132,6 +139,20 @@ class OnnxEncoder:
         if not all(np.isfinite(array).all() for array in (features, *maps)):
             raise DataError(f"{where}: a number is not finite; check mean and scale")
         return features, np.ascontiguousarray(maps[0][0].transpose(1, 2, 0)) if maps else None
+
+
+def open_everyday(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
+    """Open the default encoder. Raises: UsageError for options; DataError for another file than that of captioner."""
+    if options:
+        raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected no options")
+    content = read_bytes(EVERYDAY, BYTES, expected="the image encoder of captioner, which installing it restores")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256:
+        raise DataError(
+            f"{EVERYDAY}: expected the image encoder of captioner, SHA-256 {SHA256:.16}..., got {digest:.16}...; "
+            "install captioner again"
+        )
+    return OnnxEncoder(content, name, SETTINGS, f"{name},sha256={digest}")
 
 
 def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
@@ -182,7 +203,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     if output is None or output not in outputs:
         raise UsageError(
             f"{name}: output: expected {_line(' or '.join(outputs))}, got {_line(output)}; "
-            f"use --encoder {_line(Part('onnx', 'FILE', {'output': outputs[0]}))}"
+            f"use --encoder {_line(Recipe('onnx', 'FILE', {'output': outputs[0]}))}"
         )
     return Settings(side, mean, scale, layout, output)
 

@@ -13,7 +13,7 @@ import numpy as np
 from captioner.captioning.checks import check_regions, check_width
 from captioner.captioning.image_batch import ImageBatch
 from captioner.captioning.restore import LoadedModel
-from captioner.data.encoder_identity import Part, parse_identity, same_encoder
+from captioner.data.encoder_identity import Recipe, parse_identity, same_encoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.photos.encoders import Encoded, Encoder, encode_photos
 from captioner.photos.photo import (
@@ -25,27 +25,28 @@ from captioner.photos.photo import (
     heic_remedy,
     list_photos,
 )
-from captioner.photos.recipes import open_parts, parse_recipe
+from captioner.photos.recipes import open_recipe, parse_recipe
 
 
 def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
     """Open the encoder of the training images.
 
-    `recipe` replaces that of the checkpoint: with the paths of ONNX files, or for features of an encoder that the
-    checkpoint does not identify. If its encoders have the names of those in the checkpoint, they keep the checkpoint's
-    options.
+    `recipe` replaces that of the checkpoint: with the path of an ONNX file, or for features of an encoder that the
+    checkpoint does not identify. An ONNX file keeps the checkpoint's options.
 
     Raises: CheckpointError for another encoder, UsageError when the encoder is not found.
     """
     where, identity = loaded.path, loaded.meta.encoder
     known = parse_identity(identity)
-    if known is None and recipe is None:
+    if recipe is not None:
+        chosen = parse_recipe(recipe)
+    elif known is not None:
+        chosen = _find_file(known, loaded)
+    else:
         raise UsageError(f"{where}: was trained on features of {identity}, which is not a known encoder; try --encoder")
-    chosen = _find_files(known or [], loaded) if recipe is None else parse_recipe(recipe)
-    if known is not None and [part.name for part in chosen] == [part.name for part in known]:
-        pairs = zip(chosen, known, strict=True)
-        chosen = [part._replace(options={**same.options, **part.options}) for part, same in pairs]
-    encoder = open_parts(chosen)
+    if known is not None and chosen.name == known.name:
+        chosen = chosen._replace(options={**known.options, **chosen.options})
+    encoder = open_recipe(chosen)
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
             f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
@@ -56,18 +57,16 @@ def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
     return encoder
 
 
-def _find_files(parts: Sequence[Part], loaded: LoadedModel) -> list[Part]:
-    """Find the files of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
+def _find_file(recipe: Recipe, loaded: LoadedModel) -> Recipe:
+    """Find the file of `onnx:FILE`: in the current folder, the run folder, or the folder of the data set."""
+    if not recipe.file:
+        return recipe
     root = loaded.config.data.root
     folders = [Path(), loaded.path.parent, *([root if root.is_dir() else root.parent] if root else [])]
-    located = []
-    for part in parts:
-        path = next((path for folder in folders if (path := folder / part.file).is_file()), None)
-        if part.file and path is None:
-            recipe = "+".join(f"{each.name}:FILE" if each.file else each.name for each in parts)
-            raise UsageError(f"{loaded.path}: encoder {part.label} not found; try --encoder {recipe}")
-        located.append(part if path is None else part._replace(file=str(path)))
-    return located
+    path = next((path for folder in folders if (path := folder / recipe.file).is_file()), None)
+    if path is None:
+        raise UsageError(f"{loaded.path}: encoder {recipe.label} not found; try --encoder {recipe.name}:FILE")
+    return recipe._replace(file=str(path))
 
 
 def photo_paths(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from captioner.config.option_table import OPTIONS, write
-from captioner.config.options import Config
+from captioner.config.options import GUIDED, Config
 from captioner.config.overrides import NONE, Values, override
 from captioner.data.batches import Batches
 from captioner.errors import ConfigError
@@ -40,8 +40,7 @@ SETTINGS: Values = {
     "validate.max_captions": None,
     "validate.score_every": None,
     "validate.best_metric": "loss",
-    "decode.guidance_weight": 0.0,
-    "decode.similarity_weight": 0.0,
+    **{f"decode.{name}": 0.0 for name in GUIDED},
 }
 """Options of any config that overfits: nothing regularizes, and the learning rate is constant."""
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx_models import model
 from scene_photos import by_image
-
-from captioner.photos import protobuf
 
 
 def test_a_model_of_scenes_warns_once_about_photographs(
@@ -112,11 +111,9 @@ def test_a_users_onnx_encoder(
     cli: Callable[..., Any], small_model: tuple[str, ...], album: Callable[..., Path], new_folder: Path
 ) -> None:
     """The ONNX file is found beside the data set from any current folder."""
-    nodes = [protobuf.node("GlobalAveragePool", ["x"], "mean"), protobuf.node("Flatten", ["mean"], "y")]
-    shapes = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
     home = Path("home")
     table = album(home / "photos")
-    (home / "net.onnx").write_bytes(protobuf.model(nodes, {}, *shapes))
+    (home / "net.onnx").write_bytes(model(shape=("n", 3, 8, 8)))
     net = ("--encoder", "onnx:home/net.onnx:mean=127.5:scale=127.5", "--min-count", "1")
     assert cli("prepare", table, "--output", "home/birds.h5", *net).code == 0
     trained = cli("train", "--data", "home/birds.h5", *small_model, "-o", "train.epochs=1")

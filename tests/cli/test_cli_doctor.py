@@ -16,7 +16,7 @@ from captioner.parallel.machine import describe_blas
 def test_the_tables_have_every_core_package_and_extra() -> None:
     requirements = metadata.requires("captioner") or []
     assert {line.partition(">")[0] for line in requirements if "extra ==" not in line} == set(CORE)
-    development = {"eval", "bench", "test", "dev"}
+    development = {"encoder", "eval", "bench", "test", "dev"}
     assert set(metadata.metadata("captioner").get_all("Provides-Extra") or ()) == {*PURPOSES, *development}
     assert set(LIBRARIES.values()) == PURPOSES.keys()
 

@@ -47,12 +47,12 @@ def test_the_defaults_are_for_the_model_that_comes_with_captioner(cli: Callable[
     )
     assert sorted(os.listdir()) == ["photos", "photos.h5"]
     corpus = prepared("photos.h5")
-    assert corpus.encoder == open_encoder("richer").identity
+    assert corpus.encoder == open_encoder("everyday").identity
     assert corpus.about["counts"]["min_count"] == 1
     cli("prepare", "photos/captions.csv").failed(2, "photos.h5: exists already; ")
     cli("prepare", "photos/captions.csv", "val=more.csv").failed(2, "--output: expected the name of the data set of ")
     with_regions = cli("prepare", "photos/captions.csv", "--regions", "--output", "regions.h5")
-    assert prepared("regions.h5").encoder == open_encoder("efficientnet-lite0").identity
+    assert prepared("regions.h5", regions=True).grid == (8, 8)
     assert with_regions.err == "next: captioner train -c photos-attention --data regions.h5\n"
 
 
@@ -198,7 +198,7 @@ FAILURES: dict[str, tuple[int, str]] = {
         1, "vocabulary: expected words that occur at least 1,000 times in train, got none; try a smaller --min-count"
     ),
     "photos/captions.csv --output x.h5 --val 0.99 --encoder nonsense": (
-        2, "encoder nonsense: expected scenes, efficientnet-lite0, "
+        2, "encoder nonsense: expected everyday, onnx:FILE, scenes, got nonsense"
     ),
     "photos/captions.csv --output x.h5 --val 0.9 --test 0.9": (1, "expected images for train in addition to "),
     "photos/captions.csv --output x.h5 --min-count 0": (
@@ -235,8 +235,7 @@ def test_an_error_is_one_line(command: str, cli: Callable[..., Any]) -> None:
 def test_from_photographs_to_captions(
     cli: Callable[..., Any], album: Callable[..., Path], small_model: tuple[str, ...]
 ) -> None:
-    chosen = (*SCENES, "--encoder", "scenes+scenes", "--threads", "2")
-    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *chosen).code == 0
+    assert cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES, "--threads", "2").code == 0
     trained = cli("train", "--data", "birds.h5", *small_model, "-o", "train.epochs=3", "-o", "data.standardize=true")
     assert (trained.code, trained.out) == (0, "")
     assert cli("evaluate", "runs/birds", "--split", "val").code == 0
@@ -246,7 +245,7 @@ def test_from_photographs_to_captions(
     paths = sorted(new.glob("*.png"))
     assert [record["image"] for record in records] == [str(path) for path in paths]
     features = first_objects(encode_regions(np.stack([np.asarray(Image.open(path)) for path in paths])))
-    expected = best_captions(open_run("runs/birds"), np.concatenate([features, features], axis=1))
+    expected = best_captions(open_run("runs/birds"), features)
     assert [record["caption"] for record in records] == [caption for caption, _ in expected]
     np.testing.assert_allclose(
         [record["log_prob"] for record in records], [log_prob for _, log_prob in expected], rtol=1e-4

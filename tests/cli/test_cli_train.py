@@ -41,7 +41,7 @@ def test_messages(cli: Callable[..., Any], small_options: tuple[str, ...], golde
 
 @pytest.mark.parametrize(
     ("encoder", "command"),
-    [("efficientnet-lite0-1", "caption PHOTO --model new"), ("features:a.h5", "sample new -n 10")],
+    [("everyday,sha256=" + "0f" * 32, "caption PHOTO --model new"), ("features:a.h5", "sample new -n 10")],
 )
 def test_the_next_command_has_photographs_if_the_encoder_is_known(
     encoder: str, command: str, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -16,6 +16,7 @@ from captioner.captioning.training_summary import summary_from
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.decode import word_regression
+from captioner.decode.agreement import CONTEXTS
 from captioner.decode.word_regression import MIN_IMAGES, RARE, RIDGES, TrainingFit, WordRegression, naming_words
 from captioner.metrics import CiderD
 
@@ -139,7 +140,8 @@ def check_started(**shape: int) -> None:
     counts = np.where(np.arange(len(known)) > UNK, rng.integers(0, 90, len(known)), 0).astype("f")
     names = (rng.integers(0, 2, len(known)) > 0) & (counts > 0)
     bias = rng.uniform(0, 1, len(known)).astype("f")
-    base = WordRegression(known, factors[1], factors[0], bias, counts, names, 99, 0.5)
+    rare = rng.random((len(known), CONTEXTS)) < 0.3
+    base = WordRegression(known, factors[1], factors[0], bias, counts, names, rare, 99, 0.5)
     ids = {word: known.word_to_idx[word] for word in case.vocab.words if word in known.word_to_idx}
     prior = np.zeros((width + 1, size))
     for i, word in enumerate(case.vocab.words):
@@ -271,8 +273,8 @@ def test_arrays_of_limited_rank_are_the_best(rank: int, **shape: int) -> None:
 # --- names
 
 WORDS = {"a": 90, "dog": 10, "dogs": 10, "bus": 10, "buses": 10, "bicycle": 10, "bikes": 10, "bike": 10, "man": 50,
-         "brown": 10, "runs": 10, "unknown": 2}  # fmt: skip
-NAMES = ("dog", "dogs", "bus", "buses", "bicycle", "bike", "bikes", "man")
+         "men": 50, "pan": 10, "pans": 10, "brown": 10, "runs": 10, "unknown": 2}  # fmt: skip
+NAMES = ("dog", "dogs", "bus", "buses", "bicycle", "bike", "bikes", "man", "men", "pans")
 VOCAB = Vocab([*SPECIAL, *WORDS])
 
 
@@ -281,7 +283,9 @@ def named() -> WordRegression:
     """A regression with counts of words in 100 images, of which some name things."""
     counts = np.array([0] * 4 + [*WORDS.values()], np.float32)
     nothing = np.zeros((1, 3), np.float32), np.zeros((len(VOCAB), 1), np.float32), 0 * counts
-    return WordRegression(VOCAB, *nothing, counts, np.isin(VOCAB.words, NAMES), images=100, ridge=1.0)
+    rare = np.zeros((len(VOCAB), CONTEXTS), bool)
+    rare[VOCAB.word_to_idx["dogs"], 0] = True
+    return WordRegression(VOCAB, *nothing, counts, np.isin(VOCAB.words, NAMES), rare, images=100, ridge=1.0)
 
 
 def tokens_of(*captions: str) -> Array:
@@ -302,9 +306,11 @@ def test_keywords_sum_the_forms_of_a_thing(named: WordRegression) -> None:
         return [tuple(pair) for pair in pairs]
 
     shares = {"a": 1.0, "brown": 0.9, "dogs": 0.3, "dog": 0.25, "bike": 0.7, "bicycle": 0.8, "bus": -0.2, "buses": 0.1}
-    assert keywords(0.3, **shares) == [("bicycle", 1.0), ("dogs", 0.55)]
-    assert keywords(0.1, **shares) == [("bicycle", 1.0), ("dogs", 0.55), ("buses", 0.1)]
+    assert keywords(0.3, **shares) == [("bicycle", 1.0), ("dog", 0.55)]
+    assert keywords(0.1, **shares) == [("bicycle", 1.0), ("dog", 0.55), ("bus", 0.1)]
     assert keywords(2, **shares) == []
+    assert keywords(0.3, man=0.7, dog=0.4) == [("dog", 0.4), ("man", 0.7)], "specific before general"
+    assert keywords(0.3, men=0.5, pans=0.6) == [("pans", 0.6), ("man", 0.5)], "pan names nothing"
     nameless = dataclasses.replace(named, names=np.zeros(len(VOCAB), bool))
     assert nameless.keywords(np.ones((2, len(VOCAB))), 0) == [[], []]
 
@@ -317,10 +323,21 @@ def test_guidance_adds_the_weighted_tfidf_of_words(named: WordRegression) -> Non
     assert not bonus[:, [START, END, UNK, VOCAB.word_to_idx["unknown"]]].any()
 
 
+def test_guidance_lowers_things_that_are_probably_not_there(named: WordRegression) -> None:
+    ids = VOCAB.word_to_idx
+    shares = np.zeros((1, len(VOCAB)), np.float32)
+    shares[0, [ids["dog"], ids["dogs"], ids["bike"]]] = 0.1, 0.2, -0.5
+    bonus = named.guidance(shares, 0.0, 2.0)[0]
+    for word, share in {"dog": 0.3, "dogs": 0.3, "bike": 0.001, "bicycle": 0.001, "man": 0.001}.items():
+        assert bonus[ids[word]] == pytest.approx(2 * np.log(1 - (1 - share) ** 3.3), rel=1e-4), word
+    assert not bonus[~named.names].any()
+    np.testing.assert_allclose(named.guidance(shares, 3.0, 2.0)[0], bonus + named.guidance(shares, 3.0)[0], rtol=1e-5)
+
+
 def test_captions_are_sorted_by_log_probability_and_similarity(named: WordRegression) -> None:
-    """Those that name a thing twice are after the others, and missing ones last."""
-    captions = "a dog", "a bus runs runs", "dog dogs", ""
-    tokens, log_probs = tokens_of(*captions)[None], np.array([[-3.0, -4.5, -0.1, -np.inf]])
+    """Those that name a thing twice, or have *a dogs*, are after the others, and missing ones last."""
+    captions = "a dog", "a bus runs runs", "dog dogs", "a dogs", ""
+    tokens, log_probs = tokens_of(*captions)[None], np.array([[-3.0, -4.5, -0.1, -0.2, -np.inf]])
     shares = 0.1 + np.isin(VOCAB.words, ["runs"])[None]
 
     def order(weight: float, power: float) -> list[int]:
@@ -329,12 +346,12 @@ def test_captions_are_sorted_by_log_probability_and_similarity(named: WordRegres
         np.testing.assert_array_equal(scores[0], log_probs[0, places])
         return places
 
-    assert order(0, 0) == [0, 1, 2, 3]
-    assert order(0, 1) == [1, 0, 2, 3], "-4.5 / 5 > -3 / 3"
+    assert order(0, 0) == [0, 1, 2, 3, 4]
+    assert order(0, 1) == [1, 0, 2, 3, 4], "-4.5 / 5 > -3 / 3"
     similarities = named.similarity(tokens, shares)[0]
     difference = 1.5 / (similarities[1] - similarities[0])
-    assert order(0.9 * difference, 0) == [0, 1, 2, 3]
-    assert order(1.1 * difference, 0) == [1, 0, 2, 3]
+    assert order(0.9 * difference, 0) == [0, 1, 2, 3, 4]
+    assert order(1.1 * difference, 0) == [1, 0, 2, 3, 4]
 
 
 ARTICLES, ADJECTIVES, NOUNS = ("a", "the"), ("red", "big", "old"), ("dog", "cat", "boy", "table", "ball", "tree")

@@ -16,7 +16,7 @@ def test_the_wheel_contains_the_package_the_configs_and_the_default_model(archiv
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "captioner").rglob("*.py")}
     expected |= {f"captioner/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     expected |= {f"captioner/report/templates/{path.name}" for path in (ROOT / "captioner/report/templates").iterdir()}
-    expected |= {"captioner/models/everyday.h5", "captioner/models/LICENSE.txt"}
+    expected |= {f"captioner/models/{name}" for name in ("everyday.h5", "everyday.onnx", "LICENSE.txt")}
     assert modules(archives.wheel) == expected | {"captioner/py.typed"}
 
 

@@ -53,7 +53,7 @@ def test_smoke_tests_pass_with_the_lowest_versions(
     install = ("pip", "install", "--python", environment / "bin" / "python", "--only-binary", ":all:")
     requirements = declared()
     uv(*install, "--resolution", "lowest-direct", archives.wheel, *requirements)
-    uv(*install, "pytest", "hypothesis")
+    uv(*install, "pytest", "hypothesis", "onnx")
     lowest = lowest_versions(requirements, python)
     executable = environment / "bin" / "python"
     installed = json.loads(run(executable, "-c", VERSIONS, *lowest))

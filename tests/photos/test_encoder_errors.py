@@ -4,46 +4,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import NCHW, POOL, TWO, error_of, model
+from onnx_models import NCHW, POOL, TWO, error_of, model, node
 from photographs import corners, encoded
 
-from captioner.data.encoder_identity import SHORT_NAMES
 from captioner.errors import DataError, UsageError, printable
-from captioner.photos import encoders, protobuf
+from captioner.photos import encoders
 from captioner.photos.onnx import IMAGENET
-from captioner.photos.protobuf import node, value_info
-from captioner.photos.recipes import MAX_PARTS, open_encoder
+from captioner.photos.recipes import open_encoder
 
-LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
-KNOWN = "expected scenes, efficientnet-lite0, efficientnet-lite2, onnx:FILE, richer, got vgg16"
-EMPTY = "expected an encoder before and after each +, got nothing"
-OTHERS = "unknown; expected size; use onnx:FILE for other models"
-RECIPES: list[tuple[str, str]] = [
-    ("vgg16", f"encoder vgg16: {KNOWN}"),
-    ("scenes+vgg16:x", f"encoder vgg16:x: {KNOWN}"),
-    ("scenes:size=64", "encoder scenes: option size: unknown; expected no options"),
-    (f"{LITE2}:size=64:mean=0", f"encoder {LITE2}: option mean: {OTHERS}"),
-    ("onnx:", "encoder onnx: expected onnx:FILE, got no file"),
-    ("+".join(["scenes"] * (MAX_PARTS + 1)), "encoder: expected at most 16 encoders joined by +, got 17"),
-    *((recipe, f"encoder {recipe}: {EMPTY}")
-      for recipe in ("", "scenes++scenes", "+scenes", "onnx:a.onnx++b", "richer+")),
-    (f"scenes+{LITE0}:size=32:size=64",
-     f"encoder {LITE0}:size=32:size=64: option size: expected at most one, got several"),
-    ("scenes+richer:size=64",
-     f"encoder richer:size=64: expected no options, as it is short for {SHORT_NAMES['richer']}"),
-    *((f"{LITE0}:size={size}",
-       f"encoder {LITE0}: size: expected the pixels of a side (32 to 1,024), got {size or 'nothing'}; "
-       "the default is 224")
-      for size in ("", "big", "31", "1025", "64.0", "9" * 30)),
-]  # fmt: skip
+KNOWN = "expected everyday, onnx:FILE, scenes, got"
+RECIPES = {
+    "": f"encoder : {KNOWN} nothing",
+    "vgg16:x": f"encoder vgg16:x: {KNOWN} vgg16",
+    "scenes:size=64": "encoder scenes: option size: unknown; expected no options",
+    "everyday:size=64:mean=0": "encoder everyday: option mean: unknown; expected no options",
+    "onnx:": "encoder onnx: expected onnx:FILE, got no file",
+    "everyday:size=32:size=64": "encoder everyday:size=32:size=64: option size: expected at most one, got several",
+}
 
 
-@pytest.mark.parametrize(("recipe", "message"), RECIPES)
-def test_a_recipe_is_rejected(recipe: str, message: str) -> None:
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_rejected(recipe: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_encoder(recipe)
-    assert str(caught.value) == message
-    assert message.isprintable()
+    assert str(caught.value) == RECIPES[recipe]
 
 
 def test_a_photograph_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +67,12 @@ def test_options_of_an_onnx_model_are_rejected(content: bytes, options: dict[str
 
 INPUT = "expected one input of floats (images, channels, height, width), got "
 VECTOR = "output f: expected one vector per image, got {}; choose a pooled output with the option output"
-BOTH = [value_info(name, NCHW) for name in "xy"]
 MODELS: dict[str, bytes] = {
     f"{INPUT}x tensor(float) ['N', 3]": model(shape=("N", 3)),
     f"{INPUT}x tensor(float) ['N', 3, 4, 4]; y tensor(float) ['N', 3, 4, 4]":
-        protobuf.model([node("Add", ["x", "y"], "f")], {}, BOTH, [value_info("f", NCHW)]),
+        model((node("Add", ["x", "y"], "f"),), outputs={"f": NCHW}, inputs=("x", "y")),
     f"{INPUT}none":
-        protobuf.model([node("Identity", ["w"], "f")], {"w": np.zeros(3)}, [], [value_info("f", (3,))]),
+        model((node("Identity", ["w"], "f"),), outputs={"f": (3,)}, weights={"w": np.zeros(3)}, inputs=()),
     "expected an input batch size of 1 or any, got 4": model(shape=(4, 3, 4, 4)),
     VECTOR.format("(1, 3, 4, 4)"): model((node("Identity", ["x"], "f"),), outputs={"f": NCHW}),
     VECTOR.format("()"): model((node("ReduceMean", ["x"], "f", keepdims=0),), outputs={"f": ()}),

@@ -1,4 +1,4 @@
-"""Encoders: the registry, composites, and the encoding of many photographs in order, with errors and bounded memory."""
+"""Encoders: the default encoder, and the encoding of many photographs in order, with errors and bounded memory."""
 
 import hashlib
 import re
@@ -16,18 +16,18 @@ import pytest
 from onnx_models import model as onnx_model
 from PIL import Image
 
-from captioner.data.encoder_identity import SHORT_NAMES
 from captioner.data.scenes import ENCODER, SIDE, encode_regions, first_objects
 from captioner.errors import DataError, UsageError, install_command
+from captioner.photos import onnx
 from captioner.photos.encoders import AHEAD, Encoder, encode_photos
+from captioner.photos.onnx import EVERYDAY, SHA256
 from captioner.photos.photo import square
 from captioner.photos.recipes import ENCODERS, open_encoder
 
 
-@pytest.mark.parametrize("name", ["onnx:a.onnx", "efficientnet-lite0"])
+@pytest.mark.parametrize("name", ["onnx:a.onnx", "everyday"])
 def test_a_missing_library_is_reported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("captioner.photos.onnx", "captioner.photos.efficientnet"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delitem(sys.modules, "captioner.photos.onnx", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError) as caught:
         open_encoder(name)
@@ -52,7 +52,7 @@ def test_the_help_lists_all_encoders() -> None:
     from captioner.config.options import Prepare
 
     hint = Prepare.__annotations__["encoder"]
-    assert all(re.search(rf"\b{name}\b", str(hint)) for name in (*ENCODERS, *SHORT_NAMES))
+    assert all(re.search(rf"\b{name}\b", str(hint)) for name in ENCODERS)
 
 
 RNG = np.random.default_rng(0)
@@ -62,8 +62,8 @@ PHOTOS = [Image.fromarray(pixels) for pixels in RNG.integers(0, 256, (3, 9, 12, 
 @pytest.fixture
 def channels(tmp_path: Path) -> str:
     """A model that returns the mean of each channel, of 4 x 4 pixels."""
-    (tmp_path / "a+b.onnx").write_bytes(onnx_model())
-    return f"onnx:{tmp_path / 'a+b.onnx'}:mean=0:scale=1"
+    (tmp_path / "a b.onnx").write_bytes(onnx_model())
+    return f"onnx:{tmp_path / 'a b.onnx'}:mean=0:scale=1"
 
 
 def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, Any]:
@@ -73,29 +73,38 @@ def encoded(encoder: Encoder, photos: list[Image.Image] = PHOTOS) -> tuple[Any, 
     return np.stack(features), None if encoder.regions is None else np.stack(regions)
 
 
-def test_features_are_concatenated_in_the_order_of_the_recipe(channels: str) -> None:
-    parts = [f"{channels}:size=4", "efficientnet-lite0:size=64", "scenes", "efficientnet-lite0:size=32"]
-    encoders, recipe = [open_encoder(part) for part in parts], open_encoder("+".join(parts))
-    features, _ = encoded(recipe)
-    np.testing.assert_array_equal(features, np.concatenate([encoded(part)[0] for part in encoders], axis=1))
-    assert recipe.identity == "+".join(part.identity for part in encoders)
-    assert (recipe.width, recipe.side) == (3 + 1280 + 231 + 1280, 64)
+def test_an_encoder_is_thread_safe(channels: str) -> None:
+    for encoder in map(open_encoder, (channels, "everyday")):
+        expected = encoded(encoder)
+        with ThreadPoolExecutor(4) as pool:
+            for arrays in pool.map(lambda _, encoder=encoder: encoded(encoder), range(10)):
+                for got, right in zip(arrays, expected, strict=True):
+                    np.testing.assert_array_equal(got, right)
 
 
-def test_the_regions_are_those_of_the_first_part_that_has_any(channels: str) -> None:
-    recipe = open_encoder(f"{channels}+efficientnet-lite0:size=64+scenes")
-    assert recipe.regions == (2, 2, 320)
-    np.testing.assert_array_equal(encoded(recipe)[1], encoded(open_encoder("efficientnet-lite0:size=64"))[1])
-    assert encoded(open_encoder(f"{channels}+{channels}"))[1] is None
+@pytest.mark.smoke
+def test_the_default_encoder() -> None:
+    encoder = open_encoder("everyday")
+    assert (encoder.width, encoder.side, encoder.regions) == (1280, 256, (8, 8, 352))
+    photo = Image.fromarray(RNG.integers(0, 256, (300, 400, 3), np.uint8))
+    expected = (np.asarray(square(photo, 256), np.float32).transpose(2, 0, 1) - 127) / 128
+    np.testing.assert_allclose(encoder.prepare(photo), expected, rtol=1e-6)
 
 
-def test_a_recipe_is_thread_safe(channels: str) -> None:
-    recipe = open_encoder(f"efficientnet-lite0:size=32+scenes+{channels}")
-    expected = encoded(recipe)
-    with ThreadPoolExecutor(4) as pool:
-        for arrays in pool.map(lambda _: encoded(recipe), range(40)):
-            for got, right in zip(arrays, expected, strict=True):
-                np.testing.assert_array_equal(got, right)
+def test_another_file_than_the_default_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity would be that of features that the model was not trained on."""
+    other = tmp_path / "everyday.onnx"
+    monkeypatch.setattr(onnx, "EVERYDAY", other)
+    with pytest.raises(DataError, match=rf"^{other}: not found; expected the image encoder of captioner"):
+        open_encoder("everyday")
+    content = bytearray(EVERYDAY.read_bytes())
+    content[len(content) // 2] ^= 1
+    for changed in (bytes(content), bytes(content[:-1]), b""):
+        other.write_bytes(changed)
+        with pytest.raises(
+            DataError, match=rf"^{other}: expected the image encoder of captioner, SHA-256 {SHA256[:16]}"
+        ):
+            open_encoder("everyday")
 
 
 class Colours:

@@ -30,7 +30,7 @@ def page(draw: ImageDraw.ImageDraw) -> None:
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:
-    for name in ("black", "white", "red", "navy", "skyblue"):
+    for name in ("black", "white", "red", "navy"):
         yield name, Image.new("RGB", (WIDTH, HEIGHT), name)
     for grey in (16, 128, 192):
         yield f"grey {grey}", Image.new("RGB", (WIDTH, HEIGHT), (grey, grey, grey))
@@ -43,7 +43,6 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
         "uniform noise": rng.integers(0, 256, shape),
         "dark noise": rng.normal(20, 4, shape),
         "gradient of low contrast": 110 + 32 * x,
-        "sky": 80 + y * [60, 60, 50] + [0, 60, 120],
         "disc": 255 - 360 * np.hypot(x - 0.5, y - 0.5),
         "checkerboard": 255 * ((10 * x // 1 + 8 * y // 1) % 2),
     }

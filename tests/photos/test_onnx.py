@@ -10,14 +10,28 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_models import AVERAGE, NCHW, NHWC, PHOTO, PIXELS, PLAIN, POOL, SIDE, TWO, error_of, features, model
+from onnx import TensorProto, external_data_helper
+from onnx_models import (
+    AVERAGE,
+    NCHW,
+    NHWC,
+    PHOTO,
+    PIXELS,
+    PLAIN,
+    POOL,
+    SIDE,
+    TWO,
+    error_of,
+    features,
+    model,
+    node,
+    proto,
+)
 
-from captioner.data.encoder_identity import Part, parse_identity
+from captioner.data.encoder_identity import Recipe, parse_identity
 from captioner.errors import DataError, UsageError
-from captioner.photos import protobuf
 from captioner.photos.onnx import OnnxEncoder
-from captioner.photos.protobuf import message, node
-from captioner.photos.recipes import open_encoder, open_parts
+from captioner.photos.recipes import open_encoder, open_recipe
 
 
 @pytest.mark.parametrize(("nodes", "shape"), [(POOL, NCHW), (AVERAGE, NHWC)])
@@ -34,20 +48,26 @@ def test_rows_and_columns_are_not_swapped() -> None:
     np.testing.assert_array_equal(flat, PIXELS.ravel())
 
 
-def half(content: bytes) -> bytes:
-    """The same model with an input and output of float16."""
-    return content.replace(b"\x08\x01\x12", b"\x08\x0a\x12")
-
-
 def test_float16_models_get_float16() -> None:
-    encoder = OnnxEncoder(half(model()), "m.onnx", PLAIN)
-    assert encoder.prepare(PHOTO).dtype == np.float16
-    np.testing.assert_allclose(features(half(model())), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
+    half = model(kinds=(TensorProto.FLOAT16, TensorProto.FLOAT16))
+    assert OnnxEncoder(half, "m.onnx", PLAIN).prepare(PHOTO).dtype == np.float16
+    np.testing.assert_allclose(features(half), PIXELS.mean(axis=(0, 1)), rtol=1e-3)
 
 
 def test_a_vector_with_axes_of_one_is_a_vector() -> None:
     pooled = model(POOL[:1], outputs={"p": ("N", 3, 1, 1)})
     np.testing.assert_allclose(features(pooled), PIXELS.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_the_output_regions_is_the_grid() -> None:
+    def opened(of: str, shape: Any) -> OnnxEncoder:
+        nodes = (*POOL, node("Identity", [of], "regions"))
+        return OnnxEncoder(model(nodes, outputs={"f": ("N", 3), "regions": shape}), "m.onnx", {**PLAIN, "output": "f"})
+
+    encoder = opened("x", NCHW)
+    assert encoder.regions == (SIDE, SIDE, 3)
+    np.testing.assert_array_equal(encoder.encode(encoder.prepare(PHOTO))[1], PIXELS)
+    assert opened("f", ("N", 3)).regions is None
 
 
 def test_an_empty_output_is_rejected() -> None:
@@ -63,8 +83,8 @@ def test_an_empty_output_is_rejected() -> None:
 
 
 def test_the_output_must_be_floats() -> None:
-    whole = model((*POOL, node("ArgMax", ["f"], "i", axis=1)), outputs={"i": ("N", 1)})
-    whole = whole.replace(b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x01", b"\x0a\x01i\x12\x0f\x0a\x0d\x08\x07")
+    nodes, kinds = (*POOL, node("ArgMax", ["f"], "i", axis=1)), (TensorProto.FLOAT, TensorProto.INT64)
+    whole = model(nodes, outputs={"i": ("N", 1)}, kinds=kinds)
     assert error_of(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
 
 
@@ -122,11 +142,10 @@ def test_weights_outside_of_the_file_are_rejected(
     nodes = (*POOL, node("MatMul", ["f", "w"], "g"))
     content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
     assert features(content).shape == (3,)
-    keys = {"location": location.format(folder=tmp_path), "offset": "0", "length": "36"}
-    outside = [(13, [message([(1, key), (2, value)]) for key, value in keys.items()]), (14, 1)]
-    monkeypatch.setattr(protobuf, "tensor", lambda name, w: message([(1, w.shape), (2, 1), (8, name), *outside]))
-    content = model(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
-    error = error_of(content, DataError)
+    outside = proto(nodes, outputs={"g": ("N", 3)}, weights={"w": weights})
+    external_data_helper.set_external_data(outside.graph.initializer[0], location.format(folder=tmp_path), 0, 36)
+    outside.graph.initializer[0].ClearField("raw_data")
+    error = error_of(outside.SerializeToString(), DataError)
     assert error.startswith("expected an ONNX model with all weights in this file, got one that onnxruntime rejects")
 
 
@@ -177,16 +196,15 @@ def test_an_identity_opens_the_same_encoder(
     if path == tmp_path_factory.getbasetemp() or path.is_dir() or output in ("x", "p"):
         return
     path.write_bytes(model((POOL[0], node("Flatten", ["p"], output)), outputs={output: ("N", 3)}))
-    encoder = open_parts([Part("onnx", str(path), {"mean": repr(mean), "scale": f"{scale!r}/1/2"})])
+    encoder = open_recipe(Recipe("onnx", str(path), {"mean": repr(mean), "scale": f"{scale!r}/1/2"}))
     known = parse_identity(encoder.identity)
     assert known is not None
     assert encoder.identity.isprintable()
     assert encoder.identity.isascii()
-    (part,) = known
-    assert (part.name, part.file) == ("onnx", path.name)
-    assert part.options["output"] == output
-    assert float(part.options["mean"]) == mean
-    assert open_parts([part._replace(file=str(path))]).identity == encoder.identity
+    assert (known.name, known.file) == ("onnx", path.name)
+    assert known.options["output"] == output
+    assert float(known.options["mean"]) == mean
+    assert open_recipe(known._replace(file=str(path))).identity == encoder.identity
 
 
 def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +215,14 @@ def test_a_file_name_that_is_not_utf8_has_an_identity(tmp_path: Path, monkeypatc
     assert encoder.identity.startswith("onnx:caf%E9%0A.onnx,size=4,")
     known = parse_identity(encoder.identity)
     assert known is not None
-    assert known[0].file == name
-    assert open_parts(known).identity == encoder.identity
+    assert known.file == name
+    assert open_recipe(known).identity == encoder.identity
 
 
 ENCODE = """
 from PIL import Image
 from captioner.photos.recipes import open_encoder
-encoder = open_encoder("efficientnet-lite0")
+encoder = open_encoder("everyday")
 assert encoder.encode(encoder.prepare(Image.new("RGB", (300, 300))))[0].shape == (1280,)
 """
 SUPPRESSED = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY")

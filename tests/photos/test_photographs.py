@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_models
 import pytest
 from captioned_rows import best_captions
 from PIL import Image
@@ -17,10 +18,10 @@ from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.encoder_identity import same_encoder
 from captioner.data.prepared import prepared, write_prepared
-from captioner.data.scenes import ENCODER, FEATURES, encode_regions, first_objects
+from captioner.data.scenes import ENCODER, encode_regions, first_objects
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.photos import captioner, photographs, protobuf
+from captioner.photos import captioner, photographs
 from captioner.photos import photo as photo_module
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.photos.encoders import ScenesEncoder
@@ -181,9 +182,8 @@ def onnx_model(path: Path, factor: float = 1.0) -> Path:
     """An ONNX model that returns the mean of each channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     operators = ("Mul", ["x", "factor"], "s"), ("GlobalAveragePool", ["s"], "mean"), ("Flatten", ["mean"], "y")
-    nodes = [protobuf.node(*operator) for operator in operators]
-    inputs, outputs = [protobuf.value_info("x", ["n", 3, 8, 8])], [protobuf.value_info("y", ["n", 3])]
-    path.write_bytes(protobuf.model(nodes, {"factor": np.array([factor], np.float32)}, inputs, outputs))
+    nodes, weights = [onnx_models.node(*operator) for operator in operators], {"factor": np.array([factor])}
+    path.write_bytes(onnx_models.model(nodes, ("n", 3, 8, 8), {"y": ("n", 3)}, weights))
     return path
 
 
@@ -224,17 +224,15 @@ def test_the_recipe_of_the_checkpoint_is_used(
     monkeypatch.chdir(tmp_path)
     for name in ("a.onnx", "b+2.onnx"):
         onnx_model(tmp_path / name, 1.0 + (name == "a.onnx"))
-    recipe = "onnx:a.onnx:mean=0:scale=255+scenes+onnx:b+2.onnx:mean=1:scale=2"
-    encoder = open_encoder(recipe)
-    trained = identity(photo_model, encoder.identity, 3 + FEATURES + 3)
+    encoder = open_encoder("onnx:a.onnx:mean=0:scale=255")
+    trained = identity(photo_model, encoder.identity, 3)
     assert open_encoder_of(trained).identity == encoder.identity
     Path("a.onnx").rename("moved.onnx")
     with pytest.raises(UsageError) as caught:
         open_encoder_of(trained)
-    hint = "try --encoder onnx:FILE+scenes+onnx:FILE"
-    assert str(caught.value) == f"{trained.path}: encoder onnx:a.onnx not found; {hint}"
-    assert same_encoder(open_encoder_of(trained, "onnx:moved.onnx+scenes+onnx:b+2.onnx").identity, encoder.identity)
-    for other in ("onnx:moved.onnx+scenes+onnx:moved.onnx", "scenes"):
+    assert str(caught.value) == f"{trained.path}: encoder onnx:a.onnx not found; try --encoder onnx:FILE"
+    assert same_encoder(open_encoder_of(trained, "onnx:moved.onnx").identity, encoder.identity)
+    for other in ("onnx:b+2.onnx", "scenes"):
         with pytest.raises(CheckpointError, match=r": expected encoder onnx:a\.onnx,.*; use the encoder of the train"):
             open_encoder_of(trained, other)
 

@@ -51,7 +51,7 @@ def test_an_encoder_without_regions_is_rejected(photos: Path, monkeypatch: pytes
     before = (photos.parent / "out.h5").read_bytes()
     monkeypatch.setattr(ScenesEncoder, "regions", None)
     message = refusal(photos, UsageError, regions=True, overwrite=True)
-    assert message == "--regions: encoder scenes has no regions; use efficientnet-lite0, or omit --regions"
+    assert message == "--regions: encoder scenes has no regions; use everyday, or omit --regions"
     assert (photos.parent / "out.h5").read_bytes() == before
     file = feature_file(photos.parent, EXPECTED, REGIONS)
     message = refusal(photos, UsageError, regions=True, features=file, overwrite=True)

@@ -19,7 +19,7 @@ def test_a_data_set_and_its_photographs_get_the_same_captions(cli: Callable[...,
     few = [image for split, count in NUMBERS.items() for image in [i for i in images if i["split"] == split][:count]]
     (tmp_path / "few.json").write_text(json.dumps({"images": few}))
     data, run, photos = tmp_path / "few.h5", tmp_path / "run", FLICKR8K / "images"
-    source = ("--images", photos, "--encoder", "efficientnet-lite0", "--min-count", "2")
+    source = ("--images", photos, "--min-count", "2")
     done = cli("prepare", tmp_path / "few.json", *source, "--output", data, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)

@@ -123,7 +123,7 @@ EMPTY_VAL = (
 @click.command(
     epilog=examples(
         "prepare photos/captions.csv",
-        "prepare dataset.json --features features.h5 --encoder efficientnet-lite0 --output flickr8k.h5",
+        "prepare dataset.json --features features.h5 --encoder everyday --output flickr8k.h5",
         "prepare birds.csv pets.csv --features birds.h5 --features pets.h5 --output both.h5",
     )
 )
@@ -168,9 +168,9 @@ def prepare(
 def _suggest_training(prepared: Prepared) -> None:
     """Name the command that trains on the data set, after a warning if there is no validation split."""
     from captioner.data.encoder_identity import parse_identity
-    from captioner.photos.recipes import parse_recipe
 
-    is_default = parse_identity(prepared.summary["encoder"]) == parse_recipe(ENCODER)
+    recipe = parse_identity(prepared.summary["encoder"])
+    is_default = recipe is not None and recipe.name == ENCODER
     config = "photos-attention" if "regions" in prepared.summary else "photos" if is_default else "photos-thousands"
     if config == "photos":
         output.note("the config photos starts from the model that comes with captioner")
