@@ -68,7 +68,10 @@ def rows(val: Split, source: str, shares: Array, regression: WordRegression) -> 
         scored = ranks(kept, queries, own, regression, least)
         found = (f"{np.mean(scored <= k):.1%}" for k in (1, 5, 10))
         ids = regression.vocab.word_to_idx
-        hidden = [kept[row, [ids[w] for w in q.deciding]].max() < FITS for q, row in zip(queries, own, strict=True)]
+        hidden = [
+            max((kept[row, ids[word]] for word in query.deciding if word in ids), default=0) < FITS
+            for query, row in zip(queries, own, strict=True)
+        ]
         yield source, f"{number or 'all'}", f"{least:g}", *found, f"{np.median(scored):g}", f"{np.mean(hidden):.1%}"
 
 
@@ -86,12 +89,14 @@ def ranks(
     """Compute the rank of the right photograph for each query; of equal scores, the middle. Shapes: -> (Q,)."""
     ids, weights = regression.vocab.word_to_idx, np.zeros((shares.shape[1], len(queries)))
     for column, query in enumerate(queries):
-        weights[[ids[word] for word in query.idf], column] = [*query.idf.values()]
+        for word in query.idf.keys() & ids.keys():  # an unknown word adds the same to all photographs
+            weights[ids[word], column] = query.idf[word]
     scores = np.log(np.maximum(shares, least)) @ weights
     right = scores[own, np.arange(len(queries))]
     if least == FLOOR:
         of_words = dict(zip(regression.vocab.words, shares[own[0]].tolist(), strict=True))
-        within("score of the first query", abs(score(queries[0].idf, of_words, queries[0].idf) - right[0]), 1e-4)
+        known = queries[0].idf.keys() & ids.keys()
+        within("score of the first query", abs(score(known, of_words, queries[0].idf) - right[0]), 1e-4)
     return np.asarray(0.5 + (scores > right + 1e-9).sum(axis=0) + (abs(scores - right) <= 1e-9).sum(axis=0) / 2)
 
 

@@ -262,4 +262,5 @@ def test_scores_are_those_of_the_validation_of_the_checkpoint(small: tuple[str, 
 def test_the_model_of_the_repository_states_its_terms() -> None:
     card = open_run(DEFAULT_MODEL).card
     assert (card.license, card.terms[-31:]) == ("other", "for research and education only")
+    assert card.made_from == "", "a model that others were used for states them"
     assert card.terms in " ".join(DEFAULT_MODEL.with_name("LICENSE.txt").read_text().split())

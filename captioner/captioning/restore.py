@@ -189,7 +189,7 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
     sized = "projection", "components", "residuals"
     rank, number, count = (len(np.atleast_1d(arrays.get(name, ()))) for name in sized)
     shapes = {"mean": (width,), "std": (width,), "projection": (rank, width), "words": (*words, rank)}
-    shapes |= {"bias": words, "counts": words, "names": words, "rare": (*words, CONTEXTS), "images": one, "ridge": one}
+    shapes |= {"bias": words, "counts": words, "names": words, "rare": (*words, CONTEXTS), "images": one}
     if number or count:
         shapes |= {"components": (max(number, 1), width), "residuals": (max(count, 1),)}
     check_arrays(path, "summary", arrays, shapes, SUMMARY_DTYPES)
@@ -206,7 +206,6 @@ def summary_of(path: Path, arrays: Params, vocab: Vocab, width: int) -> Training
         ("rare", arrays["rare"] <= 1, "numbers of at most 1"),
         ("components", np.abs(arrays.get("components", ())) <= MAX_COMPONENT, f"numbers of at most {MAX_COMPONENT:g}"),
         ("std", arrays["std"] >= MIN_STD, f"numbers of at least {MIN_STD:g}"),
-        ("ridge", arrays["ridge"] > 0, "numbers above 0"),
         ("residuals", np.diff(residuals, prepend=0) >= 0, "numbers of at least 0 in ascending order"),
     ):
         if not np.all(is_valid):

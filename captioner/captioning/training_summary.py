@@ -174,6 +174,5 @@ def summary_from(arrays: Params, vocab: Vocab) -> TrainingSummary:
         vocab,
         **{name: a[name] for name in ("projection", "words", "bias", "counts", *flags)},
         images=int(a["images"][0]),
-        ridge=float(a["ridge"][0]),
     )
     return TrainingSummary(a["mean"], a["std"], familiarity, regression)

@@ -150,7 +150,7 @@ class Decode:
     uncertain_below: Annotated[float, "mark as uncertain: expected similarity below N; 0: none", ">= 0", "<= 1"] = 0.0
     guidance_weight: Annotated[float, "weight of the expected share of words in beam search", ">= 0", "<= 100"] = 0.0
     hallucination_weight: Annotated[
-        float, "weight of the probability that named things are in the image, in beam search", ">= 0", "<= 100"
+        float, "weight of the log-probability that a reference names the thing, in beam search", ">= 0", "<= 100"
     ] = 0.0
     similarity_weight: Annotated[float, "weight of the expected similarity in re-ranking", ">= 0", "<= 1000"] = 0.0
     temperature: Annotated[float, "softmax temperature (sampling)", ">= 0.01", "<= 100"] = 1.0

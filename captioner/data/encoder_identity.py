@@ -1,6 +1,7 @@
 """Identities of image encoders: the text that a data set and a model contain, and the recipe that opens the encoder.
 
-A recipe is `NAME`, or `onnx:FILE:OPTION...`. An identity has the same form, but a version or the digest of the weights.
+A recipe is `NAME`, or `onnx:FILE:OPTION...`. An identity is `scenes-VERSION`, `everyday,sha256=DIGEST`, or
+`onnx:FILE,OPTION=VALUE,...,sha256=DIGEST`.
 """
 
 from __future__ import annotations

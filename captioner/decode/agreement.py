@@ -1,4 +1,4 @@
-"""Agreement in number: words that do not follow `a`, or `two`, by counts of the training captions."""
+"""Number agreement: words that rarely follow a singular or plural determiner in the training captions."""
 
 from __future__ import annotations
 

@@ -97,10 +97,7 @@ class OnnxEncoder:
             np.array(x, np.float32).reshape(channels) for x in (self._settings.mean, self._settings.scale)
         )
         self.side = self._settings.size
-        regions = [
-            entry.name for entry in self._session.get_outputs() if entry.name == REGIONS and len(entry.shape) == 4
-        ]
-        self._outputs = [self._settings.output, *regions]
+        self._outputs = [self._settings.output, *(each.name for each in self._session.get_outputs() if _is_grid(each))]
         shape = (3, self.side, self.side) if self._settings.layout == "nchw" else (self.side, self.side, 3)
         # ones, as models that normalize their output would divide zeros by 0
         features, grid = self.encode(np.ones(shape, self._kind))
@@ -135,10 +132,13 @@ class OnnxEncoder:
             raise DataError(
                 f"{where}: expected one vector per image, got {shape}; choose a pooled output with the option output"
             )
-        features: NDArray[np.float32] = np.asarray(out, np.float32).ravel()
-        if not all(np.isfinite(array).all() for array in (features, *maps)):
-            raise DataError(f"{where}: a number is not finite; check mean and scale")
-        return features, np.ascontiguousarray(maps[0][0].transpose(1, 2, 0)) if maps else None
+        if maps and len(maps[0]) != 1:
+            raise DataError(f"{self._name}: output {REGIONS}: expected one grid per image, got {maps[0].shape}")
+        for output, array in zip(self._outputs, (out, *maps), strict=True):
+            if not np.isfinite(array).all():
+                raise DataError(f"{self._name}: output {_line(output)}: a number is not finite; check mean and scale")
+        grid = np.ascontiguousarray(maps[0][0].transpose(1, 2, 0), np.float32) if maps else None
+        return np.asarray(out, np.float32).ravel(), grid
 
 
 def open_everyday(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
@@ -163,6 +163,10 @@ def open_onnx(name: str, file: str, options: Mapping[str, str]) -> OnnxEncoder:
     if not file:
         raise UsageError(f"encoder {name}: expected {name}:FILE, got no file")
     return OnnxEncoder(read_bytes(file, BYTES, expected="an ONNX model"), Path(file).name, options)
+
+
+def _is_grid(output: Any) -> bool:
+    return bool(output.name == REGIONS and len(output.shape) == 4 and output.type in FLOATS)
 
 
 def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
@@ -195,7 +199,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     mean, scale = (_numbers(name, key, options.get(key)) for key in ("mean", "scale"))
     if 0 in np.array(scale, np.float32):
         raise UsageError(f"{name}: scale: expected numbers other than 0, got {_line(options['scale'])}")
-    outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS]
+    outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS and not _is_grid(entry)]
     if not outputs:
         types = [entry.type for entry in session.get_outputs()]
         raise DataError(f"{name}: expected an output of floats, got {_line(types)}")

@@ -49,7 +49,8 @@ def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
     encoder = open_recipe(chosen)
     if known is not None and not same_encoder(encoder.identity, identity):
         raise CheckpointError(
-            f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images"
+            f"{where}: expected encoder {identity}, got {encoder.identity}; use the encoder of the training images, "
+            "or prepare the data set and train again with this one"
         )
     check_width(loaded, encoder.width, f"encoder {encoder.identity}")
     *grid, width = encoder.regions or (0,)

@@ -116,7 +116,6 @@ def test_an_override_resets_decoding_options_without_effect(overrides: list[str]
     [
         ("scenes-transformer", {"train.update_rule": "adam"}, "train.weight_decay"),
         ("coco-lstm", {"train.schedule": "cosine"}, "train.lr_decay"),
-        ("everyday-scst", {"train.objective": "cross_entropy"}, "train.similarity_weight"),
         ("photos", REINFORCED, "train.label_smoothing"),
     ],
 )

@@ -10,6 +10,8 @@ CAPTIONS = [
     *["a dog sits on the rocks", "two dogs sit on the rocks", "a big dog near two boats"] * 100,
     *["a dog near two big boats", "a boat beside a sports car", "another boat", "some sports"] * 100,
     *["few trees", "a few trees", "the tree"] * 100,
+    *["the skis"] * 60,
+    *["a skis"] * 3,
     "a rocks",
 ]
 VOCAB = Vocab.build([caption.split() for caption in CAPTIONS])
@@ -31,7 +33,7 @@ def test_the_context_is_the_nearest_determiner() -> None:
     [
         ("a dogs", True), ("a big dogs sits", True), ("another rocks", True), ("two dog", True), ("two big boat", True),
         ("a dog", False), ("two dogs", False), ("a sports car", False), ("a few trees", False), ("the dogs", False),
-        ("a dog near rocks", False), ("", False),
+        ("a skis", False), ("a dog near rocks", False), ("", False),
     ],
 )  # fmt: skip
 def test_captions_that_do_not_agree(caption: str, expected: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx_models import model as onnx_model
+from pages import ROOT
 from PIL import Image
 
 from captioner.data.scenes import ENCODER, SIDE, encode_regions, first_objects
@@ -89,6 +90,9 @@ def test_the_default_encoder() -> None:
     photo = Image.fromarray(RNG.integers(0, 256, (300, 400, 3), np.uint8))
     expected = (np.asarray(square(photo, 256), np.float32).transpose(2, 0, 1) - 127) / 128
     np.testing.assert_allclose(encoder.prepare(photo), expected, rtol=1e-6)
+    features, _ = encoder.encode(encoder.prepare(Image.open(ROOT / "docs" / "photos" / "chelsea.jpg")))
+    np.testing.assert_allclose([features.mean(), features.std()], (0.2105, 0.4728), rtol=0.01)
+    assert np.argsort(-features)[:3].tolist() == [1204, 1132, 221], "as where this was written"
 
 
 def test_another_file_than_the_default_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

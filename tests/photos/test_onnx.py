@@ -60,14 +60,27 @@ def test_a_vector_with_axes_of_one_is_a_vector() -> None:
 
 
 def test_the_output_regions_is_the_grid() -> None:
-    def opened(of: str, shape: Any) -> OnnxEncoder:
-        nodes = (*POOL, node("Identity", [of], "regions"))
-        return OnnxEncoder(model(nodes, outputs={"f": ("N", 3), "regions": shape}), "m.onnx", {**PLAIN, "output": "f"})
+    def opened(regions: Any, shape: Any, kind: int = TensorProto.FLOAT, **options: str) -> OnnxEncoder:
+        made = proto((*POOL, regions), outputs={"f": ("N", 3), "regions": shape}, weights={"zero": 0})
+        made.graph.output[1].type.tensor_type.elem_type = kind
+        return OnnxEncoder(made.SerializeToString(), "m.onnx", {**PLAIN, **options})
 
-    encoder = opened("x", NCHW)
-    assert encoder.regions == (SIDE, SIDE, 3)
-    np.testing.assert_array_equal(encoder.encode(encoder.prepare(PHOTO))[1], PIXELS)
-    assert opened("f", ("N", 3)).regions is None
+    same = node("Identity", ["x"], "regions")
+    half = node("Cast", ["x"], "regions", to=TensorProto.FLOAT16)
+    for regions, kind in ((same, TensorProto.FLOAT), (half, TensorProto.FLOAT16)):
+        encoder = opened(regions, NCHW, kind)
+        assert encoder.regions == (SIDE, SIDE, 3)
+        _, grid = encoder.encode(encoder.prepare(PHOTO))
+        assert grid is not None
+        assert grid.dtype == np.float32
+        np.testing.assert_allclose(grid, PIXELS, rtol=1e-3)
+    integers = node("Cast", ["x"], "regions", to=TensorProto.INT64)
+    assert opened(integers, NCHW, TensorProto.INT64).regions is None
+    assert opened(node("Identity", ["f"], "regions"), ("N", 3), output="f").regions is None
+    with pytest.raises(DataError, match="output regions: expected one grid per image, got"):
+        opened(node("Concat", ["x", "x"], "regions", axis=0), NCHW)
+    with pytest.raises(DataError, match="output regions: a number is not finite"):
+        opened(node("Div", ["x", "zero"], "regions"), NCHW)
 
 
 def test_an_empty_output_is_rejected() -> None:

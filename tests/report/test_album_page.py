@@ -102,7 +102,7 @@ def test_without_shares_the_words_of_captions_are_searched(tmp_path: Path) -> No
 def test_photographs_are_found_and_ordered(tmp_path: Path, browser: Browser) -> None:
     rng, none = random.Random(3), np.zeros((0, 0), np.float32)
     counts = np.array([0] * len(SPECIAL) + [*WORDS.values()], np.float32)
-    regression = WordRegression(Vocab((*SPECIAL, *WORDS)), none, none, none, counts, counts > 0, none, 1000, 1.0)
+    regression = WordRegression(Vocab((*SPECIAL, *WORDS)), none, none, none, counts, counts > 0, none, 1000)
     records = [
         record(
             " ".join(rng.choices([*WORDS], k=3)),
