@@ -14,11 +14,11 @@ help: ## list the targets
 
 install: $(VENV)/installed ## the captioner command, in .venv
 $(VENV)/installed: setup.cfg setup.py pyproject.toml
-	$(call INSTALL,30) .
+	$(call INSTALL,25) .
 	@touch $@
 
 $(VENV)/dev: setup.cfg pyproject.toml
-	$(call INSTALL,250) '.[dev]'
+	$(call INSTALL,170) '.[dev]'
 	@touch $@ $(VENV)/installed
 
 demo: install ## train on the generated pictures and caption ten of them (one minute)
@@ -49,7 +49,7 @@ model:
 	@test -z "$$MODEL" || test -e "$$MODEL" || { echo "make: $$MODEL: not found; expected a run folder or a model file; $(ADDS)" >&2; exit 2; }
 
 $(VENV)/web: setup.cfg pyproject.toml
-	$(call INSTALL,115) '.[images,web]'
+	$(call INSTALL,65) '.[images,web]'
 	@touch $@ $(VENV)/installed
 
 test: $(VENV)/dev ## the fast tests (80 s on two cores)

@@ -16,6 +16,7 @@ import captioner
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, Caption
 from captioner.captioning.load import open_corpus
+from captioner.decode.word_regression import FORMS
 from captioner.evaluation.scoring import build_evaluation_set, score_captions
 from captioner.metrics import image_scores
 
@@ -110,10 +111,11 @@ def after_article(text: str) -> set[str]:
 
 
 def forms(keyword: str) -> set[str]:
-    """Return the last part of a keyword, such as *shirt* of *t-shirt*, in singular and plural."""
-    word = re.findall("[a-z]+", keyword.lower())[-1]
-    plain = {word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)}
-    return {*plain, f"{word}s", f"{word}es", re.sub("y$", "ies", word)}
+    """Return the last part of a keyword, such as *shirt* of *t-shirt*, and its other names, in singular and plural."""
+    last = re.findall("[a-z]+", keyword.lower())[-1]
+    forms = {last, *(form for form, thing in FORMS.items() if thing == last)}
+    plain = {form for word in forms for form in (word, re.sub("s$", "", word), re.sub("es$", "", word))}
+    return {form for word in plain for form in (word, f"{word}s", f"{word}es", re.sub("y$", "ies", word))}
 
 
 if __name__ == "__main__":

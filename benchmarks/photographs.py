@@ -23,7 +23,7 @@ from benchmarks.machine import describe
 from captioner.parallel.machine import use_huge_pages
 from captioner.photos.photographs import photo_paths
 
-PARTS = "decode photographs", "resize, crop and scale", "networks", "decode captions"
+PARTS = "decode photographs", "resize, crop and scale", "image encoder", "decode captions"
 LIMITS = {"": "", "`taskset -c 0`": "taskset -c 0", "`ulimit -v 1000000`": "ulimit -v 1000000;"}
 """What limits a command, and how a shell does it; `ulimit` is in KiB."""
 
@@ -48,7 +48,7 @@ def measure(folder: Path, threads: int) -> list[float]:
     encoder.encode = partial(timed, PARTS[2], encoder.encode)
     captioner._method = method._replace(decode=partial(timed, PARTS[3], method.decode))
     started = time.process_time()
-    count = len(list(captioner.captions(captioner.photographs([folder]))))
+    count = len(captioner.caption([folder]))
     parts, total = [sum(seconds[part]) / count for part in PARTS], (time.process_time() - started) / count
     return [1e3 * value for value in (*parts, total - sum(parts), total)]
 

@@ -106,7 +106,7 @@ def write_table(file: Path, val: Split, regression: WordRegression, shares: Arra
     for image, largest in enumerate(regression.largest(shares)):
         caption = val.references(image, regression.vocab)[0]
         stamp = Stamp(482113, "20261130T111800Z", "0" * 8, digest_of(caption), "0" * 8)
-        lines.append({"caption": caption, "shares": dict(largest), "file": str(stamp)})
+        lines.append({"caption": caption, "keywords": [], "shares": dict(largest), "file": str(stamp)})
     with open(file, "w", encoding="utf-8") as stream:
         for number in range(LINES):
             stream.write(json.dumps({"image": f"{number}.jpg", **lines[number % len(lines)]}) + "\n")

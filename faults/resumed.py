@@ -309,7 +309,6 @@ SAMPLERS: Mapping[str, Sampler] = {
     "decode.unfamiliar_below": choice(5.0, 0.0),
     "decode.uncertain_below": choice(0.0, 0.5),
     "decode.guidance_weight": choice(0.0, 2.0),
-    "decode.hallucination_weight": choice(0.0, 1.0),
     "decode.similarity_weight": choice(0.0, 20.0),
     "decode.temperature": choice(1.0, 0.5),
     "decode.top_k": choice(None, 5),

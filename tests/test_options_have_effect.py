@@ -65,7 +65,7 @@ SECOND: dict[str, tuple[str, ...]] = {
     "decode.suppress_unk": ("false", *SAMPLING), "decode.method": ("sampling",),
     "decode.beam_width": ("3",), "decode.length_penalty": ("5", BEAM), "decode.unfamiliar_below": ("90",),
     "decode.uncertain_below": ("0.9",),
-    "decode.guidance_weight": ("90", BEAM), "decode.hallucination_weight": ("90", BEAM, "decode.guidance_weight=90"),
+    "decode.guidance_weight": ("90", BEAM),
     "decode.similarity_weight": ("900", BEAM),
     "decode.temperature": ("9", SAMPLING[0]), "decode.top_k": ("1", *SAMPLING), "decode.top_p": ("0.01", *SAMPLING),
     "decode.seed": ("5", *SAMPLING), "caption.n_best": ("3",), "caption.attention": ("true",),

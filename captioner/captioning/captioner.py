@@ -216,9 +216,8 @@ class Captioner:
         """
         options, summary, arrays = self.loaded.config.decode, self.loaded.summary, [batch.noise_keys]
         checks.check_has_regions(self.loaded, batch.regions)
-        weights = options.guidance_weight, options.hallucination_weight
-        if summary is not None and shares is not None and any(weights):
-            arrays.append(summary.regression.guidance(shares, *weights))
+        if summary is not None and shares is not None and options.guidance_weight:
+            arrays.append(summary.regression.guidance(shares, options.guidance_weight))
         regions = read_regions(batch.regions, np.arange(len(batch.features)))
         tokens, log_probs = self._decode(self._method.decode, batch.features, *arrays, regions=regions)
         checks.check_finite(self.loaded, log_probs[:, 0])

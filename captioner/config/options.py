@@ -149,9 +149,6 @@ class Decode:
     unfamiliar_below: Annotated[float, "outside the training domain: familiarity below N", ">= 0", "<= 100"] = 5.0
     uncertain_below: Annotated[float, "mark as uncertain: expected similarity below N; 0: none", ">= 0", "<= 1"] = 0.0
     guidance_weight: Annotated[float, "weight of the expected share of words in beam search", ">= 0", "<= 100"] = 0.0
-    hallucination_weight: Annotated[
-        float, "weight of the log-probability that a reference names the thing, in beam search", ">= 0", "<= 100"
-    ] = 0.0
     similarity_weight: Annotated[float, "weight of the expected similarity in re-ranking", ">= 0", "<= 1000"] = 0.0
     temperature: Annotated[float, "softmax temperature (sampling)", ">= 0.01", "<= 100"] = 1.0
     top_k: Annotated[int | None, "sample from the N most probable words (sampling); null: all", ">= 1"] = None
@@ -159,7 +156,7 @@ class Decode:
     seed: Annotated[int, "random seed (sampling)", ">= 0"] = 0
 
 
-GUIDED = ("guidance_weight", "hallucination_weight", "similarity_weight")
+GUIDED = ("guidance_weight", "similarity_weight")
 """The options of `Decode` that rank captions by the regression of words."""
 SAMPLING = ("temperature", "top_k", "top_p", "seed")
 """The options of `Decode` that only sampling uses; they are arguments of `decode.greedy_and_sampling.sample`."""

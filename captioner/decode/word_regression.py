@@ -37,14 +37,14 @@ STORED, SHARE_DECIMALS = 128, 3
 """How many of the largest expected shares are kept for search, and their decimals."""
 FORMS = {
     "bike": "bicycle", "motorbike": "motorcycle", "plane": "airplane", "couch": "sofa", "tv": "television",
+    "kid": "child", "guy": "man", "lady": "woman", "automobile": "car", "cab": "taxi",
     "men": "man", "women": "woman", "children": "child", "people": "person", "knives": "knife", "leaves": "leaf",
-    "loaves": "loaf", "shelves": "shelf", "wolves": "wolf", "geese": "goose", "mice": "mouse",
+    "loaves": "loaf", "shelves": "shelf", "wolves": "wolf", "geese": "goose", "mice": "mouse", "feet": "foot",
+    "fridge": "refrigerator", "racquet": "racket", "clothes": "clothes", "glasses": "glasses",
 }  # fmt: skip
-"""Words for one thing: the name of the thing for synonyms and irregular plurals."""
-REFERENCES, MIN_SHARE = 2.2, 1e-3
-"""Effective number of independent references of an image, and the share that replaces smaller ones: P_w is the
-probability that one of five references names a thing (maximum likelihood, validation images of Flickr8k and COCO)."""
-
+"""Words for one thing: its name, for synonyms and irregular plurals. Plurals without a singular name themselves."""
+ENDINGS = {"s": "", "es": "", "ies": "y"}
+"""Endings of plurals, and those of their singulars."""
 PASSES = 2
 THING_SHARE = 0.85
 """How often a thing follows where a word does, relative to the mean, if the word names things."""
@@ -103,23 +103,9 @@ class WordRegression:
         """Compute p of images from their unit features. Shapes: (N, F) -> (N, V) float32."""
         return np.asarray(units @ self.projection.T @ self.words.T + self.bias)
 
-    def guidance(self, shares: Array, weight: float, hallucination_weight: float) -> Array:
-        """Compute the bonus of each word in guided beam search; the second term is that of things with expected shares.
-
-        weight e_w + hallucination_weight log P_w,   P_w = 1 - (1 - p_t)^2.2
-
-        P_w estimates the probability that some reference names the thing t of w; p_t is the sum of the shares of its
-        forms.
-
-        Shapes: shares (N, V) -> (N, V).
-        Source: Rohrbach et al. 2018, Object Hallucination in Image Captioning (the problem, not the penalty).
-        """
-        bonus = np.asarray(np.float32(weight) * self.idf * shares)
-        if hallucination_weight:
-            p = np.clip(self._shares_of_things(shares)[:, self._things], MIN_SHARE, 1)
-            is_known = np.isin(self._things, self._things[self.names & (self.counts >= MIN_IMAGES)])
-            bonus += np.where(is_known, np.float32(hallucination_weight) * np.log(1 - (1 - p) ** REFERENCES), 0)
-        return bonus
+    def guidance(self, shares: Array, weight: float) -> Array:
+        """Compute the bonus of each word in guided beam search, weight e_w. Shapes: shares (N, V) -> (N, V)."""
+        return np.asarray(np.float32(weight) * self.idf * shares)
 
     def similarity(self, tokens: Array, shares: Array) -> Array:
         """Compute s of candidate captions, 0 if |t| or |e| is. Shapes: tokens (N, K, T), shares (N, V) -> (N, K)."""
@@ -137,7 +123,8 @@ class WordRegression:
         ids = {word: id for word, id in self.vocab.word_to_idx.items() if self.names[id]}
         things = np.arange(len(self.vocab))
         for word, id in ids.items():
-            forms = (FORMS.get(word, ""), *(word.removesuffix(end) for end in ("s", "es") if word.endswith(end)))
+            regular = (word.removesuffix(end) + singular for end, singular in ENDINGS.items() if word.endswith(end))
+            forms = (FORMS.get(word, ""), *regular)
             singular = next((form for form in forms if form in ids), word)
             things[id] = ids.get(FORMS.get(singular, singular), ids[singular])
         return things

@@ -100,7 +100,7 @@ class OnnxEncoder:
         self._outputs = [self._settings.output, *(each.name for each in self._session.get_outputs() if _is_grid(each))]
         shape = (3, self.side, self.side) if self._settings.layout == "nchw" else (self.side, self.side, 3)
         # ones, as models that normalize their output would divide zeros by 0
-        features, grid = self.encode(np.ones(shape, self._kind))
+        features, grid = self._run(np.ones(shape, self._kind))
         self.width = len(features)
         if grid is not None:
             self.regions = grid.shape
@@ -119,8 +119,14 @@ class OnnxEncoder:
     def encode(self, prepared: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Encode one image: it fits in the cache, which is three times as fast as a batch.
 
-        Raises: DataError if the model fails or does not return one finite vector.
+        Raises: DataError if the model fails, or does not return one finite vector of the same width for every image.
         """
+        features, grid = self._run(prepared)
+        if len(features) != self.width or (grid is not None and grid.shape != self.regions):
+            raise DataError(f"{self._name}: expected outputs of the same shapes for every image, got others")
+        return features, grid
+
+    def _run(self, prepared: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         options = onnxruntime.RunOptions()
         options.log_severity_level = SILENT
         try:
@@ -132,7 +138,7 @@ class OnnxEncoder:
             raise DataError(
                 f"{where}: expected one vector per image, got {shape}; choose a pooled output with the option output"
             )
-        if maps and len(maps[0]) != 1:
+        if maps and (len(maps[0]) != 1 or not maps[0].size):
             raise DataError(f"{self._name}: output {REGIONS}: expected one grid per image, got {maps[0].shape}")
         for output, array in zip(self._outputs, (out, *maps), strict=True):
             if not np.isfinite(array).all():

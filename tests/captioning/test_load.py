@@ -59,7 +59,7 @@ def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
     captioner, vocab, features = Captioner(beam_model), beam_model.vocab, val_split.features[:4]
     summary = beam_model.summary
     assert summary is not None
-    bonus = summary.regression.guidance(summary.shares(features), 1.0, 0.0)
+    bonus = summary.regression.guidance(summary.shares(features), 1.0)
     words, gains = [], []
     for weight in (0.0, WEIGHT):
         images = candidates(captioner.with_options({"decode.guidance_weight": weight}), features, 6)

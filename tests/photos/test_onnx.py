@@ -95,6 +95,20 @@ def test_an_empty_output_is_rejected() -> None:
         assert error_of(cut, DataError).startswith(f"output g: expected one vector per image, got {shape};")
 
 
+def test_a_width_that_changes_with_the_image_is_rejected() -> None:
+    nodes = (
+        node("Flatten", ["x"], "flat"),
+        node("Cast", ["all"], "shape", to=TensorProto.INT64),
+        node("Reshape", ["flat", "shape"], "values"),
+        node("Less", ["values", "limit"], "is_small"),
+        node("Compress", ["flat", "is_small"], "f", axis=1),
+    )
+    varies = model(nodes, outputs={"f": ("N", "k")}, weights={"all": np.full(1, -1), "limit": np.full(1, 100)})
+    encoder = OnnxEncoder(varies, "m.onnx", PLAIN)
+    with pytest.raises(DataError, match="expected outputs of the same shapes for every image"):
+        encoder.encode(encoder.prepare(PHOTO))
+
+
 def test_the_output_must_be_floats() -> None:
     nodes, kinds = (*POOL, node("ArgMax", ["f"], "i", axis=1)), (TensorProto.FLOAT, TensorProto.INT64)
     whole = model(nodes, outputs={"i": ("N", 1)}, kinds=kinds)
