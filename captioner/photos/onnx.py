@@ -151,12 +151,12 @@ def open_everyday(name: str, file: str, options: Mapping[str, str]) -> OnnxEncod
     """Open the default encoder. Raises: UsageError for options; DataError for another file than that of captioner."""
     if options:
         raise UsageError(f"encoder {name}: option {min(options)}: unknown; expected no options")
-    content = read_bytes(EVERYDAY, BYTES, expected="the image encoder of captioner, which installing it restores")
+    content = read_bytes(EVERYDAY, BYTES, expected="the image encoder of captioner, which a fresh copy has")
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise DataError(
             f"{EVERYDAY}: expected the image encoder of captioner, SHA-256 {SHA256:.16}..., got {digest:.16}...; "
-            "install captioner again"
+            "restore it from a fresh copy of captioner"
         )
     return OnnxEncoder(content, name, SETTINGS, f"{name},sha256={digest}")
 
@@ -208,7 +208,7 @@ def _settings(session: Any, name: str, options: Mapping[str, str]) -> Settings:
     outputs = [entry.name for entry in session.get_outputs() if entry.type in FLOATS and not _is_grid(entry)]
     if not outputs:
         types = [entry.type for entry in session.get_outputs()]
-        raise DataError(f"{name}: expected an output of floats, got {_line(types)}")
+        raise DataError(f"{name}: expected an output of floats, a vector, besides {REGIONS}, got {_line(types)}")
     output = options.get("output", outputs[0] if len(outputs) == 1 else None)
     if output is None or output not in outputs:
         raise UsageError(

@@ -112,7 +112,9 @@ def test_a_width_that_changes_with_the_image_is_rejected() -> None:
 def test_the_output_must_be_floats() -> None:
     nodes, kinds = (*POOL, node("ArgMax", ["f"], "i", axis=1)), (TensorProto.FLOAT, TensorProto.INT64)
     whole = model(nodes, outputs={"i": ("N", 1)}, kinds=kinds)
-    assert error_of(whole, DataError) == "expected an output of floats, got ['tensor(int64)']"
+    assert (
+        error_of(whole, DataError) == "expected an output of floats, a vector, besides regions, got ['tensor(int64)']"
+    )
 
 
 def test_a_failing_model_is_reported() -> None:
