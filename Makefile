@@ -32,7 +32,7 @@ ADDS := the next line is from make
 override export PHOTO := $(or $(value PHOTO),docs/photos)
 caption: photo model $(VENV)/web ## caption docs/photos, or PHOTO=my.jpg or a folder (MODEL=runs/my: another model)
 	@echo "photograph, caption, marks" >&2
-	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(CAPTIONER) caption "$$PHOTO"$(OPTIONS); CODE=$$?; \
+	@case "$$PHOTO" in -*) PHOTO="./$$PHOTO";; esac; $(CAPTIONER) caption "$$PHOTO" --album none$(OPTIONS); CODE=$$?; \
 	if test -d "$$PHOTO" && find -L "$$PHOTO" -type f | grep --quiet .; then echo "next, a table with keywords, for spreadsheets:" \
 		"$(CAPTIONER) caption '$$PHOTO'$(OPTIONS) --write captions.csv" >&2; \
 	elif test $$CODE = 0; then echo "next: make caption PHOTO=FOLDER, or make serve (a web page)" >&2; fi; \

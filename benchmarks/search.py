@@ -1,15 +1,14 @@
 """python -m benchmarks.search MODEL --data FILE: how often a search finds the photograph that a person described.
 
-Each reference caption of the split val is a query for the photographs of its source.
+Each reference caption of the split val is a query for the photographs of its source. Then the time of a search.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,21 +16,21 @@ import click
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.checks import within
 from benchmarks.results import Row, table
 from captioner.arrays import Array
+from captioner.captioning.caption import Candidate, Caption
 from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Split
-from captioner.data.table_cells import Stamp, digest_of
-from captioner.decode.word_regression import SHARE_DECIMALS, WordRegression
-from captioner.photos.search import FITS, FLOOR, Query, read_query, score
+from captioner.decode.word_regression import WordRegression
+from captioner.photos.album import Album
+from captioner.photos.search import read_query, search
 
-HEAD = "source | stored | least share | R@1 | R@5 | R@10 | median rank | no word fits"
+HEAD = "source | queries | R@1 | R@5 | R@10 | median rank | all words fit clearly"
 PATH = click.Path(path_type=Path)
-CASES = (None, 0.001), (128, 0.001), (128, 0.01), (128, 0.04), (64, FLOOR), (128, FLOOR), (256, FLOOR), (None, FLOOR)
-"""Numbers of shares that are stored, None for all, and the least share in a score."""
-LINES = 20_000
-"""Lines of the table whose search is timed."""
+PHOTOGRAPHS = 200_000
+"""Photographs of the album whose search is timed."""
+QUERIES = 5
+"""Every fifth reference is a query."""
 
 
 @click.command()
@@ -46,70 +45,44 @@ def main(model: Path, data: Path) -> None:
     lines = (row for source in dict.fromkeys(val.sources or [""]) for row in rows(val, source, shares, regression))
     print(machine.cpu(), table(HEAD, lines), sep="\n")
     with TemporaryDirectory() as folder:
-        file = Path(folder, "album.jsonl")
-        write_table(file, val, regression, shares)
-        command = [sys.executable, "-m", "captioner", "search", str(file), "dog on the beach", "--model", str(model)]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        print(f"\n{LINES:,} lines, {file.stat().st_size / 1e6:.0f} MB: {time.perf_counter() - start:.1f} s")
+        file = Path(folder, "album.db")
+        with Album(file) as album:
+            fill(album, np.resize(np.arange(len(shares)), PHOTOGRAPHS), shares, regression)
+        command = [sys.executable, "-m", "captioner", "search", "dog on the beach", "--album", str(file)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        size, cpu, peak = file.stat().st_size / 1e6, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        print(f"\n{PHOTOGRAPHS:,} photographs, {size:.0f} MB: {cpu:.1f} s of CPU time, {peak:.0f} MiB")
 
 
 def rows(val: Split, source: str, shares: Array, regression: WordRegression) -> Iterator[Row]:
-    """Yield the rows of a source: for each number of stored shares, and for each least share."""
+    """Yield the row of a source."""
     images = np.flatnonzero(np.array(val.sources or [""] * len(shares)) == source)
-    queries, own = list[Query](), list[int]()
-    for place, image in enumerate(images.tolist()):
-        for text in val.references(image, regression.vocab):
-            if (query := read_query(text, regression)).idf:
-                queries.append(query)
-                own.append(place)
-    for number, least in CASES:
-        kept = stored(shares[images], number)
-        scored = ranks(kept, queries, own, regression, least)
-        found = (f"{np.mean(scored <= k):.1%}" for k in (1, 5, 10))
-        ids = regression.vocab.word_to_idx
-        hidden = [
-            max((kept[row, ids[word]] for word in query.deciding if word in ids), default=0) < FITS
-            for query, row in zip(queries, own, strict=True)
+    ranks, clear = list[float](), list[bool]()
+    with Album(None) as album:
+        fill(album, images, shares, regression)
+        queries = [
+            (place, text)
+            for place, image in enumerate(images.tolist())
+            for text in val.references(image, regression.vocab)
         ]
-        yield source, f"{number or 'all'}", f"{least:g}", *found, f"{np.median(scored):g}", f"{np.mean(hidden):.1%}"
+        for place, text in queries[::QUERIES]:
+            matches = search(album, read_query(text, regression), len(images))
+            found = [(rank, match) for rank, match in enumerate(matches, 1) if match.place == f"/{place}.jpg".encode()]
+            ranks.append(found[0][0] if found else len(images))
+            clear.append(bool(found) and found[0][1].is_clear)
+    recalls = (f"{np.mean(np.array(ranks) <= k):.1%}" for k in (1, 5, 10))
+    yield source, f"{len(ranks):,}", *recalls, f"{np.median(ranks):g}", f"{np.mean(clear):.1%}"
 
 
-def stored(shares: Array, number: int | None) -> Array:
-    """Keep the largest shares of each photograph, as a table does. Shapes: (N, V) -> (N, V)."""
-    if number is None:
-        return shares
-    smallest = -np.partition(-shares, number - 1, axis=1)[:, number - 1 : number]
-    return np.where(shares >= smallest, shares, 0).round(SHARE_DECIMALS)
-
-
-def ranks(
-    shares: Array, queries: Sequence[Query], own: Sequence[int], regression: WordRegression, least: float
-) -> Array:
-    """Compute the rank of the right photograph for each query; of equal scores, the middle. Shapes: -> (Q,)."""
-    ids, weights = regression.vocab.word_to_idx, np.zeros((shares.shape[1], len(queries)))
-    for column, query in enumerate(queries):
-        for word in query.idf.keys() & ids.keys():  # an unknown word adds the same to all photographs
-            weights[ids[word], column] = query.idf[word]
-    scores = np.log(np.maximum(shares, least)) @ weights
-    right = scores[own, np.arange(len(queries))]
-    if least == FLOOR:
-        of_words = dict(zip(regression.vocab.words, shares[own[0]].tolist(), strict=True))
-        known = queries[0].idf.keys() & ids.keys()
-        within("score of the first query", abs(score(known, of_words, queries[0].idf) - right[0]), 1e-4)
-    return np.asarray(0.5 + (scores > right + 1e-9).sum(axis=0) + (abs(scores - right) <= 1e-9).sum(axis=0) / 2)
-
-
-def write_table(file: Path, val: Split, regression: WordRegression, shares: Array) -> None:
-    """Write the lines of the photographs, repeated under other names, with a reference as the caption."""
-    lines = []
-    for image, largest in enumerate(regression.largest(shares)):
-        caption = val.references(image, regression.vocab)[0]
-        stamp = Stamp(482113, "20261130T111800Z", "0" * 8, digest_of(caption), "0" * 8)
-        lines.append({"caption": caption, "keywords": [], "shares": dict(largest), "file": str(stamp)})
-    with open(file, "w", encoding="utf-8") as stream:
-        for number in range(LINES):
-            stream.write(json.dumps({"image": f"{number}.jpg", **lines[number % len(lines)]}) + "\n")
+def fill(album: Album, images: Array, shares: Array, regression: WordRegression) -> None:
+    """Add photographs with the expected shares of some images, under the numbers of their places."""
+    for place, image in enumerate(images.tolist()):
+        (largest,) = regression.largest(shares[image : image + 1])
+        caption = Caption("", "", 0.0, [], None, [Candidate("", 0.0)], shares=largest)
+        album.locate(Path(f"/{place}.jpg"), place.to_bytes(16, "big"), (0, place, 0, 0), caption, "m")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     # Before the first import of NumPy: runs agree to the bit for one number of threads, and processes inherit it.
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    os.environ["CAPTIONER_ALBUM"] = "none"  # no test knows the album of a user
     # `nohup make test &` ignores these signals, also in the processes that tests start; a handler is not inherited.
     for number, handler in HANDLERS.items():
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,6 +1,7 @@
 """A folder in which the commands of the documentation run: small files stand in for those of a user."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,11 +16,14 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from captioner.captioning.caption import Caption
 from captioner.captioning.find_checkpoint import BEST, DEFAULT_MODEL, LAST, find_checkpoint
 from captioner.cli import cli as root
 from captioner.config import yaml_io
 from captioner.config.checks import has_effect, is_used
+from captioner.decode.word_regression import Keyword
 from captioner.files import checkpoint
+from captioner.photos.album import Album, status_of
 
 PLAIN = Path(__file__).parents[1] / "docs" / "course" / "plain.py"
 """Functions that `gradcheck --file` accepts."""
@@ -101,8 +105,8 @@ class Sandbox:
             self.provide_results(params["captions"], params["references"], params["splits"])
         if params.get("features") and params.get("runs"):
             self.provide_features(params["features"], params["runs"][0])
-        if words[1] == "search":
-            self.provide_tables([params["table"], *map(Path, params["words"])])
+        if words[1] in ("search", "album"):
+            self.provide_albums(params)
         for file in filter(None, (params.get("functions"), *params.get("submissions", ()))):
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PLAIN, file)
@@ -185,12 +189,17 @@ class Sandbox:
         names = [image["filename"] for image in images if not splits or image["split"] in splits]
         captions.write_text(json.dumps([{"image_id": name, "caption": "a picture"} for name in names]))
 
-    def provide_tables(self, words: list[Path]) -> None:
-        """Provide the tables of a search, with a photograph that every word of it fits."""
-        shares = dict.fromkeys(" ".join(map(str, words)).split(), 0.9)
-        for table in (path for path in words if path.suffix == ".jsonl"):
-            row = {"image": "photo.png", "caption": "a picture", "keywords": [], "file": "", "shares": shares}
-            table.write_text(json.dumps(row) + "\n")
+    def provide_albums(self, params: dict[str, Any]) -> None:
+        """Provide the albums of a command, with a photograph that every word of a search fits."""
+        folder = params.get("folder") or Path("provided")
+        folder.mkdir(parents=True, exist_ok=True)
+        shares = [Keyword(word, 0.9) for words in params.get("words", ()) for word in words.split()]
+        for file in (params["album_file"] or Path(os.environ["CAPTIONER_ALBUM"]), *params.get("others", ())):
+            photo = folder / "photo.png"
+            self.provide_photo(photo)
+            with Album(file) as album:
+                caption = Caption("", "a picture", -1.0, [], None, [], shares=shares)
+                album.locate(photo, bytes(16), status_of(photo), caption, repr(shares))
 
     def check_provided(self, path: Path) -> None:
         """Check that no earlier command of a page should have made a run or a data set."""

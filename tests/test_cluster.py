@@ -1,7 +1,6 @@
 """The commands of docs/cluster.md for photographs in parts, with the real GNU parallel and Ray."""
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -18,11 +17,12 @@ from pages import ROOT, blocks
 from PIL import Image
 
 from captioner import load
+from captioner.photos.album import Album
 from captioner.photos.photographs import photo_paths
 
 pytestmark = pytest.mark.slow  # a process for each part, which loads the default model
 PAGE = ROOT / "docs" / "cluster.md"
-PARALLEL, CAT, _, AWK = re.findall(r"^\$ (.*)$", "".join(blocks(PAGE, "console")[:2]), re.MULTILINE)
+PARALLEL, JOIN, WRITE = re.findall(r"^\$ (.*)$", "".join(blocks(PAGE, "console")[:1]), re.MULTILINE)
 SLURM, RAY = (block for block in blocks(PAGE, "text") if "--array" in block or "import ray" in block)
 RAY_PYTHON = os.environ.get("RAY_PYTHON", "/opt/ray/bin/python")
 """The Python of an environment with Ray and what captioner depends on."""
@@ -57,38 +57,33 @@ def finish(process: subprocess.Popen[str]) -> str:
     return errors
 
 
-def images(*tables: Path) -> list[str]:
-    """Return the photographs in tables of JSON lines."""
-    return [json.loads(line)["image"] for table in tables for line in table.read_text().splitlines()]
+def images(file: Path) -> list[str]:
+    """Return the photographs of an album, in order."""
+    with Album(file) as album:
+        return [os.path.relpath(entry.path, file.parent) for entry in album.entries()]
 
 
 @needs_parallel
-def test_parts_of_parallel_are_stopped_and_repeated_and_their_tables_are_one(bash: Shell, tmp_path: Path) -> None:
+def test_parts_of_parallel_are_stopped_and_repeated_and_their_albums_are_one(bash: Shell, tmp_path: Path) -> None:
     photos = sorted(str(photo.relative_to(tmp_path)) for photo in tmp_path.glob("album/*/*"))
-    command = PARALLEL.replace(".jsonl", ".jsonl --write part-{}.csv")
-    stopped = bash(command)
-    while not any(tmp_path.glob("part-*.csv")):
+    stopped = bash(PARALLEL)
+    while not any(tmp_path.glob("part-*.db")):
         assert stopped.poll() is None
         time.sleep(0.02)
     os.killpg(stopped.pid, signal.SIGINT)  # Ctrl-C
     stopped.communicate(timeout=60)
-    parts = [tmp_path / f"part-{number}.jsonl" for number in (1, 2, 3)]
     assert stopped.returncode != 0
-    assert sum(part.read_text().count("\n") for part in parts if part.exists()) < PHOTOS
-    finish(bash(command))
-    assert sorted(images(*parts)) == photos
-    finish(bash(f"{CAT} && {AWK}"))
-    with open(tmp_path / "album.csv", encoding="utf-8-sig", newline="") as file:
-        assert sorted(row["image"] for row in csv.DictReader(file)) == photos
-    for table in ("album.jsonl", "album.csv"):
-        errors = finish(bash(f"captioner caption album --write {table}"))
-        assert f"captioned: 0; already captioned: {PHOTOS}\n" in errors
+    finish(bash(PARALLEL))
+    assert sorted(image for number in (1, 2, 3) for image in images(tmp_path / f"part-{number}.db")) == photos
+    finish(bash(f"{JOIN} --add part-3.db"))
+    assert f"captioned: 0; already captioned: {PHOTOS}\n" in finish(bash(WRITE))
+    assert images(tmp_path / "all.db") == photos
 
 
 def test_a_task_of_the_slurm_array_captions_its_part(bash: Shell, tmp_path: Path) -> None:
     finish(bash(SLURM, SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1"))
     part = [os.path.relpath(str(photo), tmp_path) for photo in photo_paths([tmp_path / "album"], (2, 3))]
-    assert images(tmp_path / "part-2.jsonl") == part != []
+    assert images(tmp_path / "part-2.db") == sorted(part) != []
 
 
 @pytest.mark.skipif(not Path(RAY_PYTHON).exists(), reason="needs Ray: RAY_PYTHON=/path/to/its/python")

@@ -44,6 +44,7 @@ def sandbox(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Sandbox:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAPTIONER_ALBUM", "user.db")
     return Sandbox(cli, small, tiny_run, write_coco, attention_run)
 
 
@@ -83,7 +84,6 @@ def test_python_blocks_run_in_one_namespace_per_page(page: Path, sandbox: Sandbo
         sandbox.provide_run(Path("birds-model.h5"))
         sandbox.provide_photo(Path("new.jpg"))
         sandbox.provide_photo(Path("holiday/beach.jpg"))
-        sandbox.provide_tables([Path("album.jsonl"), Path("dog")])
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page.name}, python block {number}", "exec"), names)

@@ -41,7 +41,8 @@ def test_photographs_are_found_by_the_words_that_fit_them(
     for photo in (ROOT / "docs" / "photos").glob("*.jpg"):
         shutil.copy(photo, tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert cli("caption", ".", "--write", "album.jsonl").code == 0
+    monkeypatch.setenv("CAPTIONER_ALBUM", "a.db")
+    assert cli("caption", ".").code == 0
     for query, expected in RANKINGS.items():
-        found = [line.split(".jpg")[0] for line in cli("search", "album.jsonl", query).succeeded().out.splitlines()]
+        found = [line.split(".jpg")[0] for line in cli("search", query).out.splitlines()]
         assert found[: len(expected.split())] == expected.split(), query

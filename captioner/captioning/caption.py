@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from captioner.arrays import Array
 from captioner.config.options import Decode
 from captioner.decode.word_regression import Keyword
@@ -65,7 +67,7 @@ class Caption(NamedTuple):
     `familiarity` is the percentile of the image among training images, and `similarity` the expected similarity of the
     caption to references; None if the model does not know them. `marks` are names of `MARKS`. `keywords` are words that
     name what is in the image, with their expected shares, and `shares` are the largest expected shares of all words,
-    for search in photographs. `digest` identifies the content of a photograph. Other images have neither shares nor
+    for search in photographs. `digest` identifies the picture of a photograph. Other images have neither shares nor
     digest.
     """
 
@@ -121,7 +123,7 @@ MARKS: Mapping[str, Mark] = {
 }
 """The marks of captions."""
 MARKS_VERSION = 1
-"""To be increased when a mark gets another meaning: rows of tables with other marks are counted as such."""
+"""To be increased when a mark gets another meaning: captions with other marks are counted as such."""
 
 
 def marks_of(caption: Caption, options: Decode) -> list[str]:
@@ -171,6 +173,23 @@ COLUMNS: Mapping[str, Column] = {
 """The columns of tables and the keys of JSON objects, in their order."""
 TABLE_COLUMNS = {name: column.cell for name, column in COLUMNS.items() if column.cell}
 """The columns of tables."""
+
+
+def from_record(record: Mapping[str, Any]) -> Caption:
+    """Return the caption of a JSON object of `to_record`, without shares and digest."""
+    attention, candidates = record.get("attention"), record.get("candidates") or []
+    if attention:
+        rows, columns = attention["grid"]
+        weights = np.array(attention["weights"]).reshape(len(attention["words"]), rows * columns)
+        weights = np.column_stack([weights, attention["sentinel"]])
+        attention = Attention(attention["words"], weights, (rows, columns))
+    best = Candidate(record["caption"], record["log_prob"])
+    fields = ("references", "correct", "familiarity", "similarity", "marks")
+    return Caption(
+        record["image"], *best, **{name: record[name] for name in fields}, attention=attention,
+        candidates=[Candidate(each["caption"], each["log_prob"]) for each in candidates] or [best],
+        keywords=[Keyword(**keyword) for keyword in record["keywords"]],
+    )  # fmt: skip
 
 
 def to_record(caption: Caption) -> dict[str, Any]:

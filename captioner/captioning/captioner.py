@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -23,9 +23,9 @@ from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS
-from captioner.errors import DataError
 from captioner.parallel.thread_pool import ThreadPool
 
+T = TypeVar("T")
 BATCH = 256
 """Captions per thread that are decoded at a time."""
 BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False}
@@ -151,11 +151,11 @@ class Captioner:
     @overload
     def captions(self, batches: Iterable[ImageBatch]) -> Iterator[Caption]: ...
     @overload
-    def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]: ...
-    def captions(self, batches: Iterable[ImageBatch | DataError]) -> Iterator[Caption | DataError]:
+    def captions(self, batches: Iterable[ImageBatch | T]) -> Iterator[Caption | T]: ...
+    def captions(self, batches: Iterable[ImageBatch | T]) -> Iterator[Caption | T]:
         """Caption batches of images, with `caption.n_best` candidates each and, if asked for, attention.
 
-        Errors among the batches, those of photographs, are yielded in their places.
+        What is among the batches, such as the errors of photographs, is yielded in its place.
 
         The beam is widened to the number of candidates if needed. Log-probabilities are the model's own, whatever ranks
         the captions.
@@ -164,7 +164,7 @@ class Captioner:
         """
         vocab, options, decode = self.loaded.vocab, self.loaded.config.caption, self.loaded.config.decode
         for batch in batches:
-            if isinstance(batch, DataError):
+            if not isinstance(batch, ImageBatch):
                 yield batch
                 continue
             shares = self._shares(batch)

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Photographs": {
         "caption": "Write captions and keywords for photographs.",
         "search": "Find captioned photographs by words.",
+        "album": "Print what the album knows, and export, check or clean it.",
         "serve": "Caption photographs on a local web page.",
     },
     "Train and sample": {
@@ -52,7 +53,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
 MODULES = {
-    **{name: f"captioner.photos.cli.{name}" for name in ("caption", "search", "serve", "data")},
+    **{name: f"captioner.photos.cli.{name}" for name in ("caption", "search", "album", "serve", "data")},
     "prepare": "captioner.photos.cli.data",
     "gradcheck": "captioner.teaching.cli",
     "card": "captioner.cli.export",

@@ -31,9 +31,10 @@ def print_caption(caption: Caption, as_json: bool) -> None:
 
 @dataclass
 class Tally:
-    """Counts the captions of a command, those that are empty, and their marks."""
+    """Counts the captions of a command, those that were known, those that are empty, and their marks."""
 
     captioned: int = 0
+    known: int = 0
     empty: int = 0
     marked: Counter[str] = field(default_factory=Counter)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.data.image_names import image_name
-from captioner.data.table_cells import NEEDED, is_corrected, parse_stamp, unescape_cell, unescape_path
+from captioner.data.table_cells import GENERATED, NEEDED, is_corrected, unescape_cell, unescape_path
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.user_files import format_of, read_bytes, read_text
 
@@ -75,8 +75,8 @@ class Columns(NamedTuple):
     split: str = "split"
     source: str = "source"
     keywords: str = "keywords"
-    file: str = "file"
-    corrected: str = "corrected"
+    generated_caption: str = "generated_caption"
+    generated_keywords: str = "generated_keywords"
     log_prob: str = "log_prob"
 
 
@@ -298,12 +298,12 @@ def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Is
             values = {key: unescape_cell(cell) for key, cell in values.items()}
             values["image"] = unescape_path(values["image"])
         elif not isinstance(values, str) and (
-            parse_stamp(values.get("file")) or "log_prob" in values or ("keywords" in values and columns == Columns())
+            values.keys() & {*GENERATED, "log_prob"} or ("keywords" in values and columns == Columns())
         ):
             missing = " and ".join(column for column in NEEDED if column not in values)
             raise DataError(
-                f"{name}: expected the columns keywords and file of captioner, which show what you corrected, got no "
-                f"{missing}; restore them, or to use all captions leave both empty"
+                f"{name}: expected the columns {', '.join(NEEDED[2:])} of captioner, which show what you corrected, "
+                f"got no {missing}; restore them, or to use all captions leave the last two empty"
             )
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 

@@ -118,7 +118,7 @@ class WordRegression:
         return np.asarray(products / np.where(norms > 0, norms, 1))
 
     @cached_property
-    def _things(self) -> Array:
+    def things(self) -> Array:
         """The id of what each word names: equal for singular, plural and synonyms. Shapes: -> (V,)."""
         ids = {word: id for word, id in self.vocab.word_to_idx.items() if self.names[id]}
         things = np.arange(len(self.vocab))
@@ -132,12 +132,12 @@ class WordRegression:
     def _shares_of_things(self, shares: Array) -> Array:
         """Return the sum of the shares of the forms of each thing, at most 1, at its id. Shapes: (N, V) -> (N, V)."""
         sums = np.zeros_like(shares.T)
-        np.add.at(sums, self._things, np.where(self.names, np.maximum(shares, 0), 0).T)
+        np.add.at(sums, self.things, np.where(self.names, np.maximum(shares, 0), 0).T)
         return np.minimum(sums.T, 1)
 
     def names_twice(self, tokens: Array) -> Array:
         """Return whether captions name one thing twice. Shapes: tokens (..., T) -> (...)."""
-        things = np.where(self.names & (self.idf > RARE), self._things, -1)[tokens]
+        things = np.where(self.names & (self.idf > RARE), self.things, -1)[tokens]
         things.sort(axis=-1)
         return np.asarray(((things[..., 1:] == things[..., :-1]) & (things[..., 1:] >= 0)).any(axis=-1))
 
@@ -149,7 +149,7 @@ class WordRegression:
         Shapes: shares (N, V) -> N lists.
         """
         sums = self._shares_of_things(shares)
-        things = np.unique(self._things[self.names])
+        things = np.unique(self.things[self.names])
         keywords = list[list[Keyword]]()
         for row in sums:
             expected = things[row[things] >= least]

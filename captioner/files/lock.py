@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from captioner.errors import UsageError
-from captioner.files.atomic import write_atomically
 
 
 def lock(path: Path, flags: int, name: Path, busy: str) -> int:
@@ -33,26 +32,3 @@ def lock(path: Path, flags: int, name: Path, busy: str) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         os.close(descriptor)
-
-
-class LockFile:
-    """The lock of `path`, a hidden file beside it; in another, `stored`, is what the next process is to restore.
-
-    Raises: as `lock`.
-    """
-
-    def __init__(self, path: Path, name: Path, busy: str) -> None:
-        self._path = path.with_name(f".{path.name}.lock")
-        self.stored = path.with_name(f".{path.stem}.lock{path.suffix}")
-        self._descriptor = lock(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, name, busy)
-
-    def store(self, content: bytes) -> None:
-        """Store content for the next process, on the disk; what was stored before is replaced. Raises: OSError."""
-        write_atomically(self.stored, content)
-
-    def release(self, keep: bool = False) -> None:
-        """Remove the files, but not what is stored if it is to be kept, and release the lock."""
-        for path in (self._path,) if keep else (self.stored, self._path):
-            with suppress(OSError):
-                path.unlink()
-        os.close(self._descriptor)

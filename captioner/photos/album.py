@@ -1,141 +1,438 @@
-"""The album: the tables and sidecars of the photographs that one command captions."""
+"""The album: an SQLite database of photographs, their captions, and what people corrected.
+
+A photograph is its picture: places are paths of files with the same pixels, whatever their metadata are. Files that
+people read or edit are exports of the album.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from captioner.captioning.caption import Caption
-from captioner.data.table_cells import Description, correction_of, description_of
-from captioner.errors import CaptionerError, DataError
-from captioner.photos.metadata import Sidecars
-from captioner.photos.table import Table
-from captioner.photos.table_rows import JsonLines, place_of, real_folder
+import numpy as np
+
+from captioner.arrays import Array
+from captioner.captioning.caption import Caption, from_record, to_record
+from captioner.decode.word_regression import STORED, Keyword
+from captioner.errors import CaptionerError, DataError, UsageError
+
+APPLICATION, VERSION = 0x63617074, 1
+"""What `PRAGMA application_id` and `PRAGMA user_version` of an album are."""
+LARGEST = (1 << 63) - 1
+BLOCK = 4096
+"""Photographs whose shares are read at a time."""
+SHARE = np.dtype([("word", "<u2"), ("share", "<f2")])
+"""An expected share: the id of a word of the album, 0 for none, and the share."""
+MAX_WORDS = np.iinfo(SHARE["word"]).max
+BUSY = 30.0
+"""Seconds to wait for another process that writes."""
+FLUSH = 1.0
+"""Seconds after which captions are written to the disk."""
+SCHEMA = """
+CREATE TABLE photograph (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, caption INTEGER, correction INTEGER);
+CREATE TABLE place (path BLOB PRIMARY KEY, photograph INTEGER NOT NULL REFERENCES photograph,
+  device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, time INTEGER NOT NULL);
+CREATE INDEX place_photograph ON place (photograph);
+CREATE INDEX place_file ON place (inode, device);
+CREATE TABLE word (id INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
+CREATE TABLE caption (id INTEGER PRIMARY KEY, photograph INTEGER NOT NULL REFERENCES photograph, model TEXT NOT NULL,
+  record TEXT NOT NULL, shares BLOB NOT NULL, time TEXT NOT NULL);
+CREATE INDEX caption_photograph ON caption (photograph);
+CREATE TABLE correction (id INTEGER PRIMARY KEY, photograph INTEGER NOT NULL REFERENCES photograph,
+  caption TEXT NOT NULL, keywords TEXT NOT NULL, origin TEXT NOT NULL, time TEXT NOT NULL);
+CREATE INDEX correction_photograph ON correction (photograph);
+CREATE TABLE export (path BLOB PRIMARY KEY, digest TEXT NOT NULL);
+"""
+"""photograph: the digest of its pixels, and the caption and the correction that count; all others are its history.
+place: where it is, and the status of the file, which spares reading it again. caption: what a model wrote, as
+`to_record`, and the largest expected shares. correction: what a person wrote. export: the SHA-256 of what was written
+to a file."""
+PLACES = """place JOIN photograph ON photograph.id = place.photograph
+JOIN caption ON caption.id = photograph.caption"""
+"""Places with their photographs and captions."""
+ENTRIES = """SELECT path, digest, record, correction.caption, correction.keywords, model, photograph.correction
+FROM photograph JOIN caption ON caption.id = photograph.caption LEFT JOIN place ON place.photograph = photograph.id
+LEFT JOIN correction ON correction.id = photograph.correction"""
+"""Photographs with their captions and corrections, at each of their places, or nowhere."""
+CORRECTIONS = """SELECT correction.caption, keywords, origin, time, digest
+FROM correction JOIN photograph ON photograph.id = photograph"""
+NOWHERE = Path()
+Status = tuple[int, int, int, int]
+"""The device, number and size of a file, and when its content or status last changed."""
+Description = tuple[str, Sequence[str]]
+"""A caption and keywords."""
 
 
-def _failures(actions: Iterable[Callable[[], object]]) -> Iterator[CaptionerError]:
-    """Call functions, and yield the errors of those that fail."""
-    for action in actions:
-        try:
-            action()
-        except CaptionerError as error:
-            yield error
+class Entry(NamedTuple):
+    """A photograph of the album at one of its places, or `NOWHERE`: the generated caption, what a person wrote instead,
+    if anything, the model, and the number of the correction that counts, or 0.
+    """
+
+    path: Path
+    id: str
+    generated: Caption
+    correction: Description | None
+    model: str
+    revision: int = 0
+
+    @property
+    def caption(self) -> Caption:
+        """The caption that counts. A corrected one is certain: it has no marks, and new keywords have the share 1."""
+        if self.correction is None:
+            return self.generated
+        text, words = self.correction
+        shares = {keyword.word: keyword for keyword in self.generated.keywords}
+        keywords = [shares.get(word, Keyword(word, 1.0)) for word in words]
+        return self.generated._replace(text=text, keywords=keywords, marks=(), candidates=self.generated.candidates[:1])
+
+
+def default_path() -> Path:
+    """Return the path of the album of a user: CAPTIONER_ALBUM, or a file in the folder of data."""
+    if path := os.environ.get("CAPTIONER_ALBUM"):
+        return Path(path)
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data, "captioner", "album.db")
+
+
+real_folder = cache(os.path.realpath)
+
+
+def place_of(photo: str | os.PathLike[str]) -> bytes:
+    """Return the one absolute path of a photograph, however it was named."""
+    folder, name = os.path.split(photo)
+    return os.fsencode(os.path.join(real_folder(os.path.join(os.getcwd(), folder)), name))
 
 
 class Album:
-    """The tables and the sidecars of the photographs of one command.
+    """An album in a file, which is created if it is missing, or in memory if `path` is None.
 
-    A photograph is captioned if a table lacks it or, without tables, if a sidecar is missing. A caption that a person
-    corrected in one table is also used in the JSON lines of the others and in sidecars.
+    Several processes may write one album. Captions are written each second and by `flush`, all else at once.
+
+    Raises: UsageError for a file that is no album of this version; CaptionerError if it cannot be opened.
     """
 
-    def __init__(self, sidecars: Sequence[Sidecars] = ()) -> None:
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.name = path, str(path or "the album")
+        self.is_new = path is None or not path.exists()
+        self._new: list[tuple[bytes, bytes, Status, Caption | None, str]] = []
+        self._flushed = time.monotonic()
         real_folder.cache_clear()  # links may have changed since another command of this process
-        self.tables, self.sidecars = list[Table](), sidecars
-        self.problems: list[CaptionerError] = []
-        """Photographs whose sidecars cannot be written, and tables that cannot be prepared."""
-        self._corrections: dict[str, Description] = {}
-        self._missing: dict[str, list[Sidecars]] = {}  # sidecars by the path of the photograph
-        self._known: dict[str, Path] = {}  # photographs whose sidecars have the captions of the first table
-
-    def select(self, photos: Iterable[Path | DataError], limit: int | None = None) -> list[Path | DataError]:
-        """Return the photographs to caption, at most `limit`, and the errors among them, and prepare the tables.
-
-        It may be called again, for more. Raises: CaptionerError if no table can be prepared.
-        """
-        if self._missing:
-            self.problems += _failures(partial(table.read_again, self._corrections) for table in self.tables)
-        for table in self.tables:  # of two corrections, that in the first table is used
-            self._corrections = {**table.corrections, **self._corrections}
-        chosen: list[Path | DataError] = []
-        count = 0
-        for photo in photos:
-            if isinstance(photo, DataError) or self._lacks(photo):
-                chosen.append(photo)
-                count += isinstance(photo, Path)
-            if count == limit:
-                break
-        for table in self.tables:
-            for place, correction in self._corrections.items():
-                table.correct(place, correction)
-        self.problems += _failures(table.begin for table in self.tables)
-        if self.is_lost:
-            raise self.problems.pop()
-        return chosen
-
-    def _lacks(self, photo: Path) -> bool:
-        place = place_of(photo)
-        if place in self._missing and (self.tables or self.sidecars):
-            return False  # named twice
-        self._missing[place] = []
-        for sidecars in self.sidecars:
+        with self._reporting():
+            if path is not None and self.is_new:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(path or ":memory:", timeout=BUSY, isolation_level=None)
             try:
-                self._missing[place] += [sidecars] if sidecars.lacks(photo) else []
-            except CaptionerError as error:
-                self.problems.append(error)
-        is_missing = [table.lacks(photo, place in self._corrections) for table in self.tables]
-        if not self.tables:
-            is_missing = [bool(self._missing[place]) or not self.sidecars]
-        if not any(is_missing):
-            self._known[place] = photo
-        return any(is_missing)
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
 
-    def write(self, photo: Path, caption: Caption) -> Iterator[CaptionerError]:
-        """Write the caption of a photograph; yield what could not be written."""
-        place = place_of(photo)
-        yield from _failures(
-            partial(table.write, photo, caption, self._corrections.get(place)) for table in self.tables
-        )
-        keywords = [keyword.word for keyword in caption.keywords]
-        yield from self._write_sidecars(place, photo, Description(caption.text, keywords, caption.marks))
+    def _open(self) -> None:
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "secure_delete = ON", "foreign_keys = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        if not self._one("SELECT count(*) FROM sqlite_master") and not self._one("PRAGMA application_id"):
+            with self._writing():
+                if not self._one("SELECT count(*) FROM sqlite_master"):  # or another process was faster
+                    for statement in SCHEMA.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    self._db.execute(f"PRAGMA user_version = {VERSION}")
+        found = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
+        if found[0] != APPLICATION:
+            raise UsageError(f"{self.name}: expected an album of captioner, got another database; use another file")
+        if found[1] != VERSION:
+            raise UsageError(f"{self.name}: expected an album of version {VERSION}, got {found[1]}; update captioner")
 
-    def _write_sidecars(self, place: str, photo: Path, description: Description) -> Iterator[CaptionerError]:
-        correction = self._corrections.get(place)
-        is_corrected, description = correction is not None, correction or description
-        sidecars = self.sidecars if is_corrected else self._missing.get(place, ())
-        yield from _failures(partial(each.write, photo, description, is_corrected) for each in sidecars)
+    def __enter__(self) -> Self:
+        return self
 
-    def finish(self) -> Iterator[CaptionerError]:
-        """Complete the tables, and write the sidecars of photographs that they knew; yield what failed."""
-        yield from _failures(partial(table.finish, self._corrections) for table in self.tables)
-        if self.tables and any(self._missing[place] or place in self._corrections for place in self._known):
-            try:
-                for row in self.tables[0].records():
-                    if row.path in self._known:
-                        photo, description = self._known[row.path], description_of(row.values)
-                        yield from self._write_sidecars(row.path, photo, description)
-            except CaptionerError as error:
-                yield error
-
-    @property
-    def counts(self) -> Counter[str]:
-        """The photographs that are `known`, those of them with a `corrected` row, and the counts of the first table."""
-        known = {"known": len(self._known), "corrected": len(self._corrections.keys() & self._known)}
-        return Counter(known) + (self.tables[0].counts if self.tables else Counter())
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether nothing can be written any more."""
-        return bool(self.tables) and not self.sidecars and all(table.failed for table in self.tables)
-
-    def places(self) -> Iterator[str]:
-        """Describe where the captions are, and which files were kept."""
-        for table in self.tables:
-            if count := len(table):
-                yield f"{table.name}: {count:,} photograph{'s' * (count != 1)}"
-        for sidecars in self.sidecars:
-            yield from filter(None, sidecars.finish())
-
-    def records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Yield the records of the first JSON lines, or else of the first table; corrected ones have `corrected`."""
-        for row in min(self.tables, key=lambda table: not isinstance(table.format, JsonLines)).records():
-            corrected = {} if correction_of(row.values) is None else {"corrected": True}
-            yield Path(row.path), {**row.values, **corrected}
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close the tables, and let other processes write them."""
-        for table in self.tables:
-            table.close()
+        """Write the captions that are left, and close the file. Raises: CaptionerError."""
+        try:
+            self.flush()
+        finally:
+            self._db.close()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Convert errors of the database to one line."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            hints = {"locked": "another process writes it; try again", "malformed": "restore it from a backup"}
+            hint = next((f"; {hint}" for word, hint in hints.items() if word in str(error)), "")
+            kind = DataError if "malformed" in str(error) or "not a database" in str(error) else CaptionerError
+            raise kind(f"{self.name}: cannot be read or written: {error}{hint}") from error
+        except OSError as error:
+            raise CaptionerError(f"{self.name}: cannot be read or written: {error.strerror}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Make what the block writes one transaction. Raises: CaptionerError, with nothing written."""
+        with self._reporting():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        row = self._db.execute(statement, values).fetchone()
+        return row and row[0]
+
+    def known(self, photo: Path) -> bool:
+        """Return whether a photograph has a caption, by the path and the status of its file, which is not read.
+
+        A file in a folder that was renamed or moved is known by its number.
+
+        Raises: DataError if it cannot be found.
+        """
+        path, status = place_of(photo), status_of(photo)
+        with self._reporting():
+            found = self._db.execute("SELECT device, inode, size, time FROM place WHERE path = ?", (path,)).fetchone()
+            where = "device = ? AND inode = ? AND size = ? AND place.time = ?"
+            is_same, arguments = found == status, (path,) if found == status else status
+            digest = self._one(f"SELECT digest FROM {PLACES} WHERE {'path = ?' if is_same else where}", *arguments)
+        if digest is not None and not is_same:
+            self.locate(photo, digest, status)
+        return digest is not None
+
+    def digests(self) -> set[bytes]:
+        """Return the digests of the pictures that have a caption."""
+        with self._reporting():
+            rows = self._db.execute("SELECT digest FROM photograph WHERE caption NOT NULL")
+            return {digest for (digest,) in rows}
+
+    def locate(
+        self, photo: Path, digest: bytes, status: Status, caption: Caption | None = None, model: str = ""
+    ) -> None:
+        """Record where a picture is, and the caption that a model wrote. `status` is that before the file was read."""
+        self._new.append((place_of(photo), digest, status, caption, model))
+        if time.monotonic() - self._flushed > FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was recorded. Raises: CaptionerError."""
+        rows, self._new, self._flushed = self._new, [], time.monotonic()
+        if not rows:
+            return
+        with self._writing():
+            for path, digest, status, caption, model in rows:
+                self._db.execute("INSERT OR IGNORE INTO photograph (digest) VALUES (?)", (digest,))
+                photograph = self._one("SELECT id FROM photograph WHERE digest = ?", digest)
+                self._place(path, photograph, status)
+                if caption is not None:
+                    own = "SELECT id FROM caption WHERE photograph = ? AND model = ?"
+                    number = self._one(own, photograph, model)
+                    if number is None:
+                        row = photograph, model, json.dumps(to_record(caption)), self._shares(caption.shares), _now()
+                        number = self._db.execute("INSERT INTO caption VALUES (NULL, ?, ?, ?, ?, ?)", row).lastrowid
+                    self._db.execute("UPDATE photograph SET caption = ? WHERE id = ?", (number, photograph))
+
+    def _place(self, path: bytes, photograph: int, status: Status) -> None:
+        """Record where a photograph is; a place where it is no more has moved there."""
+        others = self._db.execute("SELECT path FROM place WHERE photograph = ? AND path != ?", (photograph, path))
+        missing = next((other for (other,) in others.fetchall() if not os.path.lexists(other)), None)
+        self._db.execute("DELETE FROM place WHERE path = ?", (missing,))
+        self._db.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, ?)", (path, photograph, *status))
+
+    def _shares(self, shares: Sequence[Keyword]) -> bytes:
+        """Return the largest expected shares as an array of `SHARE`."""
+        insert, select = "INSERT OR IGNORE INTO word (word) VALUES (?)", "SELECT id FROM word WHERE word = ?"
+        self._db.executemany(insert, ((share.word,) for share in shares))
+        ids = [(self._one(select, share.word), share.share) for share in shares]
+        known = [pair for pair in ids if pair[0] <= MAX_WORDS]
+        return np.array(known + [(0, 0.0)] * (STORED - len(known)), SHARE).tobytes()
+
+    def entries(self, photos: Iterable[Path | bytes] | None = None) -> Iterator[Entry]:
+        """Yield what the album has of photographs, or of places, by default of all in the order of their paths."""
+        self.flush()
+        with self._reporting():
+            if photos is None:
+                # all, as an open cursor would keep other processes from writing
+                yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE path NOT NULL ORDER BY path").fetchall())
+            for photo in photos or ():
+                place = photo if isinstance(photo, bytes) else place_of(photo)
+                yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE place.path = ?", (place,)).fetchall())
+
+    def find(self, id: str) -> list[Entry]:
+        """Return the entries of the photograph with the id of an entry: one for each place, or one that is nowhere."""
+        self.flush()
+        with self._reporting():
+            return [*map(_entry, self._db.execute(f"{ENTRIES} WHERE digest = ?", (_digest(id),)))]
+
+    def history(self, id: str) -> tuple[set[str], set[tuple[str, ...]]]:
+        """Return all captions and all lists of keywords that the photograph of an entry had."""
+        where = "photograph = (SELECT id FROM photograph WHERE digest = ?)"
+        with self._reporting():
+            texts = self._db.execute(f"SELECT caption, keywords FROM correction WHERE {where}", (_digest(id),))
+            pairs = [(caption, json.loads(keywords)) for caption, keywords in texts]
+            records = self._db.execute(f"SELECT record FROM caption WHERE {where}", (_digest(id),))
+            generated = [_read(record) for (record,) in records]
+            pairs += [(caption.text, [keyword.word for keyword in caption.keywords]) for caption in generated]
+        return {caption for caption, _ in pairs}, {tuple(keywords) for _, keywords in pairs}
+
+    def correct(self, id: str, correction: Description, origin: str) -> None:
+        """Add what a person wrote of the photograph of an entry; earlier corrections stay in the history.
+
+        Raises: UsageError for an id of no photograph.
+        """
+        caption, keywords = correction
+        if not self.find(id):
+            raise UsageError(f"{id}: no photograph of the album")
+        with self._writing():
+            self._add_correction(caption, json.dumps(keywords), origin, _now(), _digest(id))
+
+    def take_back(self, id: str) -> None:
+        """Let the generated caption of the photograph of an entry count again; corrections stay in the history."""
+        with self._writing():
+            self._db.execute("UPDATE photograph SET correction = NULL WHERE digest = ?", (_digest(id),))
+
+    def revision(self, id: str, number: int) -> Description | None:
+        """Return the correction of a photograph with a number, or None."""
+        with self._reporting():
+            where = "WHERE correction.id = ? AND digest = ?"
+            row = self._db.execute(f"{CORRECTIONS} {where}", (number, _digest(id))).fetchone()
+        return row and (row[0], json.loads(row[1]))
+
+    def _add_correction(self, caption: str, keywords: str, origin: str, time: str, digest: bytes) -> None:
+        self._db.execute("INSERT OR IGNORE INTO photograph (digest) VALUES (?)", (digest,))
+        values = caption, keywords, origin, time, digest
+        insert = "INSERT INTO correction SELECT NULL, id, ?, ?, ?, ? FROM photograph WHERE digest = ?"
+        new = self._db.execute(insert, values).lastrowid
+        self._db.execute("UPDATE photograph SET correction = ? WHERE digest = ?", (new, digest))
+
+    def exports(self) -> dict[Path, str]:
+        """Return the SHA-256 of the files that the album wrote, as it wrote them."""
+        with self._reporting():
+            rows = self._db.execute("SELECT path, digest FROM export ORDER BY path")
+            return {Path(os.fsdecode(path)): digest for path, digest in rows}
+
+    def exported(self, files: Mapping[Path, str | None]) -> None:
+        """Record the SHA-256 of files that were written; None for one that is missing."""
+        with self._writing():
+            for path, digest in files.items():
+                self._db.execute("DELETE FROM export WHERE path = ?", (os.fsencode(path),))
+                if digest is not None:
+                    self._db.execute("INSERT INTO export VALUES (?, ?)", (os.fsencode(path), digest))
+
+    def models(self) -> Counter[str]:
+        """Count the photographs by the model that wrote their captions."""
+        self.flush()
+        with self._reporting():
+            return Counter(dict(self._db.execute(f"SELECT model, count(*) FROM {PLACES} GROUP BY model")))
+
+    def shares(self) -> Iterator[tuple[list[bytes], Array]]:
+        """Yield the places of photographs, and their largest expected shares, in blocks. Shapes: (N, K) of `SHARE`."""
+        self.flush()
+        with self._reporting():
+            rows = self._db.execute(f"SELECT path, shares FROM {PLACES}")
+            while block := rows.fetchmany(BLOCK):
+                paths, blobs = zip(*block, strict=True)
+                yield list(paths), np.frombuffer(b"".join(blobs), SHARE).reshape(len(paths), STORED)
+
+    def words(self) -> dict[str, int]:
+        """Return the ids of the words that have expected shares."""
+        self.flush()
+        with self._reporting():
+            return dict(self._db.execute("SELECT word, id FROM word"))
+
+    def corrections(self) -> dict[bytes, Description]:
+        """Return what people wrote, by the places of the photographs."""
+        with self._reporting():
+            rows = self._db.execute(
+                "SELECT path, correction.caption, keywords FROM correction JOIN photograph "
+                "ON photograph.correction = correction.id JOIN place ON place.photograph = photograph.id"
+            )
+            return {path: (caption, json.loads(keywords)) for path, caption, keywords in rows}
+
+    def has_any(self, folder: Path | None = None) -> bool:
+        """Return whether the album has a photograph, in a folder if one is given."""
+        within = os.fsencode(os.path.join(os.path.realpath(folder), "")) if folder else b""
+        self.flush()
+        with self._reporting():
+            return self._one("SELECT 1 FROM place WHERE substr(path, 1, ?) = ?", len(within), within) is not None
+
+    def forget(self, places: Iterable[Path]) -> None:
+        """Forget where photographs were. Captions and corrections stay, for when the pictures come back."""
+        with self._writing():
+            self._db.executemany("DELETE FROM place WHERE path = ?", ((os.fsencode(place),) for place in places))
+
+    def merge(self, other: Album) -> None:
+        """Add what another album has: photographs with their captions, if this one has none, and corrections."""
+        known = self.digests()
+        with other._reporting(), self._reporting():
+            words = dict(other._db.execute("SELECT id, word FROM word"))
+            select = f"SELECT path, digest, device, inode, size, place.time, record, shares, model FROM {PLACES}"
+            for path, digest, *status, record, shares, model in other._db.execute(select):
+                stored = np.frombuffer(shares, SHARE).tolist()
+                caption = _read(record)._replace(shares=[Keyword(words[id], share) for id, share in stored if id])
+                self._new.append((path, digest, tuple(status), None if digest in known else caption, model))
+                if len(self._new) >= BLOCK:
+                    self.flush()
+            self.flush()
+            own = set(self._db.execute(CORRECTIONS))
+            with self._writing():
+                for row in other._db.execute(f"{CORRECTIONS} ORDER BY correction.id").fetchall():
+                    if row not in own:
+                        self._add_correction(*row)
+                self._db.execute(
+                    "UPDATE photograph SET correction = (SELECT id FROM correction WHERE photograph = photograph.id "
+                    "ORDER BY time DESC, id DESC LIMIT 1) WHERE correction NOT NULL"
+                )
+
+    def check(self) -> None:
+        """Raises: CaptionerError unless the file is whole."""
+        with self._reporting():
+            if (found := self._one("PRAGMA integrity_check")) != "ok":
+                raise CaptionerError(f"{self.name}: damaged: {found}; restore it from a backup")
+
+
+def status_of(photo: Path) -> Status:
+    """Return the status of a file. Raises: DataError if there is none."""
+    try:
+        status = os.stat(photo)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{photo}: {getattr(error, 'strerror', None) or error}") from None
+    # SQLite has signed numbers of 64 bits
+    return status.st_dev & LARGEST, status.st_ino & LARGEST, status.st_size, status.st_ctime_ns & LARGEST
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    path, digest, record, caption, keywords, model, revision = row
+    photo, correction = os.fsdecode(path or b""), None if caption is None else (caption, json.loads(keywords))
+    return Entry(Path(photo), f"p{digest.hex()}", _read(record)._replace(image=photo), correction, model, revision or 0)
+
+
+def _digest(id: str) -> bytes:
+    """Return the digest of the picture of an entry with this id; empty for a text that is none."""
+    return bytes.fromhex(id[1:]) if re.fullmatch("p[0-9a-f]{32}", id) else b""
+
+
+def _read(record: str) -> Caption:
+    """Return the caption of a record. Raises: DataError for one that captioner did not write."""
+    try:
+        return from_record(json.loads(record))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"a caption of the album is damaged: {error!r:.100}") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

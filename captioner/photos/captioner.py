@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -24,6 +24,7 @@ from captioner.model.captioning_model import State, StepFunction
 
 if TYPE_CHECKING:
     from captioner.photos.encoders import Encoder
+    from captioner.photos.photographs import Known
 
 PHOTO_BATCH = 16
 """Photographs per thread that are decoded at a time: few, so that the first captions appear soon."""
@@ -151,21 +152,25 @@ class PhotoCaptioner(Captioner):
             self._encoders.append(open_encoder_of(self.loaded, self._recipe))
         return self._encoders[0]
 
-    def photographs(self, photos: Iterable[Photo | DataError]) -> Iterator[ImageBatch | DataError]:
+    def photographs(
+        self, photos: Iterable[Photo | Known | DataError], known: Container[bytes] = ()
+    ) -> Iterator[ImageBatch | Known | DataError]:
         """Encode photographs, in order, as they are iterated.
 
-        The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`.
+        The error of a photograph that cannot be read is yielded in its place, and names it; so are errors in `photos`,
+        and photographs whose picture has a digest in `known`.
 
         Raises: as `encoder`.
         """
         from captioner.photos.photographs import photo_batches  # needs Pillow
 
         size = min(PHOTO_BATCH * self.loaded.config.threads, self.batch_size)
-        paths = (photo if isinstance(photo, DataError) else Path(photo) for photo in photos)
-        return photo_batches(self.loaded, self.encoder, paths, size)
+        paths = (Path(photo) if isinstance(photo, str | os.PathLike) else photo for photo in photos)
+        return photo_batches(self.loaded, self.encoder, paths, size, known)
 
 
-def _readable(batch: ImageBatch | DataError) -> ImageBatch:
+def _readable(batch: ImageBatch | Known | DataError) -> ImageBatch:
     if isinstance(batch, DataError):
         raise batch
+    assert isinstance(batch, ImageBatch), "none is known"
     return batch

@@ -5,12 +5,11 @@ An encoder opens with `captioner.photos.recipes.open_encoder`.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,10 @@ from captioner.data.scene import SIDE
 from captioner.data.scenes import ENCODER, FEATURES, GRID, REGION, encode_regions, first_objects
 from captioner.errors import DataError, UsageError
 from captioner.files.user_files import read_bytes
-from captioner.photos.photo import BYTES, decode_photo, shrink, square
+from captioner.photos.photo import BYTES, decode_picture, shrink, square
 
+T = TypeVar("T")
+U = TypeVar("U")
 AHEAD = 4
 """Maximum number of photographs per thread read ahead of the output."""
 
@@ -74,8 +75,16 @@ def open_scenes(name: str, file: str, options: Mapping[str, str]) -> Encoder:
     return ScenesEncoder()
 
 
+class Decoded(NamedTuple):
+    """A photograph with the digest of its picture, decoded for an encoder."""
+
+    path: Path
+    digest: bytes
+    photo: Image
+
+
 class Encoded(NamedTuple):
-    """A photograph with the digest of its file, its shorter side (at most that of the encoder's input), its features
+    """A photograph with the digest of its picture, its shorter side (at most that of the encoder's input), its features
     (F,) and, if asked for, its regions (rows, columns, R).
     """
 
@@ -86,24 +95,32 @@ class Encoded(NamedTuple):
     regions: NDArray[np.float32] | None = None
 
 
-def encode_photo(encoder: Encoder, path: Path, content: bytes, photo_side: int = 0) -> Encoded:
-    """Encode the photograph in `content`, shrunk to a shorter side of `photo_side` if it is larger: enlarged from there
-    to the input of the encoder, it is as blurred as the training photographs. With 0, it is not shrunk.
+def decode_for(encoder: Encoder, path: Path, content: bytes | None = None, photo_side: int = 0) -> Decoded:
+    """Decode a photograph, by default that of the file, and shrink it to a shorter side of `photo_side` if it is
+    larger: enlarged from there to the input of the encoder, it is as blurred as the training photographs. With 0, it is
+    not shrunk.
 
-    Raises: DataError with its path if it cannot be decoded or encoded.
+    Raises: DataError with its path if it cannot be read or decoded.
     """
     side = min(photo_side or encoder.side, encoder.side)
-    photo = decode_photo(content, str(path), side)
-    photo = shrink(photo, side) if side < encoder.side else photo
-    prepared = encoder.prepare(photo)
+    content = read_bytes(path, BYTES, expected="a photograph") if content is None else content
+    photo, digest = decode_picture(content, str(path), side)
+    return Decoded(path, digest, shrink(photo, side) if side < encoder.side else photo)
+
+
+def encode_decoded(encoder: Encoder, decoded: Decoded) -> Encoded:
+    """Encode a decoded photograph. Raises: DataError with its path if it cannot be encoded."""
+    prepared = encoder.prepare(decoded.photo)
     try:
         features, regions = encoder.encode(prepared)
     except DataError as error:  # of the encoder, which does not know the photograph
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{decoded.path}: {error}") from None
     for array in (features, regions):
         if array is not None and not (np.abs(array) <= MAX_FEATURE).all():
-            raise DataError(f"{path}: {encoder.identity}: expected features of at most {MAX_FEATURE:g}, got others")
-    return Encoded(path, hashlib.sha256(content).digest(), min(*photo.size, encoder.side), features, regions)
+            raise DataError(
+                f"{decoded.path}: {encoder.identity}: expected features of at most {MAX_FEATURE:g}, got others"
+            )
+    return Encoded(decoded.path, decoded.digest, min(*decoded.photo.size, encoder.side), features, regions)
 
 
 def encode_photos(
@@ -115,29 +132,40 @@ def encode_photos(
 ) -> Generator[Encoded | DataError, None, None]:
     """Encode photographs in order with several threads, with `regions` their regions too, if the encoder has any.
 
-    `photo_side` is that of `encode_photo`.
-
-    The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph. Errors
-    among the photographs are yielded unchanged.
+    `photo_side` is that of `decode_for`. Errors are those of `in_threads`.
     """
 
-    def work(photo: Path | DataError) -> Encoded | DataError:
-        if isinstance(photo, DataError):
+    def work(photo: Path) -> Encoded:
+        encoded = encode_decoded(encoder, decode_for(encoder, photo, photo_side=photo_side))
+        return encoded if regions else encoded._replace(regions=None)
+
+    return in_threads(work, photos, threads)
+
+
+def in_threads(
+    work: Callable[[Path], T], photos: Iterable[Path | U], threads: int = 1
+) -> Generator[T | U | DataError, None, None]:
+    """Call a function for each photograph with several threads, and yield the results in order.
+
+    The error of a photograph that cannot be read or encoded is yielded in its place; it names the photograph. What is
+    no path among the photographs, such as an error, is yielded unchanged.
+    """
+
+    def try_work(photo: Path | U) -> T | U | DataError:
+        if not isinstance(photo, Path):
             return photo
         try:
-            content = read_bytes(photo, BYTES, expected="a photograph")
-            encoded = encode_photo(encoder, photo, content, photo_side)
+            return work(photo)
         except DataError as error:
             return error.with_traceback(None)  # whose frames would keep the content as long as the error
         except MemoryError:
             return DataError(f"{photo}: not enough memory to encode this photograph")
-        return encoded if regions else encoded._replace(regions=None)
 
-    waiting: deque[Future[Encoded | DataError]] = deque()
+    waiting: deque[Future[T | U | DataError]] = deque()
     pool = ThreadPoolExecutor(threads, "encode")
     try:
         for photo in photos:
-            waiting.append(pool.submit(work, photo))
+            waiting.append(pool.submit(try_work, photo))
             if len(waiting) > AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
 import io
 import logging
@@ -35,6 +36,8 @@ _READABLE = ("a JPEG", "a PNG", "a GIF", "a TIFF", *["a HEIC or AVIF file"] * ("
 BYTES = 1 << 30
 PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """Maximum number of pixels, above which Pillow warns of a decompression bomb."""
+PICTURE_SIDE = 224
+"""The `min_side` with which a photograph is decoded for the digest of its picture."""
 WHITE = (255, 255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,6 +101,23 @@ def decode_photo(content: bytes, name: str, min_side: int) -> Image.Image:
 
     Raises: DataError if the content is not a complete photograph of a supported format, or has more than `PIXELS`.
     """
+    return _try(content, name, min_side)[0]
+
+
+def decode_picture(content: bytes, name: str, min_side: int) -> tuple[Image.Image, bytes]:
+    """Decode a photograph, as `decode_photo`, and return it with the digest of its picture.
+
+    The digest is that of the decoded pixels before the EXIF orientation is applied: programs that rewrite the metadata
+    of a file do not change it.
+
+    Raises: as `decode_photo`.
+    """
+    photo, digest = _try(content, name, max(min_side, PICTURE_SIDE))
+    return photo, digest if min_side <= PICTURE_SIDE else _try(content, name, PICTURE_SIDE)[1]
+
+
+def _try(content: bytes, name: str, min_side: int) -> tuple[Image.Image, bytes]:
+    """Return a photograph and the digest of its picture. Raises: as `decode_photo`."""
     try:
         return _decode(content, name, min_side)
     except DataError:
@@ -107,7 +127,7 @@ def decode_photo(content: bytes, name: str, min_side: int) -> Image.Image:
         raise _problem(error, content, name) from error.with_traceback(None)
 
 
-def _decode(content: bytes, name: str, min_side: int) -> Image.Image:
+def _decode(content: bytes, name: str, min_side: int) -> tuple[Image.Image, bytes]:
     with Image.open(io.BytesIO(content), formats=FORMATS + _heic_formats(content)) as photo:
         if photo.width * photo.height > PIXELS:  # Pillow warns, and raises an error only above twice as many
             raise Image.DecompressionBombError
@@ -116,7 +136,9 @@ def _decode(content: bytes, name: str, min_side: int) -> Image.Image:
             raise DataError(f"{name}: expected 8 or 16 bits per pixel, got {kind}; save it as PNG or JPEG")
         photo.draft("RGB", (2 * min_side, 2 * min_side))
         photo.load()
-        return upright(rgb(photo), photo)
+        pixels = rgb(photo)
+        digest = hashlib.blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
+        return upright(pixels, photo), digest
 
 
 def _problem(error: Exception, content: bytes, name: str) -> DataError:

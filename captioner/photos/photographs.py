@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -15,7 +16,7 @@ from captioner.captioning.image_batch import ImageBatch
 from captioner.captioning.restore import LoadedModel
 from captioner.data.encoder_identity import Recipe, parse_identity, same_encoder
 from captioner.errors import CheckpointError, DataError, UsageError
-from captioner.photos.encoders import Encoded, Encoder, encode_photos
+from captioner.photos.encoders import Encoded, Encoder, decode_for, encode_decoded, in_threads
 from captioner.photos.photo import (
     HEIC_SUFFIXES,
     RAW_REMEDY,
@@ -26,6 +27,13 @@ from captioner.photos.photo import (
     list_photos,
 )
 from captioner.photos.recipes import open_recipe, parse_recipe
+
+
+class Known(NamedTuple):
+    """A photograph that is not captioned, and the digest of its picture, if it was decoded."""
+
+    path: Path
+    digest: bytes = b""
 
 
 def open_encoder_of(loaded: LoadedModel, recipe: str | None = None) -> Encoder:
@@ -142,13 +150,25 @@ def photo_batch(photos: Sequence[Encoded], loaded: LoadedModel) -> ImageBatch:
 
 
 def photo_batches(
-    loaded: LoadedModel, encoder: Encoder, photos: Iterable[Path | DataError], size: int
-) -> Iterator[ImageBatch | DataError]:
-    """Encode photographs in batches of at most `size`, in order; the error of one is yielded in its place."""
-    threads, regions = loaded.config.threads, loaded.meta.region_dim > 0
-    encoded = encode_photos(encoder, photos, threads, regions, loaded.meta.photo_side)
-    for _, group in groupby(encoded, lambda photo: isinstance(photo, DataError)):
+    loaded: LoadedModel,
+    encoder: Encoder,
+    photos: Iterable[Path | Known | DataError],
+    size: int,
+    known: Container[bytes] = (),
+) -> Iterator[ImageBatch | Known | DataError]:
+    """Encode photographs in batches of at most `size`, in order.
+
+    The error of a photograph is yielded in its place; so are those whose picture has a digest in `known`, and what is
+    no path among the photographs.
+    """
+
+    def work(photo: Path) -> Encoded | Known:
+        decoded = decode_for(encoder, photo, photo_side=loaded.meta.photo_side)
+        return Known(photo, decoded.digest) if decoded.digest in known else encode_decoded(encoder, decoded)
+
+    encoded: Iterator[Encoded | Known | DataError] = in_threads(work, photos, loaded.config.threads)
+    for _, group in groupby(encoded, lambda photo: isinstance(photo, Encoded)):
         while several := list(islice(group, size)):
-            yield from (photo for photo in several if isinstance(photo, DataError))
-            if readable := [photo for photo in several if not isinstance(photo, DataError)]:
-                yield photo_batch(readable, loaded)
+            yield from (photo for photo in several if not isinstance(photo, Encoded))
+            if new := [photo for photo in several if isinstance(photo, Encoded)]:
+                yield photo_batch(new, loaded)

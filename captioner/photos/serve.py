@@ -35,7 +35,7 @@ from captioner.data.table_cells import csv_line
 from captioner.data.vocabulary import SPECIAL
 from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
 from captioner.photos.captioner import PhotoCaptioner
-from captioner.photos.encoders import encode_photo
+from captioner.photos.encoders import decode_for, encode_decoded
 from captioner.photos.photo import HEIC_SUFFIXES, decode_photo
 from captioner.photos.photographs import photo_batch
 from captioner.report.template import load_script, render
@@ -153,7 +153,8 @@ class Site:
     def _caption(self, content: bytes, values: Values, name: Path) -> Caption:
         """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
         captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
-        photo = encode_photo(captioner.encoder, name, content, captioner.loaded.meta.photo_side)
+        decoded = decode_for(captioner.encoder, name, content, captioner.loaded.meta.photo_side)
+        photo = encode_decoded(captioner.encoder, decoded)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
         return caption
 

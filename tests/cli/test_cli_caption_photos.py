@@ -27,7 +27,9 @@ def test_a_folder_is_captioned_in_order(cli: Callable[..., Any], photo_run: Path
     done = cli("caption", "new", "--model", photo_run).succeeded()
     assert list(by_image(done.out).items()) == list(new_captions.items())
     several = cli("caption", "new/074.png", "new", "new/070.png", "--model", photo_run)
-    assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *new_captions, "new/070.png"]
+    assert [line.split("\t")[0] for line in several.out.splitlines()] == ["new/074.png", *[*new_captions][:4]], (
+        "each once"
+    )
     assert list(by_image(cli("caption", "new", "--model", photo_run, "-n", 2).out)) == list(new_captions)[:2]
     for name in (
         "new/a10.png",
@@ -59,7 +61,7 @@ def test_an_unreadable_photograph_is_skipped(
     assert lines[0] == "captioner: empty: expected photographs in this folder, got none"
     assert lines[1].startswith("captioner: new/072.png: expected a photograph")
     assert lines[2] == rf"captioner: no\n.png: not found; expected a photograph; relative names start at {Path.cwd()}"
-    assert lines[3] == "captioner: captioned: 4; unreadable, reported above: 3"
+    assert lines[3] == r"captioned: 4; unreadable: 3 (empty, new/072.png, no\n.png)"
 
 
 def test_unusual_names_are_escaped(cli: Callable[..., Any], photo_run: Path, new_captions: dict[str, str]) -> None:

@@ -116,11 +116,11 @@ def test_make_caption_shows_the_columns_and_what_to_do_next(name: str, hints: li
     (tmp_path / "web").touch()  # newer than setup.cfg: nothing is installed
     done = make(f"PHOTO={photo}", f"VENV={tmp_path}")
     assert done.returncode == (2 if "bad" in name else 0)
-    assert done.stdout == f"[-m][captioner][caption][{photo}]\n"
+    assert done.stdout == f"[-m][captioner][caption][{photo}][--album][none]\n"
     lines = [line for line in done.stderr.splitlines() if "***" not in line]
     assert lines == [line.format(photo, program) for line in ("photograph, caption, marks", *hints)]
     of_run = make(f"PHOTO={photo}", f"VENV={tmp_path}", f"MODEL={tmp_path}")
-    assert of_run.stdout == f"[-m][captioner][caption][{photo}][--model][{tmp_path}]\n"
+    assert of_run.stdout == f"[-m][captioner][caption][{photo}][--album][none][--model][{tmp_path}]\n"
 
 
 @needs_make

@@ -1,4 +1,4 @@
-"""captioner search: photographs are found by words, in tables of captions that people edit."""
+"""captioner search: what is printed of the photographs of an album, and wrong arguments."""
 
 import json
 from collections.abc import Callable
@@ -7,124 +7,78 @@ from typing import Any
 
 import pytest
 
-from captioner.data.table_cells import Stamp, digest_of
+from captioner.captioning.caption import Candidate, Caption
+from captioner.decode.word_regression import Keyword
+from captioner.photos.album import Album, status_of
 
-ALBUM = {
-    "a dog in the snow": {"dog": 0.9, "snow": 0.8, "a": 0.9, "in": 0.6, "the": 0.7},
-    "a man on a beach": {"beach": 0.6, "man": 0.9, "dog": 0.05, "a": 0.9, "on": 0.9, "the": 0.8},
-    "two dogs play": {"dogs": 0.9, "dog": 0.7, "beach": 0.4, "a": 0.5},
-    "a street": {"street": 0.9, "a": 0.9, "on": 0.5, "the": 0.5, "dog": 0.049},
+PHOTOS = {
+    "a dog in the snow": {"dog": 0.9, "snow": 0.8, "a": 0.9},
+    "a man on a beach": {"beach": 0.6, "man": 0.9, "dog": 0.06},
+    "two dogs play": {"dogs": 0.9, "dog": 0.7, "beach": 0.4},
+    "a street": {"street": 0.9, "dog": 0.049},
 }
-
-
-def line(image: str, caption: str, shares: Any, written: str | None = None) -> str:
-    """Return a line for a photograph, whose caption a person may have `written` otherwise."""
-    stamp = Stamp(9, "20261130T111800Z", "0" * 8, digest_of(caption), "0" * 8)
-    record = {"image": image, "caption": caption if written is None else written, "keywords": [], "shares": shares}
-    return json.dumps({**record, "file": str(stamp)}) + "\n"
 
 
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table of four photographs in another folder than the current one."""
+    """An album of four photographs in another folder than the current one."""
     monkeypatch.chdir(tmp_path)
-    table = Path("tables", "album.jsonl")
-    table.parent.mkdir()
-    table.write_text("".join(line(f"../pics/{n}.jpg", *item) for n, item in enumerate(ALBUM.items())))
-    return table
+    monkeypatch.setenv("CAPTIONER_ALBUM", "a.db")
+    with Album(Path("a.db")) as opened:
+        for number, (text, shares) in enumerate(PHOTOS.items()):
+            photo = Path("pics", f"{number}\x1b.jpg")
+            photo.parent.mkdir(exist_ok=True)
+            photo.write_text(text)
+            kept = [Keyword(word, share) for word, share in shares.items()]
+            caption = Caption("", text, -1.0, [], None, [Candidate(text, -1.0)], shares=kept)
+            opened.locate(photo, bytes([number] * 16), status_of(photo), caption, "m")
+    return Path("a.db")
 
 
-def test_photographs_are_ranked_and_only_those_that_a_word_fits_are_printed(
+def test_photographs_are_ranked_with_a_line_before_those_that_not_all_words_fit(
     cli: Callable[..., Any], album: Path
 ) -> None:
-    found = cli("search", album, "dog", "on", "the", "beach").succeeded()
-    assert found.out.splitlines() == [
-        "pics/2.jpg\ttwo dogs play\tdog, beach",
-        "pics/1.jpg\ta man on a beach\tbeach, dog",
-        "pics/0.jpg\ta dog in the snow\tdog",
-    ]
-    assert (
-        cli("search", album, "The DOG, on the beach!", "-n", 1).succeeded().out == found.out.partition("\n")[0] + "\n"
-    )
-    common = cli("search", album, "on the").succeeded().out.splitlines()
-    assert [row.rpartition("\t")[2] for row in common] == ["on, the", "on, the", "the"]
-    cli("search", album, "a", "zebra").failed(1, "no photograph fits: zebra\n")
+    found = cli("search", "dogs", "on", "the", "beach")
+    assert (found.code, found.err) == (0, "less certain:\n")
+    lines = ["two dogs play\tdogs, beach", "a man on a beach\tbeach, dogs", "a dog in the snow\tdogs"]
+    assert found.out.splitlines() == [f"pics/{n}\\x1b.jpg\t{line}" for n, line in zip((2, 1, 0), lines, strict=True)]
+    assert cli("search", "The DOG, on the beach!", "-n", 1).succeeded().out.count("\n") == 1
+    (record,) = map(json.loads, cli("search", "snow", "--json").succeeded().out.splitlines())
+    assert (record["image"], record["caption"], record["is_clear"]) == ("pics/0\x1b.jpg", "a dog in the snow", True)
+    assert record["words"] == [{"word": "snow", "share": 0.8}]
+    assert cli("search", "man beach zebra", "-n", 1).err.endswith("none that all words clearly fit; less certain:\n")
+    assert cli("search", "--in", "pics", "street").succeeded().out.startswith("pics/3")
+    Path("pics/3\x1b.jpg").unlink()
+    assert cli("search", "street") == (0, "", "missing files that fit: 1 (captioner album --forget-missing FOLDER)\n")
+    cli("search", "--in", "elsewhere", "street").failed(1, "no photograph of the album is in elsewhere; see captioner")
 
 
-def test_the_words_of_a_corrected_caption_are_certain(cli: Callable[..., Any], album: Path) -> None:
-    with open(album, "a") as table:
-        table.write(line("pug.jpg", "a cat", {"cat": 0.8}, written="My pug dog at the Beach"))
-        table.write(line("same.jpg", "a dog and a beach", {"cat": 0.8}))
-    (first, *_) = cli("search", album, "dog beach", "--json").succeeded().out.splitlines()
-    words = [{"word": "dog", "share": 1.0}, {"word": "beach", "share": 1.0}]
-    expected = {"image": "tables/pug.jpg", "caption": "My pug dog at the Beach", "score": 0.0, "words": words}
-    assert json.loads(first) == expected
-    assert "same.jpg" not in cli("search", album, "dog").out, "its caption is the model's"
-    assert [row.split("\t")[0] for row in cli("search", album, "cat").out.splitlines()] == [
-        "tables/pug.jpg",
-        "tables/same.jpg",
-    ]
-
-
-def test_a_photograph_of_several_tables_is_printed_once(cli: Callable[..., Any], album: Path) -> None:
-    other = Path("other.jsonl")
-    other.write_text(line("pics/0.jpg", "something else", {"dog": 0.99}) + line("é\x1b.jpg", "a dog", {"dog": 0.8}))
-    found = cli("search", album, other, "dog", "-n", 3).succeeded()
-    captions = [row.split("\t")[:2] for row in found.out.splitlines()]
-    assert captions == [["pics/0.jpg", "a dog in the snow"], ["é\\x1b.jpg", "a dog"], ["pics/2.jpg", "two dogs play"]]
-
-
-def test_unknown_words_are_named(cli: Callable[..., Any], album: Path) -> None:
-    found = cli("search", album, "snow qwertz girafe")
-    assert (found.code, found.out) == (0, "pics/0.jpg\ta dog in the snow\tsnow\n")
-    unknown = "unknown to the model, and found only in captions that you have corrected, and in tables of models that "
-    unknown += "know them"
-    other = "; for words of a model of yours, add --model"
-    assert found.err == f"captioner: {unknown}: qwertz, girafe (did you mean giraffe?){other}\n"
-    assert cli("search", album, "qwertz").err.endswith("captioner: no photograph fits: qwertz\n")
-    with album.open("a") as table:  # of a model in own words
-        table.write(line("waldi.jpg", "a dog", {"waldi": 0.6}))
-    assert cli("search", album, "waldi").out == "tables/waldi.jpg\ta dog\twaldi\n"
+def test_unknown_words_are_named_and_found_in_corrections(cli: Callable[..., Any], album: Path) -> None:
+    found = cli("search", "girafe", "snow")
+    unknown = "unknown to the model, and in no name or correction; for words of a model of yours, add --model"
+    assert found.err.startswith(f"{unknown}: girafe (did you mean giraffe?)\n")
+    assert cli("search", "qwertz").err.endswith("captioner: no photograph fits: qwertz\n")
+    with Album(album) as opened:
+        (entry,) = opened.entries([Path("pics/3\x1b.jpg")])
+        opened.correct(entry.id, ("Qwertz in town", []), "page")
+    assert cli("search", "qwertz").out == "pics/3\\x1b.jpg\tQwertz in town\tqwertz\n"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["album.csv", "dog"], 2, "album.csv: expected tables that end in .jsonl before the words: captioner caption"),
-        (["dog", "tables/album.jsonl"], 2, "dog: expected tables that end in .jsonl before"),
-        (["tables/album.jsonl", "tables/album.jsonl"], 2, "expected words after the tables, got none"),
-        (["tables/album.jsonl", "?!"], 2, "expected words after the tables, got none"),
-        (["tables/albums.jsonl", "dog"], 2, "did you mean tables/album.jsonl?"),
-        (["tables/album.jsonl", "dog", "--model", "no"], 1, "no: not found; expected a run folder"),
+        (["?!"], 2, "query: expected 1 to 60 words, got 0"),
+        (["x y"] + [f"w{n}" for n in range(60)], 2, "query: expected 1 to 60 words, got 62"),
+        (
+            ["dog", "--album", "b.db"],
+            2,
+            "b.db: no album; `captioner caption FOLDER` makes it",
+        ),
+        (["dog", "--model", "no"], 1, "no: not found; expected a run folder"),
     ],
 )
 def test_wrong_arguments(words: list[str], code: int, message: str, cli: Callable[..., Any], album: Path) -> None:
     cli("search", *words).failed(code, message)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"[" * 100_000 + b"\n", "line 6: "),
-        (b"\xff\xfe{\n", "line 6: expected UTF-8 text"),
-        (b"7\n", 'line 6: expected an object with an "image"'),
-        (b'{"image": 5, "caption": "a dog", "shares": {}}\n', 'line 6: expected an object with an "image"'),
-        (
-            b'{"image": "5.jpg", "caption": "a dog", "log_prob": -3.2}\n',
-            "5.jpg: expected a caption and shares",
-        ),
-        (b'{"image": "5.jpg", "caption": null, "shares": {}}\n', "5.jpg: expected a caption and shares"),
-        (b'{"image": "5.jpg", "caption": "a dog", "shares": ["dog"]}\n', "5.jpg: expected a caption and shares"),
-        (b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": NaN}}\n', "5.jpg: expected a caption and shares"),
-        (b'{"image": "5.jpg", "caption": "a dog", "shares": {"dog": "0.9"}}\n', "5.jpg: expected a caption and shares"),
-    ],
-)
-def test_a_damaged_line_is_named(content: bytes, message: str, cli: Callable[..., Any], album: Path) -> None:
-    good = album.read_bytes()
-    album.write_bytes(b"\xef\xbb\xbf" + good.replace(b"\n", b"\r\n\r\n", 1) + content)
-    cli("search", album, "dog").failed(1, message)
-    album.write_bytes(good + b'{"image": "5.jpg", "capt')  # being written, or cut
-    assert cli("search", album, "snow", "dog", "-n", 1).succeeded().out == "pics/0.jpg\ta dog in the snow\tdog, snow\n"
 
 
 def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, own_run: Path) -> None:
@@ -133,17 +87,4 @@ def test_a_model_without_word_regression(cli: Callable[..., Any], album: Path, o
     saved = checkpoint.load(own_run / "best.h5")
     saved.summary.clear()
     checkpoint.save(own_run / "best.h5", saved)
-    cli("search", album, "dog", "--model", own_run).failed(2, "has no training summary; captioner export ")
-
-
-def test_a_word_of_every_training_image_is_known_and_does_not_decide(
-    cli: Callable[..., Any], album: Path, own_run: Path
-) -> None:
-    from captioner.files import checkpoint
-
-    saved = checkpoint.load(own_run / "best.h5")
-    saved.summary["counts"][saved.meta.words.index("on")] = saved.summary["images"][0]
-    checkpoint.save(own_run / "best.h5", saved)
-    found = cli("search", album, "on", "--model", own_run).succeeded()
-    assert (found.err, len(found.out.splitlines())) == ("", 2)
-    assert "street" not in cli("search", album, "on dog", "--model", own_run).out
+    cli("search", "dog", "--model", own_run).failed(2, "has no training summary; captioner export ")

@@ -72,4 +72,4 @@ def test_special_files_are_no_photographs_and_others_are_captioned(name: str, cl
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["photos/000.png"]
     *errors, count = done.err.splitlines()
     assert all(line.startswith(f"captioner: {name}") for line in errors)
-    assert count == f"captioner: captioned: 1; unreadable, reported above: {len(errors)}"
+    assert (count, len(errors)) == (f"captioned: 1; unreadable: 1 ({name})", 1)

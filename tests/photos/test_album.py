@@ -1,252 +1,255 @@
-"""Tables that grow, edited by hand and cut at any byte: no row is lost or altered, and no photograph has two."""
+"""The album as a database: what is known of a photograph, wherever it is, and files that are no album."""
 
-import csv
-import io
-import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from hashlib import sha256
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from captioner.captioning.caption import Candidate, Caption
-from captioner.data.table_cells import NEEDED, Stamp, digest_of, parse_stamp, unescape_cell
-from captioner.errors import CaptionerError, DataError
-from captioner.photos.album import Album
-from captioner.photos.table import Table
-from captioner.photos.table_rows import time_of
-
-TEXTS = ("a café by the sea", "two dogs run", "", "a man, a plan", "gone", "gone, too")
-"""The captions of photographs 0 to 3, which exist, and of two that are gone."""
+from captioner.captioning.caption import Attention, Candidate, Caption, from_record, to_record
+from captioner.decode.word_regression import Keyword
+from captioner.errors import CaptionerError, UsageError
+from captioner.photos.album import Album, default_path, status_of
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files as photographs: a table does not decode them."""
-    paths = [tmp_path_factory.getbasetemp() / f"{number}é.jpg" for number in range(4)]
-    for path in paths:
-        path.write_text(path.name)
-    return paths
+@pytest.fixture
+def album(tmp_path: Path) -> Iterator[Album]:
+    with Album(tmp_path / "data" / "a.db") as opened:
+        yield opened
 
 
-def run(path: Path, photos: Sequence[Path]) -> dict[str, str]:
-    """Caption what a table lacks; return the corrections by photograph."""
-    with closing(Album()) as album:
-        album.tables.append(Table(path, "0" * 8))
-        for photo in album.select(photos):
-            assert isinstance(photo, Path)
-            text, digest = TEXTS[int(photo.name[0])], sha256(photo.read_bytes()).hexdigest()
-            caption = Caption("", text, -1.25, [], None, [Candidate(text, -1.25)], digest=digest)
-            assert list(album.write(photo, caption)) == []
-        return {Path(place).name: each.caption for place, each in album.tables[0].corrections.items()}
+def photo(path: Path, picture: str = "") -> Path:
+    """A file as a photograph: an album decodes none. Its content is the picture, then metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{picture or path.name}|metadata")
+    return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_table_cut_at_any_byte_is_completed(
-    suffix: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def digest_of(path: Path) -> bytes:
+    return blake2b(path.read_bytes().partition(b"|")[0], digest_size=16).digest()
+
+
+def caption(album: Album, path: Path, text: str = "a dog", model: str = "m") -> None:
+    """Caption a photograph if the album lacks its picture, as the command does."""
+    if not album.known(path):
+        digest = digest_of(path)
+        keywords = [Keyword("dog", 0.9), Keyword("snow", 0.3)]
+        new = Caption(
+            str(path), text, -1.5, [], None, [Candidate(text, -1.5)], similarity=0.5, marks=["uncertain"],
+            keywords=keywords, shares=[*keywords, Keyword("a", 0.1)], digest=digest.hex(),
+        )  # fmt: skip
+        is_new = digest not in album.digests()
+        album.locate(path, digest, status_of(path), new if is_new else None, model)
+        album.flush()
+
+
+def texts(album: Album) -> dict[str, str]:
+    return {entry.path.name: entry.caption.text for entry in album.entries()}
+
+
+def test_a_caption_and_a_correction_follow_the_picture(album: Album, tmp_path: Path) -> None:
+    first = photo(tmp_path / "x" / "a.jpg")
+    caption(album, first)
+    (entry,) = album.entries([first])
+    album.correct(entry.id, ("my dog", ["pug", "dog"]), "page")
+    (tmp_path / "x").rename(tmp_path / "y")
+    renamed = tmp_path / "y" / "a.jpg"
+    assert album.known(renamed), "by the number of its file"
+    assert [(each.path, each.caption.text) for each in album.entries()] == [(renamed, "my dog")]
+    copy = tmp_path / "z.jpg"
+    copy.write_text("a.jpg|other metadata")
+    assert not album.known(copy)
+    caption(album, copy, "another text")
+    assert texts(album) == {"a.jpg": "my dog", "z.jpg": "my dog"}
+    copy.write_text("edited|")
+    caption(album, copy, "another picture")
+    assert texts(album) == {"a.jpg": "my dog", "z.jpg": "another picture"}
+
+
+def test_a_file_that_was_replaced_is_not_known(album: Album, tmp_path: Path) -> None:
+    first = photo(tmp_path / "a.jpg")
+    caption(album, first)
+    time = first.stat().st_mtime_ns
+    other = photo(tmp_path / "b.jpg")
+    os.utime(other, ns=(time, time))
+    os.replace(other, first)
+    assert not album.known(first), "of equal size and time, but another file"
+    first.unlink()
+    with pytest.raises(CaptionerError, match=r"a\.jpg: No such file"):
+        album.known(first)
+
+
+def test_a_corrected_caption_is_certain_and_the_history_stays(album: Album, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg")
+    caption(album, path)
+    for text, words in (("first", ["dog"]), ("second", ["cat"])):
+        (entry,) = album.entries()
+        album.correct(entry.id, (text, words), "t.csv")
+    (entry,) = album.find(entry.id)
+    assert (entry.caption.text, entry.caption.keywords, entry.caption.marks) == ("second", [Keyword("cat", 1.0)], ())
+    assert (entry.generated.text, entry.generated.marks) == ("a dog", ["uncertain"])
+    assert album.history(entry.id) == ({"a dog", "first", "second"}, {("dog", "snow"), ("dog",), ("cat",)})
+    assert album.find("p" + 32 * "0") == album.find("no id") == []
+    with pytest.raises(UsageError, match="no id: no photograph of the album"):
+        album.correct("no id", ("a dog", []), "page")
+    assert album.corrections() == {os.fsencode(path): ("second", ["cat"])}
+
+
+def test_a_model_writes_one_caption_and_the_last_one_counts(album: Album, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg")
+    for model, text in ("m", "one"), ("n", "two"), ("m", "one"), ("m", "one"):
+        new = Caption("", text, -1.0, [], None, [Candidate(text, -1.0)])
+        album.locate(path, digest_of(path), status_of(path), new, model)
+        (entry,) = album.entries()
+        assert (entry.generated.text, entry.model) == (text, model)
+    assert album.history(entry.id)[0] == {"one", "two"}
+
+
+def test_captions_are_written_at_the_end_and_each_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, first = tmp_path / "a.db", photo(tmp_path / "a.jpg")
+    seconds = 0.0
+    monkeypatch.setattr("captioner.photos.album.time.monotonic", lambda: seconds)
+
+    def written() -> int:
+        with sqlite3.connect(path) as database:
+            return int(database.execute("SELECT count(*) FROM place").fetchone()[0])
+
+    with Album(path) as album:
+        for number, expected in enumerate((0, 2, 2)):
+            seconds += 0.6
+            place = photo(tmp_path / f"{number}.jpg", "a.jpg")
+            album.locate(place, digest_of(first), status_of(place))
+            assert written() == expected
+        album.locate(first, digest_of(first), status_of(first))
+        assert written() == 2
+    assert written() == 4
+
+
+def test_albums_of_parts_are_joined(album: Album, tmp_path: Path) -> None:
+    caption(album, photo(tmp_path / "a.jpg"))
+    with Album(tmp_path / "other.db") as other:
+        for name in ("b.jpg", "a.jpg"):
+            caption(other, photo(tmp_path / name), "of the other")
+        for entry in [*other.entries()]:
+            other.correct(entry.id, (f"my {entry.path.stem}", []), "page")
+        for _ in range(2):
+            album.merge(other)
+    assert texts(album) == {"a.jpg": "my a", "b.jpg": "my b"}
+    assert [entry.generated.text for entry in album.entries()] == ["a dog", "of the other"]
+    ((paths, shares),) = album.shares()
+    words = {id: word for word, id in album.words().items()}
+    row = paths.index(os.fsencode(tmp_path / "b.jpg"))
+    assert [words.get(id, "") for id in shares[row]["word"][:4].tolist()] == ["dog", "snow", "a", ""]
+    for entry in album.entries():
+        assert len(album.history(entry.id)[0]) == 2, "each correction once"
+
+
+def test_an_album_is_private_and_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAPTIONER_ALBUM")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_path() == tmp_path / "captioner" / "album.db"
+    Album(default_path()).close()
+    assert [stat.S_IMODE(os.stat(each).st_mode) for each in (default_path(), default_path().parent)] == [0o600, 0o700]
+    monkeypatch.setenv("CAPTIONER_ALBUM", "mine.db")
+    assert default_path() == Path("mine.db")
+
+
+def other_database(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE notes (text)")
+
+
+def newer(path: Path) -> None:
+    Album(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 2")
+
+
+def cut(path: Path) -> None:
+    Album(path).close()
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (other_database, "expected an album of captioner, got another database; use another file"),
+        (newer, "expected an album of version 1, got 2; update captioner"),
+        (lambda path: path.write_text("a text" * 500), "file is not a database"),
+        (cut, "malformed; restore it from a backup"),
+        (Path.mkdir, "unable to open"),
+    ],
+)
+def test_a_file_that_is_no_album_is_refused_and_stays(
+    make: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("captioner.files.atomic._sync", lambda path: None)
-    path = tmp_path / f"t{suffix}"
-    run(path, photos[:2])
-    whole = path.read_bytes()
-    for size in range(len(whole)):
-        path.write_bytes(whole[:size])
-        assert run(path, photos[:2]) == {}
-        assert path.read_bytes() == whole, f"cut at byte {size}"
+    path = tmp_path / "a.db"
+    make(path)
+    content = path.is_file() and path.read_bytes()
+    with pytest.raises(CaptionerError, match=f"^{path}: .*{message}"), Album(path) as album:
+        album.check()
+    assert (path.is_file() and path.read_bytes()) == content
 
 
-@pytest.mark.parametrize("last", ['{},"mine, really",,,', "{},mine", '"{}","mine",,,', '"{}","mine","","",""'])
-def test_a_last_row_without_its_end_of_a_person_stays(last: str, photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    image = os.path.relpath(photos[0], tmp_path)
-    content = f"image,caption,keywords,file,notes\r\n{last.format(image)}".encode()
-    path.write_bytes(content)
-    assert photos[0].name in run(path, photos[:1])
-    assert path.read_bytes() == content + b"\r\n"
+def test_a_full_disk_loses_nothing_that_was_written(
+    tmp_path: Path, files_of_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    path, pictures = tmp_path / "a.db", [photo(tmp_path / f"{number}.jpg") for number in range(99)]
+    with Album(path) as album:
+        caption(album, pictures[0])
+
+    def caption_all() -> None:
+        with Album(path) as album:
+            for picture in pictures:
+                caption(album, picture)
+
+    with files_of_at_most(path.stat().st_size), pytest.raises(CaptionerError, match=f"^{path}: "):
+        caption_all()
+    with Album(path) as album:
+        album.check()
+        assert texts(album)["0.jpg"] == "a dog"
 
 
-def test_a_single_row_without_its_end_is_replaced(tmp_path: Path) -> None:
-    path, photo = tmp_path / "t.jsonl", tmp_path / "1.jpg"
-    for content in ("one", "other"):
-        photo.write_text(content)
-        run(path, [photo])
-        table = path.read_bytes()
-        path.write_bytes(table.rstrip())
-    run(path, [photo])
-    assert path.read_bytes() == table
-    assert (table[:1], table.count(b"\n")) == (b"{", 1), "no empty line, which the table may not start with"
+def test_a_second_process_waits_and_then_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.photos.album.BUSY", 0.01)
+    path, first = tmp_path / "a.db", photo(tmp_path / "a.jpg")
+    Album(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(CaptionerError, match="locked; another process writes it; try again"), Album(path) as album:
+        caption(album, first)
+    other.execute("ROLLBACK")
+    with Album(path) as album:
+        caption(album, first)
+        assert texts(album) == {"a.jpg": "a dog"}
+    other.close()
 
 
-def test_rows_that_a_killed_process_removed_are_restored_as_they_were(photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    run(path, photos[:3])
-    header, *lines = path.read_bytes().replace(b"\r\n", b',"","5"\r\n').splitlines(keepends=True)
-    lines[1] = lines[1].replace(b"two dogs", b"ten dogs").replace(b"\r\n", b",beyond\r\n")
-    path.write_bytes(header + lines[0])
-    stored, whole = path.with_name(".t.lock.csv"), b"".join([header, *lines])
-    stored.write_bytes(whole + b'"2\xc3\xa9.jpg","damaged\n')
-    with pytest.raises(DataError, match="unexpected end of data; nothing was changed; it has rows that an interrupted"):
-        Table(path, "0" * 8)
-    assert path.read_bytes() == header + lines[0]
-    stored.write_bytes(b"damaged\n")
-    with pytest.raises(DataError, match="it has rows that an interrupted run removed"):
-        Table(path, "0" * 8)
-    stored.write_bytes(whole)
-    assert run(path, photos[:3]) == {photos[1].name: "ten dogs run"}
-    assert path.read_bytes() == b"".join([header, *lines])
-    assert os.listdir(tmp_path) == ["t.csv"]
+def test_a_caption_is_restored_from_its_record() -> None:
+    import numpy as np
 
-
-def test_blank_lines_remarks_and_further_headers_are_no_photographs(photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    run(path, photos[:1])
-    header, line = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([header, b"  \r\n# checked, so far\r\n", header, line, b" ,\r\n"]))
-    assert run(path, photos[:2]) == {}
-    with closing(Table(path, "0" * 8)) as table:
-        assert len(table) == 2
-
-
-def test_an_edit_of_the_same_size_before_a_table_is_rewritten_stays(tmp_path: Path) -> None:
-    path, photo = tmp_path / "t.csv", tmp_path / "1.jpg"
-    photo.write_text("one")
-    run(path, [photo])
-    photo.write_text("other")
-    with closing(Album()) as album:
-        album.tables.append(Table(path, "0" * 8))
-        edited = path.read_bytes().replace(b"two dogs", b"ten dogs")
-        path.write_bytes(edited)
-        with pytest.raises(CaptionerError, match="changed by another program"):
-            album.select([photo])
-    assert path.read_bytes() == edited
-
-
-def test_a_table_that_becomes_a_named_pipe_is_not_opened(photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    run(path, photos[:1])
-    with closing(Album()) as album:
-        album.tables.append(Table(path, "0" * 8))
-        (photo,) = album.select(photos[:2])
-        path.unlink()
-        os.mkfifo(path)
-        (error,) = album.write(Path(str(photo)), Caption("", "a", -1.0, [], None, [], digest="0" * 8))
-    assert "changed by another program" in str(error)
-
-
-def test_any_time_of_a_file_has_one_form() -> None:
-    for seconds, text in (
-        (0, "19700101T000000Z"),
-        (253402300800, "99991231T235959Z"),
-        (-62135596800, "00010101T000000Z"),
-    ):
-        status = os.stat_result((0, 0, 0, 0, 0, 0, 0, 0, seconds, 0))
-        assert time_of(status) == text
-        assert parse_stamp(str(Stamp(1, time_of(status), *["0" * 8] * 3)))
-
-
-CELLS = st.text(st.sampled_from("aé猫 ,;\t\"'=\n\r-@\\"), max_size=8).map(lambda text: text.replace("\r", "\r\n"))
-
-
-class Edited(NamedTuple):
-    """A table that a person edited, maybe cut, its whole rows, the corrections by photograph, and its separator."""
-
-    content: bytes
-    is_cut: bool
-    rows: list[dict[str, str]]
-    corrections: Mapping[str, str]
-    delimiter: str
-
-    def read(self, content: bytes) -> list[dict[str, str]]:
-        lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=self.delimiter, strict=True)
-        columns, *rows = filter(None, lines)
-        return [dict(zip(columns, row, strict=not self.is_cut)) for row in rows]
-
-
-@st.composite
-def edited_tables(draw: st.DrawFn) -> Edited:
-    columns = draw(
-        st.permutations([*NEEDED, *draw(st.sets(st.sampled_from(["notes", "a, b;c", "two\nlines", "log_prob"])))])
+    attention = Attention(["a"], np.array([[0.25, 0.25, 0.125, 0.125, 0.25]]), (2, 2))
+    candidates = [Candidate("a", -1.0), Candidate("b", -2.0)]
+    whole = Caption(
+        "a\udce9.jpg", "a", -1.0, [], None, candidates, attention, 3.5, 0.25, ["uncertain"], [Keyword("dog", 0.5)]
     )
-    delimiter, line_end = draw(st.sampled_from(",;\t")), draw(st.sampled_from(["\n", "\r\n"]))
-    quoting = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]))
-    text, corrections, rows, ends = io.StringIO(draw(st.sampled_from(["", "\ufeff"]))), {}, [], list[int]()
-    text.seek(0, io.SEEK_END)
-    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
-    writer.writerow(columns)
-    header = len(text.getvalue().encode())
-    for number in draw(st.lists(st.integers(0, len(TEXTS) - 1), unique=True)):
-        name, own = f"{number}é.jpg", TEXTS[number]
-        caption = draw(st.just(own) | CELLS)
-        # the digest of another photograph: a row that is not corrected is replaced
-        stamp = draw(st.just(f"12 bytes 20261130T111800Z {'0' * 8} {digest_of(own)} {'0' * 8}") | st.just("mine"))
-        if caption != own or stamp == "mine":
-            corrections[name] = unescape_cell(caption)
-        rows.append(
-            dict.fromkeys(columns, draw(CELLS)) | {"image": name, "caption": caption, "keywords": "", "file": stamp}
-        )
-        writer.writerow(rows[-1].values())
-        ends.append(len(text.getvalue().encode()))
-        text.write(line_end * draw(st.integers(0, 1)))
-    content = text.getvalue().encode()
-    size = draw(st.just(len(content)) | st.integers(header, len(content)))
-    whole = sum(end - len(line_end) <= size for end in ends)
-    return Edited(content[:size], size < len(content), rows[:whole], corrections, delimiter)
+    without = whole._replace(attention=None, candidates=candidates[:1], familiarity=None, keywords=[])
+    for given in (whole, whole._replace(attention=Attention([], np.zeros((0, 5)), (2, 2))), without):
+        record = to_record(given)
+        assert to_record(from_record(record)) == record
 
 
-@pytest.mark.slow
-@given(edited_tables())
-def test_a_table_edited_by_hand_keeps_its_rows(photos: list[Path], edited: Edited) -> None:
-    path = photos[0].with_name("edited.csv")
-    path.write_bytes(edited.content)
-    try:
-        found = run(path, photos)
-    except DataError:  # cut inside of a cell with line breaks
-        assert edited.is_cut
-        assert path.read_bytes() == edited.content
-        return
-    after = path.read_bytes()
-    rows, existing = edited.read(after), {photo.name for photo in photos}
-    names = [row.get("image") for row in rows]
-    assert len(set(names)) == len(names)
-    assert existing <= set(names)
-    kept = [row for row in edited.rows if row["image"] in edited.corrections or row["image"] not in existing]
-    assert rows[: len(kept)] == kept
-    if not edited.is_cut:
-        assert found == edited.corrections
-        assert len(kept) < len(edited.rows) or after.startswith(edited.content)
-        new = rows[len(kept) :]
-        assert [row["caption"] for row in new] == [TEXTS[int(row["image"][0])] for row in new]
-        assert {row.get("log_prob", "-1.25") for row in new} <= {"-1.25"}
-        notes = {row["image"]: row.get("notes") for row in edited.rows}
-        assert all(row.get("notes") == notes.get(row["image"], row.get("notes")) for row in new)
-    assert run(path, photos) == found
-    assert path.read_bytes() == after, "the second run has nothing to do"
+def test_a_name_that_is_not_utf_8_is_a_place(album: Album, tmp_path: Path) -> None:
+    path = photo(tmp_path / os.fsdecode(b"\xe9\n.jpg"), "a picture")
+    caption(album, path)
+    assert [entry.path for entry in album.entries()] == [path]
 
 
-def test_json_lines_edited_by_hand_keep_their_rows(photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    run(path, photos[:3])
-    first, *others = (json.loads(line) for line in path.read_text().splitlines())
-    reordered = dict(reversed([*first.items(), ("stars", 5)])) | {"caption": "été"}
-    lines = "\r\n".join(json.dumps(record, ensure_ascii=False) for record in (reordered, *others))
-    content = f"\ufeff{lines}".replace("\n", "\n\r\n", 1).encode()  # with an empty line, and without its end
-    path.write_bytes(content)
-    assert run(path, photos) == {photos[0].name: "été"}
-    after = path.read_bytes()
-    assert after.startswith(content + b"\n")
-    assert after.count(b'"image"') == len(photos)
-
-
-def test_keys_of_a_person_stay_when_a_photograph_changes(photos: list[Path], tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    run(path, photos[:1])
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "stars": 5, "file": f"1{record['file']}", "candidates": ["old"]}))
-    run(path, photos[:1])
-    assert json.loads(path.read_text()) == {**record, "stars": 5}
+def test_a_merged_album_must_be_one(album: Album, tmp_path: Path) -> None:
+    other_database(tmp_path / "b.db")
+    with pytest.raises(UsageError, match="got another database"):
+        Album(tmp_path / "b.db")

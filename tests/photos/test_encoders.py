@@ -1,6 +1,5 @@
 """Encoders: the default encoder, and the encoding of many photographs in order, with errors and bounded memory."""
 
-import hashlib
 import re
 import sys
 import threading
@@ -22,7 +21,7 @@ from captioner.errors import DataError, UsageError, install_command
 from captioner.photos import onnx
 from captioner.photos.encoders import AHEAD, Encoder, encode_photos
 from captioner.photos.onnx import EVERYDAY, SHA256
-from captioner.photos.photo import square
+from captioner.photos.photo import decode_picture, square
 from captioner.photos.recipes import ENCODERS, open_encoder
 
 
@@ -141,7 +140,7 @@ def write(folder: Path, count: int) -> list[Path]:
 
 
 def digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    return decode_picture(path.read_bytes(), path.name, 8)[1]
 
 
 def worker_threads() -> list[threading.Thread]:

@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,12 +18,11 @@ from pages import ROOT, page_commands
 from PIL import Image
 
 from captioner.captioning.caption import MARKS, UNCERTAIN, Caption
-from captioner.data.table_cells import Description
-from captioner.errors import CaptionerError
-from captioner.photos.album import Album
-from captioner.photos.metadata import Sidecars, exiftool_table, is_exiftool_table, is_own_xmp, to_xmp
+from captioner.decode.word_regression import Keyword
+from captioner.photos.album import Album, status_of
+from captioner.photos.metadata import SIDECARS, is_exiftool_table, to_xmp, write_exiftool_table, write_sidecars
 
-NEW = Description("a café 猫", ["猫"])
+TEXT, WORDS = "a café 猫", ["猫"]
 NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "digiKam": "http://www.digikam.org/ns/1.0/",
@@ -37,7 +37,7 @@ ANY = st.text(st.characters())
 @given(text=ANY, keywords=st.lists(ANY, max_size=3))
 @example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %(keywords)s d', keywords=["%s", "</rdf:li>"])
 @example(text="", keywords=[])
-def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tmp_path_factory: Any) -> None:
+def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str]) -> None:
     content = to_xmp(text, keywords).encode()
     root = ElementTree.fromstring(content)
     description = root.find("rdf:RDF/rdf:Description", NAMESPACES)
@@ -54,162 +54,156 @@ def test_xmp_is_well_formed_and_has_the_texts(text: str, keywords: list[str], tm
         assert all(words)
         assert [*filter(None, map(shown, words))] == [*filter(None, map(shown, keywords))]
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in "".join(texts))
-    path = tmp_path_factory.getbasetemp() / "own.xmp"
-    path.write_bytes(content)
-    assert is_own_xmp(path)
 
 
-OWN = {
-    "d.jpg": to_xmp("a dog", ["dog", "cat"]),
-    "e.jpg": to_xmp("", ["dog"]),
-    "f.jpg": to_xmp("a dog"),
-}
-FOREIGN = {
-    "a.jpg": to_xmp("a dog").replace("</rdf:Description>", "<darktable:history/></rdf:Description>"),
-    "b.jpg": "",
-    "c.jpg": to_xmp("a dog").replace("captioner", "digiKam-8"),
-}
+@pytest.fixture
+def album() -> Iterator[Album]:
+    with Album(None) as opened:
+        yield opened
 
 
-def test_an_xmp_sidecar_of_another_program_is_never_changed(tmp_path: Path) -> None:
-    for name, content in (FOREIGN | OWN).items():
-        (tmp_path / f"{name}.xmp").write_text(content)
-    (tmp_path / "g.jpg.xmp").symlink_to("nowhere")
-    photos = [tmp_path / name for name in (*FOREIGN, *OWN, "g.jpg", "h.jpg", "h.png")]
+def add(album: Album, path: Path, text: str = TEXT, words: Sequence[str] = WORDS, marks: Sequence[str] = ()) -> Path:
+    """Add a photograph, whose file is its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.fsencode(path.name))
+    keywords = [Keyword(word, 0.5) for word in words]
+    digest = blake2b(os.fsencode(path), digest_size=16).hexdigest()
+    caption = Caption(str(path), text, -1.0, [], None, [], marks=marks, keywords=keywords, digest=digest)
+    album.locate(path, bytes.fromhex(digest), status_of(path), caption, "m")
+    return path
+
+
+def correct(album: Album, path: Path, text: str, words: Sequence[str] = ()) -> None:
+    (entry,) = album.entries([path])
+    album.correct(entry.id, (text, words), "page")
+
+
+def write(album: Album, name: str, *photos: Path) -> list[str]:
+    """Write sidecars; return what was reported."""
+    return [str(each) for each in write_sidecars(name, album, photos)]
+
+
+FOREIGN = to_xmp("a dog").replace("captioner", "digiKam-8")
+
+
+def test_a_sidecar_of_another_program_is_never_changed(album: Album, tmp_path: Path) -> None:
+    photos = [add(album, tmp_path / f"{name}.jpg") for name in "abcde"]
+    (tmp_path / "a.jpg.xmp").write_text(FOREIGN)
+    (tmp_path / "b.jpg.xmp").touch()
+    (tmp_path / "c.jpg.xmp").symlink_to("nowhere")
     named = ", ".join(f"{photo}.xmp" for photo in photos[:3])
-    foreign = f"files of other programs, not changed: 4 ({named}, ...); exiftool adds captions and keywords to them: "
-    existing = "3 xmp sidecars exist already, not replaced; "
-    for overwrite, lacking, reported in (
-        (False, ["h.jpg", "h.png"], f"{existing}{foreign}--write exiftool.csv"),
-        (True, [*OWN, "h.jpg", "h.png"], f"{foreign}--write exiftool.csv"),
-    ):
-        sidecars = Sidecars("xmp", overwrite)
-        assert [photo.name for photo in photos if sidecars.lacks(photo)] == lacking
-        for photo in photos:
-            sidecars.write(photo, NEW)
-            assert not sidecars.lacks(photo)
-        assert sidecars.finish() == (reported, f"{len(lacking)} xmp sidecars written")
-        for name, content in (FOREIGN | OWN).items():
-            assert (tmp_path / f"{name}.xmp").read_text() == (to_xmp(*NEW[:2]) if name in lacking else content)
+    for _ in range(2):
+        kept, written = write(album, "xmp", *photos)
+        assert kept.startswith(f"files that captioner did not write, or that were changed since, kept: 3 ({named})")
+        assert kept.endswith("exiftool adds captions and keywords to them: --write exiftool.csv")
+        assert written == "2 xmp sidecars"
+        assert (tmp_path / "a.jpg.xmp").read_text() == FOREIGN
+        assert (tmp_path / "d.jpg.xmp").read_text() == to_xmp(TEXT, WORDS)
 
 
-def test_a_corrected_caption_replaces_the_one_of_captioner(tmp_path: Path) -> None:
-    for name, content in (FOREIGN | OWN).items():
-        (tmp_path / f"{name}.xmp").write_text(content)
-    (tmp_path / "same.jpg.xmp").write_text(to_xmp(*NEW[:2]))
-    time = (tmp_path / "same.jpg.xmp").stat().st_mtime_ns
-    sidecars = Sidecars("xmp")
-    for name in (*FOREIGN, *OWN, "same.jpg", "new.jpg"):
-        sidecars.lacks(tmp_path / name)
-        sidecars.write(tmp_path / name, NEW._replace(marks=[UNCERTAIN]), corrected=True)
-    for name, content in FOREIGN.items():
-        assert (tmp_path / f"{name}.xmp").read_text() == content
-    for name in (*OWN, "same.jpg", "new.jpg"):
-        assert (tmp_path / f"{name}.xmp").read_text() == to_xmp(*NEW[:2])
-    assert (tmp_path / "same.jpg.xmp").stat().st_mtime_ns == time, "not written again"
-    kept, written = sidecars.finish()
-    assert kept.startswith("1 xmp sidecar exists already, not replaced; ")
-    assert written == "4 xmp sidecars written"
+def test_a_sidecar_follows_a_correction_unless_a_person_changed_it(album: Album, tmp_path: Path) -> None:
+    photos = [add(album, tmp_path / f"{name}.jpg") for name in "ab"]
+    write(album, "xmp", *photos)
+    time = (tmp_path / "b.jpg.xmp").stat().st_mtime_ns
+    correct(album, photos[0], "my dog", ["pug"])
+    assert write(album, "xmp", *photos) == ["2 xmp sidecars"]
+    assert (tmp_path / "a.jpg.xmp").read_text() == to_xmp("my dog", ["pug"])
+    assert (tmp_path / "b.jpg.xmp").stat().st_mtime_ns == time, "not written again"
+    changed = to_xmp("typed in an editor", ["pug"])
+    (tmp_path / "a.jpg.xmp").write_text(changed)
+    correct(album, photos[0], "my other dog")
+    assert "kept: 1" in write(album, "xmp", *photos)[0]
+    assert (tmp_path / "a.jpg.xmp").read_text() == changed
 
 
-def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(tmp_path: Path) -> None:
-    sidecars = Sidecars("xmp")
-    for name, marks in (("a", [*MARKS]), ("b", ["outside the training domain"]), ("d", [*MARKS])):
-        photo = tmp_path / f"{name}.jpg"
-        sidecars.write(photo, NEW._replace(marks=marks))
-        assert not Sidecars("xmp").lacks(photo), "not captioned again"
-        expected = to_xmp("" if UNCERTAIN in marks else NEW.caption, NEW.keywords)
+def test_an_uncertain_caption_is_in_no_sidecar_but_its_keywords_are(album: Album, tmp_path: Path) -> None:
+    cases = {"a": [*MARKS], "b": ["outside the training domain"], "c": [*MARKS], "d": [UNCERTAIN]}
+    photos = [add(album, tmp_path / f"{name}.jpg", marks=marks) for name, marks in cases.items()]
+    correct(album, photos[3], TEXT, WORDS)
+    message = "4 xmp sidecars; 2 of them with keywords alone, as the caption is uncertain"
+    assert write(album, "xmp", *photos) == [message]
+    for name in cases:
+        expected = to_xmp("" if name in "ac" else TEXT, WORDS)
         assert (tmp_path / f"{name}.jpg.xmp").read_text() == expected
-    message = "2 of them with keywords alone, as the caption is uncertain (-o decode.uncertain_below=0 writes all)"
-    assert sidecars.finish() == ("", f"3 xmp sidecars written, {message}")
 
 
-def test_a_file_that_appears_while_a_sidecar_is_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sidecar = tmp_path / "a.jpg.xmp"
+def test_a_file_that_appears_while_a_sidecar_is_written_stays(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, sidecar = add(album, tmp_path / "a.jpg"), tmp_path / "a.jpg.xmp"
     monkeypatch.setattr("captioner.files.atomic._sync", lambda path: sidecar.write_text("mine"))
-    with pytest.raises(CaptionerError, match=r"a file was created there during the run, and is not replaced$"):
-        Sidecars("xmp").write(tmp_path / "a.jpg", NEW)
-    assert sidecar.read_text() == "mine"
-    assert os.listdir(tmp_path) == [sidecar.name]
+    error, written = write(album, "xmp", photo)
+    assert error.endswith("a file was created there during the run, and is not replaced")
+    assert (written, sidecar.read_text()) == ("0 xmp sidecars", "mine")
+    assert sorted(os.listdir(tmp_path)) == ["a.jpg", sidecar.name]
 
 
-def test_a_folder_without_permission_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_is_reported_once(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def denied(path: Path, content: bytes, *options: object, **others: object) -> None:
         if path.parent == tmp_path / "locked":
             raise PermissionError(errno.EACCES, "Permission denied")
         path.write_bytes(content)
 
-    (tmp_path / "open").mkdir()
+    photos = [add(album, tmp_path / name) for name in ("locked/a.png", "locked/b.png", "open/c.png")]
     monkeypatch.setattr("captioner.photos.metadata.write_atomically", denied)  # root may write everywhere
-    sidecars = Sidecars("lightroom")
-    with pytest.raises(
-        CaptionerError, match=r"cannot write: Permission denied; no further sidecars are written to this "
-    ):
-        sidecars.write(tmp_path / "locked/a.png", NEW)
-    assert not sidecars.lacks(tmp_path / "locked/b.png")
-    for name in ("locked/b.png", "open/c.png"):
-        sidecars.write(tmp_path / name, NEW)
-    assert len(os.listdir(tmp_path / "open")) == 1
+    error, written = write(album, "lightroom", *photos)
+    assert error.endswith("cannot write: Permission denied; no further sidecars are written to this folder")
+    assert written == "1 lightroom sidecar"
+
+
+SIDECAR_OF = {"xmp": "a.b.jpg.xmp", "lightroom": "a.b.xmp"}
+
+
+def test_the_name_of_a_sidecar() -> None:
+    assert {name: path_of(Path("a.b.jpg")).name for name, path_of in SIDECARS.items()} == SIDECAR_OF
 
 
 @pytest.mark.parametrize("name", ["a", "a.b.jpg", ".hidden", "a\nb.png", f"{'a' * 251}.png"])
-def test_a_sidecar_has_the_name_of_the_photograph(name: str, tmp_path: Path) -> None:
-    Sidecars("lightroom").write(tmp_path / name, NEW)
-    written = (tmp_path / name).with_suffix(".xmp")
-    assert os.listdir(tmp_path) == [written.name]
-    assert written.read_text(encoding="utf-8") == to_xmp(*NEW[:2])
+def test_a_sidecar_has_the_name_of_the_photograph(name: str, album: Album, tmp_path: Path) -> None:
+    photo = add(album, tmp_path / name)
+    write(album, "lightroom", photo)
+    assert photo.with_suffix(".xmp").read_text(encoding="utf-8") == to_xmp(TEXT, WORDS)
 
 
-def test_two_photographs_cannot_share_a_sidecar(tmp_path: Path) -> None:
-    sidecars = Sidecars("lightroom")
-    sidecars.write(tmp_path / "a.png", NEW)
-    sidecars.write(tmp_path / "." / "a.png", NEW)
-    (tmp_path / "again").symlink_to(tmp_path)
-    sidecars.write(tmp_path / "again" / "a.png", NEW)
-    for claim in (sidecars.lacks, lambda photo: sidecars.write(photo, NEW._replace(caption="another"))):
-        with pytest.raises(CaptionerError, match=r"a\.xmp: .*a\.png and .*a\.jpg have the same sidecar; "):
-            claim(tmp_path / "a.jpg")
-    assert (tmp_path / "a.xmp").read_text(encoding="utf-8") == to_xmp(*NEW[:2])
-    assert sidecars.finish() == ("", "1 lightroom sidecar written")
+def test_two_photographs_cannot_share_a_sidecar(album: Album, tmp_path: Path) -> None:
+    photos = [add(album, tmp_path / name) for name in ("a.png", "a.jpg", "b.xmp")]
+    shared, itself, written = write(album, "lightroom", *photos)
+    assert shared == f"{tmp_path}/a.xmp: is the sidecar of {photos[0]} too; rename {photos[1]}"
+    assert itself == f"{photos[2]}: is the photograph itself; rename {photos[2]}"
+    assert (written, photos[2].read_bytes()) == ("1 lightroom sidecar", b"b.xmp")
 
 
-def test_a_photograph_is_not_its_own_sidecar(tmp_path: Path) -> None:
-    path = tmp_path / "a.xmp"
-    path.write_bytes(b"the photograph")
-    with pytest.raises(CaptionerError, match=r"a\.xmp: is the photograph itself; rename it$"):
-        Sidecars("lightroom", overwrite=True).write(path, NEW)
-    assert path.read_bytes() == b"the photograph"
+def test_an_unwritable_sidecar_is_reported(
+    album: Album, tmp_path: Path, files_of_at_most: Callable[[int], Any]
+) -> None:
+    photo = add(album, tmp_path / "a.png")
+    with files_of_at_most(3):
+        error, _ = write(album, "lightroom", photo)
+    assert error.endswith("a.xmp: cannot write: File too large")
+    assert os.listdir(tmp_path) == ["a.png"]
 
 
-def test_an_unwritable_sidecar_is_reported(tmp_path: Path, files_of_at_most: Callable[[int], Any]) -> None:
-    with files_of_at_most(3), pytest.raises(CaptionerError, match=r"a\.xmp: cannot write: File too large$"):
-        Sidecars("lightroom").write(tmp_path / "a.png", NEW)
-    assert os.listdir(tmp_path) == []
-
-
-def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [add(album, tmp_path / name) for name in ("a.png", "c.png")]
     ended, running = 999_999_999, os.getpid()
     kept = {f".b.xmp.{ended}.tmp", f".a.caption.{ended}.tmp", f".a.xmp.{running}0.tmp~", f".a.png.{ended}.tmp"}
-    for name in {"a.xmp", f".a.xmp.{ended}.tmp", *kept}:
+    for name in {f".a.xmp.{ended}.tmp", *kept}:
         (tmp_path / name).touch()
-    assert not Sidecars("lightroom").lacks(tmp_path / "a.png")
-    assert set(os.listdir(tmp_path)) == {"a.xmp", *kept}
-
-
-def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    sidecars = Sidecars("lightroom")
-    for name in ("a.png", "b.png", "sub/c.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        sidecars.write(tmp_path / name, NEW)
-    assert listed == [tmp_path, tmp_path / "sub"]
+    write(album, "lightroom", *photos)
+    assert listed == [tmp_path], "a folder is listed once"
+    assert set(listdir(tmp_path)) == {"a.png", "a.xmp", "c.png", "c.xmp", *kept}
 
 
 needs_exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
 FIELDS = ["Description", "Subject", "TagsList", "HierarchicalSubject"]
 LISTED = ["Subject", "Creator"]
-TEXT, KEYWORDS = 'un café & <b>"une" 🐕', ["café", "red ball", "<&>🐕"]
+MERGED, KEYWORDS = 'un café & <b>"une" 🐕', ["café", "red ball", "<&>🐕"]
 
 
 def exiftool(*arguments: str) -> str:
@@ -223,13 +217,13 @@ def fields_of(*files: str) -> list[dict[str, Any]]:
 
 
 @needs_exiftool
-def test_exiftool_reads_every_field_of_a_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exiftool_reads_every_field_of_a_sidecar(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Sidecars("xmp").write(Path("a.jpg"), Description(TEXT, KEYWORDS))
-    Sidecars("lightroom").write(Path("a.jpg"), Description(TEXT, KEYWORDS, [UNCERTAIN]))
+    write(album, "xmp", add(album, Path("a.jpg"), MERGED, KEYWORDS))
+    write(album, "lightroom", add(album, Path("b.jpg"), MERGED, KEYWORDS, [UNCERTAIN]))
     expected = dict.fromkeys(FIELDS[1:], KEYWORDS) | {"CreatorTool": "captioner"}
-    assert fields_of("a.jpg.xmp", "a.xmp") == [expected | {"Description": TEXT}, expected]
-    assert "warning" not in exiftool("-validate", "-warning", "-a", "a.jpg.xmp", "a.xmp").lower()
+    assert fields_of("a.jpg.xmp", "b.xmp") == [expected | {"Description": MERGED}, expected]
+    assert "warning" not in exiftool("-validate", "-warning", "-a", "a.jpg.xmp", "b.xmp").lower()
 
 
 NAMES = ["b é🐕.jpg", "=e,\"f'.jpg", "back\\slash.jpg", "line\nbreak.jpg", "sub/g.png"]
@@ -237,7 +231,9 @@ NAMES = ["b é🐕.jpg", "=e,\"f'.jpg", "back\\slash.jpg", "line\nbreak.jpg", "s
 
 @pytest.mark.slow
 @needs_exiftool
-def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exiftool_merges_captions_and_nothing_is_lost(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the command of the page, into sidecars and into photographs, twice."""
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
@@ -257,7 +253,10 @@ def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatc
     marks = {"c.jpg": [], "sub/g.png": [UNCERTAIN]}
     names = ["a.jpg", "c.jpg", "d.jpg", "d.png", "exif.jpg", "iptc.jpg", broken, *NAMES]
     table = Path("exiftool.csv")
-    table.write_bytes(exiftool_table((name, Description(TEXT, KEYWORDS, marks.get(name, ()))) for name in names))
+    for name in names:
+        content = Path(name).read_bytes()
+        add(album, Path(name), MERGED, KEYWORDS, marks.get(name, ())).write_bytes(content)
+    write_exiftool_table(table, album.entries(map(Path, names)))
     assert is_exiftool_table(table)
     (command,) = (words for words in page_commands(ROOT / "docs/photo-managers.md") if words[0] == "exiftool")
     photographs = [word.replace("-ext", "--ext") for word in command[1:]]
@@ -266,11 +265,11 @@ def test_exiftool_merges_captions_and_nothing_is_lost(tmp_path: Path, monkeypatc
     new = dict.fromkeys(FIELDS[1:], KEYWORDS)
     for _ in range(2):
         exiftool(*command[1:])
-        assert fields_of("a.jpg.xmp", "c.xmp", "a.jpg") == [merged, merged | {"Description": TEXT}, own]
+        assert fields_of("a.jpg.xmp", "c.xmp", "a.jpg") == [merged, merged | {"Description": MERGED}, own]
     for _ in range(2):
         exiftool(*photographs)
         assert fields_of("a.jpg") == [merged]
-        assert fields_of(*NAMES[:-1], "c.jpg") == [new | {"Description": TEXT}] * len(NAMES)
+        assert fields_of(*NAMES[:-1], "c.jpg") == [new | {"Description": MERGED}] * len(NAMES)
         assert fields_of("sub/g.png", "exif.jpg", "iptc.jpg") == [new] * 3, "uncertain, or with another description"
         assert fields_of("a.jpg.xmp") == [merged]
     assert b"red ball" in Path(broken).read_bytes()
@@ -282,14 +281,3 @@ def test_a_table_of_another_program_is_not_one_of_captioner(tmp_path: Path) -> N
         (tmp_path / "exiftool.csv").write_text(content)
         assert not is_exiftool_table(tmp_path / "exiftool.csv")
     assert not is_exiftool_table(tmp_path / "absent.csv")
-
-
-def test_a_photograph_named_twice_has_one_sidecar(tmp_path: Path) -> None:
-    """By its folder and a subfolder, or by a link to its folder: its own sidecar is not one that exists already."""
-    photo = tmp_path / "x" / "sub" / "a.jpg"
-    photo.parent.mkdir(parents=True)
-    (tmp_path / "link").symlink_to(photo.parent)
-    album = Album([sidecars := Sidecars("xmp")])
-    assert album.select([photo, tmp_path / "x" / ".." / "x" / "sub" / "a.jpg", tmp_path / "link" / "a.jpg"]) == [photo]
-    assert list(album.write(photo, Caption("", "a dog", -1.0, [], None, []))) == []
-    assert sidecars.finish() == ("", "1 xmp sidecar written")

@@ -28,7 +28,16 @@ from PIL import ExifTags, Image
 
 from captioner.errors import install_command
 from captioner.photos import photo
-from captioner.photos.photo import FORMATS, HEIC_SUFFIXES, PIXELS, can_read_heic, decode_photo, list_photos, square
+from captioner.photos.photo import (
+    FORMATS,
+    HEIC_SUFFIXES,
+    PIXELS,
+    can_read_heic,
+    decode_photo,
+    decode_picture,
+    list_photos,
+    square,
+)
 
 HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 installed = pytest.mark.skipif(not can_read_heic(), reason="needs pillow-heif")
@@ -217,3 +226,17 @@ def test_the_centre_is_cropped() -> None:
     assert np.asarray(square(image, 10)).tolist() == np.full((10, 10, 3), GREEN).tolist()
     assert square(corners(16, 16), 16).tobytes() == corners(16, 16).tobytes()
     assert square(corners(7, 300), 16).size == (16, 16)
+
+
+def test_the_digest_of_a_picture_is_that_of_what_one_sees() -> None:
+    """Not of metadata, the palette's order, or the format."""
+    image = corners().quantize(8)
+    other = image.copy()
+    other.putpalette([255 - part for part in image.getpalette() or []])
+    digest = decode_picture(encoded(image, "PNG"), "a", 8)[1]
+    assert digest != decode_picture(encoded(other, "PNG"), "a", 8)[1]
+    assert digest == decode_picture(encoded(image.convert("RGB"), "PNG"), "a", 100)[1]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    assert digest == decode_picture(encoded(image, "PNG", exif=exif), "a", 300)[1]
+    assert len(digest) == 16

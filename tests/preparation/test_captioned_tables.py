@@ -14,9 +14,10 @@ import pytest
 
 from captioner.captioning.caption import Candidate, Caption
 from captioner.data.prepared import prepared
+from captioner.data.table_cells import GENERATED, NEEDED
 from captioner.decode.word_regression import Keyword
-from captioner.photos.album import Album
-from captioner.photos.table import Table
+from captioner.photos.album import Album, status_of
+from captioner.photos.exports import read_table, write_table
 
 WRITTEN = {
     "001.png": "a dog",
@@ -38,16 +39,16 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
     album(Path("photos"), 8)
     Path("photos/captions.csv").unlink()
     Path("photos/006.png").rename("photos/new\nline.png")
-    written = Album()
-    written.tables += [Table(Path(name), "0" * 8) for name in ("t.csv", "t.jsonl")]
-    written.select(Path("photos", name) for name in WRITTEN)
-    for name, text in WRITTEN.items():
+    written, photos = Album(None), [Path("photos", name) for name in WRITTEN]
+    for photo, (name, text) in zip(photos, WRITTEN.items(), strict=True):
         keywords = [Keyword("dog", 0.83), Keyword("0.83", 0.5), Keyword("true", 0.25)]
         caption = Caption(
             name, text, -1234.5678, [], None, [Candidate(text, -1.0)],
-            familiarity=0.83, similarity=1e-4, keywords=keywords, digest="1" * 64,
+            familiarity=0.83, similarity=1e-4, keywords=keywords,
         )  # fmt: skip
-        assert not list(written.write(Path("photos", name), caption))
+        written.locate(photo, name.encode(), status_of(photo), caption, "m")
+    for name in ("t.csv", "t.jsonl"):
+        write_table(written, read_table(Path(name)), photos)
     written.close()
 
 
@@ -119,26 +120,26 @@ def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any])
 
 @pytest.mark.parametrize(
     "deleted",
-    [("keywords",), ("file",), ("keywords", "marks", "log_prob"), ("keywords", "file"), ("file", "marks", "log_prob")],
+    [("keywords",), ("generated_caption",), ("generated_caption", "generated_keywords", "marks"), (*GENERATED, "id")],
 )
 def test_a_table_without_the_columns_of_corrections(deleted: Sequence[str], cli: Callable[..., Any]) -> None:
     """Else the captions of the model would count as those of a person."""
     rows = rows_of("t.csv")
     write("t.csv", [{k: v for k, v in row.items() if k not in deleted} for row in rows])
-    lost = " and ".join(name for name in deleted if name in ("keywords", "file"))
+    lost = " and ".join(name for name in deleted if name in NEEDED)
     cli("prepare", "t.csv").failed(
-        1, "t.csv: expected the columns keywords and file of captioner, which show what you corrected, "
-        f"got no {lost}; restore them, or to use all captions leave both empty"
+        1, "t.csv: expected the columns keywords, generated_caption, generated_keywords of captioner, which show what "
+        f"you corrected, got no {lost}; restore them, or to use all captions leave the last two empty"
     )  # fmt: skip
-    write("t.csv", [row | {"keywords": "", "file": "", "caption": "a dog"} for row in rows])
+    write("t.csv", [row | {**dict.fromkeys(GENERATED, ""), "caption": "a dog"} for row in rows])
     assert [*captions_of(cli, "t.csv")[0]] == [f"photos/{name}" for name in WRITTEN], "also of escaped names"
 
 
 def test_json_lines_have_corrections_too(cli: Callable[..., Any]) -> None:
     cli("data", "check", "t.jsonl").failed(1, "t.jsonl: expected captions, got 7 that no person corrected; ")
     records = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
-    records[0]["caption"] = OWN  # and a copy of a correction in another table, with its digest
-    records[1]["corrected"] = True
+    records[0]["caption"] = OWN
+    records[1]["keywords"] = []
     Path("t.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
     captions, summary = captions_of(cli, "t.jsonl")
     assert captions == {"photos/001.png": OWN, "photos/002.png": WRITTEN["002.png"]}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,24 +30,16 @@ from captioner.cli.shared_options import (
 )
 from captioner.config.overrides import Values, differences
 from captioner.errors import LONGEST, CaptionerError, DataError, UsageError
+from captioner.photos.cli.album import PAGES, Exports, album_option, check_names, open_album
 
 if TYPE_CHECKING:
-    from captioner.decode.word_regression import WordRegression
-    from captioner.photos.album import Album
+    from captioner.captioning.caption import Caption
+    from captioner.config.options import Caption as CaptionConfig
+    from captioner.photos.album import Album, Status
     from captioner.photos.captioner import PhotoCaptioner
 
 MAX_NAMED = 10
 """Unreadable photographs that are named at the end."""
-PAGES, EXIFTOOL = (".html", ".htm"), "exiftool.csv"
-"""The files of --write that are written from a table at the end: pages, and a table that exiftool reads."""
-COUNTS = {
-    "known": "already captioned",
-    "corrected": "of these corrected by you",
-    "kept": "of these changed since, correction kept",
-    "changed": "changed and captioned again",
-    "replaced": "of your corrections replaced",
-}
-"""The summary of an album by the names of its counts."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +49,13 @@ class Files:
     as_json: bool
     verbose: bool
     outputs: tuple[Path, ...]
-    overwrite: bool
+    recaption: bool
+    album_file: Path | None
 
     @property
-    def derived(self) -> list[Path]:
-        """The files that are written from a table at the end."""
-        return [path for path in self.outputs if path.suffix.lower() in PAGES or path.name == EXIFTOOL]
-
-    @property
-    def tables(self) -> list[Path]:
-        """The tables that grow."""
-        return [path for path in self.outputs if path.suffix and path not in self.derived]
-
-    @property
-    def implied(self) -> list[Path]:
-        """The JSON lines beside the first page, if none are named, or beside the table for exiftool without tables."""
-        needing = [path for path in self.derived if path.suffix.lower() in PAGES or not self.tables]
-        has_lines = any(path.suffix.lower() == ".jsonl" for path in self.outputs)
-        return [] if has_lines else [path.with_suffix(".jsonl") for path in needing[:1]]
+    def has_lines(self) -> bool:
+        """Whether a line per photograph is printed."""
+        return self.as_json or self.verbose or not self.outputs
 
 
 @dataclass(frozen=True)
@@ -101,7 +82,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
         "caption holiday/ --write album.html --write xmp",
         "caption photo.jpg --n-best 3",
         "caption holiday/ --model runs/birds --write birds.jsonl",
-        "caption holiday/ --part 2/8 --write part-2.jsonl",
+        "caption holiday/ --part 2/8 --album part-2.db",
     )
 )
 @click.argument("names", nargs=-1, required=True, type=PATH, metavar="PHOTO_OR_FOLDER...")
@@ -115,22 +96,21 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option(
     "--part", metavar="I/N", callback=_part,
     help="Caption part I of N, for several processes or machines: the photographs whose checksum of the path relative "
-    "to the folder is I - 1 modulo N. Each part needs its own table.",
+    "to the folder is I - 1 modulo N. `captioner album --add` joins the albums of machines.",
 )  # fmt: skip
 @caption_options("n_best", "attention")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph.")
 @click.option("-v", "--verbose", is_flag=True, help="With --write, also print a line per photograph.")
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
-    help="Write the captions to FILE instead; may be repeated. FILE.csv (for spreadsheets) and FILE.jsonl are tables "
-    "that grow: the same command again captions what is new or changed, and keeps captions that you have corrected. "
-    "FILE.html is a page with the photographs and a search, from the table FILE.jsonl beside it; exiftool.csv is read "
-    "by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam) or lightroom (photo.xmp, also for Capture One), "
-    "files are written beside the photographs; those of other programs are never changed.",
+    help="Write what the album knows of these photographs to FILE; may be repeated. FILE.csv (for spreadsheets) and "
+    "FILE.jsonl are tables: what you correct in them is kept, wherever they are moved. FILE.html is a page with the "
+    "photographs; exiftool.csv is read by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam) or lightroom "
+    "(photo.xmp, also for Capture One), files are written beside the photographs; those of other programs are never "
+    "changed.",
 )  # fmt: skip
-@click.option(
-    "--overwrite", is_flag=True, help="Caption photographs again, also those whose captions you have corrected."
-)
+@click.option("--recaption", is_flag=True, help="Caption known photographs again; corrections are kept.")
+@album_option
 @recipe_option
 @example_override_option("decode.beam_width=5")
 @grouped(chosen=Chosen, files=Files)
@@ -153,39 +133,60 @@ def caption(
     _check_usage(names, models, ensemble, files, overrides)
     from captioner.captioning.checks import check_attention, photo_warnings
     from captioner.captioning.load import open_runs
+    from captioner.photos.album import place_of
     from captioner.photos.captioner import PhotoCaptioner
     from captioner.photos.photographs import photo_paths
 
     loaded = open_runs(models, overrides)
     if loaded.config.caption.attention:
         check_attention(loaded)
-    captioner = PhotoCaptioner(loaded, encoder)
-    with closing(_open_album(captioner, models, encoder, files)) as album:
-        paths, progress = photo_paths(names, chosen.part), Progress()
-        photos = album.select(paths, chosen.number)
-        output.warnings((*captioner.warnings, *(photo_warnings(loaded) if photos else ())))
-        while photos:
-            _caption(captioner, album, photos, files, progress)
-            missing = (chosen.number or 0) - progress.captioned  # those that could not be read do not count
-            is_over = missing <= 0 or progress.stopped_by or album.is_lost
-            photos = [] if is_over else album.select(paths, missing)
-        for error in (*album.problems, *album.finish()):
+    captioner, progress = PhotoCaptioner(loaded, encoder), Progress()
+    with open_album(files.album_file) as album:
+        exports = Exports(album, files.outputs)
+        if album.is_new and album.path:
+            output.note(f"captions and corrections are kept in {album.path} (--album none: not)")
+        found = {
+            photo if isinstance(photo, DataError) else place_of(photo): photo
+            for photo in photo_paths(names, chosen.part)
+        }
+        photos, new = [*found.values()], _new(album, found.values(), files, loaded.config.caption)
+        output.warnings((*captioner.warnings, *(photo_warnings(loaded) if new else ())))
+        work = Work(captioner, album, _model_of(captioner, models, encoder), files, progress)
+        work.caption(photos, new, chosen.number)
+        album.flush()
+        paths = [photo for photo in photos if isinstance(photo, Path)]
+        progress.report()
+        _report(progress, album, files, paths, work.model)
+        for error in exports.write(paths):
             progress.fail(error)
-        _report(progress, album, files)
-        for path in files.derived:
-            try:
-                write = _writer(path, loaded.summary and loaded.summary.regression)
-                output.note(write(path, album.records()))
-            except CaptionerError as error:
-                progress.fail(error)
     if progress.stopped_by and progress.left:
         again = f"captioner {shlex.join(sys.argv[1:])}"
         if len(again) > LONGEST:  # of many photographs: a line would have an incomplete command
             again = "the same command"
-        resume = f"resume with: {again}" if files.outputs else "with --write captions.csv, it could be resumed"
-        output.note(f"stopped; photographs left: {progress.left:,}; {resume}")
+        output.note(f"stopped; photographs left: {progress.left:,}; resume with: {again}")
         return exit_code_of(progress.stopped_by)
     return progress.code
+
+
+def _new(album: Album, photos: Iterable[Path | DataError], files: Files, options: CaptionConfig) -> set[Path]:
+    """Return the photographs whose files are to be read: those that the album lacks, or whose captions lack candidates
+    or attention that is asked for.
+    """
+    new = set[Path]()
+    for photo in photos:
+        if isinstance(photo, Path):
+            with suppress(DataError):  # reported when it is read
+                if not files.recaption and album.known(photo):
+                    entries = album.entries([photo]) if options.n_best > 1 or options.attention else ()
+                    if all(_has(entry.generated, options) for entry in entries):
+                        continue
+            new.add(photo)
+    album.flush()
+    return new
+
+
+def _has(caption: Caption, options: CaptionConfig) -> bool:
+    return len(caption.candidates) >= options.n_best and (caption.attention is not None or not options.attention)
 
 
 @dataclass
@@ -204,81 +205,122 @@ class Progress(Tally):
         self.code = 1
 
 
-def _caption(
-    captioner: PhotoCaptioner, album: Album, photos: Sequence[Path | DataError], files: Files, progress: Progress
-) -> None:
-    """Caption photographs until a signal, and write and print the captions.
+@dataclass
+class Work:
+    """Captions photographs until a signal, and adds the captions to the album."""
 
-    If captions are also written to files, all are, even if the reader of stdout closes the pipe, or printing fails.
-    """
-    from tqdm import tqdm
+    captioner: PhotoCaptioner
+    album: Album
+    model: str
+    files: Files
+    progress: Progress
 
-    progress.left = len(photos)
-    is_shown = files.as_json or files.verbose or not files.outputs
-    bar = tqdm(disable=True) if is_shown else output.progress(len(photos), "photograph", in_log=True)
-    with bar, stop_signals() as caught:
-        # one caption or error for each photograph that is read, in order
-        captions = captioner.captions(captioner.photographs(_until(photos, caught)))
-        for photo, caption in zip(photos, captions, strict=False):
-            bar.update()
-            progress.left -= 1
+    def caption(self, photos: Sequence[Path | DataError], new: Set[Path], number: int | None) -> None:
+        """Caption the photographs in `new`, at most `number`, and print the lines of all, in their order.
+
+        Those that cannot be read do not count.
+        """
+        from tqdm import tqdm
+
+        progress, rest = self.progress, deque(photos)
+        options = self.captioner.loaded.config.caption
+        is_again = self.files.recaption or options.n_best > 1 or options.attention
+        known = set[bytes]() if is_again else self.album.digests()
+        progress.left = len(new) if number is None else min(len(new), number)
+        bar = tqdm(disable=True) if self.files.has_lines else output.progress(progress.left, "photograph", in_log=True)
+        with bar, stop_signals() as caught:
+            while rest and not caught:
+                missing = len(new) if number is None else number - progress.captioned
+                part = list[Path | DataError]()
+                while rest and (missing or rest[0] not in new):
+                    part.append(rest.popleft())
+                    missing -= part[-1] in new
+                if not part:
+                    break
+                self._caption(part, new, known, caught, bar)
+        progress.stopped_by, progress.left = caught[0] if caught else 0, max(progress.left, 0)
+
+    def _caption(
+        self, photos: Sequence[Path | DataError], new: Set[Path], known: set[bytes], caught: Sequence[int], bar: Any
+    ) -> None:
+        """Caption the photographs in `new` whose pictures are not `known`, and print the lines of all."""
+        from captioner.captioning.caption import Caption
+        from captioner.photos.album import status_of
+        from captioner.photos.photographs import Known
+
+        progress, album = self.progress, self.album
+        statuses: dict[Path | DataError, Status] = {}
+
+        def until_stopped() -> Iterator[Path | Known | DataError]:
+            for photo in photos:
+                if caught:
+                    with output.above_progress():
+                        output.note("stopping after the photographs that are being read")
+                    return
+                if isinstance(photo, Path) and photo not in new:
+                    yield Known(photo)
+                    continue
+                with suppress(DataError):  # before it is read: a change after that is seen by the next run
+                    statuses[photo] = status_of(Path(str(photo)))
+                yield photo
+
+        results: Iterable[Any] = until_stopped()
+        if not new.isdisjoint(photos):
+            results = self.captioner.captions(self.captioner.photographs(results, known))
+        for photo, result in zip(photos, results, strict=False):
             with output.above_progress():
-                if isinstance(caption, DataError):
-                    progress.fail(caption)
+                if photo in new or isinstance(result, DataError):
+                    bar.update()
+                    progress.left -= photo in new
+                if isinstance(result, DataError):
+                    progress.fail(result)
                     progress.unreadable.append(str(photo).partition(": ")[0])
                     continue
                 assert isinstance(photo, Path)
-                for error in album.write(photo, caption):
-                    progress.fail(error)
-                if not album.is_lost:
-                    progress.add(caption)
-            if is_shown:
-                with output.ignoring_a_closed_pipe(progress.fail) if files.outputs else nullcontext():
-                    print_caption(caption, files.as_json)
-            if album.is_lost:
-                break
-    progress.stopped_by = caught[0] if caught else 0
+                if isinstance(result, Caption):
+                    digest = bytes.fromhex(result.digest)
+                    known.add(digest)
+                    album.locate(photo, digest, statuses[photo], result, self.model)
+                    progress.add(result)
+                else:
+                    progress.known += 1
+                    if result.digest:
+                        album.locate(photo, result.digest, statuses[photo])
+            if self.files.has_lines:
+                is_new = isinstance(result, Caption) and not self.files.recaption  # else a person may have corrected it
+                entries = () if is_new else album.entries([photo])
+                for caption in [entry.caption for entry in entries] or [result]:
+                    with output.ignoring_a_closed_pipe(progress.fail) if self.files.outputs else nullcontext():
+                        candidates = caption.candidates[: self.captioner.loaded.config.caption.n_best]
+                        shown = caption._replace(image=str(photo), candidates=candidates)
+                        print_caption(shown, self.files.as_json)
 
 
-def _until(photos: Iterable[Path | DataError], caught: Sequence[int]) -> Iterator[Path | DataError]:
-    """Yield photographs until a signal is caught; those that are being read then are captioned."""
-    for photo in photos:
-        if caught:
-            with output.above_progress():
-                output.note("stopping after the photographs that are being read")
-            return
-        yield photo
-
-
-def _report(progress: Progress, album: Album, files: Files) -> None:
-    """Print what the marks mean and, with --write, what was captioned, what was known, and where it is."""
-    progress.report()
-    counts, unreadable = album.counts, progress.unreadable
-    if not files.outputs:
-        if unreadable and progress.captioned:
-            output.problem(f"captioned: {progress.captioned:,}; unreadable, reported above: {len(unreadable):,}")
-        return
+def _report(progress: Progress, album: Album, files: Files, photos: Sequence[Path], model: str) -> None:
+    """Print what was captioned and what was known, unless all lines tell it, and how many captions are of others."""
+    unreadable, corrected, other = progress.unreadable, 0, 0
+    for entry in album.entries(photos):
+        corrected += entry.correction is not None
+        other += entry.model != model
     parts = [f"captioned: {progress.captioned:,}"]
-    parts += [f"{name}: {counts[key]:,}" for key, name in COUNTS.items() if counts[key]]
+    parts += [f"already captioned: {progress.known:,}"] if progress.known else []
+    parts += [f"corrected by you: {corrected:,}"] if corrected else []
     if unreadable:
         more = [f"and {len(unreadable) - MAX_NAMED:,} more"] if len(unreadable) > MAX_NAMED else []
         parts.append(f"unreadable: {len(unreadable):,} ({', '.join([*unreadable[:MAX_NAMED], *more])})")
-    output.note("; ".join(parts))
-    if counts["other"]:
-        known = "of these captions are" if counts["other"] > 1 else "of these captions is"
-        again = "--overwrite captions them again, also those that you have corrected"
-        output.note(f"{counts['other']:,} {known} of another model or other options; {again}")
-    for line in album.places():
-        output.note(line)
+    if files.outputs or progress.known > 1 or (unreadable and progress.captioned):
+        output.note("; ".join(parts))
+    if other:
+        known = "captions are" if other > 1 else "caption is"
+        output.note(
+            f"{other:,} {known} of another model or other options; --recaption replaces them, and keeps corrections"
+        )
 
 
 def _check_usage(
     names: Sequence[Path], models: Sequence[Path], ensemble: bool, files: Files, overrides: Values
 ) -> None:
     """Raises: UsageError for options that exclude or need each other, and for outputs that cannot be written."""
-    from captioner.photos.metadata import SIDECARS
-    from captioner.photos.table_rows import TABLE_FORMATS
-
     for name in names:
         if is_run(name):
             others = [str(other) for other in names if other != name] or ["PHOTO_OR_FOLDER"]
@@ -288,7 +330,6 @@ def _check_usage(
         raise UsageError(f"got {len(models)} models; use one, or average their word probabilities with --ensemble")
     for wrong, message in (
         (ensemble and len(models) == 1, "--ensemble needs several --model"),
-        (files.overwrite and not files.outputs, "--overwrite needs --write"),
         (files.verbose and not files.outputs, "--verbose needs --write"),
         (overrides.get("caption.attention") and not files.as_json
          and not any(path.suffix.lower() in (".jsonl", *PAGES) for path in files.outputs),
@@ -296,61 +337,23 @@ def _check_usage(
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
-    targets = set[str]()
-    for path in (*files.outputs, *files.implied):
-        is_sidecar = str(path) in SIDECARS
-        if not is_sidecar and path.suffix.lower() not in (*TABLE_FORMATS, *PAGES):
-            kinds = f"{', '.join(TABLE_FORMATS)} or {PAGES[0]}, or {', '.join(SIDECARS)}"
-            raise UsageError(f"--write {path}: expected a name that ends in {kinds}")
-        target = str(path) if is_sidecar else os.path.realpath(path)
-        if target in targets:
-            raise UsageError(f"--write {path}: given twice; name each output once")
-        targets.add(target)
+    check_names(files.outputs)
 
 
-def _open_album(captioner: PhotoCaptioner, models: Sequence[Path], encoder: str | None, files: Files) -> Album:
-    """Open the tables and sidecars. Raises: UsageError when one cannot be written, as `Table`."""
+def _model_of(captioner: PhotoCaptioner, models: Sequence[Path], recipe: str | None) -> str:
+    """Return what identifies the models and options of captions: their names, and a digest."""
     from captioner.captioning.caption import MARKS_VERSION
     from captioner.captioning.find_checkpoint import find_checkpoint
     from captioner.config.options import Config
-    from captioner.data.table_cells import digest_of
+    from captioner.data.encoder_identity import parse_identity
     from captioner.files.user_files import sha256_of
-    from captioner.photos.album import Album
-    from captioner.photos.metadata import SIDECARS, Sidecars
-    from captioner.photos.table import Table
 
-    for path in files.derived:
-        _writer(path, None)
-    config, digests = captioner.loaded.config, [sha256_of(find_checkpoint(model)) for model in models]
-    # a new option with its default, in a later version, leaves stamps as they are
+    config, encoder = captioner.loaded.config, captioner.loaded.meta.encoder
+    files = [find_checkpoint(model) for model in models]
+    # a new option with its default, in a later version, changes no digest
     chosen = [path for path in differences(config, Config()) if path.startswith(("decode.", "caption."))]
     options = {path: attrgetter(path)(config) for path in chosen}
-    model = digest_of(repr((digests, options, encoder, MARKS_VERSION)))
-    album = Album([Sidecars(str(path), files.overwrite) for path in files.outputs if str(path) in SIDECARS])
-    try:
-        for path in (*files.tables, *files.implied):
-            album.tables.append(Table(path, model, files.overwrite))
-    except BaseException:
-        album.close()
-        raise
-    return album
-
-
-def _writer(path: Path, regression: WordRegression | None) -> Callable[..., str]:
-    """Return the function that writes a file from the records of an album; `regression` is for the search of a page.
-
-    Raises: UsageError if a file exists that is none of `captioner caption`.
-    """
-    from captioner.files.user_files import check_output
-
-    write: Callable[..., str]
-    if path.suffix.lower() in PAGES:
-        from captioner.photos.album_page import is_album_page, write_album_page
-
-        is_own, write = is_album_page, partial(write_album_page, regression=regression)
-    else:
-        from captioner.photos.metadata import is_exiftool_table, write_exiftool_table
-
-        is_own, write = is_exiftool_table, write_exiftool_table
-    check_output(path, True, "a file of `captioner caption`", is_own)
-    return write
+    other = recipe if parse_identity(encoder) is None else None  # a known encoder is the same, whatever its recipe is
+    values = [*map(sha256_of, files), options, encoder, other, MARKS_VERSION]
+    name = " and ".join(model.name for model in models)
+    return f"{name}, {hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"

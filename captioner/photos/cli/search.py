@@ -1,8 +1,8 @@
-"""captioner search: find the photographs of tables by words."""
+"""captioner search: find the photographs of an album by words."""
 
 from __future__ import annotations
 
-from itertools import chain, takewhile
+import os
 from pathlib import Path
 
 import click
@@ -10,15 +10,12 @@ import click
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, examples
 from captioner.errors import CaptionerError, UsageError
+from captioner.photos.cli.album import album_option, open_album
 
-SUFFIX = ".jsonl"
 
-
-@click.command(
-    epilog=examples("search captions.jsonl dog on the beach", "search 2025.jsonl 2026.jsonl 'red car' -n 5 --json")
-)
-@click.argument("table", type=PATH, metavar="TABLE")
+@click.command(epilog=examples("search dog on the beach", "search --in holiday/ 'red car' -n 5 --json"))
 @click.argument("words", nargs=-1, required=True, metavar="WORD...")
+@click.option("--in", "folder", type=PATH, metavar="FOLDER", help="Search this folder alone.")
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", help="Print at most N photographs."
 )
@@ -26,45 +23,57 @@ SUFFIX = ".jsonl"
     "--model", type=PATH, metavar="FILE_OR_RUN", help="Use the vocabulary and IDF of another than the default model."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph.")
-def search(table: Path, words: tuple[str, ...], number: int, model: Path | None, as_json: bool) -> None:
+@album_option
+def search(
+    words: tuple[str, ...], folder: Path | None, number: int, model: Path | None, as_json: bool, album_file: Path | None
+) -> None:
     """Find captioned photographs by words.
 
-    TABLE is a file FILE.jsonl of `captioner caption --write`; more of them can follow. WORD... is the query.
-
-    Photographs are ranked by the expected shares of the words, so that what a caption does not mention is found too.
-    Rare words have more weight. The words of a caption that a person corrected are certain.
+    WORD... is the query; the album has the photographs that `captioner caption` has captioned. They are ranked by the
+    expected shares of the words in all their forms, so that what a caption does not mention is found too. Rare words
+    have more weight. Words that a person wrote, and names of files and their folders, are certain.
 
     Each line contains the path of a photograph, its caption, and the words of the query that fit it, best first,
-    separated by tabs. Photographs that no word fits are not printed. If none fits, the exit code is 1. Words that the
-    model does not know are reported. They are found only in corrected captions, and in tables of models that know them.
+    separated by tabs. Those that all words clearly fit are first; a line on stderr precedes the others. Photographs
+    that no word fits are not printed. If none fits, the exit code is 1.
     """
     from captioner.captioning.checks import without_summary
     from captioner.captioning.find_checkpoint import DEFAULT_MODEL
     from captioner.captioning.load import open_run
-    from captioner.photos.search import EXPECTED, best_matches, read_matches, read_query
+    from captioner.photos import search as ranking
 
-    tables = [table, *map(Path, takewhile(lambda word: word.endswith(SUFFIX), words))]
-    if table.suffix != SUFFIX:
-        raise UsageError(f"{table}: expected tables that end in {SUFFIX} before the words: {EXPECTED}")
     loaded = open_run(model or DEFAULT_MODEL)
     output.warnings(loaded.warnings)
     if loaded.summary is None:
         raise UsageError(without_summary(loaded))
-    query = read_query(" ".join(words[len(tables) - 1 :]), loaded.summary.regression)
-    hints = ((word, f" (did you mean {others[0]}?)" if others else "") for word, others in query.unknown.items())
-    unknown = ", ".join(map("".join, hints))
-    if not query.idf:
-        raise UsageError("expected words after the tables, got none")
-    if unknown:
-        other = "" if model else "; for words of a model of yours, add --model"
-        found = "found only in captions that you have corrected, and in tables of models that know them"
-        output.problem(f"unknown to the model, and {found}: {unknown}{other}")
-
-    matches = best_matches(chain.from_iterable(read_matches(path, query) for path in tables), number)
-    for match in matches:
-        if as_json:
-            output.record({**match._asdict(), "words": [word._asdict() for word in match.words]})
-        else:
-            output.result(match.image, match.caption, ", ".join(word.word for word in match.words))
+    terms = ranking.read_query(" ".join(words), loaded.summary.regression)
+    with open_album(album_file, must_exist=True) as album:
+        matches = ranking.search(album, terms, number, folder)
+        found = {word.word for match in matches for word in match.words}
+        if unknown := [term for term in terms if term.near is not None and term.word not in found]:
+            hints = (f"{term.word} (did you mean {term.near[0]}?)" if term.near else term.word for term in unknown)
+            own = "" if model else "; for words of a model of yours, add --model"
+            output.note(f"unknown to the model, and in no name or correction{own}: {', '.join(hints)}")
+        is_clear, missing, found_any = True, 0, album.has_any(folder)
+        for match, entry in zip(matches, album.entries(match.place for match in matches), strict=True):
+            if not os.path.lexists(entry.path):
+                missing += 1
+                continue
+            if is_clear and not match.is_clear:
+                output.flush()
+                output.note(
+                    "less certain:" if match is not matches[0] else "none that all words clearly fit; less certain:"
+                )
+            is_clear = match.is_clear
+            image = os.path.relpath(entry.path)
+            if as_json:
+                fields = {"score": round(match.score, 4), "words": [word._asdict() for word in match.words]}
+                output.record({"image": image, "caption": entry.caption.text, "is_clear": match.is_clear, **fields})
+            else:
+                output.result(image, entry.caption.text, ", ".join(word.word for word in match.words))
+    if missing:
+        output.note(f"missing files that fit: {missing:,} (captioner album --forget-missing FOLDER)")
+    if not matches and not found_any:
+        raise CaptionerError(f"no photograph of the album{f' is in {folder}' if folder else ''}; see captioner album")
     if not matches:
-        raise CaptionerError(f"no photograph fits: {', '.join(query.deciding)}")
+        raise CaptionerError(f"no photograph fits: {', '.join(term.word for term in ranking.deciding(terms))}")

@@ -1,5 +1,5 @@
 // The data of the page are a JSON text; photographs are drawn as one scrolls.
-const { photographs, words, idf, search, meanings } = JSON.parse(document.getElementById("album").textContent);
+const { photographs, meanings } = JSON.parse(document.getElementById("album").textContent);
 const query = document.getElementById("query");
 const order = document.getElementById("order");
 const show = document.getElementById("show");
@@ -7,56 +7,18 @@ const live = document.querySelector("[role=status]");
 const results = document.querySelector("section");
 const more = document.querySelector(".more");
 const DRAWN = 60;  // photographs that are drawn at a time: full rows of one to six columns
-const { FLOOR, FITS, COMMON } = search;
 
-// As `tokenize` in data/vocabulary.py.
-const CJK = "\\u3005\\u3007\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\uff66-\\uff9f\\u{20000}-\\u{3fa1f}";
-const RUN = `[^\\s${CJK}'.,\\-]+`, LETTER = "[\\p{L}\\p{N}_]";
-const INITIALS = `(?<=(?<!${LETTER})${LETTER})\\.(?=${LETTER}(?!${LETTER}))`;
-const PIECES = new RegExp(`[${CJK}]|${RUN}(?:(?:[\\-']|(?<=\\p{Nd})[.,](?=\\p{Nd})|${INITIALS})${RUN})*`, "gu");
-const CLITICS = ["n't", "'s", "'m", "'d", "'re", "'ve", "'ll"];
+// Letters without accents, in lower case.
+const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const texts = photographs.map(({ name, caption = "", keywords = [] }) => plain([name, caption, ...keywords.map(({ word }) => word)].join(" ")));
 
-function splitClitics(word) {
-  const clitic = CLITICS.find((end) => end.length < word.length && word.endsWith(end));
-  return clitic ? [...splitClitics(word.slice(0, -clitic.length).replace(/['.,-]+$/, "")), clitic] : [word];
-}
+const COMMON = new Set("a an and at in of on the with".split(" "));
 
-function tokenize(text) {
-  const plain = text.normalize("NFC").toLowerCase()
-    .replace(/[\u2018\u2019]/g, "'").replace(/[\u2010\u2011]/g, "-").replace(/[_\u115f\u1160\u2800\u3164\uffa0]/g, " ")
-    .replace(/(?![\u200c\u200d])[\p{Cf}\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/gu, "")
-    .replace(/[^\p{L}\p{M}\p{N}\p{S}'.,\-%&#@*/\u200c\u200d]|[`´^]/gu, " ")
-    .replace(/[\p{S}%&#@*/]/gu, " $& ")
-    .replace(/([\u200c\u200d])[\u200c\u200d]+/g, "$1")
-    .replace(/(?<![\u0600-\u1cff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1cff])/g, "");
-  return (plain.normalize("NFC").match(PIECES) ?? []).flatMap(splitClitics);
-}
-
-const numberOf = new Map(words.map((word, number) => [word, number]));
-
-// Rank photographs as captioning/search.py: by the sum of idf_w log max(p_w, FLOOR) over the distinct words w of a text,
-// best first. One of the words that are not common must fit a photograph.
-function rank(text) {
-  const asked = [...new Set(tokenize(text))];
-  if (!asked.length) return { found: [...photographs.keys()], unknown: [], isEmpty: true };
-  const unknown = asked.filter((word) => !numberOf.has(word));
-  const numbers = asked.filter((word) => numberOf.has(word)).map((word) => numberOf.get(word));
-  const column = new Int32Array(words.length).fill(-1);
-  numbers.forEach((number, place) => { column[number] = place; });
-  const rare = numbers.filter((number) => idf[number] >= COMMON);
-  const deciding = (rare.length || unknown.length ? rare : numbers).map((number) => column[number]);
-  const shares = new Float64Array(numbers.length);
-  const scores = new Map();
-  photographs.forEach(({ shares: packed }, photograph) => {
-    shares.fill(0);
-    for (let i = 0; i < packed.length; i += 2) {
-      const place = column[packed[i]];
-      if (place >= 0) shares[place] = packed[i + 1] / 1000;
-    }
-    if (!deciding.some((place) => shares[place] >= FITS)) return;
-    scores.set(photograph, numbers.reduce((sum, number, place) => sum + idf[number] * Math.log(Math.max(shares[place], FLOOR)), 0));
-  });
-  return { found: [...scores.keys()].sort((a, b) => scores.get(b) - scores.get(a)), unknown, isEmpty: false };
+// The photographs that contain all words of a text, in the order of the page.
+function filter(text) {
+  const words = plain(text).split(/\s+/).filter(Boolean), rare = words.filter((word) => !COMMON.has(word));
+  const asked = rare.length ? rare : words;
+  return [...photographs.keys()].filter((photograph) => asked.every((word) => texts[photograph].includes(word)));
 }
 
 function onDemand(summary, draw) {
@@ -78,7 +40,7 @@ function card(photograph) {
   image.src = url;
   const heading = element("h2", { className: given.length ? "marked" : "" }, caption ?? NO_WORDS);
   const chips = keywords.map(({ word, share }) => {
-    const button = element("button", { type: "button", title: `expected share ${share.toFixed(2)}; search for it` }, word);
+    const button = element("button", { type: "button", title: `expected share ${share.toFixed(2)}; filter by it` }, word);
     button.addEventListener("click", () => { query.value = word; query.focus(); update(); });
     return element("li", {}, button);
   });
@@ -125,13 +87,11 @@ function drawMore() {
 }
 
 function update() {
-  const { found, unknown, isEmpty } = rank(query.value);
-  order.options[0].text = isEmpty ? "album" : "best match first";
-  const numbers = found.filter((number) => KEPT[show.value](photographs[number]));
+  const numbers = filter(query.value).filter((number) => KEPT[show.value](photographs[number]));
   shown = SORTED[order.value](numbers);
   const all = `${photographs.length.toLocaleString("en")} photograph${photographs.length === 1 ? "" : "s"}`;
   const count = shown.length === photographs.length ? all : `${shown.length.toLocaleString("en")} of ${all}`;
-  live.textContent = count + (unknown.length ? ` · unknown: ${unknown.join(", ")}` : "");
+  live.textContent = count;
   results.replaceChildren();
   drawn = 0;
   scrollTo(0, 0);

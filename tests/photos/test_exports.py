@@ -1,0 +1,315 @@
+"""Exports of an album: what a person writes in them is found, whatever program saves them, and no row is lost."""
+
+import codecs
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.captioning.caption import Candidate, Caption
+from captioner.data.table_cells import NEEDED, unescape_cell
+from captioner.decode.word_regression import Keyword
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.photos.album import Album, status_of
+from captioner.photos.exports import CELLS, TABLE_FORMATS, read_table, take_corrections, write_table
+
+TEXTS = {
+    "a.jpg": "two dogs run",
+    "b.jpg": '=1+1; @the dog\'s "ball", 0.83',
+    "c\né.jpg": "-true",
+    os.fsdecode(b"\xe9.jpg"): "",
+}
+KEYWORDS = [Keyword("dog", 0.9), Keyword("snow", 0.3)]
+
+
+def fill(album: Album, folder: Path, names: tuple[str, ...] = tuple(TEXTS)) -> list[Path]:
+    """Add photographs, and return their paths."""
+    for name in names:
+        (folder / name).write_bytes(name.encode(errors="surrogateescape"))
+        text = TEXTS.get(name, name)
+        caption = Caption(
+            name, text, -1.5, [], None, [Candidate(text, -1.5)], similarity=0.25, familiarity=4.0,
+            marks=["uncertain"], keywords=KEYWORDS, shares=KEYWORDS, digest=f"{hash(name) % 2**64:032x}",
+        )  # fmt: skip
+        album.locate(folder / name, bytes.fromhex(caption.digest), status_of(folder / name), caption, "m")
+    album.flush()
+    return [folder / name for name in names]
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Album]:
+    monkeypatch.chdir(tmp_path)
+    with Album(None) as opened:
+        yield opened
+
+
+def export(album: Album, name: str, photos: list[Path] | None = None) -> list[str]:
+    """Read a table, take its corrections, and write it, as a command does; return the problems."""
+    table = read_table(Path(name))
+    _, problems = take_corrections(album, table)
+    write_table(album, table, photos or [])
+    return problems
+
+
+def rows(name: str, delimiter: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(Path(name).read_text("utf-8-sig"), newline=""), delimiter=delimiter))
+
+
+def save(
+    name: str, table: list[dict[str, str]], delimiter: str = ",", encoding: str = "utf-8", end: str = "\r\n"
+) -> None:
+    """Save a table as another program does."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, table[0], delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_MINIMAL)
+    writer.writeheader()
+    writer.writerows(table)
+    Path(name).write_bytes(text.getvalue().encode(encoding))
+
+
+def captions(album: Album) -> dict[str, str]:
+    return {entry.path.name: entry.caption.text for entry in album.entries()}
+
+
+def test_a_table_has_what_counts_and_what_was_generated(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path)
+    (entry,) = album.entries(photos[:1])
+    album.correct(entry.id, ("my dogs", ["dog"]), "page")
+    assert write_table(album, read_table(Path("t.csv")), photos) == "t.csv: 4 photographs"
+    first, *others = rows("t.csv")
+    assert first == {
+        "image": "a.jpg", "caption": "my dogs", "keywords": "dog", "marks": "", "similarity": "",
+        "generated_caption": "two dogs run", "generated_keywords": "dog, snow", "id": f"{entry.id}-1",
+    }  # fmt: skip
+    assert [unescape_cell(row["caption"]) for row in others] == [*TEXTS.values()][1:]
+    assert [row["image"] for row in others] == ["b.jpg", r"c\x0aé.jpg", r"\xe9.jpg"]
+    write_table(album, read_table(Path("t.jsonl")), photos)
+    record = json.loads(Path("t.jsonl").read_text().splitlines()[0])
+    assert (record["caption"], record["generated_caption"]) == ("my dogs", "two dogs run")
+    assert export(album, "t.csv") == export(album, "t.jsonl") == []
+
+
+WORKED = {
+    ".csv": '\ufeff"image","caption","keywords","marks","similarity","generated_caption","generated_keywords","id"\r\n'
+    '"a.jpg","my dogs","dog","","","two dogs run","dog, snow","{id}-1"\r\n',
+    ".jsonl": '{{"image": "a.jpg", "caption": "my dogs", "keywords": [{{"word": "dog", "share": 0.9}}], "marks": [], '
+    '"log_prob": -1.5, "familiarity": 4.0, "similarity": 0.25, "references": [], "correct": null, '
+    '"generated_caption": "two dogs run", "generated_keywords": ["dog", "snow"], "id": "{id}-1"}}\n',
+}
+
+
+def test_every_format_has_all_columns(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg",))
+    (entry,) = album.entries(photos)
+    album.correct(entry.id, ("my dogs", ["dog"]), "page")
+    assert WORKED.keys() == TABLE_FORMATS.keys()
+    for suffix, expected in WORKED.items():
+        write_table(album, read_table(Path(f"t{suffix}")), photos)
+        assert Path(f"t{suffix}").read_bytes().decode() == expected.format(id=entry.id)
+
+
+FORMS: list[Callable[[str, list[dict[str, str]]], None]] = [
+    save,
+    lambda name, table: save(name, table, ";", "utf-8-sig"),
+    lambda name, table: save(name, table, "\t", "utf-16"),
+    lambda name, table: save(name, table, end="\n"),
+    lambda name, table: save(name, table, ";", end="\r"),
+    lambda name, table: save(name, sorted(table, key=lambda row: row["caption"])),
+    lambda name, table: save(name, [{key: row[key] for key in sorted(row)} for row in table]),
+    lambda name, table: save(name, [{**row, "similarity": "0,25", "notes": "-5", "": "=A1"} for row in table]),
+    lambda name, table: save(
+        name, [{key: value for key, value in row.items() if key in (*NEEDED, "id")} for row in table]
+    ),
+    lambda name, table: save(name, [{key: value for key, value in row.items() if key in NEEDED} for row in table]),
+]
+
+
+@pytest.mark.parametrize("form", range(len(FORMS)))
+def test_a_correction_is_found_in_every_form_of_a_table(form: int, album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path)
+    export(album, "t.csv", photos)
+    table = rows("t.csv")
+    table[2]["caption"], table[0]["keywords"] = 'mein "Hund"; =los, äöü', "pug; dog"
+    FORMS[form]("t.csv", table)
+    assert export(album, "t.csv") == []
+    expected = {**TEXTS, "c\né.jpg": 'mein "Hund"; =los, äöü'}
+    assert captions(album) == expected
+    assert {name: len(words) for name, (_, words) in zip(TEXTS, album.corrections().values(), strict=False)}
+    assert sorted(album.corrections().values()) == sorted(
+        [(expected["a.jpg"], ["pug", "dog"]), (expected["c\né.jpg"], ["dog", "snow"])]
+    )
+    content = Path("t.csv").read_bytes()
+    assert export(album, "t.csv") == []
+    assert Path("t.csv").read_bytes() == content
+    assert len(album.history(next(album.entries(photos[:1])).id)[1]) == 2, "taken once"
+
+
+def test_own_columns_rows_and_their_order_stay(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg", "b.jpg", "c.jpg"))
+    export(album, "t.csv", photos[:2])
+    second, first = rows("t.csv")
+    lines = [{"notes": "-5", **first}, {"notes": '=A1"', **second}, {"notes": "all", **dict.fromkeys(first, "")}]
+    save("t.csv", lines, ";")
+    export(album, "t.csv", photos)
+    table = rows("t.csv", ";")
+    assert [(row["notes"], row["image"]) for row in table] == [
+        ("-5", "b.jpg"),
+        ('=A1"', "a.jpg"),
+        ("all", ""),
+        ("", "c.jpg"),
+    ]
+    album.forget(photos)
+    export(album, "t.csv")
+    images = [row["image"] for row in rows("t.csv", ";")]
+    assert images == ["b.jpg", "a.jpg", ""], "a forgotten photograph has a row if a person wrote in its own column"
+
+
+def test_a_table_finds_photographs_that_were_moved(album: Album, tmp_path: Path) -> None:
+    Path("old").mkdir()
+    photos = fill(album, tmp_path / "old", ("a.jpg", "b.jpg"))
+    export(album, "t.csv", photos)
+    Path("old").rename("new")
+    for path in photos:
+        assert album.known(tmp_path / "new" / path.name)
+    Path("tables").mkdir()
+    table = rows("t.csv")
+    table[0]["caption"] = "corrected before it was moved"
+    save("tables/other name.csv", table)
+    assert export(album, "tables/other name.csv") == []
+    assert [row["image"] for row in rows("tables/other name.csv")] == ["../new/a.jpg", "../new/b.jpg"]
+    assert captions(album)["a.jpg"] == "corrected before it was moved"
+
+
+def test_an_older_table_does_not_undo_a_correction(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg",))
+    export(album, "old.csv", photos)
+    export(album, "t.csv", photos)
+    for text in ("first", "second"):
+        save("t.csv", [{**rows("t.csv")[0], "caption": text}])
+        export(album, "t.csv")
+    export(album, "old.csv")
+    assert captions(album) == {"a.jpg": "second"} == {"a.jpg": rows("old.csv")[0]["caption"]}
+
+
+def test_a_correction_is_taken_back_by_writing_what_was_there(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg",))
+    export(album, "t.csv", photos)
+    (own,) = rows("t.csv")
+    texts = [("mine", "pug", ""), ("other", "", ""), ("mine", "pug", ""), (own["caption"], "dog; snow", "uncertain")]
+    for text, words, marks in texts:
+        save("t.csv", [{**rows("t.csv")[0], "caption": text, "keywords": words}])
+        assert export(album, "t.csv") == []
+        (row,) = rows("t.csv")
+        assert (row["caption"], row["keywords"], row["marks"]) == (text, words.replace(";", ","), marks)
+    assert album.corrections() == {}
+
+
+def test_what_cannot_be_taken_or_replaces_a_text_is_named(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg", "b.jpg"))
+    export(album, "t.csv", photos)
+    first, second = rows("t.csv")
+    save("t.csv", [{**first, "caption": " "}, {**second, "id": "", "image": "gone.jpg", "caption": "mine"}])
+    assert export(album, "t.csv") == [
+        "t.csv:2: a.jpg: the caption was removed; the album keeps 'two dogs run'",
+        "t.csv:3: gone.jpg: not in the album; the row is kept",
+    ]
+    pairs = [(row["image"], row["caption"]) for row in rows("t.csv")]
+    assert pairs == [("a.jpg", TEXTS["a.jpg"]), ("gone.jpg", "mine")]
+    for name, text in ("u.csv", "one"), ("v.csv", "other"):
+        save(name, [{**first, "caption": text}])
+    assert take_corrections(album, read_table(Path("u.csv"))) == (1, [])
+    problem = "v.csv:2: a.jpg: 'other' replaces 'one', which a person wrote too"
+    assert take_corrections(album, read_table(Path("v.csv"))) == (1, [problem])
+    assert {"one", "other"} <= album.history(first["id"].partition("-")[0])[0]
+
+
+HEADER = "image,caption,keywords,generated_caption,generated_keywords\n"
+REFUSED = {
+    "windows.csv": (f"{HEADER}a.png,été,,,\n".encode("cp1252"), "line 2: expected UTF-8 text; save it as UTF-8"),
+    "twice.csv": (HEADER.replace("caption", "caption,caption", 1).encode(), "expected a table of `captioner caption`"),
+    "budget.csv": (b"month,euros\n1,2\n", "expected a table of `captioner caption`, with image, caption, keywords, "),
+    "open.csv": (f'{HEADER}a.png,"été,,,\n'.encode(), "line 2: unexpected end of data; nothing was changed"),
+    "lines.jsonl": (b'{"image": "a.png", "caption": "a", "log_prob": -1}\n', "got a text file without them"),
+    "cut.jsonl": (b'{"image": "a.png", "label": "cat"}', "use another file"),
+    "deep.jsonl": (b"[" * 60_000, "use another file"),
+    "photo.csv": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "line 1: expected UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_is_no_export_is_refused(name: str, tmp_path: Path) -> None:
+    content, message = REFUSED[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((DataError, UsageError), match=rf"{name}: .*{message}"):
+        read_table(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", codecs.BOM_UTF16_LE, b"\r\n"])
+def test_an_empty_file_is_an_empty_table(content: bytes, album: Album, tmp_path: Path) -> None:
+    Path("t.csv").write_bytes(content)
+    export(album, "t.csv", fill(album, tmp_path, ("a.jpg",)))
+    assert [row["image"] for row in rows("t.csv")] == ["a.jpg"]
+
+
+def test_a_table_that_another_program_changes_meanwhile_stays(album: Album, tmp_path: Path) -> None:
+    photos = fill(album, tmp_path, ("a.jpg",))
+    for name in ("t.csv", "new.csv"):
+        table = read_table(Path(name))
+        Path(name).write_text("mine")
+        with pytest.raises(CaptionerError, match=r"is not replaced; the new one is .*-2\.csv"):
+            write_table(album, table, photos)
+        assert Path(name).read_text() == "mine"
+        assert [row["image"] for row in rows(name.replace(".", "-2."))] == ["a.jpg"]
+
+
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(ANY, min_size=1, max_size=4), st.sampled_from(";,\t"))
+def test_any_text_is_taken_as_it_was_written(texts: list[str], delimiter: str) -> None:
+    with TemporaryDirectory() as folder, Album(None) as album:
+        photos, name = fill(album, Path(folder), ("a.jpg",)), f"{folder}/t.csv"
+        export(album, name, photos)
+        for text in texts:
+            before, table = captions(album)["a.jpg"], read_table(Path(name))
+            save(name, [{**dict(zip(table.columns, table.rows[0].cells, strict=True)), "caption": text}], delimiter)
+            problems, written = export(album, name), " ".join(unescape_cell(text).split())
+            assert bool(problems) == (not written)
+            assert captions(album)["a.jpg"] == (written or before)
+
+
+def test_columns_are_unique() -> None:
+    assert {*NEEDED} < {*CELLS}
+
+
+def test_find_and_replace_over_a_whole_table_corrects(album: Album, tmp_path: Path) -> None:
+    export(album, "t.csv", fill(album, tmp_path, ("a.jpg",)))
+    Path("t.csv").write_bytes(Path("t.csv").read_bytes().replace(b"dogs", b"pugs"))
+    export(album, "t.csv")
+    assert captions(album) == {"a.jpg": "two pugs run"}
+
+
+def test_a_row_that_was_copied_keeps_the_cells_of_a_person(album: Album, tmp_path: Path) -> None:
+    export(album, "t.csv", fill(album, tmp_path, ("a.jpg",)))
+    (row,) = rows("t.csv")
+    lines = "".join(f"{name},,x,x\r\n" for name in (",".join(row), ",".join(f'"{cell}"' for cell in row.values())))
+    Path("t.csv").write_text(lines + lines.splitlines()[1].replace(",x,x", ",precious,y"))
+    export(album, "t.csv")
+    saved = [line[-3:] for line in csv.reader(io.StringIO(Path("t.csv").read_text("utf-8-sig"), newline=""))]
+    assert saved == [["", "x", "x"], ["", "x", "x"], ["", "precious", "y"]]
+
+
+@pytest.mark.parametrize("line", ['"caption": "a \\ud83d dog", "image": "a"', '"caption": "b", "image": "a\\u0000b"'])
+def test_a_text_that_no_table_has_is_refused(line: str, tmp_path: Path) -> None:
+    others = '"keywords": [], "generated_caption": "", "generated_keywords": []'
+    (tmp_path / "t.jsonl").write_text(f"{{{line}, {others}}}\n")
+    with pytest.raises(DataError, match=r"t\.jsonl: line 1: .*; nothing was changed"):
+        read_table(tmp_path / "t.jsonl")
