@@ -69,7 +69,7 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "prepare {inputs}/album/captions.csv --output {folder}/out.h5 --encoder scenes",
     "sample": "sample {inputs}/run --split val --write {folder}/captions.csv",
     "caption": "caption {folder} --model {inputs}/run --album {folder}/album.db --write {folder}/captions.csv "
-    "--write {folder}/captions.jsonl --write lightroom",
+    "--write lightroom",
     "export": "export {inputs}/run --output {folder}/model.h5",
 }
 
@@ -210,7 +210,7 @@ def content_of(path: Path) -> bytes:
             entries = [(entry.path.name, entry.id, entry.caption.text, entry.model) for entry in album.entries()]
             return repr((entries, [export.name for export in album.exports()])).encode()
     content = path.read_bytes()
-    if path.suffix in (".csv", ".jsonl"):
+    if path.suffix == ".csv":
         content = re.sub(rb"\d+\.\d+", lambda number: b"%.2f" % float(number[0]), content)
     return content
 

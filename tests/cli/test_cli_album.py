@@ -52,7 +52,7 @@ def test_all_photographs_are_exported_and_corrections_are_read_first(cli: Run) -
     done = cli("album", "--export", "t.csv")
     assert done.err == "t.csv: 3 photographs, 2 of them missing (captioner album --forget-missing)\n"
     assert done.out.splitlines()[-1] == f"table: {Path.cwd()}/t.csv"
-    cli("album", "--export", "x.pdf").failed(2, "x.pdf: expected a name that ends in .csv, .jsonl or .html, or xmp, ")
+    cli("album", "--export", "x.pdf").failed(2, "x.pdf: expected a name that ends in .csv or .html, or xmp, ")
     text = Path("t.csv").read_text()
     Path("t.csv").write_text(text.replace('"photo 0"', '"her photo"', 1))
     done = cli("album", "--export", "p.html")

@@ -1,7 +1,6 @@
 """captioner caption: an album that knows what was captioned and corrected, files, signals, kills, and progress."""
 
 import csv
-import json
 import os
 import pty
 import re
@@ -23,7 +22,6 @@ from captioner.cli import output
 from captioner.data.table_cells import unescape_path
 
 Run = Callable[..., Any]
-FORMATS = ["t.csv", "t.jsonl"]
 RAW = os.fsdecode(b"\xe9.png")
 NAMES = ["a\nb.png", RAW, "a\\x41.png", "=1+1.png", "-a.png", "@a.png", "'=a.png", 'a"b.png', " a .png", "é猫.png"]
 
@@ -39,13 +37,10 @@ def caption(cli: Run, photo_run: Path, new_folder: Path, monkeypatch: pytest.Mon
 
 def rows(path: Path | str) -> dict[str, dict[str, Any]]:
     """The rows of a table by image; an image has one row."""
-    if str(path).endswith(".csv"):
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            delimiter = ";" if ";" in file.readline() else ","
-            file.seek(0)
-            table: list[dict[str, Any]] = list(csv.DictReader(file, delimiter=delimiter))
-    else:
-        table = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        delimiter = ";" if ";" in file.readline() else ","
+        file.seek(0)
+        table: list[dict[str, Any]] = list(csv.DictReader(file, delimiter=delimiter))
     found = {row["image"]: row for row in table}
     assert len(found) == len(table)
     return found
@@ -91,24 +86,23 @@ def test_a_photograph_is_captioned_once_wherever_its_file_is(caption: Run) -> No
 def test_a_photograph_has_one_row_however_it_is_named(caption: Run) -> None:
     Path("link").symlink_to("new")
     names = ("new", "./new/../new/070.png", "link", Path.cwd() / "new" / "071.png")
-    assert summary(caption(*names, write=FORMATS).err) == "captioned: 5"
-    assert summary(caption(*names, write=FORMATS).err) == "captioned: 0; already captioned: 5"
+    assert summary(caption(*names, write=["t.csv"]).err) == "captioned: 5"
+    assert summary(caption(*names, write=["t.csv"]).err) == "captioned: 0; already captioned: 5"
     Path("elsewhere").mkdir()
     shutil.move("new", "elsewhere/new")
     Path("new").symlink_to("elsewhere/new")
-    assert summary(caption("new", "elsewhere", write=FORMATS).err) == "captioned: 0; already captioned: 5"
-    assert rows("t.csv").keys() == rows("t.jsonl").keys() == {f"elsewhere/new/07{number}.png" for number in range(5)}
+    assert summary(caption("new", "elsewhere", write=["t.csv"]).err) == "captioned: 0; already captioned: 5"
+    assert rows("t.csv").keys() == {f"elsewhere/new/07{number}.png" for number in range(5)}
 
 
 def test_names_of_all_kinds_are_known_again(caption: Run) -> None:
     for number, name in enumerate(NAMES):
         shutil.copy(f"new/07{number % 5}.png", f"new/{name}")
     Path("tables").mkdir()
-    tables = [f"tables/{name}" for name in FORMATS]
-    caption("new", write=tables)
-    assert summary(caption("new", write=tables).err) == "captioned: 0; already captioned: 15"
+    caption("new", write=["tables/t.csv"])
+    assert summary(caption("new", write=["tables/t.csv"]).err) == "captioned: 0; already captioned: 15"
     expected = {f"../new/{name}" for name in os.listdir("new")}
-    assert {unescape_path(image) for image in rows(tables[0])} == rows(tables[1]).keys() == expected
+    assert {unescape_path(image) for image in rows("tables/t.csv")} == expected
 
 
 def test_a_correction_follows_a_rename_and_reaches_every_file(caption: Run, cli: Run) -> None:
@@ -116,12 +110,11 @@ def test_a_correction_follows_a_rename_and_reaches_every_file(caption: Run, cli:
     own = rows("t.csv")["new/071.png"]["generated_caption"]
     correct("t.csv", "new/071.png", caption="Anna in Brunate")
     os.rename("new", "neu")
-    done = caption("neu", write=["u.csv", "t.jsonl", "p.html", "xmp", "exiftool.csv"])  # t.csv is not named
+    done = caption("neu", write=["u.csv", "p.html", "xmp", "exiftool.csv"])  # t.csv is not named
     assert done.err.splitlines()[0] == f"{Path.cwd()}/t.csv: 1 correction"
     assert summary(done.err) == "captioned: 0; already captioned: 5; corrected by you: 1"
-    for table in ("u.csv", "t.jsonl"):
-        assert rows(table)["neu/071.png"]["caption"] == "Anna in Brunate"
-        assert rows(table)["neu/071.png"]["generated_caption"] == own
+    row = rows("u.csv")["neu/071.png"]
+    assert (row["caption"], row["generated_caption"]) == ("Anna in Brunate", own)
     assert ">Anna in Brunate<" in Path("neu/071.png.xmp").read_text()
     assert '"./neu/071.png","Anna in Brunate"' in Path("exiftool.csv").read_text()
     assert '"caption":"Anna in Brunate"' in Path("p.html").read_text()
@@ -195,7 +188,7 @@ def test_parts_cover_a_folder_once_and_are_joined(caption: Run, cli: Run) -> Non
 
 def test_a_file_that_is_no_export_is_refused_before_anything_is_captioned(caption: Run) -> None:
     Path("budget.csv").write_text("month,euros\n1,2\n")
-    caption("new", write=["other.jsonl", "budget.csv"]).failed(2, "budget.csv: expected a table of `captioner caption`")
+    caption("new", write=["other.csv", "budget.csv"]).failed(2, "budget.csv: expected a table of `captioner caption`")
     os.mkfifo("pipe.csv")
     Path("link.csv").symlink_to("nowhere.csv")
     for name in ("pipe.csv", "link.csv"):
@@ -207,11 +200,11 @@ def test_a_file_that_is_no_export_is_refused_before_anything_is_captioned(captio
 
 
 def test_a_full_disk_on_stdout_costs_no_file(photo_run: Path, new_folder: Path, shell: Run) -> None:
-    command = ("caption", "new", "--model", photo_run, "--json", "--write", "t.jsonl", "--write", "t.html")
+    command = ("caption", "new", "--model", photo_run, "--json", "--write", "t.csv", "--write", "t.html")
     with open("/dev/full", "w") as full:
         done = shell(*command, stdout=full, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert (done.returncode, done.stderr.count("captioner: output: No space left on device\n")) == (1, 1)
-    assert (len(rows("t.jsonl")), os.path.exists("t.html")) == (5, True)
+    assert (len(rows("t.csv")), os.path.exists("t.html")) == (5, True)
 
 
 def test_a_full_disk_costs_one_file(

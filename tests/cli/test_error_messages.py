@@ -92,9 +92,9 @@ USAGE = CONFIG | {
     "with --ensemble",
     "caption new.jpg --ensemble": "--ensemble needs several --model",
     "caption new.jpg --verbose": "--verbose needs --write",
-    "caption new.jpg --attention --write a.csv": "--attention needs --json, or --write FILE.jsonl or FILE.html",
-    "caption new.jpg --write a.jsonl --write ./a.jsonl": "a.jsonl: given twice; name each output once",
-    "caption new.jpg --write old": f"old: {WRITE}, .jsonl or .html, or xmp, lightroom",
+    "caption new.jpg --attention --write a.csv": "--attention needs --json, or --write FILE.html",
+    "caption new.jpg --write a.csv --write ./a.csv": "a.csv: given twice; name each output once",
+    "caption new.jpg --write old": f"old: {WRITE} or .html, or xmp, lightroom",
     "caption new.jpg --model run -o data.memory_mib=2": "data.memory_mib has no effect on caption; it uses threads, "
     "decode.*, caption.*",
     "train --run file": "file: expected a folder for the run, got something else; choose another with --run",

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -34,7 +33,7 @@ OWN = '=1 Möwe am Strand, „Anna“ & "Bo"; 0,83'
 
 @pytest.fixture(autouse=True)
 def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photographs in `photos`, and beside it `t.csv` and `t.jsonl`, as `captioner caption` writes them."""
+    """Photographs in `photos`, and beside it `t.csv`, as `captioner caption` writes it."""
     monkeypatch.chdir(tmp_path)
     album(Path("photos"), 8)
     Path("photos/captions.csv").unlink()
@@ -47,8 +46,7 @@ def _here(album: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monkey
             familiarity=0.83, similarity=1e-4, keywords=keywords,
         )  # fmt: skip
         written.locate(photo, name.encode(), status_of(photo), caption, "m")
-    for name in ("t.csv", "t.jsonl"):
-        write_table(written, read_table(Path(name)), photos)
+    write_table(written, read_table(Path("t.csv")), photos)
     written.close()
 
 
@@ -133,17 +131,6 @@ def test_a_table_without_the_columns_of_corrections(deleted: Sequence[str], cli:
     )  # fmt: skip
     write("t.csv", [row | {**dict.fromkeys(GENERATED, ""), "caption": "a dog"} for row in rows])
     assert [*captions_of(cli, "t.csv")[0]] == [f"photos/{name}" for name in WRITTEN], "also of escaped names"
-
-
-def test_json_lines_have_corrections_too(cli: Callable[..., Any]) -> None:
-    cli("data", "check", "t.jsonl").failed(1, "t.jsonl: expected captions, got 7 that no person corrected; ")
-    records = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
-    records[0]["caption"] = OWN
-    records[1]["keywords"] = []
-    Path("t.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    captions, summary = captions_of(cli, "t.jsonl")
-    assert captions == {"photos/001.png": OWN, "photos/002.png": WRITTEN["002.png"]}
-    assert "  captions not corrected by a person: 5\n" in summary
 
 
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="needs LibreOffice Calc")

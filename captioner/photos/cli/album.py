@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from captioner.photos.album import Album
     from captioner.photos.exports import Table
 
-PAGES, EXIFTOOL = (".html", ".htm"), "exiftool.csv"
-"""The files of --write that are no tables: pages, and a table that exiftool reads."""
+TABLE, PAGES, EXIFTOOL = ".csv", (".html", ".htm"), "exiftool.csv"
+"""The files of --write by their suffix, and a table that exiftool reads."""
 IN_MEMORY = Path("none")
 """The value of --album for no album."""
 album_option = click.option(
@@ -36,14 +36,13 @@ def real_path(file: Path) -> Path:
 
 def check_names(files: Sequence[Path]) -> None:
     """Check the names of --write and --export. Raises: UsageError."""
-    from captioner.photos.exports import TABLE_FORMATS
     from captioner.photos.metadata import SIDECARS
 
     targets = set[str]()
     for path in files:
         is_sidecar = str(path) in SIDECARS
-        if not is_sidecar and path.suffix.lower() not in (*TABLE_FORMATS, *PAGES):
-            kinds = f"{', '.join(TABLE_FORMATS)} or {PAGES[0]}, or {', '.join(SIDECARS)}"
+        if not is_sidecar and path.suffix.lower() not in (TABLE, *PAGES):
+            kinds = f"{TABLE} or {PAGES[0]}, or {', '.join(SIDECARS)}"
             raise UsageError(f"{path}: expected a name that ends in {kinds}")
         target = str(path) if is_sidecar else os.path.realpath(path)
         if target in targets:
@@ -84,7 +83,7 @@ class Exports:
     def __init__(self, album: Album, files: Sequence[Path]) -> None:
         from captioner.files.user_files import check_output, sha256_of
         from captioner.photos.album_page import is_album_page
-        from captioner.photos.exports import TABLE_FORMATS, read_table
+        from captioner.photos.exports import OTHERS, read_table
         from captioner.photos.metadata import SIDECARS, is_exiftool_table
 
         check_names(files)
@@ -94,26 +93,29 @@ class Exports:
             is_own = is_exiftool_table if file.name == EXIFTOOL else is_album_page
             check_output(file, True, "a file of `captioner caption`", is_own)
         named = [file for file in files if file not in self._others and str(file) not in SIDECARS]
-        self.tables, own = [read_table(file) for file in named], {real_path(file) for file in named}
-        for table in self.tables:  # and again before they are written: the album may not know the photographs yet
+        self.tables, known = {real_path(file): read_table(file) for file in named}, album.exports()
+        self._edited = [table for path, table in self.tables.items() if known.get(path) != table.digest]
+        for table in self._edited:  # and again before they are written: the album may not know the photographs yet
             self._take(table, missing=False)
-        for path, digest in album.exports().items():
-            if path.suffix.lower() in TABLE_FORMATS and path not in own and path.is_file():
+        for path, digest in known.items():
+            if path.suffix.lower() == TABLE and path not in self.tables and path.is_file():
                 try:
-                    if (found := sha256_of(path)) != digest:
-                        self._take(read_table(path))
-                        album.exported({path: found})  # to be read again when it changes again
+                    if (found := sha256_of(path)) != digest.removesuffix(OTHERS):
+                        has_others = self._take(read_table(path))
+                        album.exported({path: found + OTHERS * has_others})  # to be read again when it changes again
                 except CaptionerError as error:
                     output.problem(f"{error}; its corrections are not read")
 
-    def _take(self, table: Table, missing: bool = True) -> None:
+    def _take(self, table: Table, missing: bool = True) -> bool:
+        """Take the corrections of a table, and return whether it has rows of no photograph."""
         from captioner.photos.exports import take_corrections
 
-        count, problems = take_corrections(self._album, table, missing)
+        count, problems, has_others = take_corrections(self._album, table, missing)
         for problem in problems:
             output.problem(problem)
         if count:
             output.note(f"{table.path}: {_count(count, 'correction')}")
+        return has_others
 
     def write(self, photos: Sequence[Path] | None) -> list[CaptionerError]:
         """Write all files for photographs, None for all; report what was written, and return what failed."""
@@ -122,9 +124,9 @@ class Exports:
         from captioner.photos.metadata import write_exiftool_table, write_sidecars
 
         album, failed = self._album, list[CaptionerError]()
-        for table in self.tables:
+        for table in self._edited:
             self._take(table)
-        writers = [partial(write_table, album, table, photos) for table in self.tables]
+        writers = [partial(write_table, album, table, photos) for table in self.tables.values()]
         for path in self._others:
             write = write_exiftool_table if path.name == EXIFTOOL else write_album_page
             writers.append(partial(write, path, album.entries(photos)))

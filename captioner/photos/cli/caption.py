@@ -81,7 +81,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
         "caption holiday/ --write captions.csv",
         "caption holiday/ --write album.html --write xmp",
         "caption photo.jpg --n-best 3",
-        "caption holiday/ --model runs/birds --write birds.jsonl",
+        "caption holiday/ --model runs/birds --write birds.csv",
         "caption holiday/ --part 2/8 --album part-2.db",
     )
 )
@@ -103,11 +103,10 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("-v", "--verbose", is_flag=True, help="With --write, also print a line per photograph.")
 @click.option(
     "--write", "outputs", multiple=True, type=PATH, metavar="FILE",
-    help="Write what the album knows of these photographs to FILE; may be repeated. FILE.csv (for spreadsheets) and "
-    "FILE.jsonl are tables: what you correct in them is kept, wherever they are moved. FILE.html is a page with the "
-    "photographs; exiftool.csv is read by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam) or lightroom "
-    "(photo.xmp, also for Capture One), files are written beside the photographs; those of other programs are never "
-    "changed.",
+    help="Write what the album knows of these photographs to FILE; may be repeated. FILE.csv is a table for "
+    "spreadsheets: what you correct in it is kept, wherever it is moved. FILE.html is a page with the photographs; "
+    "exiftool.csv is read by exiftool. With xmp (photo.jpg.xmp, for darktable and digiKam) or lightroom (photo.xmp, "
+    "also for Capture One), files are written beside the photographs; those of other programs are never changed.",
 )  # fmt: skip
 @click.option("--recaption", is_flag=True, help="Caption known photographs again; corrections are kept.")
 @album_option
@@ -332,8 +331,8 @@ def _check_usage(
         (ensemble and len(models) == 1, "--ensemble needs several --model"),
         (files.verbose and not files.outputs, "--verbose needs --write"),
         (overrides.get("caption.attention") and not files.as_json
-         and not any(path.suffix.lower() in (".jsonl", *PAGES) for path in files.outputs),
-         "--attention needs --json, or --write FILE.jsonl or FILE.html"),
+         and not any(path.suffix.lower() in PAGES for path in files.outputs),
+         "--attention needs --json, or --write FILE.html"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
