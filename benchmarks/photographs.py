@@ -43,7 +43,7 @@ def measure(folder: Path, threads: int) -> list[float]:
 
     captioner: Any = load(overrides={"threads": threads})
     encoder, method = captioner.encoder, captioner._method
-    vars(encoders)["decode_photo"] = partial(timed, PARTS[0], photo.decode_photo)
+    vars(encoders)["decode_picture"] = partial(timed, PARTS[0], photo.decode_picture)
     encoder.prepare = partial(timed, PARTS[1], encoder.prepare)
     encoder.encode = partial(timed, PARTS[2], encoder.encode)
     captioner._method = method._replace(decode=partial(timed, PARTS[3], method.decode))

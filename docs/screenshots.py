@@ -40,6 +40,10 @@ const words = document.querySelectorAll(".entries li.entry")[arguments[0]].query
 const word = [...words].find((button) => button.textContent.trim() === arguments[1]);
 word.focus();
 """
+LOADED = """
+const images = [...document.querySelectorAll(".cell img")].slice(0, 6);
+return images.length === 6 && images.every((image) => image.complete);
+"""
 HIDE = "for (const element of document.querySelectorAll(arguments[0])) element.style.display = 'none';"
 BOX = """
 const elements = arguments[0].flatMap((selector) => [...document.querySelectorAll(selector)]);
@@ -89,17 +93,20 @@ def course(folder: Path, first: Path, second: Path) -> dict[str, Path]:
     return pages
 
 
-PAGE = Shot("serve", "page", ["main"], width=NARROW)
+PAGE = Shot("serve", "page", ["main"], ".cards > li:nth-child(n+7)", width=NARROW + 200)
 
 
 def serve(model: Path) -> None:
-    """Write the picture of the web page with a captioned photograph."""
-    with tempfile.TemporaryDirectory() as folder, served(model) as server, started(Path(folder)) as browser:
-        browser.view(width=PAGE.width)
-        browser.open(server.url)
-        browser.driver.find_element("id", "photo").send_keys(str(DOCS / "photos" / "motorcycle.jpg"))
-        WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements("css selector", "article h2"))
-        capture(browser, PAGE)
+    """Write the picture of the web page with an album of the photographs of the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--album", str(Path(folder, "album.db")))
+        command = [sys.executable, "-m", "captioner", "caption", str(DOCS / "photos"), "--model", str(model), *options]
+        subprocess.run(command, check=True)
+        with served(model, *options) as server, started(Path(folder, "profile")) as browser:
+            browser.view(width=PAGE.width)
+            browser.open(server.url)
+            WebDriverWait(browser.driver, 60).until(lambda driver: driver.execute_script(LOADED))
+            capture(browser, PAGE)
 
 
 PICTURES = {"report": (report, SHOTS), "course": (course, COURSE)}

@@ -12,13 +12,14 @@ import click
 
 from benchmarks import machine
 from benchmarks.results import insert
-from faults import damaged, interrupted, resumed
+from faults import damaged, interrupted, resumed, sequences
 from faults.session import ROOT, Results, Row, Session, has_escaped, render, table_line
 
 PARTS: Mapping[str, Callable[[Session], Iterator[Row]]] = {
     "damaged": damaged.measure,
     "interrupted": interrupted.measure,
     "resumed": resumed.measure,
+    "sequences": sequences.measure,
 }
 
 

@@ -70,8 +70,16 @@ COMMANDS: Mapping[str, str] = {
     "sample": "sample {inputs}/run --split val --write {folder}/captions.csv",
     "caption": "caption {folder} --model {inputs}/run --album {folder}/album.db --write {folder}/captions.csv "
     "--write lightroom",
+    "album": "album --album {folder}/album.db --add {folder}/other.db --export {folder}/captions.csv",
     "export": "export {inputs}/run --output {folder}/model.h5",
 }
+
+
+MADE: Mapping[str, str] = {"caption": "photos", "album": "albums"}
+"""The folder whose files a command begins with."""
+KEPT = ".png", "other.db"
+"""The ends of the names of files that a command does not write."""
+CORRECTION = "Anna in Brunate"
 
 
 class Ended(NamedTuple):
@@ -96,11 +104,12 @@ class Command:
     whole: Path
 
     def make(self, folder: Path) -> Path:
-        """Make the folder that the command writes into, with photographs for `caption`."""
+        """Make the folder that the command writes into, with photographs for `caption`, or with an album, another one
+        that it adds, and a corrected table for `album`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        if self.name == "caption":
-            for photo in (self.inputs / "album").glob("*.png"):
-                shutil.copy(photo, folder)
+        for file in (self.inputs / MADE[self.name]).glob("*") if self.name in MADE else ():
+            shutil.copy(file, folder)
         return folder
 
     def run(self, folder: Path, kill_at: int = NEVER, kill_after: int = NEVER, most_bytes: int = -1) -> Ended:
@@ -131,7 +140,7 @@ class Command:
 
     def sizes(self) -> list[int]:
         """Return the sizes of the files that the command writes."""
-        return [path.stat().st_size for path in self.whole.iterdir() if path.suffix != ".png"]
+        return [path.stat().st_size for path in self.whole.iterdir() if not path.name.endswith(KEPT)]
 
 
 Trials: TypeAlias = Sequence[tuple[Command, int]]
@@ -207,11 +216,13 @@ def content_of(path: Path) -> bytes:
     if path.suffix == ".db":  # without the times and the numbers of files
         with Album(path) as album:
             album.check()
-            entries = [(entry.path.name, entry.id, entry.caption.text, entry.model) for entry in album.entries()]
+            entries = sorted((entry.path.name, entry.id, entry.caption.text, entry.model) for entry in album.entries())
             return repr((entries, [export.name for export in album.exports()])).encode()
     content = path.read_bytes()
-    if path.suffix == ".csv":
+    if path.suffix == ".csv":  # without folders, numbers of corrections and names of albums
         content = re.sub(rb"\d+\.\d+", lambda number: b"%.2f" % float(number[0]), content)
+        content = re.sub(rb'"[^"\n]*/', b'"', content)
+        content = re.sub(rb"-\d+-[0-9a-f]{6}", b"", content)
     return content
 
 
@@ -228,9 +239,12 @@ def folder_difference(folder: Path, whole: Path) -> str:
 def commands(folder: Path) -> dict[Command, Ended]:
     """Run every command without an interruption; return how each ended."""
     make_album(folder / "album")
+    make_album(folder / "photos").joinpath("captions.csv").unlink()
     make_run(folder / "run")
-    ends = {}
+    ends: dict[Command, Ended] = {}
     for number, name in enumerate(COMMANDS):
+        if name == "album":
+            make_albums(folder, next(command.whole for command in ends if command.name == "caption"))
         command = Command(name, folder, folder / f"whole-{number}")
         ended = command.run(command.make(command.whole))
         if ended.code:
@@ -239,13 +253,28 @@ def commands(folder: Path) -> dict[Command, Ended]:
     return ends
 
 
+def make_albums(folder: Path, captioned: Path) -> None:
+    """Make an album without its last photographs, one that has them, and a table in which a person wrote."""
+    (folder / "albums").mkdir()
+    for name in ("album.db", "other.db"):
+        shutil.copy(captioned / "album.db", folder / "albums" / name)
+    with Album(folder / "albums" / "other.db") as album:
+        *_, last = album.entries()
+        album.correct(last.id, (CORRECTION, []), "elsewhere")
+    table = (captioned / "captions.csv").read_text("utf-8-sig").splitlines()
+    cells = table[1].split('","')
+    table[1] = '","'.join((cells[0], CORRECTION, *cells[2:]))
+    (folder / "albums" / "captions.csv").write_text("\r\n".join(table))
+
+
 def strikes(ends: Mapping[Command, Ended], session: Session) -> Row:
-    ((command, whole),) = ((command, ended) for command, ended in ends.items() if command.name == "caption")
-    delays = np.random.default_rng(session.seed).integers(whole.milliseconds, size=300)
-    trials: Trials = [(command, int(delay)) for delay in delays]
+    rng, trials = np.random.default_rng(session.seed), list[tuple[Command, int]]()
+    for command, whole in ends.items():
+        if command.name in MADE:
+            trials += ((command, int(delay)) for delay in rng.integers(whole.milliseconds, size=200))
     return session.run(
-        "SIGKILL at a random moment of caption, from its first file to its end",
-        "the same command completes; each photograph has a caption, and one row, in order",
+        "SIGKILL at a random moment of caption, or of album, which reads corrections, adds an album and exports",
+        "the same command completes, with each caption and correction; the table has one row a photograph, in order",
         partial(strike, trials, session.folder("struck")),
         len(trials),
     )
@@ -256,13 +285,14 @@ def measure(session: Session) -> Iterator[Row]:
     ends = commands(folder)
     trials: Trials = [(command, use) for command, ended in ends.items() for use in range(1, ended.uses + 1)]
     yield session.run(
-        "SIGKILL before each use of a file by train, prepare, sample, caption and export",
+        "SIGKILL before each use of a file by train, prepare, sample, caption, album and export",
         "the same command completes, with the same files; a run ends bit-identical",
         partial(kill, trials, session.folder("killed")),
         len(trials),
     )
     yield strikes(ends, session)
-    trials = [(command, session.seed + seed) for command in ends for seed in range(10)]
+    # an album may be as long before as after
+    trials = [(command, session.seed + seed) for command in ends if command.name != "album" for seed in range(10)]
     must = "exit 1, one line with file and reason, no temporary file; then the same command completes"
     limited = partial(limit_file_size, trials, session.folder("limited"))
     yield session.run("file size limit (RLIMIT_FSIZE)", must, limited, len(trials))

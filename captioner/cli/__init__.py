@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "caption": "Write captions and keywords for photographs.",
         "search": "Find captioned photographs by words.",
         "album": "Print what the album knows, and export, check or clean it.",
-        "serve": "Caption photographs on a local web page.",
+        "serve": "Show the album and caption photographs on a local web page.",
     },
     "Train and sample": {
         "train": "Train a captioning model.",

@@ -77,6 +77,7 @@ class Columns(NamedTuple):
     keywords: str = "keywords"
     generated_caption: str = "generated_caption"
     generated_keywords: str = "generated_keywords"
+    marks: str = "marks"
     log_prob: str = "log_prob"
 
 

@@ -19,6 +19,10 @@ _UNESCAPED, _ESCAPED = re.compile(_FORMULA.format("")), re.compile(_FORMULA.form
 _ESCAPED_BYTE, _UNESCAPED_BYTES = re.compile(rb"\\x([0-9a-f]{2})"), re.compile("[\\\\\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 
 
+BY_PERSON = ("corrected", "confirmed")
+"""The marks of a caption and keywords that a person wrote, and of such that equal the generated ones."""
+
+
 class OwnCell(str):
     """A cell that a person wrote, which stays as it is."""
 
@@ -60,8 +64,8 @@ def correction_of(values: Mapping[str, Any]) -> tuple[str | None, Sequence[str] 
 
 
 def is_corrected(values: Mapping[str, Any]) -> bool:
-    """Return whether a person corrected a row."""
-    return correction_of(values) != (None, None)
+    """Return whether a person corrected or confirmed a row."""
+    return correction_of(values) != (None, None) or values.get("marks") in BY_PERSON
 
 
 def words_of(value: object) -> list[str]:

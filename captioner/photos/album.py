@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sqlite3
 import time
 from collections import Counter
@@ -23,8 +24,9 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.captioning.caption import Caption, from_record, to_record
+from captioner.data.table_cells import BY_PERSON
 from captioner.decode.word_regression import STORED, Keyword
-from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.errors import CaptionerError, DataError, UsageError, quoted
 
 APPLICATION, VERSION = 0x63617074, 1
 """What `PRAGMA application_id` and `PRAGMA user_version` of an album are."""
@@ -49,23 +51,32 @@ CREATE TABLE caption (id INTEGER PRIMARY KEY, photograph INTEGER NOT NULL REFERE
   record TEXT NOT NULL, shares BLOB NOT NULL, time TEXT NOT NULL);
 CREATE INDEX caption_photograph ON caption (photograph);
 CREATE TABLE correction (id INTEGER PRIMARY KEY, photograph INTEGER NOT NULL REFERENCES photograph,
-  caption TEXT NOT NULL, keywords TEXT NOT NULL, origin TEXT NOT NULL, time TEXT NOT NULL);
+  caption TEXT, keywords TEXT, origin TEXT NOT NULL);
 CREATE INDEX correction_photograph ON correction (photograph);
-CREATE TABLE export (path BLOB PRIMARY KEY, digest TEXT NOT NULL);
+CREATE TABLE export (path BLOB PRIMARY KEY, digest TEXT NOT NULL, edits TEXT NOT NULL);
+CREATE TABLE album (name TEXT NOT NULL);
 """
 """photograph: the digest of its pixels, and the caption and the correction that count; all others are its history.
 place: where it is, and the status of the file, which spares reading it again. caption: what a model wrote, as
-`to_record`, and the largest expected shares. correction: what a person wrote. export: the SHA-256 of what was written
-to a file."""
+`to_record`, and the largest expected shares. correction: what a person wrote, without texts if the person took
+corrections back; its id is the time in microseconds. export: the SHA-256 of what was written to a file or read from it,
+and as JSON the cells that differed when it was read. album: a random name, which tables have."""
 PLACES = """place JOIN photograph ON photograph.id = place.photograph
 JOIN caption ON caption.id = photograph.caption"""
 """Places with their photographs and captions."""
-ENTRIES = """SELECT path, digest, record, correction.caption, correction.keywords, model, photograph.correction
+ENTRIES = """SELECT path, digest, record, correction.caption, correction.keywords, model,
+(SELECT max(id) FROM correction WHERE photograph = photograph.id)
 FROM photograph JOIN caption ON caption.id = photograph.caption LEFT JOIN place ON place.photograph = photograph.id
 LEFT JOIN correction ON correction.id = photograph.correction"""
 """Photographs with their captions and corrections, at each of their places, or nowhere."""
-CORRECTIONS = """SELECT correction.caption, keywords, origin, time, digest
+CORRECTIONS = """SELECT correction.id, correction.caption, keywords, origin, digest
 FROM correction JOIN photograph ON photograph.id = photograph"""
+_MARKED = "(photograph.correction IS NULL AND json_array_length(record, '$.marks'))"
+SHOWN = {"all": "1", "marked": _MARKED, "unmarked": f"NOT {_MARKED}", "corrected": "photograph.correction NOT NULL"}
+"""Conditions of places that are shown."""
+_CERTAINTY = "photograph.correction NOT NULL {0}, ifnull(json_extract(record, '$.similarity'), -1) {0}"
+ORDERS = {"album": "1", "ascending": _CERTAINTY.format("ASC"), "descending": _CERTAINTY.format("DESC")}
+"""Orders of places: by the path, or by how certain the captions are."""
 NOWHERE = Path()
 Status = tuple[int, int, int, int]
 """The device, number and size of a file, and when its content or status last changed."""
@@ -73,9 +84,13 @@ Description = tuple[str, Sequence[str]]
 """A caption and keywords."""
 
 
+Cells = Sequence[Any]
+"""The caption and the keywords in a row of a table."""
+
+
 class Entry(NamedTuple):
     """A photograph of the album at one of its places, or `NOWHERE`: the generated caption, what a person wrote instead,
-    if anything, the model, and the number of the correction that counts, or 0.
+    if anything, the model, and the number of the last correction, also of one that takes others back, or 0.
     """
 
     path: Path
@@ -84,6 +99,15 @@ class Entry(NamedTuple):
     correction: Description | None
     model: str
     revision: int = 0
+
+    @property
+    def by_person(self) -> str | None:
+        """What a person did: one of `BY_PERSON`, or None."""
+        if self.correction is None:
+            return None
+        text, words = self.correction
+        is_same = (text, [*words]) == (self.generated.text, [each.word for each in self.generated.keywords])
+        return BY_PERSON[is_same]
 
     @property
     def caption(self) -> Caption:
@@ -96,12 +120,26 @@ class Entry(NamedTuple):
         return self.generated._replace(text=text, keywords=keywords, marks=(), candidates=self.generated.candidates[:1])
 
 
+class Correction(NamedTuple):
+    """What a person wrote of a photograph, or None to take corrections back: its time in microseconds, and where."""
+
+    number: int
+    description: Description | None
+    origin: str
+
+
 def default_path() -> Path:
     """Return the path of the album of a user: CAPTIONER_ALBUM, or a file in the folder of data."""
     if path := os.environ.get("CAPTIONER_ALBUM"):
         return Path(path)
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return Path(data, "captioner", "album.db")
+
+
+def thumbnails_of(album: Path) -> Path:
+    """Return the folder with the thumbnails of an album."""
+    file = album.resolve()
+    return file.with_name(f"{file.name}-thumbnails")
 
 
 real_folder = cache(os.path.realpath)
@@ -142,17 +180,19 @@ class Album:
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "secure_delete = ON", "foreign_keys = ON"):
             self._db.execute(f"PRAGMA {pragma}")
         if not self._one("SELECT count(*) FROM sqlite_master") and not self._one("PRAGMA application_id"):
-            with self._writing():
+            with self.transaction():
                 if not self._one("SELECT count(*) FROM sqlite_master"):  # or another process was faster
                     for statement in SCHEMA.split(";\n"):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {APPLICATION}")
                     self._db.execute(f"PRAGMA user_version = {VERSION}")
+                    self._db.execute("INSERT INTO album VALUES (?)", (secrets.token_hex(3),))
         found = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
         if found[0] != APPLICATION:
             raise UsageError(f"{self.name}: expected an album of captioner, got another database; use another file")
         if found[1] != VERSION:
             raise UsageError(f"{self.name}: expected an album of version {VERSION}, got {found[1]}; update captioner")
+        self.id: str = self._one("SELECT name FROM album")
 
     def __enter__(self) -> Self:
         return self
@@ -181,8 +221,15 @@ class Album:
             raise CaptionerError(f"{self.name}: cannot be read or written: {error.strerror}") from error
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Make what the block writes one transaction. Raises: CaptionerError, with nothing written."""
+    def transaction(self) -> Iterator[None]:
+        """Make what the block reads and writes one transaction, also if it contains others: no other process writes
+        meanwhile.
+
+        Raises: CaptionerError, with nothing written.
+        """
+        if self._db.in_transaction:
+            yield
+            return
         with self._reporting():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -233,7 +280,7 @@ class Album:
         rows, self._new, self._flushed = self._new, [], time.monotonic()
         if not rows:
             return
-        with self._writing():
+        with self.transaction():
             for path, digest, status, caption, model in rows:
                 self._db.execute("INSERT OR IGNORE INTO photograph (digest) VALUES (?)", (digest,))
                 photograph = self._one("SELECT id FROM photograph WHERE digest = ?", digest)
@@ -272,52 +319,68 @@ class Album:
                 place = photo if isinstance(photo, bytes) else place_of(photo)
                 yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE place.path = ?", (place,)).fetchall())
 
+    def ids(self, show: str = "all", order: str = "album") -> dict[bytes, str]:
+        """Return the ids of entries by their places: those of `SHOWN`, in an order of `ORDERS`. Raises: UsageError."""
+        for name, value, known in ("show", show, SHOWN), ("order", order, ORDERS):
+            if value not in known:
+                raise UsageError(f"{name}: expected {', '.join(known)}, got {quoted(value)}")
+        self.flush()
+        with self._reporting():
+            select = f"SELECT path, digest FROM {PLACES} WHERE {SHOWN[show]} ORDER BY {ORDERS[order]}, path"
+            return {path: _id(digest) for path, digest in self._db.execute(select)}
+
     def find(self, id: str) -> list[Entry]:
         """Return the entries of the photograph with the id of an entry: one for each place, or one that is nowhere."""
         self.flush()
         with self._reporting():
             return [*map(_entry, self._db.execute(f"{ENTRIES} WHERE digest = ?", (_digest(id),)))]
 
-    def history(self, id: str) -> tuple[set[str], set[tuple[str, ...]]]:
-        """Return all captions and all lists of keywords that the photograph of an entry had."""
-        where = "photograph = (SELECT id FROM photograph WHERE digest = ?)"
+    def history(self, id: str) -> tuple[list[Correction], list[Description]]:
+        """Return all corrections of the photograph of an entry in order, and all that models wrote."""
+        where, digest = "WHERE digest = ?", _digest(id)
         with self._reporting():
-            texts = self._db.execute(f"SELECT caption, keywords FROM correction WHERE {where}", (_digest(id),))
-            pairs = [(caption, json.loads(keywords)) for caption, keywords in texts]
-            records = self._db.execute(f"SELECT record FROM caption WHERE {where}", (_digest(id),))
+            rows = self._db.execute(f"{CORRECTIONS} {where} ORDER BY correction.id", (digest,))
+            corrections = [Correction(row[0], _description(*row[1:3]), row[3]) for row in rows]
+            select = "SELECT record FROM caption JOIN photograph ON photograph.id = photograph"
+            records = self._db.execute(f"{select} {where}", (digest,))
             generated = [_read(record) for (record,) in records]
-            pairs += [(caption.text, [keyword.word for keyword in caption.keywords]) for caption in generated]
-        return {caption for caption, _ in pairs}, {tuple(keywords) for _, keywords in pairs}
+        return corrections, [(caption.text, [each.word for each in caption.keywords]) for caption in generated]
 
-    def correct(self, id: str, correction: Description, origin: str) -> None:
-        """Add what a person wrote of the photograph of an entry; earlier corrections stay in the history.
+    def correct(self, id: str, correction: Description | None, origin: str) -> None:
+        """Add what a person wrote of the photograph of an entry, or None to let the generated caption count again.
+
+        Earlier corrections stay in the history.
 
         Raises: UsageError for an id of no photograph.
         """
-        caption, keywords = correction
         if not self.find(id):
             raise UsageError(f"{id}: no photograph of the album")
-        with self._writing():
-            self._add_correction(caption, json.dumps(keywords), origin, _now(), _digest(id))
+        caption, keywords = (None, None) if correction is None else (correction[0], json.dumps(correction[1]))
+        with self.transaction():
+            self._add_correction(self.now(), caption, keywords, origin, _digest(id))
+            self._count_corrections(_digest(id))
 
-    def take_back(self, id: str) -> None:
-        """Let the generated caption of the photograph of an entry count again; corrections stay in the history."""
-        with self._writing():
-            self._db.execute("UPDATE photograph SET correction = NULL WHERE digest = ?", (_digest(id),))
-
-    def revision(self, id: str, number: int) -> Description | None:
-        """Return the correction of a photograph with a number, or None."""
+    def now(self) -> int:
+        """Return the time in microseconds, later than those of all corrections, also if the clock was set back."""
         with self._reporting():
-            where = "WHERE correction.id = ? AND digest = ?"
-            row = self._db.execute(f"{CORRECTIONS} {where}", (number, _digest(id))).fetchone()
-        return row and (row[0], json.loads(row[1]))
+            latest = self._one("SELECT max(id) FROM correction") or 0
+        return max(time.time_ns() // 1000, int(latest) + 1)
 
-    def _add_correction(self, caption: str, keywords: str, origin: str, time: str, digest: bytes) -> None:
+    def _add_correction(
+        self, number: int, caption: str | None, keywords: str | None, origin: str, digest: bytes
+    ) -> None:
         self._db.execute("INSERT OR IGNORE INTO photograph (digest) VALUES (?)", (digest,))
-        values = caption, keywords, origin, time, digest
-        insert = "INSERT INTO correction SELECT NULL, id, ?, ?, ?, ? FROM photograph WHERE digest = ?"
-        new = self._db.execute(insert, values).lastrowid
-        self._db.execute("UPDATE photograph SET correction = ? WHERE digest = ?", (new, digest))
+        while self._one("SELECT 1 FROM correction WHERE id = ?", number):
+            number += 1
+        values = number, caption, keywords, origin, digest
+        self._db.execute("INSERT INTO correction SELECT ?, id, ?, ?, ? FROM photograph WHERE digest = ?", values)
+
+    def _count_corrections(self, digest: bytes | None = None) -> None:
+        """Let the last correction of a photograph count, or of all; none if it takes others back."""
+        last = "SELECT id FROM correction WHERE photograph = photograph.id ORDER BY id DESC LIMIT 1"
+        counts = f"(SELECT id FROM correction WHERE id = ({last}) AND caption NOT NULL)"
+        where, values = ("", ()) if digest is None else ("WHERE digest = ?", (digest,))
+        self._db.execute(f"UPDATE photograph SET correction = {counts} {where}", values)
 
     def exports(self) -> dict[Path, str]:
         """Return the SHA-256 of the files that the album wrote, as it wrote them."""
@@ -325,13 +388,19 @@ class Album:
             rows = self._db.execute("SELECT path, digest FROM export ORDER BY path")
             return {Path(os.fsdecode(path)): digest for path, digest in rows}
 
-    def exported(self, files: Mapping[Path, str | None]) -> None:
-        """Record the SHA-256 of files that were written; None for one that is missing."""
-        with self._writing():
-            for path, digest in files.items():
-                self._db.execute("DELETE FROM export WHERE path = ?", (os.fsencode(path),))
-                if digest is not None:
-                    self._db.execute("INSERT INTO export VALUES (?, ?)", (os.fsencode(path), digest))
+    def exported(self, path: Path, digest: str | None, edits: Mapping[str, Cells] = {}) -> None:
+        """Record the SHA-256 of a file that was written, or read with `edits`; None for a missing file."""
+        place = os.fsencode(path)
+        with self.transaction():
+            self._db.execute("DELETE FROM export WHERE path = ?", (place,))
+            if digest is not None:
+                self._db.execute("INSERT INTO export VALUES (?, ?, ?)", (place, digest, json.dumps(edits)))
+
+    def edits(self, path: Path) -> dict[str, Cells] | None:
+        """Return the cells of a table, by image, that differed when it was read; None for a table of no path."""
+        with self._reporting():
+            edits = self._one("SELECT edits FROM export WHERE path = ?", os.fsencode(path))
+        return None if edits is None else dict(json.loads(edits))
 
     def models(self) -> Counter[str]:
         """Count the photographs by the model that wrote their captions."""
@@ -372,7 +441,7 @@ class Album:
 
     def forget(self, places: Iterable[Path]) -> None:
         """Forget where photographs were. Captions and corrections stay, for when the pictures come back."""
-        with self._writing():
+        with self.transaction():
             self._db.executemany("DELETE FROM place WHERE path = ?", ((os.fsencode(place),) for place in places))
 
     def merge(self, other: Album) -> None:
@@ -389,14 +458,11 @@ class Album:
                     self.flush()
             self.flush()
             own = set(self._db.execute(CORRECTIONS))
-            with self._writing():
-                for row in other._db.execute(f"{CORRECTIONS} ORDER BY correction.id").fetchall():
+            with self.transaction():
+                for row in other._db.execute(CORRECTIONS).fetchall():
                     if row not in own:
                         self._add_correction(*row)
-                self._db.execute(
-                    "UPDATE photograph SET correction = (SELECT id FROM correction WHERE photograph = photograph.id "
-                    "ORDER BY time DESC, id DESC LIMIT 1) WHERE correction NOT NULL"
-                )
+                self._count_corrections()
 
     def check(self) -> None:
         """Raises: CaptionerError unless the file is whole."""
@@ -417,13 +483,27 @@ def status_of(photo: Path) -> Status:
 
 def _entry(row: Sequence[Any]) -> Entry:
     path, digest, record, caption, keywords, model, revision = row
-    photo, correction = os.fsdecode(path or b""), None if caption is None else (caption, json.loads(keywords))
-    return Entry(Path(photo), f"p{digest.hex()}", _read(record)._replace(image=photo), correction, model, revision or 0)
+    photo, correction = os.fsdecode(path or b""), _description(caption, keywords)
+    return Entry(Path(photo), _id(digest), _read(record)._replace(image=photo), correction, model, revision or 0)
+
+
+def _description(caption: str | None, keywords: str) -> Description | None:
+    return None if caption is None else (caption, json.loads(keywords))
+
+
+def _id(digest: bytes) -> str:
+    """Return the id of an entry of a picture."""
+    return f"p{digest.hex()}"
 
 
 def _digest(id: str) -> bytes:
     """Return the digest of the picture of an entry with this id; empty for a text that is none."""
-    return bytes.fromhex(id[1:]) if re.fullmatch("p[0-9a-f]{32}", id) else b""
+    return bytes.fromhex(id[1:]) if is_id(id) else b""
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of the id of an entry."""
+    return re.fullmatch("p[0-9a-f]{32}", text) is not None
 
 
 def _read(record: str) -> Caption:

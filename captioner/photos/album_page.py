@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from captioner.captioning.caption import COLUMNS, MARKS
@@ -37,7 +38,7 @@ def write_album_page(path: Path, entries: Iterable[Entry]) -> str:
 
     Raises: CaptionerError if the page cannot be written; an existing file is then unchanged.
     """
-    script = load_script("common.js", "album.js")
+    script = load_script("common.js", "grid.js", "album.js")
     page = render("album.html", title=printable(path.stem), placeholder=PLACEHOLDER, script=script)
     before, _, after = page.rpartition(PLACEHOLDER.encode())
     folder, count = os.path.realpath(path.parent), 0
@@ -47,14 +48,19 @@ def write_album_page(path: Path, entries: Iterable[Entry]) -> str:
         file.write(before + b'{"photographs": [')
         for entry in entries:
             place = os.path.relpath(entry.path, folder)
-            shown = {name: column.value(entry.caption) for name, column in COLUMNS.items() if column.on_page}
-            names = {"url": quote(os.fsencode(place)), "name": printable(place)}
-            values = {**shown, **names, "corrected": entry.correction is not None}
-            file.write((b",\n" if count else b"\n") + _to_json({key: value for key, value in values.items() if value}))
+            values = values_of(entry) | {"url": quote(os.fsencode(place)), "name": printable(place)}
+            file.write((b",\n" if count else b"\n") + _to_json(values))
             count += 1
         meanings = {name: mark.meaning for name, mark in MARKS.items()}
         file.write(b"\n],\n" + _to_json({"meanings": meanings})[1:] + after)
     return f"{path}: {count:,} photograph{'s' * (count != 1)}; open it in a browser"
+
+
+def values_of(entry: Entry) -> dict[str, Any]:
+    """Return what a page shows of a photograph, without what is empty."""
+    shown = {name: column.value(entry.caption) for name, column in COLUMNS.items() if column.on_page}
+    values = shown | {"corrected": entry.correction is not None}
+    return {name: value for name, value in values.items() if value}
 
 
 def _to_json(value: object) -> bytes:

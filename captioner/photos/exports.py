@@ -12,42 +12,41 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.captioning.caption import COLUMNS, TABLE_COLUMNS
 from captioner.data.table_cells import (
-    GENERATED,
     NEEDED,
     OwnCell,
-    correction_of,
     csv_line,
     escape_path,
     unescape_cell,
     unescape_path,
+    words_of,
 )
 from captioner.errors import DataError, UsageError, quoted
 from captioner.files.atomic import write_file
 from captioner.files.user_files import check_output, format_of, read_bytes
-from captioner.photos.album import NOWHERE, Album, Entry
+from captioner.photos.album import NOWHERE, Album, Cells, Description, Entry
 
 MAX_BYTES = 1 << 30
 DELIMITERS = (",", ";", "\t")
 OTHERS = "+"
-"""What follows the SHA-256 of a table with rows of no photograph in the album: it may be captioned later, and a person may
-have corrected the row.
+"""What follows the SHA-256 of a table with rows of no photograph in the album: it may be captioned later, and a person
+may have corrected the row.
 """
 CELLS: Mapping[str, Callable[[Entry], str | float]] = {
     "image": lambda entry: "",  # its path, which depends on the folder of the file
     "caption": lambda entry: entry.caption.text,
     "keywords": lambda entry: _words(entry.caption.keywords),
-    "marks": lambda entry: ", ".join(entry.caption.marks),
+    "marks": lambda entry: ", ".join(entry.caption.marks) if entry.by_person is None else entry.by_person,
     "similarity": lambda entry: TABLE_COLUMNS["similarity"](entry.caption) if entry.correction is None else "",
     "generated_caption": lambda entry: entry.generated.text,
     "generated_keywords": lambda entry: _words(entry.generated.keywords),
-    "id": lambda entry: f"{entry.id}-{entry.revision}",
+    "id": lambda entry: "",  # with the number of its last correction, and the album
 }
 """The columns of a table; a person may add others."""
 
@@ -102,6 +101,7 @@ def read_table(path: Path) -> Table:
 
 
 def _read_csv(text: str, table: Table) -> Table | None:
+    csv.field_size_limit(MAX_BYTES)
     for delimiter in DELIMITERS:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         columns, rows, number = list[str](), list[Row](), 1
@@ -126,60 +126,86 @@ def _read_csv(text: str, table: Table) -> Table | None:
     return None
 
 
-def take_corrections(album: Album, table: Table, missing: bool = True) -> tuple[int, list[str], bool]:
-    """Add what a person wrote in a table to an album; return how many corrections, what could not be taken, with
-    `missing` also the rows of no photograph, and whether there are such rows.
+def take_corrections(album: Album, table: Table, missing: bool = True) -> tuple[int, list[str]]:
+    """Add what a person wrote in a table to an album, and record that the table was read; return how many corrections,
+    and what could not be taken, with `missing` also the rows of no photograph.
 
-    A cell that is as the table was written is no correction, though the album may have another text since.
+    A cell that is as the table was written, or as it was read before, is no correction, though the album may have
+    another text since.
     """
-    count, problems, has_others = 0, list[str](), False
-    for row in table.rows:
-        where, image = f"{table.path}:{row.line}", row.values["image"]
-        entries = _find(album, table, row)
-        if not entries:
-            has_others = True
-            if missing and image.strip() and row.values.get("caption", "").strip():
-                problems.append(f"{where}: {image}: not in the album; the row is kept")
-            continue
-        entry, (caption, keywords), revision = entries[0], *_changes(album, entries[0], row)
-        if caption == "":
-            problems.append(f"{where}: {image}: the caption was removed; the album keeps {quoted(entry.caption.text)}")
-        current = entry.caption.text, [keyword.word for keyword in entry.caption.keywords]
-        new = caption or current[0], current[1] if keywords is None else [*keywords]
-        if new != current:
-            if revision not in (None, entry.revision):
-                shown = [text if new[0] != current[0] else ", ".join(words) for text, words in (new, current)]
+    count, problems, others, edits = 0, list[str](), "", dict[str, Cells]()
+    with album.transaction():
+        known = album.edits(_place(table))
+        for row in table.rows:
+            where, image = f"{table.path}:{row.line}", row.values["image"]
+            entries = _find(album, table, row)
+            if not entries:
+                others = OTHERS
+                if missing and image.strip() and row.values.get("caption", "").strip():
+                    problems.append(f"{where}: {image}: not in the album; the row is kept")
+                continue
+            entry, written = entries[0], _written(album, entries[0], row)
+            cells = [" ".join(row.values.get("caption", "").split()), words_of(row.values.get("keywords", ""))]
+            if cells != written.cells:
+                edits[image] = cells
+            before = written.cells if known is None else known.get(image, written.cells)
+            caption, keywords = (new if new != old else None for new, old in zip(cells, before, strict=True))
+            if known is None or not written.is_known:  # a copy of a table that was read
+                caption = None if caption in written.captions else caption
+                keywords = None if keywords in written.lists else keywords
+            if caption == "":
                 problems.append(
-                    f"{where}: {image}: {quoted(shown[0])} replaces {quoted(shown[1])}, which a person wrote too"
+                    f"{where}: {image}: the caption was removed; the album keeps {quoted(entry.caption.text)}"
                 )
-            if new == (entry.generated.text, [keyword.word for keyword in entry.generated.keywords]):
-                album.take_back(entry.id)
-            else:
-                album.correct(entry.id, new, str(table.path))
-            count += 1
-    return count, problems, has_others
+            current: Description = entry.caption.text, [keyword.word for keyword in entry.caption.keywords]
+            new: Description = str(caption or current[0]), current[1] if keywords is None else keywords
+            if new != current:
+                if written.is_changed:
+                    shown = [text if new[0] != current[0] else ", ".join(words) for text, words in (new, current)]
+                    problems.append(
+                        f"{where}: {image}: {quoted(shown[0])} replaces {quoted(shown[1])}, which a person wrote too"
+                    )
+                is_generated = new == (entry.generated.text, [keyword.word for keyword in entry.generated.keywords])
+                album.correct(entry.id, None if is_generated else new, str(table.path))
+                count += 1
+        if table.digest is not None:
+            album.exported(_place(table), table.digest + others, edits)
+    return count, problems
 
 
-def _changes(album: Album, entry: Entry, row: Row) -> tuple[tuple[str | None, Sequence[str] | None], int | None]:
-    """Return the caption and the keywords that a person wrote in a row, None where it is as it was written, and the
-    number of the correction that counted then, if the row tells it; else texts that the photograph had are none.
+class Written(NamedTuple):
+    """The caption and keywords of a row when it was written, whether the album wrote it, and whether a person wrote
+    another text since; the captions and keywords that a person may have written in another copy of the table.
     """
-    id, _, number = row.values.get("id", "").partition("-")
-    revision = int(number) if id == entry.id and re.fullmatch("[0-9]{1,18}", number) else None
-    written = album.revision(entry.id, revision) if revision else None
-    if written is not None:
-        values = {**row.values, **dict(zip(GENERATED, written, strict=True))}
-        return correction_of(values), revision
-    captions, lists = album.history(entry.id)
-    values = dict(row.values)
-    if values.get("generated_caption") not in captions:  # a person edited it too, as by Find & Replace
-        words = [keyword.word for keyword in entry.generated.keywords]
-        values |= zip(GENERATED, (entry.generated.text, words), strict=True)
-    caption, keywords = correction_of(values)
-    if revision != 0:
-        caption = None if caption in captions else caption
-        keywords = None if not keywords or tuple(keywords) in lists else keywords
-    return (caption, keywords), revision
+
+    cells: Cells
+    is_known: bool
+    is_changed: bool
+    captions: Collection[Any]
+    lists: Collection[Any]
+
+
+def _written(album: Album, entry: Entry, row: Row) -> Written:
+    corrections, generated = album.history(entry.id)
+    match = re.fullmatch(f"{entry.id}-([0-9]{{1,18}})-{album.id}", row.values.get("id", "").strip())
+    last = int(match[1]) if match else 0
+    since = [each for each in corrections if each.number > last]
+    others = [each.description for each in since if each.description is not None]
+    captions, lists = [text for text, _ in others], [[*words] for _, words in others]
+    if not match:  # the texts that the photograph had are none of a person
+        captions += [text for text, _ in generated]
+        lists += [[], *([*words] for _, words in generated)]
+    before = corrections[: len(corrections) - len(since)]
+    own: Description = row.values.get("generated_caption", ""), words_of(row.values.get("generated_keywords", ""))
+    if own[0] not in [text for text, _ in generated]:  # a person edited it too, as by Find & Replace
+        own = entry.generated.text, [keyword.word for keyword in entry.generated.keywords]
+    text, words = before[-1].description or own if before else own
+    is_changed = bool(since) if match else entry.correction is not None
+    return Written([" ".join(text.split()), [*words]], match is not None, is_changed, captions, lists)
+
+
+def _place(table: Table) -> Path:
+    return Path(os.path.realpath(table.path.parent), table.path.name)
 
 
 def _find(album: Album, table: Table, row: Row) -> list[Entry]:
@@ -207,6 +233,7 @@ def write_table(album: Album, table: Table, photos: Iterable[Path] | None) -> st
         seen.add(entry.path)
         values = {name: cell(entry) for name, cell in CELLS.items()}
         values["image"] = escape_path(os.path.relpath(entry.path, folder))
+        values["id"] = f"{entry.id}-{entry.revision}-{album.id}"
         pairs = zip_longest(columns, map(OwnCell, row.cells if row else ()), fillvalue=OwnCell())
         return csv_line((values.get(name, cell) for name, cell in pairs), table.delimiter)
 
@@ -222,7 +249,7 @@ def write_table(album: Album, table: Table, photos: Iterable[Path] | None) -> st
     missing = sum(not os.path.lexists(path) for path in seen)
     content = "".join(parts).encode("utf-8-sig", "backslashreplace")  # Excel needs the byte order mark
     write_file(table.path, content, lambda: _digest(table.path) == table.digest)
-    album.exported({Path(folder, table.path.name): hashlib.sha256(content).hexdigest() + others})
+    album.exported(_place(table), hashlib.sha256(content).hexdigest() + others)
     gone = f", {missing:,} of them missing (captioner album --forget-missing)" if missing else ""
     return f"{table.path}: {len(seen):,} photograph{'s' * (len(seen) != 1)}{gone}"
 

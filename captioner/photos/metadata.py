@@ -104,12 +104,14 @@ def write_sidecars(name: str, album: Album, photos: Iterable[Path] | None) -> It
                         error = CaptionerError(f"{error}; no further sidecars are written to this folder")
                     yield error
     finally:
-        album.exported(written)
+        with album.transaction():
+            for file, sha256 in written.items():
+                album.exported(file, sha256)
     if foreign:
         names = ", ".join([*foreign[:3], "..."] if len(foreign) > 3 else foreign)
         yield (
             f"files that captioner did not write, or that were changed since, kept: {len(foreign):,} ({names}); "
-            "exiftool adds captions and keywords to them: --write exiftool.csv"
+            "exiftool adds captions and keywords to them: --write exiftool.csv; delete one to have it written anew"
         )
     why = f"; {uncertain:,} of them with keywords alone, as the caption is uncertain" if uncertain else ""
     yield f"{len(written):,} {name} sidecar{'s' * (len(written) != 1)}{why}"

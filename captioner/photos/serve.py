@@ -1,7 +1,5 @@
-"""The web page of `captioner serve`, `POST /caption`, which captions one photograph, and `POST /preview`.
-
-Any web site can send requests to a server on the machine of its visitor. Its browser then sends a header `Origin` of
-another site, or, for a name that the site lets resolve to this machine (DNS rebinding), another `Host`.
+"""The web page of `captioner serve`, `POST /caption`, which captions one photograph, and `POST /preview`; the requests
+to an album are those of `AlbumSite`.
 """
 
 from __future__ import annotations
@@ -10,10 +8,9 @@ import asyncio
 import io
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +26,19 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioner.captioning.caption import MARKS, TABLE_COLUMNS, Caption, to_record
-from captioner.config.option_table import MAX_SHOWN, OPTIONS, read
-from captioner.config.overrides import Values
+from captioner.config.option_table import MAX_SHOWN
 from captioner.data.table_cells import csv_line
 from captioner.data.vocabulary import SPECIAL
-from captioner.errors import CaptionerError, ConfigError, DataError, UsageError, printable
+from captioner.errors import CaptionerError, DataError, UsageError, printable
+from captioner.photos.album_site import AlbumSite
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.photos.encoders import decode_for, encode_decoded
 from captioner.photos.photo import HEIC_SUFFIXES, decode_photo
 from captioner.photos.photographs import photo_batch
+from captioner.photos.requests import receive
 from captioner.report.template import load_script, render
 
 ADDRESS = "127.0.0.1"
-MAX_BYTES = 20_000_000
-"""Bytes of a photograph."""
 MAX_CONNECTIONS = 32
 """Open connections, and so photographs that are received or wait; the requests of further ones get status 503."""
 GRACE = 5
@@ -54,12 +50,6 @@ NAME = Path("photograph")
 PREVIEW = 800
 """Maximum side of a preview, in pixels: twice that of a photograph on the page, for screens of high density."""
 FAILURE = "internal error; the server's stderr has the reason"
-REQUEST_OPTIONS = {
-    "n_best": "caption.n_best",
-    "beam_width": "decode.beam_width",
-    "attention": "caption.attention",
-}
-"""The options of a request by name."""
 
 
 class Site:
@@ -68,10 +58,16 @@ class Site:
     `report` is called with the error, for the operator, if the model or the program fails.
     """
 
-    def __init__(self, captioner: PhotoCaptioner, name: str, report: Callable[[Exception], object]) -> None:
-        self._captioner, self._name, self._report = captioner, name, report
-        absent = () if captioner.loaded.meta.region_dim else ("attention",)
-        self._options = {name: path for name, path in REQUEST_OPTIONS.items() if name not in absent}
+    def __init__(
+        self,
+        captioner: PhotoCaptioner,
+        name: str,
+        report: Callable[[Exception], object],
+        album: AlbumSite | None = None,
+    ) -> None:
+        self._captioner, self._name, self._report, self._album = captioner, name, report, album
+        if captioner.loaded.meta.region_dim:  # the page has maps
+            self._captioner = captioner.with_options({"caption.attention": True})
         self._worker, self._turn = ThreadPoolExecutor(1, "captioner-serve"), asyncio.Lock()
 
     def app(self) -> Starlette:
@@ -80,45 +76,53 @@ class Site:
             Route("/", self._page),
             Route("/caption", until_stopped(self._post_caption), methods=["POST"]),
             Route("/preview", until_stopped(self._post_preview), methods=["POST"]),
+            *(self._album.routes() if self._album else ()),
         ]
         hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
         handlers: dict[Any, Any] = {HTTPException: _refused, Exception: self._failed}
-        handlers |= dict.fromkeys((UsageError, ConfigError), partial(_invalid, status=400))
+        handlers[UsageError] = partial(_invalid, status=400)
         # a client that has left does not read this
         handlers |= dict.fromkeys((DataError, ClientDisconnect), partial(_invalid, status=422))
         return Starlette(routes=routes, middleware=[hosts], exception_handlers=handlers)
 
     async def _page(self, request: Request) -> Response:
         """Return the page."""
-        loaded = self._captioner.loaded
+        loaded, album = self._captioner.loaded, self._album
+        has_token = album is not None and album.knows(request)
         page = render(
             "serve.html",
             title="Caption photographs",
-            script=load_script("common.js", "serve.js"),
+            script=load_script("common.js", "grid.js", "serve.js", "live.js"),
+            has_album=album is not None,
+            token=album.token if album and has_token else "",
+            start="album" if album and has_token and await album.has_any() else "caption",
             model=self._name,
             words=len(loaded.vocab) - len(SPECIAL),
             accept=",".join(("image/*", *sorted(HEIC_SUFFIXES))),
             marks={name: mark.meaning for name, mark in MARKS.items()},
             header=csv_line(TABLE_COLUMNS),
-            options={name: (OPTIONS[path], attrgetter(path)(loaded.config)) for name, path in self._options.items()},
         )
         # in a page, frame-ancestors has no effect
         return HTMLResponse(page, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     async def _post_caption(self, request: Request) -> Response:
-        """Caption a photograph, and return the JSON object of `captioner caption --json`, with attention if asked.
+        """Caption a photograph, and return the JSON object of `captioner caption --json`.
 
         If the request names the photograph, the object also has its line of a table.
+
+        Raises: UsageError for an unknown parameter of the query.
         """
-        content, query = await _receive(request), dict(request.query_params)
+        content, query = await receive(request), dict(request.query_params)
         name = query.pop("image", "")
-        caption = await self._work(request, self._caption, content, self._values(query), Path(name or NAME))
+        if query:
+            raise UsageError(f"{printable(min(query), MAX_SHOWN)}: unknown; expected image; set options with -o")
+        caption = await self._work(request, self._caption, content, Path(name or NAME))
         row = {"row": csv_line(cell(caption) for cell in TABLE_COLUMNS.values())} if name else {}
         return JSONResponse({**to_record(caption), **row})
 
     async def _post_preview(self, request: Request) -> Response:
         """Return a photograph as a small JPEG: a browser may not know its format."""
-        return Response(await self._work(request, self._preview, await _receive(request)), media_type="image/jpeg")
+        return Response(await self._work(request, self._preview, await receive(request)), media_type="image/jpeg")
 
     async def _work(self, request: Request, work: Callable[..., Any], *values: Any) -> Any:
         """Call a function in the worker when it is free.
@@ -133,26 +137,9 @@ class Site:
             except MemoryError:
                 raise HTTPException(422, "not enough memory for this photograph; make it smaller") from None
 
-    def _values(self, texts: Mapping[str, str]) -> Values:
-        """Return the values of the options of a request; an empty text counts as not given.
-
-        Raises: UsageError for an unknown option, ConfigError for an invalid value.
-        """
-        values: dict[str, Any] = {}
-        for name, text in texts.items():
-            if name not in self._options:
-                expected = ", ".join((*self._options, "image"))
-                raise UsageError(f"{printable(name, MAX_SHOWN)}: not an option of this model; expected {expected}")
-            path = self._options[name]
-            try:
-                values |= {path: read(OPTIONS[path], text)} if text else {}
-            except ValueError as problem:
-                raise ConfigError([f"{name}: {problem}"]) from None
-        return values
-
-    def _caption(self, content: bytes, values: Values, name: Path) -> Caption:
-        """Caption a photograph, in the worker. Raises: DataError, ConfigError."""
-        captioner = self._captioner.with_options(values, dict.fromkeys(values, ""))
+    def _caption(self, content: bytes, name: Path) -> Caption:
+        """Caption a photograph, in the worker. Raises: DataError."""
+        captioner = self._captioner
         decoded = decode_for(captioner.encoder, name, content, captioner.loaded.meta.photo_side)
         photo = encode_decoded(captioner.encoder, decoded)
         (caption,) = captioner.captions([photo_batch([photo], captioner.loaded)])
@@ -180,19 +167,6 @@ def until_stopped(answer: Callable[[Request], Awaitable[Response]]) -> Callable[
             raise HTTPException(503, "the server was stopped") from None
 
     return answer_or_503
-
-
-async def _receive(request: Request) -> bytes:
-    """Receive a photograph, which is never written to disk. Raises: HTTPException, ClientDisconnect."""
-    if set(request.headers.getlist("origin")) - {f"http://{request.headers['host']}"}:
-        raise HTTPException(403, "requests of other web sites are not accepted")
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BYTES:
-            most = f"{MAX_BYTES // 1_000_000} MB"
-            raise HTTPException(413, f"expected a photograph of at most {most}, got more; make it smaller")
-    return bytes(content)
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:

@@ -58,7 +58,8 @@ OF_EMPTY: dict[str, tuple[Any, Any]] = {
     "correct": (None, None),
 }
 """Those of `EMPTY`; it lacks the other columns."""
-PAGE = (Path(captioner.__file__).parent / "report" / "templates" / "album.js").read_text()
+TEMPLATES = Path(captioner.__file__).parent / "report" / "templates"
+PAGE = "".join((TEMPLATES / name).read_text() for name in ("grid.js", "album.js"))
 
 
 def columns_of(caption: Caption) -> dict[str, tuple[Any, Any]]:
@@ -72,7 +73,7 @@ def test_every_column_has_its_value_and_cell() -> None:
     assert columns_of(EMPTY) == OF_EMPTY
     assert json.loads(json.dumps(to_record(FULL), allow_nan=False)) == to_record(FULL)
     for name, shown in on_page.items():
-        assert not shown or re.search(rf"\b{name}\b", PAGE), f"album.js does not use {name}"
+        assert not shown or re.search(rf"\b{name}\b", PAGE), f"the page does not use {name}"
 
 
 EXAMPLES: dict[str, list[tuple[dict[str, float | None], float | None]]] = {

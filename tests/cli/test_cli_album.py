@@ -81,7 +81,7 @@ def test_missing_photographs_are_forgotten_and_their_corrections_come_back(cli: 
 
 def test_what_cannot_be_undone_is_asked(shell: Run, cli: Run) -> None:
     for words, question in (
-        (["--forget-missing", "here"], "forget where 1 photograph were, such as "),
+        (["--forget-missing", "here"], "forget the places of 1 photograph, such as "),
         (["--delete"], "delete a.db with 1 correction?"),
     ):
         done = shell("album", *words, input="n\n")

@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,8 @@ def test_a_signal_stops_and_the_printed_command_goes_on(number: int, shell: Run,
     program, *again = shlex.split(command)
     assert program == "captioner"
     assert summary(shell(*again).stderr) == f"captioned: {left}; already captioned: {60 - int(left)}"
-    assert Path("a b.csv").read_bytes() == Path("whole.csv").read_bytes()
+    without_album = partial(re.sub, rb"-[0-9a-f]{6}", b"")
+    assert without_album(Path("a b.csv").read_bytes()) == without_album(Path("whole.csv").read_bytes())
     words[1:2] = [many / f"{number:03}.png" for number in range(60)] * 3
     done = shell(act, 5, *words, "c.csv", "--recaption", code=WATCHED)
     assert done.stderr.endswith("; resume with: the same command\n")

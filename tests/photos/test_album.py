@@ -92,7 +92,9 @@ def test_a_corrected_caption_is_certain_and_the_history_stays(album: Album, tmp_
     (entry,) = album.find(entry.id)
     assert (entry.caption.text, entry.caption.keywords, entry.caption.marks) == ("second", [Keyword("cat", 1.0)], ())
     assert (entry.generated.text, entry.generated.marks) == ("a dog", ["uncertain"])
-    assert album.history(entry.id) == ({"a dog", "first", "second"}, {("dog", "snow"), ("dog",), ("cat",)})
+    corrections, generated = album.history(entry.id)
+    assert [each.description for each in corrections] == [("first", ["dog"]), ("second", ["cat"])]
+    assert generated == [("a dog", ["dog", "snow"])]
     assert album.find("p" + 32 * "0") == album.find("no id") == []
     with pytest.raises(UsageError, match="no id: no photograph of the album"):
         album.correct("no id", ("a dog", []), "page")
@@ -106,7 +108,7 @@ def test_a_model_writes_one_caption_and_the_last_one_counts(album: Album, tmp_pa
         album.locate(path, digest_of(path), status_of(path), new, model)
         (entry,) = album.entries()
         assert (entry.generated.text, entry.model) == (text, model)
-    assert album.history(entry.id)[0] == {"one", "two"}
+    assert [text for text, _ in album.history(entry.id)[1]] == ["one", "two"]
 
 
 def test_captions_are_written_at_the_end_and_each_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +147,11 @@ def test_albums_of_parts_are_joined(album: Album, tmp_path: Path) -> None:
     row = paths.index(os.fsencode(tmp_path / "b.jpg"))
     assert [words.get(id, "") for id in shares[row]["word"][:4].tolist()] == ["dog", "snow", "a", ""]
     for entry in album.entries():
-        assert len(album.history(entry.id)[0]) == 2, "each correction once"
+        assert len(album.history(entry.id)[0]) == 1, "each correction once"
+        album.correct(entry.id, None, "page")
+    with Album(tmp_path / "other.db") as other:
+        album.merge(other)
+    assert texts(album) == {"a.jpg": "a dog", "b.jpg": "of the other"}, "what was taken back stays so"
 
 
 def test_an_album_is_private_and_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

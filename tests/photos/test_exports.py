@@ -49,10 +49,15 @@ def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Album]:
         yield opened
 
 
+def id_of(album: Album, id: str) -> str:
+    """The id in the row of a photograph that was corrected."""
+    return f"{id}-{album.find(id)[0].revision}-{album.id}"
+
+
 def export(album: Album, name: str, photos: list[Path] | None = None) -> list[str]:
     """Read a table, take its corrections, and write it, as a command does; return the problems."""
     table = read_table(Path(name))
-    _, problems, _ = take_corrections(album, table)
+    _, problems = take_corrections(album, table)
     write_table(album, table, photos or [])
     return problems
 
@@ -83,8 +88,8 @@ def test_a_table_has_what_counts_and_what_was_generated(album: Album, tmp_path: 
     assert write_table(album, read_table(Path("t.csv")), photos) == "t.csv: 4 photographs"
     first, *others = rows("t.csv")
     assert first == {
-        "image": "a.jpg", "caption": "my dogs", "keywords": "dog", "marks": "", "similarity": "",
-        "generated_caption": "two dogs run", "generated_keywords": "dog, snow", "id": f"{entry.id}-1",
+        "image": "a.jpg", "caption": "my dogs", "keywords": "dog", "marks": "corrected", "similarity": "",
+        "generated_caption": "two dogs run", "generated_keywords": "dog, snow", "id": id_of(album, entry.id),
     }  # fmt: skip
     assert [unescape_cell(row["caption"]) for row in others] == [*TEXTS.values()][1:]
     assert [row["image"] for row in others] == ["b.jpg", r"c\x0aé.jpg", r"\xe9.jpg"]
@@ -93,7 +98,7 @@ def test_a_table_has_what_counts_and_what_was_generated(album: Album, tmp_path: 
 
 WORKED = (
     '\ufeff"image","caption","keywords","marks","similarity","generated_caption","generated_keywords","id"\r\n'
-    '"a.jpg","my dogs","dog","","","two dogs run","dog, snow","{id}-1"\r\n'
+    '"a.jpg","my dogs","dog","corrected","","two dogs run","dog, snow","{id}"\r\n'
 )
 
 
@@ -102,7 +107,7 @@ def test_a_table_byte_by_byte(album: Album, tmp_path: Path) -> None:
     (entry,) = album.entries(photos)
     album.correct(entry.id, ("my dogs", ["dog"]), "page")
     write_table(album, read_table(Path("t.csv")), photos)
-    assert Path("t.csv").read_bytes().decode() == WORKED.format(id=entry.id)
+    assert Path("t.csv").read_bytes().decode() == WORKED.format(id=id_of(album, entry.id))
 
 
 FORMS: list[Callable[[str, list[dict[str, str]]], None]] = [
@@ -138,7 +143,7 @@ def test_a_correction_is_found_in_every_form_of_a_table(form: int, album: Album,
     content = Path("t.csv").read_bytes()
     assert export(album, "t.csv") == []
     assert Path("t.csv").read_bytes() == content
-    assert len(album.history(next(album.entries(photos[:1])).id)[1]) == 2, "taken once"
+    assert len(album.history(next(album.entries(photos[:1])).id)[0]) == 1, "taken once"
 
 
 def test_own_columns_rows_and_their_order_stay(album: Album, tmp_path: Path) -> None:
@@ -192,7 +197,12 @@ def test_a_correction_is_taken_back_by_writing_what_was_there(album: Album, tmp_
     photos = fill(album, tmp_path, ("a.jpg",))
     export(album, "t.csv", photos)
     (own,) = rows("t.csv")
-    texts = [("mine", "pug", ""), ("other", "", ""), ("mine", "pug", ""), (own["caption"], "dog; snow", "uncertain")]
+    texts = [
+        ("mine", "pug", "corrected"),
+        ("other", "", "corrected"),
+        ("mine", "pug", "corrected"),
+        (own["caption"], "dog; snow", "uncertain"),
+    ]
     for text, words, marks in texts:
         save("t.csv", [{**rows("t.csv")[0], "caption": text, "keywords": words}])
         assert export(album, "t.csv") == []
@@ -214,10 +224,54 @@ def test_what_cannot_be_taken_or_replaces_a_text_is_named(album: Album, tmp_path
     assert pairs == [("a.jpg", TEXTS["a.jpg"]), ("gone.jpg", "mine")]
     for name, text in ("u.csv", "one"), ("v.csv", "other"):
         save(name, [{**first, "caption": text}])
-    assert take_corrections(album, read_table(Path("u.csv"))) == (1, [], False)
+    assert take_corrections(album, read_table(Path("u.csv"))) == (1, [])
     problem = "v.csv:2: a.jpg: 'other' replaces 'one', which a person wrote too"
-    assert take_corrections(album, read_table(Path("v.csv"))) == (1, [problem], False)
-    assert {"one", "other"} <= album.history(first["id"].partition("-")[0])[0]
+    assert take_corrections(album, read_table(Path("v.csv"))) == (1, [problem])
+    corrections = album.history(first["id"].partition("-")[0])[0]
+    assert [each.description[0] for each in corrections if each.description][-2:] == ["one", "other"]
+
+
+def test_an_edit_is_taken_once_and_what_is_written_later_stays(album: Album, tmp_path: Path) -> None:
+    fill(album, tmp_path, ("a.jpg",))
+    (entry,) = album.entries()
+    export(album, "t.csv", [entry.path])
+    (row,) = rows("t.csv")
+
+    def read(name: str, **values: str) -> str:
+        """Read a table with a text, which is not written again, and return what counts."""
+        save(name, [{**row, **values}])
+        take_corrections(album, read_table(Path(name)))
+        return captions(album)["a.jpg"]
+
+    assert read("t.csv", caption="A") == "A"
+    for later in ("B", None):
+        album.correct(entry.id, later and (later, ["dog"]), "page")
+        assert read("t.csv", caption="A") == (later or TEXTS["a.jpg"]), "it was read before"
+        assert read("t.csv", caption="A", notes="mine") == (later or TEXTS["a.jpg"])
+        assert read("copy.csv", caption="A") == (later or TEXTS["a.jpg"]), "and so was the original of a copy"
+    assert read("t.csv", caption="C") == "C"
+    assert read("t.csv", caption="A") == "A", "it was edited again"
+    assert read("t.csv", caption=TEXTS["a.jpg"]) == TEXTS["a.jpg"]
+
+
+def test_a_table_of_another_album_replaces_no_text_unnamed(album: Album, tmp_path: Path) -> None:
+    (path,) = fill(album, tmp_path, ("a.jpg",))
+    (entry,) = album.entries()
+    with Album(None) as other:
+        fill(other, tmp_path, ("a.jpg",))
+        other.correct(entry.id, ("of the other", []), "page")
+        export(other, "t.csv", [path])
+    album.correct(entry.id, ("mine", []), "page")
+    _, problems = take_corrections(album, read_table(Path("t.csv")))
+    assert problems == ["t.csv:2: a.jpg: 'of the other' replaces 'mine', which a person wrote too"]
+
+
+def test_a_long_text_is_read(album: Album, tmp_path: Path) -> None:
+    fill(album, tmp_path, ("a.jpg",))
+    (entry,) = album.entries()
+    album.correct(entry.id, ("a " * 100_000, []), "page")
+    export(album, "t.csv", [entry.path])
+    assert export(album, "t.csv") == []
 
 
 HEADER = "image,caption,keywords,generated_caption,generated_keywords\n"

@@ -95,7 +95,9 @@ def test_a_sidecar_of_another_program_is_never_changed(album: Album, tmp_path: P
     for _ in range(2):
         kept, written = write(album, "xmp", *photos)
         assert kept.startswith(f"files that captioner did not write, or that were changed since, kept: 3 ({named})")
-        assert kept.endswith("exiftool adds captions and keywords to them: --write exiftool.csv")
+        assert kept.endswith(
+            "exiftool adds captions and keywords to them: --write exiftool.csv; delete one to have it written anew"
+        )
         assert written == "2 xmp sidecars"
         assert (tmp_path / "a.jpg.xmp").read_text() == FOREIGN
         assert (tmp_path / "d.jpg.xmp").read_text() == to_xmp(TEXT, WORDS)

@@ -13,7 +13,7 @@ import pytest
 
 from captioner.captioning.caption import Candidate, Caption
 from captioner.data.prepared import prepared
-from captioner.data.table_cells import GENERATED, NEEDED
+from captioner.data.table_cells import BY_PERSON, GENERATED, NEEDED
 from captioner.decode.word_regression import Keyword
 from captioner.photos.album import Album, status_of
 from captioner.photos.exports import read_table, write_table
@@ -100,6 +100,13 @@ def test_only_the_rows_that_a_person_corrected_are_read(delimiter: str, cli: Cal
     assert "  captions not corrected by a person: 4\n" in checked.out
     Path("more.csv").write_text("image,caption\nphotos/003.png,ein Ball\n")
     assert captions_of(cli, "t.csv", "more.csv")[0] == {**CORRECTED, "photos/003.png": "ein Ball"}
+
+
+def test_captions_that_were_confirmed_are_read(cli: Callable[..., Any]) -> None:
+    first, second, *others = rows_of("t.csv")
+    confirmed = [row | {"marks": mark} for row, mark in zip((first, second), BY_PERSON, strict=True)]
+    write("t.csv", [*confirmed, *others])
+    assert captions_of(cli, "t.csv")[0] == {f"photos/{name}": text for name, text in [*WRITTEN.items()][:2]}
 
 
 def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any]) -> None:

@@ -106,7 +106,8 @@ def test_photographs_are_filtered_and_ordered(tmp_path: Path, browser: Browser) 
     certainty = [2 if each["corrected"] else each["similarity"] for each in records]
     for value, sign in (("ascending", 1), ("descending", -1)):
         order.select_by_value(value)
-        assert browser.driver.execute_script("return shown") == sorted(range(150), key=lambda n: sign * certainty[n])
+        expected = sorted(range(150), key=lambda n: sign * certainty[n])
+        assert texts(browser, "h2")[:60] == [records[number]["caption"] for number in expected[:60]]
     Select(found(browser, "#show")[0]).select_by_value("corrected")
     assert texts(browser, "[role=status]") == ["15 of 150 photographs"]
 
@@ -124,15 +125,15 @@ def test_photographs_with_any_name_are_loaded_when_they_are_near(tmp_path: Path,
     write_album_page(page, [entry(path, record("a dog")) for path in paths])
     browser.view(height=600)
     browser.open(page)
-    wait(browser, "document.querySelectorAll('.photo .none').length === 2")
-    assert all(image.get_property("naturalWidth") == 40 for image in found(browser, ".photo img")[:5])
-    assert texts(browser, ".photo .none") == [
+    wait(browser, "document.querySelectorAll('.cell .none').length === 2")
+    assert all(image.get_property("naturalWidth") == 40 for image in found(browser, ".cell img")[:5])
+    assert texts(browser, ".cell .none") == [
         f"../photos #1 50%?/{name}\ncannot be shown here" for name in ("photo.heic", "gone.jpg")
     ]
     assert [re.search("/.*(?= · )", text)[0] for text in texts(browser, ".cards > li > .faint")[2:4]] == [  # type: ignore[index]
         r"/photos #1 50%?/a:b\c\n.png", r"/photos #1 50%?/latin \udce9.png",
     ]  # fmt: skip
-    assert [image.get_property("naturalWidth") for image in found(browser, ".photo img")][-8:] == [0] * 8
+    assert [image.get_property("naturalWidth") for image in found(browser, ".cell img")][-8:] == [0] * 8
     assert all(url.startswith("file://") for url in browser.requests())
     assert not [line for line in browser.console() if "Security" in line]
     while len(found(browser, ".cards > li")) < len(paths):
@@ -211,6 +212,6 @@ def test_nothing_is_cut_off_and_all_controls_have_names(width: int, described: B
     described.driver.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     wait(described, "document.querySelectorAll('.panels li').length === 2")
     assert not described.overflows()
-    for element in found(described, "a, button, input, select, summary, section, .keywords, [role=img], .photo img"):
+    for element in found(described, "a, button, input, select, summary, section, .keywords, [role=img], .cell img"):
         assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")
     assert [element.tag_name for element in found(described, "h1, h2, h3")] == ["h1", "h2", "h2", "h2", "h2"]

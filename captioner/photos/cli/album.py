@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -95,38 +96,41 @@ class Exports:
         named = [file for file in files if file not in self._others and str(file) not in SIDECARS]
         self.tables, known = {real_path(file): read_table(file) for file in named}, album.exports()
         self._edited = [table for path, table in self.tables.items() if known.get(path) != table.digest]
-        for table in self._edited:  # and again before they are written: the album may not know the photographs yet
+        for table in self._edited:  # and again when they are written: the album may not know the photographs yet
             self._take(table, missing=False)
         for path, digest in known.items():
             if path.suffix.lower() == TABLE and path not in self.tables and path.is_file():
                 try:
-                    if (found := sha256_of(path)) != digest.removesuffix(OTHERS):
-                        has_others = self._take(read_table(path))
-                        album.exported({path: found + OTHERS * has_others})  # to be read again when it changes again
+                    if (found := sha256_of(path)) != digest:
+                        self._take(read_table(path), missing=found + OTHERS != digest)
                 except CaptionerError as error:
                     output.problem(f"{error}; its corrections are not read")
 
-    def _take(self, table: Table, missing: bool = True) -> bool:
-        """Take the corrections of a table, and return whether it has rows of no photograph."""
+    def _take(self, table: Table, missing: bool = True) -> None:
         from captioner.photos.exports import take_corrections
 
-        count, problems, has_others = take_corrections(self._album, table, missing)
+        count, problems = take_corrections(self._album, table, missing)
         for problem in problems:
             output.problem(problem)
         if count:
             output.note(f"{table.path}: {_count(count, 'correction')}")
-        return has_others
+
+    def _write(self, table: Table, photos: Sequence[Path] | None) -> str:
+        """Write a table as one transaction: else another process could add photographs of rows that were not read."""
+        from captioner.photos.exports import write_table
+
+        with self._album.transaction():
+            if table in self._edited:
+                self._take(table)
+            return write_table(self._album, table, photos)
 
     def write(self, photos: Sequence[Path] | None) -> list[CaptionerError]:
         """Write all files for photographs, None for all; report what was written, and return what failed."""
         from captioner.photos.album_page import write_album_page
-        from captioner.photos.exports import write_table
         from captioner.photos.metadata import write_exiftool_table, write_sidecars
 
         album, failed = self._album, list[CaptionerError]()
-        for table in self._edited:
-            self._take(table)
-        writers = [partial(write_table, album, table, photos) for table in self.tables.values()]
+        writers = [partial(self._write, table, photos) for table in self.tables.values()]
         for path in self._others:
             write = write_exiftool_table if path.name == EXIFTOOL else write_album_page
             writers.append(partial(write, path, album.entries(photos)))
@@ -175,6 +179,8 @@ def album(
     are read first. --forget-missing forgets where photographs were, not their captions and corrections, which come back
     with them.
     """
+    from captioner.photos.album import thumbnails_of
+
     with open_album(album_file, must_exist=not others) as opened:
         if check:
             opened.check()
@@ -201,8 +207,8 @@ def album(
         path = opened.path
     if delete and path is not None:
         _confirm(f"delete {path} with {_count(len(corrections), 'correction')}?", yes)
-        path = path.resolve()
-        for file in (path, path.with_name(f"{path.name}-journal")):
+        shutil.rmtree(thumbnails_of(path), ignore_errors=True)
+        for file in (path.resolve(), path.resolve().with_name(f"{path.resolve().name}-journal"), path):
             file.unlink(missing_ok=True)
     return int(bool(failed))
 
@@ -217,7 +223,7 @@ def _forget(album: Album, missing: Sequence[Path], folder: Path, yes: bool) -> l
         raise UsageError(f"{folder}: expected a folder, got nothing; is its drive mounted?")
     chosen = [path for path in missing if path.is_relative_to(top)]
     if chosen:
-        _confirm(f"forget where {_count(len(chosen), 'photograph')} were, such as {chosen[0]}?", yes)
+        _confirm(f"forget the places of {_count(len(chosen), 'photograph')}, such as {chosen[0]}?", yes)
     album.forget(chosen)
     return [path for path in missing if path not in set(chosen)]
 

@@ -1,13 +1,13 @@
 // Each photograph that is chosen, dropped or pasted is sent alone, as the body of a request, and its JSON answer is drawn.
-const form = document.querySelector("form");
+const upload = document.querySelector(".upload");
+const form = upload.querySelector("form");
 const input = document.getElementById("photo");
-const zone = document.querySelector(".zone");
-const advanced = document.querySelector("details");
+const zone = upload.querySelector(".zone");
 const again = form.querySelector("button");
-const live = document.querySelector("[role=status]");
-const progress = document.querySelector("progress");
+const live = upload.querySelector("[role=status]");
+const progress = upload.querySelector("progress");
 const download = document.getElementById("download");
-const results = document.querySelector("section");
+const results = upload.querySelector("section");
 const MARKS = JSON.parse(results.dataset.marks);  // what each mark means
 const HEADER = JSON.parse(results.dataset.header);
 const items = new Map();  // the photographs of the page, in the order in which they were chosen
@@ -17,7 +17,6 @@ let total = 0;
 let known = 0;  // photographs that were chosen again
 
 const count = (number) => `${number.toLocaleString("en")} photograph${number === 1 ? "" : "s"}`;
-const options = () => new URLSearchParams(new FormData(form)).toString();
 
 // Shows the photograph of an item: if the browser does not know its format, as a small JPEG of the server.
 function picture(item, properties) {
@@ -35,15 +34,14 @@ function picture(item, properties) {
   return image;
 }
 
-async function send({ file }, query) {
+async function send({ file }) {
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
     return { error: "cannot be read: a folder, or no longer there; choose the photographs themselves" };
   }
   try {
-    const named = `${query}${query && "&"}${new URLSearchParams({ image: file.name })}`;
-    const response = await fetch(`/caption?${named}`, { method: "POST", body: file });
+    const response = await fetch(`/caption?${new URLSearchParams({ image: file.name })}`, { method: "POST", body: file });
     const answer = await response.json();
     answer.error = answer.error?.replace(`${file.name}: `, "");
     return answer;
@@ -72,14 +70,11 @@ function draw(item, { caption, familiarity, marks, keywords, candidates, attenti
   return [element("div", { className: "captioned" }, photo, text), ...maps];
 }
 
-// Photographs whose caption has other options than the form, or that have an error; not those that wait.
-function stale() {
-  const query = options();
-  return [...items.values()].filter((item) => !item.article.ariaBusy && item.query !== query);
-}
+// Photographs that have an error; not those that wait.
+const failed = () => [...items.values()].filter(({ article, error }) => !article.ariaBusy && error);
 
 function showButtons() {
-  const number = stale().length;
+  const number = failed().length;
   again.hidden = number === 0;
   again.textContent = `Caption ${count(number)} again`;
   download.hidden = ![...items.values()].some(({ answer }) => answer?.row);
@@ -99,18 +94,17 @@ function summaryOfAll() {
   return [captioned, ...Object.entries(numbers).filter(([, n]) => n).map(([what, n]) => `${n} ${what}`)].join(", ");
 }
 
-async function captionOne(item, query) {
-  const answer = await send(item, query);
+async function captionOne(item) {
+  const answer = await send(item);
   try {
     if (!answer.error) Object.assign(item, { shown: draw(item, answer), answer });
   } catch {
     answer.error = "not an answer of captioner; is another program at this address?";
   }
   item.error = answer.error;
-  item.query = item.error ? null : query;
   item.article.ariaBusy = null;
   const problem = [element("p", { className: "faint" }, item.file.name), element("p", { className: "problem" }, item.error)];
-  item.article.replaceChildren(...(item.error ? problem : []), ...item.shown ?? []);  // an earlier caption stays
+  item.article.replaceChildren(...(item.error ? problem : item.shown));
   done += 1;
   progress.value = done;
   live.textContent = total > 1 ? `${done} of ${total} · ${summary(item)}` : summary(item);
@@ -124,13 +118,12 @@ async function captionOne(item, query) {
 }
 
 function captionAll(chosen) {
-  const query = options();
   total += chosen.length;
   Object.assign(progress, { hidden: false, max: total, value: done });
   live.textContent = `${done} of ${total} …`;
   for (const item of chosen) {
     item.article.ariaBusy = "true";
-    queue = queue.then(() => captionOne(item, query));
+    queue = queue.then(() => captionOne(item));
   }
   showButtons();
 }
@@ -158,11 +151,7 @@ async function take(files) {
     chosen.push(item);
   }
   results.prepend(...chosen.map(({ article }) => article));
-  advanced.open ||= !form.checkValidity();  // a field that is not visible cannot be reported
-  if (!form.reportValidity()) {
-    showButtons();
-    live.textContent = `${count(stale().length)} waiting: an option under Advanced is not valid`;
-  } else if (chosen.length) captionAll(chosen);
+  if (chosen.length) captionAll(chosen);
   else if (!total) {
     live.textContent = `${count(known)} already on this page`;
     known = 0;
@@ -176,8 +165,7 @@ function saveTable() {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-form.addEventListener("input", showButtons);
-form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(stale()); });
+form.addEventListener("submit", (event) => { event.preventDefault(); captionAll(failed()); });
 download.addEventListener("click", saveTable);
 input.addEventListener("change", () => take(input.files));
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
