@@ -152,8 +152,9 @@ def test_parts_are_drawn_in_order(site: Served, album_file: Path, browser: Brows
     with Album(album_file) as album:
         entry, *_ = album.entries()
         album.correct(entry.id, ("a zebra", []), "elsewhere")
-    browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": LATE})
+    script = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"{{ {LATE} }}"})
     opened(browser, site)
+    browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     found(browser, "#query")[0].send_keys("zebra 07")
     wait(browser, lambda: len(captions(browser)) == 5)
     assert captions(browser)[0] == "a zebra"
