@@ -13,6 +13,7 @@ Only NumPy and the standard library are imported. Limits and signals need Linux,
 
 from __future__ import annotations
 
+import ast
 import base64
 import ctypes
 import json
@@ -54,11 +55,15 @@ REFUSED = (
 """Audit events of native code, other processes and the network, and of objects such as the hook."""
 
 
-class Cached:
-    """The cache of a forward function: it is sent as the call that made it, and the receiver repeats this call."""
+@dataclass
+class Kept:
+    """The cache of a forward function, with the arguments and results of the call, which it may share: it stays in the
+    process that made it, and others have its number.
+    """
 
-    def __init__(self, name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
-        self.name, self.arguments, self.options = name, arguments, options
+    number: int
+    cache: Any = None
+    shared: Sequence[Any] = ()
 
 
 @dataclass
@@ -80,9 +85,9 @@ def dumps(value: Any) -> bytes:
 
 
 def _pack(value: Any) -> dict[str, Any]:
-    """Return an array or a cache as JSON, and of other values the names of their types, or of their elements."""
-    if isinstance(value, Cached):
-        return {"_cached": [value.name, value.arguments, value.options]}
+    """Return an array or a number of a cache as JSON, and of other values the names of their types, or of elements."""
+    if isinstance(value, Kept):
+        return {"_kept": value.number}
     if (type(value) is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufc":
         if value.nbytes > LIMIT:
             raise ValueError(f"expected arrays of at most {LIMIT:,} bytes, got {value.nbytes:,}")
@@ -97,8 +102,8 @@ def receive(stream: BinaryIO) -> Any:
 
 def _unpack(value: dict[str, Any]) -> Any:
     match value:
-        case {"_cached": [name, arguments, options]}:
-            return Cached(name, arguments, options)
+        case {"_kept": int(number)}:
+            return Kept(number)
         case {"_array": [dtype, shape, data]}:  # a copy can be written
             return np.frombuffer(base64.b64decode(data), dtype[:4]).reshape(shape).copy()
         case {"_type": str(name)}:
@@ -120,10 +125,24 @@ def describe(error: BaseException) -> str:
 def execute(path: str, text: bytes, namespace: dict[str, Any]) -> str:
     """Execute a file, and return its problem, or ""."""
     try:
-        exec(compile(text, path, "exec", dont_inherit=True), namespace)
+        exec(compile(_parse(path, text), path, "exec", dont_inherit=True), namespace)
     except (Exception, SystemExit) as error:
         return describe(error)
     return ""
+
+
+def _parse(path: str, text: bytes) -> Any:
+    """Parse a file; a module that is missing fails no import at its top level whose names are never used."""
+    tree: Any = compile(text, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    nodes = [*ast.walk(tree)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    (tolerant,) = ast.parse("try: pass\nexcept ModuleNotFoundError: pass").body
+    for place, node in enumerate(tree.body):
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
+            names = {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+            if used.isdisjoint({*names}) and "*" not in names:
+                tree.body[place] = ast.Try([node], tolerant.handlers, [], [])  # type: ignore[attr-defined]
+    return ast.fix_missing_locations(tree)
 
 
 def load_module(path: str, text: bytes) -> tuple[dict[str, Any], str]:
@@ -136,38 +155,25 @@ def load_module(path: str, text: bytes) -> tuple[dict[str, Any], str]:
 
 
 def run(
-    functions: Mapping[str, Any],
-    name: str,
-    arguments: Sequence[Any],
-    options: Mapping[str, Any],
-    watched: Sequence[str] = (),
+    functions: Mapping[str, Any], name: str, arguments: Sequence[Any], watched: Sequence[str] = ()
 ) -> tuple[str, Any]:
     """Call a function, and return "returned" and its value, or "raised" and what is wrong.
 
-    `watched` names the values that it must not change: the arguments, and those and the results of calls that made
-    caches among them.
+    The cache of a forward function is kept. `watched` names the values that the function must not change: arguments,
+    and those and the results of calls that made caches among them.
     """
-    parts = []
-
-    def opened(value: Any) -> Any:
-        if not isinstance(value, Cached):
-            parts.append(value)
-            return value
-        *outs, cache = functions[value.name](*value.arguments, **value.options)
-        parts.extend([*value.arguments, *outs])
-        return cache
-
+    parts = [part for value in arguments for part in (value.shared if isinstance(value, Kept) else [value])]
     try:
-        values, named = [opened(value) for value in arguments], {key: opened(value) for key, value in options.items()}
         before = [pickle.dumps(part) for part in parts]
-        returned = functions[name](*values, **named)
+        returned = functions[name](*(value.cache if isinstance(value, Kept) else value for value in arguments))
         for label, part, old in zip(watched, parts, before, strict=False):
             if pickle.dumps(part) != old:
                 return "raised", f"modifies its argument {label}"
     except (Exception, SystemExit) as error:
         return "raised", describe(error)
     if name.endswith("_forward") and isinstance(returned, tuple | list) and returned:
-        returned = (*returned[:-1], Cached(name, arguments, options))
+        *outs, cache = returned
+        returned = (*outs, Kept(0, cache, [*arguments, *outs]))
     return "returned", returned
 
 
@@ -255,12 +261,25 @@ def main(descriptor: int, process: int) -> None:
     path, text, names, closed = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
     _restrict_process({*closed} - {path}, process)
-    module, problem = load_module(path, text.tobytes())
+    try:
+        module, problem = load_module(path, text.tobytes())
+    except KeyboardInterrupt as error:
+        module, problem = {}, describe(error)
     values = {name: module.get(name) for name in names}
     found = {name: value for name, value in values.items() if callable(value) and not isinstance(value, Stub)}
     message = ("raised", problem) if problem else ("returned", [*found])
+    kept = list[Kept]()
     while True:
-        message = run(found, *ask(*message))
+        name, arguments, watched = ask(*message)
+        arguments = [kept[value.number] if isinstance(value, Kept) else value for value in arguments]
+        try:
+            kind, value = run(found, name, arguments, watched)
+        except KeyboardInterrupt as error:  # raised by the submission: its process has no terminal
+            kind, value = "raised", describe(error)
+        if isinstance(value, tuple) and isinstance(value[-1], Kept):
+            value[-1].number = len(kept)
+            kept.append(value[-1])
+        message = kind, value
         try:
             dumps(message)
         except ValueError as error:

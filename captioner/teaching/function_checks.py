@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -89,6 +90,7 @@ _NEAR_1000 = " [scores near 1000: is the maximum of each row subtracted first?]"
 _SCORES = {_NEAR_1000: {"offset": {"x": 1000 * np.eye(3)[..., None]}, "sizes": {"N": 3, "U": 3, "V": 8}}}
 _LARGE = {_NEAR_1000: {"offset": {"A": 1000.0, "bk": 1000.0}, "sizes": {"L": 1}}}  # a weight of exactly 1
 _STATE = {_NEAR_1000: {"offset": {"A": 40.0}, "sizes": {"L": 1}}}  # it is the mean of A
+_GATES = {" [gates near 1000: is exp of a large number avoided?]": {"offset": {"b": 1000.0}}}
 _ROWS: dict[str, dict[str, Any]] = {" [x of three axes]": {"shapes": {"x": "NTE", "gamma": "E", "beta": "E"}}}
 _EPS = {" [eps 0.1]": {"fixed": lambda rng, n: {"ln_param": {"eps": 0.1}}, "sizes": OTHER_SIZES}}
 _NO_MASK = {" [2 heads, no mask]": {"fixed": lambda rng, n: {"num_heads": 2}, "sizes": OTHER_SIZES}}
@@ -102,7 +104,9 @@ SIGNATURES: Mapping[str, Signature] = {
         {"x": "NE", "gamma": "E", "beta": "E"}, fixed=lambda *_: {"ln_param": {}}, variants=_ROWS | _EPS
     ),
     "rnn_step": Signature({"x": "ND", "prev_h": "NH", **_RECURRENT}, ("next_h",)),
-    "lstm_step": Signature({"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM),
+    "lstm_step": Signature(
+        {"x": "ND", "prev_h": "NH", "prev_c": "NH", **_RECURRENT}, ("next_h", "next_c"), LSTM, variants=_GATES
+    ),
     "rnn": Signature(_SEQUENCE, ("h",), uses=("rnn_step",)),
     "lstm": Signature(_SEQUENCE, ("h",), LSTM, uses=("lstm_step",)),
     "dot_product_attention": Signature({"prev_h": "NH", "A": "NHLL"}, ("attn", "attn_weights"), variants=_LARGE),
@@ -148,7 +152,7 @@ class WrongFunctionError(Exception):
 
 
 class RemoteFunction(partial[tuple[str, Any]]):
-    """A function of another process: with `arguments, {}, watched`, it returns what `run` does."""
+    """A function of another process: with `arguments, watched`, it returns what `run` does."""
 
 
 class Example(NamedTuple):
@@ -327,13 +331,16 @@ def _layer(
         outs = _checked_arrays(dict(zip(signature.outs, values, strict=True)), shapes)
         if is_one:
             return outs, _checked_arrays({names[0]: cache}, expected)[0]
-        return outs, (cache, [f"cache ({k} of {forward_name})" for k in (*arguments, *signature.outs)], expected)
+        shared = [f"cache ({k} of {forward_name})" for k in (*arguments, *signature.outs)]
+        return outs, (cache, [_other(value) for value in arguments.values()], shared, expected)
 
     def backward(*douts_and_cache: Any) -> tuple[Array, ...]:
         *douts, forward_cache = douts_and_cache
         if is_one:
             return (douts[0] * forward_cache,)
-        cache, shared, expected = forward_cache
+        cache, others, shared, expected = forward_cache
+        with suppress(WrongFunctionError):  # a backward function may read nothing but its cache
+            _call(functions, forward_name, others, [], (*signature.outs, "cache"))
         results = names if count == len(names) else (*names[:count], "grads")
         grads = _call(functions, backward_name, [*douts, cache], [*(f"d{k}" for k in signature.outs), *shared], results)
         if count < len(names):
@@ -348,6 +355,13 @@ def _layer(
     return Layer(signature.shapes, forward, backward, signature.cell, {**LETTERS, **signature.sizes})
 
 
+def _other(value: Any) -> Any:
+    """Return another value of the same type and shape for arrays and dicts of arrays."""
+    if isinstance(value, dict):
+        return {key: _other(each) for key, each in value.items()}
+    return 0.5 * value if isinstance(value, np.ndarray) and value.dtype == np.float64 else copy.deepcopy(value)
+
+
 def _call(
     functions: Functions, name: str, arguments: list[Any], watched: list[str], names: tuple[str, ...]
 ) -> list[Any]:
@@ -357,7 +371,7 @@ def _call(
     """
     function = functions[name]
     call = function if isinstance(function, RemoteFunction) else partial(run, functions, name)
-    kind, returned = call(arguments, {}, watched)
+    kind, returned = call(arguments, watched)
     if kind == "raised":
         raise WrongFunctionError(printable(returned, 400) or "fails")  # an empty problem is none
     is_several = isinstance(returned, tuple | list)

@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from captioner.errors import UsageError, printable
+from captioner.errors import UsageError, printable, similar
 from captioner.files.user_files import read_bytes
 from captioner.teaching import child_process
 from captioner.teaching.function_checks import (
@@ -44,6 +43,10 @@ MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
 MAX_TEXT = 1 << 18
 MAX_POINTS = 1_000_000
+SIMILARITY = 0.9
+"""The least similarity of the names of a missing function and of one that is a misspelling of it."""
+NOTEBOOK = "get_ipython"
+"""The name of a function that files have which were exported from notebooks with magics."""
 
 
 class Grade(NamedTuple):
@@ -114,7 +117,8 @@ class StudentProcess:
         self._left = self.seconds
         if kind == "raised":
             self._stop()
-            self.problem = f"{self.path}: {value}"
+            remedy = "; hand in the file that captioner.cs231n.notebook.save writes" if NOTEBOOK in str(value) else ""
+            self.problem = f"{self.path}: {value}{remedy}"
             return {}
         found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
         names = [name for name in self.names if name in found]
@@ -174,11 +178,13 @@ class StudentProcess:
             return "raised", "is not available here: write it"
         if not _is_small([arguments, options]):
             return "raised", f"takes arrays of at most {MAX_NUMBER:,} numbers here"
-        with np.errstate(all="ignore"):
-            kind, value = child_process.run(self.offered, name, arguments, options)
-        with contextlib.suppress(ValueError):
-            child_process.dumps((kind, value))
-            return kind, value
+        with np.errstate(all="ignore"), contextlib.suppress(ValueError):
+            try:
+                value = self.offered[name](*arguments, **options)
+            except Exception as error:  # of any type: the arguments are those of the submission
+                return "raised", child_process.describe(error)
+            child_process.dumps(value)
+            return "returned", value
         return "raised", "returns too many numbers here"
 
     def _expire(self) -> None:
@@ -205,8 +211,6 @@ class StudentProcess:
 
 def _is_small(value: Any) -> bool:
     """Return whether a call of captioner with this value needs little time and memory."""
-    if isinstance(value, child_process.Cached):
-        value = [value.arguments, value.options]
     if isinstance(value, list | dict):
         return all(map(_is_small, value.values() if isinstance(value, dict) else value))
     shape = [n for n in np.shape(value) if n]  # of an empty array, others may be large
@@ -285,19 +289,17 @@ def grade_files(
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts, listed = list[tuple[bytes, str]](), defaultdict[tuple[object, ...], list[Path]](list)
+    texts, seen = list[tuple[bytes, str]](), set[Path]()
     for path in paths:
-        listed[_identity(path)].append(path)
-    for path in paths:
-        text, problem = b"", ""
+        text, problem, place = b"", "", _folder(path) / path.name
         try:
             text = _read(path)
-            if other := next((other for other in listed[_identity(path)] if other is not path), None):
-                problem = f"{path}: is the same file as {other}; list each file once"
+            problem = f"{path}: is listed twice; list each file once" if place in seen else ""
         except UsageError as error:
             if len(paths) == 1:
                 raise
             problem = str(error)
+        seen.add(place)
         texts.append((text, problem))
     beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
     for path, (text, problem) in zip(paths, texts, strict=True):
@@ -306,14 +308,6 @@ def grade_files(
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)
         yield grade
-
-
-def _identity(path: Path) -> tuple[object, ...]:
-    """Return the device and the inode of a file, or its path if there is none."""
-    with contextlib.suppress(OSError):
-        status = os.stat(path)
-        return status.st_dev, status.st_ino
-    return (path,)
 
 
 def _folder(path: Path) -> Path:
@@ -340,7 +334,8 @@ def _read(path: Path) -> bytes:
 def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
     names, path = student.names, student.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
-    defined = _defined(student.text).intersection(names)
+    written = _defined(student.text)
+    defined = written.intersection(names)
     # While a file is loaded, it may call captioner's functions; which ones it defines itself is only known afterwards.
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
@@ -350,7 +345,7 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    why = dict.fromkeys(names, "the file does not define it")
+    why = {name: f"the file does not define it{_suggestion(name, written)}" for name in names}
     why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
@@ -359,6 +354,11 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
         student.next_function()
         results[result.name] = result
     return Grade(path, points, results, problem, student.printed())
+
+
+def _suggestion(name: str, written: Iterable[str]) -> str:
+    near = similar(name, written, SIMILARITY)
+    return f"; is it {near[0]}?" if near else ""
 
 
 def _defined(text: bytes) -> set[str]:

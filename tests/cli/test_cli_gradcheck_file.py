@@ -194,7 +194,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
         ("def f(:\n", "student.py: raised SyntaxError: invalid syntax (student.py, line 1)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
-            "import missing_module\n",
+            "import missing_module\nx = missing_module\n",
             "student.py: raised ModuleNotFoundError: No module named 'missing_module' (line 1)",
         ),
         ("exit(3)\n", "student.py: raised SystemExit: 3 (line 1)"),

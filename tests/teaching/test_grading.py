@@ -42,7 +42,7 @@ UNLOCK = """
 ATTACKS = {
     "exit": ("os._exit(0)", "ends the process (exit code 0)"),
     "system_exit": ("exit(0)", "raised SystemExit: 0"),
-    "interrupt": ("raise KeyboardInterrupt", "ends the process"),
+    "interrupt": ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
     "thread": ("threading.Timer(0, os._exit, (0,)).start(); time.sleep(60)", "ends the process (exit code 0)"),
     "signal": ("signal.raise_signal(9)", "ends the process (Killed)"),
     "alarm": (
@@ -201,6 +201,56 @@ def test_a_cheat_has_no_points_for_the_backward_function(text: str, tmp_path: Pa
     assert "affine_backward" in grade.failed()
 
 
+GLOBAL = """import numpy as np
+def rnn_step_forward(x, prev_h, Wx, Wh, b):
+    global last
+    h = np.tanh(x @ Wx + prev_h @ Wh + b)
+    last = x, prev_h, Wx, Wh, h
+    return h, None
+def rnn_step_backward(dh, cache):
+    x, prev_h, Wx, Wh, h = last
+    da = dh * (1 - h**2)
+    return da @ Wx.T, da @ Wh.T, x.T @ da, prev_h.T @ da, da.sum(axis=0)
+"""
+LSTM = """import numpy as np
+def sigmoid(z): return {sigmoid}
+def lstm_step_forward(x, prev_h, prev_c, Wx, Wh, b):
+    i, f, o, g = np.split(x @ Wx + prev_h @ Wh + b, 4, axis=1)
+    i, f, o, g = sigmoid(i), sigmoid(f), sigmoid(o), np.tanh(g)
+    c = f * prev_c + i * g
+    return o * np.tanh(c), c, None
+"""
+
+
+def test_a_backward_function_that_reads_the_last_call_fails(tmp_path: Path) -> None:
+    grade = graded(tmp_path, GLOBAL, "rnn_step")
+    assert grade.failed() == ["rnn_step_backward"]
+    right = GLOBAL.replace("return h, None", "return h, last").replace("= last\n    da", "= cache\n    da")
+    assert graded(tmp_path, right, "rnn_step").failed() == []
+
+
+def test_an_overflow_of_a_sigmoid_fails(tmp_path: Path) -> None:
+    wrong = graded(tmp_path, LSTM.format(sigmoid="np.exp(z) / (1 + np.exp(z))"), "lstm_step_forward")
+    assert wrong.results["lstm_step_forward"].problem.endswith(
+        "got NaN or infinity [gates near 1000: is exp of a large number avoided?]"
+    )
+    assert graded(tmp_path, LSTM.format(sigmoid="1 / (1 + np.exp(-z))"), "lstm_step_forward").failed() == []
+
+
+HANDED_IN = {
+    "get_ipython()\n": "; hand in the file that captioner.cs231n.notebook.save writes",
+    "def rnn_step_bakward(): pass\n": "missing: the file does not define it; is it rnn_step_bakward?",
+    "def rnn_backward(): pass\n": "missing: the file does not define it",
+    "import no_module, no.module as other\nfrom no_module import name\n": "missing: the file does not define it",
+    "import no_module\nx = no_module\n": "raised ModuleNotFoundError: No module named 'no_module' (line 1)",
+}
+
+
+@pytest.mark.parametrize("text", HANDED_IN)
+def test_reasons_say_what_to_do(text: str, tmp_path: Path) -> None:
+    assert graded(tmp_path, text, "rnn_step_backward").results["rnn_step_backward"].problem.endswith(HANDED_IN[text])
+
+
 STEPS = """import asyncio, copy, tempfile, unittest.mock
 with tempfile.TemporaryDirectory(), tempfile.TemporaryFile(): pass
 import numpy as np
@@ -357,15 +407,14 @@ def test_a_submission_cannot_use_another_one(code: str, tmp_path: Path) -> None:
     linked.write_text("")
     link.hardlink_to(linked)
     deep.write_text(f"x = a{'.a' * 100_000}")
-    paths = [deep, own, other, Path("a" * 300), link, linked]
+    paths = [deep, own, other, Path("a" * 300), link, linked, linked]
     of_parser, first, later, of_long_name, *same = grade_files(paths, USUAL, points)
     assert "raised " in of_parser.problem
     for grade in (of_cases, first):
         assert grade.problem.endswith(f"a submission cannot use {other} (line 1)")
     assert later.failed() == ["affine_backward"]
     assert "File name too long" in of_long_name.problem
-    assert same[0].problem == f"{link}: is the same file as {linked}; list each file once"
-    assert same[1].problem == f"{linked}: is the same file as {link}; list each file once"
+    assert [grade.problem for grade in same] == ["", "", f"{linked}: is listed twice; list each file once"]
 
 
 def test_a_submission_may_use_what_is_beside_it_below_another_one(tmp_path: Path) -> None:
