@@ -67,9 +67,10 @@ def installed(environment: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
+    """An empty current folder, of a user with an album."""
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setenv("CAPTIONER_ALBUM", str(tmp_path / "album.db"))
     return tmp_path / "empty"
 
 
