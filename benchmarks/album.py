@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,7 +108,7 @@ def runs(work: Path, photographs: Path) -> Iterator[Row]:
     yield "nothing new, `--write captions.csv`", *map("{:.1f}".format, timed(*words))
     yield "nothing new, `--write album.html`", *map("{:.1f}".format, timed(*words[:-1], work / "album.html"))
     yield "`captioner serve`: first photograph", f"{first_screen(album, work / 'profile'):.2f}", "", ""
-    with sqlite3.connect(album) as database:
+    with closing(sqlite3.connect(album)) as database, database:
         counts = "SELECT (SELECT count(*) FROM caption), count(*), count(correction) FROM photograph"
         captions, count, corrections = database.execute(counts).fetchone()
         places = database.execute("SELECT count(*) FROM place").fetchone()[0]

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_what_cannot_be_undone_is_asked(shell: Run, cli: Run) -> None:
 
 
 def test_a_damaged_album_is_one_line(cli: Run) -> None:
-    with sqlite3.connect("a.db") as database:
+    with closing(sqlite3.connect("a.db")) as database, database:
         database.execute("UPDATE caption SET record = '{}' WHERE id = 1")
     cli("album").failed(1, "a caption of the album is damaged: KeyError(")
     Path("a.db").write_bytes(Path("a.db").read_bytes()[:6000])

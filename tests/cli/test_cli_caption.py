@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_export_is_refused_before_anything_is_captioned(captio
         caption("new", write=[name]).failed(2, f"{name}: expected a file to replace, got something else")
     caption("new", write=["missing/t.csv"]).failed(2, "missing/t.csv: folder not found: missing")
     caption("new", write=["/sys/t.csv"]).failed(1, "/sys/t.csv: cannot write: ")  # a folder that root cannot write
-    with sqlite3.connect("a.db") as database:
+    with closing(sqlite3.connect("a.db")) as database, database:
         assert database.execute("SELECT count(*) FROM caption").fetchone() == (0,)
 
 

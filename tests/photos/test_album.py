@@ -4,7 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from hashlib import blake2b
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_captions_are_written_at_the_end_and_each_second(tmp_path: Path, monkeyp
     monkeypatch.setattr("captioner.photos.album.time.monotonic", lambda: seconds)
 
     def written() -> int:
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             return int(database.execute("SELECT count(*) FROM place").fetchone()[0])
 
     with Album(path) as album:
@@ -165,13 +165,13 @@ def test_an_album_is_private_and_named_by_the_environment(tmp_path: Path, monkey
 
 
 def other_database(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE notes (text)")
 
 
 def newer(path: Path) -> None:
     Album(path).close()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA user_version = 2")
 
 

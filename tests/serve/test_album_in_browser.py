@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_texts_of_captions_and_names_do_not_run(site: Served, album_file: Path, 
 
 
 def test_thousands_of_photographs_are_drawn_as_one_scrolls(site: Served, album_file: Path, browser: Browser) -> None:
-    with sqlite3.connect(album_file) as database:  # copies of the first photograph
+    with closing(sqlite3.connect(album_file)) as database, database:  # copies of the first photograph
         fields = database.execute("SELECT model, record, shares, time FROM caption").fetchone()
         for number in range(3_000):
             digest = number.to_bytes(16, "big")
