@@ -190,9 +190,11 @@ def _written(album: Album, entry: Entry, row: Row) -> Written:
     match = re.fullmatch(f"{entry.id}-([0-9]{{1,18}})-{album.id}", row.values.get("id", "").strip())
     last = int(match[1]) if match else 0
     since = [each for each in corrections if each.number > last]
-    others = [each.description for each in since if each.description is not None]
+    # of a copy of a table that was read; without a match, all texts that the photograph had are none of a person
+    texts = [each for each in since if each.description and (not match or each.origin.lower().endswith(".csv"))]
+    others = [each.description for each in texts if each.description is not None]
     captions, lists = [text for text, _ in others], [[*words] for _, words in others]
-    if not match:  # the texts that the photograph had are none of a person
+    if not match:
         captions += [text for text, _ in generated]
         lists += [[], *([*words] for _, words in generated)]
     before = corrections[: len(corrections) - len(since)]

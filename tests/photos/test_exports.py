@@ -249,6 +249,9 @@ def test_an_edit_is_taken_once_and_what_is_written_later_stays(album: Album, tmp
         assert read("t.csv", caption="A") == (later or TEXTS["a.jpg"]), "it was read before"
         assert read("t.csv", caption="A", notes="mine") == (later or TEXTS["a.jpg"])
         assert read("copy.csv", caption="A") == (later or TEXTS["a.jpg"]), "and so was the original of a copy"
+    album.correct(entry.id, ("P", ["dog"]), "page")
+    album.correct(entry.id, None, "page")
+    assert read("other.csv", caption="P") == "P", "no table had this text"
     assert read("t.csv", caption="C") == "C"
     assert read("t.csv", caption="A") == "A", "it was edited again"
     assert read("t.csv", caption=TEXTS["a.jpg"]) == TEXTS["a.jpg"]
