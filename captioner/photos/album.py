@@ -77,13 +77,17 @@ SHOWN = {"all": "1", "marked": _MARKED, "unmarked": f"NOT {_MARKED}", "corrected
 _CERTAINTY = "photograph.correction NOT NULL {0}, ifnull(json_extract(record, '$.similarity'), -1) {0}"
 ORDERS = {"album": "1", "ascending": _CERTAINTY.format("ASC"), "descending": _CERTAINTY.format("DESC")}
 """Orders of places: by the path, or by how certain the captions are."""
+ERRORS: Mapping[str, tuple[type[CaptionerError], str]] = {
+    "locked": (CaptionerError, "; another process writes it; try again"),
+    "malformed": (DataError, "; restore it from a backup"),
+    "not a database": (DataError, "; it is no album; use another file"),
+}
+"""The errors of the database by a part of their messages, and what to try."""
 NOWHERE = Path()
 Status = tuple[int, int, int, int]
 """The device, number and size of a file, and when its content or status last changed."""
 Description = tuple[str, Sequence[str]]
 """A caption and keywords."""
-
-
 Cells = Sequence[Any]
 """The caption and the keywords in a row of a table."""
 
@@ -213,9 +217,7 @@ class Album:
         try:
             yield
         except sqlite3.Error as error:
-            hints = {"locked": "another process writes it; try again", "malformed": "restore it from a backup"}
-            hint = next((f"; {hint}" for word, hint in hints.items() if word in str(error)), "")
-            kind = DataError if "malformed" in str(error) or "not a database" in str(error) else CaptionerError
+            kind, hint = next((found for text, found in ERRORS.items() if text in str(error)), (CaptionerError, ""))
             raise kind(f"{self.name}: cannot be read or written: {error}{hint}") from error
         except OSError as error:
             raise CaptionerError(f"{self.name}: cannot be read or written: {error.strerror}") from error
@@ -357,10 +359,10 @@ class Album:
             raise UsageError(f"{id}: no photograph of the album")
         caption, keywords = (None, None) if correction is None else (correction[0], json.dumps(correction[1]))
         with self.transaction():
-            self._add_correction(self.now(), caption, keywords, origin, _digest(id))
+            self._add_correction(self._next_number(), caption, keywords, origin, _digest(id))
             self._count_corrections(_digest(id))
 
-    def now(self) -> int:
+    def _next_number(self) -> int:
         """Return the time in microseconds, later than those of all corrections, also if the clock was set back."""
         with self._reporting():
             latest = self._one("SELECT max(id) FROM correction") or 0

@@ -7,7 +7,6 @@ know.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import secrets
@@ -27,8 +26,8 @@ from captioner.errors import CaptionerError, DataError, UsageError, printable, q
 from captioner.files.user_files import read_bytes
 from captioner.photos.album import NOWHERE, Album, Entry, is_id, thumbnails_of
 from captioner.photos.album_page import values_of
-from captioner.photos.photo import BYTES, decode_picture
-from captioner.photos.requests import receive
+from captioner.photos.photo import BYTES, decode_picture, to_jpeg
+from captioner.photos.request_body import receive
 from captioner.photos.search import deciding, read_query, search
 
 THUMBNAIL, LARGE = 400, 1600
@@ -39,7 +38,6 @@ MAX_TEXT = 20_000
 """Bytes of a caption and keywords."""
 FOLDERS = 2
 """The last folders of a path that the page shows."""
-ANY_ID = f"p{0:032x}"
 ORIGIN = "the page of captioner serve"
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -86,7 +84,7 @@ class AlbumSite:
         async def guarded(request: Request) -> Response:
             if not self.knows(request):
                 raise HTTPException(403, "open the address that captioner serve printed")
-            if not is_id(request.path_params.get("id", ANY_ID)):
+            if not all(map(is_id, request.path_params.values())):
                 raise HTTPException(404, "no photograph of the album")
             return await answer(request)
 
@@ -215,10 +213,7 @@ def _jpeg(entry: Entry, side: int) -> bytes:
     photo, digest = decode_picture(read_bytes(entry.path, BYTES, expected="a photograph"), str(entry.path), side // 2)
     if f"p{digest.hex()}" != entry.id:
         raise DataError(f"{entry.path}: has changed since it was captioned; caption it again")
-    file = io.BytesIO()
-    photo.thumbnail((side, side))
-    photo.save(file, "JPEG")
-    return file.getvalue()
+    return to_jpeg(photo, side)
 
 
 def _picture(content: bytes) -> Response:

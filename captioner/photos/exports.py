@@ -186,13 +186,14 @@ class Written(NamedTuple):
 
 
 def _written(album: Album, entry: Entry, row: Row) -> Written:
+    """Return what the album knows of a row by its id; without one, all texts of the photograph are none of a person."""
     corrections, generated = album.history(entry.id)
     match = re.fullmatch(f"{entry.id}-([0-9]{{1,18}})-{album.id}", row.values.get("id", "").strip())
     last = int(match[1]) if match else 0
     since = [each for each in corrections if each.number > last]
-    # of a copy of a table that was read; without a match, all texts that the photograph had are none of a person
-    texts = [each for each in since if each.description and (not match or each.origin.lower().endswith(".csv"))]
-    others = [each.description for each in texts if each.description is not None]
+    others = [  # with an id, only those of tables: what the page alone had is in no copy of a table
+        each.description for each in since if each.description and (not match or each.origin.lower().endswith(".csv"))
+    ]
     captions, lists = [text for text, _ in others], [[*words] for _, words in others]
     if not match:
         captions += [text for text, _ in generated]

@@ -197,6 +197,14 @@ def shrink(photo: Image.Image, side: int) -> Image.Image:
     return ImageOps.scale(photo, side / min(photo.size), Image.Resampling.BICUBIC)
 
 
+def to_jpeg(photo: Image.Image, side: int) -> bytes:
+    """Return a photograph as a JPEG of at most a side."""
+    file = io.BytesIO()
+    photo.thumbnail((side, side))
+    photo.save(file, "JPEG")
+    return file.getvalue()
+
+
 def is_heic(content: bytes) -> bool:
     """Return whether a file begins like HEIC."""
     return _HEIC_BRAND.match(content) is not None

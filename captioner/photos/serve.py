@@ -5,7 +5,6 @@ to an album are those of `AlbumSite`.
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -33,9 +32,9 @@ from captioner.errors import CaptionerError, DataError, UsageError, printable
 from captioner.photos.album_site import AlbumSite
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.photos.encoders import decode_for, encode_decoded
-from captioner.photos.photo import HEIC_SUFFIXES, decode_photo
+from captioner.photos.photo import HEIC_SUFFIXES, decode_photo, to_jpeg
 from captioner.photos.photographs import photo_batch
-from captioner.photos.requests import receive
+from captioner.photos.request_body import receive
 from captioner.report.template import load_script, render
 
 ADDRESS = "127.0.0.1"
@@ -147,10 +146,7 @@ class Site:
 
     def _preview(self, content: bytes) -> bytes:
         """Return a photograph as a small JPEG, in the worker. Raises: DataError."""
-        photo, file = decode_photo(content, str(NAME), PREVIEW // 2), io.BytesIO()
-        photo.thumbnail((PREVIEW, PREVIEW))
-        photo.save(file, "JPEG")
-        return file.getvalue()
+        return to_jpeg(decode_photo(content, str(NAME), PREVIEW // 2), PREVIEW)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         self._report(error)

@@ -185,7 +185,7 @@ def cut(path: Path) -> None:
     [
         (other_database, "expected an album of captioner, got another database; use another file"),
         (newer, "expected an album of version 1, got 2; update captioner"),
-        (lambda path: path.write_text("a text" * 500), "file is not a database"),
+        (lambda path: path.write_text("a text" * 500), "file is not a database; it is no album; use another file"),
         (cut, "malformed; restore it from a backup"),
         (Path.mkdir, "unable to open"),
     ],

@@ -18,7 +18,7 @@ from serving import Served, served
 
 from captioner.errors import printable
 from captioner.files import checkpoint
-from captioner.photos.requests import MAX_BYTES
+from captioner.photos.request_body import MAX_BYTES
 from captioner.photos.serve import FAILURE, MAX_CONNECTIONS
 
 EVIL = "evil.example"

@@ -19,7 +19,7 @@ from serving import Served, served
 import captioner
 from captioner.captioning.caption import MARKS, TABLE_COLUMNS
 from captioner.data.table_cells import csv_line
-from captioner.photos.requests import MAX_BYTES
+from captioner.photos.request_body import MAX_BYTES
 
 FOREIGN = "not an answer of captioner; is another program at this address?"
 HAND_OVER = """

@@ -19,7 +19,7 @@ function albumGrid(page, source, meanings) {
   const live = page.querySelector("[role=status]");
   const results = page.querySelector("section");
   const more = page.querySelector(".more");
-  let ids = [], clear = 0, drawn = 0, version = 0, timer = 0, isLoading = false;
+  let ids = [], clear = 0, drawn = 0, asked = 0, version = 0, timer = 0, isLoading = false;
 
   function search(text) {
     query.value = text;
@@ -57,9 +57,9 @@ function albumGrid(page, source, meanings) {
     const photographs = await source.load(ids.slice(start, end));
     if (now !== version) return;
     isLoading = false;
-    more.hidden = !photographs && drawn === ids.length;
+    more.hidden = false;
     observer.unobserve(more);
-    if (!photographs) return;  // "Show more" tries again
+    if (!photographs) return;  // the button tries again
     drawn = end;
     if (start === clear) results.append(element("p", { className: "faint" }, clear ? "Less certain:" : "None that all words clearly fit. Less certain:"));
     // a list for each part, because the layout of one list of thousands takes long
@@ -77,11 +77,12 @@ function albumGrid(page, source, meanings) {
 
   async function update() {
     if (source.mayLeave && !source.mayLeave()) return;
-    const now = ++version;
-    isLoading = false;
+    const now = ++asked;
     const found = await source.list(query.value, order.value, show.value);
-    if (now !== version || !found) return;
+    if (now !== asked || !found) return;
     ({ ids, clear } = found);
+    version = now;
+    isLoading = false;
     drawn = 0;
     more.hidden = true;
     live.textContent = found.note;
@@ -100,5 +101,4 @@ function albumGrid(page, source, meanings) {
   order.addEventListener("change", update);
   show.addEventListener("change", update);
   update();
-  return { update, live };
 }

@@ -130,7 +130,7 @@ let isStarted = false;
 function showPanel() {
   const name = location.hash.slice(1) in panels ? location.hash.slice(1) : start;
   document.title = name === "album" ? "Album" : TITLE;
-  for (const [each, panel] of Object.entries(panels)) if (panel) panel.hidden = each !== name;
+  for (const [each, panel] of Object.entries(panels)) panel.hidden = each !== name;
   for (const link of document.querySelectorAll("nav a")) link.ariaCurrent = link.hash === `#${name}` ? "page" : null;
   if (name === "album" && !isStarted) {
     isStarted = true;
