@@ -69,9 +69,9 @@ def is_corrected(values: Mapping[str, Any]) -> bool:
 
 
 def words_of(value: object) -> list[str]:
-    """Return the words in a cell of CSV, or in a list of JSON of words or keywords."""
+    """Return the words in a cell of CSV, each once, or in a list of JSON of words or keywords."""
     if isinstance(value, str):
-        return [word for part in re.split("[,;]", value) if (word := part.strip())]
+        return [*dict.fromkeys(word for part in re.split("[,;]", value) if (word := part.strip()))]
     items = value if isinstance(value, list) else []
     words = [each.get("word") if isinstance(each, dict) else each for each in items]
     return [word for word in words if isinstance(word, str)]

@@ -75,8 +75,9 @@ _MARKED = "(photograph.correction IS NULL AND json_array_length(record, '$.marks
 SHOWN = {"all": "1", "marked": _MARKED, "unmarked": f"NOT {_MARKED}", "corrected": "photograph.correction NOT NULL"}
 """Conditions of places that are shown."""
 _CERTAINTY = "photograph.correction NOT NULL {0}, ifnull(json_extract(record, '$.similarity'), -1) {0}"
-ORDERS = {"album": "1", "ascending": _CERTAINTY.format("ASC"), "descending": _CERTAINTY.format("DESC")}
-"""Orders of places: by the path, or by how certain the captions are."""
+ORDERS = {"album": "NULL", "ascending": _CERTAINTY.format("ASC"), "descending": _CERTAINTY.format("DESC")}
+"""Orders of places before that of their paths: none, or by how certain the captions are."""
+BY_PATH = "ORDER BY natural(path)"
 ERRORS: Mapping[str, tuple[type[CaptionerError], str]] = {
     "locked": (CaptionerError, "; another process writes it; try again"),
     "malformed": (DataError, "; restore it from a backup"),
@@ -84,6 +85,8 @@ ERRORS: Mapping[str, tuple[type[CaptionerError], str]] = {
 }
 """The errors of the database by a part of their messages, and what to try."""
 NOWHERE = Path()
+DIGITS = 20
+"""Numbers in paths are compared with so many digits."""
 Status = tuple[int, int, int, int]
 """The device, number and size of a file, and when its content or status last changed."""
 Description = tuple[str, Sequence[str]]
@@ -174,6 +177,7 @@ class Album:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(path or ":memory:", timeout=BUSY, isolation_level=None)
+            self._db.create_function("natural", 1, _natural, deterministic=True)
             try:
                 self._open()
             except BaseException:
@@ -316,7 +320,7 @@ class Album:
         with self._reporting():
             if photos is None:
                 # all, as an open cursor would keep other processes from writing
-                yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE path NOT NULL ORDER BY path").fetchall())
+                yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE path NOT NULL {BY_PATH}").fetchall())
             for photo in photos or ():
                 place = photo if isinstance(photo, bytes) else place_of(photo)
                 yield from map(_entry, self._db.execute(f"{ENTRIES} WHERE place.path = ?", (place,)).fetchall())
@@ -328,14 +332,14 @@ class Album:
                 raise UsageError(f"{name}: expected {', '.join(known)}, got {quoted(value)}")
         self.flush()
         with self._reporting():
-            select = f"SELECT path, digest FROM {PLACES} WHERE {SHOWN[show]} ORDER BY {ORDERS[order]}, path"
+            select = f"SELECT path, digest FROM {PLACES} WHERE {SHOWN[show]} ORDER BY {ORDERS[order]}, natural(path)"
             return {path: _id(digest) for path, digest in self._db.execute(select)}
 
     def find(self, id: str) -> list[Entry]:
         """Return the entries of the photograph with the id of an entry: one for each place, or one that is nowhere."""
         self.flush()
         with self._reporting():
-            return [*map(_entry, self._db.execute(f"{ENTRIES} WHERE digest = ?", (_digest(id),)))]
+            return [*map(_entry, self._db.execute(f"{ENTRIES} WHERE digest = ? {BY_PATH}", (_digest(id),)))]
 
     def history(self, id: str) -> tuple[list[Correction], list[Description]]:
         """Return all corrections of the photograph of an entry in order, and all that models wrote."""
@@ -481,6 +485,11 @@ def status_of(photo: Path) -> Status:
         raise DataError(f"{photo}: {getattr(error, 'strerror', None) or error}") from None
     # SQLite has signed numbers of 64 bits
     return status.st_dev & LARGEST, status.st_ino & LARGEST, status.st_size, status.st_ctime_ns & LARGEST
+
+
+def _natural(path: bytes | None) -> bytes:
+    """Return the key of a path in natural order: a2 before a10."""
+    return re.sub(rb"\d+", lambda number: number[0].zfill(DIGITS), path or b"")
 
 
 def _entry(row: Sequence[Any]) -> Entry:

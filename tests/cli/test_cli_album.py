@@ -41,7 +41,7 @@ def places() -> list[str]:
 def test_the_album_tells_what_it_has(cli: Run) -> None:
     assert cli("album").succeeded().out.splitlines() == [
         "album: a.db",
-        "photographs: 3; missing files: 2; corrected: 1",
+        "files: 3; missing: 2; of corrected photographs: 1",
         "captions of m.h5, 0: 3",
     ]
     assert cli("album", "--check").code == 0
@@ -58,7 +58,7 @@ def test_all_photographs_are_exported_and_corrections_are_read_first(cli: Run) -
     Path("t.csv").write_text(text.replace('"photo 0"', '"her photo"', 1))
     done = cli("album", "--export", "p.html")
     assert done.err.splitlines()[0] == f"{Path.cwd()}/t.csv: 1 correction"
-    assert "corrected: 2" in done.out
+    assert "of corrected photographs: 2" in done.out
     Path("t.csv").write_bytes(b"\xff\xfe damaged")
     done = cli("album", "--export", "u.csv")
     assert done.code == 0
@@ -71,7 +71,7 @@ def test_missing_photographs_are_forgotten_and_their_corrections_come_back(cli: 
     cli("album", "--forget-missing", "drive", "-y").failed(
         2, "drive: expected a folder, got nothing; is its drive mount"
     )
-    assert "missing files: 1;" in cli("album", "--forget-missing", "here", "-y").out
+    assert "missing: 1;" in cli("album", "--forget-missing", "here", "-y").out
     assert places() == ["drive/b.jpg", "here/a.jpg"]
     Path("back.jpg").write_text("here/gone.jpg")
     with Album(Path("a.db")) as album:

@@ -182,7 +182,7 @@ def test_parts_cover_a_folder_once_and_are_joined(caption: Run, cli: Run) -> Non
     assert (
         cli("album", "--album", "all.db", "--add", "1.db", "--add", "2.db")
         .out.splitlines()[1]
-        .startswith("photographs: 10; missing files: 0;")
+        .startswith("files: 10; missing: 0;")
     )
     caption("album", "--part", "3/2").failed(2, "expected I/N with I from 1 to N, such as 2/8, got 3/2")
 

@@ -249,6 +249,14 @@ def test_a_caption_is_restored_from_its_record() -> None:
         assert to_record(from_record(record)) == record
 
 
+def test_photographs_are_in_natural_order(album: Album, tmp_path: Path) -> None:
+    paths = [photo(tmp_path / name, name) for name in ("a2.png", "a10.png", "b1.png")]
+    for path in reversed(paths):
+        caption(album, path)
+    assert [entry.path for entry in album.entries()] == paths
+    assert [os.fsdecode(place) for place in album.ids()] == [*map(str, paths)]
+
+
 def test_a_name_that_is_not_utf_8_is_a_place(album: Album, tmp_path: Path) -> None:
     path = photo(tmp_path / os.fsdecode(b"\xe9\n.jpg"), "a picture")
     caption(album, path)

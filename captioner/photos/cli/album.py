@@ -197,7 +197,7 @@ def album(
         models, corrections = opened.models(), opened.corrections()
         output.result(f"album: {opened.name}")
         output.result(
-            f"photographs: {models.total():,}; missing files: {len(missing):,}; corrected: {len(corrections):,}"
+            f"files: {models.total():,}; missing: {len(missing):,}; of corrected photographs: {len(corrections):,}"
         )
         for model, count in models.most_common():
             output.result(f"captions of {model}: {count:,}")

@@ -3,14 +3,15 @@ const { photographs, meanings } = JSON.parse(document.getElementById("album").te
 
 // Letters without accents, in lower case.
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-const texts = photographs.map(({ name, caption = "", keywords = [] }) => plain([name, caption, ...keywords.map(({ word }) => word)].join(" ")));
+const wordsOf = (text) => plain(text).split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+const texts = photographs.map(({ name, caption = "", keywords = [] }) => wordsOf([name, caption, ...keywords.map(({ word }) => word)].join(" ")));
 const COMMON = new Set("a an and at in of on the with".split(" "));
 
-// The photographs that contain all words of a text, in the order of the page.
+// The photographs that contain all words of a text, or words that begin with them, in the order of the page.
 function filter(text) {
-  const words = plain(text).split(/\s+/).filter(Boolean), rare = words.filter((word) => !COMMON.has(word));
+  const words = wordsOf(text), rare = words.filter((word) => !COMMON.has(word));
   const asked = rare.length ? rare : words;
-  return [...photographs.keys()].filter((photograph) => asked.every((word) => texts[photograph].includes(word)));
+  return [...photographs.keys()].filter((photograph) => asked.every((word) => texts[photograph].some((other) => other.startsWith(word))));
 }
 
 const KEPT = {
