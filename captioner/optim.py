@@ -192,16 +192,18 @@ EMA = "average"
 """Name of the optimizer slot that stores the EMA of the parameters."""
 
 
-def update_ema(params: Params, ema: Params, decay: float, t: int, shard: Shard = UNSHARDED) -> None:
-    """Update the EMA of the parameters in place, after update t = 1, 2, ...
+def update_ema(params: Params, ema: Params, decay: float, t: int | None, shard: Shard = UNSHARDED) -> None:
+    """Update the EMA of the parameters in place, after update t = 1, 2, ..., or with t = None without warm-up.
 
-    a += (1 - d) (w - a),   d = min(decay, t / (t + 9))
+    a += (1 - d) (w - a),   d = min(decay, t / (t + 9))   or   d = decay
 
-    The decay is smaller in the first steps, so that the initial parameters are soon forgotten.
+    With warm-up, random initial parameters are soon forgotten. Without, those of a trained model keep the weight
+    decay^t: an interpolation of the weights of both models, which forgets less of what the first one knows.
 
-    Source: Polyak & Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage.
+    Source: Polyak & Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage; Wortsman et al. 2022,
+    Robust fine-tuning of zero-shot models.
     """
-    rate = 1 - min(decay, t / (t + 9))
+    rate = 1 - (decay if t is None else min(decay, t / (t + 9)))
     for _, (w, a) in aligned_chunks([params, ema], shard):
         a += rate * (w - a)
 

@@ -181,7 +181,8 @@ def test_clip_scale(norm: float, limit: float | None, scale: float) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_ema_is_its_formula(size: int) -> None:
+@pytest.mark.parametrize("has_warmup", [True, False])
+def test_ema_is_its_formula(size: int, has_warmup: bool) -> None:
     rng = np.random.default_rng(0)
     params = {str(k): rng.standard_normal(size) for k, size in enumerate(SIZES)}
     ema = {name: w.copy() for name, w in params.items()}
@@ -189,10 +190,10 @@ def test_ema_is_its_formula(size: int) -> None:
     for t in range(1, 8):
         for w in params.values():
             w += rng.standard_normal(w.shape)
-        decay = min(0.4, t / (t + 9))
+        decay = min(0.4, t / (t + 9)) if has_warmup else 0.4
         expected = {name: decay * a + (1 - decay) * params[name] for name, a in expected.items()}
         for worker in range(size):
-            update_ema(params, ema, 0.4, t, Shard(worker, size))
+            update_ema(params, ema, 0.4, t if has_warmup else None, Shard(worker, size))
     for name, a in expected.items():
         np.testing.assert_allclose(ema[name], a, rtol=1e-12)
 

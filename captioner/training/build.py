@@ -155,4 +155,5 @@ def build_plan(config: Config, train: Split) -> Plan:
         clip_norm=options.clip_norm,
         seed=config.seed,
         ema_decay=options.ema_decay,
+        ema_warmup=options.init_from is None,
     )

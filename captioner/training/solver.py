@@ -69,7 +69,7 @@ class TrainState:
 
 
 class Plan(NamedTuple):
-    """The constants of training: update rule, hyper-parameters, schedule, clipping, seed and EMA decay."""
+    """The constants of training: update rule, hyper-parameters, schedule, clipping, seed, EMA decay and its warm-up."""
 
     rule: UpdateRule
     hyper: Hyper
@@ -78,6 +78,7 @@ class Plan(NamedTuple):
     clip_norm: float | None = None
     seed: int = 0
     ema_decay: float | None = None
+    ema_warmup: bool = True
 
 
 class Step(NamedTuple):
@@ -175,7 +176,7 @@ def _update(state: TrainState, grads: Params, plan: Plan, rate: float, scale: fl
     pool.map(lambda worker: update(*update_arguments, Shard(worker, pool.size)))
     state.step += 1
     if (decay := plan.ema_decay) is not None:
-        ema_arguments = state.params, state.slots[EMA], decay, state.step
+        ema_arguments = state.params, state.slots[EMA], decay, state.step if plan.ema_warmup else None
         pool.map(lambda worker: update_ema(*ema_arguments, Shard(worker, pool.size)))
 
 

@@ -157,7 +157,7 @@ def test_the_plan_has_every_training_option(config, corpus) -> None:
     options |= {"clip_norm": 2.5, "ema_decay": 0.99, "batch_size": 64}
     text = "".join(f"  {name}: {value}\n" for name, value in options.items())
     plan = build_plan(parse(f"seed: 9\ntrain:\n{text}", "my.yaml"), corpus.split("train"))
-    assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99)
+    assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99, True)
 
 
 def test_random_streams_are_independent(config, monkeypatch: pytest.MonkeyPatch) -> None:
