@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @config_options
 @click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
-@click.option("--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file.")
+@click.option(
+    "--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file or notebook."
+)
 @click.argument("submissions", nargs=-1, type=PATH, metavar="[FILE]...")
 @click.option(
     "--require",
@@ -70,7 +72,8 @@ def gradcheck(
     --file FILE, or several FILEs, check functions with the names and signatures of CS231n (`captioner.cs231n`), such as
     rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against
     central differences. The exit code is 0 if all required functions pass; without --require, if both functions of
-    every pair in each FILE do. OUT has the form that Gradescope reads.
+    every pair in each FILE do. OUT has the form that Gradescope reads. Of a notebook, only what these functions need is
+    executed: functions, classes, imports, numbers and texts.
 
     The code of a FILE runs in a child process. A submission cannot change its verdict by what it prints, raises,
     replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first

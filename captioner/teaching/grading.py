@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import math
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +20,6 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from captioner.errors import UsageError, printable, similar
-from captioner.files.user_files import read_bytes
 from captioner.teaching import child_process
 from captioner.teaching.function_checks import (
     LETTERS,
@@ -33,6 +29,7 @@ from captioner.teaching.function_checks import (
     Signature,
     check_functions,
 )
+from captioner.teaching.submissions import Submission, read_code, read_submission
 
 TIMEOUT = 5.0
 """The seconds for loading a file, and for each function."""
@@ -41,7 +38,6 @@ KEPT_OUTPUT = 2000
 """The number of characters kept from the end of what a submission prints."""
 MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
-MAX_TEXT = 1 << 18
 MAX_POINTS = 1_000_000
 SIMILARITY = 0.9
 """The least similarity of the names of a missing function and of one that is a misspelling of it."""
@@ -89,8 +85,7 @@ class StudentProcess:
     `closed` the files that it may not use.
     """
 
-    path: Path
-    text: bytes
+    submission: Submission
     names: Sequence[str]
     seconds: float
     closed: Sequence[Path]
@@ -113,12 +108,17 @@ class StudentProcess:
             )  # fmt: skip
         self._stream = self._socket.makefile("rb")
         closed = [*map(str, self.closed)]
-        kind, value = self._ask((str(self.path), np.frombuffer(self.text, np.uint8), self.names, closed))
+        path, text = self.submission.path, self.submission.text
+        kind, value = self._ask((str(path), np.frombuffer(text, np.uint8), self.names, closed))
         self._left = self.seconds
         if kind == "raised":
             self._stop()
-            remedy = "; hand in the file that captioner.cs231n.notebook.save writes" if NOTEBOOK in str(value) else ""
-            self.problem = f"{self.path}: {value}{remedy}"
+            remedy = (
+                "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes"
+                if NOTEBOOK in str(value)
+                else ""
+            )
+            self.problem = f"{path}: {value}{remedy}"
             return {}
         found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
         names = [name for name in self.names if name in found]
@@ -160,7 +160,7 @@ class StudentProcess:
             kind, value = answer
             if kind not in ("returned", "raised"):
                 raise ValueError(kind)
-            result = kind, printable(value, 1000) if kind == "raised" else value
+            result = kind, self.submission.placed(printable(value, 1000)) if kind == "raised" else value
         except Exception:  # of any type: the bytes are those of the submission
             self.problem = self.problem or self._end()
         finally:
@@ -250,7 +250,7 @@ def load_cases(path: Path | None, usual: Exercises) -> Exercises:
     if path is None:
         return usual
     before = {*sys.modules}
-    namespace, problem = child_process.load_module(str(path), _read(path))
+    namespace, problem = child_process.load_module(str(path), read_code(path))
     if problem:
         raise UsageError(f"{path}: {problem}")
     own = namespace.get("SIGNATURES")
@@ -289,22 +289,23 @@ def grade_files(
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts, seen = list[tuple[bytes, str]](), set[Path]()
+    submissions, seen = list[tuple[Submission, str]](), set[Path]()
     for path in paths:
-        text, problem, place = b"", "", _folder(path) / path.name
+        submission, problem, place = Submission(path, b""), "", _folder(path) / path.name
         try:
-            text = _read(path)
+            submission = read_submission(path, exercises.names)
             problem = f"{path}: is listed twice; list each file once" if place in seen else ""
         except UsageError as error:
             if len(paths) == 1:
                 raise
             problem = str(error)
         seen.add(place)
-        texts.append((text, problem))
-    beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
-    for path, (text, problem) in zip(paths, texts, strict=True):
-        others = [file for files in beside.values() for file in files if not file.is_relative_to(_folder(path))]
-        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
+        submissions.append((submission, problem))
+    patterns = ("*.py", "*.ipynb", "*/*.py", "*/*.ipynb")
+    beside = [file for folder in {_folder(path) for path in paths} for each in patterns for file in folder.glob(each)]
+    for submission, problem in submissions:
+        others = [file for file in beside if not file.is_relative_to(_folder(submission.path))]
+        student = StudentProcess(submission, exercises.names, seconds, [*paths, *others, *exercises.files])
         with contextlib.closing(student):
             grade = _grade(student, problem, exercises, points)
         yield grade
@@ -314,38 +315,25 @@ def _folder(path: Path) -> Path:
     return Path(os.path.realpath(path.parent))
 
 
-def _read(path: Path) -> bytes:
-    notebook = (
-        f"{path}: expected a Python file, got a notebook; write its functions to one with "
-        'captioner.cs231n.notebook.save("student.py", FUNCTION, ...), or check them there with check(FUNCTION, ...)'
-    )
-    if path.suffix == ".ipynb":
-        raise UsageError(notebook)
-    if os.path.islink(path):  # such as one to the solution
-        raise UsageError(f"{path}: expected a file, got a link; copy what it links to")
-    text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
-    if re.match(rb'\s*\{\s*"(cells|metadata|nbformat)"', text):
-        raise UsageError(notebook)
-    if b"\0" in text:
-        raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
-    return text
-
-
 def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
-    names, path = student.names, student.path
+    names, submission = student.names, student.submission
+    path = submission.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
-    written = _defined(student.text)
+    written = submission.names()
     defined = written.intersection(names)
     # While a file is loaded, it may call captioner's functions; which ones it defines itself is only known afterwards.
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
     problem = problem or student.problem
     if not functions and not points:
-        problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
+        problem = (
+            problem
+            or f"{path}: expected at least one of these functions, got none: {', '.join(names)}{submission.remark}"
+        )
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    why = {name: f"the file does not define it{_suggestion(name, written)}" for name in names}
+    why = {name: f"the file does not define it{_suggestion(name, written)}{submission.remark}" for name in names}
     why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
@@ -359,22 +347,6 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
 def _suggestion(name: str, written: Iterable[str]) -> str:
     near = similar(name, written, SIMILARITY)
     return f"; is it {near[0]}?" if near else ""
-
-
-def _defined(text: bytes) -> set[str]:
-    """Return the names that a file assigns, or defines as functions."""
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(text).body
-        targets = {
-            target.id
-            for node in tree
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        return targets | {node.name for node in tree if isinstance(node, ast.FunctionDef)}
-    return set()
 
 
 def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def test_an_overflow_of_a_sigmoid_fails(tmp_path: Path) -> None:
 
 
 HANDED_IN = {
-    "get_ipython()\n": "; hand in the file that captioner.cs231n.notebook.save writes",
+    "get_ipython()\n": "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes",
     "def rnn_step_bakward(): pass\n": "missing: the file does not define it; is it rnn_step_bakward?",
     "def rnn_backward(): pass\n": "missing: the file does not define it",
     "import no_module, no.module as other\nfrom no_module import name\n": "missing: the file does not define it",
