@@ -14,7 +14,10 @@ from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.teaching.grading import Grade
+    from captioner.teaching.grading import Grade, Limits
+
+LEAST_MEMORY = 160
+"""The least MB of address space: with less, products of OpenBLAS, which has one thread, end the process."""
 
 
 @click.command(
@@ -46,6 +49,15 @@ if TYPE_CHECKING:
     help="Time limit for loading a FILE and for checking each function (default: 5).",
 )
 @click.option(
+    "--memory",
+    type=click.IntRange(LEAST_MEMORY, 1 << 20),
+    metavar="MB",
+    help="Address space for the process of a FILE (default: 4096).",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N", help="Number of FILEs that are graded at a time (default: 1)."
+)
+@click.option(
     "--cases", "cases_file", type=PATH, metavar="PY", help="Python file with SIGNATURES and reference functions to add."
 )
 def gradcheck(
@@ -57,6 +69,8 @@ def gradcheck(
     require: tuple[str, ...],
     json_file: Path | None,
     timeout: float | None,
+    memory: int | None,
+    jobs: int | None,
     cases_file: Path | None,
 ) -> int:
     """Check the gradients of every layer and of the configured model.
@@ -83,9 +97,15 @@ def gradcheck(
     if paths:
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
-        return _grade(paths, require, json_file, timeout, cases_file)
-    if require or json_file or cases_file or timeout:
-        raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
+        if timeout is not None and not math.isfinite(timeout):
+            raise UsageError(f"gradcheck: --timeout: expected a number of seconds, got {timeout}")
+        from captioner.teaching.grading import MEMORY, TIMEOUT, Limits
+
+        limits = Limits(timeout or TIMEOUT, memory or MEMORY)
+        return _grade(paths, require, json_file, limits, jobs or 1, cases_file)
+    if require or json_file or cases_file or timeout or memory or jobs:
+        options = "--require, --json, --timeout, --memory, --jobs and --cases"
+        raise UsageError(f"gradcheck: {options} need a FILE with functions to check")
     from captioner.config.yaml_io import load
     from captioner.gradcheck.cases import gradient_cases
     from captioner.gradcheck.numeric import TOLERANCE, check_gradients
@@ -112,17 +132,15 @@ def gradcheck(
 
 
 def _grade(
-    paths: list[Path], require: tuple[str, ...], json_file: Path | None, seconds: float | None, cases: Path | None
+    paths: list[Path], require: tuple[str, ...], json_file: Path | None, limits: Limits, jobs: int, cases: Path | None
 ) -> int:
     """Check the functions in Python files, print a line for each function or each file, and write the JSON file."""
     from captioner import cs231n
     from captioner.files.atomic import write_file
     from captioner.files.user_files import check_output, to_json
     from captioner.teaching.function_checks import Exercises
-    from captioner.teaching.grading import TIMEOUT, grade_files, load_cases, read_points
+    from captioner.teaching.grading import grade_files, load_cases, read_points
 
-    if seconds is not None and not math.isfinite(seconds):
-        raise UsageError(f"gradcheck: --timeout: expected a number of seconds, got {seconds}")
     exercises = load_cases(cases, Exercises(vars(cs231n)))
     points = read_points(",".join(require), exercises) if require else {}
     if json_file:
@@ -132,7 +150,7 @@ def _grade(
         check_output(json_file, overwrite=True)
     lines, passed, width = list[str](), 0, max(len(str(path)) for path in paths)
     with output.progress(len(paths), "file") as bar:
-        for grade in grade_files(paths, exercises, points, seconds or TIMEOUT):
+        for grade in grade_files(paths, exercises, points, limits, jobs):
             lines.append(to_json(grade.record()) + "\n")
             if json_file:  # after each file: an interrupt loses no grade
                 write_file(json_file, "".join(lines).encode())

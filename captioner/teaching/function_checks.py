@@ -177,7 +177,7 @@ class Exercises:
     signatures: Signatures = field(default_factory=lambda: SIGNATURES)
     files: Sequence[Path] = ()
     """The files that define them, which a submission may not use."""
-    _examples: dict[str, list[Example]] = field(default_factory=dict)
+    _examples: dict[str, list[Example]] = field(default_factory=dict, init=False)
 
     def pair(self, name: str) -> tuple[str, str]:
         """Return the names of the forward and the backward function, which may be the same."""

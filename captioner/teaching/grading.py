@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -33,6 +34,8 @@ from captioner.teaching.submissions import Submission, read_code, read_submissio
 
 TIMEOUT = 5.0
 """The seconds for loading a file, and for each function."""
+MEMORY = 4096
+"""The MB of address space of a child process."""
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 KEPT_OUTPUT = 2000
 """The number of characters kept from the end of what a submission prints."""
@@ -77,6 +80,23 @@ class Grade(NamedTuple):
         }
 
 
+class Limits(NamedTuple):
+    """What a submission may use."""
+
+    seconds: float = TIMEOUT
+    """For loading a file, and for each function."""
+    memory: int = MEMORY
+    """The MB of address space of its process."""
+
+    @property
+    def problem(self) -> str:
+        """The problem of a function that needs more time."""
+        return f"exceeds the time limit of {self.seconds:g} s"
+
+
+LIMITS = Limits()
+
+
 @dataclass
 class StudentProcess:
     """The functions of a file, in a process that is started again after one that ended or was killed.
@@ -87,10 +107,12 @@ class StudentProcess:
 
     submission: Submission
     names: Sequence[str]
-    seconds: float
+    limits: Limits
     closed: Sequence[Path]
     offered: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    _slow: set[str] = field(default_factory=set)
+    """The functions that exceeded the time limit."""
     _left: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
     _output: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
@@ -100,7 +122,7 @@ class StudentProcess:
         self.next_function()
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-B", "-u", child_process.__file__]
-        command += [str(theirs.fileno()), str(os.getpid())]
+        command += [str(theirs.fileno()), str(os.getpid()), str(self.limits.memory << 20)]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
@@ -110,7 +132,7 @@ class StudentProcess:
         closed = [*map(str, self.closed)]
         path, text = self.submission.path, self.submission.text
         kind, value = self._ask((str(path), np.frombuffer(text, np.uint8), self.names, closed))
-        self._left = self.seconds
+        self._left = self.limits.seconds
         if kind == "raised":
             self._stop()
             remedy = (
@@ -126,7 +148,7 @@ class StudentProcess:
 
     def next_function(self) -> None:
         """Give the next function its own time, even if the last one ended the process."""
-        self.problem, self._left = "", self.seconds
+        self.problem, self._left = "", self.limits.seconds
 
     def printed(self) -> str:
         """Kill the process, and return the end of what it printed."""
@@ -142,11 +164,16 @@ class StudentProcess:
         self._stop()
         self._output.close()
 
-    def _call(self, *message: Any) -> tuple[str, Any]:
+    def _call(self, name: str, *message: Any) -> tuple[str, Any]:
         """Return what `run` returns in the process; every failure of the process is one of the function."""
+        if slow := sorted(self._slow & self.submission.needed([name])):  # do not wait for it again
+            return "raised", f"not checked: {slow[0]} {self.limits.problem}"
         if not self.problem and self._process is None:
             self.load()
-        return ("raised", self.problem) if self.problem else self._ask(message)
+        result = ("raised", self.problem) if self.problem else self._ask((name, *message))
+        if self.problem == self.limits.problem:
+            self._slow.add(name)
+        return result
 
     def _ask(self, message: tuple[Any, ...]) -> tuple[str, Any]:
         """Send a message, and wait for its answer, within the time that is left."""
@@ -169,6 +196,8 @@ class StudentProcess:
         if self.problem:
             self._stop()
             return "raised", self.problem
+        if kind == "raised" and "MemoryError" in result[1]:
+            return "raised", f"exceeds the {self.limits.memory} MB of memory: {result[1]}"
         self._left -= time.monotonic() - start
         return result
 
@@ -188,7 +217,7 @@ class StudentProcess:
         return "raised", "returns too many numbers here"
 
     def _expire(self) -> None:
-        self.problem = f"exceeds the time limit of {self.seconds:g} s"
+        self.problem = self.limits.problem
         self._socket.shutdown(socket.SHUT_RDWR)  # ends `_ask` even if the code keeps the other end open
 
     def _end(self) -> str:
@@ -281,11 +310,13 @@ def grade_files(
     paths: Sequence[Path],
     exercises: Exercises,
     points: Mapping[str, float],
-    seconds: float = TIMEOUT,
+    limits: Limits = LIMITS,
+    jobs: int = 1,
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
     All files are read before the first one is executed. A submission may not use the others, and what is beside them.
+    At most `jobs` are graded at a time.
 
     Raises: UsageError for a single file that cannot be read.
     """
@@ -303,12 +334,26 @@ def grade_files(
         submissions.append((submission, problem))
     patterns = ("*.py", "*.ipynb", "*/*.py", "*/*.ipynb")
     beside = [file for folder in {_folder(path) for path in paths} for each in patterns for file in folder.glob(each)]
-    for submission, problem in submissions:
+    own = threading.local()
+
+    def grade(each: tuple[Submission, str]) -> Grade:
+        submission, problem = each
+        if not hasattr(own, "exercises"):  # a check changes the arrays of an example for a moment
+            own.exercises = replace(exercises)
         others = [file for file in beside if not file.is_relative_to(_folder(submission.path))]
-        student = StudentProcess(submission, exercises.names, seconds, [*paths, *others, *exercises.files])
+        student = StudentProcess(submission, exercises.names, limits, [*paths, *others, *exercises.files])
         with contextlib.closing(student):
-            grade = _grade(student, problem, exercises, points)
-        yield grade
+            return _grade(student, problem, own.exercises, points)
+
+    if jobs == 1:
+        own.exercises = exercises
+        yield from map(grade, submissions)
+        return
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from pool.map(grade, submissions)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _folder(path: Path) -> Path:

@@ -217,7 +217,9 @@ def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_p
     (tmp_path / "link.py").symlink_to(COURSE / "plain.py")
     cli("gradcheck", tmp_path / "link.py").failed(2, "link.py: expected a file, got a link; copy what it links to")
     cli("gradcheck", COURSE / "plain.py", "--timeout", "nan").failed(2, "expected a number of seconds, got nan")
-    cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
+    cli("gradcheck", COURSE / "plain.py", "--memory", "99").failed(2, "'--memory': 99 is not in the range 160<=x<=")
+    for option in ("--timeout", "--memory", "--jobs"):
+        cli("gradcheck", option, "200").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "expected a name that ends in .json or .jsonl, got ")
     several = [COURSE / "plain.py", tmp_path / "link.py", "--json", "results.json"]
@@ -265,7 +267,7 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
         (tmp_path / f"{name}.py").write_text(text)
     files = [f"{name}.py" for name in SUBMISSIONS]
     options = ["--require", "rnn_step,lstm_step_backward=3", "--json", "grades.jsonl"]
-    done = cli("gradcheck", *options, *files, "missing.py")
+    done = cli("gradcheck", *options, "--jobs", "2", "--memory", "512", *files, "missing.py")
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
         "right.py   5/5       PASS",
