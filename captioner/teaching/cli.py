@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
+from captioner.cli.gradcheck import check_layers
 from captioner.cli.shared_options import PATH, config_options, examples
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
@@ -106,29 +107,7 @@ def gradcheck(
     if require or json_file or cases_file or timeout or memory or jobs:
         options = "--require, --json, --timeout, --memory, --jobs and --cases"
         raise UsageError(f"gradcheck: {options} need a FILE with functions to check")
-    from captioner.config.yaml_io import load
-    from captioner.gradcheck.cases import gradient_cases
-    from captioner.gradcheck.numeric import TOLERANCE, check_gradients
-
-    config = load(config_file, overrides)
-    output.warnings(config.ignored.values())
-    rows = []
-    output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
-    cases = gradient_cases(config)
-    for case, rng in cases:
-        results = list(check_gradients(case, rng, full))
-        for row in results:
-            verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
-            output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
-        if failed := [row.array for row in results if not row.passed]:
-            output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
-            if outer := [case.name for case, _ in cases]:
-                output.result(f"not checked, after {case.name}: {'; '.join(outer)}")
-            return 1
-        rows += results
-    worst = max(row.error for row in rows)
-    output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
-    return 0
+    return check_layers(config_file, overrides, full)
 
 
 def _grade(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.gradcheck.cases import Layer
+from captioner.gradcheck.layer_case import Layer
 from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, relative_error
 from captioner.layers.lstm import LSTM, lstm_step_backward, lstm_step_forward, sigmoid
 
