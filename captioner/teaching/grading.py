@@ -341,9 +341,7 @@ def grade_files(
         if not hasattr(own, "exercises"):  # a check changes the arrays of an example for a moment
             own.exercises = replace(exercises)
         others = [file for file in beside if not file.is_relative_to(_folder(submission.path))]
-        student = StudentProcess(submission, exercises.names, limits, [*paths, *others, *exercises.files])
-        with contextlib.closing(student):
-            return _grade(student, problem, own.exercises, points)
+        return grade_submission(submission, own.exercises, points, limits, [*paths, *others], problem)
 
     if jobs == 1:
         own.exercises = exercises
@@ -358,6 +356,20 @@ def grade_files(
 
 def _folder(path: Path) -> Path:
     return Path(os.path.realpath(path.parent))
+
+
+def grade_submission(
+    submission: Submission,
+    exercises: Exercises,
+    points: Mapping[str, float],
+    limits: Limits = LIMITS,
+    closed: Sequence[Path] = (),
+    problem: str = "",
+) -> Grade:
+    """Grade what was read from a file, without use of those that are `closed`, unless it has a problem."""
+    student = StudentProcess(submission, exercises.names, limits, [*closed, *exercises.files])
+    with contextlib.closing(student):
+        return _grade(student, problem, exercises, points)
 
 
 def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:

@@ -45,6 +45,11 @@ NOTEBOOKS: dict[str, tuple[list[str], list[str]]] = {
     "the later definition is right": ([IMPORTS, FORWARD, WRONG, BACKWARD], ["affine_forward", "affine_backward"]),
     "the later number is wrong": ([IMPORTS, FORWARD, BACKWARD, "ONE += 1"], ["affine_forward"]),
     "a name is an array": ([IMPORTS, FORWARD, BACKWARD, "ONE = np.ones(1)"], ["affine_forward"]),
+    "a cache is captioner's": (
+        [IMPORTS, STEP.replace("rnn_step_forward(*a)", "(rnn_step_forward(*a)[0], rnn_step_forward(*a)[1][0])"), LOOP],
+        ["rnn_forward"],
+    ),
+    "an argument changes": ([IMPORTS, FORWARD.replace("return", "b += 1; return"), BACKWARD], []),
     "a step is captioner's": ([IMPORTS, STEP, LOOP], ["rnn_forward"]),
 }
 OTHER_CELLS = [
@@ -74,9 +79,9 @@ def graded(path: Path, require: str = "affine") -> Grade:
     return grade
 
 
-KERNEL = """import json, sys
+KERNEL = """import contextlib, json, sys
 from IPython.core.interactiveshell import InteractiveShell
-from captioner.cs231n.notebook import save
+from captioner.cs231n.notebook import check, save
 shell = InteractiveShell()
 shell.history_manager.enabled = False
 for name, cells in json.load(sys.stdin).items():
@@ -84,7 +89,10 @@ for name, cells in json.load(sys.stdin).items():
     for cell in cells:
         shell.run_cell(cell, store_history=True)
     names = [n for n, value in shell.user_ns.items() if n.endswith("ward") and value.__module__ == "__main__"]
-    save(f"{name}.py", *(shell.user_ns[n] for n in names))
+    functions = [shell.user_ns[n] for n in names]
+    for function, file in ((lambda: check(*functions), "check"), (lambda: save(f"{name}.py", *functions), "save")):
+        with open(f"{name} {file}", "w") as stream, contextlib.redirect_stdout(stream):
+            function()
 """
 
 
@@ -105,6 +113,10 @@ def test_a_notebook_has_the_grade_of_the_file_that_save_writes(name: str, saved:
     grade = graded(notebook(tmp_path / "cell.ipynb", [*OTHER_CELLS, *cells, *OTHER_CELLS]), "affine,rnn_forward")
     assert [own for own in grade.points if not grade.results[own].problem] == passed, grade
     places = r" \((code cell \d+, )?line \d+\)|; code cell .*"
+    checked, at_saving = (re.sub(places, "", (saved / f"{name} {file}").read_text()) for file in ("check", "save"))
+    assert {*checked.replace("notebook:", f"{name}.py:").splitlines()} <= {*at_saving.splitlines()}
+    lines = [re.sub(places, "", result.line()) for result in grade.results.values()]
+    assert {*passed} <= {line.split()[0] for line in checked.splitlines() if line in lines}
     assert without(places, graded(saved / f"{name}.py", "affine,rnn_forward")) == without(places, grade)
 
 
