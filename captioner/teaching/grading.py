@@ -44,8 +44,8 @@ MAX_NUMBER = 1024
 MAX_POINTS = 1_000_000
 SIMILARITY = 0.9
 """The least similarity of the names of a missing function and of one that is a misspelling of it."""
-NOTEBOOK = "get_ipython"
-"""The name of a function that files have which were exported from notebooks with magics."""
+REMEDY = "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes"
+"""For a file that was exported from a notebook with magics."""
 
 
 class Grade(NamedTuple):
@@ -135,12 +135,7 @@ class StudentProcess:
         self._left = self.limits.seconds
         if kind == "raised":
             self._stop()
-            remedy = (
-                "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes"
-                if NOTEBOOK in str(value)
-                else ""
-            )
-            self.problem = f"{path}: {value}{remedy}"
+            self.problem = f"{path}: {value}{REMEDY if 'get_ipython' in str(value) else ''}"
             return {}
         found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
         names = [name for name in self.names if name in found]
@@ -383,10 +378,8 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     functions = {} if problem else student.load()
     problem = problem or student.problem
     if not functions and not points:
-        problem = (
-            problem
-            or f"{path}: expected at least one of these functions, got none: {', '.join(names)}{submission.remark}"
-        )
+        expected = f"expected at least one of these functions, got none: {', '.join(names)}"
+        problem = problem or f"{path}: {expected}{submission.remark}"
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import re
+import textwrap
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ MAX_TEXT = 1 << 18
 MAX_NOTEBOOK = 1 << 26
 """The maximum bytes of a notebook with its outputs."""
 SAVE_AGAIN = "open it in Jupyter and save it, or hand in the file that captioner.cs231n.notebook.save writes"
-MAGIC = re.compile(r"^([ \t]*)(?:[\w, ]+=[ \t]*)?(?:%\w|!(?!=)|\?|[\w.]+\?{1,2}[ \t]*$).*", re.MULTILINE)
+MAGIC = re.compile(r"^([ \t]*)(?:\w[\w, ]*=[ \t]*)?(?:%\w|!(?!=)|\?|[\w.]+\?{1,2}[ \t]*$).*", re.MULTILINE)
 """A line of a notebook that is not Python: a magic, a command of the shell or a question."""
 OF_PYTHON = re.compile(r"\s*%%(?:time|capture|prun)\b.*")
 """The first line of a cell whose others are executed as usual."""
@@ -107,7 +108,7 @@ def of_cells(path: Path, cells: Sequence[str], graded: Sequence[str]) -> Submiss
         try:
             text, of_cell = _of_cell(source)
         except PARSER_ERRORS as error:  # the cell cannot be executed in a notebook, either
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             remark = remark or f"; code cell {number}{line} is not Python: {getattr(error, 'msg', error)}"
             continue
         statements += [ast.increment_lineno(node, len(lines)) for node in of_cell]
@@ -208,7 +209,7 @@ def _of_cell(source: str) -> tuple[str, list[ast.stmt]]:
     try:
         return source, _parsed(source)
     except SyntaxError:
-        source = MAGIC.sub(r"\1pass", source)
+        source = MAGIC.sub(r"\1pass", textwrap.dedent(source))  # IPython executes indented cells, too
         return source, _parsed(source)
 
 

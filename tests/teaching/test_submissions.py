@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ NOTEBOOKS: dict[str, tuple[list[str], list[str]]] = {
     "all is right": ([IMPORTS, FORWARD, BACKWARD], ["affine_forward", "affine_backward"]),
     "the later definition is wrong": ([IMPORTS, FORWARD, BACKWARD, WRONG], ["affine_forward"]),
     "the later definition is right": ([IMPORTS, FORWARD, WRONG, BACKWARD], ["affine_forward", "affine_backward"]),
+    "a cell is indented": ([IMPORTS, FORWARD, textwrap.indent(BACKWARD, "  ")], ["affine_forward", "affine_backward"]),
     "the later number is wrong": ([IMPORTS, FORWARD, BACKWARD, "ONE += 1"], ["affine_forward"]),
     "a name is an array": ([IMPORTS, FORWARD, BACKWARD, "ONE = np.ones(1)"], ["affine_forward"]),
     "a cache is captioner's": (
