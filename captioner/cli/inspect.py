@@ -41,7 +41,7 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
     on a log scale: if the gradient vanishes exponentially, each bar is shorter than the one above by the same length.
     """
     from captioner.captioning.load import open_corpus, open_run
-    from captioner.gradcheck.gradient_norms import gradient_norms
+    from captioner.evaluation.gradient_norms import gradient_norms
 
     for run in runs:
         restored = open_run(run, overrides)

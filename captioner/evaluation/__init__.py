@@ -1,1 +1,1 @@
-"""Scores of captions: a model's, those in a file, and a nearest-neighbour baseline."""
+"""Scores of captions: a model's, those in a file, and a nearest-neighbour baseline; gradient norms of a model."""

@@ -1,1 +1,1 @@
-"""Numeric against analytic gradients, and gradient norms through time."""
+"""Numeric against analytic gradients."""

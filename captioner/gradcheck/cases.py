@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from captioner.arrays import Array, Batch, Params, SharedRows
+from captioner.gradcheck.layer_case import QUERIES_KEYS_VALUES, Layer, layer_case
 from captioner.gradcheck.numeric import Case
 from captioner.layers import CELLS
 from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
@@ -34,7 +33,7 @@ from captioner.layers.multi_head_attention import (
     self_attention_forward,
 )
 from captioner.layers.packing import pack
-from captioner.layers.rnn import RNN, rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
+from captioner.layers.rnn import rnn_backward, rnn_forward, rnn_step_backward, rnn_step_forward
 from captioner.layers.scan import scan_backward, scan_forward
 from captioner.layers.softmax import temporal_softmax_loss
 from captioner.model.build import DECODERS, build_dropout, initial_params
@@ -56,23 +55,6 @@ WIDTH, HEADS, FEED_FORWARD = 6, 2, 9
 GROUPS, GROUPED = 34, 66
 TABLE = group_table(np.repeat(np.arange(GROUPS), np.arange(GROUPS) % 5)[5 * np.arange(GROUPED) % GROUPED], GROUPS)
 """The rows of groups of 0 to 4 rows, in turn: more groups, and more rows, than a layer computes in one block."""
-
-
-class Layer(NamedTuple):
-    """A layer to check: the shapes of its inputs, its forward and its backward function.
-
-    Letters of `shapes`: N captions, T steps, U `LONG` steps, D input, H hidden, G pre-activations, V vocabulary;
-    P rows, M images, L regions per image, R region dimension, A key dimension; Q rows in B groups, E width, J
-    feed-forward size, W = 3 E of a transformer.
-    """
-
-    shapes: dict[str, str]
-    forward: Callable[..., tuple[Any, Any]]
-    backward: Callable[..., Any]
-    cell: Cell = RNN
-    """The cell whose gates G consists of."""
-    sizes: Mapping[str, int] = MappingProxyType({})
-    """The sizes of letters that differ from those of other layers."""
 
 
 def fixed_ids(shape: tuple[int, ...], count: int) -> Array:
@@ -125,8 +107,6 @@ def _memory_attention_forward(x: Array, memory: Array, *weights: Array) -> tuple
     return memory_attention_forward(x, memory, TABLE, bias, W, b, Wo, bo, HEADS)
 
 
-QUERIES_KEYS_VALUES = "QKV"
-"""The parts of a stacked projection W or b."""
 _ATTENTION = {"W": "EW", "b": "W", "Wo": "EE", "bo": "E"}
 _WEIGHTS = {"Wx": "DG", "Wh": "HG", "b": "G"}
 
@@ -207,32 +187,11 @@ LAYERS: dict[str, Layer] = {
 """Every layer that `captioner gradcheck` checks, inner layers before those that consist of them."""
 
 
-def layer_case(name: str, layer: Layer, sizes: Sizes, rng: np.random.Generator) -> Case:
-    """Build the case of a layer: the scalar Σ <out, dout> of its outputs, for fixed random dout."""
+def letters_of(sizes: Sizes) -> dict[str, int]:
+    """Return the sizes of the letters of `Layer.shapes`."""
     letters = {"N": CAPTIONS, "T": STEPS, "U": LONG, "D": sizes.wordvec, "H": sizes.hidden, "V": sizes.vocab}
     letters |= {"P": ROWS, "M": IMAGES, "L": REGIONS, "R": REGION, "A": KEY}
-    letters |= {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
-    letters |= layer.sizes
-    letters["G"] = layer.cell.gates * letters["H"]
-    arrays = {k: rng.standard_normal([letters[letter] for letter in shape]) for k, shape in layer.shapes.items()}
-    outs = _tuple(layer.forward(*arrays.values())[0])
-    douts = [rng.standard_normal(np.shape(out)) for out in outs]
-
-    def loss() -> float:
-        outs = _tuple(layer.forward(*arrays.values())[0])
-        return float(sum(np.vdot(out, dout) for out, dout in zip(outs, douts, strict=True)))
-
-    def grads() -> Params:
-        _, cache = layer.forward(*arrays.values())
-        return dict(itertools.zip_longest(arrays, _tuple(layer.backward(*douts, cache))))
-
-    stacked = {"G": layer.cell.gate_names, "W": QUERIES_KEYS_VALUES}
-    parts = {k: stacked[shape[-1]] for k, shape in layer.shapes.items() if shape[-1] in stacked}
-    return Case(name, arrays, loss, grads, parts)
-
-
-def _tuple(x: Any) -> tuple[Any, ...]:
-    return x if isinstance(x, tuple) else (x,)
+    return letters | {"Q": GROUPED, "B": GROUPS, "E": WIDTH, "J": FEED_FORWARD, "W": 3 * WIDTH}
 
 
 class Variant(NamedTuple):
@@ -334,7 +293,7 @@ def gradient_cases(config: Config) -> Iterator[tuple[Case, np.random.Generator]]
     sizes = Sizes(MAX_VOCAB, MAX_FEATURE, wordvec, hidden, *names, REGION, min(options.attention_dim, KEY))
     for name, layer in LAYERS.items():
         rng = generator(name)
-        yield layer_case(name, layer, sizes, rng), rng
+        yield layer_case(name, layer, letters_of(sizes), rng), rng
     configured = Variant({}, build_dropout(vars(options)), config.train.label_smoothing)
     small, variants = MODELS[DECODERS[sizes.decoder]]
     sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)

@@ -37,8 +37,8 @@ import numpy as np
 PACKAGE = Path(__file__).parents[1]
 LIMIT = 1 << 23
 """The maximum bytes of a message."""
-MEMORY, FILE_SIZE = 4 << 30, 1 << 26
-"""The maximum bytes of memory, and of a file that is written, also of what is printed."""
+FILE_SIZE = 1 << 26
+"""The maximum bytes of a file that is written, also of what is printed."""
 MODULES = (
     "arrays", "gradcheck", "gradcheck.numeric", "cs231n", "cs231n.gradient_check", "cs231n.notebook",
     *(f"cs231n.{name}layers" for name in ("", "rnn_", "attention_", "transformer_")),
@@ -212,12 +212,12 @@ def _identities(files: Iterable[Path]) -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def _restrict_process(others: Iterable[str], grader: int) -> None:
+def _restrict_process(others: Iterable[str], grader: int, memory: int) -> None:
     """Limit memory and files, and refuse what `REFUSED` lists, captioner's files and its course, and other files."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped grader leaves no endless loop behind
     if os.getppid() != grader:  # it was stopped before
         sys.exit("the grader has ended")
-    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
+    for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
     solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
@@ -249,8 +249,11 @@ def _restrict_process(others: Iterable[str], grader: int) -> None:
     sys.addaudithook(refuse)
 
 
-def main(descriptor: int, process: int) -> None:
-    """Execute the file that the grader, a process, sends, and then what it asks for, until it is killed."""
+def main(descriptor: int, process: int, memory: int) -> None:
+    """Execute the file that the grader, a process, sends, and then what it asks for, until it is killed.
+
+    `memory` is the maximum of bytes of address space.
+    """
     grader = socket.socket(fileno=descriptor)
     stream = grader.makefile("rb")
 
@@ -260,7 +263,7 @@ def main(descriptor: int, process: int) -> None:
 
     path, text, names, closed = receive(stream)
     _import_stubs({name: Stub(name, ask) for name in names})
-    _restrict_process({*closed} - {path}, process)
+    _restrict_process({*closed} - {path}, process, memory)
     try:
         module, problem = load_module(path, text.tobytes())
     except KeyboardInterrupt as error:
@@ -287,4 +290,4 @@ def main(descriptor: int, process: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from captioner.cli import output
+from captioner.cli.gradcheck import check_layers
 from captioner.cli.shared_options import PATH, config_options, examples
 from captioner.config.overrides import Values
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from captioner.teaching.grading import Grade
+    from captioner.teaching.grading import Grade, Limits
+
+LEAST_MEMORY = 160
+"""The least MB of address space: with less, products of OpenBLAS, which has one thread, end the process."""
 
 
 @click.command(
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
 )
 @config_options
 @click.option("--full", is_flag=True, help="Compare every element instead of one random direction.")
-@click.option("--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file.")
+@click.option(
+    "--file", "functions", type=PATH, metavar="FILE", help="Check the functions in a Python file or notebook."
+)
 @click.argument("submissions", nargs=-1, type=PATH, metavar="[FILE]...")
 @click.option(
     "--require",
@@ -44,6 +50,15 @@ if TYPE_CHECKING:
     help="Time limit for loading a FILE and for checking each function (default: 5).",
 )
 @click.option(
+    "--memory",
+    type=click.IntRange(LEAST_MEMORY, 1 << 20),
+    metavar="MB",
+    help="Address space for the process of a FILE (default: 4096).",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N", help="Number of FILEs that are graded at a time (default: 1)."
+)
+@click.option(
     "--cases", "cases_file", type=PATH, metavar="PY", help="Python file with SIGNATURES and reference functions to add."
 )
 def gradcheck(
@@ -55,6 +70,8 @@ def gradcheck(
     require: tuple[str, ...],
     json_file: Path | None,
     timeout: float | None,
+    memory: int | None,
+    jobs: int | None,
     cases_file: Path | None,
 ) -> int:
     """Check the gradients of every layer and of the configured model.
@@ -70,7 +87,8 @@ def gradcheck(
     --file FILE, or several FILEs, check functions with the names and signatures of CS231n (`captioner.cs231n`), such as
     rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against
     central differences. The exit code is 0 if all required functions pass; without --require, if both functions of
-    every pair in each FILE do. OUT has the form that Gradescope reads.
+    every pair in each FILE do. OUT has the form that Gradescope reads. Of a notebook, only what these functions need is
+    executed: functions, classes, imports, numbers and texts.
 
     The code of a FILE runs in a child process. A submission cannot change its verdict by what it prints, raises,
     replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first
@@ -80,46 +98,28 @@ def gradcheck(
     if paths:
         if config_file or overrides or full:
             raise UsageError("gradcheck: -c, -o and --full have no effect with FILE; leave them out")
-        return _grade(paths, require, json_file, timeout, cases_file)
-    if require or json_file or cases_file or timeout:
-        raise UsageError("gradcheck: --require, --json, --timeout and --cases need a FILE with functions to check")
-    from captioner.config.yaml_io import load
-    from captioner.gradcheck.cases import gradient_cases
-    from captioner.gradcheck.numeric import TOLERANCE, check_gradients
+        if timeout is not None and not math.isfinite(timeout):
+            raise UsageError(f"gradcheck: --timeout: expected a number of seconds, got {timeout}")
+        from captioner.teaching.grading import MEMORY, TIMEOUT, Limits
 
-    config = load(config_file, overrides)
-    output.warnings(config.ignored.values())
-    rows = []
-    output.result(f"{'layer':<25} {'gradient':<9} {'check':<10} relative error")
-    cases = gradient_cases(config)
-    for case, rng in cases:
-        results = list(check_gradients(case, rng, full))
-        for row in results:
-            verdict = "PASS" if row.passed else f"FAIL{row.by_part()}"
-            output.result(f"{row.case:<25} {row.array:<9} {row.check:<10} {row.error:<14.1e} {verdict}")
-        if failed := [row.array for row in results if not row.passed]:
-            output.result(f"FAIL: {len(failed)} of {len(results)} gradients of {case.name}: {', '.join(failed)}")
-            if outer := [case.name for case, _ in cases]:
-                output.result(f"not checked, after {case.name}: {'; '.join(outer)}")
-            return 1
-        rows += results
-    worst = max(row.error for row in rows)
-    output.result(f"PASS: {len(rows)} gradients, maximum relative error {worst:.1e} (tolerance {TOLERANCE:.0e})")
-    return 0
+        limits = Limits(timeout or TIMEOUT, memory or MEMORY)
+        return _grade(paths, require, json_file, limits, jobs or 1, cases_file)
+    if require or json_file or cases_file or timeout or memory or jobs:
+        options = "--require, --json, --timeout, --memory, --jobs and --cases"
+        raise UsageError(f"gradcheck: {options} need a FILE with functions to check")
+    return check_layers(config_file, overrides, full)
 
 
 def _grade(
-    paths: list[Path], require: tuple[str, ...], json_file: Path | None, seconds: float | None, cases: Path | None
+    paths: list[Path], require: tuple[str, ...], json_file: Path | None, limits: Limits, jobs: int, cases: Path | None
 ) -> int:
     """Check the functions in Python files, print a line for each function or each file, and write the JSON file."""
     from captioner import cs231n
     from captioner.files.atomic import write_file
     from captioner.files.user_files import check_output, to_json
     from captioner.teaching.function_checks import Exercises
-    from captioner.teaching.grading import TIMEOUT, grade_files, load_cases, read_points
+    from captioner.teaching.grading import grade_files, load_cases, read_points
 
-    if seconds is not None and not math.isfinite(seconds):
-        raise UsageError(f"gradcheck: --timeout: expected a number of seconds, got {seconds}")
     exercises = load_cases(cases, Exercises(vars(cs231n)))
     points = read_points(",".join(require), exercises) if require else {}
     if json_file:
@@ -129,7 +129,7 @@ def _grade(
         check_output(json_file, overwrite=True)
     lines, passed, width = list[str](), 0, max(len(str(path)) for path in paths)
     with output.progress(len(paths), "file") as bar:
-        for grade in grade_files(paths, exercises, points, seconds or TIMEOUT):
+        for grade in grade_files(paths, exercises, points, limits, jobs):
             lines.append(to_json(grade.record()) + "\n")
             if json_file:  # after each file: an interrupt loses no grade
                 write_file(json_file, "".join(lines).encode())

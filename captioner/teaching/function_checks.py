@@ -15,7 +15,7 @@ import numpy as np
 
 from captioner.arrays import Array, Params
 from captioner.errors import UsageError, printable, similar
-from captioner.gradcheck.cases import Layer, layer_case
+from captioner.gradcheck.layer_case import Layer, layer_case
 from captioner.gradcheck.numeric import (
     PRECISION,
     SMALLEST,
@@ -28,15 +28,13 @@ from captioner.gradcheck.numeric import (
 from captioner.layers.cell import Cell
 from captioner.layers.lstm import LSTM
 from captioner.layers.rnn import RNN
-from captioner.model.parameters import Sizes
 from captioner.teaching.child_process import Unknown, run
 from captioner.teaching.hints import Numbers, hint, shape_hint
 
 Functions: TypeAlias = Mapping[str, Any]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Signatures: TypeAlias = Mapping[str, "Signature"]
-SIZES = Sizes(vocab=11, feature=1, wordvec=2, hidden=3)
-LETTERS = {"N": 4, "T": 5, "U": 9, "L": 7, "D": SIZES.wordvec, "H": SIZES.hidden, "V": SIZES.vocab, "E": 6, "J": 8}
+LETTERS = {"N": 4, "T": 5, "U": 9, "L": 7, "D": 2, "H": 3, "V": 11, "E": 6, "J": 8}
 """Dimension sizes by letter: all differ, also from that of a head. Variants have others, as code may contain these."""
 OTHER_SIZES = {"N": 2, "T": 3, "L": 6, "E": 8, "J": 5, "F": 3 * 6 * 8}
 ONE_ROW = {"N": 1, "T": 1, "U": 1, "L": 1, "D": 5, "H": 2, "V": 7, "E": 9, "J": 4}
@@ -177,7 +175,7 @@ class Exercises:
     signatures: Signatures = field(default_factory=lambda: SIGNATURES)
     files: Sequence[Path] = ()
     """The files that define them, which a submission may not use."""
-    _examples: dict[str, list[Example]] = field(default_factory=dict)
+    _examples: dict[str, list[Example]] = field(default_factory=dict, init=False)
 
     def pair(self, name: str) -> tuple[str, str]:
         """Return the names of the forward and the backward function, which may be the same."""
@@ -199,7 +197,7 @@ class Exercises:
     def _example(self, name: str, note: str, signature: Signature) -> Example:
         fixed = signature.fixed(np.random.default_rng(0), {**LETTERS, **signature.sizes})
         layer = _layer(self.pair(name), signature, self.reference, fixed)
-        case = layer_case(name, layer, SIZES, np.random.default_rng(0))
+        case = layer_case(name, layer, LETTERS, np.random.default_rng(0))
         outs = dict(zip(signature.outs, layer.forward(*case.arrays.values())[0], strict=True))
         grads = {k: numeric_gradient(case.loss, x) for k, x in case.arrays.items()}
         return Example(note, signature, fixed, outs, case, grads)
@@ -295,7 +293,7 @@ def _check_values(call: Call) -> tuple[str, float]:
 
 def _check_gradients(call: Call) -> tuple[str, float]:
     """Compare all elements of the gradients of a backward function with numeric ones of the reference."""
-    own, case = layer_case("", call.layer, SIZES, np.random.default_rng(0)).grads(), call.example.case
+    own, case = layer_case("", call.layer, LETTERS, np.random.default_rng(0)).grads(), call.example.case
     rows = [compare_elements(case, k, right, own[k], SMALLEST) for k, right in call.example.grads.items()]
     failed = [(f"d{row.array}", case.arrays[row.array].shape, row) for row in rows if not row.passed]
     wrong = ", ".join(f"{name} {shape} {row.error:.1e}{row.by_part()}" for name, shape, row in failed)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import math
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,8 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,7 +21,6 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from captioner.errors import UsageError, printable, similar
-from captioner.files.user_files import read_bytes
 from captioner.teaching import child_process
 from captioner.teaching.function_checks import (
     LETTERS,
@@ -33,20 +30,22 @@ from captioner.teaching.function_checks import (
     Signature,
     check_functions,
 )
+from captioner.teaching.submissions import Submission, read_code, read_submission
 
 TIMEOUT = 5.0
 """The seconds for loading a file, and for each function."""
+MEMORY = 4096
+"""The MB of address space of a child process."""
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 KEPT_OUTPUT = 2000
 """The number of characters kept from the end of what a submission prints."""
 MAX_NUMBER = 1024
 """The maximum size of an array, of a dimension, and of an integer with which a submission calls captioner."""
-MAX_TEXT = 1 << 18
 MAX_POINTS = 1_000_000
 SIMILARITY = 0.9
 """The least similarity of the names of a missing function and of one that is a misspelling of it."""
-NOTEBOOK = "get_ipython"
-"""The name of a function that files have which were exported from notebooks with magics."""
+REMEDY = "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes"
+"""For a file that was exported from a notebook with magics."""
 
 
 class Grade(NamedTuple):
@@ -81,6 +80,23 @@ class Grade(NamedTuple):
         }
 
 
+class Limits(NamedTuple):
+    """What a submission may use."""
+
+    seconds: float = TIMEOUT
+    """For loading a file, and for each function."""
+    memory: int = MEMORY
+    """The MB of address space of its process."""
+
+    @property
+    def problem(self) -> str:
+        """The problem of a function that needs more time."""
+        return f"exceeds the time limit of {self.seconds:g} s"
+
+
+LIMITS = Limits()
+
+
 @dataclass
 class StudentProcess:
     """The functions of a file, in a process that is started again after one that ended or was killed.
@@ -89,13 +105,14 @@ class StudentProcess:
     `closed` the files that it may not use.
     """
 
-    path: Path
-    text: bytes
+    submission: Submission
     names: Sequence[str]
-    seconds: float
+    limits: Limits
     closed: Sequence[Path]
     offered: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    _slow: set[str] = field(default_factory=set)
+    """The functions that exceeded the time limit."""
     _left: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
     _output: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
@@ -105,7 +122,7 @@ class StudentProcess:
         self.next_function()
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-B", "-u", child_process.__file__]
-        command += [str(theirs.fileno()), str(os.getpid())]
+        command += [str(theirs.fileno()), str(os.getpid()), str(self.limits.memory << 20)]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
@@ -113,12 +130,12 @@ class StudentProcess:
             )  # fmt: skip
         self._stream = self._socket.makefile("rb")
         closed = [*map(str, self.closed)]
-        kind, value = self._ask((str(self.path), np.frombuffer(self.text, np.uint8), self.names, closed))
-        self._left = self.seconds
+        path, text = self.submission.path, self.submission.text
+        kind, value = self._ask((str(path), np.frombuffer(text, np.uint8), self.names, closed))
+        self._left = self.limits.seconds
         if kind == "raised":
             self._stop()
-            remedy = "; hand in the file that captioner.cs231n.notebook.save writes" if NOTEBOOK in str(value) else ""
-            self.problem = f"{self.path}: {value}{remedy}"
+            self.problem = f"{path}: {value}{REMEDY if 'get_ipython' in str(value) else ''}"
             return {}
         found = {name for name in value if isinstance(name, str)} if isinstance(value, list) else {}
         names = [name for name in self.names if name in found]
@@ -126,7 +143,7 @@ class StudentProcess:
 
     def next_function(self) -> None:
         """Give the next function its own time, even if the last one ended the process."""
-        self.problem, self._left = "", self.seconds
+        self.problem, self._left = "", self.limits.seconds
 
     def printed(self) -> str:
         """Kill the process, and return the end of what it printed."""
@@ -142,11 +159,16 @@ class StudentProcess:
         self._stop()
         self._output.close()
 
-    def _call(self, *message: Any) -> tuple[str, Any]:
+    def _call(self, name: str, *message: Any) -> tuple[str, Any]:
         """Return what `run` returns in the process; every failure of the process is one of the function."""
+        if slow := sorted(self._slow & self.submission.needed([name])):  # do not wait for it again
+            return "raised", f"not checked: {slow[0]} {self.limits.problem}"
         if not self.problem and self._process is None:
             self.load()
-        return ("raised", self.problem) if self.problem else self._ask(message)
+        result = ("raised", self.problem) if self.problem else self._ask((name, *message))
+        if self.problem == self.limits.problem:
+            self._slow.add(name)
+        return result
 
     def _ask(self, message: tuple[Any, ...]) -> tuple[str, Any]:
         """Send a message, and wait for its answer, within the time that is left."""
@@ -160,7 +182,7 @@ class StudentProcess:
             kind, value = answer
             if kind not in ("returned", "raised"):
                 raise ValueError(kind)
-            result = kind, printable(value, 1000) if kind == "raised" else value
+            result = kind, self.submission.placed(printable(value, 1000)) if kind == "raised" else value
         except Exception:  # of any type: the bytes are those of the submission
             self.problem = self.problem or self._end()
         finally:
@@ -169,6 +191,8 @@ class StudentProcess:
         if self.problem:
             self._stop()
             return "raised", self.problem
+        if kind == "raised" and "MemoryError" in result[1]:
+            return "raised", f"exceeds the {self.limits.memory} MB of memory: {result[1]}"
         self._left -= time.monotonic() - start
         return result
 
@@ -188,7 +212,7 @@ class StudentProcess:
         return "raised", "returns too many numbers here"
 
     def _expire(self) -> None:
-        self.problem = f"exceeds the time limit of {self.seconds:g} s"
+        self.problem = self.limits.problem
         self._socket.shutdown(socket.SHUT_RDWR)  # ends `_ask` even if the code keeps the other end open
 
     def _end(self) -> str:
@@ -250,7 +274,7 @@ def load_cases(path: Path | None, usual: Exercises) -> Exercises:
     if path is None:
         return usual
     before = {*sys.modules}
-    namespace, problem = child_process.load_module(str(path), _read(path))
+    namespace, problem = child_process.load_module(str(path), read_code(path))
     if problem:
         raise UsageError(f"{path}: {problem}")
     own = namespace.get("SIGNATURES")
@@ -281,71 +305,85 @@ def grade_files(
     paths: Sequence[Path],
     exercises: Exercises,
     points: Mapping[str, float],
-    seconds: float = TIMEOUT,
+    limits: Limits = LIMITS,
+    jobs: int = 1,
 ) -> Iterator[Grade]:
     """Grade files; without `points`, every function of a file and the other one of its pair has one point.
 
     All files are read before the first one is executed. A submission may not use the others, and what is beside them.
+    At most `jobs` are graded at a time.
 
     Raises: UsageError for a single file that cannot be read.
     """
-    texts, seen = list[tuple[bytes, str]](), set[Path]()
+    submissions, seen = list[tuple[Submission, str]](), set[Path]()
     for path in paths:
-        text, problem, place = b"", "", _folder(path) / path.name
+        submission, problem, place = Submission(path, b""), "", _folder(path) / path.name
         try:
-            text = _read(path)
+            submission = read_submission(path, exercises.names)
             problem = f"{path}: is listed twice; list each file once" if place in seen else ""
         except UsageError as error:
             if len(paths) == 1:
                 raise
             problem = str(error)
         seen.add(place)
-        texts.append((text, problem))
-    beside = {folder: [*folder.glob("*.py"), *folder.glob("*/*.py")] for folder in {_folder(path) for path in paths}}
-    for path, (text, problem) in zip(paths, texts, strict=True):
-        others = [file for files in beside.values() for file in files if not file.is_relative_to(_folder(path))]
-        student = StudentProcess(path, text, exercises.names, seconds, [*paths, *others, *exercises.files])
-        with contextlib.closing(student):
-            grade = _grade(student, problem, exercises, points)
-        yield grade
+        submissions.append((submission, problem))
+    patterns = ("*.py", "*.ipynb", "*/*.py", "*/*.ipynb")
+    beside = [file for folder in {_folder(path) for path in paths} for each in patterns for file in folder.glob(each)]
+    own = threading.local()
+
+    def grade(each: tuple[Submission, str]) -> Grade:
+        submission, problem = each
+        if not hasattr(own, "exercises"):  # a check changes the arrays of an example for a moment
+            own.exercises = replace(exercises)
+        others = [file for file in beside if not file.is_relative_to(_folder(submission.path))]
+        return grade_submission(submission, own.exercises, points, limits, [*paths, *others], problem)
+
+    if jobs == 1:
+        own.exercises = exercises
+        yield from map(grade, submissions)
+        return
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from pool.map(grade, submissions)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _folder(path: Path) -> Path:
     return Path(os.path.realpath(path.parent))
 
 
-def _read(path: Path) -> bytes:
-    notebook = (
-        f"{path}: expected a Python file, got a notebook; write its functions to one with "
-        'captioner.cs231n.notebook.save("student.py", FUNCTION, ...), or check them there with check(FUNCTION, ...)'
-    )
-    if path.suffix == ".ipynb":
-        raise UsageError(notebook)
-    if os.path.islink(path):  # such as one to the solution
-        raise UsageError(f"{path}: expected a file, got a link; copy what it links to")
-    text = read_bytes(path, MAX_TEXT, UsageError, "a Python file")
-    if re.match(rb'\s*\{\s*"(cells|metadata|nbformat)"', text):
-        raise UsageError(notebook)
-    if b"\0" in text:
-        raise UsageError(f"{path}: expected text, got NUL bytes, such as those of UTF-16; save it as UTF-8")
-    return text
+def grade_submission(
+    submission: Submission,
+    exercises: Exercises,
+    points: Mapping[str, float],
+    limits: Limits = LIMITS,
+    closed: Sequence[Path] = (),
+    problem: str = "",
+) -> Grade:
+    """Grade what was read from a file, without use of those that are `closed`, unless it has a problem."""
+    student = StudentProcess(submission, exercises.names, limits, [*closed, *exercises.files])
+    with contextlib.closing(student):
+        return _grade(student, problem, exercises, points)
 
 
 def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: Mapping[str, float]) -> Grade:
-    names, path = student.names, student.path
+    names, submission = student.names, student.submission
+    path = submission.path
     pair_of = {function: name for name in exercises.signatures for function in exercises.pair(name)}
-    written = _defined(student.text)
+    written = submission.names()
     defined = written.intersection(names)
     # While a file is loaded, it may call captioner's functions; which ones it defines itself is only known afterwards.
     student.offered = _offered({pair_of[name] for name in points or defined}, exercises)
     functions = {} if problem else student.load()
     problem = problem or student.problem
     if not functions and not points:
-        problem = problem or f"{path}: expected at least one of these functions, got none: {', '.join(names)}"
+        expected = f"expected at least one of these functions, got none: {', '.join(names)}"
+        problem = problem or f"{path}: {expected}{submission.remark}"
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    why = {name: f"the file does not define it{_suggestion(name, written)}" for name in names}
+    why = {name: f"the file does not define it{_suggestion(name, written)}{submission.remark}" for name in names}
     why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
@@ -359,22 +397,6 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
 def _suggestion(name: str, written: Iterable[str]) -> str:
     near = similar(name, written, SIMILARITY)
     return f"; is it {near[0]}?" if near else ""
-
-
-def _defined(text: bytes) -> set[str]:
-    """Return the names that a file assigns, or defines as functions."""
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(text).body
-        targets = {
-            target.id
-            for node in tree
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        return targets | {node.name for node in tree if isinstance(node, ast.FunctionDef)}
-    return set()
 
 
 def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:

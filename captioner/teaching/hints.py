@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.arrays import Array, Params
-from captioner.gradcheck.cases import Layer
+from captioner.gradcheck.layer_case import Layer
 from captioner.gradcheck.numeric import PRECISION, SMALLEST, TOLERANCE, relative_error
+from captioner.layers.lstm import LSTM, lstm_step_backward, lstm_step_forward, sigmoid
 
 
 class Numbers(NamedTuple):
@@ -150,9 +151,19 @@ def _changes(w: Numbers) -> Iterator[tuple[str, dict[str, Any], bool]]:
         for other in (other for other in w.inputs if other != k and w.inputs[other].shape == array.shape):
             yield f"{other} is used instead of {k}", {k: w.inputs[other]}, False
             yield f"{k} and {other} are interchanged", {k: w.inputs[other], other: array}, False
+    for text, x in _shifted(w.inputs["x"]) if "h" in w.outs and not w.douts else ():
+        yield f"step t reads {text}", {"x": x}, False
     for name, c in _constants(w).items() if "Wx" not in w.inputs else ():
         query = {k: c * array for k, array in w.inputs.items() if k in ("Wq", "bq", "prev_h")}
         yield f"scores are {c:.4g} times as large ({name})", query, False
+
+
+def _shifted(x: Array) -> Iterator[tuple[str, Array]]:
+    """Yield the inputs of a loop that reads those of another step."""
+    zeros = np.zeros_like(x[:, :1])
+    yield from (("x[:, t - 1]", each) for each in (np.roll(x, 1, axis=1), np.concatenate([zeros, x[:, :-1]], axis=1)))
+    yield from (("x[:, t + 1]", each) for each in (np.roll(x, -1, axis=1), np.concatenate([x[:, 1:], zeros], axis=1)))
+    yield "x[:, t + 1]", np.concatenate([x[:, 1:], x[:, -1:]], axis=1)
 
 
 def _da(w: Numbers) -> tuple[Array, Array]:
@@ -180,6 +191,10 @@ def _recurrent(w: Numbers) -> str:
     steps = range(right.shape[1])
     wrong = [t for t in steps if not _same(got[:, t], right[:, t])]
     if wrong == [*steps[:-1]]:
+        with suppress(Exception):  # it is no LSTM without attention
+            for lost, question in LOST.items():
+                if _same(got, _dx_without(w, lost)):
+                    return f"dx is right at the last step only: {question}?"
         c = ", and dprev_c passed on as dnext_c" if w.reference(w.fixed).cell.states == 2 else ""
         query = " (with that of the query of its attention)" if "Wattn" in w.inputs else ""
         return f"dx is right at the last step only: is dprev_h of the next step{query} right, and added to dh[:, t]{c}?"
@@ -188,6 +203,32 @@ def _recurrent(w: Numbers) -> str:
     return (
         f"dx[:, t] is {'wrong' if got[:, wrong].any() else 0} for t in {wrong} of {len(steps)} steps" if wrong else ""
     )
+
+
+LOST = {
+    "dprev_c": "is dprev_c of the next step passed on as dnext_c",
+    "dprev_h": "is dprev_h of the next step added to dh[:, t]",
+}
+"""The gradients that a loop may lose between steps, and the question for the student."""
+
+
+def _dx_without(w: Numbers, lost: str) -> Array:
+    """Return dx of an LSTM whose loop does not pass on one of its two gradients."""
+    gates = dict(zip(w.reference(w.fixed).cell.gate_names, np.split(np.arange(w.inputs["b"].size), 4), strict=True))
+    columns = np.concatenate([gates[name] for name in LSTM.gate_names])
+    weights = [w.inputs[k][..., columns] for k in ("Wx", "Wh", "b")]
+    h, caches = w.inputs["h0"], []
+    c, dx, dh = np.zeros_like(h), np.zeros_like(w.inputs["x"]), w.douts[0]
+    for t in range(dx.shape[1]):
+        h, c, cache = lstm_step_forward(w.inputs["x"][:, t], h, c, *weights)
+        caches.append(cache)
+    dprev = {name: np.zeros_like(h) for name in LOST}
+    for t in reversed(range(dx.shape[1])):
+        dx[:, t], dprev["dprev_h"], dprev["dprev_c"], *_ = lstm_step_backward(
+            dh[:, t] + dprev["dprev_h"], dprev["dprev_c"], caches[t]
+        )
+        dprev[lost] = np.zeros_like(h)
+    return dx
 
 
 def _softmax(w: Numbers) -> str:
@@ -222,6 +263,7 @@ def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[st
     yield "is transposed", right.swapaxes(-1, -2) if right.ndim > 1 else right
     if k == "attn_weights" and np.allclose(right.sum(axis=(1, 2)), 1) and not np.allclose(got.sum(axis=(1, 2)), 1):
         yield "must sum to 1 over all regions of a caption", got
+    yield from (row for rule in RULES if k in rule.arrays and rule.needs <= {*w.inputs, *w.fixed} for row in rule(w, k))
     if k == "out" and {"x", "gamma"} <= {*w.inputs}:
         yield from _normalized(**w.inputs, eps=w.fixed["ln_param"].get("eps", 1e-5))
     if k == "dx" and np.allclose(right.sum(axis=-1), 0) and not np.allclose(got.sum(axis=-1), 0):
@@ -250,6 +292,76 @@ def _mistakes(w: Numbers, k: str, got: Array, right: Array) -> Iterator[tuple[st
         yield "1 - next_h**2 is missing", w.douts[0]
     if k in ("dWx", "dWh", "db") and "Wx" in w.inputs:
         yield from _weight_mistakes(w, k, right.shape)
+
+
+def _wrong_start(w: Numbers, k: str) -> Iterator[tuple[str, Array]]:
+    """Yield the states of a loop that does not pass them on."""
+    x, h = w.inputs["x"], w.inputs.get("h0")
+    steps = [x[:, t : t + 1] for t in range(x.shape[1])]
+    yield "each step starts from h0", np.concatenate([w.run(w.reference, {"x": x_t})[k] for x_t in steps], axis=1)
+    hs = []
+    for x_t in steps if h is not None else ():
+        h = w.run(w.reference, {"x": x_t, "h0": h})[k][:, -1]
+        hs.append(h)
+    yield "each step starts with c = 0", np.stack(hs, axis=1)
+
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "max(0, a)": lambda a: np.maximum(0.0, a),
+    "a itself": lambda a: a,
+}
+
+
+def _wrong_function(w: Numbers, k: str) -> Iterator[tuple[str, Array]]:
+    """Yield the states of a step of an RNN or LSTM with another activation."""
+    names = w.reference(w.fixed).cell.gate_names
+    a = w.inputs["x"] @ w.inputs["Wx"] + w.inputs["prev_h"] @ w.inputs["Wh"] + w.inputs["b"]
+    if not names:
+        yield from ((f"{name} is used instead of tanh(a)", function(a)) for name, function in FUNCTIONS.items())
+    elif {*names} == {*LSTM.gate_names}:
+        of_gate = dict(zip(names, np.split(a, len(names), axis=-1), strict=True))
+        right = {n: np.tanh(a_n) if n == "g" else sigmoid(a_n) for n, a_n in of_gate.items()}
+        for name, function in FUNCTIONS.items():
+            for n in names:
+                gates = right | {n: function(of_gate[n])}
+                c = gates["f"] * w.inputs["prev_c"] + gates["i"] * gates["g"]
+                yield f"{name} is used for {n}", {"next_c": c, "next_h": gates["o"] * np.tanh(c)}[k]
+        yield "tanh of next_c is missing", right["o"] * w.outs["next_c"]
+
+
+def _wrong_loss(w: Numbers, k: str) -> Iterator[tuple[str, Array]]:
+    """Yield results of a softmax loss with a sum or a mask in the wrong place."""
+    x, y, mask = w.inputs["x"], w.fixed["y"], w.fixed["mask"]
+    exps = np.exp(x - x.max(axis=-1, keepdims=True))
+    p, words = exps / exps.sum(axis=-1, keepdims=True), np.eye(x.shape[-1])[y]
+    of_words = mask * (p * words).sum(axis=-1)
+    if k == "loss":
+        yield "the log of a sum; expected the sum of logs", -np.log(of_words.sum()) / len(x)
+    else:
+        dloss, m = w.douts[0] / len(x), mask[..., None]
+        yield "the mask is applied to the probabilities, but not to the 1 at the words y", dloss * (m * p - words)
+        yield "the mask is applied to the 1 at the words y, but not to the probabilities", dloss * (p - m * words)
+
+
+class Rule(NamedTuple):
+    """Mistakes of a kind of function: the arrays that they make wrong, and what the function must have."""
+
+    arrays: tuple[str, ...]
+    needs: set[str]
+    mistakes: Callable[[Numbers, str], Iterator[tuple[str, Array]]]
+
+    def __call__(self, w: Numbers, k: str) -> Iterator[tuple[str, Array]]:
+        return self.mistakes(w, k)
+
+
+RULES = (
+    Rule(("h",), {"x", "Wx", "Wh"}, _wrong_start),
+    Rule(("next_h", "next_c"), {"x", "Wx", "Wh", "prev_h"}, _wrong_function),
+    Rule(("loss", "dx"), {"x", "y", "mask"}, _wrong_loss),
+)
+"""Mistakes of loops, of steps and of the loss; each has an example in `tests/teaching/test_hints.py`."""
 
 
 def _normalized(x: Array, gamma: Array, beta: Array, eps: float) -> Iterator[tuple[str, Array]]:

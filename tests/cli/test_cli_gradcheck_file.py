@@ -190,7 +190,7 @@ def test_a_backward_function_alone(checked: Check) -> None:
     ("text", "message"),
     [
         ("def f(): pass".encode("utf-16"), "student.py: expected text, got NUL bytes, such as those of UTF-16"),
-        (b' {\n "cells": []}', "student.py: expected a Python file, got a notebook; write its functions"),
+        (b' {\n "cells": []}', "student.py: expected a notebook with cells, of nbformat 4; open it"),
         ("def f(:\n", "student.py: raised SyntaxError: invalid syntax (student.py, line 1)"),
         ("x = 1\nraise ValueError('a\\nb')\n", "student.py: raised ValueError: a\\nb (line 2)"),
         (
@@ -210,15 +210,16 @@ def test_files_that_cannot_be_checked(text: str | bytes, message: str, cli: Call
 
 
 def test_missing_files_and_options_without_effect(cli: Callable[..., Any], tmp_path: Path) -> None:
-    cli("gradcheck", "--file", tmp_path / "missing.py").failed(2, "missing.py: not found; expected a Python file")
-    cli("gradcheck", "--file", tmp_path).failed(2, "expected a regular file, got a folder")
-    cli("gradcheck", tmp_path / "a.ipynb").failed(
-        2, "expected a Python file, got a notebook; write its functions to one with"
+    cli("gradcheck", "--file", tmp_path / "missing.py").failed(
+        2, "missing.py: not found; expected a Python file or notebook"
     )
+    cli("gradcheck", "--file", tmp_path).failed(2, "expected a regular file, got a folder")
     (tmp_path / "link.py").symlink_to(COURSE / "plain.py")
     cli("gradcheck", tmp_path / "link.py").failed(2, "link.py: expected a file, got a link; copy what it links to")
     cli("gradcheck", COURSE / "plain.py", "--timeout", "nan").failed(2, "expected a number of seconds, got nan")
-    cli("gradcheck", "--timeout", "3").failed(2, "need a FILE with functions to check")
+    cli("gradcheck", COURSE / "plain.py", "--memory", "99").failed(2, "'--memory': 99 is not in the range 160<=x<=")
+    for option in ("--timeout", "--memory", "--jobs"):
+        cli("gradcheck", option, "200").failed(2, "need a FILE with functions to check")
     output = ["--json", COURSE / "plain.py"]
     cli("gradcheck", COURSE / "plain.py", *output).failed(2, "expected a name that ends in .json or .jsonl, got ")
     several = [COURSE / "plain.py", tmp_path / "link.py", "--json", "results.json"]
@@ -266,7 +267,7 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
         (tmp_path / f"{name}.py").write_text(text)
     files = [f"{name}.py" for name in SUBMISSIONS]
     options = ["--require", "rnn_step,lstm_step_backward=3", "--json", "grades.jsonl"]
-    done = cli("gradcheck", *options, *files, "missing.py")
+    done = cli("gradcheck", *options, "--jobs", "2", "--memory", "512", *files, "missing.py")
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
         "right.py   5/5       PASS",
@@ -274,7 +275,7 @@ def test_several_files_are_graded(cli: Callable[..., Any], tmp_path: Path, monke
         "stub.py    0/5       FAIL  rnn_step_forward, rnn_step_backward, lstm_step_backward",
         "exiting.py 0/5       FAIL  ends the process (exit code 0)",
         "broken.py  0/5       FAIL  raised SyntaxError: invalid syntax (broken.py, line 1)",
-        f"missing.py 0/5       FAIL  not found; expected a Python file; relative names start at {tmp_path}",
+        f"missing.py 0/5       FAIL  not found; expected a Python file or notebook; relative names start at {tmp_path}",
         "FAIL: 1 of 6 files pass",
     ]
     right, half, stub, *others = map(json.loads, (tmp_path / "grades.jsonl").read_text().splitlines())

@@ -19,9 +19,10 @@ from captioner.gradcheck.cases import (
     VARIANTS,
     Variant,
     gradient_cases,
-    layer_case,
+    letters_of,
     model_case,
 )
+from captioner.gradcheck.layer_case import layer_case
 from captioner.gradcheck.numeric import CheckResult, check_gradients
 from captioner.layers import CELLS, feed_forward, layer_norm, multi_head_attention
 from captioner.layers.dropout import Dropout
@@ -269,7 +270,7 @@ def test_a_fault_in_a_layer_gradient_is_detected(
     name, array = gradient
     plant(monkeypatch, name, array, FAULTS[fault])
     rng = np.random.default_rng(0)
-    assert failed(check_gradients(layer_case(name, LAYERS[name], SIZES, rng), rng)) == [(name, array)]
+    assert failed(check_gradients(layer_case(name, LAYERS[name], letters_of(SIZES), rng), rng)) == [(name, array)]
 
 
 # Faults are planted in every second gradient, so that each is detected, and no other is reported.

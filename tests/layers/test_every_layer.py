@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioner.gradcheck.cases import LAYERS, layer_case
+from captioner.gradcheck.cases import LAYERS, letters_of
+from captioner.gradcheck.layer_case import layer_case
 from captioner.gradcheck.numeric import check_gradients
 from captioner.model.parameters import Sizes
 
@@ -18,7 +19,7 @@ def as_tuple(x: Any) -> tuple[Any, ...]:
 
 def inputs_and_douts(name: str, dtype: type = np.float64) -> tuple[dict[str, Any], list[Any]]:
     rng = np.random.default_rng(3)
-    arrays = layer_case(name, LAYERS[name], SIZES, rng).arrays
+    arrays = layer_case(name, LAYERS[name], letters_of(SIZES), rng).arrays
     inputs = {key: value.astype(dtype) for key, value in arrays.items()}
     outs = as_tuple(LAYERS[name].forward(*inputs.values())[0])
     return inputs, [rng.standard_normal(np.shape(out)).astype(dtype) for out in outs]
@@ -27,7 +28,7 @@ def inputs_and_douts(name: str, dtype: type = np.float64) -> tuple[dict[str, Any
 @pytest.mark.parametrize("name", LAYERS)
 def test_all_elements_of_all_gradients(name: str) -> None:
     rng = np.random.default_rng(0)
-    rows = list(check_gradients(layer_case(name, LAYERS[name], SIZES, rng), rng, full=True))
+    rows = list(check_gradients(layer_case(name, LAYERS[name], letters_of(SIZES), rng), rng, full=True))
     assert [row.array for row in rows] == list(LAYERS[name].shapes)
     assert all(row.passed and row.check == "elements" for row in rows), rows
 

@@ -15,7 +15,13 @@ rnn_step_f | b seems to be ignored; | prev_h @ Wh + b\n    next_h | prev_h @ Wh\
 rnn_step_f | Wh.T is used instead of Wh; | prev_h @ Wh + b\n    next_h | prev_h @ Wh.T + b\n    next_h
 rnn_step_f | has the shape of its transpose; next_h: expected | return next_h, (x | return next_h.T, (x
 rnn_step_f | the error is small: is a part in float32 | np.tanh(a) | np.tanh(a.astype("f")).astype("d")
-rnn_step_f | differs from | next_h = np.tanh(a) | next_h = a if b.all() and Wh.all() else 1 / 0
+rnn_step_f | next_h: sigmoid is used instead of tanh(a); | next_h = np.tanh(a) | next_h = 1 / (1 + np.exp(-a))
+rnn_step_f | next_h: max(0, a) is used instead of tanh(a); | next_h = np.tanh(a) | next_h = np.maximum(0, a)
+rnn_step_f | next_h: a itself is used instead of tanh(a); | next_h = np.tanh(a) | next_h = a
+lstm_step_f | next_h, next_c: sigmoid is used for g; | np.tanh(a_g) | sigmoid(a_g)
+lstm_step_f | next_h: tanh is used for o; | sigmoid(a_o) | np.tanh(a_o)
+lstm_step_f | next_h: tanh of next_c is missing; | next_h = o * np.tanh(next_c) | next_h = o * next_c
+rnn_step_f | differs from | next_h = np.tanh(a) | next_h = a**2 if b.all() and Wh.all() else 1 / 0
 rnn_step_b | all wrong gradients contain da: da: 1 - next_h**2 is missing; | dnext_h * (1 - next_h**2) | dnext_h
 rnn_step_b | all wrong gradients contain da: fix da first; | (1 - next_h**2) | next_h * (1 - next_h)
 rnn_step_b | dprev_h: Wh is used instead of Wh.T; | {STEP}    return dx, dprev_h, dWx | {STEP}    return dx, da @ Wh, dWx
@@ -37,7 +43,15 @@ lstm_step_b | all wrong gradients contain da: da_f: -1 times the right value; | 
 lstm_step_b | dnext_c seems to be ignored; | dc = dnext_c + | dc =
 # all steps
 rnn_f | h0 seems to be ignored; | len(Wh))), h0, [] | len(Wh))), 0 * h0, []
-rnn_f | correct only if Wh = 0; | rnn_step_forward(x[:, t], prev_h | rnn_step_forward(x[:, t], h0
+rnn_f | h: each step starts from h0; | rnn_step_forward(x[:, t], prev_h | rnn_step_forward(x[:, t], h0
+rnn_f | correct only if Wh = 0; | rnn_step_forward(x[:, t], prev_h | rnn_step_forward(x[:, t], 2 * prev_h
+rnn_f | step t reads x[:, t - 1]; | rnn_step_forward(x[:, t], | rnn_step_forward(x[:, t - 1],
+rnn_f | step t reads x[:, t - 1]; | rnn_step_forward(x[:, t], | rnn_step_forward(x[:, t - 1] * (t > 0),
+rnn_f | step t reads x[:, t + 1]; | rnn_step_forward(x[:, t], | rnn_step_forward(x[:, (t + 1) % x.shape[1]],
+rnn_f | step t reads x[:, t + 1]; | rnn_step_forward(x[:, t], | rnn_step_forward(x[:, min(t + 1, x.shape[1] - 1)],
+rnn_f | step t reads x[:, t + 1]; | rnn_step_forward(x[:, t], | rnn_step_forward((x[:, t + 1] if t + 1 < x.shape[1] else 0 * x[:, 0]),
+lstm_f | h: each step starts from h0; | lstm_step_forward(x[:, t], prev_h, prev_c | lstm_step_forward(x[:, t], h0, 0 * h0
+lstm_f | h: each step starts with c = 0; | lstm_step_forward(x[:, t], prev_h, prev_c | lstm_step_forward(x[:, t], prev_h, 0 * h0
 rnn_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | (dh[:, t], caches
 rnn_b | dWh: the gradient of x[:, 0] alone: is it added to those of the other steps (+=)?; | dWh += dWh_t | dWh = dWh_t
 rnn_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t]?; | (dh[:, t] + dprev_h, caches | ((t == 4) * dh[:, t] + dprev_h, caches
@@ -45,8 +59,8 @@ rnn_b | dx is wrong at the last step, too: is one step right, and does the loop 
 rnn_b | dx[:, t] is wrong for t in [0, 1, 2] of 5 steps; | (dh[:, t] + dprev_h, caches | ((t > 2) * dh[:, t] + dprev_h, caches
 rnn_b | dx[:, t] is 0 for t in [0] of 5 steps; | for t in reversed(range(dh.shape[1])):\n        # h_t | for t in reversed(range(1, dh.shape[1])):\n        # h_t
 rnn_b | fix rnn_step_backward first | db = da.sum(axis=0) | db = da.mean(axis=0)
-lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
-lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
+lstm_b | dx is right at the last step only: is dprev_h of the next step added to dh[:, t]?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], dprev_c
+lstm_b | dx is right at the last step only: is dprev_c of the next step passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t] + dprev_h, 0 * dprev_c
 lstm_b | dx is right at the last step only: is dprev_h of the next step right, and added to dh[:, t], and dprev_c passed on as dnext_c?; | (dh[:, t] + dprev_h, dprev_c | (dh[:, t], 0 * dprev_c
 attention_b | dx is wrong at the last step, too: is one step right, and does the loop start there, with zeros?; | dprev_h = dprev_c = np.zeros_like(dh[:, 0])\n    D | dprev_h, dprev_c = dh[:, -1], 0 * dh[:, 0]\n    D
 attention_b | dWx: the gradient of x[:, 0] alone: | dW += dW_t | dW = dW_t
@@ -60,6 +74,9 @@ word_embedding_b | differs from | return dW | return dW * (np.arange(len(dW)) < 
 loss | loss: 4 times the right value (N); | .sum() / N\n | .sum()\n
 loss | loss: 0.3333 times the right value (N / number of words); | .sum() / N\n | .sum() / mask.sum()\n
 loss | mask seems to be ignored; | -(mask * np | -(np
+loss | loss: the log of a sum; expected the sum of logs; | -(mask * np.log(p[n, t, y])).sum() | -np.log((mask * p[n, t, y]).sum())
+loss | dx: the mask is applied to the probabilities, but not to the 1 at the words y; | dx = p.copy() | dx = p * mask[..., None] | dx * mask[..., None] / N | dx / N
+loss | dx: the mask is applied to the 1 at the words y, but not to the probabilities; | dx[n, t, y] -= 1 | dx[n, t, y] -= mask | dx * mask[..., None] / N | dx / N
 loss | dx: each row must sum to 0: is 1 subtracted at the words y, | dx[n, t, y] -= 1 | pass
 loss | loss: expected finite numbers, got NaN or infinity [scores near 1000: is the maximum of each row subtracted first?] | x - x.max(axis=2, keepdims=True) | x - x.max()
 layernorm_f | ln_param seems to be ignored; | ln_param.get("eps", 1e-5) | 1e-5

@@ -18,7 +18,7 @@ SUBMISSIONS = {
     "perfect": PLAIN,
     "half": PLAIN.replace("dWh = prev_h.T @ da", "dWh = x.T @ da").replace("da_f = dc *", "da_f = -dc *"),
     "order": ORDERED,
-    "exits": "import os\nos._exit(0)\n",
+    "exits": "exit(0)\n",
     "imports": "from captioner.cs231n import *\n",
 }
 COMMANDS = [words for words in page_commands(PAGE) if words[0] == "captioner"]

@@ -11,7 +11,7 @@ import pytest
 from captioner.data.batches import take
 from captioner.data.corpus import Split
 from captioner.errors import DataError
-from captioner.gradcheck.gradient_norms import gradient_norms
+from captioner.evaluation.gradient_norms import gradient_norms
 from captioner.gradcheck.numeric import numeric_gradient
 from captioner.layers import CELLS
 from captioner.model.build import parameter_shapes
