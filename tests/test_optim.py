@@ -195,7 +195,7 @@ def test_ema_is_its_formula(size: int, has_warmup: bool) -> None:
         for worker in range(size):
             update_ema(params, ema, 0.4, t if has_warmup else None, Shard(worker, size))
     for name, a in expected.items():
-        np.testing.assert_allclose(ema[name], a, rtol=1e-12)
+        np.testing.assert_allclose(ema[name], a, rtol=1e-12, atol=1e-15)
 
 
 SPAN = Span(total_steps=100, steps_per_epoch=10, lr_decay=0.5, warmup_steps=20)
