@@ -1,6 +1,5 @@
 """What CONTRIBUTING.md names exists: paths, tables and classes, options."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from captioner.config.option_table import OPTIONS, replaced
 from captioner.data.scenes import scenes
 from captioner.errors import DataError
 from captioner.preparation.load_corpus import SOURCES, build_corpus
-from captioner.report.card import model_card
 
 ROOT = Path(__file__).parents[1]
 TEXT = re.sub(r"^```.*?^```$", "", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -71,4 +69,3 @@ def test_a_new_data_source_needs_one_row(tiny_run: Path, monkeypatch: pytest.Mon
     config = replaced(model.config, {"data.source": "toy", "model.attention": "adaptive"})
     with pytest.raises(DataError, match=r"expected image regions, got none; .* use a model without attention"):
         build_corpus(config)
-    assert "The data source is toy." in model_card(dataclasses.replace(model, config=config))

@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Share": {
         "export": "Write a trained model to a file for others.",
-        "card": "Print a model card.",
+        "card": "Print what a model is, its scores, license and terms.",
     },
     "Look inside": {"report": "Write an HTML report of a run.", "inspect": "Analyze a trained model."},
     "Set up": {

@@ -10,7 +10,7 @@ import click
 from captioner.cli import output
 from captioner.cli.shared_options import PATH, example_override_option, examples, run_argument
 from captioner.config.overrides import NONE, Values
-from captioner.errors import UsageError
+from captioner.errors import UsageError, printable
 
 
 def _identifier(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -71,19 +71,38 @@ def export(
     output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
 
 
+UNSTATED = "not stated; ask the author of the model before you use it for more than tests"
+
+
 @click.command(epilog=examples("card runs/scenes", "card models/everyday.h5"))
 @run_argument
 def card(run: Path) -> None:
-    """Print a model card.
+    """Print what a model is, its scores, license and terms.
 
     RUN_OR_MODEL is a run folder, whose best checkpoint is used, or a model file.
 
-    The card is Markdown with the front matter of Hugging Face: the properties of the model, the scores of the
-    validation of its training step, limits, license, terms and options. It contains no paths of this machine.
+    The scores are those of the validation at its training step. What it was made from has licenses and terms, too.
     """
     from captioner.captioning.load import open_run
-    from captioner.report.card import model_card
+    from captioner.captioning.restore import model_properties
+    from captioner.evaluation.score_format import format_score
+    from captioner.files.checkpoint import MAX_TEXT
+    from captioner.metrics import TITLES
+    from captioner.model.losses import perplexity
 
     model = open_run(run)
+    stated, best = model.card, model.meta.best
+    scores = [f"perplexity {perplexity(best['loss']):.2f}"] if best and best["step"] == model.meta.step else []
+    scores += [f"{title} {format_score(stated.scores[key])}" for key, title in TITLES.items() if key in stated.scores]
     output.warnings(model.warnings)
-    output.text(model_card(model))
+    lines = {
+        "checkpoint": model.checkpoint,
+        "data source": model.config.data.source,
+        **model_properties(model),
+        f"scores ({model.config.validate.split})": ", ".join(scores) or "not measured",
+        "license": stated.license or "unknown",
+        "terms": stated.terms or UNSTATED,
+        **({"made from": stated.made_from} if stated.made_from else {}),
+    }
+    for name, value in lines.items():
+        output.result(f"{printable(name)}: {printable(value, MAX_TEXT)}")

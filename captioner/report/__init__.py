@@ -1,1 +1,1 @@
-"""HTML pages: runs, data sets, and captions with attention; templates of serve; model cards."""
+"""HTML pages: runs, data sets, and captions with attention; templates of serve."""

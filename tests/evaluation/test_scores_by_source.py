@@ -24,7 +24,6 @@ from captioner.evaluation.scoring import (
     to_dict,
 )
 from captioner.metrics import NAMES
-from captioner.report.card import model_card
 from captioner.report.page import score_table
 from captioner.training.run_folder import records
 
@@ -121,7 +120,7 @@ def test_history_evaluate_report_and_card_show_the_sources(prepared_run: Path, c
     assert score_table(record, "run").head == [
         "", "run, mean of 2 sources", "run, one", "run, two"
     ]  # fmt: skip
-    assert f"CIDEr-D {100 * record['cider_d']:.1f}" in model_card(open_run(prepared_run / "last.h5"))
+    assert f"CIDEr-D {100 * record['cider_d']:.1f}" in cli("card", prepared_run / "last.h5").out
 
 
 @pytest.mark.parametrize("limit", [None, 7])
