@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.api import evaluate, load, prepare, resume, train
+    from captioner.api import evaluate, load, resume, train
     from captioner.captioning.caption import Caption
     from captioner.captioning.captioner import Captioner
     from captioner.config.options import Config
@@ -31,7 +31,6 @@ __all__ = [
     "Vocab",
     "evaluate",
     "load",
-    "prepare",
     "resume",
     "train",
 ]
@@ -47,7 +46,6 @@ _HOMES = {
     "Vocab": "captioner.data.vocabulary",
     "evaluate": "captioner.api",
     "load": "captioner.api",
-    "prepare": "captioner.api",
     "resume": "captioner.api",
     "train": "captioner.api",
 }

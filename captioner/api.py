@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import Run, open_runs, run_list
-from captioner.config.option_table import PREPARE_OPTIONS, converted
-from captioner.config.options import Config, Prepare
+from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
 from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
-from captioner.photos import prepare as preparation
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.training import resume as resuming
 from captioner.training import train as training
 from captioner.training.train import Event
 
-__all__ = ["evaluate", "load", "prepare", "resume", "train"]
+__all__ = ["evaluate", "load", "resume", "train"]
 
 
 def train(
@@ -109,40 +107,3 @@ def evaluate(
     for warning in (warning for _, model in captioners if model not in named for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
     return evaluate_split(captioners, corpus, split, baseline).record()
-
-
-def prepare(
-    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    output: str | os.PathLike[str],
-    overwrite: bool = False,
-    **options: Any,
-) -> dict[str, Any]:
-    """Prepare a data set from caption files and photographs, and return its summary.
-
-    `options` are those of `captioner prepare`, such as `encoder="scenes"`, `val=0.2` or `min_count=1`; `images` and
-    `features` are a path, or a list of one for each caption file.
-
-    Raises: DataError for captions or photographs that cannot be used, UsageError for options.
-    """
-    names = [os.fspath(name) for name in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    if not names:
-        raise UsageError("prepare: sources: expected at least one caption file, got an empty list")
-    *_, prepared = preparation.prepare(names, Path(output), _prepare_options(options), overwrite=overwrite)
-    assert isinstance(prepared, preparation.Prepared)
-    return prepared.summary
-
-
-def _prepare_options(values: Mapping[str, Any]) -> Prepare:
-    """Raises: UsageError for an unknown option, or a value of another type or out of bounds."""
-    chosen: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in PREPARE_OPTIONS:
-            raise UsageError(f"prepare: {name}: unknown option; expected one of {', '.join(sorted(PREPARE_OPTIONS))}")
-        option = PREPARE_OPTIONS[name]
-        several = value if option.multiple and isinstance(value, list | tuple) else [value]
-        try:
-            values_of = [converted(option, each) for each in several]
-        except ValueError as problem:
-            raise UsageError(f"prepare: {name}: {problem}") from None
-        chosen[name] = tuple(values_of) if option.multiple else values_of[0]
-    return Prepare(**chosen)

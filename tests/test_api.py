@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.config.options import Config
+from captioner.config.options import Config, Prepare
 from captioner.config.overrides import read_overrides
 from captioner.errors import CheckpointError, ConfigError, DataError, UsageError
 from captioner.photos.photo import read_photo
+from captioner.photos.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +24,9 @@ def photographs(album: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def model(photographs: Path, small: tuple[str, ...]) -> captioner.Captioner:
-    """A Captioner of a run on photographs, made by the API alone."""
+    """A Captioner of a run on photographs."""
     data = photographs.parent / "set.h5"
-    summary = captioner.prepare(photographs, data, encoder="scenes", min_count=1, val=0.25)
-    assert set(summary["splits"]) == {"train", "val"}
+    list(prepare([str(photographs)], data, Prepare(encoder="scenes", min_count=1, val=0.25)))
     of_data = {"data.source": "prepared", "data.root": data, "train.max_steps": 3}
     overrides = {**read_overrides(small[-2:]), **of_data}
     return captioner.train(None, photographs.parent / "run", overrides)
@@ -115,7 +115,7 @@ def test_invalid_arguments_of_caption(message: str, model: captioner.Captioner) 
             model.caption(**arguments)
 
 
-def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_of_functions(tiny_run: Path) -> None:
     with pytest.raises(UsageError, match=r"^evaluate: models: expected at least one run, got an empty list$"):
         captioner.evaluate([])
     with pytest.raises(UsageError, match=r"^load: runs: expected at least one run, got an empty list$"):
@@ -123,24 +123,8 @@ def test_invalid_arguments_of_functions(tiny_run: Path, photographs: Path, tmp_p
     for call in captioner.load, captioner.evaluate:
         with pytest.raises(ConfigError, match=f"train.epochs has no effect on captioner.{call.__name__}; it uses "):
             call(tiny_run, overrides={"train.epochs": 2})
-    with pytest.raises(UsageError, match=r"^prepare: sources: expected at least one caption file, got an empty list$"):
-        captioner.prepare([], tmp_path / "x.h5")
-    with pytest.raises(UsageError, match=r"^prepare: val: expected a number >= 0 and < 1, got 1$"):
-        captioner.prepare(photographs, tmp_path / "x.h5", val=1)
-    with pytest.raises(
-        UsageError, match=r"^prepare: dtype: expected float16 or float32, got 'float64' \(did you mean float16\?\)$"
-    ):
-        captioner.prepare(photographs, tmp_path / "x.h5", dtype="float64")
     with pytest.raises(UsageError, match=r"^evaluate: overrides need a run"):
         captioner.evaluate(captioner.load(tiny_run), overrides={"decode.beam_width": 2})
-    with pytest.raises(UsageError, match=r"^prepare: minimum: unknown option; expected one of caption_column, "):
-        captioner.prepare(photographs, tmp_path / "x.h5", minimum=1)
-
-
-def test_options_of_prepare_may_be_texts_and_none(photographs: Path, tmp_path: Path) -> None:
-    options = {"min_count": 1, "val": 0.25, "images": str(photographs.parent), "max_words": None}
-    summary = captioner.prepare([photographs], tmp_path / "x.h5", encoder="scenes", **options)
-    assert set(summary["splits"]) == {"train", "val"}
 
 
 def test_a_model_of_scenes_warns_about_photographs(tiny_run: Path, photographs: Path) -> None:
