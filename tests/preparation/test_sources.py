@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from preparing import EXPECTED, SCENES, Counted, features_by_name
 
-from captioner import api
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, read_captions
 from captioner.data.corpus import Corpus
@@ -101,8 +100,6 @@ def test_files_of_one_folder_share_their_images(two: list[Path], tmp_path: Path)
     (folder / "d.csv").write_text("\n".join(["image,caption,source,split", *rows]))
     assert made(tmp_path / "d.h5", folder / "d.csv")[0].split("train").sources == ["x", "x", "y"]
     assert made(tmp_path / "one.h5", two[0], **shared)[0].split("train").sources is None
-    api.prepare([folder / "c.csv", two[1]], tmp_path / "api.h5", images=[folder, two[1].parent], **OPTIONS)
-    assert names(prepared(tmp_path / "api.h5"))["train"][-1] == "b/003.png"
 
 
 KARPATHY = {"images": [{"filename": "1", "sentences": [{"raw": "a"}], "source": " s "}]}
