@@ -229,6 +229,5 @@ class Prepare:
         int | None, "replace words that occur fewer than N times in train with <UNK>.  [default: 1 below "
         f"{FEW_IMAGES:,} images, else {MIN_COUNT}]", ">= 1"
     ] = None  # fmt: skip
-    max_words: Annotated[int | None, "keep at most N words in the vocabulary, the most frequent ones", ">= 1"] = None
     max_length: Annotated[int, "truncate captions to N words each", ">= 1"] = 30
     threads: Annotated[int, "threads that encode photographs", ">= 1", "<= 64"] = 2

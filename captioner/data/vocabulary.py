@@ -161,15 +161,14 @@ class Vocab:
             raise DataError(f"{where}: {error}") from error
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, max_words: int | None = None) -> Vocab:
+    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1) -> Vocab:
         """Build a vocabulary from tokenized captions: special tokens, then words by descending count and code point.
 
-        Words that occur fewer than `min_count` times or are too long are excluded, and so are the rarest beyond
-        `max_words`.
+        Words that occur fewer than `min_count` times or are too long are excluded.
         """
         counts = Counter(word for words in captions for word in words if len(word) <= LONGEST_WORD)
         frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
-        return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))[:max_words]))
+        return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))))
 
     def union(self, other: Vocab) -> Vocab:
         """Return a vocabulary with these ids, followed by the words that only `other` has."""

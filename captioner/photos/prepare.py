@@ -95,7 +95,7 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
     train = [caption for record in usable["train"] for caption in words[record.image]]
     few = sum(map(len, usable.values())) < FEW_IMAGES
     min_count = options.min_count or (1 if few else MIN_COUNT)
-    vocab = Vocab.build(train, min_count, options.max_words)
+    vocab = Vocab.build(train, min_count)
     if len(vocab) == len(SPECIAL):
         raise DataError(
             f"vocabulary: expected words that occur at least {min_count:,} times in train, got none; "
@@ -124,7 +124,6 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
         "skipped": len(records.issues),
         "omitted": records.omitted,
         **sum((folder.counts for folder in records.folders), Counter[str]()),
-        **({} if options.max_words is None else {"max_words": options.max_words}),
     }
 
 

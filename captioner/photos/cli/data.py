@@ -108,8 +108,7 @@ def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
         yield f"  near-duplicates across splits: {duplicates:,}"
     if any(split["unk"] > MAX_UNK and split["captions"] >= MIN_CAPTIONS for split in splits.values()):
         remedy = "more captions" if counts.get("min_count") == 1 else "a smaller --min-count or more captions"
-        is_limited = counts.get("max_words") == summary["vocabulary"]
-        yield f"  many words are <UNK>; try {'a larger --max-words' if is_limited else remedy}"
+        yield f"  many words are <UNK>; try {remedy}"
 
 
 MAX_LINES = 20
