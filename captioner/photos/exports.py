@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -135,7 +136,7 @@ def take_corrections(album: Album, table: Table, missing: bool = True) -> tuple[
     """
     count, problems, others, edits = 0, list[str](), "", dict[str, Cells]()
     with album.transaction():
-        known = album.edits(_place(table))
+        known, rows = album.edits(_place(table)), Counter[str]()
         for row in table.rows:
             where, image = f"{table.path}:{row.line}", row.values["image"]
             entries = _find(album, table, row)
@@ -146,9 +147,12 @@ def take_corrections(album: Album, table: Table, missing: bool = True) -> tuple[
                 continue
             entry, written = entries[0], _written(album, entries[0], row)
             cells = [" ".join(row.values.get("caption", "").split()), words_of(row.values.get("keywords", ""))]
+            key = image or entry.id
+            rows[key] += 1
+            key += f" {rows[key]}" * (rows[key] > 1)  # a row may be copied, and one of the two edited
             if cells != written.cells:
-                edits[image] = cells
-            before = written.cells if known is None else known.get(image, written.cells)
+                edits[key] = cells
+            before = written.cells if known is None else known.get(key, written.cells)
             caption, keywords = (new if new != old else None for new, old in zip(cells, before, strict=True))
             if known is None or not written.is_known:  # a copy of a table that was read
                 caption = None if caption in written.captions else caption

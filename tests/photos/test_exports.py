@@ -353,6 +353,17 @@ def test_a_row_that_was_copied_keeps_the_cells_of_a_person(album: Album, tmp_pat
     assert saved == [["", "x", "x"], ["", "x", "x"], ["", "precious", "y"]]
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_of_two_copies_of_a_row_is_corrected(place: int, album: Album, tmp_path: Path) -> None:
+    export(album, "t.csv", fill(album, tmp_path, ("a.jpg",)))
+    (row,) = rows("t.csv")
+    copies = [row, {**row, "caption": "my words"}]
+    save("t.csv", copies if place else copies[::-1])
+    taken = [take_corrections(album, read_table(Path("t.csv"))) for _ in range(2)]  # as a command does
+    assert taken == [(1, []), (0, [])]
+    assert captions(album) == {"a.jpg": "my words"}
+
+
 @pytest.mark.parametrize("image", ["a\0b", r"a\x00b"])
 def test_a_path_with_a_null_character_is_refused(image: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"{HEADER}{image},a,,,\n")
