@@ -204,7 +204,10 @@ def _written(album: Album, entry: Entry, row: Row) -> Written:
         lists += [[], *([*words] for _, words in generated)]
     before = corrections[: len(corrections) - len(since)]
     own: Description = row.values.get("generated_caption", ""), words_of(row.values.get("generated_keywords", ""))
-    if own[0] not in [text for text, _ in generated]:  # a person edited it too, as by Find & Replace
+    is_own = (
+        own in [(text, [*words]) for text, words in generated] if match else own[0] in [text for text, _ in generated]
+    )
+    if not is_own and (match or not row.values.get("id")):  # a person edited it too, as by Find & Replace
         own = entry.generated.text, [keyword.word for keyword in entry.generated.keywords]
     text, words = before[-1].description or own if before else own
     is_changed = bool(since) if match else entry.correction is not None

@@ -341,6 +341,18 @@ def test_find_and_replace_over_a_whole_table_corrects(album: Album, tmp_path: Pa
     Path("t.csv").write_bytes(Path("t.csv").read_bytes().replace(b"dogs", b"pugs"))
     export(album, "t.csv")
     assert captions(album) == {"a.jpg": "two pugs run"}
+    Path("t.csv").write_bytes(Path("t.csv").read_bytes().replace(b"snow", b"ice"))
+    assert not export(album, "t.csv")
+    assert rows("t.csv")[0]["keywords"] == "dog, ice"
+
+
+def test_an_unedited_table_of_another_model_corrects_nothing(album: Album, tmp_path: Path) -> None:
+    export(album, "t.csv", fill(album, tmp_path, ("a.jpg",)))
+    (row,) = rows("t.csv")
+    other = {"caption": "pets", "generated_caption": "pets", "keywords": "pet", "generated_keywords": "pet"}
+    save("u.csv", [{**row, **other, "id": row["id"].rpartition("-")[0] + "-another"}])
+    assert not export(album, "u.csv")
+    assert captions(album) == {"a.jpg": "two dogs run"}
 
 
 def test_a_row_that_was_copied_keeps_the_cells_of_a_person(album: Album, tmp_path: Path) -> None:
