@@ -58,8 +58,8 @@ def _print(grade: Grade) -> None:
 def save(path: str, *functions: FunctionType, cases: str | None = None) -> None:
     """Write functions to a Python file, with what they use of the notebook, and check this file as a submission.
 
-    Functions, classes, numbers and texts of the cells that were executed are written, and what they import is imported,
-    as `captioner gradcheck` selects them from a notebook. The check fails if the file lacks a name.
+    Of the cells that were executed, the statements are written that define the names which the functions read, as
+    `captioner gradcheck` selects them from a notebook. The check fails if the file lacks a name.
 
     Raises: UsageError if the name does not end in .py, or without functions, and as `load_cases`; CaptionerError if it
         cannot be written.

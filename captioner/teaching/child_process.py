@@ -47,7 +47,7 @@ MODULES = (
 NUMERIC = ("gradcheck/numeric.py", "cs231n/gradient_check.py")
 """The files of captioner that this process executes: numeric gradients, which contain no solution."""
 SOLUTIONS = ("docs/course", "tests/teaching", "tests/cli", "benchmarks")
-"""The folders of a clone that contain solutions; exercises may import each other."""
+"""The folders with solutions of captioner's clone and of one that is the working directory."""
 REFUSED = (
     "cpython.PyInterpreterState_New", "ctypes.", "gc.", "os.exec", "os.fork", "os.kill", "os.posix_spawn", "os.spawn",
     "os.system", "pty.", "resource.", "socket.bind", "socket.connect", "socket.send", "subprocess.",
@@ -140,7 +140,7 @@ def _parse(path: str, text: bytes) -> Any:
     for place, node in enumerate(tree.body):
         if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
             names = {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-            if used.isdisjoint({*names}) and "*" not in names:
+            if used.isdisjoint(names):
                 tree.body[place] = ast.Try([node], tolerant.handlers, [], [])  # type: ignore[attr-defined]
     return ast.fix_missing_locations(tree)
 
@@ -220,7 +220,8 @@ def _restrict_process(others: Iterable[str], grader: int, memory: int) -> None:
     for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError):  # a lower limit is set
             resource.setrlimit(limit, (most, most))
-    solutions = (file for folder in SOLUTIONS for file in (PACKAGE.parent / folder).glob("*.*"))
+    clones = {PACKAGE.parent, Path.cwd()}
+    solutions = (file for clone in clones for folder in SOLUTIONS for file in (clone / folder).glob("*.*"))
     files = [*PACKAGE.rglob("*"), *solutions, *map(Path, others)]
     closed = _identities([*files, *(Path(cache_from_source(file)) for file in files if file.suffix == ".py")])
     native = tuple(f"{folder}{os.sep}" for folder in (sys.prefix, sys.base_prefix, Path(np.__file__).parents[1]))

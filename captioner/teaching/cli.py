@@ -88,7 +88,7 @@ def gradcheck(
     rnn_step_forward and rnn_step_backward: the values of forward functions against captioner's, and gradients against
     central differences. The exit code is 0 if all required functions pass; without --require, if both functions of
     every pair in each FILE do. OUT has the form that Gradescope reads. Of a notebook, only what these functions need is
-    executed: functions, classes, imports, numbers and texts.
+    executed: the statements that define the names which they read.
 
     The code of a FILE runs in a child process. A submission cannot change its verdict by what it prints, raises,
     replaces or answers; it is not a sandbox: the code has your rights, and could change or delete files. Read it first

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import re
+import symtable
 import textwrap
 import warnings
 from collections import defaultdict
@@ -26,35 +27,18 @@ MAGIC = re.compile(r"^([ \t]*)(?:\w[\w, ]*=[ \t]*)?(?:%\w|!(?!=)|\?|[\w.]+\?{1,2
 """A line of a notebook that is not Python: a magic, a command of the shell or a question."""
 OF_PYTHON = re.compile(r"\s*%%(?:time|capture|prun)\b.*")
 """The first line of a cell whose others are executed as usual."""
-VALUES = (
-    ast.Constant, ast.UnaryOp, ast.BinOp, ast.Tuple, ast.Name, ast.Attribute,
-    ast.operator, ast.unaryop, ast.expr_context,
-)  # fmt: skip
-CALLS = ("float", "int")
-"""What an expression of numbers and texts consists of, and what it may call."""
 ADDED = "in no cell"
 """The place of a line that no cell has."""
 PARSER_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 class Definition(NamedTuple):
-    """A statement at the top level that binds names: a definition, an import or an assignment."""
+    """A statement at the top level that binds or changes names: a definition, an import, an assignment, a loop."""
 
     names: frozenset[str]
     uses: frozenset[str]
-    """The names that it reads, also when a function is called."""
+    """The global names that it reads, also when a function is called."""
     node: ast.stmt
-
-    @property
-    def is_import(self) -> bool:
-        """Whether the names come from another module."""
-        return isinstance(self.node, ast.Import | ast.ImportFrom)
-
-    @property
-    def is_code(self) -> bool:
-        """Whether it is an import or defines a function or a class."""
-        is_lambda = isinstance(getattr(self.node, "value", None), ast.Lambda)
-        return self.is_import or is_lambda or isinstance(self.node, ast.FunctionDef | ast.ClassDef)
 
 
 class Submission(NamedTuple):
@@ -70,7 +54,8 @@ class Submission(NamedTuple):
 
     def names(self) -> set[str]:
         """Return the names that the file defines, without those that it imports."""
-        return {name for own in self.definitions if not own.is_import for name in own.names}
+        own = (each.names for each in self.definitions if not isinstance(each.node, ast.Import | ast.ImportFrom))
+        return set().union(*own)
 
     def needed(self, names: Iterable[str]) -> set[str]:
         """Return names and what their definitions use, directly or not."""
@@ -102,31 +87,24 @@ def read_submission(path: Path, graded: Sequence[str]) -> Submission:
 
 
 def of_cells(path: Path, cells: Sequence[str], graded: Sequence[str]) -> Submission:
-    """Select what functions that are `graded` need: definitions, imports, and assignments of numbers and texts."""
+    """Select the statements that bind what functions that are `graded` read, and what these statements read."""
     statements, lines, places, remark = list[ast.stmt](), list[bytes](), list[str](), ""
     for number, source in enumerate(cells, 1):
         try:
-            text, of_cell = _of_cell(source)
+            code, of_cell = _of_cell(source)
         except PARSER_ERRORS as error:  # the cell cannot be executed in a notebook, either
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             remark = remark or f"; code cell {number}{line} is not Python: {getattr(error, 'msg', error)}"
             continue
         statements += [ast.increment_lineno(node, len(lines)) for node in of_cell]
-        lines += text.encode().split(b"\n")
+        lines += code.encode().split(b"\n")
         places += [f"code cell {number}, line {i + 1}" for i in range(len(lines) - len(places))]
-    known, selected, lost = {*CALLS}, list[tuple[int, Definition]](), dict[str, int]()
-    for i, definition in enumerate(_definitions(statements)):
-        if definition.is_code or (definition.uses <= known and _is_value(definition.node)):
-            known |= definition.names
-            selected.append((i, definition))
-        else:
-            lost |= dict.fromkeys(definition.names, i)
-    # a number that another statement replaced later is unknown
-    kept = [own for i, own in selected if own.is_code or all(lost.get(name, -1) < i for name in own.names)]
-    used = {*needed(kept, known.intersection(graded)), "*"}
+    definitions = [*_definitions(statements)]
+    used = {*needed(definitions, graded), "*"}
     rows = [(b"from __future__ import annotations", ADDED), (b"import numpy as np", ADDED)]
-    rows += [row for own in kept if own.names & used for row in _rows(own.node, lines, places)]
-    return Submission(path, b"\n".join([*(line for line, _ in rows), b""]), kept, [place for _, place in rows], remark)
+    rows += [row for own in definitions if own.names & used for row in _rows(own.node, lines, places)]
+    text = b"\n".join([*(line for line, _ in rows), b""])
+    return Submission(path, text, definitions, [place for _, place in rows], remark)
 
 
 def read_code(path: Path, limit: int = MAX_TEXT) -> bytes:
@@ -163,21 +141,33 @@ def _parsed(source: str | bytes) -> list[ast.stmt]:
 
 def _definitions(statements: Iterable[ast.stmt]) -> Iterator[Definition]:
     for node in statements:
-        named = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
-        uses = frozenset(part.id for part in named if not isinstance(part.ctx, ast.Store))
-        match node:
-            case ast.FunctionDef() | ast.ClassDef():
-                yield Definition(frozenset({node.name}), uses, node)
-            case ast.ImportFrom(module="__future__"):  # must be first
-                pass
-            case ast.Import() | ast.ImportFrom():
-                for alias in node.names:  # one by one: others may be missing
-                    one = copy.copy(node)
-                    one.names = [alias]
-                    yield Definition(frozenset({(alias.asname or alias.name).partition(".")[0]}), uses, one)
-            case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-                names = frozenset(part.id for part in named if isinstance(part.ctx, ast.Store))
-                yield Definition(names, uses | names if isinstance(node, ast.AugAssign) else uses, node)
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            if names := _changed(node):
+                yield Definition(names, _read(symtable.symtable(ast.unparse(node), "", "exec")), node)
+        elif getattr(node, "module", "") != "__future__":  # which must be first
+            for alias in node.names:  # one by one: others may be missing
+                one = copy.copy(node)
+                one.names = [alias]
+                yield Definition(frozenset({(alias.asname or alias.name).partition(".")[0]}), frozenset(), one)
+
+
+def _changed(node: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement binds, or whose elements and attributes it assigns."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return frozenset({node.name})
+    table = symtable.symtable(ast.unparse(node), "", "exec")
+    names = {each.get_name() for each in table.get_symbols() if each.is_assigned() or each.is_imported()}
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript | ast.Attribute) and isinstance(part.ctx, ast.Store):
+            names |= {each.id for each in ast.walk(part.value) if isinstance(each, ast.Name)}
+    return frozenset(names)
+
+
+def _read(scope: symtable.SymbolTable) -> frozenset[str]:
+    """Return the global names that the code of a scope reads or changes, also in its functions."""
+    is_module = scope.get_type() == "module"
+    own = {each.get_name() for each in scope.get_symbols() if (is_module and each.is_referenced()) or each.is_global()}
+    return frozenset(own.union(*map(_read, scope.get_children())))
 
 
 def _code_cells(path: Path, content: bytes) -> list[str]:
@@ -211,14 +201,6 @@ def _of_cell(source: str) -> tuple[str, list[ast.stmt]]:
     except SyntaxError:
         source = MAGIC.sub(r"\1pass", textwrap.dedent(source))  # IPython executes indented cells, too
         return source, _parsed(source)
-
-
-def _is_value(node: ast.stmt) -> bool:
-    """Return whether an assignment is one of numbers and texts, of what is computed from them, or of another name."""
-    return all(
-        isinstance(part, VALUES) or (isinstance(part, ast.Call) and getattr(part.func, "id", "") in CALLS)
-        for part in ast.walk(getattr(node, "value", None) or node)
-    )
 
 
 def _rows(node: ast.stmt, lines: Sequence[bytes], places: Sequence[str]) -> Iterator[tuple[bytes, str]]:

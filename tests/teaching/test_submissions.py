@@ -20,6 +20,7 @@ USUAL = Exercises(vars(cs231n))
 IMPORTS = """from __future__ import annotations
 import math, numpy as np, no_module
 from no_module import plot
+from no_module import *
 from dataclasses import dataclass
 ONE, TEXT = 1.0, "x"; TWO = ONE + 1"""
 FORWARD = "def affine_forward(x, w, b):\n    return x.reshape(len(x), -1) @ w + b, Cache(x, w)"
@@ -34,6 +35,12 @@ def affine_backward(dout, cache):
     total = lambda a: ONE * a.sum(axis=0)
     return (dout @ cache.w.T).reshape(cache.x.shape), rows(cache.x).T @ dout, total(dout)"""
 WRONG = BACKWARD.replace("ONE * a", "TWO * a")
+OBJECTS = [
+    "from collections import namedtuple\nFactors = namedtuple('Factors', 'one')",
+    "if True: FACTORS = Factors(np.ones(1))",
+    "OPTIONS = {'one': 2}",
+    "OPTIONS['one'] -= 1",
+]
 STEP = "from captioner.cs231n import rnn_step_forward\nstep = lambda *a: rnn_step_forward(*a)"
 LOOP = """def rnn_forward(x, h0, Wx, Wh, b):
     hs = []
@@ -46,7 +53,20 @@ NOTEBOOKS: dict[str, tuple[list[str], list[str]]] = {
     "the later definition is right": ([IMPORTS, FORWARD, WRONG, BACKWARD], ["affine_forward", "affine_backward"]),
     "a cell is indented": ([IMPORTS, FORWARD, textwrap.indent(BACKWARD, "  ")], ["affine_forward", "affine_backward"]),
     "the later number is wrong": ([IMPORTS, FORWARD, BACKWARD, "ONE += 1"], ["affine_forward"]),
-    "a name is an array": ([IMPORTS, FORWARD, BACKWARD, "ONE = np.ones(1)"], ["affine_forward"]),
+    "what functions read is executed": (
+        [
+            IMPORTS,
+            FORWARD.replace("w + b", "w + FACTORS.one * b"),
+            BACKWARD.replace("ONE * a", 'OPTIONS["one"] * a'),
+            *OBJECTS,
+        ],
+        ["affine_forward", "affine_backward"],
+    ),
+    "a loop changes a number": ([IMPORTS, FORWARD, BACKWARD, "for _ in range(2): ONE += 1"], ["affine_forward"]),
+    "local names are not read": (
+        [IMPORTS, FORWARD, BACKWARD, "x = w = b = dout = 1 / 0"],
+        ["affine_forward", "affine_backward"],
+    ),
     "a cache is captioner's": (
         [IMPORTS, STEP.replace("rnn_step_forward(*a)", "(rnn_step_forward(*a)[0], rnn_step_forward(*a)[1][0])"), LOOP],
         ["rnn_forward"],
