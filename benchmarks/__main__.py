@@ -25,7 +25,7 @@ BENCHMARKS = {
 def main(only: tuple[str, ...], quick: bool, output: Path | None, patience: float) -> None:
     """Compare captioner with PyTorch, and print the tables.
 
-    docs/benchmarks.md has the tables of all files benchmarks/results-*.json; such an --output updates it.
+    docs/performance.md has a row for each file benchmarks/results-*.json; such an --output updates it.
     """
     if output and not output.parent.is_dir():
         raise click.BadParameter(f"{output.parent}: folder not found", param_hint="--output")

@@ -2,7 +2,7 @@
 
 The base is the config `everyday`, trained on one source. Photographs of the other source are drawn at random for each
 seed, a tenth of them as `val`, and its validation photographs are `test`: the base has seen none of them. Compared are
-the base, nearest neighbours, training from nothing, and the config `photos`, which starts from the base. DATA has
+the base, training from nothing, and the config `photos`, which starts from the base. DATA has
 flickr8k.json and coco.json (Karpathy's format), and flickr8k.h5 and coco.h5 (data sets with their features). Data sets,
 runs and scores that exist are kept. Two processes can measure different rows, once the rows of the bases exist.
 """
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from benchmarks.flickr8k import SEEDS, Workspace, command, set_options
-from benchmarks.results import Row, insert, mean_and_spread, table
+from benchmarks.results import insert, mean_and_spread, table
 from benchmarks.session import ROOT
 from captioner.config.options import FEW_IMAGES, MIN_COUNT
 
@@ -40,11 +40,11 @@ SMALL = (
 """Options of `photos-thousands` below `FEW_IMAGES` photographs: a smaller LSTM."""
 
 SIZES = (10, 30, 100, 290, 1000, 3000)
-SCORES, USAGE = ("bleu4", "cider_d"), ("seconds", "bytes")
+SCORES, USAGE = ("cider_d",), ("seconds",)
 
 Images: TypeAlias = list[dict[str, Any]]
 Draw: TypeAlias = dict[str, dict[str, float]]
-"""`SCORES` of the `base`, `nn` (nearest neighbours), `nothing` and `photos`; of the last two also the `USAGE`."""
+"""`SCORES` of the `base`, `nothing` and `photos`; of the last two also the `USAGE`."""
 
 
 class Recipe(NamedTuple):
@@ -103,7 +103,7 @@ def subset(images: Images, seed: int, photos: int) -> Images:
 
 
 def usage_of(*args: object) -> dict[str, float]:
-    """Run captioner, and return its processor time in `seconds` and its peak memory in `bytes`.
+    """Run captioner, and return its processor time in `seconds`.
 
     Raises: CalledProcessError when it fails.
     """
@@ -113,8 +113,7 @@ def usage_of(*args: object) -> dict[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"seconds": usage.ru_utime + usage.ru_stime, "bytes": unit * usage.ru_maxrss}
+    return {"seconds": usage.ru_utime + usage.ru_stime}
 
 
 def trained(
@@ -158,8 +157,7 @@ def measure(workspace: Workspace, name: str, seed: int) -> Draw:
     scored = {"base": of_base}
     for way, recipe in {"nothing": from_nothing(photos), "photos": ("photos", [f"train.init_from={start}"])}.items():
         run, usage = trained(workspace, f"{way}-{name}", seed, data, *recipe)
-        scored[way] = scores_of(workspace, run, data, "test", "--baseline", "nn") | usage
-    scored["nn"] = scored["photos"]["others"]["nn"]
+        scored[way] = scores_of(workspace, run, data) | usage
     return {way: {key: part[key] for key in (*SCORES, *USAGE) if key in part} for way, part in scored.items()}
 
 
@@ -174,25 +172,25 @@ def figures(workspace: Workspace) -> dict[str, list[Draw]]:
 
 
 def render(scored: Mapping[str, Sequence[Draw]]) -> str:
-    """Return the table: means over draws ± half the range."""
-    head = "scored on | photographs | draws | minutes | MB | base: BLEU-4 | CIDEr-D | nearest neighbours: CIDEr-D"
-    head += " | from nothing: BLEU-4 | CIDEr-D | `photos`: BLEU-4 | CIDEr-D"
-    return table(head, (row(RECIPES[name], draws) for name, draws in scored.items()))
-
-
-def row(recipe: Recipe, draws: Sequence[Draw]) -> Row:
-    """Return the row of a recipe; the base is the same for all draws, and minutes and MB are those of `photos`."""
-    start = (f"{100 * draws[0]['base'][score]:.1f}" for score in SCORES)
-    means = [
-        mean_and_spread([draw[way][key] * unit for draw in draws])
-        for way, key, unit in (
-            ("photos", "seconds", 1 / 60),
-            ("photos", "bytes", 1e-6),
-            ("nn", "cider_d", 100),
-            *((way, score, 100) for way in ("nothing", "photos") for score in SCORES),
+    """Return the table: means over draws ± half the range; the base is the same for all draws."""
+    columns = (
+        ("photos", "seconds", 1 / 60),
+        *((way, score, 100) for way in ("base", "nothing", "photos") for score in SCORES),
+    )
+    rows = (
+        (
+            TITLES[RECIPES[name].source],
+            f"{RECIPES[name].photos:,}",
+            str(len(draws)),
+            *(
+                mean_and_spread([draw[way][key] * unit for draw in draws]).removesuffix(" ±0.0")
+                for way, key, unit in columns
+            ),
         )
-    ]
-    return TITLES[recipe.source], f"{recipe.photos:,}", str(len(draws)), *means[:2], *start, *means[2:]
+        for name, draws in scored.items()
+    )
+    head = "scored on | photographs | draws | minutes | base | from nothing | `photos`"
+    return table(head, rows)
 
 
 @command([*BASES, *RECIPES], __doc__)

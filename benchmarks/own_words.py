@@ -75,13 +75,15 @@ def own_data(workspace: Workspace, seed: int, photos: int) -> Path:
     return prepared(workspace, f"own-{photos}-{seed}", {"flickr8k": images}, *min_count(photos))
 
 
-def kept_data(workspace: Workspace, seed: int) -> Path:
-    """Prepare the photographs of Flickr8k that are scored, and those of COCO, as `test` in the original words."""
-    flickr8k, coco = (images_of(workspace, source) for source in ("flickr8k", "coco"))
-    train = [image for image in flickr8k if image["split"] == "train"]
-    test = [image for image in fine_tuning_split(flickr8k, seed, 0) if image["split"] == "test"]
-    coco = [{**image, "split": "test" if image["split"] == "val" else "train"} for image in coco]
-    return prepared(workspace, f"kept-{seed}", {"flickr8k": [*train, *test], "coco": coco})
+def kept_data(workspace: Workspace, source: str, seed: int) -> Path:
+    """Prepare the photographs of Flickr8k that are scored, or those of COCO, as `test` in the original words."""
+    images = images_of(workspace, source)
+    train = [image for image in images if image["split"] == "train"]
+    if source == "flickr8k":
+        test = [image for image in fine_tuning_split(images, seed, 0) if image["split"] == "test"]
+    else:
+        test = [{**image, "split": "test"} for image in images if image["split"] == "val"]
+    return prepared(workspace, f"kept-{source}-{seed}", {source: [*train, *test]})
 
 
 def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
@@ -91,8 +93,10 @@ def measure(workspace: Workspace, name: str, seed: int) -> dict[str, float]:
     if config:
         run, _ = trained(workspace, f"own-{name}", seed, data, config, options)
     own = scores_of(workspace, run, data)
-    original = scores_of(workspace, run, kept_data(workspace, seed))["sources"]
-    return {"own": own["cider_d"]} | {source: original[source]["cider_d"] for source in original}
+    original = {
+        source: scores_of(workspace, run, kept_data(workspace, source, seed)) for source in ("flickr8k", "coco")
+    }
+    return {"own": own["cider_d"]} | {source: scores["cider_d"] for source, scores in original.items()}
 
 
 def rows(scored: Scored) -> Iterator[Row]:

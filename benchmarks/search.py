@@ -37,7 +37,7 @@ QUERIES = 5
 @click.argument("model", metavar="MODEL", type=PATH)
 @click.option("--data", required=True, type=PATH, help="Data set of MODEL; its split val is searched.")
 def main(model: Path, data: Path) -> None:
-    """Print the table of docs/search.md, and the time of a search."""
+    """Print the table of docs/caption-photos.md, and the time of a search."""
     loaded = open_run(model)
     assert loaded.summary is not None, "MODEL has no word regression"
     val, regression = open_corpus(loaded, data).split("val"), loaded.summary.regression

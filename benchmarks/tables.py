@@ -1,4 +1,4 @@
-"""The results as Markdown tables, each with the command that prints it, and the block of docs/benchmarks.md."""
+"""The results as Markdown tables, each with the command that prints it, and the block of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from statistics import geometric_mean
 from benchmarks import shapes
 from benchmarks.results import Results, Row, each, over, pair, ratios, spreads, table, times, with_best
 
-PAGE = "docs/benchmarks.md"
-"""The page with the tables."""
+PAGE = "docs/performance.md"
+"""The page with the ratios of every CPU."""
 
 
 def render(results: Results) -> str:
@@ -27,15 +27,24 @@ def _machine(results: Results) -> str:
 
 
 def render_page(every: Mapping[str, Results]) -> str:
-    """Return the tables of the CPU that was measured last, and the geometric means of the steps on the others."""
-    first, *others = every.items()
-    parts = [f"### {first[0]}", render(first[1])]
-    for name, results in others:
-        parts += [f"### {name}", _machine(results)]
-        if "steps" in results:
-            lines = _steps(results["steps"]).splitlines()
-            parts.append("\n".join((*lines[:2], lines[-1])))
-    return "\n\n".join(parts)
+    """Return one row per CPU: geometric means of the ratios to PyTorch and to loops, and the version measured."""
+    coco = [shape.key for shape in shapes.COCO]
+
+    def rows() -> Iterator[Row]:
+        for name, results in every.items():
+            steps, transformers = results.get("steps", {}), results.get("transformer", {}).get("steps", {})
+            decoding = {key: value for key, value in results.get("decoding", {}).items() if "threads" in value}
+            yield (
+                name.removesuffix(".json"),
+                *(_mean_ratio(steps, coco, "ours", theirs) for theirs in ("best", "torch eager", "bfloat16")),
+                _mean_ratio(steps, coco, "loops", "ours"),
+                _mean_ratio(transformers, transformers, "ours", "best"),
+                _mean_ratio(decoding, decoding, "ours beam 5", "torch beam 5"),
+                f"{results['machine'].get('captioner', '')}, {results['machine']['on']}",
+            )
+
+    head = "file | / best | / eager | / bfloat16 | loops / | transformers / best | beam of 5 / | version, day"
+    return table(head, rows())
 
 
 def _steps(steps: Results) -> str:

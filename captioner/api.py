@@ -10,12 +10,12 @@ from typing import Any
 
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
-from captioner.captioning.load import Run, open_runs, run_list
+from captioner.captioning.load import ModelPath, open_runs
 from captioner.config.options import Config
 from captioner.config.overrides import NONE, Values, checked_values, override
 from captioner.config.yaml_io import load as load_config
 from captioner.errors import UsageError
-from captioner.evaluation.evaluate import check_baseline, evaluate_split, open_captioners
+from captioner.evaluation.evaluate import evaluate_split, open_captioners
 from captioner.photos.captioner import PhotoCaptioner
 from captioner.training import resume as resuming
 from captioner.training import train as training
@@ -60,7 +60,7 @@ def _finish(events: Iterator[Event], folder: str | os.PathLike[str]) -> PhotoCap
     return load(folder)
 
 
-def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) -> PhotoCaptioner:
+def load(runs: ModelPath | Sequence[ModelPath] = DEFAULT_MODEL, overrides: Values = NONE) -> PhotoCaptioner:
     """Load a Captioner from a run folder (its best checkpoint) or a model file. Several form an ensemble.
 
     Without `runs`, the Captioner has the default model, a file of the installation.
@@ -71,39 +71,45 @@ def load(runs: Run | Sequence[Run] = DEFAULT_MODEL, overrides: Values = NONE) ->
     for those without effect.
     """
     values = checked_values(overrides, "captioner.load")
-    captioner = PhotoCaptioner(open_runs(run_list(runs, "load: runs"), values))
+    captioner = PhotoCaptioner(open_runs(_run_list(runs, "load: runs"), values))
     for warning in captioner.warnings:
         warnings.warn(warning, stacklevel=2)
     return captioner
 
 
+def _run_list(runs: Captioner | ModelPath | Sequence[Captioner | ModelPath], where: str) -> list[Any]:
+    """Return a run, or several, as a list. Raises: UsageError for an empty list."""
+    named = [runs] if isinstance(runs, str | os.PathLike | Captioner) else list(runs)
+    if not named:
+        raise UsageError(f"{where}: expected at least one run, got an empty list")
+    return named
+
+
 def evaluate(
-    models: Captioner | Run | Sequence[Captioner | Run],
+    models: Captioner | ModelPath | Sequence[Captioner | ModelPath],
     split: str = "val",
     overrides: Values = NONE,
     *,
     ensemble: bool = False,
     data: str | os.PathLike[str] | None = None,
-    baseline: str | None = None,
 ) -> dict[str, Any]:
     """Score a model's captions of a split against the reference captions, and compare them with those of others.
 
     The data set is `data`, or else the training data set of the first model; vocabularies may differ. With `ensemble`,
-    the models form one. `baseline="nn"` also scores the nearest-neighbour baseline.
+    the models form one.
 
     Returns BLEU-1 to -4, ROUGE-L and CIDEr-D as fractions with 95 % confidence intervals, the perplexity of the
-    references and caption statistics. The key `others` has the scores of each other model and baseline, with the
+    references and caption statistics. The key `others` has the scores of each other model, with the
     intervals of the differences; `warnings` is a list of texts. `overrides` need runs, not Captioners.
 
     Raises: DataError when the data set or the split is missing, CheckpointError when the data set has changed or has
     features of another encoder, UsageError for overrides of a Captioner.
     """
-    named = run_list(models, "evaluate: models")
+    named = _run_list(models, "evaluate: models")
     if overrides and any(isinstance(model, Captioner) for model in named):
         raise UsageError("evaluate: overrides need a run; load the Captioner with them instead")
     values = checked_values(overrides, "captioner.evaluate")
-    check_baseline(baseline, [split])
     captioners, corpus = open_captioners(named, values, ensemble, None if data is None else Path(data))
     for warning in (warning for _, model in captioners if model not in named for warning in model.warnings):
         warnings.warn(warning, stacklevel=2)
-    return evaluate_split(captioners, corpus, split, baseline).record()
+    return evaluate_split(captioners, corpus, split).record()

@@ -17,7 +17,7 @@ CHUNK = 1 << 16
 
 
 class Hyper(NamedTuple):
-    """Hyper-parameters of all rules, with CS231n's names; each rule uses only some."""
+    """Hyper-parameters of all rules, with CS231n's names and the usual constants; each rule uses only some."""
 
     learning_rate: float
     momentum: float = 0.9

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Params, cast
-from captioner.captioning.checks import check_overrides, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
-from captioner.captioning.load import NOT_SHARED, open_corpus
-from captioner.captioning.restore import Restored
+from captioner.captioning.load import NOT_SHARED, check_overrides, is_training_split, open_corpus
+from captioner.captioning.saved_model import SavedModel
 from captioner.captioning.training_summary import fit_summary, summary_from
 from captioner.config.checks import has_effect
 from captioner.config.option_table import OPTIONS
@@ -27,21 +26,21 @@ from captioner.files.saved import MODEL
 from captioner.files.user_files import check_output
 
 
-def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> tuple[Restored, list[str]]:
+def prepare_to_share(opened: SavedModel, license: str = "", terms: str = "") -> tuple[SavedModel, list[str]]:
     """Return a model without paths and options of the machine, with its card; and notes about what the card lists.
 
     A model file keeps its license and terms. If they are replaced, the new model is made from it.
 
     Raises: UsageError for captions without terms that it, or the run that it started from, has learned.
     """
-    config, card = _portable(restored.config), restored.card
+    config, card = _portable(opened.config), opened.card
     license, terms = one_line(license) or card.license or "unknown", one_line(terms) or card.terms
     if (license, terms) != (card.license, card.terms):
         stated = card.terms or card.license != "unknown"
-        card = Card(license, terms, card.as_origin(restored.path) if stated else card.made_from, card.scores)
+        card = Card(license, terms, card.as_origin(opened.path) if stated else card.made_from, card.scores)
     if card.made_from.startswith(LEARNED) and not card.terms:  # nearest first: no file states their terms
         raise UsageError(
-            f"{restored.path}: made from {card.made_from}; state the terms of the model that wrote them and of its "
+            f"{opened.path}: made from {card.made_from}; state the terms of the model that wrote them and of its "
             "training data with --terms"
         )
     note = (
@@ -49,9 +48,9 @@ def prepare_to_share(restored: Restored, license: str = "", terms: str = "") -> 
         f"license of this model, {card.license}, permits no more than they do"
     )
     # of the environment, only what a loaded model can depend on
-    environment = {name: text for name, text in restored.meta.environment.items() if name == "numpy"}
-    meta = dataclasses.replace(restored.meta, config=to_record(config), environment=environment, card=card)
-    return dataclasses.replace(restored, config=config, meta=meta), [note] if card.made_from else []
+    environment = {name: text for name, text in opened.meta.environment.items() if name == "numpy"}
+    meta = dataclasses.replace(opened.meta, config=to_record(config), environment=environment, card=card)
+    return dataclasses.replace(opened, config=config, meta=meta), [note] if card.made_from else []
 
 
 def _portable(config: Config) -> Config:
@@ -63,7 +62,7 @@ def _portable(config: Config) -> Config:
     return override(config, values)
 
 
-def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restored:
+def with_summary_of(opened: SavedModel, data: Path, overrides: Values) -> SavedModel:
     """Return a model with overrides, and with a training summary that is fitted on a data set.
 
     The data set has the captions that the model was trained on. Unless the model learned other captions, its features
@@ -71,30 +70,30 @@ def with_summary_of(restored: Restored, data: Path, overrides: Values) -> Restor
 
     Raises: UsageError when it has other captions; CheckpointError when its encoder differs.
     """
-    corpus = with_vocabulary(open_corpus(restored, data), restored.vocab)
-    train, meta = corpus.split("train"), restored.meta
-    is_same = restored.config.data.captions is None and captions_digest(train) == meta.learned
-    if not is_same and not is_training_split(restored, corpus):
+    corpus = with_vocabulary(open_corpus(opened, data), opened.vocab)
+    train, meta = corpus.split("train"), opened.meta
+    is_same = opened.config.data.captions is None and captions_digest(train) == meta.learned
+    if not is_same and not is_training_split(opened, corpus):
         raise UsageError(
-            f"--data {data}: expected the training captions of {restored.path}, got others; use the data set that the "
+            f"--data {data}: expected the training captions of {opened.path}, got others; use the data set that the "
             "model was trained on"
         )
-    if restored.summary is not None and restored.summary.regression.images > len(train.captioned_images):
+    if opened.summary is not None and opened.summary.regression.images > len(train.captioned_images):
         raise UsageError(
-            f"--data {data}: the word regression of {restored.path} starts from that of train.init_from, and would be "
+            f"--data {data}: the word regression of {opened.path} starts from that of train.init_from, and would be "
             "lost; leave out --data"
         )
     arrays = fit_summary(train, corpus.vocab)
-    card = dataclasses.replace(restored.card, scores={})  # the captions may differ
+    card = dataclasses.replace(opened.card, scores={})  # the captions may differ
     meta = dataclasses.replace(meta, train_digest=corpus.train_digest, card=card)
-    summary, config = summary_from(arrays, corpus.vocab), override(restored.config, overrides)
-    saved = dataclasses.replace(restored.saved, summary=arrays)
-    fitted = dataclasses.replace(restored, meta=meta, saved=saved, summary=summary, config=config, changed=overrides)
+    summary, config = summary_from(arrays, corpus.vocab), override(opened.config, overrides)
+    saved = dataclasses.replace(opened.saved, summary=arrays)
+    fitted = dataclasses.replace(opened, meta=meta, saved=saved, summary=summary, config=config, changed=overrides)
     check_overrides(fitted)
     return fitted
 
 
-def write_model(model: Restored, output: Path, overwrite: bool = False) -> None:
+def write_model(model: SavedModel, output: Path, overwrite: bool = False) -> None:
     """Write a model with float16 parameters (the moving average, if there is one) and without optimizer state.
 
     Raises: UsageError for the name of a file of a run, a file of another kind, or any file unless `overwrite`;

@@ -1,6 +1,6 @@
 """Write the pictures of the documentation: screenshots of pages about runs on generated scenes, in Chromium.
 
-Those of docs/report.md and docs/attention.md:
+Those of docs/models.md:
 
 $ captioner train -c scenes-attention -o validate.score_every=1
 $ python docs/screenshots.py report runs/scenes-attention
@@ -67,7 +67,6 @@ class Shot(NamedTuple):
 SHOTS = (
     Shot("report", "run", ["header", "section:nth-of-type(2)"], "section:first-of-type, .chart:nth-child(n+7)"),
     Shot("report-attention", "run", [".entries > li:nth-child(2)"], ".entries > li:first-child", focus=(1, "circle")),
-    Shot("report-captions", "run", ["[aria-labelledby=captions]"], ".entries > li:nth-child(n+3)"),
 )
 COURSE = (
     Shot("course/attention-lstm", "first", [".entries > li"], "summary", width=NARROW),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("selenium")
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AVAILABLE = CHROMIUM is not None and DRIVER is not None
@@ -64,6 +66,12 @@ class Browser:
 
     def _set(self, command: str, parameters: dict[str, Any]) -> None:
         self.driver.execute_cdp_cmd(command, parameters)
+
+
+def wait(browser: Browser, is_true: Callable[[], object]) -> None:
+    """Wait until it is true; elements that it reads may be replaced meanwhile."""
+    waiting = WebDriverWait(browser.driver, 60, 0.05, [StaleElementReferenceException])
+    waiting.until(lambda _: is_true())
 
 
 @contextmanager

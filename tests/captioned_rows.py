@@ -9,7 +9,7 @@ from captioner.arrays import Batch
 from captioner.captioning.caption import Candidate
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.saved_model import LoadedModel
 from captioner.data.corpus import Features, Split
 
 

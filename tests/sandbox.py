@@ -32,7 +32,7 @@ CAPTIONS = {
     ".json": json.dumps(
         {
             "images": [
-                {"filename": f"{number}.png", "split": split, "imgid": number, "sentences": [{"raw": "A picture."}] * 2}
+                {"filename": f"{number}.png", "split": split, "sentences": [{"raw": "A picture."}] * 2}
                 for number, split in enumerate(("train", "train", "train", "val"))
             ]
         }
@@ -85,7 +85,7 @@ class Sandbox:
             assert self.cli(*words[1:]).code == 0
             return
         params = parsed(words)
-        if words[1] in ("prepare", "data"):
+        if words[1] == "prepare":
             self.provide_data(params)
         config = None
         if words[1] in ("train", "gradcheck"):
@@ -165,6 +165,7 @@ class Sandbox:
         for features in params.get("features") or ():
             with h5py.File(features, "w") as file:
                 file["features"] = np.zeros((4, 1280), np.float16)
+                file["images"] = np.array([b"0.png", b"1.png", b"2.png", b"3.png"])
 
     def provide_prepared(self, path: Path, encoder: str = "scenes") -> None:
         """Provide a prepared data set."""

@@ -21,15 +21,13 @@ KNOWN = {
     "flic.kr": "a source of a photograph",
     "vision.middlebury.edu": "a source of a photograph",
     "www.flickr.com": "sources of photographs",
-    "desk.cyme.io": "what a photo manager reads",
     "docs.darktable.org": "what a photo manager reads",
     "docs.digikam.org": "what a photo manager reads",
     "docs.immich.app": "what a photo manager reads",
     "docs.photoprism.app": "what a photo manager reads",
     "github.com/photoprism": "what a photo manager reads",
     "help.adobe.com": "what a photo manager reads",
-    "exiftool.org": "a program that docs/photo-managers.md uses",
-    "docs.ray.io": "a program that docs/cluster.md uses",
+    "exiftool.org": "a program that docs/caption-photos.md uses",
     "www.gnu.org": "a program that docs/cluster.md uses",
 }
 """Hosts, on shared ones with the owner, and why they are named. captioner has no repository or page on an index yet."""

@@ -161,10 +161,10 @@ def test_evaluate_returns_the_scores_of_the_command(tiny_run: Path, cli: Callabl
     assert scores == json.loads(cli("evaluate", tiny_run, "--json").out)
     assert captioner.evaluate(captioner.load(tiny_run)) == scores
     runs = [tiny_run, tiny_run / "last.h5"]
-    printed = json.loads(cli("evaluate", *runs, "--json", "--baseline", "nn").out)
-    assert captioner.evaluate(runs, baseline="nn") == printed
-    assert captioner.evaluate([captioner.load(run) for run in runs], baseline="nn") == printed
-    assert list(printed["others"]) == ["run/last.h5", "nn"]
+    printed = json.loads(cli("evaluate", *runs, "--json").out)
+    assert captioner.evaluate(runs) == printed
+    assert captioner.evaluate([captioner.load(run) for run in runs]) == printed
+    assert list(printed["others"]) == ["run/last.h5"]
     both = captioner.evaluate(runs, ensemble=True)
     assert (both["name"], both["others"]) == ("ensemble of 2", {})
 

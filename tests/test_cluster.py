@@ -1,6 +1,5 @@
-"""The commands of docs/cluster.md for photographs in parts, with the real GNU parallel and Ray."""
+"""The commands of docs/cluster.md for photographs in parts, with the real GNU parallel."""
 
-import csv
 import os
 import re
 import shutil
@@ -16,16 +15,12 @@ import pytest
 from pages import ROOT, blocks
 from PIL import Image
 
-from captioner import load
 from captioner.photos.album import Album
 from captioner.photos.photographs import photo_paths
 
 pytestmark = pytest.mark.slow  # a process for each part, which loads the default model
 PAGE = ROOT / "docs" / "cluster.md"
 PARALLEL, JOIN, WRITE = re.findall(r"^\$ (.*)$", "".join(blocks(PAGE, "console")[:1]), re.MULTILINE)
-SLURM, RAY = (block for block in blocks(PAGE, "text") if "--array" in block or "import ray" in block)
-RAY_PYTHON = os.environ.get("RAY_PYTHON", "/opt/ray/bin/python")
-"""The Python of an environment with Ray and what captioner depends on."""
 PHOTOS = 100
 needs_parallel = pytest.mark.skipif(not shutil.which("parallel"), reason="needs GNU parallel (package parallel)")
 Shell = Callable[..., subprocess.Popen[str]]
@@ -78,22 +73,3 @@ def test_parts_of_parallel_are_stopped_and_repeated_and_their_albums_are_one(bas
     finish(bash(f"{JOIN} --add part-3.db"))
     assert f"captioned: 0; already captioned: {PHOTOS}\n" in finish(bash(WRITE))
     assert images(tmp_path / "all.db") == photos
-
-
-def test_a_task_of_the_slurm_array_captions_its_part(bash: Shell, tmp_path: Path) -> None:
-    finish(bash(SLURM, SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1"))
-    part = [os.path.relpath(str(photo), tmp_path) for photo in photo_paths([tmp_path / "album"], (2, 3))]
-    assert images(tmp_path / "part-2.db") == part != []
-
-
-@pytest.mark.skipif(not Path(RAY_PYTHON).exists(), reason="needs Ray: RAY_PYTHON=/path/to/its/python")
-def test_two_workers_of_ray_caption_all_photographs(bash: Shell, tmp_path: Path) -> None:
-    (tmp_path / "album" / "damaged.jpg").write_bytes(b"no photograph")
-    (tmp_path / "album.py").write_text(RAY)
-    finish(bash(f"{RAY_PYTHON} album.py", PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"))
-    tables = [file.read_text().splitlines()[1:] for file in tmp_path.glob("captions/*.csv")]
-    captions = dict(csv.reader(line for lines in tables for line in lines))
-    assert captions.pop("album/damaged.jpg").startswith("error: album/damaged.jpg: ")
-    alone = load().caption([tmp_path / photo for photo in captions])
-    assert len(captions) == PHOTOS
-    assert list(captions.values()) == [caption.text for caption in alone]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.captioning.restore import restore
+from captioner.captioning.saved_model import open_checkpoint
 from captioner.config.option_table import OPTIONS, replaced
 from captioner.data.scenes import scenes
 from captioner.errors import DataError
@@ -65,7 +65,7 @@ def test_a_name_that_does_not_exist_is_found() -> None:
 def test_a_new_data_source_needs_one_row(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = scenes(None, train=9, val=1, test=1, heldout=1)
     monkeypatch.setitem(SOURCES, "toy", lambda *root, **options: small)
-    model = restore(tiny_run / "last.h5")
+    model = open_checkpoint(tiny_run / "last.h5")
     config = replaced(model.config, {"data.source": "toy", "model.attention": "adaptive"})
     with pytest.raises(DataError, match=r"expected image regions, got none; .* use a model without attention"):
         build_corpus(config)

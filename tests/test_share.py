@@ -15,13 +15,12 @@ from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import NOT_SHARED, open_run
 from captioner.captioning.training_summary import fit_summary
 from captioner.config.options import Config
-from captioner.config.overrides import override, read_overrides
+from captioner.config.overrides import read_overrides
 from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes import ENCODER
 from captioner.data.vocabulary import Vocab
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.files import checkpoint
-from captioner.files.checkpoint import Card
 from captioner.model.build import DECODERS
 from captioner.model.parameters import ATTENTIONS
 from captioner.share import prepare_to_share, write_model
@@ -220,17 +219,6 @@ def test_a_run_that_starts_from_one_that_learned_captions_states_their_terms(
     assert cli("export", "last", "--output", "again.h5").code == 0
     origin = "tuned.h5 (license: unknown; terms: Photographs of birds: for research and education only)"
     assert open_run(Path("again.h5")).card.made_from == f"{origin}; captions of teacher.jsonl"
-
-
-def test_a_model_that_learned_captions_of_a_file_states_their_terms(tiny_run: Path) -> None:
-    restored = open_run(tiny_run)
-    config = override(restored.config, {"data.captions": Path("teacher.jsonl")})
-    meta = dataclasses.replace(restored.meta, card=Card(made_from="captions of teacher.jsonl"))
-    learned = dataclasses.replace(restored, config=config, meta=meta)
-    with pytest.raises(UsageError, match=r"made from captions of teacher\.jsonl; state the terms .* with --terms"):
-        prepare_to_share(learned, "mit")
-    again, _ = prepare_to_share(prepare_to_share(learned, terms=TERMS)[0], "mit")
-    assert again.meta.card.terms == TERMS
 
 
 def test_a_model_file_that_is_exported_again_keeps_its_card(restricted: Path, tmp_path: Path) -> None:

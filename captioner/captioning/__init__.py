@@ -1,1 +1,1 @@
-"""Captions from checkpoints: restored models, ensembles, decoding methods and photographs."""
+"""Captions from checkpoints: opened models, ensembles, decoding methods and photographs."""

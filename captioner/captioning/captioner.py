@@ -6,23 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
 from captioner.arrays import Array, Batch
-from captioner.captioning import checks
 from captioner.captioning.caption import Attention, Candidate, Caption, marks_of
 from captioner.captioning.decoding import decoding_method
-from captioner.captioning.image_batch import ImageBatch, checked_arrays, row_batches
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.load import check_attention, check_regions, check_summary, check_width, without_summary
+from captioner.captioning.saved_model import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
+from captioner.config.options import GUIDED
 from captioner.config.overrides import Values, checked_values, override
-from captioner.data.corpus import Features, Split, read_regions
+from captioner.data.corpus import Features, Split, check_features, check_region_values, read_regions
 from captioner.data.features import memory_of, open_features
 from captioner.data.vocabulary import SPECIAL, Vocab, join
 from captioner.decode import parallel_decoding
 from captioner.decode.word_regression import DECIMALS
+from captioner.errors import CheckpointError, UsageError
 from captioner.parallel.thread_pool import ThreadPool
 
 T = TypeVar("T")
@@ -30,6 +31,24 @@ BATCH = 256
 """Captions per thread that are decoded at a time."""
 BEST_ALONE: Values = {"caption.n_best": 1, "caption.attention": False}
 """Options for the best caption alone."""
+
+
+class ImageBatch(NamedTuple):
+    """Images that are captioned together.
+
+    `names` are those of their captions; `noise_keys` seed the random numbers of sampling. `shares` are the expected
+    shares of words, if they are not those of the model's training summary. `digests` are those of photographs.
+
+    Shapes: names (N,), features (N, F), noise_keys (N,), regions (N, rows, columns, R) for a model with attention,
+    shares (N, V).
+    """
+
+    names: Sequence[str]
+    features: Array
+    noise_keys: Array
+    regions: Array | None = None
+    shares: Array | None = None
+    digests: Sequence[str] = ()
 
 
 class CaptionOptions(TypedDict, total=False):
@@ -51,7 +70,7 @@ class Captioner:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded, self.warnings = loaded, (*loaded.warnings, *checks.missing_summary(loaded))
+        self.loaded, self.warnings = loaded, (*loaded.warnings, *missing_summary(loaded))
         self._pool = ThreadPool(loaded.config.threads)
         self._decode = parallel_decoding(loaded.model, self._pool)
         self._method = decoding_method(loaded.config.decode, loaded.vocab, loaded.config.caption.n_best)
@@ -69,7 +88,7 @@ class Captioner:
         """
         other, config = copy(self), override(self.loaded.config, values, places)
         other.loaded = replace(self.loaded, config=config, changed={**self.loaded.changed, **values})
-        checks.check_summary(other.loaded)
+        check_summary(other.loaded)
         other._method = decoding_method(config.decode, self.loaded.vocab, config.caption.n_best)
         return other
 
@@ -97,7 +116,7 @@ class Captioner:
         values = {f"caption.{name}": value for name, value in options.items() if value is not None}
         captioner = self.with_options(checked_values(values)) if values else self
         if captioner.loaded.config.caption.attention:
-            checks.check_attention(self.loaded)
+            check_attention(self.loaded)
         return captioner
 
     def rows(self, where: str, features: Array, regions: Array | None) -> Iterator[ImageBatch]:
@@ -132,7 +151,7 @@ class Captioner:
         features, regions = open_features(path, memory_mib=memory_mib), None
         if self.loaded.meta.region_dim:
             regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
-        checks.check_images(self.loaded, features, str(path), limit, regions)
+        check_images(self.loaded, features, str(path), limit, regions)
         yield from self.decode(features, regions, np.arange(features.shape[0])[:limit])
 
     def decode(
@@ -215,12 +234,90 @@ class Captioner:
         Shapes: shares (N, V) -> tokens (N, K, T), log_probs (N, K).
         """
         options, summary, arrays = self.loaded.config.decode, self.loaded.summary, [batch.noise_keys]
-        checks.check_has_regions(self.loaded, batch.regions)
+        check_has_regions(self.loaded, batch.regions)
         if summary is not None and shares is not None and options.guidance_weight:
             arrays.append(summary.regression.guidance(shares, options.guidance_weight))
         regions = read_regions(batch.regions, np.arange(len(batch.features)))
         tokens, log_probs = self._decode(self._method.decode, batch.features, *arrays, regions=regions)
-        checks.check_finite(self.loaded, log_probs[:, 0])
+        check_finite(self.loaded, log_probs[:, 0])
         if summary is None or shares is None or not options.similarity_weight:
             return tokens, log_probs
         return summary.regression.rerank(tokens, log_probs, shares, options.similarity_weight, options.length_penalty)
+
+
+def row_batches(
+    size: int,
+    features: Features,
+    regions: Features | None = None,
+    rows: Array | None = None,
+    shares: SharesOfRows | None = None,
+) -> Iterator[ImageBatch]:
+    """Read some rows of features, in ascending order, or all of them, in batches of `size`, named by their numbers.
+
+    Shapes: features (M, F), regions (M, rows, columns, R), rows (R,) below M.
+    """
+    rows = np.arange(features.shape[0]) if rows is None else rows
+    for first in range(0, len(rows), size):
+        chosen = rows[first : first + size]
+        yield ImageBatch(
+            [str(row) for row in chosen.tolist()],
+            features[chosen],
+            chosen,
+            None if regions is None else regions[chosen],
+            None if shares is None else shares(chosen),
+        )
+
+
+def checked_arrays(loaded: LoadedModel, features: Any, regions: Any, where: str) -> tuple[Array, Array | None]:
+    """Check features and regions of one image or of several, and return them as those of several.
+
+    Shapes: features (N, F) and regions (N, rows, columns, R), or (F,) and (rows, columns, R) for one image.
+    Raises: as `check_images`; UsageError for regions that the model does not use.
+    """
+    rows = np.asarray(features)
+    rows = rows[None] if rows.ndim == 1 else rows
+    grids = None if regions is None else np.asarray(regions)
+    grids = grids[None] if grids is not None and grids.ndim == 3 else grids
+    if grids is not None and not loaded.meta.region_dim:
+        raise UsageError(f"{where}: regions= has no effect on a model without attention; leave it out")
+    check_images(loaded, rows, where, regions=grids)
+    return rows, grids
+
+
+def check_images(
+    loaded: LoadedModel, features: Features, where: str, limit: int | None = None, regions: Features | None = None
+) -> None:
+    """Check the first `limit` rows of features, and of regions if the model attends to them.
+
+    Raises: DataError for numbers that are not finite floats, CheckpointError for another shape.
+    """
+    check_features(features, f"{where}: features", limit)
+    check_width(loaded, features.shape[1], where)
+    if regions is not None:
+        check_region_values(regions, features, f"{where}: regions", limit)
+        check_regions(loaded, regions.shape[-1], regions.shape[1:-1])
+
+
+def check_has_regions(loaded: LoadedModel, regions: Array | None) -> None:
+    """Raises: CheckpointError for a model with attention without regions."""
+    if regions is None and loaded.meta.region_dim:
+        raise CheckpointError(
+            f"{loaded.path}: model.attention {loaded.config.model.attention}: expected features with image regions, "
+            "got features alone; add the regions, or use a model without attention"
+        )
+
+
+def check_finite(loaded: LoadedModel, probabilities: Array) -> None:
+    """Raises: CheckpointError for probabilities or log-probabilities that are not finite."""
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(
+            f"{loaded.path}: expected finite log-probabilities from the model, got NaN or infinity: its parameters are "
+            "too large; use another checkpoint"
+        )
+
+
+def missing_summary(loaded: LoadedModel) -> list[str]:
+    """Return a warning if the options of a model need a training summary, which it does not have."""
+    reason = without_summary(loaded)
+    is_needed = reason and any(getattr(loaded.config.decode, name) for name in GUIDED)
+    return [f"captions are ranked by log-probability alone: {reason}"] if is_needed else []

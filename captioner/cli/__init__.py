@@ -37,10 +37,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "evaluate": "Score captions against reference captions.",
         "gradcheck": "Check the gradients of every layer and of the configured model.",
     },
-    "Data sets": {
-        "prepare": "Build a data set from photographs and captions.",
-        "data": "Check data sets.",
-    },
+    "Data sets": {"prepare": "Build a data set from photographs and captions."},
     "Share": {
         "export": "Write a trained model to a file for others.",
         "card": "Print what a model is, its scores, license and terms.",
@@ -53,8 +50,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 """The headings of the help, and below each its commands with the first sentence of their help."""
 MODULES = {
-    **{name: f"captioner.photos.cli.{name}" for name in ("caption", "search", "album", "serve", "data")},
-    "prepare": "captioner.photos.cli.data",
+    **{name: f"captioner.photos.cli.{name}" for name in ("caption", "search", "album", "serve", "prepare")},
     "gradcheck": "captioner.teaching.cli",
     "card": "captioner.cli.export",
 }

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     epilog=examples(
         "evaluate runs/scenes",
         "evaluate runs/scenes --split heldout --json",
-        "evaluate runs/scenes --baseline nn",
         "evaluate runs/one runs/two runs/three",
         "evaluate --ensemble runs/one runs/two -o decode.beam_width=5",
         "evaluate runs/birds --data other-birds.h5",
@@ -45,16 +44,11 @@ if TYPE_CHECKING:
     help="Score the captions in FILE instead of generating captions with a model; needs --references.",
 )  # fmt: skip
 @click.option("--references", type=PATH, metavar="FILE", help="File with the reference captions for --captions.")
-@click.option(
-    "--baseline", type=click.Choice(["nn"]),
-    help="Compare with the nearest-neighbour baseline, which uses the nearest images in train of the data set.",
-)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per split.")
 @example_override_option("decode.beam_width=5")
 def evaluate(
     runs: tuple[Path, ...], ensemble: bool, data: Path | None, splits: tuple[str, ...],
-    captions: Path | None, references: Path | None, baseline: str | None, as_json: bool,
-    overrides: Values,
+    captions: Path | None, references: Path | None, as_json: bool, overrides: Values,
 ) -> None:  # fmt: skip
     """Score captions against reference captions.
 
@@ -69,22 +63,19 @@ def evaluate(
     BLEU, ROUGE-L and CIDEr-D equal those of pycocoevalcap, PTB tokenizer included. They are multiplied by 100 and
     printed with a 95 % bootstrap confidence interval over images (1,000 resamples). If runs are compared, a difference
     is the score of the first run minus that of another, with an interval from the paired bootstrap. Perplexity is
-    computed on the references. If the data set has several sources, each is scored separately; the first table has the
-    means of the sources (macro average).
+    computed on the references.
     """
-    needs_run = (baseline, overrides, ensemble, data)
     for wrong, message in (
         (bool(runs) != (captions is None) or (captions is None) != (references is None),
          "expected a run, or --captions with --references"),
         (captions and len(splits) > 1, "--captions needs a single --split"),
         (ensemble and len(runs) == 1, "--ensemble needs several runs"),
-        (captions and any(needs_run), "--ensemble, --data, --baseline and -o need a run, not --captions"),
+        (captions and (overrides or ensemble or data), "--ensemble, --data and -o need a run, not --captions"),
     ):  # fmt: skip
         if wrong:
             raise UsageError(message)
-    from captioner.evaluation.evaluate import check_baseline, evaluate_file, evaluate_split, open_captioners
+    from captioner.evaluation.evaluate import evaluate_file, evaluate_split, open_captioners
 
-    check_baseline(baseline, splits)
     if captions is not None and references is not None:
         _print(evaluate_file(captions, references, splits[0] if splits else None), as_json)
         return
@@ -95,7 +86,7 @@ def evaluate(
     for name in names:
         corpus.split(name)  # report an unknown split before any is scored
     for name in names:
-        _print(evaluate_split(captioners, corpus, name, baseline), as_json)
+        _print(evaluate_split(captioners, corpus, name), as_json)
 
 
 def _print(evaluated: Evaluated, as_json: bool) -> None:

@@ -62,12 +62,12 @@ def export(
 
     if path.suffix != ".h5":
         raise UsageError(f"--output {path}: expected a name that ends in .h5")
-    restored = open_run(run, overrides if data is None else NONE)
+    opened = open_run(run, overrides if data is None else NONE)
     if data is not None:
-        restored = with_summary_of(restored, data, overrides)
-    model, notes = prepare_to_share(restored, license, terms)
+        opened = with_summary_of(opened, data, overrides)
+    model, notes = prepare_to_share(opened, license, terms)
     write_model(model, path, overwrite)
-    output.warnings([*restored.warnings, *notes])
+    output.warnings([*opened.warnings, *notes])
     output.result(f"{path}: {model.model.parameter_count:,} parameters, {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -84,7 +84,7 @@ def card(run: Path) -> None:
     The scores are those of the validation at its training step. What it was made from has licenses and terms, too.
     """
     from captioner.captioning.load import open_run
-    from captioner.captioning.restore import model_properties
+    from captioner.captioning.saved_model import model_properties
     from captioner.evaluation.score_format import format_score
     from captioner.files.checkpoint import MAX_TEXT
     from captioner.metrics import TITLES

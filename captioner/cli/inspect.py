@@ -44,11 +44,11 @@ def gradients(runs: tuple[Path, ...], word: int, split: str, as_json: bool, over
     from captioner.evaluation.gradient_norms import gradient_norms
 
     for run in runs:
-        restored = open_run(run, overrides)
-        output.warnings(restored.warnings)
-        corpus = open_corpus(restored, option="-o data.root=FILE")
-        reach = gradient_norms(restored.model, corpus.split(split), word)
-        decoder = restored.config.model.decoder
+        opened = open_run(run, overrides)
+        output.warnings(opened.warnings)
+        corpus = open_corpus(opened, option="-o data.root=FILE")
+        reach = gradient_norms(opened.model, corpus.split(split), word)
+        decoder = opened.config.model.decoder
         if as_json:
             output.record({"run": str(run), "decoder": decoder, "split": split, "word": word, **reach._asdict()})
             continue

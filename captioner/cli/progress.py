@@ -11,12 +11,10 @@ from tqdm import tqdm
 
 from captioner.captioning.find_checkpoint import BEST, LAST
 from captioner.cli import output
-from captioner.data.corpus import MAX_SOURCE
+from captioner.config.checks import samples_captions
 from captioner.data.encoder_identity import parse_identity
 from captioner.data.vocabulary import SPECIAL
-from captioner.errors import printable
 from captioner.metrics import NAMES
-from captioner.training.build import OBJECTIVES
 from captioner.training.solver import Step
 from captioner.training.train import Ended, Estimated, Event, Started, Validated, Warned
 
@@ -105,7 +103,7 @@ def _started(event: Started) -> list[str]:
     initial, start = event.initialization if not event.step else None, config.train.init_from
     if initial and isinstance(start, str):
         initial["checkpoint"] = f"{start}, the model that comes with captioner"
-    source = "captions that it samples" if OBJECTIVES[config.train.objective].samples else ""
+    source = "captions that it samples" if samples_captions(config) else ""
     source = source or (f"the captions in {config.data.captions}" if config.data.captions else "")
     return [
         f"{config.data.source}: {splits}; {len(corpus.vocab) - len(SPECIAL):,} words",
@@ -121,8 +119,6 @@ def _validated(event: Validated) -> str:
     scored = f"validation loss {event.loss:.4f} per word, perplexity {event.perplexity:.2f}"
     if event.scores:
         scored += f"  BLEU-4 {100 * event.scores['bleu4']:.1f}, CIDEr-D {100 * event.scores['cider_d']:.1f}"
-        parts = (f"{printable(s, MAX_SOURCE)} {100 * v['cider_d']:.1f}" for s, v in event.sources.items())
-        scored += f" ({', '.join(parts)})" if event.sources else ""
     return f"{where}  {scored}{'  best so far' if event.best and event.step else ''}"
 
 

@@ -104,8 +104,7 @@ def sample(runs: tuple[Path, ...], ensemble: bool, source: Source, files: Files,
     _check_runs(runs, ensemble)
     _check_usage(source, files, overrides)
     from captioner.captioning.captioner import Captioner
-    from captioner.captioning.checks import check_attention, check_reads_data
-    from captioner.captioning.load import open_corpus, open_runs, shares_of_split
+    from captioner.captioning.load import check_attention, check_reads_data, open_corpus, open_runs, shares_of_split
     from captioner.captioning.output_files import FILES, CaptionFile
 
     loaded = open_runs(runs, overrides)

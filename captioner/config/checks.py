@@ -10,88 +10,82 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from captioner.config.option_table import BOUNDS, OPTIONS, either
+from captioner.config.option_table import OPTIONS, either
 from captioner.config.options import GUIDED, SAMPLING, Config
 from captioner.errors import ConfigError
 
-RECURRENT = tuple(name for name in OPTIONS["model.decoder"].choices if name != "transformer")
 ROOTS = {
     "cs231n": "the folder with coco2014_captions.h5",
     "prepared": "a file written by `captioner prepare`",
 }
 """What `data.root` is for each data source that needs it."""
-SET, NOT_SET = "set", "not set"
-"""Conditions on an option: it is not null, or null. Any other condition is a tuple of allowed values."""
-Condition = str | Sequence[str]
-ADAM, OF_RANKING = ("adam", "adamw"), {"decode.method": ("beam",), "decode.beam_width or caption.n_best": ">= 2"}
-CROSS_ENTROPY, SELF_CRITICAL = {"train.objective": ("cross_entropy",)}, {"train.objective": ("self_critical",)}
-OF_STORED, OF_ADAM, OF_CAPTIONS = {"data.source": tuple(ROOTS)}, {"train.update_rule": ADAM}, {"data.captions": SET}
-OF_RECURRENT, OF_ATTENTION = {"model.decoder": RECURRENT}, {"model.attention": ("adaptive",)}
-OF_INITIAL = {"train.init_from": NOT_SET}
-TRANSFORMER = ("layers", "heads", "feed_forward_dim", "norm", "activation", "dropout_layers")
-NEEDS: Mapping[str, Mapping[str, Condition]] = {
-    **dict.fromkeys(("data.root", "data.memory_mib"), OF_STORED),
-    **{path: {"data.source": ("scenes",)} for path in OPTIONS if path.startswith("data.scenes.")},
-    "data.cs231n.pca": {"data.source": ("cs231n",)},
-    "data.vocabulary": {"train.init_from": SET},
-    **dict.fromkeys(("data.captions", "train.captions_per_image", "train.label_smoothing"), CROSS_ENTROPY),
-    **dict.fromkeys(("data.captions_per_image", "data.references"), OF_CAPTIONS),
-    **dict.fromkeys(("model.wordvec_dim", "model.image_input"), OF_RECURRENT),
-    "model.attention_dim": {**OF_ATTENTION, **OF_RECURRENT},
-    "model.dropout_keys": {**OF_ATTENTION, **OF_RECURRENT},
-    "model.dropout_regions": OF_ATTENTION,
-    **{f"model.{name}": {"model.decoder": ("transformer",)} for name in TRANSFORMER},
-    "model.forget_bias": {"model.decoder": ("lstm",), **OF_INITIAL},
-    "model.output_bias": OF_INITIAL,
-    **dict.fromkeys(("train.samples", "train.similarity_weight"), SELF_CRITICAL),
-    "train.momentum": {"train.update_rule": ("sgd_momentum",)},
-    "train.decay_rate": {"train.update_rule": ("rmsprop",)},
-    **dict.fromkeys(("train.beta1", "train.beta2"), OF_ADAM),
-    "train.epsilon": {"train.update_rule": ("rmsprop", *ADAM)},
-    "train.weight_decay": {"train.update_rule": ("adamw",)},
-    "train.lr_decay": {"train.schedule": ("exponential",)},
-    "decode.beam_width": {"decode.method": ("beam",)},
-    **{f"decode.{name}": OF_RANKING for name in ("length_penalty", *GUIDED)},
-    **{f"decode.{name}": {"decode.method": ("sampling",)} for name in SAMPLING},
+
+
+class Need(NamedTuple):
+    """A condition under which an option has an effect; `text` says what to set."""
+
+    text: str
+    holds: Callable[[Config], bool]
+
+
+def _choice(path: str, *values: str) -> Need:
+    return Need(f"{path} {either(values)}", lambda config: attrgetter(path)(config) in values)
+
+
+STORED, SCENES, CS231N = (_choice("data.source", *names) for names in (ROOTS, ("scenes",), ("cs231n",)))
+CAPTIONS = Need("data.captions", lambda c: c.data.captions is not None)
+BASE = Need("train.init_from", lambda c: c.train.init_from is not None)
+INITIAL = Need("train.init_from null", lambda c: c.train.init_from is None)
+RECURRENT = _choice("model.decoder", *(name for name in OPTIONS["model.decoder"].choices if name != "transformer"))
+TRANSFORMER, LSTM = _choice("model.decoder", "transformer"), _choice("model.decoder", "lstm")
+ATTENTION = _choice("model.attention", "adaptive")
+CROSS_ENTROPY, SELF_CRITICAL = (_choice("train.objective", name) for name in ("cross_entropy", "self_critical"))
+BEAM, OF_SAMPLING = _choice("decode.method", "beam"), _choice("decode.method", "sampling")
+SEVERAL = Need("decode.beam_width or caption.n_best >= 2", lambda c: max(c.decode.beam_width, c.caption.n_best) >= 2)
+NEEDS: Mapping[str, Sequence[Need]] = {
+    **dict.fromkeys(("data.root", "data.memory_mib"), (STORED,)),
+    **{path: (SCENES,) for path in OPTIONS if path.startswith("data.scenes.")},
+    "data.cs231n.pca": (CS231N,),
+    "data.vocabulary": (BASE,),
+    **dict.fromkeys(("data.captions", "train.captions_per_image", "train.label_smoothing"), (CROSS_ENTROPY,)),
+    **dict.fromkeys(("data.captions_per_image", "data.references"), (CAPTIONS,)),
+    **dict.fromkeys(("model.wordvec_dim", "model.image_input"), (RECURRENT,)),
+    **dict.fromkeys(("model.attention_dim", "model.dropout_keys"), (ATTENTION, RECURRENT)),
+    "model.dropout_regions": (ATTENTION,),
+    **{
+        f"model.{name}": (TRANSFORMER,)
+        for name in ("layers", "heads", "feed_forward_dim", "activation", "dropout_layers")
+    },
+    "model.forget_bias": (LSTM, INITIAL),
+    "model.output_bias": (INITIAL,),
+    **dict.fromkeys(("train.samples", "train.similarity_weight"), (SELF_CRITICAL,)),
+    "train.weight_decay": (_choice("train.update_rule", "adamw"),),
+    "train.lr_decay": (_choice("train.schedule", "exponential"),),
+    "decode.beam_width": (BEAM,),
+    **{f"decode.{name}": (BEAM, SEVERAL) for name in ("length_penalty", *GUIDED)},
+    **{f"decode.{name}": (OF_SAMPLING,) for name in SAMPLING},
 }
-"""Options that have an effect only under conditions on other options; of `A or B`, one must fulfil the condition."""
+"""Options that have an effect only if all of these conditions on other options hold."""
 
 
 def has_effect(config: Config, path: str) -> bool:
     """Return whether an option has an effect with the values of the other options."""
-    needs = NEEDS.get(path, {}).items()
-    return all(any(_holds(attrgetter(other)(config), c) for other in others.split(" or ")) for others, c in needs)
+    return all(need.holds(config) for need in NEEDS.get(path, ()))
 
 
 def no_effect(path: str, config: Config) -> str:
     """Describe why an option has no effect, and what to set."""
-    default, needs = OPTIONS[path].default, NEEDS[path]
-    if unset := [other for other, condition in needs.items() if condition == NOT_SET and attrgetter(other)(config)]:
-        return f"has no effect with {unset[0]}, whose parameters replace the initial ones; leave it out"
-    conditions = [
-        other if c == SET else f"{other} {c if isinstance(c, str) else either(c)}"
-        for other, c in needs.items()
-        if c != NOT_SET
-    ]
-    those = "those" if len(conditions) > 1 else "that"
+    if INITIAL in NEEDS[path] and not INITIAL.holds(config):
+        return "has no effect with train.init_from, whose parameters replace the initial ones; leave it out"
+    needs = [need.text for need in NEEDS[path] if need is not INITIAL]
+    default, those = OPTIONS[path].default, "those" if len(needs) > 1 else "that"
     left = "null" if default is None else default
-    return f"has no effect without {' and '.join(conditions)} (set {those}, or leave this at {left})"
+    return f"has no effect without {' and '.join(needs)} (set {those}, or leave this at {left})"
 
 
 def is_unused(config: Config, path: str) -> bool:
     """Return whether an option differs from its default without effect."""
     return attrgetter(path)(config) != OPTIONS[path].default and not has_effect(config, path)
-
-
-def _holds(value: object, condition: Condition) -> bool:
-    match condition:
-        case "set" | "not set":
-            return (value is not None) == (condition == SET)
-        case str():
-            sign, limit = condition.split()
-            return BOUNDS[sign](value, float(limit))
-        case _:
-            return value in condition
 
 
 class Constraint(NamedTuple):
@@ -117,10 +111,10 @@ CONSTRAINTS = (
                lambda c: not has_effect(c, "model.heads") or c.model.hidden_dim % c.model.heads == 0,
                _divisors),
     Constraint("train.objective", ("train.init_from",),
-               lambda c: c.train.objective != "self_critical" or c.train.init_from is not None,
-               lambda _: "self_critical needs a trained model (set train.init_from to its run)"),
+               lambda c: not samples_captions(c) or c.train.init_from is not None,
+               lambda c: f"{c.train.objective} needs a trained model (set train.init_from to its run)"),
     Constraint("train.samples", ("train.batch_size",),
-               lambda c: c.train.objective != "self_critical" or c.train.samples <= c.train.batch_size,
+               lambda c: not samples_captions(c) or c.train.samples <= c.train.batch_size,
                lambda c: f"expected at most train.batch_size {c.train.batch_size}, got {c.train.samples}"),
     Constraint("validate.score_every", ("validate.every",),
                lambda c: c.validate.score_every is None or c.validate.score_every % c.validate.every == 0,
@@ -131,9 +125,14 @@ CONSTRAINTS = (
 )  # fmt: skip
 
 
+def samples_captions(config: Config) -> bool:
+    """Return whether the model samples the captions of a batch itself: a batch then depends on the parameters."""
+    return has_effect(config, "train.samples")
+
+
 def learns_other_captions(config: Config) -> bool:
     """Return whether training minimizes something else than the loss of the references, which validation measures."""
-    return config.train.objective == "self_critical" or config.data.captions is not None
+    return samples_captions(config) or config.data.captions is not None
 
 
 def score_interval(config: Config) -> int | None:
@@ -152,7 +151,7 @@ SAMPLED = (*SCORED, "caption")
 """Both."""
 SHAPING = (
     *("data.standardize", "model.decoder", "model.wordvec_dim", "model.hidden_dim", "model.image_input"),
-    *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim", "model.norm"),
+    *("model.attention", "model.attention_dim", "model.layers", "model.heads", "model.feed_forward_dim"),
     "model.activation",
 )
 """Options that determine the parameters' names, shapes and meaning, and the scale of the features."""
@@ -162,7 +161,7 @@ FIXED = (
     "model.dtype", "model.forget_bias", "model.output_bias",
     "train.batch_size", "train.captions_per_image", "train.samples", "train.objective", "train.init_from",
     "train.min_epoch_steps",
-    "train.update_rule", "validate.split", "validate.max_captions", "validate.best_metric",
+    "train.update_rule", "validate.split", "validate.best_metric",
 )  # fmt: skip
 """Options that cannot change after training has started: they determine parameters, slots, steps or losses."""
 USED_BY: Mapping[str, Sequence[str]] = {

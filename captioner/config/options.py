@@ -62,7 +62,6 @@ class Model:
     layers: Annotated[int, "layers (transformer)", ">= 1", "<= 24"] = 3
     heads: Annotated[int, "attention heads; a divisor of hidden_dim (transformer)", ">= 1"] = 8
     feed_forward_dim: Annotated[int, "dimension of the feed-forward layers (transformer)", ">= 1"] = 2048
-    norm: Annotated[Literal["pre", "post"], "layer norm before or after each sublayer (transformer)"] = "pre"
     activation: Annotated[Literal["relu", "gelu"], "activation of the feed-forward layers (transformer)"] = "gelu"
     image_input: Annotated[
         Literal["init", "first", "every"],
@@ -105,11 +104,6 @@ class Train:
     ema_decay: Annotated[float | None, "decay of the parameters' moving average; null: no EMA", "> 0", "< 1"] = None
     update_rule: Annotated[Literal["sgd", "sgd_momentum", "rmsprop", "adam", "adamw"], "optimizer"] = "adam"
     learning_rate: Annotated[float, "learning rate before schedule and warm-up", "> 0"] = 1e-3
-    momentum: Annotated[float, "momentum (sgd_momentum)", ">= 0", "< 1"] = 0.9
-    decay_rate: Annotated[float, "decay of the squared-gradient average (rmsprop)", ">= 0", "< 1"] = 0.99
-    beta1: Annotated[float, "decay of the first moment (adam, adamw)", ">= 0", "< 1"] = 0.9
-    beta2: Annotated[float, "decay of the second moment (adam, adamw)", ">= 0", "< 1"] = 0.999
-    epsilon: Annotated[float, "added to denominators (rmsprop, adam, adamw)", ">= 1e-30"] = 1e-8
     weight_decay: Annotated[float, "decoupled weight decay (adamw)", ">= 0"] = 0.0
     clip_norm: Annotated[float | None, "clip gradients to this global norm; null: no clipping", "> 0"] = 5.0
     schedule: Annotated[Literal["constant", "exponential", "cosine"], "learning-rate schedule"] = "constant"
@@ -126,7 +120,6 @@ class Validate:
 
     every: Annotated[int, "epochs between validations", ">= 1"] = 1
     split: Annotated[str, "split to validate on"] = "val"
-    max_captions: Annotated[int | None, "validate on at most N captions; null: all", ">= 1"] = None
     score_every: Annotated[int | None, "score captions every N epochs; null: as best_metric requires", ">= 1"] = None
     best_metric: Annotated[
         Literal["loss", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d", None],
@@ -199,7 +192,7 @@ FEW_IMAGES, MIN_COUNT = 1000, 5
 
 @dataclass(frozen=True)
 class Prepare:
-    """Options of `captioner prepare` and `captioner data check`."""
+    """Options of `captioner prepare`."""
 
     images: Annotated[
         tuple[Path, ...],
@@ -212,13 +205,10 @@ class Prepare:
     ] = None
     features: Annotated[
         tuple[Path, ...],
-        "HDF5 file to read features from: a data set, by image name, or an array `features`, with --regions also "
-        "`regions`, whose encoder is --encoder; once for all SOURCEs, or once for each",
+        "HDF5 file to read features from, by image name: a data set, or arrays `features`, `images` (the name of each "
+        "row) and with --regions `regions`, whose encoder is --encoder; once for all SOURCEs, or once for each",
     ] = ()
     regions: Annotated[bool, "also store the features of image regions, for model.attention"] = False
-    dtype: Annotated[
-        Literal["float16", "float32"], "precision of the features; float32 if float16 is too coarse for them"
-    ] = "float16"
     image_column: Annotated[str, "column of the image name, or its key in JSON lines"] = "image"
     caption_column: Annotated[str, "column of the caption, or its key in JSON lines"] = "caption"
     split_column: Annotated[str, "column of the split, if present, or its key in JSON lines"] = "split"

@@ -11,13 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from captioner.config.checks import CONSTRAINTS, NEEDS, check_used, is_unused, learns_other_captions, no_effect
-from captioner.config.option_table import MAX_SHOWN, OPTIONS, SECTIONS, closest, converted, read, replaced, write
+from captioner.config.option_table import (
+    MAX_SHOWN,
+    NULL,
+    OPTIONS,
+    READ,
+    SECTIONS,
+    closest,
+    converted,
+    read,
+    replaced,
+    write,
+)
 from captioner.config.options import Config
 from captioner.errors import ConfigError, printable, quoted
 
 Values = Mapping[str, Any]
 """Values of options by path."""
 NONE: Values = {}
+FORMER: Values = {
+    "model.norm": "pre",
+    "train.momentum": 0.9,
+    "train.decay_rate": 0.99,
+    "train.beta1": 0.9,
+    "train.beta2": 0.999,
+    "train.epsilon": 1e-8,
+    "validate.max_captions": None,
+}
+"""Former options, with the one value that remains: config files and stored configs may have it, but no other."""
 
 
 def read_overrides(texts: Iterable[str]) -> dict[str, Any]:
@@ -75,7 +96,16 @@ def unknown(path: str) -> str:
     if path in SECTIONS:
         option = next(option for option in OPTIONS if option.startswith(f"{path}."))
         return f"expected an option, got a section; set one of its options, such as {option}"
+    if path in FORMER:
+        value = FORMER[path]
+        return f"no longer an option; its value is always {'null' if value is None else value}; leave it out"
     return f"unknown option{closest(path, OPTIONS) or ' (captioner config show prints all options)'}"
+
+
+def remains(path: str, text: str) -> bool:
+    """Return whether a text of a config file is the value that remains of a former option."""
+    value = FORMER[path]
+    return text in NULL if value is None else READ[type(value)](text) == value
 
 
 def override(config: Config, values: Values = NONE, places: Mapping[str, str] = {}) -> Config:
@@ -127,7 +157,8 @@ def from_record(record: Any) -> Config:
     """
     if not isinstance(record, dict):
         raise ConfigError([f"expected options by name, got {type(record).__name__}"])
-    return override(replaced(Config(), checked_values(record)))
+    current = {path: value for path, value in record.items() if path not in FORMER or value != FORMER[path]}
+    return override(replaced(Config(), checked_values(current)))
 
 
 def differences(config: Config, other: Config) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 
 from captioner.config.option_table import MAX_SHOWN, NULL, OPTIONS, SECTIONS, Option, closest, read, replaced, write
 from captioner.config.options import Config
-from captioner.config.overrides import NONE, Values, differences, override, unknown
+from captioner.config.overrides import FORMER, NONE, Values, differences, override, remains, unknown
 from captioner.errors import ConfigError, printable
 from captioner.files.user_files import read_bytes
 
@@ -61,6 +61,10 @@ def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = 
             if path in places:
                 raise ValueError(f"given twice, first in line {places[path].rpartition(':')[2]}; keep one")
             places[path] = place
+            if path in FORMER:
+                if not (isinstance(node, yaml.ScalarNode) and remains(path, node.value)):
+                    raise ValueError(unknown(path))
+                continue
             if not isinstance(node, yaml.ScalarNode):
                 raise ValueError(f"expected {OPTIONS[path].expected()}, got {_describe(node)}")
             values[path] = read(OPTIONS[path], node.value, folder, is_quoted=bool(node.style))
@@ -72,7 +76,7 @@ def parse(text: str, name: str, overrides: Values = NONE, folder: Path | None = 
     if problems:
         raise ConfigError(problems)
     config = replaced(Config(), {**values, "given": frozenset(values)})
-    return override(config, overrides, {path: places[path] for path in places.keys() - overrides})
+    return override(config, overrides, {path: places[path] for path in values.keys() - overrides})
 
 
 def dump(config: Config, *, comments: bool = False) -> str:
@@ -155,7 +159,7 @@ def _section(node: yaml.Node, section: str, line: int) -> Iterator[tuple[int, st
                 yield line, path, f"given twice, first in line {first[path]}; keep one"
             first.setdefault(path, line)
             yield from _section(value, path, line)
-        elif path in OPTIONS and "." not in name:
+        elif (path in OPTIONS or path in FORMER) and "." not in name:
             yield line, path, value
         elif path in OPTIONS:
             parent, _, option = path.rpartition(".")

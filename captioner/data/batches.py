@@ -112,14 +112,12 @@ def take(split: Split, rows: Array) -> Batch:
     return Batch(split.features[images], split.captions[rows], read_regions(split.regions, images))
 
 
-def sequential_batches(
-    split: Split, batch_size: int, max_captions: int | None = None, ranks: Ranks = SINGLE_PROCESS
-) -> Iterator[Batch]:
-    """Yield batches of every caption (or the first `max_captions`) once, in file order, for validation.
+def sequential_batches(split: Split, batch_size: int, ranks: Ranks = SINGLE_PROCESS) -> Iterator[Batch]:
+    """Yield batches of every caption once, in file order, for validation.
 
     Of several ranks, each gets its share of the captions of each batch.
     """
-    count = min(len(split.captions), max_captions or len(split.captions))
+    count = len(split.captions)
     for first in range(0, count, batch_size):
         yield take(split, ranks.partition(np.arange(first, min(first + batch_size, count))))
 

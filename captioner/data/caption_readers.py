@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,8 +34,7 @@ EXAMPLE = (
 class CaptionRecord(NamedTuple):
     """One caption of a file.
 
-    `words` are its tokens separated by spaces, if the file has tokens. `row` is the feature row of the image, if the
-    file numbers its images: its `imgid`, or its position among `rows` images. `line` is the location in the file.
+    `words` are its tokens separated by spaces, if the file has tokens. `line` is the location in the file.
     `source` is the name of the collection that the image is from. `coco_id` is the `id` of the image in a COCO file, or
     its `cocoid` in a Karpathy file. `file` is the caption file as the command names it.
     """
@@ -44,15 +44,13 @@ class CaptionRecord(NamedTuple):
     split: str | None
     line: str
     words: str | None = None
-    row: int | None = None
-    rows: int | None = None
     source: str | None = None
     coco_id: int | None = None
     file: str = ""
 
 
 class Issue(NamedTuple):
-    """A problem in a data file at `line`, such as `captions.csv:812`; `image` and `row` are those of the caption.
+    """A problem in a data file at `line`, such as `captions.csv:812`; `image` is that of the caption.
 
     An issue with a `kind` is not an error: it is counted under that name.
     """
@@ -60,7 +58,6 @@ class Issue(NamedTuple):
     line: str
     problem: str
     image: str | None = None
-    row: int | None = None
     kind: str = ""
 
     def __str__(self) -> str:
@@ -113,8 +110,7 @@ def read_captions(
 ) -> Iterator[CaptionRecord | Issue]:
     """Read the captions and issues of a file in file order; the format is detected from the content.
 
-    `split` overrides the split of every caption. Captions of an image that the file numbers twice are issues: they may
-    be those of two photographs.
+    `split` overrides the split of every caption.
 
     Raises: DataError when the file cannot be read or its format is unsupported.
     """
@@ -130,14 +126,9 @@ def read_captions(
     except UnicodeDecodeError as error:  # with an older encoding, the words of a language would be missing
         line, got = content.count(b"\n", 0, error.start) + 1, content[error.start : error.start + 1]
         raise DataError(f"{path}:{line}: expected UTF-8 text, got {got!r}; save the file as UTF-8") from error
-    rows: dict[str, int | None] = {}
-    for record in _parse(path, text, columns or Columns(), split):
+    for record in _parse(path, text, columns or Columns()):
         if isinstance(record, CaptionRecord):
             record = _validate(record._replace(split=split_name(split or record.split)))
-        if isinstance(record, CaptionRecord) and rows.setdefault(record.image, record.row) != record.row:
-            both = f"{rows[record.image]} and {record.row}"
-            problem = f"{record.image:.80}: expected one image of this name, got {both}; skipped"
-            record = Issue(record.line, problem, record.image, record.row)
         yield record
 
 
@@ -160,13 +151,12 @@ def read_list(path: Path) -> list[str]:
 
 
 class CaptionFile(NamedTuple):
-    """The text of a caption file, its content if it is a JSON document, and the options of its reader."""
+    """The text of a caption file, its content if it is a JSON document, and the names of its columns."""
 
     path: Path
     text: str
-    content: Any
-    columns: Columns
-    split: str | None
+    content: Any = None
+    columns: Columns = Columns()
 
 
 class Format(NamedTuple):
@@ -182,56 +172,9 @@ def _lists(content: object, *keys: str) -> bool:
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
 
 
-def _has_entries(file: CaptionFile) -> bool:
-    """Return whether a JSON document is an object of one image, or a list that begins with an object."""
-    match file.content:
-        case [dict(), *_]:
-            return True
-        case dict() as entry:
-            return file.columns.image in entry
-    return False
-
-
-def _entries(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
-    if isinstance(file.content, dict):  # JSON lines with one line
-        yield from json_entry(f"{file.path.name}:1", file.content, file.columns)
-        return
-    for number, entry in enumerate(file.content):
-        yield from json_entry(f"{file.path.name}: [{number}]", entry, file.columns)
-
-
-FORMATS: Mapping[str, Format] = {
-    "coco": Format(
-        lambda file: _lists(file.content, "images", "annotations"),
-        lambda file: coco(file.path.name, file.content, file.split or split_in_name(file.path)),
-        has_columns=False,
-    ),
-    "karpathy": Format(
-        lambda file: _lists(file.content, "images"),
-        lambda file: karpathy(file.path.name, file.content),
-        has_columns=False,
-    ),
-    "json": Format(_has_entries, _entries),
-    "json lines": Format(
-        lambda file: file.content is None and file.text.lstrip()[:1] == "{",
-        lambda file: json_lines(file.path.name, file.text, file.columns),
-    ),
-    "token.txt": Format(
-        lambda file: TOKEN.match(file.text.lstrip()) is not None,
-        lambda file: token_txt(file.path.name, file.text),
-        has_columns=False,
-    ),
-    "table": Format(
-        lambda file: file.content is None and bool(file.text.strip()),
-        lambda file: table(file.path.name, file.text, file.columns),
-    ),
-}
-"""The formats of caption files; the first that matches is used."""
-
-
-def _parse(path: Path, text: str, columns: Columns, split: str | None) -> Iterator[CaptionRecord | Issue]:
+def _parse(path: Path, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
     may_be_json = text.lstrip()[:1] in ("{", "[") and path.suffix.lower() not in (".jsonl", ".ndjson")
-    file = CaptionFile(path, text, _json(path, text) if may_be_json else None, columns, split)
+    file = CaptionFile(path, text, _json(path, text) if may_be_json else None, columns)
     form = next((form for form in FORMATS.values() if form.matches(file)), None)
     if form is None:
         raise DataError(f"{path}: {EXPECTED}, got {_got(file.content)}")
@@ -256,13 +199,10 @@ def _json(path: Path, text: str) -> Any:
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as error:
-        try:
-            first = json.loads(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0])
-        except (ValueError, RecursionError):
-            raise DataError(f"{path}: invalid JSON: {error}") from error
-        if isinstance(first, dict):
-            return None
-        raise DataError(f"{path}: {EXPECTED}, got JSON lines of type {type(first).__name__}") from error
+        with suppress(ValueError, RecursionError):
+            if isinstance(json.loads(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]), dict):
+                return None
+        raise DataError(f"{path}: invalid JSON: {error}") from error
 
 
 def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
@@ -273,7 +213,7 @@ def _validate(record: CaptionRecord) -> CaptionRecord | Issue:
             text.encode()
         except UnicodeEncodeError as error:
             problem = f"{field}: expected UTF-8 text, got {text[error.start]!r}"
-            return Issue(record.line, problem, record.image, record.row)
+            return Issue(record.line, problem, record.image)
     image = image_name(record.image)
     if "\0" in image or image.endswith("/") or "\ufeff" in image:  # a byte order mark, of files that were joined
         return Issue(record.line, f"image: expected a name, got {quoted(image)}")
@@ -289,22 +229,22 @@ MAX_RECORD_LINES = 100
 TOKEN: re.Pattern[str] = re.compile(r"(?P<image>[^\t\r\n]+?)#\d+\t(?P<caption>.*)")
 
 
-def table(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
+def table(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
     """Read a table with the columns `image`, `caption` and optionally `split`; detect the separator from the header.
 
     Raises: as `table_rows`; DataError for a table of captioner without the columns by which corrections are recognized.
     """
-    for line, values in table_rows(name, text, columns):
+    for line, values in table_rows(file.path.name, file.text, file.columns):
         if not isinstance(values, str) and is_captioned(values):
             values = {key: unescape_cell(cell) for key, cell in values.items()}
             values["image"] = unescape_path(values["image"])
         elif not isinstance(values, str) and (
-            values.keys() & {*GENERATED, "log_prob"} or ("keywords" in values and columns == Columns())
+            values.keys() & {*GENERATED, "log_prob"} or ("keywords" in values and file.columns == Columns())
         ):
             missing = " and ".join(column for column in NEEDED if column not in values)
             raise DataError(
-                f"{name}: expected the columns {', '.join(NEEDED[2:])} of captioner, which show what you corrected, "
-                f"got no {missing}; restore them, or to use all captions leave the last two empty"
+                f"{file.path.name}: expected the columns {', '.join(NEEDED[2:])} of captioner, which show what you "
+                f"corrected, got no {missing}; restore them, or to use all captions leave the last two empty"
             )
         yield Issue(line, values) if isinstance(values, str) else _record(line, values)
 
@@ -325,9 +265,9 @@ def table_rows(name: str, text: str, columns: Columns) -> Iterator[tuple[str, di
         yield f"{name}:{number}", named
 
 
-def token_txt(name: str, text: str) -> Iterator[CaptionRecord | Issue]:
+def token_txt(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
     """Read Flickr8k.token.txt: `1000268201.jpg#0<TAB>A child in a pink dress .`"""
-    for line, row in _lines(name, text):
+    for line, row in _lines(file):
         match = TOKEN.fullmatch(row)
         if match is None:
             yield Issue(line, f"expected IMAGE#NUMBER, a tab and a caption, got {quoted(row)}")
@@ -335,26 +275,19 @@ def token_txt(name: str, text: str) -> Iterator[CaptionRecord | Issue]:
             yield _record(line, match.groupdict())
 
 
-def json_lines(name: str, text: str, columns: Columns) -> Iterator[CaptionRecord | Issue]:
-    """Read JSON lines: `{"image": "a.jpg", "caption": "a dog"}`; `caption` may be a list of captions."""
-    for line, row in _lines(name, text):
+def json_lines(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
+    """Read JSON lines: `{"image": "a.jpg", "caption": "a dog"}`."""
+    for line, row in _lines(file):
         try:
             content = parse_json(row)
         except (ValueError, RecursionError) as error:
             yield Issue(line, f"invalid JSON: {error}")
+            continue
+        if isinstance(content, dict):
+            yield _record(line, {key: content.get(column) for key, column in file.columns._asdict().items()})
         else:
-            yield from json_entry(line, content, columns)
-
-
-def json_entry(line: str, content: object, columns: Columns) -> Iterator[CaptionRecord | Issue]:
-    """Read the captions of one JSON object."""
-    if not isinstance(content, dict):
-        yield Issue(line, f"expected an object with {columns.image} and {columns.caption}, got {quoted(content)}")
-        return
-    values = {key: content.get(column) for key, column in columns._asdict().items()}
-    captions = values["caption"]
-    for caption in captions if isinstance(captions, list) and captions else [captions]:
-        yield _record(line, {**values, "caption": caption})
+            expected = f"an object with {file.columns.image} and {file.columns.caption}"
+            yield Issue(line, f"expected {expected}, got {quoted(content)}")
 
 
 def _column_indices(line: str, names: list[str], header: str, columns: Columns) -> dict[str, int]:
@@ -415,13 +348,14 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]
         number += 1 if problem else rows.line_num
 
 
-def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
-    for number, row in enumerate(io.StringIO(text, newline=None), 1):
+def _lines(file: CaptionFile) -> Iterator[tuple[str, str]]:
+    for number, row in enumerate(io.StringIO(file.text, newline=None), 1):
         if row.strip():
-            yield f"{name}:{number}", row.removesuffix("\n")
+            yield f"{file.path.name}:{number}", row.removesuffix("\n")
 
 
-def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
+def _record(line: str, values: Mapping[str, Any]) -> CaptionRecord | Issue:
+    """Return the caption of an entry, by the fields of `Columns` and `CaptionRecord`, or what is wrong with it."""
     image = values["image"] if _is_text(values.get("image")) else None
     if image and is_captioned(values):
         if not is_corrected(values):
@@ -436,80 +370,82 @@ def _record(line: str, values: dict[str, Any]) -> CaptionRecord | Issue:
     if split is not None and not isinstance(split, str):
         return Issue(line, f"split: expected a name, got {quoted(split)}", image)
     image, caption, split = values["image"].strip(), values["caption"].strip(), (split or "").strip() or None
-    return CaptionRecord(image, caption, split, line, source=_source(values))
+    source = values["source"].strip() if _is_text(values.get("source")) else None
+    return CaptionRecord(image, caption, split, line, values.get("words"), source, values.get("coco_id"))
 
 
-def is_captioned(values: dict[str, Any]) -> bool:
+def is_captioned(values: Mapping[str, Any]) -> bool:
     """Return whether a row is of a table of `captioner caption`."""
     return all(values.get(name) is not None for name in NEEDED)
 
 
-def karpathy(name: str, content: dict[str, Any]) -> Iterator[CaptionRecord | Issue]:
-    """Read Karpathy's format: `{"images": [{"filename", "split", "imgid", "sentences": [{"tokens", "raw"}]}]}`."""
-    has_imgids = any(isinstance(image, dict) and image.get("imgid") is not None for image in content["images"])
-    rows = None if has_imgids else len(content["images"])
-    for number, image in enumerate(content["images"]):
-        where = f"{name}: images[{number}]"
+def karpathy(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
+    """Read Karpathy's format: `{"images": [{"filename", "split", "sentences": [{"tokens", "raw"}]}]}`.
+
+    A second image of the same name is an issue: its captions may be those of another photograph.
+    """
+    seen: set[str] = set()
+    for number, image in enumerate(file.content["images"]):
+        where = f"{file.path.name}: images[{number}]"
         if not isinstance(image, dict) or not _is_text(image.get("filename")):
             yield Issue(where, f"expected an object with a filename, got {quoted(image)}")
             continue
-        row = image.get("imgid") if has_imgids else number
-        split, sentences = image.get("split"), image.get("sentences")
         folder = f"{image['filepath'].strip().rstrip('/')}/" if _is_text(image.get("filepath")) else ""
-        coco_id = image["cocoid"] if type(image.get("cocoid")) is int else None
-        is_row = row is None or (type(row) is int and row >= 0)
-        if not (split is None or _is_text(split)) or not is_row:
-            yield Issue(where, f"expected a split and an imgid >= 0, got {quoted(split)} and {quoted(row)}")
-            continue
+        name, sentences = folder + image["filename"].strip(), image.get("sentences")
         if not isinstance(sentences, list) or not sentences:
-            yield Issue(where, f"expected a list of sentences, got {quoted(sentences)}")
-            continue
-        for index, sentence in enumerate(sentences):
-            line = f"{where}.sentences[{index}]"
-            raw = sentence.get("raw") if isinstance(sentence, dict) else None
-            tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
-            if tokens is not None and not (isinstance(tokens, list) and all(map(_is_token, tokens))):
-                yield Issue(line, f"tokens: expected a list of words, got {quoted(tokens)}")
-            elif not _is_text(raw) and not tokens:
-                yield Issue(line, f"expected raw text or tokens, got {quoted(sentence)}")
-            else:
-                words = " ".join(tokens) if tokens else None
-                text = raw.strip() if isinstance(raw, str) and raw.strip() else str(words)
-                filename = folder + image["filename"].strip()
-                split_of = split and split.strip()
-                yield CaptionRecord(filename, text, split_of, line, words, row, rows, _source(image), coco_id)
+            yield Issue(where, f"expected a list of sentences, got {quoted(sentences)}", name)
+        elif image_name(name) in seen:
+            yield Issue(where, f"{name:.80}: a second image of this name; skipped", name)
+        else:
+            seen.add(image_name(name))
+            coco_id = image["cocoid"] if type(image.get("cocoid")) is int else None
+            values = {"image": name, "split": image.get("split"), "source": image.get("source"), "coco_id": coco_id}
+            for index, sentence in enumerate(sentences):
+                yield _sentence(f"{where}.sentences[{index}]", sentence, values)
 
 
-def coco(name: str, content: dict[str, Any], split: str | None) -> Iterator[CaptionRecord | Issue]:
-    """Read COCO's format: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`."""
-    names: dict[Any, tuple[str, int, str | None]] = {}
-    for number, image in enumerate(content["images"]):
-        where = f"{name}: images[{number}]"
+def _sentence(line: str, sentence: object, image: Mapping[str, Any]) -> CaptionRecord | Issue:
+    """Read a sentence of Karpathy's format; without raw text, its tokens are the text."""
+    if not isinstance(sentence, dict):
+        return Issue(line, f"expected raw text or tokens, got {quoted(sentence)}")
+    raw, tokens = sentence.get("raw"), sentence.get("tokens")
+    if tokens is not None and not (isinstance(tokens, list) and all(map(_is_token, tokens))):
+        return Issue(line, f"tokens: expected a list of words, got {quoted(tokens)}")
+    words = " ".join(tokens) if tokens else None
+    return _record(line, {**image, "caption": raw if _is_text(raw) else words or raw, "words": words})
+
+
+def coco(file: CaptionFile) -> Iterator[CaptionRecord | Issue]:
+    """Read COCO's format: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`.
+
+    The split is that in the name of the file. A second image of the same name is an issue, as in `karpathy`.
+    """
+    split, images, lines, seen = split_in_name(file.path), dict[int, dict[str, Any]](), dict[int, str](), set[str]()
+    for number, image in enumerate(file.content["images"]):
+        where = f"{file.path.name}: images[{number}]"
         if not isinstance(image, dict) or type(image.get("id")) is not int or not _is_text(image.get("file_name")):
             yield Issue(where, f"expected an object with an id and a file_name, got {quoted(image)}")
-        elif image["id"] in names:
+        elif image["id"] in images:
             yield Issue(where, f"duplicate id {image['id']}")
+        elif (name := image_name(image["file_name"])) in seen:
+            yield Issue(where, f"{name:.80}: a second image of this name; skipped")
         else:
-            names[image["id"]] = image["file_name"].strip(), number, _source(image)
-    captioned: set[str] = set()
-    for number, annotation in enumerate(content["annotations"]):
-        line = f"{name}: annotations[{number}]"
-        if not isinstance(annotation, dict) or not _is_text(annotation.get("caption")):
+            seen.add(name)
+            images[image["id"]] = {
+                "image": image["file_name"], "split": split, "source": image.get("source"), "coco_id": image["id"]
+            }  # fmt: skip
+            lines[image["id"]] = where
+    for number, annotation in enumerate(file.content["annotations"]):
+        line = f"{file.path.name}: annotations[{number}]"
+        if not isinstance(annotation, dict):
             yield Issue(line, f"expected an object with a caption, got {quoted(annotation)}")
-        elif type(annotation.get("image_id")) is not int or annotation["image_id"] not in names:
-            yield Issue(line, f"image_id: expected the id of an image, got {quoted(annotation.get('image_id'))}")
+        elif type(key := annotation.get("image_id")) is not int or key not in images:
+            yield Issue(line, f"image_id: expected the id of an image, got {quoted(key)}")
         else:
-            image, row, source = names[annotation["image_id"]]
-            captioned.add(image)
-            text, rows = annotation["caption"].strip(), len(content["images"])
-            yield CaptionRecord(image, text, split, line, None, row, rows, source, annotation["image_id"])
-    for image, number, _ in names.values():
-        if image not in captioned:
-            yield Issue(f"{name}: images[{number}]", f"{image}: has no caption", image, number)
-
-
-def _source(image: dict[str, Any]) -> str | None:
-    return image["source"].strip() if _is_text(image.get("source")) else None
+            lines.pop(key, None)
+            yield _record(line, {**images[key], "caption": annotation.get("caption")})
+    for key, line in lines.items():  # of images that no annotation has
+        yield Issue(line, f"{images[key]['image']}: has no caption", images[key]["image"])
 
 
 def _is_text(value: object) -> bool:
@@ -518,3 +454,16 @@ def _is_text(value: object) -> bool:
 
 def _is_token(value: object) -> bool:
     return isinstance(value, str) and value.split() == [value] and value.isprintable()
+
+
+FORMATS: Mapping[str, Format] = {
+    "coco": Format(lambda file: _lists(file.content, "images", "annotations"), coco, has_columns=False),
+    "karpathy": Format(lambda file: _lists(file.content, "images"), karpathy, has_columns=False),
+    "json lines": Format(
+        lambda file: file.text.lstrip()[:1] == "{" and (file.content is None or file.columns.image in file.content),
+        json_lines,
+    ),
+    "token.txt": Format(lambda file: TOKEN.match(file.text.lstrip()) is not None, token_txt, has_columns=False),
+    "table": Format(lambda file: file.content is None and bool(file.text.strip()), table),
+}
+"""The formats of caption files; the first that matches is used."""

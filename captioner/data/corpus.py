@@ -24,20 +24,6 @@ MAX_FEATURE = 1e30
 Features: TypeAlias = Rows
 """Image features (M, F), or regions (M, rows, columns, R), by image."""
 
-MAX_SOURCE = 40
-"""The longest name of a source that is printed whole."""
-
-
-def rows_by_source(sources: Sequence[str]) -> dict[str, list[int]]:
-    """Return the rows of each source; none unless there are several with at least two images each.
-
-    The CIDEr-D of a single image is 0, so a mean of the sources would be of no use.
-    """
-    rows: dict[str, list[int]] = {}
-    for row, source in enumerate(sources):
-        rows.setdefault(source, []).append(row)
-    return rows if len(rows) > 1 and min(map(len, rows.values())) > 1 else {}
-
 
 @dataclass(frozen=True)
 class Split:
@@ -101,16 +87,6 @@ class Split:
         """Return a split with some of its captions and all of its images."""
         texts = None if self.texts is None else [self.texts[row] for row in rows.tolist()]
         return dataclasses.replace(self, captions=self.captions[rows], image_idxs=self.image_idxs[rows], texts=texts)
-
-    @cached_property
-    def by_source(self) -> dict[str, Split]:
-        """The captions of each source, as `rows_by_source`, with all images."""
-        images = self.captioned_images
-        groups = {} if self.sources is None else rows_by_source([self.sources[image] for image in images])
-        return {
-            source: self.select_captions(np.flatnonzero(np.isin(self.image_idxs, images[rows])))
-            for source, rows in groups.items()
-        }
 
     def text(self, row: int, vocab: Vocab) -> str:
         """Return one caption: the raw text, or else its decoded ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import DTypeLike
 
 from captioner.arrays import Array, blocks
 from captioner.data.corpus import Features
+from captioner.data.image_names import image_name
+from captioner.errors import DataError, quoted
 from captioner.files.hdf5 import StoredArray, open_dataset
 
 MOST_MIB = 1 << 30
@@ -50,6 +53,28 @@ def open_features(
     """
     cache = min(memory_mib, MOST_MIB) << 20
     return read_if_small(open_dataset(path, dataset, numbers="f", ndim=ndim, cache=cache), memory_mib)
+
+
+def read_row_names(path: str | os.PathLike[str], count: int) -> list[str]:
+    """Read the image names of `count` rows of features from the dataset `images` of the same file.
+
+    Raises: DataError unless there is one name for each row, each once.
+    """
+    try:
+        stored = open_dataset(path, "images", numbers="S", ndim=1).read().tolist()
+    except DataError as error:
+        raise DataError(f"{error}; expected the image name of each row, such as np.char.encode(names)") from error
+    where = f"{os.fspath(path)}: dataset 'images'"
+    try:
+        names = [image_name(name.decode()) for name in stored]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: expected UTF-8 text, got {error.object!r:.80}") from error
+    if len(names) != count:
+        raise DataError(f"{where}: expected {count:,} names, one per row of features, got {len(names):,}")
+    if len(set(names)) < count:
+        (twice, _), *_ = Counter(names).most_common(1)
+        raise DataError(f"{where}: expected each name once, got {quoted(twice)} twice")
+    return names
 
 
 def read_if_small(stored: StoredArray, memory_mib: int) -> Features:

@@ -1,1 +1,1 @@
-"""Scores of captions: a model's, those in a file, and a nearest-neighbour baseline; gradient norms of a model."""
+"""Scores of captions: a model's, and those in a file; gradient norms of a model."""

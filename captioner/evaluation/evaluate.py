@@ -1,31 +1,35 @@
-"""Score the captions of models, files and baselines against the same references."""
+"""Score the captions of models and files against the same references."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from captioner.arrays import Array
 from captioner.captioning.caption import MARKS, NOT_MARKED, Attention
 from captioner.captioning.captioner import BATCH, BEST_ALONE, Captioner
-from captioner.captioning.checks import check_encoder, check_reads_data, is_training_split
 from captioner.captioning.find_checkpoint import BEST, LAST
-from captioner.captioning.load import Run, ensemble_of, open_corpus, open_run, shares_of_split
+from captioner.captioning.load import (
+    ModelPath,
+    check_encoder,
+    check_reads_data,
+    ensemble_of,
+    is_training_split,
+    open_corpus,
+    open_run,
+    shares_of_split,
+)
 from captioner.config.overrides import Values
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
-from captioner.errors import UsageError
 from captioner.evaluation.caption_files import match_images, read_caption_file, read_references
-from captioner.evaluation.nearest_neighbours import nearest_neighbour_captions
 from captioner.evaluation.scoring import (
     EvaluationSet,
     ScoredCaptions,
     build_evaluation_set,
-    measure_by_source,
     score_captions,
     scores_of_part,
     to_dict,
@@ -50,13 +54,9 @@ def score_model(
     data set is not the model's.
     """
     split, loaded = corpus.split(split_name), captioner.loaded
-    losses: dict[str, float] = {}
+    loss = None
     if corpus.vocab == loaded.vocab:
-        pool = ThreadPool(loaded.config.threads)
-        losses = measure_by_source(
-            split, lambda part: mean_word_loss(loaded.model, sequential_batches(part, BATCH), pool)
-        )
-    loss = fmean(losses.values()) if losses else None
+        loss = mean_word_loss(loaded.model, sequential_batches(split, BATCH), ThreadPool(loaded.config.threads))
     with_attention = split.pointing_game is not None and loaded.model.attends
     captioner = captioner.with_options({**BEST_ALONE, "caption.attention": with_attention})
     shares = shares_of_split(loaded, corpus, split_name)
@@ -78,17 +78,11 @@ def score_model(
         pointing=pointing_accuracy(split, [caption.attention for caption in decoded]),
         decode=asdict(loaded.config.decode),
     )
-    for source, part in scored.sources.items():
-        part.scores.update(loss=losses.get(source), perplexity=perplexity(losses[source]) if losses else None)
     marks = [decoded[row].marks for row in rows.tolist()]
     if any(marks):
-        parts = [(scored.sources[source], part_rows) for source, (part_rows, _) in evaluation_set.parts.items()]
-        for part, part_rows in parts or [(scored, [*range(len(marks))])]:
-            groups = {NOT_MARKED: part.rows[[not marks[row] for row in part_rows]]}
-            groups |= {mark: part.rows[[mark in marks[row] for row in part_rows]] for mark in MARKS}
-            part.scores["scores_by_mark"] = {
-                name: scores_of_part(group) for name, group in groups.items() if len(group)
-            }
+        groups = {NOT_MARKED: scored.rows[[not own for own in marks]]}
+        groups |= {mark: scored.rows[[mark in own for own in marks]] for mark in MARKS}
+        scored.scores["scores_by_mark"] = {mark: scores_of_part(group) for mark, group in groups.items() if len(group)}
     return scored
 
 
@@ -108,10 +102,6 @@ def pointing_accuracy(split: Split, attention: Iterable[Attention | None]) -> fl
     return fraction(sum(hits), hits)
 
 
-BASELINES: Mapping[str, Callable[[Corpus, str, Array], list[str]]] = {"nn": nearest_neighbour_captions}
-"""Functions (data set, split, rows) -> captions."""
-
-
 class Evaluated(NamedTuple):
     """Scored captions of one split; `scored[0]` is compared with each of the others."""
 
@@ -125,16 +115,6 @@ class Evaluated(NamedTuple):
         return {"split": self.split, **to_dict(first, others)}
 
 
-def check_baseline(baseline: str | None, splits: Sequence[str]) -> None:
-    """Raises: UsageError for an unknown baseline, and for a baseline on the training split."""
-    if baseline is not None and baseline not in BASELINES:
-        raise UsageError(f"baseline {baseline}: expected {' or '.join(BASELINES)}")
-    if baseline is not None and "train" in splits:
-        raise UsageError(
-            f"baseline {baseline}: uses the captions of train and cannot be scored on it; try another split"
-        )
-
-
 def evaluate_file(file: Path, references: Path, split: str | None) -> Evaluated:
     """Score the captions in a file against the references in a file, or in one split of it.
 
@@ -145,22 +125,18 @@ def evaluate_file(file: Path, references: Path, split: str | None) -> Evaluated:
     return Evaluated(split or references.name, evaluation_set, [score_captions(evaluation_set, file.name, captions)])
 
 
-def evaluate_split(
-    captioners: Sequence[tuple[str, Captioner]], corpus: Corpus, split: str, baseline: str | None = None
-) -> Evaluated:
-    """Score the captions of named models, then those of a baseline, on a split.
+def evaluate_split(captioners: Sequence[tuple[str, Captioner]], corpus: Corpus, split: str) -> Evaluated:
+    """Score the captions of named models on a split.
 
     Raises: DataError when the split does not exist.
     """
     evaluation_set, rows = build_evaluation_set(corpus, split)
     scored = [score_model(captioner, corpus, split, evaluation_set, rows, name) for name, captioner in captioners]
-    if baseline is not None:
-        scored.append(score_captions(evaluation_set, baseline, BASELINES[baseline](corpus, split, rows)))
     return Evaluated(split, evaluation_set, scored)
 
 
 def open_captioners(
-    runs: Sequence[Captioner | Run], overrides: Values, ensemble: bool, data: Path | None
+    runs: Sequence[Captioner | ModelPath], overrides: Values, ensemble: bool, data: Path | None
 ) -> tuple[list[tuple[str, Captioner]], Corpus]:
     """Open runs with their names, and the data set to score them on: `data`, or else that of the first run.
 

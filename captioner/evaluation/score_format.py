@@ -64,10 +64,7 @@ def _score(column: Mapping[str, Any], key: str) -> str:
 
 
 def score_lines(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of a record: a column of scores per model or baseline, then the differences.
-
-    The tables of its sources follow.
-    """
+    """Yield the table of a record: a column of scores per model, then the differences."""
     others: dict[str, Any] = record["others"]
     columns = [record, *others.values()]
     yield _heading(record)
@@ -83,14 +80,10 @@ def score_lines(record: dict[str, Any]) -> Iterator[str]:
             )
             rows.append([title, "", *differences])
     yield from _aligned(rows)
-    for source, part in record.get("sources", {}).items():
-        yield from score_lines({**part, "split": f"{record['split']}, {source}"})
 
 
 def _heading(record: dict[str, Any]) -> str:
     heading = f"{printable(record['split'], MAX_NAME)}: {record['images']:,} images"
-    if "sources" in record:
-        heading += f", mean of {len(record['sources'])} sources"
     if not record["others"] and record.get("perplexity") is not None:
         heading += f", perplexity {record['perplexity']:.2f}"
     if not record["others"] and record.get("correct") is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from captioner.arrays import Array
-from captioner.data.corpus import Corpus, Split, rows_by_source
+from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import UNK, normalize
 from captioner.metrics import (
     NAMES,
@@ -33,23 +31,13 @@ class EvaluationSet:
     """Images, their reference captions, and all captions of the training split if there is one.
 
     If `normalized`, captions and references are compared in the Unicode form of tokens. pycocoevalcap does not
-    normalize them. `sources` are those of the images, in a data set that was prepared from several.
+    normalize them.
     """
 
     images: list[str]
     references: list[list[str]]
     train_captions: list[str] | None = None
     normalized: bool = True
-    sources: Sequence[str] | None = None
-
-    @cached_property
-    def parts(self) -> dict[str, tuple[list[int], EvaluationSet]]:
-        """The rows and the evaluation set of each source, as `rows_by_source`."""
-        parts = {}
-        for source, rows in rows_by_source(self.sources or ()).items():
-            images, references = [self.images[row] for row in rows], [self.references[row] for row in rows]
-            parts[source] = rows, replace(self, images=images, references=references, sources=None)
-        return parts
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into the tokens of the metrics."""
@@ -76,21 +64,14 @@ def build_evaluation_set(corpus: Corpus, name: str) -> tuple[EvaluationSet, Arra
     images = [split.image_ids[row] for row in rows]
     references = [split.references(row, vocab) for row in rows.tolist()]
     train_captions = None if train is None else [train.text(row, vocab) for row in range(len(train.captions))]
-    sources = None if split.sources is None else [split.sources[row] for row in rows]
-    return EvaluationSet(images, references, train_captions, sources=sources), rows
-
-
-def measure_by_source(split: Split, measure: Callable[[Split], float]) -> dict[str, float]:
-    """Measure each source of a split, or the whole split, with the name "", unless there are several."""
-    return {source: measure(part) for source, part in (split.by_source or {"": split}).items()}
+    return EvaluationSet(images, references, train_captions), rows
 
 
 @dataclass(frozen=True)
 class ScoredCaptions:
     """One caption per image with its statistics per metric (`rows`), and all scores by name (`scores`).
 
-    `name` is that of the run, the file or the baseline that the captions are from. With several `sources`, each is
-    scored separately, and the scores are their means (the macro average).
+    `name` is that of the run or the file that the captions are from.
 
     Shapes: rows (N, S).
     """
@@ -99,7 +80,6 @@ class ScoredCaptions:
     captions: list[str]
     rows: Array
     scores: dict[str, Any]
-    sources: Mapping[str, ScoredCaptions] = field(default_factory=dict)
 
 
 def score_captions(
@@ -113,52 +93,40 @@ def score_captions(
     """
     tokenized = list(map(evaluation_set.tokenize, captions))
     words = [word for caption in tokenized for word in caption]
-    sources = {
-        source: score_captions(part, name, [captions[row] for row in rows], same_train)
-        for source, (rows, part) in evaluation_set.parts.items()
+    rows = score_rows(tokenized, evaluation_set.reference_words)
+    scores = {
+        **computed,
+        **scores_by_name(rows),
+        **diversity(tokenized),
+        "unk": fraction(words.count(UNK.lower()), words),
     }
-    if sources:
-        order = np.concatenate([rows for rows, _ in evaluation_set.parts.values()])
-        rows = np.concatenate([part.rows for part in sources.values()])[np.argsort(order)]
-        means = {key: float(np.mean([part.scores[key] for part in sources.values()])) for key in NAMES}
-    else:
-        rows = score_rows(tokenized, evaluation_set.reference_words)
-        means = scores_by_name(rows)
-    scores = {**computed, **means, **diversity(tokenized), "unk": fraction(words.count(UNK.lower()), words)}
     if not same_train:
         scores["novel"] = None
     elif evaluation_set.train_words is not None:
         scores["novel"] = novelty(tokenized, evaluation_set.train_words)
-    return ScoredCaptions(name, list(captions), rows, scores, sources)
+    return ScoredCaptions(name, list(captions), rows, scores)
 
 
 def scores_of_part(rows: Array) -> dict[str, Any]:
     """Compute the scores of some images from their rows of statistics, with intervals.
 
-    The IDF is that of all images, or of all images of their source.
+    The IDF is that of all images.
 
     Shapes: rows (N, S).
     """
-    bounds = dict(zip(NAMES, confidence_interval([(rows, None)]).T.tolist(), strict=True))
+    bounds = dict(zip(NAMES, confidence_interval(rows).T.tolist(), strict=True))
     return {"images": len(rows), **scores_by_name(rows), "intervals": bounds}
 
 
 def intervals(scored: ScoredCaptions, other: ScoredCaptions | None = None) -> dict[str, list[float]]:
     """Compute the 95 % bootstrap interval of each score, or of its difference from the score of other captions."""
-    parts = [(part, other and other.sources[source]) for source, part in scored.sources.items()] or [(scored, other)]
-    bounds = confidence_interval([(one.rows, None if two is None else two.rows) for one, two in parts])
+    bounds = confidence_interval(scored.rows, None if other is None else other.rows)
     return dict(zip(NAMES, bounds.T.tolist(), strict=True))
 
 
 def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> dict[str, Any]:
-    """Convert scores to JSON types, with those of other captions and the differences from them by name.
-
-    If there are several sources, the same of each is in `sources`.
-    """
+    """Convert scores to JSON types, with those of other captions and the differences from them by name."""
     count = len(scored.rows)
-    sources = {
-        source: to_dict(part, [other.sources[source] for other in others]) for source, part in scored.sources.items()
-    }
     compared: dict[str, Any] = {}
     for other in others:
         name = next(name for name in distinct(other.name) if name not in (scored.name, *compared))
@@ -180,9 +148,7 @@ def to_dict(scored: ScoredCaptions, others: Sequence[ScoredCaptions] = ()) -> di
             f"{images}; confidence intervals from fewer than {FEW_IMAGES} images are unreliable"
             for images, size in sizes.items()
             if size < FEW_IMAGES
-        ]
-        + [f"{source}: {warning}" for source, part in sources.items() for warning in part["warnings"]],
-        **({"sources": sources} if sources else {}),
+        ],
     }
 
 

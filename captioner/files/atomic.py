@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -20,7 +21,7 @@ MAX_NAME, MAX_STEM = 240, 60
 """The longest name, in bytes, to which a temporary name can add 15 within the limit of file systems; and the characters
 of a name that are kept before a number."""
 TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)
-"""The name of a temporary file: the stem of the file that it will replace, and the process that writes it."""
+"""The name of a temporary file: the stem of the file that it will replace, and a random number."""
 CANNOT_SYNC = {errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of a folder that may not be opened, and of file systems that cannot sync one, such as network file systems."""
 
@@ -147,26 +148,25 @@ def try_folder(path: Path) -> None:
 
 
 def _locked(path: Path) -> tuple[Path, int]:
-    """Create a temporary file and lock it; processes in two containers can have the same number."""
-    number = os.getpid()
+    """Create a temporary file, locked until its descriptor is closed or the process ends."""
     while True:
-        temporary = path.with_name(f".{temporary_stem(path)}.{number}.tmp")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-        with contextlib.suppress(FileNotFoundError):  # another process may have renamed or removed it before the lock
-            if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
-                return temporary, descriptor
-        os.close(descriptor)
-        number += 1
+        temporary = path.with_name(f".{temporary_stem(path)}.{secrets.randbelow(10**9)}.tmp")
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            with contextlib.suppress(FileNotFoundError):  # another process may have removed it before the lock
+                if _lock(descriptor) is not False and os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                    return temporary, descriptor
+            os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Return whether no other process has locked a file; True on a file system without locks."""
+def _lock(descriptor: int) -> bool | None:
+    """Lock a file, and return whether no other process has locked it; None on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass
+        return None
     return True
 
 
@@ -190,33 +190,21 @@ def temporary_files(*paths: Path) -> Iterator[Path]:
 
 
 def stale_temporary_files(folder: Path) -> dict[str, list[Path]]:
-    """List the temporary files of processes that have ended, by the stem of the file that they would replace."""
+    """List the temporary files that no process locks, by the stem of the file that they would replace."""
     stale: dict[str, list[Path]] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
-            match = TEMPORARY.fullmatch(name)
-            if match and not _is_running(int(match[2])) and not _is_locked(folder / name):
+            if (match := TEMPORARY.fullmatch(name)) and _is_stale(folder / name):
                 stale.setdefault(match[1], []).append(folder / name)
     return stale
 
 
-def _is_locked(file: Path) -> bool:
-    """Return whether a process locks a file, such as one in another container, whose number says nothing here."""
+def _is_stale(file: Path) -> bool:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK)  # NFS locks no file that is read only
     except OSError:  # of another user
-        return True
+        return False
     try:
-        return not _lock(descriptor)
+        return _lock(descriptor) is True
     finally:
         os.close(descriptor)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # the process of another user
-        return True
-    return True

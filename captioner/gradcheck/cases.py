@@ -222,19 +222,16 @@ VARIANTS: dict[str, Variant] = {
 SMALL = {"hidden": WIDTH, "heads": HEADS, "feed_forward": FEED_FORWARD, "layers": 2}
 TRANSFORMER_VARIANTS: dict[str, Variant] = {
     "model, dropout": Variant({}, Dropout(0.2, 0.3, 0.4, layers=0.3)),
-    "model, pre-norm": Variant({"norm": "pre", "activation": "relu"}),
-    "model, post-norm": Variant({"norm": "post", "activation": "gelu"}),
+    "model, relu": Variant({"activation": "relu"}),
     "model, smoothing": VARIANTS["model, smoothing"],
     "model, weights": VARIANTS["model, weights"],
     "model, 1 layer": Variant({"layers": 1}),
     "model, attention": Variant(ATTENTION, Dropout(regions=0.2, layers=0.3)),
     "model, attention, many captions": Variant({**ATTENTION, "layers": 1}, captions=2 * MAX_CAPTIONS_PER_GROUP + 2),
-    "model, attention, post-norm, relu": Variant(
-        {**ATTENTION, "norm": "post", "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)
-    ),
+    "model, attention, relu": Variant({**ATTENTION, "activation": "relu"}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3)),
     "model, attention, 3 threads": Variant(ATTENTION, Dropout(layers=0.3), captions=7, workers=3),
 }
-"""Every norm, activation, attention, option of the loss and sum over workers of a transformer."""
+"""Every activation, attention, option of the loss and sum over workers of a transformer."""
 MODELS: Mapping[type[CaptioningModel], tuple[dict[str, Any], dict[str, Variant]]] = {
     CaptioningRNN: ({}, VARIANTS),
     CaptioningTransformer: (SMALL, TRANSFORMER_VARIANTS),
@@ -296,7 +293,7 @@ def gradient_cases(config: Config) -> Iterator[tuple[Case, np.random.Generator]]
         yield layer_case(name, layer, letters_of(sizes), rng), rng
     configured = Variant({}, build_dropout(vars(options)), config.train.label_smoothing)
     small, variants = MODELS[DECODERS[sizes.decoder]]
-    sizes = dataclasses.replace(sizes, norm=options.norm, activation=options.activation, **small)
+    sizes = dataclasses.replace(sizes, activation=options.activation, **small)
     for variant_name, variant in {"model": configured, **variants}.items():
         name = f"{variant_name} ({sizes.decoder})"
         rng = generator(name)

@@ -99,23 +99,20 @@ def image_scores(rows: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return scores_from_sums(rows)[:, NAMES.index(name)]
 
 
-def confidence_interval(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64] | None]]) -> NDArray[np.float64]:
+def confidence_interval(rows: NDArray[np.float64], other: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return the 95 % bootstrap interval of each score over images, or of its difference from that of other captions.
 
-    Several sets of images are resampled separately; the score is the mean of their scores. Each has the statistics of
-    its images from `score_rows`, and those of the other captions (the paired bootstrap) or None.
+    `rows` and `other` are statistics of the same images from `score_rows` (the paired bootstrap).
 
-    Shapes: pairs of rows (N_i, S) -> (2, M), lower and upper bounds.
+    Shapes: rows and other (N, S) -> (2, M), lower and upper bounds.
     Source: Koehn, "Statistical significance tests for machine translation evaluation", 2004.
     """
-    rng, values = np.random.default_rng(0), []
-    for rows, other in parts:
-        images = len(rows)
-        samples = rng.multinomial(images, np.full(images, 1 / images), SAMPLES).astype(float)
-        values.append(scores_from_sums(samples @ rows))
-        if other is not None:
-            values[-1] -= scores_from_sums(samples @ other)
-    return np.quantile(np.mean(values, axis=0), ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    images = len(rows)
+    samples = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), SAMPLES).astype(float)
+    values = scores_from_sums(samples @ rows)
+    if other is not None:
+        values -= scores_from_sums(samples @ other)
+    return np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
 
 
 def diversity(captions: Sequence[Words]) -> dict[str, float]:

@@ -33,7 +33,7 @@ Normal = Callable[[tuple[int, ...]], Array]
 
 def build_sizes(options: Options, vocab: int, feature: int, region: int = 0) -> Sizes:
     """Return the sizes of a model; V, F and R are those of the data set."""
-    named = ("decoder", "attention", "attention_dim", "layers", "heads", "norm", "activation")
+    named = ("decoder", "attention", "attention_dim", "layers", "heads", "activation")
     return Sizes(
         vocab=vocab,
         feature=feature,

@@ -56,7 +56,7 @@ class CaptioningTransformer(CaptioningModel):
     def describe(sizes: Sizes) -> dict[str, str]:
         return {
             "decoder": f"{sizes.decoder}, {sizes.layers} layers of width {sizes.hidden:,} with {sizes.heads} heads",
-            "feed-forward layers": f"{sizes.feed_forward:,} dimensions, {sizes.activation}, {sizes.norm}-norm",
+            "feed-forward layers": f"{sizes.feed_forward:,} dimensions, {sizes.activation}, pre-norm",
             "memory": "image feature and regions" if sizes.attends else "image feature",
         }
 
@@ -260,7 +260,6 @@ class InferenceTransformer:
     """
 
     def __init__(self, sizes: Sizes, params: Params) -> None:
-        self._is_pre = sizes.norm == "pre"
         self._W_embed = params["W_embed"].copy()
         self._vectors = {name: w.copy() for name, w in params.items() if name in ("gamma", "beta")}
         self._output = OutputLayer(params["W_vocab"], params["b_vocab"])
@@ -281,8 +280,7 @@ class InferenceTransformer:
         for layer, weights in enumerate(self._layers):
             pairs = words.positions.values[layer, :, : words.positions.used]
             x = weights.step(x, pairs, used, attention, memory.values[:, layer], memory_attention)
-        if self._is_pre:
-            x = layer_norm(x, self._vectors["gamma"], self._vectors["beta"])
+        x = layer_norm(x, self._vectors["gamma"], self._vectors["beta"])
         return self._output.log_probs(x), (words, memory)
 
 
@@ -290,7 +288,7 @@ class _InferenceLayer:
     """The weights of one layer."""
 
     def __init__(self, sizes: Sizes, w: Params) -> None:
-        self._heads, self._is_pre, self._activation = sizes.heads, sizes.norm == "pre", ACTIVATIONS[sizes.activation]
+        self._heads, self._activation = sizes.heads, ACTIVATIONS[sizes.activation]
         self._vectors = {name: a.copy() for name, a in w.items() if a.ndim == 1}
         matrices = {name: a for name, a in w.items() if a.ndim == 2} | {"cross_W": w["cross_W"][:, : sizes.hidden]}
         self._matrices = {name: InferenceMatrix(a[None]) for name, a in matrices.items()}
@@ -336,9 +334,5 @@ class _InferenceLayer:
             return self._affine(hidden, "W2", "b2")
 
         for i, sublayer in enumerate((attend_to_words, attend_to_memory, feed_forward), 1):
-            norm = self._vectors[f"gamma{i}"], self._vectors[f"beta{i}"]
-            if self._is_pre:
-                x += sublayer(layer_norm(x, *norm))
-            else:
-                x = layer_norm(x + sublayer(x), *norm)
+            x += sublayer(layer_norm(x, self._vectors[f"gamma{i}"], self._vectors[f"beta{i}"]))
         return x

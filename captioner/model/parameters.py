@@ -19,8 +19,6 @@ ATTENTIONS: Mapping[str, tuple[str, ...]] = {
     "adaptive": ("W_key", "b_key", "W_query", "W_sentinel", "b_sentinel", "W_context"),
 }
 """The parameters of each kind of attention, by config name."""
-NORMS = ("pre", "post")
-"""Places of the layer norm of a transformer, by config name."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Sizes:
     """Sizes V, F, D, H of the model, its decoder, image input and attention, which determine its parameters.
 
     With attention, `region` is R, the region dimension, and `attention_dim` is A; without, both are ignored. A
-    transformer has width H, and ignores D and A; only it has `layers`, `heads`, `feed_forward`, `norm`, `activation`.
+    transformer has width H, and ignores D and A; only it has `layers`, `heads`, `feed_forward`, `activation`.
     """
 
     vocab: int
@@ -43,7 +41,6 @@ class Sizes:
     layers: int = 1
     heads: int = 1
     feed_forward: int = 1
-    norm: str = "pre"
     activation: str = "gelu"
 
     @property
@@ -94,17 +91,15 @@ def layer_shapes(width: int, feed_forward: int) -> Shapes:
 def transformer_shapes(sizes: Sizes) -> Shapes:
     """Return the shapes of a transformer's parameters; those of layer i have the prefix `layer{i}_`.
 
-    Raises: DataError if the heads do not divide the width, or for an unknown norm or activation.
+    Raises: DataError if the heads do not divide the width, or for an unknown activation.
     """
     width, heads = sizes.hidden, sizes.heads
     if heads < 1 or width % heads:
         raise DataError(f"heads: expected a divisor of the width {width}, got {heads}")
-    for name, got, known in (("norm", sizes.norm, NORMS), ("activation", sizes.activation, tuple(ACTIVATIONS))):
-        if got not in known:
-            raise DataError(f"{name}: expected {' or '.join(known)}, got {got!r}")
+    if sizes.activation not in ACTIVATIONS:
+        raise DataError(f"activation: expected {' or '.join(ACTIVATIONS)}, got {sizes.activation!r}")
     regions = {"W_region": (sizes.region, width), "b_region": (width,)} if sizes.attends else {}
     layer = layer_shapes(width, sizes.feed_forward)
-    final = {"gamma": (width,), "beta": (width,)} if sizes.norm == "pre" else {}
     return {
         "W_embed": (sizes.vocab, width),
         "W_proj": (sizes.feature, width),
@@ -112,7 +107,8 @@ def transformer_shapes(sizes: Sizes) -> Shapes:
         **regions,
         "null": (width,),
         **{f"layer{i}_{name}": shape for i in range(sizes.layers) for name, shape in layer.items()},
-        **final,
+        "gamma": (width,),
+        "beta": (width,),
         "W_vocab": (width, sizes.vocab),
         "b_vocab": (sizes.vocab,),
     }

@@ -2,7 +2,7 @@
 
 Each layer has three sublayers f: self-attention, attention over memory, and feed-forward. Each adds to its input x,
 
-x + f(norm(x))  (pre-norm, with a last norm after all layers),    or    norm(x + f(x))  (post-norm)
+x + f(norm(x))  (pre-norm, with a last norm after all layers)
 
 The memory of a caption is the rows of its regions, if any, of its projected image feature, and a learned null row.
 Captions of an image are a group, whose memory has its regions once, and the image feature of each caption.
@@ -171,7 +171,7 @@ class DecoderCache(NamedTuple):
 
     layers: list[LayerCache]
     memory: Memory
-    final: LayerNormCache | None
+    final: LayerNormCache
     attention: MultiHeadCache
 
 
@@ -195,19 +195,15 @@ def decoder_forward(
     Shapes: x (P, E), caption (P,) the caption of each row, below N, positions (P,) -> (P, E).
     """
     table, (memory_table, memory_bias) = group_table(caption, len(memory.image)), memory.attention(caption)
-    is_pre, layers, noises = sizes.norm == "pre", [], iter(noise)
+    layers, noises = [], iter(noise)
 
     def residual(i: int, w: Params, x: Array, sublayer: Sublayer) -> tuple[Array, Residual]:
-        gamma, beta, normed, norm = w[f"gamma{i}"], w[f"beta{i}"], x, None
-        if is_pre:
-            normed, norm = layer_norm_forward(x, gamma, beta)
+        normed, norm = layer_norm_forward(x, w[f"gamma{i}"], w[f"beta{i}"])
         out, cache = sublayer(w, normed)
         mask = None
         if (drawn := next(noises, None)) is not None:
             out, mask = dropout_forward(out, rate, drawn[positions])
         out += x
-        if norm is None:
-            out, norm = layer_norm_forward(out, gamma, beta)
         return out, Residual(cache, norm, mask)
 
     def attend_to_words(w: Params, x: Array) -> tuple[Array, MultiHeadCache]:
@@ -229,39 +225,33 @@ def decoder_forward(
         x, of_feed_forward = residual(3, w, x, feed_forward)
         if save_for_backward:
             layers.append(LayerCache(of_words, of_memory, of_feed_forward))
-    final = None
-    if is_pre:
-        x, final = layer_norm_forward(x, p["gamma"], p["beta"])
+    x, final = layer_norm_forward(x, p["gamma"], p["beta"])
     return x, DecoderCache(layers, memory, final, of_memory.sublayer)
 
 
 def decoder_backward(dx: Array, cache: DecoderCache) -> tuple[Array, Params]:
     """Compute the gradients of `decoder_forward` and of `memory_forward`.
 
-    Pre-norm:   dx = dout + norm'(f'(dout));        post-norm:   d = norm'(dout),   dx = d + f'(d)
+    dx = dout + norm'(f'(dout)) for each sublayer
 
     Shapes: dx (P, E) -> (P, E).
     """
     grads: Params = {}
-    is_pre, dmemory = cache.final is not None, np.zeros_like(cache.memory.rows)
+    dmemory = np.zeros_like(cache.memory.rows)
 
     def residual(
         prefix: str, i: int, dout: Array, inner: Residual, backward: SublayerBackward, names: str
     ) -> tuple[Array, list[Array]]:
         """Store the gradients of the norm, and of the parameters `names` of the sublayer; return dx and the others."""
-        if not is_pre:
-            dout, dgamma, dbeta = layer_norm_backward(dout, inner.norm)
         dx, *others = backward(row_dropout_backward(dout, inner.mask), inner.sublayer)
-        if is_pre:
-            dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm)
+        dx, dgamma, dbeta = layer_norm_backward(dx, inner.norm)
         dx += dout
         inputs = len(others) - len(names.split())
         grads.update((prefix + name, grad) for name, grad in zip(names.split(), others[inputs:], strict=True))
         grads[f"{prefix}gamma{i}"], grads[f"{prefix}beta{i}"] = dgamma, dbeta
         return dx, others[:inputs]
 
-    if cache.final is not None:
-        dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final)
+    dx, grads["gamma"], grads["beta"] = layer_norm_backward(dx, cache.final)
     for layer, inner in reversed(list(enumerate(cache.layers))):
         prefix = f"layer{layer}_"
         dx, _ = residual(prefix, 3, dx, inner.feed_forward, feed_forward_backward, "W1 b1 W2 b2")

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import numpy as np
 
 from captioner.arrays import Array
-from captioner.captioning import checks
 from captioner.captioning.caption import Attention, Caption, NextWord, NextWords
-from captioner.captioning.captioner import Captioner, CaptionOptions
+from captioner.captioning.captioner import Captioner, CaptionOptions, ImageBatch, check_finite, check_has_regions
 from captioner.captioning.decoding import word_ids
-from captioner.captioning.image_batch import ImageBatch
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.saved_model import LoadedModel
 from captioner.data.corpus import read_regions
 from captioner.data.vocabulary import tokenize
 from captioner.errors import DataError, UsageError
@@ -105,7 +103,7 @@ class PhotoCaptioner(Captioner):
         if (count := sum(len(batch.names) for batch in batches)) != 1:
             raise UsageError(f"next_words: expected one image, got {count:,}")
         (batch,) = batches
-        checks.check_has_regions(loaded, batch.regions)
+        check_has_regions(loaded, batch.regions)
 
         def read(step: StepFunction, state: State) -> tuple[Array, Array]:
             for token in ids:
@@ -115,7 +113,7 @@ class PhotoCaptioner(Captioner):
         (best,), (probabilities,) = self._decode(
             read, batch.features, regions=read_regions(batch.regions, np.arange(1))
         )
-        checks.check_finite(loaded, probabilities)
+        check_finite(loaded, probabilities)
         candidates = [NextWord(vocab.words[i], float(probabilities[i])) for i in best.tolist()]
         if batch.regions is None:
             return NextWords(candidates)
@@ -137,7 +135,7 @@ class PhotoCaptioner(Captioner):
         if regions is not None:
             raise UsageError(f"{where}: regions= needs features=; photographs have the regions of their encoder")
         photos = [images] if isinstance(images, str | os.PathLike) else images or []
-        for warning in checks.photo_warnings(self.loaded) if photos else ():
+        for warning in photo_warnings(self.loaded) if photos else ():
             warnings.warn(warning, stacklevel=3)
         from captioner.photos.photographs import photo_paths  # needs Pillow
 
@@ -174,3 +172,12 @@ def _readable(batch: ImageBatch | Known | DataError) -> ImageBatch:
         raise batch
     assert isinstance(batch, ImageBatch), "none is known"
     return batch
+
+
+def photo_warnings(loaded: LoadedModel) -> list[str]:
+    """Return a warning for photographs that are given to a model of generated scenes."""
+    problem = (
+        f"{loaded.path} was trained on generated scenes of coloured shapes, so its captions do not describe "
+        "photographs; train on photographs with captions: captioner prepare --help"
+    )
+    return [problem] if loaded.config.data.source == "scenes" else []

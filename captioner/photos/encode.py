@@ -16,7 +16,14 @@ from captioner.arrays import Array
 from captioner.config.options import ENCODER, PHOTO_SIDE, Prepare
 from captioner.data.corpus import Features, check_region_values
 from captioner.data.encoder_identity import parse_identity, without_file_name
-from captioner.data.features import MAX_ROUNDING_ERROR, MEMORY_MIB, memory_of, open_features, rounding_error
+from captioner.data.features import (
+    MAX_ROUNDING_ERROR,
+    MEMORY_MIB,
+    memory_of,
+    open_features,
+    read_row_names,
+    rounding_error,
+)
 from captioner.data.prepared import prepared
 from captioner.errors import DataError, UsageError
 from captioner.files.saved import DATA_SET
@@ -127,37 +134,49 @@ def read_features(job: EncodingJob, output: Path) -> Generator[DataError, None, 
 def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | None) -> list[ImageFeatures]:
     """Open the feature file of a folder: a data set, with a part per split, or arrays, by `encoder` if it is known.
 
-    A data set of several folders, or that several share, has the image names of the data set to write; another, those
-    of the folder.
+    A file that several folders share, and a data set of several, have the image names of the data set to write;
+    others, those of the folder.
     Raises: DataError.
     """
     path, memory_mib, with_regions = folder.features, MEMORY_MIB // len(job.folders), job.options.regions
     assert path is not None
-    if DATA_SET.matches(path):
-        corpus = prepared(path, memory_mib=memory_mib, regions=with_regions)
-        if with_regions and not corpus.region_dim:
-            raise DataError(f"{path}: expected image regions, got none; omit --regions")
-        is_shared = sum(os.path.realpath(f.features or "") == os.path.realpath(path) for f in job.folders) > 1
-        is_joined = is_shared or isinstance(corpus.about.get("images"), list)
-        own = {image if is_joined else name: image for name, image in folder.images.items()}
-        return [
-            ImageFeatures(
-                split.features,
-                {own[name]: row for row, name in enumerate(split.image_ids) if name in own},
-                corpus.encoder,
-                regions=split.regions,
-                photo_side=corpus.photo_side,
-            )
-            for split in corpus.splits.values()
-        ]
+    is_joined = sum(os.path.realpath(f.features or "") == os.path.realpath(path) for f in job.folders) > 1
+    if not DATA_SET.matches(path):
+        return [_open_arrays(path, folder, memory_mib, with_regions, encoder, is_joined)]
+    corpus = prepared(path, memory_mib=memory_mib, regions=with_regions)
+    if with_regions and not corpus.region_dim:
+        raise DataError(f"{path}: expected image regions, got none; omit --regions")
+    is_joined |= isinstance(corpus.about.get("images"), list)
+    return [
+        ImageFeatures(
+            split.features,
+            _rows(folder, split.image_ids, is_joined),
+            corpus.encoder,
+            regions=split.regions,
+            photo_side=corpus.photo_side,
+        )
+        for split in corpus.splits.values()
+    ]
+
+
+def _rows(folder: ImageFolder, names: Sequence[str], is_joined: bool) -> dict[str, int]:
+    """Return the row of each image of a folder among the named rows of a feature file."""
+    own = {image if is_joined else name: image for name, image in folder.images.items()}
+    return {own[name]: row for row, name in enumerate(names) if name in own}
+
+
+def _open_arrays(
+    path: Path, folder: ImageFolder, memory_mib: int, with_regions: bool, encoder: Encoder | None, is_joined: bool
+) -> ImageFeatures:
+    """Open the arrays of a feature file, and compare them with the encoder if it is known. Raises: DataError."""
     features, regions = open_features(path, memory_mib=memory_mib), None
-    folder.rows.check(features.shape[0], path)
+    names = read_row_names(path, features.shape[0])
     if with_regions:
         regions = open_features(path, "regions", max(0, memory_mib - memory_of(features)), ndim=4)
         check_region_values(regions, features, f"{path}: regions")
-    rows = {image: folder.rows.by_image[folder.path, name] for name, image in folder.images.items()}
+    rows = _rows(folder, names, is_joined)
     if encoder is None:
-        return [ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)]
+        return ImageFeatures(features, rows, f"features:{path.name},sha256={sha256_of(path)}", regions=regions)
     per_image = f"per image for {encoder.identity}"
     if features.shape[1] != encoder.width:
         raise DataError(f"{path}: expected {encoder.width} features {per_image}, got {features.shape[1]}")
@@ -166,18 +185,19 @@ def _open_features(job: EncodingJob, folder: ImageFolder, encoder: Encoder | Non
     side = photo_side_of(encoder)
     stored = ImageFeatures(features, rows, encoder.identity, regions=regions, photo_side=side)
     _compare(encoder, stored, folder)
-    return [stored]
+    return stored
 
 
 def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> None:
     """Compare stored features and regions, of photographs that are found, with those of the encoder.
 
-    Raises: DataError when they differ: they are of another encoder, or in another order.
+    Raises: DataError when they differ: they are of another encoder, or of other images.
     """
     from captioner.photos.encoders import encode_photos  # needs Pillow; open_encoder reports a missing one
 
     found = find_all(folder.path, list(folder.images), folder.names)
-    photos = {path: stored.rows[folder.images[name]] for name, path in found.items() if path}
+    rows = {path: stored.rows.get(folder.images[name]) for name, path in found.items() if path}
+    photos = {path: row for path, row in rows.items() if row is not None}
     sample = list(photos)[:: 1 + len(photos) // COMPARED]
     for encoded in encode_photos(encoder, sample, regions=stored.regions is not None, photo_side=stored.photo_side):
         if isinstance(encoded, DataError):
@@ -189,8 +209,8 @@ def _compare(encoder: Encoder, stored: ImageFeatures, folder: ImageFolder) -> No
             difference = np.linalg.norm(values[photos[encoded.path]].astype(np.float64) - computed)
             if difference > TOLERANCE * np.linalg.norm(computed):
                 raise DataError(
-                    f"{folder.features}: expected the {what} of {encoder.identity} in the order of the images, got "
-                    f"others for {encoded.path.name}; correct the order, or set the encoder of the file with --encoder"
+                    f"{folder.features}: expected the {what} of {encoder.identity}, got others for "
+                    f"{encoded.path.name}; correct the names in `images`, or set the encoder of the file with --encoder"
                 )
 
 

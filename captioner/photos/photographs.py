@@ -11,9 +11,9 @@ from zlib import crc32
 
 import numpy as np
 
-from captioner.captioning.checks import check_regions, check_width
-from captioner.captioning.image_batch import ImageBatch
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.captioner import ImageBatch
+from captioner.captioning.load import check_regions, check_width
+from captioner.captioning.saved_model import LoadedModel
 from captioner.data.encoder_identity import Recipe, parse_identity, same_encoder
 from captioner.errors import CheckpointError, DataError, UsageError
 from captioner.photos.encoders import Encoded, Encoder, decode_for, encode_decoded, in_threads

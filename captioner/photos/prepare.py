@@ -1,8 +1,7 @@
-"""Prepare a data set from caption files and photographs, or check them without encoding."""
+"""Prepare a data set from caption files and photographs."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections import Counter
@@ -14,22 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import captioner
-from captioner.config.options import ENCODER, FEW_IMAGES, MIN_COUNT, Config, Prepare
+from captioner.config.options import ENCODER, FEW_IMAGES, MIN_COUNT, Prepare
 from captioner.data.caption_readers import Issue
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.features import MAX_ROUNDING_ERROR, SelectedFeatures, open_features, rounding_error
+from captioner.data.features import MAX_ROUNDING_ERROR, SelectedFeatures, rounding_error
 from captioner.data.prepared import write_prepared
-from captioner.data.summary import summarize, summarize_split
+from captioner.data.summary import summarize
 from captioner.data.vocabulary import SPECIAL, Vocab
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
 from captioner.files.saved import DATA_SET
 from captioner.files.user_files import check_output, sha256_of
 from captioner.parallel.machine import set_blas_threads
 from captioner.photos.encode import EncodingJob, EncodingProgress, ImageFeatures, encode_images, read_features
 from captioner.photos.recipes import parse_recipe
-from captioner.preparation.image_folders import locate_photos, parse_source
-from captioner.preparation.image_records import SplitRecords, caption_words, read_records, reporting_issues
-from captioner.preparation.load_corpus import build_corpus_at, source_kind
+from captioner.preparation.image_folders import parse_source
+from captioner.preparation.image_records import SplitRecords, caption_words, read_records
 from captioner.preparation.splits import group_by_split, split_remaining
 
 
@@ -101,7 +99,7 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
             f"vocabulary: expected words that occur at least {min_count:,} times in train, got none; "
             "try a smaller --min-count"
         )
-    splits, truncated, dtype = {}, 0, stored_dtype(features, options)
+    splits, truncated, dtype = {}, 0, stored_dtype(features)
     several = any(len({record.source for record in images}) > 1 for images in usable.values())
     for name, images in usable.items():
         captions = [caption for record in images for caption in words[record.image]]
@@ -127,55 +125,14 @@ def assemble_corpus(records: SplitRecords, features: ImageFeatures, options: Pre
     }
 
 
-def stored_dtype(features: ImageFeatures, options: Prepare) -> str:
-    """Return `options.dtype`, or float32, with a warning, if that is too coarse for the features."""
-    arrays = (features.features, features.regions) if options.dtype == "float16" else ()
-    for array in arrays:
-        if array is not None and rounding_error(array, options.dtype) > MAX_ROUNDING_ERROR:
+def stored_dtype(features: ImageFeatures) -> str:
+    """Return float16, or float32, with a warning, if that is too coarse for the features."""
+    for array in (features.features, features.regions):
+        if array is not None and rounding_error(array, "float16") > MAX_ROUNDING_ERROR:
             warnings.warn(
-                f"features are stored in float32: the errors of rounding to {options.dtype} would exceed "
+                "features are stored in float32: the errors of rounding to float16 would exceed "
                 f"{MAX_ROUNDING_ERROR:.0%} of the standard deviations",
                 stacklevel=2,
             )
             return "float32"
-    return options.dtype
-
-
-def check_sources(
-    sources: Sequence[str], lists: Sequence[str], options: Prepare
-) -> tuple[list[object], dict[str, Any]]:
-    """Check caption files with their photographs, or a data set; return all issues and the summary.
-
-    Raises: DataError for a damaged data set, UsageError for options that do not apply to a data set.
-    """
-    (first, *others) = sources
-    if not others and source_kind(first):
-        fields = [field.name for field in dataclasses.fields(options)]
-        changed = [name for name in fields if getattr(options, name) != getattr(Prepare(), name)]
-        if changed or lists:
-            option = changed[0].replace("_", "-") if changed else "list"
-            raise UsageError(f"{first}: --{option} does not apply to a prepared data set; remove the option")
-        return [], summarize(build_corpus_at(Path(first), Config(), regions=True))
-    records = read_records(sources, lists, options)
-    images = {record.image for record in records.images}
-    photos: dict[str, Path] = {}
-    missing: dict[str, DataError] = {}
-    for folder in records.folders:
-        path = folder.features
-        if path is None:
-            try:
-                found, errors = locate_photos(folder, images)
-            except DataError as error:  # all of its photographs are missing: check the captions anyway
-                found, errors = {}, dict.fromkeys(folder.select(images).values(), error)
-            photos, missing = photos | found, missing | errors
-        elif folder.images and not DATA_SET.matches(path):
-            folder.rows.check(open_features(path, memory_mib=0).shape[0], path)
-    problems: list[object] = [*records.issues, *dict.fromkeys(missing.values())]
-    names = [record.image for record in records.images if not photos or record.image not in missing]
-    rows = {name: row for row, name in enumerate(names)}
-    blank = ImageFeatures(np.zeros((len(names), 1), np.float32), rows, "")
-    with reporting_issues(problems):
-        corpus, counts = assemble_corpus(records, blank, options)
-    splits = {name: summarize_split(split, corpus.vocab) for name, split in corpus.splits.items()}
-    words = len(corpus.vocab) - len(SPECIAL)
-    return problems, {"vocabulary": words, "splits": splits, "counts": {**counts, "missing": len(missing)}}
+    return "float16"

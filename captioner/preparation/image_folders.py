@@ -6,7 +6,7 @@ import os
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,8 +17,7 @@ from typing import TypeVar
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Issue, split_name
 from captioner.data.image_names import image_name, without_folders
-from captioner.errors import CaptionerError, DataError, UsageError, quoted
-from captioner.files.saved import DATA_SET
+from captioner.errors import CaptionerError, DataError, UsageError
 
 T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,87 +28,20 @@ SEARCHED = 100_000
 
 
 @dataclass
-class FeatureRows:
-    """The feature row of each image of the caption files, also of an image whose captions are all skipped.
-
-    It is the imgid, the position in `images`, or the place in the order of first occurrence in the files. An image is
-    identified by its folder and its name.
-    """
-
-    by_image: dict[tuple[Path, str], int] = field(default_factory=dict)
-    numberings: set[tuple[str, int | None]] = field(default_factory=set)
-    """How the files number their images: `imgid`, or `position` with the number of images, or else `order`."""
-    files: int = 0
-    unnamed: Issue | None = None
-    """The first record without a readable name: it could be any image."""
-    conflict: str = ""
-    """An image with two rows: the captions of one would get the features of the other."""
-
-    def read(self, records: Iterable[CaptionRecord | Issue], folder: Path) -> Iterator[CaptionRecord | Issue]:
-        """Yield the records of one file, and add their images, whose names are those in a folder."""
-        self.files += 1
-        for record in records:
-            if record.image is not None:
-                row = len(self.by_image) if record.row is None else record.row
-                first = self.by_image.setdefault((folder, image_name(record.image)), row)
-                if record.row not in (None, first):
-                    self.conflict = self.conflict or f"rows {first} and {row}: {quoted(record.image)}"
-            elif isinstance(record, Issue):
-                self.unnamed = self.unnamed or record
-            if isinstance(record, CaptionRecord):
-                numbering = "order" if record.row is None else "imgid" if record.rows is None else "position"
-                self.numberings.add((numbering, record.rows))
-            yield record
-
-    def check(self, count: int, features: Path) -> None:
-        """Check that a feature file has one row per image, or, with imgids, at least theirs. Raises: DataError."""
-        if not self.numberings:
-            return
-        (numbering, positions), *others = self.numberings
-        if others or (self.files > 1 and numbering == "position"):
-            raise DataError(f"{features}: expected one caption file, with all imgids or none; prepare each separately")
-        if self.conflict:
-            raise DataError(f"{features}: expected one row per image, got {self.conflict}; rename one of the images")
-        if self.unnamed and numbering == "order":
-            rule = "a readable image name in every record, since rows follow the order of first appearance"
-            raise DataError(f"{features}: expected {rule}; got {self.unnamed}")
-        images: dict[int, str] = {}
-        several = len({folder for folder, _ in self.by_image}) > 1
-        for (folder, name), row in self.by_image.items():
-            image = str(folder / name) if several else name
-            if images.setdefault(row, image) != image:
-                raise DataError(
-                    f"{features}: imgid {row}: expected one image, got {quoted(images[row])} and {quoted(image)}"
-                )
-        expected, which = positions or len(images), "one per image, including images whose captions are skipped"
-        if numbering == "imgid":
-            expected, which = max(count, max(images) + 1), "up to the last imgid"
-        if count != expected:
-            first = min((row for row in images if row >= count), default=max(images))
-            place = f"{'the first without a row' if first >= count else 'the last image'} is {quoted(images[first])}"
-            raise DataError(f"{features}: expected {expected:,} rows, {which}, got {count:,}; {place}")
-
-
-@dataclass
 class ImageFolder:
     """Caption files whose image names refer to one folder of photographs, or to one feature file.
 
-    `images` has the name in the data set of each image name in these files that has a caption. An array file has the
-    `rows` of all folders that share it.
+    `names` are all image names in these files, also those without a valid caption; `images` has the name in the data
+    set of each that has one.
     """
 
     path: Path
     features: Path | None
     sources: list[str] = field(default_factory=list)
-    rows: FeatureRows = field(default_factory=FeatureRows)
+    names: dict[str, None] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     """The number of issues of each kind that are no mistakes."""
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all images of these files, also of those without a valid caption."""
-        return [name for folder, name in self.rows.by_image if folder == self.path]
 
     def select(self, images: Container[str]) -> dict[str, str]:
         """Return the names in this folder of the images that are among `images`, with their names in the data set."""
@@ -130,13 +62,10 @@ def group_by_folder(sources: Sequence[str], options: Prepare) -> list[ImageFolde
 
     paths = each("images", options.images or [parse_source(source)[1].parent for source in sources])
     folders: dict[tuple[str, str], ImageFolder] = {}
-    arrays: dict[str, FeatureRows] = {}
     for source, path, features in zip(sources, paths, each("features", options.features or [None]), strict=True):
         file = os.path.realpath(features or "")
         folder = folders.setdefault((os.path.realpath(path), file), ImageFolder(path, features))
         folder.sources.append(source)
-        if features is not None and not DATA_SET.matches(features):
-            folder.rows = arrays.setdefault(file, folder.rows)
     return list(folders.values())
 
 

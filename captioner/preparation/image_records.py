@@ -1,4 +1,4 @@
-"""Read caption files into image records by split, with all issues, for `captioner prepare` and `data check`.
+"""Read caption files into image records by split, with all issues, for `captioner prepare`.
 
 Each image is in exactly one split, with all its captions.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from captioner.config.options import Prepare
 from captioner.data.caption_readers import CaptionRecord, Columns, Issue, read_captions, read_list, split_name
+from captioner.data.image_names import image_name
 from captioner.data.prepared import check_names, check_texts
 from captioner.data.vocabulary import SPECIAL, tokenize
 from captioner.errors import DataError, UsageError, quoted
@@ -72,15 +72,9 @@ def read_records(sources: Sequence[str], lists: Sequence[str], options: Prepare)
     Raises: DataError for an unreadable file, or content that a data set cannot store; UsageError.
     """
     issues: list[Issue] = []
-    with reporting_issues(issues), enough_memory(", ".join(sources)):
-        return _read_records(sources, lists, options, issues)
-
-
-@contextmanager
-def reporting_issues(issues: Sequence[object]) -> Iterator[None]:
-    """Add the issues found so far to the message of a DataError."""
     try:
-        yield
+        with enough_memory(", ".join(sources)):
+            return _read_records(sources, lists, options, issues)
     except DataError as error:
         if not issues:
             raise
@@ -98,10 +92,13 @@ def _read_images(
     names = source_names(sources)
     captions: dict[str, list[CaptionRecord]] = {source: [] for source in sources}
     folder_of = {source: folder for folder in folders for source in folder.sources}
-    for source, records in captions.items():  # in this order, which numbers the rows of an array
+    for source, records in captions.items():
         folder, (split, path) = folder_of[source], parse_source(source)
         named = map(partial(named_in, folder.path, path), read_captions(path, columns, split))
-        for read in map(_validate, folder.rows.read(named, folder.path)):
+        for found in named:
+            if found.image is not None:
+                folder.names[image_name(found.image)] = None
+            read = _validate(found)
             if isinstance(read, CaptionRecord):
                 records.append(read)
             elif read.kind:

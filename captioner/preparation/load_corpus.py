@@ -71,7 +71,7 @@ def build_corpus_at(path: Path, config: Config, regions: bool = False) -> Corpus
     if kind is None:
         raise UsageError(
             f"{path}: expected a file written by `captioner prepare`, a folder of CS231n's assignment 3, or scenes; "
-            "to use caption files, prepare a data set from them, or check them with `captioner data check`"
+            "to use caption files, prepare a data set from them"
         )
     root = None if kind == "scenes" else path
     options = config.data

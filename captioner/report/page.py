@@ -1,4 +1,4 @@
-"""The page about a run: restore, score and caption, and render what was collected.
+"""The page about a run: open, score and caption, and render what was collected.
 
 It states measurements and facts from the run folder, without paths and names of the machine.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from captioner.captioning.restore import LoadedModel, model_properties
+from captioner.captioning.saved_model import LoadedModel, model_properties
 from captioner.config.overrides import NONE, Values
 from captioner.config.yaml_io import config_differences
-from captioner.data.corpus import MAX_SOURCE, Corpus
+from captioner.data.corpus import Corpus
 from captioner.data.summary import ROWS, summarize_split
 from captioner.errors import printable
 from captioner.evaluation.evaluate import evaluate_split, open_captioners
@@ -124,16 +124,13 @@ def figures_of_scores(record: Mapping[str, Any]) -> list[Figure]:
 
 
 def score_table(record: Mapping[str, Any], name: str) -> Table:
-    """Tabulate the record of an evaluation, and its sources; `name` is that of the run."""
-    sources = record.get("sources", {})
-    head = ["", f"{name}, mean of {len(sources)} sources" if sources else name]
-    head += [f"{name}, {printable(source, MAX_SOURCE)}" for source in sources]
+    """Tabulate the record of an evaluation; `name` is that of the run."""
     few = f" Intervals from fewer than {FEW_IMAGES} images are unreliable." if record["images"] < FEW_IMAGES else ""
     title = (
         f"Scores of {record['images']:,} images of {record['split']}, multiplied by 100 (CIDEr-D has no maximum of "
         f"100), with 95 % bootstrap intervals over the images.{few}"
     )
-    return Table(title, head, score_rows([record, *sources.values()]))
+    return Table(title, ["", name], score_rows([record]))
 
 
 def data_table(corpus: Corpus, name: str) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -44,6 +45,9 @@ MAX_NUMBER = 1024
 MAX_POINTS = 1_000_000
 SIMILARITY = 0.9
 """The least similarity of the names of a missing function and of one that is a misspelling of it."""
+FULL = dict.fromkeys(("fw", "fwd"), "forward") | dict.fromkeys(("bw", "bwd", "back", "backprop"), "backward")
+FORMS = re.compile(rf"(?<=_)({'|'.join(FULL)})$")
+"""The short forms at the end of a name, and what they mean."""
 REMEDY = "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes"
 """For a file that was exported from a notebook with magics."""
 
@@ -383,7 +387,8 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
     pairs = {pair_of[name] for name in points or {*functions, *defined}}
     student.offered = _offered(pairs, exercises)
     points = points or {name: 1.0 for name in names if pair_of[name] in pairs}
-    why = {name: f"the file does not define it{_suggestion(name, written)}{submission.remark}" for name in names}
+    others = written.difference(names)
+    why = {name: f"the file does not define it{_suggestion(name, others)}{submission.remark}" for name in names}
     why |= dict.fromkeys(defined, "it is no function at the end of the file; does an import from captioner replace it?")
     missing = {name: f"not checked: {problem}" if problem else f"missing: {why[name]}" for name in points}
     results = {name: FunctionResult(name, missing[name], np.inf) for name in points}
@@ -395,8 +400,10 @@ def _grade(student: StudentProcess, problem: str, exercises: Exercises, points: 
 
 
 def _suggestion(name: str, written: Iterable[str]) -> str:
-    near = similar(name, written, SIMILARITY)
-    return f"; is it {near[0]}?" if near else ""
+    """Name the function that is this one in other letters, or with a short form or a misspelling of its name."""
+    full = {FORMS.sub(lambda form: FULL[form[1]], other.lower()): other for other in sorted(written)}
+    near = similar(name, full, SIMILARITY)
+    return f"; is it {full[near[0]]}?" if near else ""
 
 
 def _offered(required: Iterable[str], exercises: Exercises) -> dict[str, Any]:

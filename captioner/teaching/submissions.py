@@ -27,6 +27,8 @@ MAGIC = re.compile(r"^([ \t]*)(?:\w[\w, ]*=[ \t]*)?(?:%\w|!(?!=)|\?|[\w.]+\?{1,2
 """A line of a notebook that is not Python: a magic, a command of the shell or a question."""
 OF_PYTHON = re.compile(r"\s*%%(?:time|capture|prun)\b.*")
 """The first line of a cell whose others are executed as usual."""
+NUMPY = "import numpy as np"
+"""The first import of every notebook, also of one that lacks it."""
 ADDED = "in no cell"
 """The place of a line that no cell has."""
 PARSER_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -101,8 +103,12 @@ def of_cells(path: Path, cells: Sequence[str], graded: Sequence[str]) -> Submiss
         places += [f"code cell {number}, line {i + 1}" for i in range(len(lines) - len(places))]
     definitions = [*_definitions(statements)]
     used = {*needed(definitions, graded), "*"}
-    rows = [(b"from __future__ import annotations", ADDED), (b"import numpy as np", ADDED)]
-    rows += [row for own in definitions if own.names & used for row in _rows(own.node, lines, places)]
+    selected = [own for own in definitions if own.names & used]
+    first = next((own for own in selected if "np" in own.names), None)
+    if first and ast.unparse(first.node) == NUMPY:  # it would be written twice
+        selected.remove(first)
+    rows = [(b"from __future__ import annotations", ADDED), (NUMPY.encode(), ADDED)]
+    rows += [row for own in selected for row in _rows(own.node, lines, places)]
     text = b"\n".join([*(line for line, _ in rows), b""])
     return Submission(path, text, definitions, [place for _, place in rows], remark)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from captioner.arrays import Array
 from captioner.captioning.training_summary import TrainingSummary
-from captioner.config.checks import learns_other_captions
+from captioner.config.checks import learns_other_captions, samples_captions
 from captioner.config.options import Config, Train
 from captioner.data.batches import Batches, PrefetchedBatches, ShuffledBatches, in_memory, steps_per_epoch
 from captioner.data.corpus import Corpus, Split
@@ -66,32 +66,24 @@ def build_model(config: Config, corpus: Corpus) -> CaptioningModel:
     return assemble_model(options, sizes, params, corpus.vocab.null, (features, regions), config.train.label_smoothing)
 
 
-Parts: TypeAlias = tuple[CaptioningModel, TrainingSummary | None, ThreadPool, Ranks]
-"""What the batches of an objective may depend on, besides the config and the data set."""
+Parts: TypeAlias = tuple[Config, Corpus, CaptioningModel, TrainingSummary | None, ThreadPool, Ranks]
+"""What the batches of an objective may depend on."""
 
 
-def _shuffled(config: Config, corpus: Corpus, parts: Parts) -> Batches:
-    options, (*_, ranks) = config.train, parts
-    sizes = options.batch_size, config.seed, options.captions_per_image
+def _shuffled(*parts: *Parts) -> Batches:
+    config, corpus, *_, ranks = parts
+    sizes = config.train.batch_size, config.seed, config.train.captions_per_image
     return ShuffledBatches(corpus.split("train"), *sizes, null=corpus.vocab.null, ranks=ranks)
-
-
-def _self_critical(config: Config, corpus: Corpus, parts: Parts) -> Batches:
-    options, (model, summary, pool, ranks) = config.train, parts
-    sampling = options.batch_size, options.samples, config.seed, config.decode.max_length
-    return SelfCritical(model, corpus, *sampling, options.similarity_weight, summary, pool, ranks)
 
 
 class Objective(NamedTuple):
     """A training objective: its batches, and the steps of an epoch.
 
-    The captions of its batches are the references or learned captions, unless it `samples` them from the model: then a
-    batch depends on the parameters at its step, and is not prefetched. Its training split has at least `min_images`.
+    Its training split has at least `min_images`.
     """
 
-    batches: Callable[[Config, Corpus, Parts], Batches]
+    batches: Callable[[*Parts], Batches]
     steps_per_epoch: Callable[[Train, Split], int]
-    samples: bool = False
     min_images: int = 1
 
 
@@ -100,23 +92,22 @@ OBJECTIVES: Mapping[str, Objective] = {
         _shuffled, lambda options, train: steps_per_epoch(len(train.captions), options.batch_size)
     ),
     "self_critical": Objective(
-        _self_critical,
+        SelfCritical,
         lambda options, train: steps_per_epoch(len(train.captioned_images), options.batch_size // options.samples),
-        samples=True,
         min_images=2,  # CIDEr-D with one image has no inverse document frequencies
     ),
 }
 """Training objectives: cross-entropy of the references or of learned captions, or rewards of sampled captions."""
 
 
-def build_batches(config: Config, corpus: Corpus, total_steps: int, parts: Parts) -> AbstractContextManager[Batches]:
+def build_batches(total_steps: int, *parts: *Parts) -> AbstractContextManager[Batches]:
     """Return the batches of the configured objective, as a context that frees their resources.
 
     They are prefetched in a thread if features or regions are read from disk.
     """
-    objective, split = OBJECTIVES[config.train.objective], corpus.split("train")
-    batches = objective.batches(config, corpus, parts)
-    if objective.samples or (in_memory(split.features) and in_memory(split.regions)):
+    config, corpus, *_ = parts
+    split, batches = corpus.split("train"), OBJECTIVES[config.train.objective].batches(*parts)
+    if samples_captions(config) or (in_memory(split.features) and in_memory(split.regions)):
         return nullcontext(batches)
     return PrefetchedBatches(batches, total_steps)
 
@@ -149,7 +140,7 @@ def build_plan(config: Config, train: Split) -> Plan:
     warmup = options.warmup_steps
     return Plan(
         rule=UPDATE_RULES[options.update_rule],
-        hyper=Hyper(**{name: getattr(options, name) for name in Hyper._fields}),
+        hyper=Hyper(options.learning_rate, weight_decay=options.weight_decay),
         schedule=SCHEDULES[options.schedule],
         span=Span(total, per_epoch, options.lr_decay, round(warmup if warmup >= 1 else warmup * total)),
         clip_norm=options.clip_norm,

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from captioner.arrays import Array, Params, cast, evenly_spaced
-from captioner.captioning.checks import check_encoder
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
-from captioner.captioning.load import open_run
-from captioner.captioning.restore import Restored
+from captioner.captioning.load import check_encoder, open_run
+from captioner.captioning.saved_model import SavedModel
 from captioner.config.checks import SHAPING, has_effect
 from captioner.config.option_table import replaced
 from captioner.config.options import Config
@@ -24,8 +23,8 @@ from captioner.model.build import assemble_model
 from captioner.model.captioning_model import CaptioningModel, State, StepFunction, take_rows
 
 
-def base_of(config: Config) -> Restored | None:
-    """Restore the model of `train.init_from`, if there is one.
+def base_of(config: Config) -> SavedModel | None:
+    """Open the model of `train.init_from`, if there is one.
 
     Raises: as `open_run`; ConfigError for a bare name that is not the default model's.
     """
@@ -50,9 +49,9 @@ WORD_AXES = {"W_embed": 0, "W_vocab": 1, "b_vocab": 0}
 
 
 def initialize_from(
-    model: CaptioningModel, config: Config, restored: Restored, corpus: Corpus
+    model: CaptioningModel, config: Config, base: SavedModel, corpus: Corpus
 ) -> tuple[CaptioningModel, dict[str, Any], Array]:
-    """Initialize a model with the parameters and the standardizer of a restored one.
+    """Initialize a model with the parameters and the standardizer of a base model.
 
     Of the parameters in `WORD_AXES`, the parts of shared words are copied, and other words get those of `new_words`.
     Return also what to record: the checkpoint, and the numbers of shared words, of all words, and of trained words that
@@ -61,29 +60,29 @@ def initialize_from(
     Raises: CheckpointError when a parameter is too large for the dtype; ConfigError when the encoder or an option in
     `SHAPING` that has an effect on the trained model differs.
     """
-    values = ((option, attrgetter(option)(restored.config), attrgetter(option)(config)) for option in SHAPING)
+    values = ((option, attrgetter(option)(base.config), attrgetter(option)(config)) for option in SHAPING)
     other = [
-        f"{option}: expected {expected} as in {restored.path} (train.init_from), got {got}; try -o {option}={expected}"
+        f"{option}: expected {expected} as in {base.path} (train.init_from), got {got}; try -o {option}={expected}"
         for option, expected, got in values
-        if expected != got and has_effect(restored.config, option)
+        if expected != got and has_effect(base.config, option)
     ]
-    if config.model.attention == restored.config.model.attention:  # otherwise, the data set has no regions, or others
+    if config.model.attention == base.config.model.attention:  # otherwise, the data set has no regions, or others
         try:
-            check_encoder(restored, corpus)
+            check_encoder(base, corpus)
         except CheckpointError as error:
             other.append(f"{error}; or train without that model, as -c photos-thousands does")
     if other:
         raise ConfigError(other)
-    trained_ids = restored.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)
+    trained_ids = base.vocab.word_to_idx  # of shared words, the ids in both vocabularies: (2, S)
     shared = np.array([(i, trained_ids[word]) for i, word in enumerate(corpus.vocab.words) if word in trained_ids]).T
-    new, expected, offsets = new_words(restored, corpus)
+    new, expected, offsets = new_words(base, corpus)
     params: Params = {}
-    for name, w in restored.model.params.items():
+    for name, w in base.model.params.items():
         trained = cast(w, model.dtype)
         if trained is None:
             raise CheckpointError(
-                f"{restored.path}: array params/{name}: a parameter is too large for model.dtype "
-                f"{config.model.dtype}; set it to {restored.config.model.dtype}"
+                f"{base.path}: array params/{name}: a parameter is too large for model.dtype "
+                f"{config.model.dtype}; set it to {base.config.model.dtype}"
             )
         params[name] = trained
         if name in WORD_AXES:
@@ -92,17 +91,17 @@ def initialize_from(
             words[new] = expected @ parts + (offsets if name == "b_vocab" else 0)
             words[shared[0]] = parts[shared[1]]
             params[name] = np.ascontiguousarray(np.moveaxis(words, 0, WORD_AXES[name]))
-    standardizers = restored.model.standardizer, restored.model.region_standardizer
+    standardizers = base.model.standardizer, base.model.region_standardizer
     record: dict[str, Any] = {
-        "checkpoint": os.fspath(restored.path),
+        "checkpoint": os.fspath(base.path),
         "shared_words": shared.shape[1] - len(SPECIAL),
         "words": len(corpus.vocab) - len(SPECIAL),
-        "dropped_words": len(restored.vocab) - shared.shape[1],
+        "dropped_words": len(base.vocab) - shared.shape[1],
     }
     smoothing = config.train.label_smoothing
     names = np.zeros(len(corpus.vocab), bool)
-    if restored.summary is not None:
-        names[new] = expected @ restored.summary.regression.names > 0.5
+    if base.summary is not None:
+        names[new] = expected @ base.summary.regression.names > 0.5
     return assemble_model(vars(config.model), model.sizes, params, model.null, standardizers, smoothing), record, names
 
 
@@ -113,7 +112,7 @@ OCCURRENCES, CANDIDATES = 8, 16
 words are compared in each."""
 
 
-def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
+def new_words(base: SavedModel, corpus: Corpus) -> tuple[Array, Array, Array]:
     """Return the new words of a data set, the trained words that a model expects in their places, and bias offsets.
 
     q_w = mean over occurrences of w of P(v | image, words before, next word),   P(v | ...) ∝ P(v | before) P(next | v)
@@ -131,17 +130,17 @@ def new_words(restored: Restored, corpus: Corpus) -> tuple[Array, Array, Array]:
     Source: Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models", with expected words instead
     of all.
     """
-    vocab, old, train, step = corpus.vocab, restored.vocab, corpus.split("train"), restored.model.for_inference().step
+    vocab, old, train, step = corpus.vocab, base.vocab, corpus.split("train"), base.model.for_inference().step
     ids = np.array([old.word_to_idx.get(word, -1) for word in vocab.words])
     new = np.flatnonzero(ids < 0)
     is_word, is_trained = (np.array([word not in SPECIAL for word in words]) for words in (vocab.words, old.words))
     sums, occurrences, total = np.zeros((len(new), len(old))), np.zeros(len(new)), np.zeros(len(old))
-    rows = evenly_spaced(len(train.captions), 0 if restored.model.attends or not len(new) else EXPECTED_CAPTIONS)
+    rows = evenly_spaced(len(train.captions), 0 if base.model.attends or not len(new) else EXPECTED_CAPTIONS)
     width = train.captions.shape[1]
-    names = np.zeros(len(old), bool) if restored.summary is None else restored.summary.regression.names
+    names = np.zeros(len(old), bool) if base.summary is None else base.summary.regression.names
     for first in range(0, len(rows), EXPECTED_BATCH):
         batch = rows[first : first + EXPECTED_BATCH]
-        state = restored.model.start(train.features[train.image_idxs[batch]])
+        state = base.model.start(train.features[train.image_idxs[batch]])
         for t in range(width - 1):
             tokens, following = train.captions[batch, t], train.captions[batch, t + 1]
             log_probs, state = step(np.where(ids < 0, old.unk, ids)[tokens], state)

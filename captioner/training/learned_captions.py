@@ -52,7 +52,7 @@ def _texts(record: Any) -> list[str]:
     if not isinstance(candidates, list):
         return []
     texts = [record["caption"]] if "caption" in record else []
-    texts += [each.get("caption") if isinstance(each, dict) else each for each in candidates]
+    texts += [each.get("caption") if isinstance(each, dict) else None for each in candidates]
     return texts if all(isinstance(text, str) for text in texts) else []
 
 

@@ -37,7 +37,6 @@ SETTINGS: Values = {
     "train.warmup_steps": 0.0,
     "train.patience": None,
     "validate.split": "train",
-    "validate.max_captions": None,
     "validate.score_every": None,
     "validate.best_metric": "loss",
     **{f"decode.{name}": 0.0 for name in GUIDED},
@@ -84,7 +83,7 @@ def overfit_steps(run: Run, batches: Batches, stop: Callable[[], bool]) -> Gener
         if is_logged or is_last:
             run.log("step", step.record(), at_end=not is_logged)
         if is_last:
-            validated = record_validation(run, step, {"": word_loss}, scored=False, at_end=True)
+            validated = record_validation(run, step, word_loss, scored=False, at_end=True)
             with run.watch("saving"):
                 run.save()
             yield validated

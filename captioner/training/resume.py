@@ -9,9 +9,9 @@ from pathlib import Path
 
 from captioner.captioning.find_checkpoint import nearest_runs
 from captioner.captioning.load import open_corpus
-from captioner.captioning.restore import Restored, restore
+from captioner.captioning.saved_model import SavedModel, open_checkpoint
 from captioner.config.options import Config
-from captioner.config.overrides import NONE, Values, differences, from_record, to_record
+from captioner.config.overrides import NONE, Values, differences, from_record
 from captioner.config.yaml_io import dump, load
 from captioner.data.corpus import captions_digest
 from captioner.errors import CheckpointError, ConfigError, UsageError
@@ -39,12 +39,12 @@ def resume(
     Raises: UsageError, DataError, DivergenceError, CheckpointError.
     """
     run_folder = find_run(folder, ranks)
-    restored = restore(run_folder.last, overrides)
-    ranks.on_rank_0(lambda: check_config(run_folder, restored))
-    run = resumed_run(run_folder, restored)
+    opened = open_checkpoint(run_folder.last, overrides)
+    ranks.on_rank_0(lambda: check_config(run_folder, opened))
+    run = resumed_run(run_folder, opened)
     run_folder.claim()
     if run.state.step < run.plan.span.total_steps:
-        if restored.meta.config != to_record(run.config):
+        if run.config != from_record(opened.meta.config):
             # After a kill during the rest, `resume` continues with the new options: no config.yaml contradicts them.
             run_folder.remove_config()
             run.save()
@@ -54,10 +54,10 @@ def resume(
     yield from events(run, stop)
 
 
-def resumed_run(folder: RunFolder, restored: Restored) -> Run:
+def resumed_run(folder: RunFolder, opened: SavedModel) -> Run:
     """Continue from a checkpoint, without writing to the folder. Raises: as `resume`."""
-    config, meta = restored.config, restored.meta
-    corpus = open_corpus(restored)
+    config, meta = opened.config, opened.meta
+    corpus = open_corpus(opened)
     if corpus.digest != meta.data_digest:
         raise UsageError(
             f"{folder.last}: the data set has changed since training began, so the run cannot be resumed; "
@@ -69,22 +69,22 @@ def resumed_run(folder: RunFolder, restored: Restored) -> Run:
             f"{folder.last}: the captions of data.captions have changed since training began, so the run cannot be "
             "resumed; restore them, or start a new run"
         )
-    ema, got = [EMA] if config.train.ema_decay is not None else [], restored.saved.slots.keys()
+    ema, got = [EMA] if config.train.ema_decay is not None else [], opened.saved.slots.keys()
     expected = [*UPDATE_RULES[config.train.update_rule].slots, *ema]
     if set(expected) != got:
         raise CheckpointError(f"{folder.last}: slots: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
     warnings += [*changes(meta.environment, environment(config.threads, folder.ranks.size))]
-    model = restored.model.with_params(restored.saved.params)
-    state = TrainState(model.params, restored.saved.slots, meta.step)
+    model = opened.model.with_params(opened.saved.params)
+    state = TrainState(model.params, opened.saved.slots, meta.step)
     run = Run(
         *(config, folder, corpus, learned, model, state),
         best=meta.best,
         since_best=meta.since_best,
         warnings=warnings,
-        card=restored.card,
+        card=opened.card,
     )
-    if restored.saved.summary:  # computed again, it may differ by rounding, and costs seconds
-        run.summary_arrays = restored.saved.summary
+    if opened.saved.summary:  # computed again, it may differ by rounding, and costs seconds
+        run.summary_arrays = opened.saved.summary
     return run
 
 
@@ -119,33 +119,33 @@ def _existing_run(folder: RunFolder, config: Config, overrides: Values) -> list[
     """
     if not folder.last.exists():
         return None
-    restored = restore(folder.last, overrides, for_training=False)
-    check_config(folder, restored)
-    config = shaped_like(config, restored.config) if config.train.init_from else config
+    opened = open_checkpoint(folder.last, overrides, for_training=False)
+    check_config(folder, opened)
+    config = shaped_like(config, opened.config) if config.train.init_from else config
     events: list[Event] = []
-    if names := ", ".join(differences(restored.config, config)):
+    if names := ", ".join(differences(opened.config, config)):
         problem = f"the run continues with its own config, in which {names} differ from the given one"
         remedy = "options that can change are set with -o"
-        events.append(Warned(restored.meta.step, f"{folder.path}: {problem}; {remedy}"))
+        events.append(Warned(opened.meta.step, f"{folder.path}: {problem}; {remedy}"))
     end = end_of(records(folder.history))
-    is_extended = to_record(restored.config) != restored.meta.config
-    if end.get("ended") in FINAL and end["step"] == restored.meta.step and not is_extended:
+    is_extended = opened.config != from_record(opened.meta.config)
+    if end.get("ended") in FINAL and end["step"] == opened.meta.step and not is_extended:
         events.append(Ended(folder.path, end))
     return events
 
 
-def check_config(folder: RunFolder, restored: Restored) -> None:
+def check_config(folder: RunFolder, opened: SavedModel) -> None:
     """Check that config.yaml, if it exists, has the options of the run, with or without the overrides of this call.
 
     Raises: ConfigError for other options: they would have no effect, and the file would be overwritten.
     """
     if not folder.config.exists():
         return
-    edited, saved = load(folder.config), from_record(restored.meta.config)
-    from_now = differences(edited, restored.config)
+    edited, saved = load(folder.config), from_record(opened.meta.config)
+    from_now = differences(edited, opened.config)
     if others := [path for path in differences(edited, saved) if path in from_now]:
         raise ConfigError([
-            f"{folder.config}: expected the {', '.join(others)} of {restored.path}, got other values; the options of a "
+            f"{folder.config}: expected the {', '.join(others)} of {opened.path}, got other values; the options of a "
             "run are not read from this file: change it back, and set options with -o"
         ])  # fmt: skip
 

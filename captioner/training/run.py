@@ -14,7 +14,7 @@ import numpy as np
 
 import captioner
 from captioner.arrays import Params
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.saved_model import LoadedModel
 from captioner.captioning.training_summary import TrainingSummary, fit_summary, summary_from
 from captioner.config.option_table import OPTIONS
 from captioner.config.options import Config

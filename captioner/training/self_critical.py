@@ -9,6 +9,7 @@ import numpy as np
 from captioner.arrays import Array, Batch
 from captioner.captioning.decoding import decoding_arguments
 from captioner.captioning.training_summary import TrainingSummary
+from captioner.config.options import Config
 from captioner.data.batches import part_of_rank, steps_per_epoch
 from captioner.data.corpus import Corpus, read_regions
 from captioner.decode import Constraints, parallel_decoding, sample
@@ -21,11 +22,11 @@ from captioner.parallel.thread_pool import SERIAL, ThreadPool
 class SelfCritical:
     """Batches of sampled captions, weighted so that the cross-entropy gradient is the policy gradient.
 
-    For each image x of a batch the model samples K captions w_1 .. w_K (`samples`), N of all images:
+    For each image x of a batch the model samples K captions w_1 .. w_K (train.samples), N of all images:
 
     loss = -1/N Σ_n (r(w_n) - b_n) Σ_t log P(w_nt | w before, x_n),   b_n = mean of r over the other captions of x_n
 
-    r(w) = CIDEr-D(w, references of x) + c s(w, x),   c = `similarity_weight`
+    r(w) = CIDEr-D(w, references of x) + c s(w, x),   c = train.similarity_weight
 
     s is the expected similarity (`WordRegression`) with shares that leave the references of x out, so the model cannot
     raise it by memorizing them; `summary` is needed if c > 0. The gradient is an unbiased estimate of -∇ E[r(w)], since
@@ -39,24 +40,20 @@ class SelfCritical:
 
     def __init__(
         self,
-        model: CaptioningModel,
+        config: Config,
         corpus: Corpus,
-        batch_size: int,
-        samples: int,
-        seed: int,
-        max_length: int,
-        similarity_weight: float = 0.0,
+        model: CaptioningModel,
         summary: TrainingSummary | None = None,
         pool: ThreadPool = SERIAL,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self._split, self._vocab, self._model = corpus.split("train"), corpus.vocab, model
-        self._samples, self._seed, self._max_length = samples, seed, max_length
+        self._samples, self._seed, self._max_length = config.train.samples, config.seed, config.decode.max_length
         self._pool, self._ranks = pool, ranks
         self._images, references = self._split.reference_ids(self._vocab)
-        self._per_batch = batch_size // samples
+        self._per_batch = config.train.batch_size // self._samples
         self._per_epoch = steps_per_epoch(len(references), self._per_batch)
-        self._reward, self._weight, self._summary = CiderD(references), similarity_weight, summary
+        self._reward, self._weight, self._summary = CiderD(references), config.train.similarity_weight, summary
         self._shares = summary and summary.leave_one_out(self._split)
 
     def images(self, step: int) -> Array:

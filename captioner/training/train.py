@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple, TypeAlias
 
-from captioner.captioning.checks import is_training_split
-from captioner.captioning.load import open_run
+from captioner.captioning.load import is_training_split, open_run
 from captioner.config.checks import score_interval
 from captioner.config.options import Config
 from captioner.config.yaml_io import dump
@@ -19,7 +17,6 @@ from captioner.data.corpus import Corpus
 from captioner.decode.word_regression import can_name
 from captioner.errors import DataError, DivergenceError
 from captioner.files.checkpoint import LEARNED, Card, one_line
-from captioner.metrics import NAMES
 from captioner.model.captioning_model import mean_word_loss
 from captioner.model.losses import perplexity
 from captioner.optim import UPDATE_RULES
@@ -74,17 +71,13 @@ class Started(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """A validation: the mean word loss, and the scores of generated captions if they are due.
-
-    With several sources, these are the means of the sources, and `sources` has the loss and the scores of each.
-    """
+    """A validation: the mean word loss, and the scores of generated captions if they are due."""
 
     step: int
     epoch: int
     loss: float
     scores: dict[str, float]
     best: bool
-    sources: Mapping[str, Mapping[str, float]] = {}
 
     @property
     def perplexity(self) -> float:
@@ -140,9 +133,9 @@ def train(
 
 def new_run(config: Config, folder: RunFolder) -> Run:
     """Build the data set and the model of a new run, without writing to its folder. Raises: as `train`."""
-    restored = base_of(config)
-    config = shaped_like(config, restored.config) if restored else config
-    corpus = build_corpus(config, restored.vocab if restored else None)
+    base = base_of(config)
+    config = shaped_like(config, base.config) if base else config
+    corpus = build_corpus(config, base.vocab if base else None)
     objective, few = OBJECTIVES[config.train.objective], len(corpus.split("train").captioned_images)
     if few < objective.min_images:
         raise DataError(
@@ -153,22 +146,22 @@ def new_run(config: Config, folder: RunFolder) -> Run:
     model, initial, summary, origins = build_model(config, corpus), None, None, list[str]()
     if config.data.captions is not None:
         origins.append(f"{LEARNED}{config.data.captions.name}")
-    if restored:
-        origins.append(restored.meta.card.as_origin(restored.path))
-        model, initial, names = initialize_from(model, config, restored, corpus)
-        summary = restored.summary and restored.summary.in_vocabulary(corpus.vocab, names & can_name(corpus.vocab))
+    if base:
+        origins.append(base.meta.card.as_origin(base.path))
+        model, initial, names = initialize_from(model, config, base, corpus)
+        summary = base.summary and base.summary.in_vocabulary(corpus.vocab, names & can_name(corpus.vocab))
     state = TrainState.fresh(model, UPDATE_RULES[config.train.update_rule], config.train.ema_decay is not None)
     run = Run(
         *(config, folder, corpus, learned, model, state),
         warnings=[*ignored_options(config), *warnings],
         initialization=initial,
-        base=restored,
+        base=base,
         base_summary=summary,
         card=Card(made_from=one_line("; ".join(filter(None, origins)))),
     )
-    if restored and restored.saved.summary:
-        if is_training_split(restored, corpus):
-            run.summary_arrays = restored.saved.summary  # of the same images and words
+    if base and base.saved.summary:
+        if is_training_split(base, corpus):
+            run.summary_arrays = base.saved.summary  # of the same images and words
         elif isinstance(config.train.init_from, Path):
             run.warnings.append(SHARED_IMAGES)
     return run
@@ -183,8 +176,7 @@ def begin(run: Run, overwrite: bool) -> None:
     folder.create(overwrite)
     folder.write(folder.config, dump(config))
     if run.initialization is not None and run.base is not None:
-        parts = run.validation.scores(run.base).values()
-        run.initialization["scores"] = {name: fmean(part[name] for part in parts) for name in NAMES}
+        run.initialization["scores"] = run.validation.scores(run.base)
         folder.log(INIT_FROM, {"step": 0, **run.initialization})
 
 
@@ -229,7 +221,8 @@ def events(run: Run, stop: Callable[[], bool], loop: Loop = train_steps) -> Iter
     yield from (Warned(run.first, warning) for warning in (*run.warnings, *long_warmup(config, span)))
     summary = run.summary if config.train.similarity_weight else None
     try:
-        with build_batches(config, run.learned, span.total_steps, (run.model, summary, run.pool, run.ranks)) as batches:
+        parts = config, run.learned, run.model, summary, run.pool, run.ranks
+        with build_batches(span.total_steps, *parts) as batches:
             outcome = yield from loop(run, batches, stop)
     except DivergenceError as error:
         _end(run, {"ended": "diverged"}, began)
@@ -246,8 +239,8 @@ def _start(run: Run, batches: Batches) -> Iterator[Validated | Estimated]:
     _ = run.summary_arrays  # takes seconds, once
     began = time.perf_counter()
     with run.watch("validation"):
-        losses = run.validation.losses(run.eval_model)
-    validated = record_validation(run, START, losses, scored=score_interval(run.config) is not None, at_end=False)
+        loss = run.validation.loss(run.eval_model)
+    validated = record_validation(run, START, loss, scored=score_interval(run.config) is not None, at_end=False)
     with run.watch("saving"):
         run.save()
     per_epoch, span = time.perf_counter() - began, run.plan.span
@@ -271,10 +264,10 @@ def _validate(run: Run, step: Step, epoch_ended: bool, at_end: bool) -> Iterator
     if not due and not extra:
         return
     with run.watch("validation"):
-        losses = run.validation.losses(run.eval_model)
-    check_loss(run.model, step.step, fmean(losses.values()))
-    validated = [record_validation(run, step, losses, scored, at_end=False)] if due else []
-    validated += [record_validation(run, step, losses, scored_at_end, at_end=True)] if extra else []
+        loss = run.validation.loss(run.eval_model)
+    check_loss(run.model, step.step, loss)
+    validated = [record_validation(run, step, loss, scored, at_end=False)] if due else []
+    validated += [record_validation(run, step, loss, scored_at_end, at_end=True)] if extra else []
     yield validated[-1]._replace(best=validated[0].best)
     with run.watch("validation"):
         loaded = run.loaded()  # on all ranks, which share its training summary
@@ -293,27 +286,21 @@ def warned(run: Run, step: Step, record: dict[str, str], at_end: bool) -> Iterat
         yield Warned(step.step, record["problem"])
 
 
-def record_validation(run: Run, step: Step, losses: dict[str, float], scored: bool, at_end: bool) -> Validated:
-    """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one.
-
-    `losses` are those of `Validation.losses`.
-    """
-    by_source: dict[str, dict[str, float]] = {}
+def record_validation(run: Run, step: Step, loss: float, scored: bool, at_end: bool) -> Validated:
+    """Measure the scores of a validation if they are due, record it, and note whether it is the best scheduled one."""
+    scores: dict[str, float] = {}
     if scored:
         with run.watch("validation"):
-            by_source = run.validation.scores(run.loaded())
-    loss = fmean(losses.values())
-    scores = {name: fmean(part[name] for part in by_source.values()) for name in (NAMES if scored else ())}
+            scores = run.validation.scores(run.loaded())
     name, measured = str(run.config.validate.best_metric), {"loss": loss, **scores}
     better = not at_end and is_better(name, measured, run.best)
     if better:
         run.best = {"step": step.step, "epoch": step.epoch, "loss": loss, name: measured[name]}
     if name in measured and not at_end:
         run.since_best = 0 if better else run.since_best + 1
-    sources = {source: {"loss": losses[source], **by_source.get(source, {})} for source in losses if source}
     if not at_end:
         run.scores = {step.step: scores}
-    event = Validated(step.step, step.epoch, loss, scores, better, sources)
+    event = Validated(step.step, step.epoch, loss, scores, better)
     # before the checkpoint: a run may be resumed from it
     run.log("validation", {**event._asdict(), "perplexity": event.perplexity}, at_end)
     return event
@@ -334,8 +321,7 @@ def _compared(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
     step = run.best["step"]
     if not validated.get(step):
         loaded = run.loaded() if step == run.state.step else open_run(run.folder.best)
-        parts = run.validation.scores(loaded).values()
-        validated[step] = {name: fmean(part[name] for part in parts) for name in NAMES}
+        validated[step] = run.validation.scores(loaded)
     base, images = str(run.config.train.init_from), run.validation.images
     compared = {"base": base, "images": images, "perplexity": at_start, "start": start, "best": validated[step]}
     return {"compared": compared}

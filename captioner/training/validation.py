@@ -9,7 +9,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from captioner.arrays import Array, evenly_spaced
 from captioner.captioning.captioner import BEST_ALONE, Captioner
 from captioner.captioning.decoding import ENDS_EARLY, decoding_method
 from captioner.captioning.load import shares_of_split
-from captioner.captioning.restore import LoadedModel
+from captioner.captioning.saved_model import LoadedModel
 from captioner.captioning.training_summary import SharesOfRows
 from captioner.config.checks import has_effect, score_interval
 from captioner.config.option_table import either
@@ -26,7 +25,7 @@ from captioner.config.options import Config
 from captioner.data.batches import sequential_batches
 from captioner.data.corpus import Corpus, Split
 from captioner.errors import DataError
-from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, measure_by_source, score_captions
+from captioner.evaluation.scoring import EvaluationSet, build_evaluation_set, score_captions
 from captioner.metrics import LOWER_IS_BETTER, NAMES
 from captioner.model.captioning_model import CaptioningModel, mean_word_loss
 from captioner.parallel.ranks import SINGLE_PROCESS, Ranks
@@ -57,7 +56,6 @@ class Validation:
             )
         self._config, self._corpus, self._split = config, corpus, corpus.split(name)
         self._pool, self._ranks = pool, ranks
-        self._scored: tuple[tuple[Path, int], list[str]] | None = None
         self._shares: SharesOfRows | None = None
         if score_interval(config) is not None:
             decoding_method(config.decode, corpus.vocab)  # report invalid options now, not after an epoch
@@ -76,30 +74,27 @@ class Validation:
         every = score_interval(self._config)
         return every is not None and step.epoch % every == 0
 
-    def losses(self, model: CaptioningModel) -> dict[str, float]:
-        """Compute the mean word loss of each source in nats, or of the whole split, with the name ""."""
-        limit, count = self._config.validate.max_captions, max(1, len(self._split.by_source))
-        return measure_by_source(self._split, lambda part: self.loss_of(part, model, limit and max(1, limit // count)))
+    def loss(self, model: CaptioningModel) -> float:
+        """Compute the mean word loss of the split in nats."""
+        return self.loss_of(self._split, model)
 
-    def loss_of(self, split: Split, model: CaptioningModel, max_captions: int | None = None) -> float:
+    def loss_of(self, split: Split, model: CaptioningModel) -> float:
         """Compute the mean word loss of a split in nats."""
-        batches = sequential_batches(split, self._config.train.batch_size, max_captions, self._ranks)
+        batches = sequential_batches(split, self._config.train.batch_size, self._ranks)
         return mean_word_loss(model, batches, self._pool, self._ranks.all_reduce)
 
-    def scores(self, loaded: LoadedModel) -> dict[str, dict[str, float]]:
-        """Score the captions that a model generates of each source, as `losses`, by name of the metric."""
+    def scores(self, loaded: LoadedModel) -> dict[str, float]:
+        """Score the captions that a model generates, by name of the metric."""
         split, rows = self._split, self._ranks.partition(np.arange(self._split.features.shape[0]))
         captioner = Captioner(loaded).with_options(BEST_ALONE)
         self._shares = self._shares or shares_of_split(loaded, self._corpus, self._config.validate.split)
         decoded = captioner.decode(split.features, split.regions, rows, self._shares)
         captions = self._ranks.all_gather_partitions([caption.text for caption in decoded])
-        self._scored = (loaded.path, loaded.meta.step), captions
 
-        def score() -> dict[str, dict[str, float]]:
+        def score() -> dict[str, float]:
             evaluation_set, rows = self._evaluation_set
             scored = score_captions(evaluation_set, "model", [captions[row] for row in rows])
-            parts = scored.sources or {"": scored}
-            return {source: {name: part.scores[name] for name in NAMES} for source, part in parts.items()}
+            return {name: scored.scores[name] for name in NAMES}
 
         return self._ranks.on_rank_0(score)
 
@@ -111,9 +106,7 @@ class Validation:
     def collapse(self, loaded: LoadedModel, step: Step) -> Iterator[Collapse]:
         """Yield the kinds of caption collapse, from epoch `FIRST_EPOCH` on."""
         if step.epoch >= FIRST_EPOCH:
-            scored, captions = self._scored or (None, [])
-            known = captions if scored == (loaded.path, loaded.meta.step) else None
-            yield from find_collapse(Captioner(loaded), self._split, known)
+            yield from find_collapse(Captioner(loaded), self._split)
 
 
 def is_better(name: str, scored: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
@@ -130,19 +123,14 @@ class Collapse(NamedTuple):
     problem: str
 
 
-def find_collapse(captioner: Captioner, split: Split, known: Sequence[str] | None = None) -> Iterator[Collapse]:
+def find_collapse(captioner: Captioner, split: Split) -> Iterator[Collapse]:
     """Yield each kind of collapse in the captions of some images, unless the references have it too.
 
     The captions are those that `captioner sample` prints: a collapse that the decoding options prevent is none.
-    `known` are those of all images, if they have been decoded already.
     """
     images = evenly_spaced(split.features.shape[0], COLLAPSE_IMAGES)
-    if known is None:
-        decoded = captioner.with_options(BEST_ALONE).decode(split.features, split.regions, images)
-        texts = [caption.text for caption in decoded]
-    else:
-        texts = [known[image] for image in images]
-    captions = [text.split() for text in texts]
+    decoded = captioner.with_options(BEST_ALONE).decode(split.features, split.regions, images)
+    captions = [caption.text.split() for caption in decoded]
     _, first = np.unique(split.image_idxs, return_index=True)
     references = [captioner.loaded.vocab.decode(ids) for ids in split.captions[first].tolist()]
     identical = _identical(captions)

@@ -31,9 +31,13 @@ def test_each_benchmark_runs_and_is_reported(name: str, tmp_path: Path) -> None:
     assert (ROOT / tables.PAGE).read_text() == before, "the page has the results of the files in benchmarks/"
 
 
-def test_the_page_shows_the_results() -> None:
-    page, block = (ROOT / tables.PAGE).read_text(), tables.render_page(results.load_all(ROOT / "benchmarks"))
+def test_the_page_shows_a_row_for_each_cpu_the_one_measured_last_first() -> None:
+    every = results.load_all(ROOT / "benchmarks")
+    page, block = (ROOT / tables.PAGE).read_text(), tables.render_page(every)
     assert results.insert(page, block) == page
+    assert [line.split(" | ")[0] for line in block.splitlines()[2:]] == [f"| {name[:-5]}" for name in every]
+    days = [measured["machine"]["on"] for measured in every.values()]
+    assert days == sorted(days, reverse=True)
 
 
 def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> None:
@@ -56,16 +60,3 @@ def test_the_last_row_of_the_steps_has_geometric_means_without_bfloat16() -> Non
         f"{best / 2:.2f}",
         f"{3 / 0.7:.2f}",
     ]
-
-
-def test_the_page_has_all_tables_of_the_cpu_that_was_measured_last_and_the_last_row_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, day in (("old", "2026-01-01"), ("new", "2026-01-02")):
-        results.write(tmp_path / f"results-{name}.json", {"machine": {"on": day}, "notes": [], "steps": name})
-    monkeypatch.setattr(tables, "_steps", lambda steps: f"head\n---\n{steps} steps\n{steps} mean")
-    monkeypatch.setattr(tables, "TABLES", {"steps": tables._steps})
-    new, old = tables.render_page(results.load_all(tmp_path)).split("### ")[1:]
-    assert new.startswith("results-new.json\n\non 2026-01-02\n\n**Steps**")
-    assert "new steps\nnew mean" in new
-    assert old == "results-old.json\n\non 2026-01-01\n\nhead\n---\nold mean"

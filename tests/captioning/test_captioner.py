@@ -12,10 +12,9 @@ from captioned_rows import best_captions, candidates, loss
 
 from captioner.captioning import captioner
 from captioner.captioning.caption import Candidate
-from captioner.captioning.captioner import Captioner
-from captioner.captioning.image_batch import row_batches
+from captioner.captioning.captioner import Captioner, row_batches
 from captioner.captioning.load import open_corpus, open_run
-from captioner.captioning.restore import Restored, restore
+from captioner.captioning.saved_model import SavedModel, open_checkpoint
 from captioner.data.corpus import Split
 from captioner.errors import DataError
 from captioner.files import checkpoint
@@ -36,7 +35,7 @@ class RecordingFeatures:
         return np.asarray(self._features[rows])
 
 
-def best_texts(restored: Restored, split: Split, limit: int | None = None) -> list[str]:
+def best_texts(restored: SavedModel, split: Split, limit: int | None = None) -> list[str]:
     return [text for text, _ in best_captions(restored, split.features, limit)]
 
 
@@ -45,7 +44,7 @@ def texts(several: list[list[Candidate]]) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def restored(tiny_run: Path) -> Restored:
+def restored(tiny_run: Path) -> SavedModel:
     return open_run(tiny_run)
 
 
@@ -63,7 +62,7 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[CaptioningRNN]:
     return made
 
 
-def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
+def test_rows_of_a_split_are_read_only_for_decoding(restored: SavedModel) -> None:
     watched = RecordingFeatures(np.asarray(open_corpus(restored).split("val").features))
     list(Captioner(restored).decode(watched, rows=np.arange(1)))
     assert watched.read == [0]
@@ -71,7 +70,7 @@ def test_rows_of_a_split_are_read_only_for_decoding(restored: Restored) -> None:
     assert watched.read == [0, *range(10)]
 
 
-def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tmp_path: Path) -> None:
+def test_unchecked_features_are_validated_up_to_the_limit(restored: SavedModel, tmp_path: Path) -> None:
     rows = np.zeros((4, restored.meta.feature_dim), np.float32)
     rows[2] = np.nan
     watched = RecordingFeatures(rows)
@@ -87,7 +86,7 @@ def test_unchecked_features_are_validated_up_to_the_limit(restored: Restored, tm
 
 
 def test_other_decoding_options_share_the_model(
-    tiny_run: Path, restored: Restored, packed: list[CaptioningRNN]
+    tiny_run: Path, restored: SavedModel, packed: list[CaptioningRNN]
 ) -> None:
     options = {"decode.beam_width": 4, "decode.length_penalty": 0.5, "decode.max_length": 6}
     features = np.random.default_rng(0).standard_normal((3, restored.meta.feature_dim)).astype(np.float32)
@@ -103,13 +102,13 @@ def test_other_decoding_options_share_the_model(
     assert count <= restored.config.threads, "its weights are packed once, for each thread"
 
 
-def test_log_probability_equals_the_teacher_forced_loss(varied_model: Restored, val_split) -> None:
+def test_log_probability_equals_the_teacher_forced_loss(varied_model: SavedModel, val_split) -> None:
     for row, (caption, log_prob) in enumerate(best_captions(varied_model, val_split.features)):
         assert log_prob == pytest.approx(-loss(varied_model, val_split, row, caption), rel=1e-5)
 
 
 def test_captions_do_not_depend_on_the_batch_size_or_the_limit(
-    varied_model: Restored, val_split, monkeypatch: pytest.MonkeyPatch
+    varied_model: SavedModel, val_split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = best_texts(varied_model, val_split)
     monkeypatch.setattr(captioner, "BATCH", 3)
@@ -126,25 +125,25 @@ def test_a_caption_may_be_empty_and_there_may_be_fewer_candidates_than_n_best(ow
         array[...] = 0
     saved.params["b_vocab"][[saved.meta.words.index(word) for word in ("a", "<END>")]] = 5, 9
     checkpoint.save(path, saved)
-    one_word = Captioner(restore(path, {"decode.max_length": 1}))
+    one_word = Captioner(open_checkpoint(path, {"decode.max_length": 1}))
     (captions,) = candidates(one_word, val_split.features, rows=np.arange(1), n_best=100)
     assert [text for text, _ in captions[:2]] == ["", "a"]
-    assert len(captions) == len({text for text, _ in captions}) == len(restore(path).vocab) - 3
+    assert len(captions) == len({text for text, _ in captions}) == len(open_checkpoint(path).vocab) - 3
     assert all(math.isfinite(log_prob) for _, log_prob in captions)
     assert -0.1 < captions[0].log_prob < 0
 
 
-def sampling(varied_model: Restored, **options: object) -> Restored:
+def sampling(varied_model: SavedModel, **options: object) -> SavedModel:
     decode = replace(varied_model.config.decode, method="sampling", max_length=6, **options)
     return replace(varied_model, config=replace(varied_model.config, decode=decode))
 
 
 def test_samples_do_not_depend_on_batches_threads_or_order(
-    varied_model: Restored, val_split, monkeypatch: pytest.MonkeyPatch
+    varied_model: SavedModel, val_split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = sampling(varied_model, top_p=0.9)
 
-    def samples(restored: Restored, order: np.ndarray = ROWS) -> list[list[str]]:
+    def samples(restored: SavedModel, order: np.ndarray = ROWS) -> list[list[str]]:
         several = Captioner(restored).with_options({"caption.n_best": 3})
         batches = row_batches(several.batch_size, val_split.features[order])
         captions = several.captions(batch._replace(noise_keys=order[batch.noise_keys]) for batch in batches)
@@ -160,7 +159,7 @@ def test_samples_do_not_depend_on_batches_threads_or_order(
     assert samples(sampling(varied_model, top_p=0.9, seed=1)) != whole
 
 
-def test_captions_of_a_split_have_names_references_and_truth(varied_model: Restored, val_split) -> None:
+def test_captions_of_a_split_have_names_references_and_truth(varied_model: SavedModel, val_split) -> None:
     captions = list(Captioner(varied_model).caption_split(val_split))
     assert [c.image for c in captions] == list(val_split.image_ids)
     assert [c.text for c in captions] == best_texts(varied_model, val_split)
@@ -177,7 +176,7 @@ def write_features(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def test_features_from_a_file_give_the_same_captions(varied_model: Restored, val_split, tmp_path: Path) -> None:
+def test_features_from_a_file_give_the_same_captions(varied_model: SavedModel, val_split, tmp_path: Path) -> None:
     path = write_features(tmp_path / "new.h5", np.asarray(val_split.features))
     captions = list(Captioner(varied_model).caption_features(path))
     assert [c.image for c in captions] == [str(row) for row in range(10)]

@@ -15,7 +15,7 @@ from captioner.captioning import load as load_module
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
-from captioner.captioning.restore import Restored, restore
+from captioner.captioning.saved_model import SavedModel, open_checkpoint
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Split
@@ -24,21 +24,20 @@ from captioner.errors import CheckpointError
 from captioner.files import checkpoint
 from captioner.model.build import parameter_shapes
 from captioner.model.captioning_rnn import CaptioningRNN
-from captioner.model.ensemble import Ensemble
 from captioner.model.parameters import Sizes
 
 WEIGHT = 30.0
 
 
 @pytest.fixture(scope="module")
-def beam_model(varied_model: Restored) -> Restored:
+def beam_model(varied_model: SavedModel) -> SavedModel:
     """A model whose candidates differ, with a beam of 6."""
     decode = dataclasses.replace(varied_model.config.decode, beam_width=6)
     return dataclasses.replace(varied_model, config=dataclasses.replace(varied_model.config, decode=decode))
 
 
 def test_candidates_are_ordered_by_log_probability_and_expected_similarity(
-    beam_model: Restored, val_split: Split
+    beam_model: SavedModel, val_split: Split
 ) -> None:
     captioner, summary, most = Captioner(beam_model), beam_model.summary, beam_model.config.decode.max_length
     assert summary is not None
@@ -54,7 +53,7 @@ def test_candidates_are_ordered_by_log_probability_and_expected_similarity(
 
 
 def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
-    beam_model: Restored, val_split: Split
+    beam_model: SavedModel, val_split: Split
 ) -> None:
     captioner, vocab, features = Captioner(beam_model), beam_model.vocab, val_split.features[:4]
     summary = beam_model.summary
@@ -76,7 +75,7 @@ def test_guidance_changes_the_candidates_but_not_their_log_probabilities(
 
 
 def test_without_a_summary_there_is_one_warning(
-    beam_model: Restored, own_run: Path, cli: Callable[..., Any], val_split: Split
+    beam_model: SavedModel, own_run: Path, cli: Callable[..., Any], val_split: Split
 ) -> None:
     path = own_run / "best.h5"
     saved = checkpoint.load(path)
@@ -132,9 +131,9 @@ def test_the_training_digest_respects_max_train(small: tuple[str, ...], tmp_path
 
 
 @pytest.fixture(scope="module")
-def models(tiny_run: Path) -> list[Restored]:
+def models(tiny_run: Path) -> list[SavedModel]:
     """Three random models of different cells, sizes and precisions, as if restored from a.h5, b.h5, c.h5."""
-    tiny, models = restore(tiny_run / "best.h5", {"decode.max_length": 6}), []
+    tiny, models = open_checkpoint(tiny_run / "best.h5", {"decode.max_length": 6}), []
     kinds = [("a", "rnn", 5, "float32"), ("b", "lstm", 8, "float64"), ("c", "lstm", 16, "float32")]
     for seed, (name, cell, hidden, dtype) in enumerate(kinds):
         sizes, rng = Sizes(len(tiny.vocab), tiny.meta.feature_dim, 4, hidden, cell), np.random.default_rng(seed)
@@ -145,18 +144,9 @@ def models(tiny_run: Path) -> list[Restored]:
     return models
 
 
-def test_an_ensemble_has_the_options_of_its_first_model(models: list[Restored]) -> None:
-    ensemble, first = ensemble_of(models), models[0]
-    for name in ("path", "config", "vocab", "meta"):
-        assert getattr(ensemble, name) is getattr(first, name)
-    assert isinstance(ensemble.model, Ensemble)
-    assert ensemble.model.members == tuple(restored.model for restored in models)
-    assert ensemble_of([first]) is first
-
-
 @pytest.mark.parametrize("override", [{}, {"beam_width": 3}, {"method": "sampling"}])
 def test_ensemble_log_probability_is_that_of_the_mean_probability(
-    override: dict[str, object], models: list[Restored]
+    override: dict[str, object], models: list[SavedModel]
 ) -> None:
     first = models[0]
     config = dataclasses.replace(first.config, decode=dataclasses.replace(first.config.decode, **override))
@@ -170,7 +160,7 @@ def test_ensemble_log_probability_is_that_of_the_mean_probability(
             assert log_prob == pytest.approx(-loss(ensemble_of(models), val, row, caption), rel=1e-5)
 
 
-def test_models_of_an_ensemble_must_match(models: list[Restored]) -> None:
+def test_models_of_an_ensemble_must_match(models: list[SavedModel]) -> None:
     *others, last = models
     words = last.vocab.words
     for changes, problem in (

@@ -10,7 +10,7 @@ import pytest
 
 import captioner
 from captioner.captioning.load import open_corpus, open_run
-from captioner.captioning.restore import Restored
+from captioner.captioning.saved_model import SavedModel
 from captioner.data.corpus import Split
 from captioner.errors import CaptionerError, CheckpointError, UsageError
 from captioner.photos.captioner import PhotoCaptioner
@@ -19,7 +19,7 @@ Array = np.ndarray
 
 
 @pytest.fixture(scope="module")
-def varied(varied_model: Restored) -> PhotoCaptioner:
+def varied(varied_model: SavedModel) -> PhotoCaptioner:
     return PhotoCaptioner(varied_model)
 
 
@@ -108,7 +108,7 @@ def test_invalid_arguments(
         varied.next_words(**arguments)
 
 
-def test_probabilities_that_are_not_finite_are_an_error(varied_model: Restored, val_split: Split) -> None:
+def test_probabilities_that_are_not_finite_are_an_error(varied_model: SavedModel, val_split: Split) -> None:
     params = {name: np.full_like(w, np.nan) for name, w in varied_model.model.params.items()}
     broken = dataclasses.replace(varied_model, model=varied_model.model.with_params(params))
     with pytest.raises(CheckpointError, match="expected finite log-probabilities"):

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from captioner.captioning.captioner import Captioner
-from captioner.captioning.checks import OF_SUMMARY, check_overrides
-from captioner.captioning.load import ensemble_of, open_corpus, open_run, shares_of_split
-from captioner.captioning.restore import Restored, summary_of
+from captioner.captioning.load import OF_SUMMARY, check_overrides, ensemble_of, open_corpus, open_run, shares_of_split
+from captioner.captioning.saved_model import SavedModel, summary_of
 from captioner.captioning.training_summary import TrainingSummary, fit_summary
 from captioner.config.option_table import OPTIONS
 from captioner.data.prepared import prepared
@@ -22,12 +21,12 @@ from captioner.training.resume import resume
 
 
 @pytest.fixture(scope="module")
-def model(familiar_run: Path) -> Restored:
+def model(familiar_run: Path) -> SavedModel:
     return open_run(familiar_run)
 
 
 @pytest.fixture(scope="module")
-def summary(model: Restored) -> TrainingSummary:
+def summary(model: SavedModel) -> TrainingSummary:
     assert model.summary is not None
     return model.summary
 
@@ -51,7 +50,7 @@ def test_a_run_stores_the_summary_and_a_resumed_run_keeps_it(
     assert sum(array.nbytes for array in expected.values()) < 1_500_000
 
 
-def test_an_image_is_expected_to_have_the_shares_of_the_regression(model: Restored, summary: TrainingSummary) -> None:
+def test_an_image_is_expected_to_have_the_shares_of_the_regression(model: SavedModel, summary: TrainingSummary) -> None:
     features, regression = np.asarray(open_corpus(model).split("val").features), summary.regression
     units = (features - summary.mean.astype(float)) / summary.std
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -70,7 +69,7 @@ def test_an_image_is_expected_to_have_the_shares_of_the_regression(model: Restor
     assert [caption.similarity for caption in Captioner(unlikely).caption(features=features)] == [0] * len(features)
 
 
-def test_training_images_are_expected_without_their_own_references(model: Restored, summary: TrainingSummary) -> None:
+def test_training_images_are_expected_without_their_own_references(model: SavedModel, summary: TrainingSummary) -> None:
     corpus, vocab = open_corpus(model), model.vocab
     train, rows = corpus.split("train"), np.arange(200)
     shares = shares_of_split(model, corpus, "train")
@@ -85,7 +84,7 @@ def test_training_images_are_expected_without_their_own_references(model: Restor
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_summary_of_one_or_two_images(count: int, model: Restored) -> None:
+def test_a_summary_of_one_or_two_images(count: int, model: SavedModel) -> None:
     """Words have expected shares only if three images have them; a single image has no familiarity."""
     train, width = open_corpus(model).split("train"), model.meta.feature_dim
     rows = np.arange(count)
@@ -113,7 +112,7 @@ def test_captions_below_the_threshold_are_uncertain(familiar_run: Path) -> None:
 
 
 @pytest.mark.parametrize("path", OF_SUMMARY)
-def test_models_without_a_summary_cannot_be_asked_for_it(path: str, model: Restored, tiny_run: Path) -> None:
+def test_models_without_a_summary_cannot_be_asked_for_it(path: str, model: SavedModel, tiny_run: Path) -> None:
     other = dataclasses.replace(model, meta=dataclasses.replace(model.meta, train_digest="other"))
     assert ensemble_of([model, model]).summary is model.summary
     assert ensemble_of([model, other]).summary is None

@@ -61,7 +61,7 @@ def other_run(coco_run: Path, tmp_path: Path) -> Path:
 def test_text_of_several_runs(
     cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
 ) -> None:
-    done = cli("evaluate", coco_run, other_run, "--baseline", "nn")
+    done = cli("evaluate", coco_run, other_run)
     assert (done.code, done.err) == (0, few("val", 2))
     golden("evaluate_runs.txt", done.out)
 
@@ -139,9 +139,8 @@ def test_the_fraction_of_true_captions() -> None:
         ("--captions a", "expected a run, or --captions with --references"),
         ("run --references a", "expected a run, or --captions with --references"),
         ("--captions a --references b --split val --split test", "--captions needs a single --split"),
-        *((f"--captions a --references b {option}", "--ensemble, --data, --baseline and -o need a run, not --captions")
-          for option in ("--baseline nn", "--ensemble", "--data c", "-o decode.beam_width=2")),
-        ("run --baseline nn --split train", "baseline nn: uses the captions of train and cannot be scored on it"),
+        *((f"--captions a --references b {option}", "--ensemble, --data and -o need a run, not --captions")
+          for option in ("--ensemble", "--data c", "-o decode.beam_width=2")),
     ],
 )  # fmt: skip
 def test_invalid_combinations_of_options(command: str, problem: str, cli: Callable[..., Any]) -> None:

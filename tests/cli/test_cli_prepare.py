@@ -1,5 +1,6 @@
 """captioner prepare: summary, warnings, errors and resuming, and the way from photographs to captions."""
 
+import dataclasses
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from PIL import Image
 from scene_photos import SCENES
 
 from captioner.captioning.load import open_run
-from captioner.data.prepared import prepared
+from captioner.data.prepared import prepared, write_prepared
 from captioner.data.scenes import FEATURES, encode_regions, example, first_objects
+from captioner.data.summary import summarize
+from captioner.photos.cli.prepare import print_summary, summary_lines
 from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import default_output
 
@@ -60,8 +63,7 @@ def test_the_default_minimum_count_depends_on_the_number_of_images(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("captioner.photos.prepare.FEW_IMAGES", 8)
-    for command in ("prepare", "--encoder", "scenes"), ("data", "check"):
-        assert ", minimum count 5\n" in cli(*command, "photos/captions.csv").out
+    assert ", minimum count 5\n" in cli("prepare", "--encoder", "scenes", "photos/captions.csv").out
 
 
 @pytest.mark.parametrize(
@@ -80,8 +82,45 @@ def test_the_summary_as_json_is_that_of_the_file(cli: Callable[..., Any]) -> Non
     assert (done.code, done.err) == (0, "")
     summary = json.loads(done.out)
     assert summary.pop("problems") == []
-    assert summary == json.loads(cli("data", "check", "birds.h5", "--json").out)
+    assert summary == summarize(prepared("birds.h5"))
     assert summary["splits"]["train"]["images"] == 6
+
+
+def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str]) -> None:
+    split = {"images": 1, "captions": 30, "words": 30, "shortest": 1, "mean": 2.25, "longest": 9, "unk": 0.0501}
+    contents: dict[str, Any] = {
+        "splits": {
+            "train": {**split, "sources": {"a": 1, "b\n": 1_000}},
+            "a very long name": {**split, "unk": 0.0, "sources": {"b\n": 7}},
+        },
+        "vocabulary": 12_345,
+        "counts": {"distinct_words": 99_999, "min_count": 5, "truncated": 3, "missing": 0, "omitted": 1_000},
+        "duplicates": {"images": 30, "examples": [["train: a\n", "val: b"], ["c", "d"]]},
+    }
+    print_summary(contents, "name", as_json=False)
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split() for line in lines[-8:-6]] == [
+        ["images", "of", "a", "1", "0"],
+        ["images", "of", r"b\n", "1,000", "7"],
+    ]
+    assert printed.err.splitlines() == [
+        r"captioner: warning: near-duplicate across splits: train: a\n = val: b",
+        "captioner: warning: near-duplicate across splits: c = d",
+    ]
+    assert lines[1].split() == ["train", "a", "very", "long"]
+    assert lines[-6:] == [
+        "  vocabulary: 12,345 words of 99,999 in train, minimum count 5",
+        "  images omitted: in no list, or in an empty split: 1,000",
+        "  truncated captions: 3",
+        "  split 'a very long name' is not used unless selected by name",
+        "  near-duplicates across splits: 30",
+        "  many words are <UNK>; try a smaller --min-count or more captions",
+    ]
+    contents["counts"]["min_count"] = 1
+    assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
+    contents["splits"]["train"]["captions"] = 29
+    assert "<UNK>;" not in "".join(summary_lines(contents, "name"))
 
 
 @pytest.mark.smoke
@@ -130,7 +169,6 @@ def test_regions_suggest_training_with_attention(cli: Callable[..., Any], small_
     command = done.err.splitlines()[-1].removeprefix("next: captioner ").split()
     assert command == ["train", "-c", "photos-attention", "--data", "birds.h5"]
     assert cli(*command, *small_model, "-o", "train.max_steps=1").code == 0
-    assert json.loads(cli("data", "check", "birds.h5", "--json").out)["regions"] == [3, 3, 77]
 
 
 def test_random_splits_contain_only_readable_photographs(cli: Callable[..., Any]) -> None:
@@ -254,14 +292,21 @@ def test_from_photographs_to_captions(
     assert all(json.loads(line)["references"] for line in of_split)
 
 
+def test_a_data_set_of_a_former_encoder_is_refused(cli: Callable[..., Any]) -> None:
+    cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
+    write_prepared(Path("old.h5"), dataclasses.replace(prepared("birds.h5"), encoder="scenes-1:mirror"), {})
+    cli("train", "--data", "old.h5").failed(1, "old.h5: unknown encoder scenes-1:mirror; prepare the data set again")
+
+
 @pytest.mark.parametrize("name", ["null", "~", "x "])
 def test_a_data_set_may_have_a_name_with_a_meaning_in_a_config(
     name: str, cli: Callable[..., Any], small_model: tuple[str, ...]
 ) -> None:
     assert cli("prepare", "photos/captions.csv", "--output", name, *SCENES).code == 0
-    for command in (("train", "--data", name, *small_model, "-o", "train.max_steps=1"), ("data", "check", name)):
-        done = cli(*command)
-        assert done.code == 0, done.err
+    assert cli("train", "--data", name, *small_model, "-o", "train.max_steps=1").code == 0
+
+
+NAMES = [f"{number:03}.png" for number in range(8)]
 
 
 def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_model: tuple[str, ...]) -> None:
@@ -269,6 +314,7 @@ def test_features_of_a_file_need_an_encoder_name(cli: Callable[..., Any], small_
         file["features"] = first_objects(
             encode_regions(np.stack([example(0, "train", index).picture for index in range(8)]))
         )
+        file["images"] = np.char.encode(NAMES)
     nameless = ("--features", "given.h5", "--min-count", "1", "--val", "0.25")
     assert cli("prepare", "photos/captions.csv", "--output", "nameless.h5", *nameless).code == 0
     assert cli("train", "--data", "nameless.h5", *small_model, "-o", "train.epochs=1").code == 0
@@ -296,6 +342,7 @@ def test_features_of_a_file_are_compared_with_the_photographs(
     with h5py.File("given.h5", "w") as file:
         file["features"] = (first_objects(codes) if features is None else features)[[*order]]
         file["regions"] = codes.reshape(8, 3, 3, 77)[::-1]
+        file["images"] = np.char.encode(NAMES)
     command = ("prepare", "photos/captions.csv", "--features", "given.h5", *SCENES, *options, "--output", "birds.h5")
     what = "regions" if options else "features"
     cli(*command).failed(1, f"given.h5: expected the {what} of scenes-")

@@ -73,7 +73,7 @@ USAGE = CONFIG | {
     "sample run --features new.h5 --split train": ONE_INPUT,
     "sample run --features new.h5 --data new.h5": ONE_INPUT,
     "sample run --data empty": "empty: expected a file written by `captioner prepare`, a folder of CS231n's assignment "
-    "3, or scenes; to use caption files, prepare a data set from them, or check them with `captioner data check`",
+    "3, or scenes; to use caption files, prepare a data set from them",
     "sample run --write xmp": f"--write xmp: {WRITE} or .jsonl",
     "sample run --write -": f"--write -: {WRITE} or .jsonl",
     "sample run --write no/table.csv": "no/table.csv: folder not found: no",

@@ -69,13 +69,11 @@ def hostile_set(path: Path, name: str) -> None:
 
 TINY = "-o model.hidden_dim=4 -o model.wordvec_dim=4 -o train.max_steps=2 -o seed=1"
 PRINTING = (
-    "data check {}/set.h5",
-    "data check {}/set.h5 --json",
     "config init {}/my.yaml",
     f"train --data {{}}/set.h5 --run {{}}/new {TINY}",
     "sample {}/new --n-best 2",
     "caption {}/no.jpg --model {}/new --encoder scenes",
-    "evaluate {}/new --baseline nn",
+    "evaluate {}/new",
     "evaluate {}/new --json",
     "inspect gradients {}/new --word 2",
 )

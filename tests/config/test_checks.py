@@ -8,11 +8,14 @@ import pytest
 from config_texts import problems
 
 from captioner.config.checks import (
+    BASE,
+    CAPTIONS,
+    INITIAL,
+    LSTM,
     NEEDS,
-    NOT_SET,
-    SET,
+    SEVERAL,
     USED_BY,
-    Condition,
+    Need,
     check_used,
     is_used,
     score_interval,
@@ -90,7 +93,7 @@ def test_the_interval_of_scores_follows_the_other_options_of_a_saved_config() ->
 def test_an_invalid_option_is_the_only_problem() -> None:
     (problem,) = problems("train: {schedule: exponentail, lr_decay: 0.5}")
     assert "did you mean exponential?" in problem
-    (problem,) = problems("", "train.update_rule=sgdm", "train.momentum=0.5")
+    (problem,) = problems("", "train.update_rule=sgdm", "train.weight_decay=0.5")
     assert "sgd_momentum" in problem
 
 
@@ -126,10 +129,7 @@ def test_an_override_resets_training_options_without_effect(name: str, overrides
 
 def test_the_tables_name_options_and_sections() -> None:
     assert {name for used in USED_BY.values() for name in used} <= OPTIONS.keys() | sections().keys()
-    for path, needs in NEEDS.items():
-        assert {path, *" or ".join(needs).split(" or ")} <= OPTIONS.keys()
-        for other, values in needs.items():
-            assert isinstance(values, str) or set(values) < set(OPTIONS[other].choices)
+    assert OPTIONS.keys() >= NEEDS.keys()
 
 
 @pytest.mark.parametrize("command", USED_BY)
@@ -153,21 +153,24 @@ def other_value(path: str) -> str:
     return next((choice for choice in option.choices if choice != option.default), "") or of_kind[option.kind]
 
 
-def values_of(path: str, condition: Condition, holds: bool) -> Sequence[str]:
-    """Return the values of an option for which a condition holds, or for which it does not."""
-    if isinstance(condition, str):
-        return {SET: ("/x",), NOT_SET: ("null",), ">= 2": ("2",)}[condition] if holds else (
-            {SET: ("null",), NOT_SET: ("/x",), ">= 2": ("1",)}[condition])  # fmt: skip
-    return [choice for choice in OPTIONS[path].choices if (choice in condition) == holds]
+VALUES = {CAPTIONS: ("/x", "null"), BASE: ("/x", "null"), INITIAL: ("null", "/x"), SEVERAL: ("2", "1")}
+"""For conditions that are no choice, a value of the first option of their text that fulfils them, and another."""
 
 
-@pytest.mark.parametrize(("path", "others"), [(path, others) for path, needs in NEEDS.items() for others in needs])
-def test_an_option_needs_its_other_options(path: str, others: str) -> None:
-    needs, other = {each.partition(" or ")[0]: c for each, c in NEEDS[path].items()}, others.partition(" or ")[0]
-    wanted = {each: values_of(each, condition, True)[0] for each, condition in needs.items()}
+def values_of(need: Need, holds: bool) -> Sequence[str]:
+    """Return the values of the option of a condition for which it holds, or for which it does not."""
+    path, *words = need.text.replace(",", "").split()
+    return [VALUES[need][not holds]] if need in VALUES else [
+        choice for choice in OPTIONS[path].choices if (choice in words) == holds
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "need"), [(path, need) for path, needs in NEEDS.items() for need in needs])
+def test_an_option_needs_its_other_options(path: str, need: Need) -> None:
+    wanted = {each.text.split()[0]: values_of(each, True)[0] for each in NEEDS[path]}
     for holds in (True, False):
-        for value in values_of(other, needs[other], holds):
-            texts = {**wanted, other: value, path: other_value(path)}
+        for value in values_of(need, holds):
+            texts = {**wanted, need.text.split()[0]: value, path: other_value(path)}
             if "self_critical" in texts.values():
                 texts["train.init_from"] = "/x"
             if texts.get("data.source") in ("cs231n", "prepared"):
@@ -181,18 +184,19 @@ def test_an_option_needs_its_other_options(path: str, others: str) -> None:
 
 
 def test_the_default_value_of_an_option_may_have_no_effect() -> None:
-    parse("", "", {"train.momentum": 0.9, "model.decoder": "rnn", "model.forget_bias": 1.0, "data.root": None})
+    parse("", "", {"train.weight_decay": 0.0, "model.decoder": "rnn", "model.forget_bias": 1.0, "data.root": None})
 
 
 def test_an_option_of_a_file_without_effect_has_its_default_and_is_in_ignored() -> None:
-    text = "train: {update_rule: sgd_momentum, momentum: 0.5}"
+    text = "train: {update_rule: adamw, weight_decay: 0.5}"
     config = parse(text, "my.yaml", {"train.update_rule": "adam"})
-    assert config.train.momentum == Config().train.momentum
-    reason = "has no effect without train.update_rule sgd_momentum (set that, or leave this at 0.9)"
-    assert config.ignored == {"train.momentum": f"my.yaml:1: ignored: train.momentum: {reason}"}
+    assert config.train.weight_decay == Config().train.weight_decay
+    reason = "has no effect without train.update_rule adamw (set that, or leave this at 0.0)"
+    assert config.ignored == {"train.weight_decay": f"my.yaml:1: ignored: train.weight_decay: {reason}"}
     assert not parse(text, "my.yaml").ignored
-    assert not override(config, {"train.update_rule": "sgd_momentum", "train.momentum": 0.4}).ignored
+    assert not override(config, {"train.update_rule": "adamw", "train.weight_decay": 0.4}).ignored
 
 
 def test_the_forget_bias_has_an_effect_on_the_cells_with_a_forget_gate() -> None:
-    assert [*NEEDS["model.forget_bias"]["model.decoder"]] == [k for k in CELLS if CELLS[k].forget is not None]
+    assert LSTM in NEEDS["model.forget_bias"]
+    assert [k for k in CELLS if CELLS[k].forget is not None] == ["lstm"]

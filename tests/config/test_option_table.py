@@ -52,7 +52,7 @@ def test_every_option_is_complete_and_its_bounds_choices_and_null_are_checked(op
         ("train.update_rule", "sgd, sgd_momentum, rmsprop, adam or adamw"),
         ("model.hidden_dim", "an integer >= 1"),
         ("train.learning_rate", "a number > 0"),
-        ("train.momentum", "a number >= 0 and < 1"),
+        ("train.label_smoothing", "a number >= 0 and < 1"),
         ("train.clip_norm", "a number > 0 or null"),
         ("data.root", "a path or null"),
         ("validate.best_metric", f"{', '.join(['loss', *NAMES])} or null"),

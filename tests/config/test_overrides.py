@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_texts import configs
+from config_texts import configs, problems
 from hypothesis import given
 
 from captioner.config.options import Config
 from captioner.config.overrides import (
+    FORMER,
     checked_values,
     from_record,
     override,
     read_overrides,
     to_record,
 )
+from captioner.config.yaml_io import parse
 from captioner.errors import ConfigError
 
 
@@ -82,6 +84,16 @@ def test_a_record_may_lack_options_but_has_no_others() -> None:
     record = to_record(Config())
     del record["decode.beam_width"]
     assert from_record(record) == override(Config())
-    for damaged in ([], {**record, "cell": 1}, {**record, "seed": "x"}):
+    assert from_record({**record, **FORMER}) == override(Config())
+    for damaged in ([], {**record, "cell": 1}, {**record, "train.momentum": 0.5}, {**record, "seed": "x"}):
         with pytest.raises(ConfigError):
             from_record(damaged)
+
+
+def test_a_config_may_have_the_value_that_remains_of_a_former_option_but_no_other() -> None:
+    text = "train: {momentum: 0.9, decay_rate: 0.990, epsilon: 1e-8}\nvalidate: {max_captions: null}"
+    assert parse(text, "my.yaml") == override(Config())
+    (problem,) = problems("train: {momentum: 0.5}")
+    assert problem == "my.yaml:1: train.momentum: no longer an option; its value is always 0.9; leave it out"
+    (problem,) = problems("", "validate.max_captions=7")
+    assert problem == "-o validate.max_captions=7: no longer an option; its value is always null; leave it out"

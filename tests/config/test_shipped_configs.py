@@ -37,7 +37,6 @@ TABLES = {
     "data.source": SOURCES,
     "data.vocabulary": VOCABULARIES,
     "model.decoder": DECODERS,
-    "model.norm": ("pre", "post"),
     "model.activation": ACTIVATIONS,
     "model.output_bias": OUTPUT_BIASES,
     "train.update_rule": UPDATE_RULES,

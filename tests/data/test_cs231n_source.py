@@ -151,11 +151,6 @@ def test_captions_above_the_limit_are_rejected_before_reading(cs231n_folder, mon
     assert refusal(cs231n_folder) == "coco2014_captions.h5: dataset 'train_captions': expected at most 47 bytes, got 48"
 
 
-def test_features_must_be_finite(cs231n_folder):
-    write_h5(cs231n_folder / "val2014_vgg16_fc7_pca.h5", features=np.full((3, 4), np.nan))
-    assert refusal(cs231n_folder) == "here: val features: row 0: a number is not finite (NaN or infinity)"
-
-
 def test_images_of_one_url_have_different_names(cs231n_folder):
     (cs231n_folder / "val2014_urls.txt").write_text("http://b/0.jpg\nhttp://b/1.jpg\nhttp://b/0.jpg\n")
     names = ["http://b/0.jpg", "http://b/1.jpg", "http://b/0.jpg#val-00002"]

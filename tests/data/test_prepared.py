@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from prepared_sets import ABOUT, WHOLE, assert_same, corpus_of, refusal, split_of
 
 from captioner.data.corpus import Corpus, Split, validate
-from captioner.data.prepared import MAX_SPLITS, RESERVED, prepared, write_prepared
+from captioner.data.prepared import RESERVED, prepared, write_prepared
 from captioner.data.vocabulary import SPECIAL, Vocab
 from captioner.errors import DataError
 from captioner.files.hdf5 import StoredArray
@@ -81,12 +81,6 @@ def test_a_written_corpus_is_read_back(
     assert kinds == {StoredArray if memory_mib == 0 else np.ndarray}
 
 
-def test_a_file_contains_its_metadata(tmp_path: Path) -> None:
-    write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
-    assert prepared(tmp_path / "a.h5").about == ABOUT
-    assert os.listdir(tmp_path) == ["a.h5"]
-
-
 def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path: Path) -> None:
     """Other sources have none: it is computed from the rows."""
     write_prepared(tmp_path / "a.h5", WHOLE, ABOUT)
@@ -98,12 +92,6 @@ def test_the_digest_of_the_content_is_stored_and_equals_a_computed_one(tmp_path:
     sources = {name: dataclasses.replace(split, sources=["b"] * 3) for name, split in read.splits.items()}
     with_sources = dataclasses.replace(read, splits=sources)
     assert (with_sources.digest, with_sources.train_digest) == (WHOLE.digest, WHOLE.train_digest)
-
-
-def test_equal_corpora_give_equal_bytes(whole: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.h5").write_bytes(whole)
-    write_prepared(tmp_path / "again.h5", prepared(tmp_path / "a.h5"), ABOUT)
-    assert (tmp_path / "again.h5").read_bytes() == whole
 
 
 def test_captions_without_raw_text_are_written_as_words(tmp_path: Path) -> None:
@@ -140,22 +128,6 @@ def test_invalid_split_names_are_not_written(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     message = failure(path, corpus_of(train=SPLIT, **{name: SPLIT}))
     assert message == f"{path}: expected a split name such as train, got {name!r}; rename it"
-
-
-def test_the_number_of_splits_is_limited(tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    names = [f"s{number}" for number in range(MAX_SPLITS + 1)]
-    message = failure(path, corpus_of(**dict.fromkeys(names, SPLIT)))
-    assert message == f"{path}: expected 1 to 64 splits, got 65; check the split column"
-    write_prepared(path, corpus_of(**dict.fromkeys(names[1:], SPLIT)), ABOUT)
-    assert list(prepared(path).splits) == names[1:]
-
-
-def test_texts_beyond_the_size_limit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TEXT_LIMIT", 500)
-    texts = ["short", "long " * 60]
-    message = failure(tmp_path / "a.h5", corpus_of(train=split_of(1, [["a"], ["a"]], texts=texts)))
-    assert message.startswith(f"{tmp_path / 'a.h5'}: train texts: expected at most 500 bytes, got 600, since each is")
 
 
 # --- files with a valid header that are no data sets

@@ -1,6 +1,5 @@
 """Summaries of data sets, and near-duplicates across splits."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -56,16 +55,6 @@ def test_summary_of_empty_captions_and_special_tokens_at_any_id():
     assert summary["vocabulary"] == 1
     assert summary["splits"]["train"] | {"images": 0} == {
         "images": 0, "captions": 2, "words": 2, "shortest": 0, "mean": 1.0, "longest": 2, "unk": 0.5,
-    }  # fmt: skip
-
-
-def test_the_images_of_each_source_are_counted(corpus):
-    assert "sources" not in summarize(corpus)["splits"]["train"]
-    sources = {"train": ["a", "b", "a"], "val": ["a", "a"], "test": ["b"]}
-    splits = {name: dataclasses.replace(corpus.splits[name], sources=names) for name, names in sources.items()}
-    counted = summarize(dataclasses.replace(corpus, splits=splits))["splits"]
-    assert {name: split["sources"] for name, split in counted.items()} == {
-        "train": {"a": 2, "b": 1}, "val": {"a": 2}, "test": {"b": 1}
     }  # fmt: skip
 
 

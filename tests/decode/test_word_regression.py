@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captioner.arrays import Array
-from captioner.captioning.restore import summary_of
+from captioner.captioning.saved_model import summary_of
 from captioner.captioning.training_summary import summary_from
 from captioner.data.corpus import Split
 from captioner.data.vocabulary import SPECIAL, Vocab

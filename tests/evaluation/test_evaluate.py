@@ -1,4 +1,4 @@
-"""Runs, files and baselines are scored against the same references; runs with other features are rejected."""
+"""Runs and files are scored against the same references; runs with other features are rejected."""
 
 import dataclasses
 import os
@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import open_corpus, open_run
 from captioner.data.corpus import Corpus
-from captioner.errors import CheckpointError, UsageError
+from captioner.errors import CheckpointError
 from captioner.evaluation.evaluate import (
-    check_baseline,
     evaluate_split,
     open_captioners,
     short_names,
 )
-from captioner.evaluation.scoring import intervals, score_captions
+from captioner.evaluation.scoring import build_evaluation_set, intervals, score_captions
 from captioner.files import checkpoint
 
 
@@ -31,18 +30,17 @@ def opened(
 
 def test_every_run_writes_its_own_captions(tiny_run: Path, photo_run: Path) -> None:
     captioners, corpus = opened(tiny_run, photo_run)
-    evaluated = evaluate_split(captioners, corpus, "val", baseline="nn")
-    for run, scored in zip((tiny_run, photo_run), evaluated.scored, strict=False):
+    evaluated = evaluate_split(captioners, corpus, "val")
+    for run, scored in zip((tiny_run, photo_run), evaluated.scored, strict=True):
         alone = list(Captioner(open_run(run)).caption_split(corpus.split("val"), vocab=corpus.vocab))
         assert scored.captions == [caption.text for caption in alone]
         assert evaluated.evaluation_set.references == [caption.references for caption in alone]
-    first, second, baseline = evaluated.scored
+    first, second = evaluated.scored
     assert first.scores["perplexity"] > 1
     assert second.scores["perplexity"] is None
-    assert (second.scores["novel"], baseline.scores["novel"]) == (None, 0)
+    assert second.scores["novel"] is None
     others = evaluated.record()["others"]
-    assert list(others) == [second.name, "nn"]
-    assert others["nn"]["difference"] == intervals(first, baseline)
+    assert list(others) == [second.name]
     assert others[second.name]["difference"] == intervals(first, second)
     assert first.scores.keys() == second.scores.keys()
 
@@ -59,16 +57,10 @@ def test_references_of_a_data_set_are_normalized_as_captions_are(photo_run: Path
     texts = [DECOMPOSED] * len(split.captions)
     splits = {name: dataclasses.replace(split, texts=texts) for name in ("train", "val")}
     corpus = dataclasses.replace(corpus, splits=splits)
-    evaluated = evaluate_split([], corpus, "val", "nn")
-    composed = score_captions(evaluated.evaluation_set, "x", [COMPOSED] * len(split.image_ids))
-    for scores in (evaluated.record(), composed.scores):
+    evaluation_set, rows = build_evaluation_set(corpus, "val")
+    for text in (DECOMPOSED, COMPOSED):
+        scores = score_captions(evaluation_set, "x", [text] * len(rows)).scores
         assert (scores["bleu4"], scores["novel"]) == (pytest.approx(1), 0)
-    assert not [warning for warning in evaluated.record()["warnings"] if "Unicode" in warning]
-
-
-def test_an_unknown_baseline_is_rejected() -> None:
-    with pytest.raises(UsageError, match=r"^baseline knn: expected nn$"):
-        check_baseline("knn", ["val"])
 
 
 @pytest.mark.parametrize(

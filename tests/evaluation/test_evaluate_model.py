@@ -12,7 +12,7 @@ from captioner.arrays import Batch
 from captioner.captioning.caption import Attention, Caption
 from captioner.captioning.captioner import Captioner
 from captioner.captioning.load import ensemble_of, open_corpus, open_run
-from captioner.captioning.restore import LoadedModel, Restored
+from captioner.captioning.saved_model import LoadedModel, SavedModel
 from captioner.data.corpus import Corpus, Split
 from captioner.data.vocabulary import Vocab
 from captioner.evaluation.evaluate import pointing_accuracy, score_model
@@ -20,7 +20,7 @@ from captioner.evaluation.scoring import ScoredCaptions, build_evaluation_set
 from captioner.metrics import NAMES, ptb_tokenize, score_rows, scores_by_name
 
 
-def opened(run: Path) -> tuple[Restored, Corpus, Split]:
+def opened(run: Path) -> tuple[SavedModel, Corpus, Split]:
     """Return the model of a run, its data set, and the split val."""
     restored = open_run(run)
     corpus = open_corpus(restored)
@@ -51,7 +51,7 @@ def with_splits(corpus: Corpus, **splits: Split) -> Corpus:
 def test_model_scores_are_the_scores_of_its_captions(tiny_run: Path) -> None:
     restored, corpus, val = opened(tiny_run)
     evaluation_set, _ = build_evaluation_set(corpus, "val")
-    name, texts, _, scores, _ = dataclasses.astuple(scored(restored, corpus))
+    name, texts, _, scores = dataclasses.astuple(scored(restored, corpus))
     captions = list(Captioner(restored).caption_split(val))
     assert (name, texts) == ("model", [caption.text for caption in captions])
     assert (evaluation_set.images, evaluation_set.references) == ([*val.image_ids], [c.references for c in captions])

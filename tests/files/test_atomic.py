@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -123,10 +124,7 @@ def test_a_file_that_cannot_be_synced_is_a_failure(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "b" * 240])
-def test_the_longest_names_are_written_and_their_leftovers_removed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "getpid", lambda: ENDED)
+def test_the_longest_names_are_written_and_their_leftovers_removed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     with replacing(path) as temporary:
         temporary.write_bytes(b"abc")
@@ -136,33 +134,32 @@ def test_the_longest_names_are_written_and_their_leftovers_removed(
     assert os.listdir(tmp_path) == [name]
 
 
-ENDED = 999_999_999
-"""A process id above the maximum of every system."""
-
-
 def test_sweep_removes_temporary_files_of_ended_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", lambda source, target: None)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: ENDED)
-        for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp"):
-            write_atomically(tmp_path / name, b"new")
+    for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp"):
+        write_atomically(tmp_path / name, b"new")
     assert len(os.listdir(tmp_path)) == 4
     remove_temporary_files(*(tmp_path / name for name in ("last.h5", "config.yaml", "a\nb", "a.7.tmp", "best.h5")))
     assert os.listdir(tmp_path) == []
 
 
-def test_sweep_keeps_temporary_files_of_running_processes(tmp_path: Path) -> None:
-    for process in (os.getpid(), 1):
-        (tmp_path / f".a.{process}.tmp").touch()
-    remove_temporary_files(tmp_path / "a", tmp_path / "absent" / "a")
-    assert len(os.listdir(tmp_path)) == 2
-
-
-def test_processes_of_two_containers_with_one_number_lose_nothing(
+def test_sweep_keeps_temporary_files_where_no_lock_shows_who_uses_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does a third one, which cannot see them."""
-    monkeypatch.setattr(os, "getpid", lambda: ENDED)
+    """A process may be writing them; a write needs no lock."""
+    (tmp_path / ".a.7.tmp").touch()
+
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_file(tmp_path / "a", b"new")
+    assert sorted(os.listdir(tmp_path)) == [".a.7.tmp", "a"]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_processes_that_write_one_file_lose_nothing(tmp_path: Path) -> None:
+    """Also in different containers, where they cannot see each other."""
     path = tmp_path / "a.csv"
     with contextlib.suppress(FileExistsError), replacing(path, lambda: False) as one:
         write_atomically(path, b"other", lambda: False)
@@ -175,8 +172,8 @@ def test_processes_of_two_containers_with_one_number_lose_nothing(
 
 
 def test_sweep_keeps_other_files(tmp_path: Path) -> None:
-    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", f".lastxh5.{ENDED}.tmp"}
-    others |= {f".notes.{ENDED}.tmp", f".last.h5.{ENDED}7.tmp", f"last.h5.{ENDED}.tmp", f".last.h5.{ENDED}.tmp~"}
+    others = {"last.h5", "last.h5.tmp", ".last.h5.tmp", ".last.h5.old.tmp", ".tmp", ".lastxh5.7.tmp"}
+    others |= {".notes.7.tmp", f".last.h5.{10**9}.tmp", "last.h5.7.tmp", ".last.h5.7.tmp~"}
     for name in others:
         (tmp_path / name).touch()
     remove_temporary_files(tmp_path / "last.h5")

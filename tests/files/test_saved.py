@@ -480,7 +480,6 @@ def test_an_invalid_file_is_refused(content: bytes, expected: str, tmp_path: Pat
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "not found; expected a thing from a test; check the name"),
-    "a folder": (lambda path: path.mkdir(), "expected a thing file, got a folder"),
     "a circle": (lambda path: path.symlink_to(path), "cannot open the thing: Too many levels of symbolic links"),
     "a pipe": (lambda path: os.mkfifo(path), "expected a thing file, got a named pipe"),
 }  # fmt: skip

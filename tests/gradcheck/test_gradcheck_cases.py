@@ -291,14 +291,11 @@ def test_faults_in_gradients_of_the_model_are_detected(
 
 @pytest.mark.slow
 @alternate
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_faults_in_gradients_of_a_transformer_are_detected(
-    first: int, norm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arrays = tuple(parameter_shapes(dataclasses.replace(TRANSFORMER, norm=norm)))[first::2]
+def test_faults_in_gradients_of_a_transformer_are_detected(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = tuple(parameter_shapes(TRANSFORMER))[first::2]
     plant_in_model(monkeypatch, arrays, FAULTS["one_element"])
     rng = np.random.default_rng(0)
-    variant = Variant({**ATTENTION, "norm": norm}, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3))
+    variant = Variant(ATTENTION, Dropout(0.2, 0.3, 0.4, 0.2, layers=0.3))
     case = model_case("model", config(), variant, TRANSFORMER, rng)
     assert failed(check_gradients(case, rng)) == [("model", array) for array in arrays]
 

@@ -42,7 +42,7 @@ def test_the_metadata(archives: Archives) -> None:
 
 def test_the_description_is_the_readme_without_links_to_files(archives: Archives) -> None:
     description = str(metadata(archives.wheel).get_payload())
-    assert "[docs/serve.md]" not in description
+    assert "[docs/data.md]" not in description
     assert all(link.startswith(("https://", "#")) for link in re.findall(r"\]\(([^)]+)\)", description))
     assert len(description) > len((ROOT / "README.md").read_text()) / 2
 

@@ -199,19 +199,19 @@ def corpus(fraction_right: float, images: int = 200) -> np.ndarray:
 
 def test_an_interval_matches_the_binomial_distribution() -> None:
     rows = corpus(0.5)
-    (lower, upper) = confidence_interval([(rows, None)])
+    (lower, upper) = confidence_interval(rows)
     deviation = (0.25 / len(rows)) ** 0.5
     assert upper[0] - lower[0] == pytest.approx(2 * 1.96 * deviation, rel=0.1)
     assert ((lower < scores_from_sums(rows.sum(axis=0))) & (scores_from_sums(rows.sum(axis=0)) < upper)).all()
-    np.testing.assert_array_equal(confidence_interval([(rows, None)]), (lower, upper))
+    np.testing.assert_array_equal(confidence_interval(rows), (lower, upper))
 
 
 def test_intervals_of_paired_differences() -> None:
     better, worse = corpus(0.6), corpus(0.5)
-    (lower, _), (_, upper) = confidence_interval([(better, worse)]), confidence_interval([(worse, better)])
+    (lower, _), (_, upper) = confidence_interval(better, worse), confidence_interval(worse, better)
     assert (lower > 0).all()
     assert (upper < 0).all()
-    np.testing.assert_array_equal(confidence_interval([(better, better)]), 0)
+    np.testing.assert_array_equal(confidence_interval(better, better), 0)
 
 
 def test_diversity_and_novelty() -> None:

@@ -10,7 +10,7 @@ from captioning_models import CAPTIONS, FEATURES, IMAGE, REGIONS, F, L, R, V, as
 from captioning_models import model as recurrent
 
 from captioner.arrays import Batch, SharedRows
-from captioner.cs231n.transformer_layers import decoder_layer_forward, layernorm_forward, positional_encoding
+from captioner.cs231n.transformer_layers import layernorm_forward, multi_head_attention_forward, positional_encoding
 from captioner.decode import beam, greedy
 from captioner.errors import DataError
 from captioner.gradcheck.numeric import numeric_gradient
@@ -27,15 +27,14 @@ Array = np.ndarray
 E, HEADS, J, LAYERS = 6, 2, 8, 2
 DECODING: dict[str, Any] = {"start": 1, "end": 2, "null": 0, "max_length": 9}
 every_attention = pytest.mark.parametrize("attention", ["none", "adaptive"])
-every_norm = pytest.mark.parametrize("norm", ["pre", "post"])
 
 
 def transformer(
-    attention: str = "adaptive", norm: str = "pre", activation: str = "gelu", dtype: type = np.float64, **options: Any
+    attention: str = "adaptive", activation: str = "gelu", dtype: type = np.float64, **options: Any
 ) -> CaptioningTransformer:
     """A model with parameters of order 1, so that each affects the loss."""
     sizes = Sizes(
-        V, F, 1, E, "transformer", attention=attention, region=R, layers=LAYERS, heads=HEADS, feed_forward=J, norm=norm,
+        V, F, 1, E, "transformer", attention=attention, region=R, layers=LAYERS, heads=HEADS, feed_forward=J,
         activation=activation,
     )  # fmt: skip
     rng = np.random.default_rng(5)
@@ -45,8 +44,8 @@ def transformer(
 
 @every_attention
 def test_the_loss_is_that_of_the_assignments_layers(attention: str) -> None:
-    """Post-norm and ReLU, one caption at a time, with the memory as padded rows."""
-    m = transformer(attention, "post", "relu")
+    """Pre-norm and GELU, one caption at a time, with the memory as padded rows."""
+    m = transformer(attention)
     p, expected = m.params, []
     for n, caption in enumerate(CAPTIONS):
         rows = [FEATURES[n] @ p["W_proj"] + p["b_proj"], p["null"]]
@@ -60,7 +59,16 @@ def test_the_loss_is_that_of_the_assignments_layers(attention: str) -> None:
                 for kind in ("W", "b"):
                     parts = np.split(layer.pop(f"{prefix}_{kind}"), 3, axis=-1)
                     layer |= {f"{prefix}_{kind}{x}": part for x, part in zip("qkv", parts, strict=True)}
-            hidden, _ = decoder_layer_forward(hidden, memory, layer, HEADS, causal)
+            own, cross = ({k.removeprefix(x): w for k, w in layer.items()} for x in ("self_", "cross_"))
+            y, _ = layernorm_forward(hidden, layer["gamma1"], layer["beta1"], {})
+            hidden = hidden + multi_head_attention_forward(y, y, y, own, HEADS, causal)[0]
+            y, _ = layernorm_forward(hidden, layer["gamma2"], layer["beta2"], {})
+            hidden = hidden + multi_head_attention_forward(y, memory, memory, cross, HEADS)[0]
+            y, _ = layernorm_forward(hidden, layer["gamma3"], layer["beta3"], {})
+            a = y @ layer["W1"] + layer["b1"]
+            gelu = a * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))) / 2
+            hidden = hidden + gelu @ layer["W2"] + layer["b2"]
+        hidden, _ = layernorm_forward(hidden, p["gamma"], p["beta"], {})
         scores = hidden[0] @ p["W_vocab"] + p["b_vocab"]
         log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         expected += [-log_probs[t, word] for t, word in enumerate(caption[1:]) if word]
@@ -71,26 +79,10 @@ def test_the_loss_is_that_of_the_assignments_layers(attention: str) -> None:
     )
 
 
-def test_pre_norm_normalizes_the_input_of_each_sublayer_and_the_output() -> None:
-    """With all sublayers 0, only the last norm is left."""
-    m = transformer(norm="pre")
-    for name, w in m.params.items():
-        if name.endswith(("Wo", "bo", "W2", "b2")):
-            w[...] = 0
-    p, caption = m.params, CAPTIONS[:1]
-    x = math.sqrt(E) * p["W_embed"][caption[:, :-1]] + positional_encoding(4, E)
-    hidden, _ = layernorm_forward(x[0], p["gamma"], p["beta"], {})
-    scores = hidden @ p["W_vocab"] + p["b_vocab"]
-    log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    expected = -math.fsum(log_probs[t, word] for t, word in enumerate(caption[0, 1:]) if word)
-    assert m.loss(Batch(FEATURES[:1], caption, REGIONS[:1]))[0] == pytest.approx(expected, abs=1e-11)
-
-
 @every_attention
-@every_norm
 @pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
-def test_steps_equal_teacher_forcing(attention: str, norm: str, dtype: type, atol: float) -> None:
-    m, rows = transformer(attention, norm, dtype=dtype), np.array([0, 2])
+def test_steps_equal_teacher_forcing(attention: str, dtype: type, atol: float) -> None:
+    m, rows = transformer(attention, dtype=dtype), np.array([0, 2])
     captions = CAPTIONS[rows]
     state, losses = m.start(FEATURES[rows], REGIONS[rows]), []
     inference = m.for_inference()
@@ -153,9 +145,8 @@ DROPOUT = Dropout(0.3, 0.3, 0.3, 0.3, layers=0.3)
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@every_norm
-def test_threads_change_rounding_only(size: int, norm: str) -> None:
-    m = transformer(norm=norm, dropout=DROPOUT)
+def test_threads_change_rounding_only(size: int) -> None:
+    m = transformer(dropout=DROPOUT)
     runs = [
         m.loss(Batch(FEATURES, CAPTIONS, REGIONS), np.random.default_rng(1), pool)
         for pool in (ThreadPool(), ThreadPool(size))
@@ -240,13 +231,10 @@ def test_input_gradients_are_those_of_the_embedded_words(kind: str) -> None:
 
 
 @every_attention
-@every_norm
 @pytest.mark.parametrize("captions", [[[1, 0], [2, 0], [0, 0]], [[1, 0, 0]] * 3, [[1], [1], [1]]])
 @pytest.mark.parametrize("size", [1, 3])
-def test_without_targets_loss_and_gradients_are_0(
-    captions: list[list[int]], attention: str, norm: str, size: int
-) -> None:
-    m = transformer(attention, norm, dtype=np.float32, dropout=DROPOUT)
+def test_without_targets_loss_and_gradients_are_0(captions: list[list[int]], attention: str, size: int) -> None:
+    m = transformer(attention, dtype=np.float32, dropout=DROPOUT)
     batch = Batch(FEATURES[:3].astype(np.float16), np.array(captions, np.uint16), REGIONS[:3])
     loss, grads = m.loss(batch, np.random.default_rng(0), ThreadPool(size))
     assert loss == 0
@@ -259,7 +247,6 @@ def test_without_targets_loss_and_gradients_are_0(
     [
         ({"hidden": 8, "heads": 3}, "heads: expected a divisor of the width 8, got 3"),
         ({"hidden": 8, "heads": 0}, "heads: expected a divisor of the width 8, got 0"),
-        ({"hidden": 8, "norm": "Post"}, "norm: expected pre or post, got 'Post'"),
         ({"hidden": 8, "activation": "tanh"}, "activation: expected relu or gelu, got 'tanh'"),
     ],
 )

@@ -15,12 +15,6 @@ from captioner.parallel import machine
 from captioner.parallel.machine import describe_blas, keep_freed_memory, set_blas_threads, use_huge_pages
 from captioner.parallel.thread_pool import ThreadPool
 
-
-def test_cores() -> None:
-    usable, total = machine.cores()
-    assert 1 <= usable <= total
-
-
 CASES = {
     "one process": ((8, 8), 64, 1, None),
     "enough cores": ((8, 8), 2, 4, None),

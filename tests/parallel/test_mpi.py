@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from mpi_runs import mpiexec, needs_mpiexec
 
-from captioner.parallel.ranks import SINGLE_PROCESS, check_same
-
 EXCHANGE = """
 import numpy as np
 from captioner.errors import DataError
@@ -62,15 +60,6 @@ def test_what_ranks_exchange() -> None:
     done = mpiexec(3, start=("-c", EXCHANGE))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "all exchanged\n"
-
-
-def test_one_process_alone() -> None:
-    arrays = {"W": object()}
-    assert SINGLE_PROCESS.all_reduce(arrays) is arrays  # type: ignore[arg-type]
-    assert SINGLE_PROCESS.all_gather(3) == [3]
-    assert SINGLE_PROCESS.all_gather_partitions(SINGLE_PROCESS.partition([1, 2, 3])) == [1, 2, 3]
-    assert SINGLE_PROCESS.on_rank_0(lambda: 4) == 4
-    check_same(SINGLE_PROCESS, {"version": 1})
 
 
 WITHOUT = {

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from captioner.captioning.load import open_run
-from captioner.captioning.restore import Restored
+from captioner.captioning.saved_model import SavedModel
 
 
 @pytest.fixture(scope="module")
-def photo_model(photo_run: Path) -> Restored:
+def photo_model(photo_run: Path) -> SavedModel:
     """The model of a run on photographs."""
     return open_run(photo_run)
 

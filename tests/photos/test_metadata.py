@@ -260,7 +260,7 @@ def test_exiftool_merges_captions_and_nothing_is_lost(
         add(album, Path(name), MERGED, KEYWORDS, marks.get(name, ())).write_bytes(content)
     write_exiftool_table(table, album.entries(map(Path, names)))
     assert is_exiftool_table(table)
-    (command,) = (words for words in page_commands(ROOT / "docs/photo-managers.md") if words[0] == "exiftool")
+    (command,) = (words for words in page_commands(ROOT / "docs/caption-photos.md") if words[0] == "exiftool")
     photographs = [word.replace("-ext", "--ext") for word in command[1:]]
     keywords = [*own["Subject"], "café", "<&>🐕"]
     merged = own | {"Subject": keywords, "TagsList": KEYWORDS, "HierarchicalSubject": KEYWORDS}

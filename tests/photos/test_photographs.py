@@ -13,7 +13,7 @@ from captioned_rows import best_captions
 from PIL import Image
 
 from captioner.captioning.caption import Caption
-from captioner.captioning.restore import Restored
+from captioner.captioning.saved_model import SavedModel
 from captioner.config.overrides import Values, override, read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.encoder_identity import same_encoder
@@ -76,28 +76,28 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     assert list(map(str, photo_paths([tmp_path / "shut"]))) == [failed]
 
 
-def caption_photos(restored: Restored, photos: Iterable[Path | str | DataError]) -> list[Any]:
+def caption_photos(restored: SavedModel, photos: Iterable[Path | str | DataError]) -> list[Any]:
     model = PhotoCaptioner(restored)
     return list(model.captions(model.photographs(photos)))
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
-def test_impossible_file_names_are_reported(name: str, photo_model: Restored, new_photos: list[Path]) -> None:
+def test_impossible_file_names_are_reported(name: str, photo_model: SavedModel, new_photos: list[Path]) -> None:
     captions = caption_photos(photo_model, [name, new_photos[0]])
     assert list(map(type, captions)) == [DataError, Caption]
 
 
-def with_options(restored: Restored, values: Values) -> Restored:
+def with_options(restored: SavedModel, values: Values) -> SavedModel:
     return dataclasses.replace(restored, config=override(restored.config, values))
 
 
-def expected(restored: Restored, paths: list[Path]) -> list[tuple[str, float]]:
+def expected(restored: SavedModel, paths: list[Path]) -> list[tuple[str, float]]:
     pictures = np.stack([np.asarray(read_photo(path, 64)) for path in paths])
     return list(best_captions(restored, first_objects(encode_regions(pictures))))
 
 
 def test_an_unreadable_photograph_is_skipped(
-    photo_model: Restored, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    photo_model: SavedModel, new_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captioner, "PHOTO_BATCH", 2)
     new_photos[1].write_bytes(b"no photograph")
@@ -111,7 +111,7 @@ def test_an_unreadable_photograph_is_skipped(
 
 
 def test_a_photograph_that_is_larger_than_those_of_training_is_shrunk_to_their_size(
-    photo_model: Restored, new_photos: list[Path], tmp_path: Path
+    photo_model: SavedModel, new_photos: list[Path], tmp_path: Path
 ) -> None:
     model = dataclasses.replace(photo_model, meta=dataclasses.replace(photo_model.meta, photo_side=40))
     large, shrunk, small = ([tmp_path / f"{size}-{photo.name}" for photo in new_photos] for size in (400, 40, 39))
@@ -121,7 +121,7 @@ def test_a_photograph_that_is_larger_than_those_of_training_is_shrunk_to_their_s
         picture.resize((400, 500)).resize((40, 50), Image.Resampling.BICUBIC).save(paths[1])
         picture.resize((39, 90)).save(paths[2])
 
-    def log_probs(model: Restored, photos: list[Path]) -> list[float]:
+    def log_probs(model: SavedModel, photos: list[Path]) -> list[float]:
         return [caption.log_prob for caption in caption_photos(model, photos)]
 
     assert log_probs(model, large) == log_probs(photo_model, shrunk) != log_probs(photo_model, large)
@@ -129,7 +129,7 @@ def test_a_photograph_that_is_larger_than_those_of_training_is_shrunk_to_their_s
 
 
 def test_samples_depend_only_on_the_content_of_the_photograph(
-    photo_model: Restored, new_photos: list[Path], tmp_path: Path
+    photo_model: SavedModel, new_photos: list[Path], tmp_path: Path
 ) -> None:
     sampling_run = with_options(photo_model, {"decode.method": "sampling", "decode.max_length": 6, "caption.n_best": 3})
 
@@ -145,9 +145,9 @@ def test_samples_depend_only_on_the_content_of_the_photograph(
 
 
 def test_captioners_with_other_options_share_an_encoder_that_is_opened_once(
-    photo_model: Restored, monkeypatch: pytest.MonkeyPatch
+    photo_model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[tuple[Restored, str]] = []
+    opened: list[tuple[SavedModel, str]] = []
     monkeypatch.setattr(photographs, "open_encoder_of", lambda *given: opened.append(given) or SCENES)
     model = PhotoCaptioner(photo_model, "scenes")
     assert opened == []
@@ -155,7 +155,7 @@ def test_captioners_with_other_options_share_an_encoder_that_is_opened_once(
     assert [recipe for _, recipe in opened] == ["scenes"]
 
 
-def identity(restored: Restored, encoder: str, width: int | None = None) -> Restored:
+def identity(restored: SavedModel, encoder: str, width: int | None = None) -> SavedModel:
     """A copy of the run whose checkpoint names another encoder."""
     model, meta = restored.model, dataclasses.replace(restored.meta, encoder=encoder)
     if width is not None:
@@ -165,7 +165,7 @@ def identity(restored: Restored, encoder: str, width: int | None = None) -> Rest
     return dataclasses.replace(restored, model=model, meta=meta)
 
 
-def test_the_encoder_of_the_checkpoint_is_used(photo_model: Restored) -> None:
+def test_the_encoder_of_the_checkpoint_is_used(photo_model: SavedModel) -> None:
     for recipe in (None, "scenes"):
         assert open_encoder_of(photo_model, recipe).identity == ENCODER
     older = identity(photo_model, "scenes-0")
@@ -189,7 +189,7 @@ def onnx_model(path: Path, factor: float = 1.0) -> Path:
 
 @pytest.mark.parametrize("place", ["here", "beside the data", "in the run"])
 def test_a_model_file_is_found(
-    place: str, photo_model: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, photo_model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = {name: tmp_path / name for name in ("here", "beside the data", "in the run")}
     for folder in folders.values():
@@ -219,7 +219,7 @@ def test_a_model_file_is_found(
 
 
 def test_the_recipe_of_the_checkpoint_is_used(
-    photo_model: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photo_model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.onnx", "b+2.onnx"):

@@ -18,8 +18,9 @@ from captioner.errors import DataError
 from captioner.photos.prepare import Event, prepare
 
 COUNT = 8
-SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25, "dtype": "float32"}
+SCENES = {"encoder": "scenes", "min_count": 1, "val": 0.25}
 EXPECTED = first_objects(encode_regions(np.stack([example(0, "train", index).picture for index in range(COUNT)])))
+EXPECTED = EXPECTED.astype(np.float16)
 LOUD = "not one line"
 
 
@@ -63,9 +64,11 @@ def features_by_name(corpus: Corpus) -> dict[str, np.ndarray]:
     return {image: split.features[row] for split in corpus.splits.values() for row, image in enumerate(split.image_ids)}
 
 
-def feature_file(folder: Path, values: np.ndarray, regions: np.ndarray | None = None) -> Path:
+def feature_file(folder: Path, values: np.ndarray, regions: np.ndarray | None = None, names: Any = None) -> Path:
+    """Write features of 000.png and so on, or of `names`."""
+    names = [f"{row:03}.png" for row in range(len(values))] if names is None else names
     with h5py.File(folder / "features.h5", "w") as file:
-        file["features"] = values
+        file["features"], file["images"] = values, np.char.encode(names, "utf-8")
         if regions is not None:
             file["regions"] = regions
     return folder / "features.h5"

@@ -18,6 +18,8 @@ from captioner.decode.word_regression import Keyword
 from captioner.photos.album import Album, status_of
 from captioner.photos.exports import read_table, write_table
 
+pytestmark = pytest.mark.filterwarnings("ignore:features are stored in float32")  # so few photographs hardly differ
+
 WRITTEN = {
     "001.png": "a dog",
     "002.png": '=1+1; @the dog\'s "ball", 0.83',
@@ -74,7 +76,7 @@ CORRECTED = {"photos/000.png": "von Hand", "photos/001.png": OWN, "photos/new\nl
 
 def captions_of(cli: Callable[..., Any], *sources: str) -> tuple[Mapping[str, str], str]:
     """The captions of a data set of tables, and its summary."""
-    options = ("--output", "o.h5", "--encoder", "scenes", "--dtype", "float32", "--val", "0", "--overwrite")
+    options = ("--output", "o.h5", "--encoder", "scenes", "--val", "0", "--overwrite")
     done = cli("prepare", *sources, *options)
     assert done.code == 0, done.err
     split = prepared("o.h5").split("train")
@@ -96,8 +98,6 @@ def test_only_the_rows_that_a_person_corrected_are_read(delimiter: str, cli: Cal
     captions, summary = captions_of(cli, "t.csv")
     assert captions == CORRECTED
     assert "  captions not corrected by a person: 4\n  captions removed by a person: 1\n" in summary
-    checked = cli("data", "check", "t.csv", "--val", "0").succeeded()
-    assert "  captions not corrected by a person: 4\n" in checked.out
     Path("more.csv").write_text("image,caption\nphotos/003.png,ein Ball\n")
     assert captions_of(cli, "t.csv", "more.csv")[0] == {**CORRECTED, "photos/003.png": "ein Ball"}
 
@@ -115,7 +115,7 @@ def test_a_table_in_another_folder_than_its_photographs(cli: Callable[..., Any])
     Path("my tables").mkdir()
     write("my tables/t.csv", [{**row, "image": f"../{row['image']}"} for row in rows])
     table, found = "my tables/t.csv", "my tables: expected photographs, found none of 3, such as ../photos/"
-    failed = cli("prepare", table, "--encoder", "scenes", "--dtype", "float32", "--val", "0")
+    failed = cli("prepare", table, "--encoder", "scenes", "--val", "0")
     failed.failed(1, found)
     assert failed.err.endswith("; set their folder with --images photos\n")
     captions, summary = captions_of(cli, table, "--images", "photos")

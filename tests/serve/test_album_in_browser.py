@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
+from browser import Browser, wait
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 from serving import Served
 from test_serve_in_browser import hand_over
 
@@ -33,10 +33,6 @@ window.fetch = async (url, ...others) => {
 
 def found(browser: Browser, selector: str) -> list[WebElement]:
     return browser.driver.find_elements(By.CSS_SELECTOR, selector)
-
-
-def wait(browser: Browser, is_true: Callable[[], object]) -> None:
-    WebDriverWait(browser.driver, 30, 0.05).until(lambda _: is_true())
 
 
 def opened(browser: Browser, site: Served, count: int = 5) -> list[WebElement]:
@@ -93,8 +89,8 @@ def test_captions_are_corrected_confirmed_and_taken_back_with_the_keyboard(
     third.send_keys(Keys.TAB)
     browser.driver.switch_to.active_element.send_keys(Keys.CONTROL, "a", Keys.NULL, "Velo, Karte", Keys.ENTER)
     wait(browser, lambda: texts(album_file)["072.png"] == (before["072.png"][0], ["Velo", "Karte"], True))
-    notes = [note.text for note in found(browser, ".corrected")]
-    assert notes == ["corrected by you Take back", "confirmed by you Take back", "corrected by you Take back"]
+    notes = ["corrected by you Take back", "confirmed by you Take back", "corrected by you Take back"]
+    wait(browser, lambda: [note.text for note in found(browser, ".corrected")] == notes)
     for button in reversed(found(browser, ".corrected button")):
         button.send_keys(Keys.ENTER)
         wait(browser, lambda: status(browser).startswith("taken back: "))
@@ -123,9 +119,7 @@ def test_photographs_are_searched_ordered_and_shown(
     wait(browser, lambda: status(browser) == "1 photograph")
     Select(found(browser, "#show")[0]).select_by_value("all")
     Select(found(browser, "#order")[0]).select_by_value("ascending")
-    wait(
-        browser, lambda: [each.get_property("value") for each in found(browser, "textarea")][4:] == ["a zebra in Évian"]
-    )
+    wait(browser, lambda: captions(browser)[4:] == ["a zebra in Évian"])
 
 
 def test_unsaved_text_stays_and_text_of_others_is_not_replaced(
@@ -191,20 +185,20 @@ def test_photographs_that_are_dropped_are_captioned(site: Served, photograph: Pa
     shown = [link.text for link in found(browser, "nav a[aria-current=page]")]
     assert (shown, found(browser, ".grid")[0].is_displayed()) == (["Caption photographs"], False)
     found(browser, "nav a")[0].click()
-    assert found(browser, ".grid")[0].is_displayed()
+    wait(browser, lambda: found(browser, ".grid")[0].is_displayed())
 
 
 @pytest.mark.parametrize(("width", "dark"), [(380, True), (1200, False)])
 def test_the_album_fits_on_every_screen(width: int, dark: bool, site: Served, browser: Browser) -> None:
     browser.view(width=width, dark=dark)
     opened(browser, site)
-    assert not browser.overflows()
-    body = found(browser, "body")[0]
-    paper, ink = (
-        sum(map(int, body.value_of_css_property(name).strip("rgba()").split(",")[:3]))
-        for name in ("background-color", "color")
-    )
-    assert (paper < ink) is dark
+    wait(browser, lambda: not browser.overflows())
+
+    def brightness(name: str) -> int:
+        colour = found(browser, "body")[0].value_of_css_property(name)
+        return sum(map(int, colour.strip("rgba()").split(",")[:3]))
+
+    wait(browser, lambda: (brightness("background-color") < brightness("color")) is dark)
     assert {url.split("/")[2] for url in browser.requests()} == {site.url.split("/")[2]}
 
 

@@ -3,17 +3,15 @@
 import base64
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser
+from browser import Browser, wait
 from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 from serving import Served, served
 
 import captioner
@@ -38,10 +36,6 @@ target.dispatchEvent(arguments[1] === "paste"
 def hand_over(browser: Browser, photograph: Path, how: str, *names: str) -> None:
     content = base64.b64encode(photograph.read_bytes()).decode()
     browser.driver.execute_script(HAND_OVER, content, how, names)
-
-
-def wait(browser: Browser, is_true: Callable[[], bool]) -> None:
-    WebDriverWait(browser.driver, 60).until(lambda _: is_true())
 
 
 def captions(browser: Browser, count: int = 1) -> list[str]:

@@ -289,7 +289,9 @@ def test_less_memory_is_enough_for_the_exercises(memory: int, tmp_path: Path) ->
 HANDED_IN = {
     "get_ipython()\n": "; hand in the notebook, or the file that captioner.cs231n.notebook.save writes",
     "def rnn_step_bakward(): pass\n": "missing: the file does not define it; is it rnn_step_bakward?",
-    "def rnn_backward(): pass\n": "missing: the file does not define it",
+    "def RNN_step_backward(): pass\n": "missing: the file does not define it; is it RNN_step_backward?",
+    "def rnn_step_fwd(): pass\ndef rnn_step_back(): pass\n": "is it rnn_step_back?",
+    "def rnn_backward(): pass\ndef gru_step_bwd(): pass\n": "missing: the file does not define it",
     "import no_module, no.module as other\nfrom no_module import name\n": "missing: the file does not define it",
     "import no_module\nx = no_module\n": "raised ModuleNotFoundError: No module named 'no_module' (line 1)",
 }

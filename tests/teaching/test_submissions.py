@@ -135,6 +135,7 @@ def test_a_notebook_has_the_grade_of_the_file_that_save_writes(name: str, saved:
     grade = graded(notebook(tmp_path / "cell.ipynb", [*OTHER_CELLS, *cells, *OTHER_CELLS]), "affine,rnn_forward")
     assert [own for own in grade.points if not grade.results[own].problem] == passed, grade
     places = r" \((code cell \d+, )?line \d+\)|; code cell .*"
+    assert (saved / f"{name}.py").read_text().count("import numpy as np\n") == 1
     checked, at_saving = (re.sub(places, "", (saved / f"{name} {file}").read_text()) for file in ("check", "save"))
     assert {*checked.replace("notebook:", f"{name}.py:").splitlines()} <= {*at_saving.splitlines()}
     lines = [re.sub(places, "", result.line()) for result in grade.results.values()]

@@ -152,11 +152,11 @@ def test_total_steps_is_the_minimum_of_epochs_and_max_steps(overrides: list[str]
 
 
 def test_the_plan_has_every_training_option(config, corpus) -> None:
-    hyper = Hyper(0.5, 0.9, 0.99, 0.3, 0.4, 0.6, 0.7)
-    options = {**hyper._asdict(), "update_rule": "adamw", "schedule": "exponential", "lr_decay": 0.8, "warmup_steps": 3}
-    options |= {"clip_norm": 2.5, "ema_decay": 0.99, "batch_size": 64}
+    options = {"learning_rate": 0.5, "weight_decay": 0.7, "update_rule": "adamw", "schedule": "exponential"}
+    options |= {"lr_decay": 0.8, "warmup_steps": 3, "clip_norm": 2.5, "ema_decay": 0.99, "batch_size": 64}
     text = "".join(f"  {name}: {value}\n" for name, value in options.items())
     plan = build_plan(parse(f"seed: 9\ntrain:\n{text}", "my.yaml"), corpus.split("train"))
+    hyper = Hyper(0.5, momentum=0.9, decay_rate=0.99, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.7)
     assert plan == (UPDATE_RULES["adamw"], hyper, SCHEDULES["exponential"], Span(40, 4, 0.8, 3), 2.5, 9, 0.99, True)
 
 

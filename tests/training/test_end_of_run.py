@@ -29,7 +29,7 @@ BY_STEP = {4: 3.0, 6: 2.9, 8: 2.0, 12: 2.5, 16: 2.4, 20: 1.9, 24: 2.2, 28: 2.3}
 def losses(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     """The validation loss after each step, which tests may change."""
     by_step, at = dict(BY_STEP), [0]
-    monkeypatch.setattr(Validation, "losses", lambda self, model: {"": by_step[at[0]]})
+    monkeypatch.setattr(Validation, "loss", lambda self, model: by_step[at[0]])
 
     def with_step(*args: Any) -> Iterator[Any]:
         for step in steps(*args):
@@ -140,7 +140,7 @@ def test_resuming_after_an_end_between_validations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Scores increase with the step, so that the validation at the end is the best so far if it is scored."""
-    monkeypatch.setattr(Validation, "scores", lambda self, loaded: {"": dict.fromkeys(NAMES, loaded.meta.step / 100)})
+    monkeypatch.setattr(Validation, "scores", lambda self, loaded: dict.fromkeys(NAMES, loaded.meta.step / 100))
     losses |= {9: 1.0}
     go("uninterrupted", *options, "train.epochs=7")
     for end in ends:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
 from captioner.arrays import Array
-from captioner.captioning.checks import is_training_split
-from captioner.captioning.load import open_corpus, open_run
-from captioner.captioning.restore import Restored
+from captioner.captioning.load import is_training_split, open_corpus, open_run
+from captioner.captioning.saved_model import SavedModel
 from captioner.config.checks import SHAPING
 from captioner.config.options import Prepare
 from captioner.config.overrides import override
@@ -173,7 +172,7 @@ def test_a_run_on_scenes_is_trained_further_on_photographs(tiny_run: Path, train
 
 
 @pytest.fixture(scope="module")
-def unchanged(tiny_run: Path) -> tuple[Restored, Corpus]:
+def unchanged(tiny_run: Path) -> tuple[SavedModel, Corpus]:
     """A trained model and its corpus."""
     restored = open_run(tiny_run)
     return restored, build_corpus(restored.config)
@@ -185,7 +184,7 @@ LETTERS = st.lists(st.sampled_from([*SPECIAL, *"abcdefgh"]), unique=True)
 @given(words=LETTERS, seed=st.integers(0, 3))
 @settings(max_examples=25)
 def test_words_are_mapped_by_name_whatever_their_ids(
-    words: list[str], seed: int, unchanged: tuple[Restored, Corpus]
+    words: list[str], seed: int, unchanged: tuple[SavedModel, Corpus]
 ) -> None:
     """Special tokens may have any ids, and no word needs to be shared."""
     restored, whole = unchanged
@@ -280,7 +279,7 @@ def test_sizes_that_are_not_given_are_those_of_the_base_model(train_on: TrainRun
 
 
 def test_every_option_that_shapes_the_model_is_checked() -> None:
-    of_transformers = {"layers", "heads", "feed_forward_dim", "norm", "activation"}
+    of_transformers = {"layers", "heads", "feed_forward_dim", "activation"}
     assert {*OTHERS, "model.attention_dim", *(f"model.{name}" for name in of_transformers)} == {*SHAPING}
 
 

@@ -118,7 +118,7 @@ def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> Non
         "model: {dropout_hidden: 0.5}\n"
         "train: {objective: self_critical, init_from: everyday, ema_decay: 0.9, patience: 1, schedule: exponential, "
         "lr_decay: 0.5, warmup_steps: 9, update_rule: adamw, weight_decay: 0.1}\n"
-        "validate: {score_every: 1, best_metric: cider_d, max_captions: 1}\n"
+        "validate: {score_every: 1, best_metric: cider_d}\n"
         "decode: {beam_width: 3, similarity_weight: 6, guidance_weight: 1}\n"
     )
     parsed = parse(text, "file", read_overrides([*SMALL, *SCENES]))
@@ -130,7 +130,7 @@ def test_the_settings_switch_off_what_a_config_regularizes(new_run: Path) -> Non
     assert outcome_of(events)["passed"] is True
     assert [event.problem for event in events if isinstance(event, Warned)][-1] == (
         "--overfit: ignored: model.dropout_hidden, train.objective, train.ema_decay, train.weight_decay, "
-        "train.schedule, train.lr_decay, train.warmup_steps, train.patience, validate.max_captions, "
+        "train.schedule, train.lr_decay, train.warmup_steps, train.patience, "
         "validate.score_every, validate.best_metric, decode.guidance_weight, decode.similarity_weight"
     )
 

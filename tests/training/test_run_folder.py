@@ -132,14 +132,6 @@ def test_a_file_or_an_older_run_behind_a_link_is_not_removed(own_run: Path, tiny
         old.unlink()
 
 
-def test_a_file_at_the_path_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "run").touch()
-    with pytest.raises(UsageError, match=rf"^{tmp_path}/run: expected a folder for the run, got something else; "):
-        RunFolder(tmp_path / "run").create(overwrite=False)
-    with pytest.raises(CaptionerError, match=rf"^{tmp_path}/run/below: cannot create .*: Not a directory$"):
-        RunFolder(tmp_path / "run" / "below").create(overwrite=False)
-
-
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, files_of_at_most: Callable) -> None:
     run = RunFolder(tmp_path)
     run.write(run.config, "old")

@@ -12,6 +12,8 @@ from small_runs import TrainRun, assert_same_arrays, history
 from captioner.arrays import Batch
 from captioner.captioning.load import open_run
 from captioner.captioning.training_summary import TrainingSummary
+from captioner.config.option_table import replaced
+from captioner.config.options import Config
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.batches import steps_per_epoch
@@ -58,7 +60,9 @@ def summary(trained: Path) -> TrainingSummary:
 def batches(
     model: CaptioningRNN, corpus: Corpus, seed: int = 7, threads: int = 1, samples: int = 5, **options: Any
 ) -> SelfCritical:
-    return SelfCritical(model, corpus, 16, samples, seed, 20, pool=ThreadPool(threads), **options)
+    values = {"seed": seed, "train.batch_size": 16, "train.samples": samples, "decode.max_length": 20}
+    weight = {"train.similarity_weight": options.pop("similarity_weight", 0.0)}
+    return SelfCritical(replaced(Config(), values | weight), corpus, model, pool=ThreadPool(threads), **options)
 
 
 def batch(model: CaptioningRNN, corpus: Corpus, step: int = 3, **options: Any) -> tuple[Any, ...]:
@@ -194,7 +198,8 @@ def test_training_increases_the_mean_reward(reinforce: TrainRun, trained: Path, 
         """Average over some thousand sampled captions."""
         size, rewards = len(split.captions), []
         for seed in range(20):
-            sampled = SelfCritical(model, corpus, size, 5, seed, 20)
+            values = {"seed": seed, "train.batch_size": size, "decode.max_length": 20}
+            sampled = SelfCritical(replaced(Config(), values), corpus, model)
             words = [[token for token in caption if token] for caption in sampled.batch(0).captions[:, 1:].tolist()]
             rewards.append(reward.score(sampled.images(0), words).mean())
         return float(np.mean(rewards))

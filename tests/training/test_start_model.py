@@ -179,7 +179,7 @@ def test_a_run_killed_at_the_start_goes_on_to_the_same_bits(
     assert history(new_run) == history(uninterrupted)
 
 
-def test_the_base_is_scored_on_each_source(
+def test_the_base_is_scored_on_all_sources(
     album: Callable[..., Path], train_run: TrainRun, tiny_run: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     """With its own words, regression and decoding, as `evaluate` scores it."""
@@ -187,7 +187,6 @@ def test_the_base_is_scored_on_each_source(
     list(prepare(tables, data, Prepare(encoder="scenes", val=0.25, min_count=1)))
     run = train_run(f"train.init_from={tiny_run}", "data.source=prepared", f"data.root={data}", "train.max_steps=2")
     scored = json.loads(cli("evaluate", tiny_run, "--data", data, "--json").out)
-    assert len(scored["sources"]) == 2
     assert summary(run)["compared"]["start"]["cider_d"] == pytest.approx(scored["cider_d"])
 
 

@@ -66,14 +66,6 @@ def test_the_history_has_one_record_per_step_and_validation(train_small, new_run
     ]
 
 
-@pytest.mark.parametrize(("every", "logged"), [(3, [3, 4, 6, 8, 9, 10]), (100, [4, 8, 10])])
-def test_every_nth_step_and_the_last_of_each_epoch_are_logged(
-    every: int, logged: list[int], train_small, new_run: Path
-) -> None:
-    train_small(f"train.log_every={every}", "train.max_steps=10")
-    assert [line["step"] for line in history(new_run, "step")] == logged
-
-
 def test_the_summary(train_small, new_run: Path) -> None:
     train_small("train.epochs=2")
     written = summary(new_run)

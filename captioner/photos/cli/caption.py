@@ -130,10 +130,9 @@ def caption(
     """
     models = models or (DEFAULT_MODEL,)
     _check_usage(names, models, ensemble, files, overrides)
-    from captioner.captioning.checks import check_attention, photo_warnings
-    from captioner.captioning.load import open_runs
+    from captioner.captioning.load import check_attention, open_runs
     from captioner.photos.album import place_of
-    from captioner.photos.captioner import PhotoCaptioner
+    from captioner.photos.captioner import PhotoCaptioner, photo_warnings
     from captioner.photos.photographs import photo_paths
 
     loaded = open_runs(models, overrides)

@@ -37,9 +37,8 @@ def search(
     separated by tabs. Those that all words clearly fit are first; a line on stderr precedes the others. Photographs
     that no word fits are not printed. If none fits, the exit code is 1.
     """
-    from captioner.captioning.checks import without_summary
     from captioner.captioning.find_checkpoint import DEFAULT_MODEL
-    from captioner.captioning.load import open_run
+    from captioner.captioning.load import open_run, without_summary
     from captioner.photos import search as ranking
 
     loaded = open_run(model or DEFAULT_MODEL)

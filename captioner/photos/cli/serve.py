@@ -48,11 +48,10 @@ def serve(run: Path, port: int, album_file: Path | None, encoder: str | None, ov
         extras = ",".join(sorted({NEEDED[library] for library in missing}))
         raise UsageError(f"needs {', '.join(missing)}: not installed; try {install_command(extras)}")
 
-    from captioner.captioning.checks import photo_warnings
     from captioner.captioning.load import open_runs
     from captioner.photos.album import default_path
     from captioner.photos.album_site import AlbumSite
-    from captioner.photos.captioner import PhotoCaptioner
+    from captioner.photos.captioner import PhotoCaptioner, photo_warnings
     from captioner.photos.serve import ADDRESS, Site, listen, run_app
 
     with listen(port) as sock, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""captioner prepare and data: build and check data sets."""
+"""captioner prepare: build a data set."""
 
 from __future__ import annotations
 
@@ -15,35 +15,6 @@ from captioner.errors import DataError, UsageError, printable, quoted
 
 if TYPE_CHECKING:
     from captioner.photos.prepare import Event, Prepared
-
-
-@click.group(epilog=examples("data check photos/captions.csv"))
-def data() -> None:
-    """Check data sets."""
-
-
-@data.command(epilog=examples("data check photos/captions.csv", "data check birds.h5"))
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@prepare_options
-@list_option
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@grouped(options=Prepare)
-def check(sources: tuple[str, ...], lists: tuple[str, ...], as_json: bool, options: Prepare) -> int:
-    """Check a data set, report all problems, and print a summary.
-
-    SOURCE is a caption file as for `captioner prepare`, or a data set: a prepared file, a folder in the layout of
-    CS231n's assignment, or `scenes`, the generated scenes. The exit code is 1 if there are problems.
-
-    Images are not encoded. --encoder, --regions, --dtype and --threads have no effect; they are accepted because
-    `captioner prepare` has the same options. If SOURCE is a data set, --json is the only option that applies.
-    """
-    from captioner.photos.prepare import check_sources
-
-    issues, contents = check_sources(sources, lists, options)
-    for issue in issues:
-        output.problem(issue)
-    print_summary(contents, " ".join(sources), as_json)
-    return 1 if issues else 0
 
 
 def print_summary(contents: dict[str, Any], name: str, as_json: bool) -> None:
@@ -69,13 +40,12 @@ COUNTS = {
 USED = ("train", "val", "test")
 MAX_UNK, MIN_CAPTIONS = 0.05, 30
 """The fraction of <UNK> words above which a hint is printed, unless a split has so few captions that it is chance."""
-MAX_NAME = 200
-"""Maximum characters of a name."""
+MAX_NAME, MAX_SOURCE = 200, 40
+"""Maximum characters of a name, and of that of a source."""
 
 
 def summary_lines(summary: dict[str, Any], name: str) -> Iterator[str]:
     """Yield the lines of the summary of the data set `name`."""
-    from captioner.data.corpus import MAX_SOURCE
     from captioner.data.summary import ROWS
 
     splits, counts = summary["splits"], summary.get("counts", {})

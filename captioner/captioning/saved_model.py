@@ -1,4 +1,4 @@
-"""Restore a model from a file: read it, take its config, build the model, and check that its parts fit together."""
+"""Open a model from a file: read it, take its config, build the model, and check that its parts fit together."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
-class Restored(LoadedModel):
+class SavedModel(LoadedModel):
     """One model with its checkpoint, whose parameters are of the type of the config.
 
     `model` has the moving average (EMA) of the parameters if training kept one; those of `saved` are the trained ones.
-    Its slots are complete if the model was restored for training.
+    Its slots are complete if the model was opened for training.
     """
 
     model: CaptioningModel
@@ -66,8 +66,8 @@ class Restored(LoadedModel):
         return self.meta.card if is_same else replace(self.meta.card, scores={})
 
 
-def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> Restored:
-    """Restore a model from a file; `overrides` change its config, except options in `FIXED`.
+def open_checkpoint(path: Path, overrides: Values = NONE, for_training: bool = True) -> SavedModel:
+    """Open a model from a file; `overrides` change its config, except options in `FIXED`.
 
     The parameters are of the type that the config states, or all float16, as `captioner export` writes them.
 
@@ -96,7 +96,7 @@ def restore(path: Path, overrides: Values = NONE, for_training: bool = True) -> 
     name = path.name if path.name in (BEST, LAST) else BEST if is_best else LAST
     checkpoint_name = f"{name} of step {meta.step:,}"
     parts = path, config, vocab, model, meta, saved
-    return Restored(*parts, checkpoint=checkpoint_name, summary=summary, changed=overrides)
+    return SavedModel(*parts, checkpoint=checkpoint_name, summary=summary, changed=overrides)
 
 
 def check_fixed(path: Path, as_saved: Config, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Restored models: the parts of a checkpoint or package must match each other and the data set, and be finite."""
+"""Saved models: the parts of a checkpoint or package must match each other and the data set, and be finite."""
 
 import copy
 import dataclasses
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from captioner.arrays import Array, Params
-from captioner.captioning.checks import check_corpus
-from captioner.captioning.restore import Restored, restore
+from captioner.captioning.load import check_corpus
+from captioner.captioning.saved_model import SavedModel, open_checkpoint
 from captioner.config.overrides import read_overrides
 from captioner.config.yaml_io import parse
 from captioner.data.corpus import Corpus
 from captioner.data.vocabulary import Vocab
-from captioner.errors import CheckpointError, ConfigError
+from captioner.errors import CheckpointError
 from captioner.files import checkpoint
 from captioner.files.checkpoint import Checkpoint
 from captioner.optim import EMA
@@ -26,7 +26,7 @@ from captioner.training.train import train
 
 
 def test_everything_saved_is_restored(tiny_run: Path) -> None:
-    saved, restored = checkpoint.load(tiny_run / "last.h5"), restore(tiny_run / "last.h5")
+    saved, restored = checkpoint.load(tiny_run / "last.h5"), open_checkpoint(tiny_run / "last.h5")
     assert restored.path == tiny_run / "last.h5"
     assert restored.config == parse((tiny_run / "config.yaml").read_text(), "")
     assert restored.vocab.words == tuple(saved.meta.words)
@@ -37,26 +37,14 @@ def test_everything_saved_is_restored(tiny_run: Path) -> None:
 
 
 def test_without_training_only_the_moving_average_is_read_of_the_slots(tiny_run: Path, tmp_path: Path) -> None:
-    assert restore(tiny_run / "last.h5", for_training=False).saved.slots == {}
+    assert open_checkpoint(tiny_run / "last.h5", for_training=False).saved.slots == {}
     saved = checkpoint.load(tiny_run / "last.h5")
     average = {name: w + 1 for name, w in saved.params.items()}
     with_average = dataclasses.replace(saved, slots={**saved.slots, EMA: average})
     checkpoint.save(tmp_path / "last.h5", with_average)
-    restored = restore(tmp_path / "last.h5", for_training=False)
+    restored = open_checkpoint(tmp_path / "last.h5", for_training=False)
     assert restored.saved.slots.keys() == {EMA}
     np.testing.assert_array_equal(restored.model.params["Wh"], average["Wh"])
-
-
-def test_overrides_change_the_config(tiny_run: Path) -> None:
-    restored = restore(tiny_run / "last.h5", {"decode.max_length": 3, "model.dropout_hidden": 0.5})
-    assert restored.config.decode.max_length == 3
-    assert restored.model.dropout.hidden == 0.5
-
-
-@pytest.mark.parametrize("override", ["model.decoder=rnn", "model.hidden_dim=8", "model.dtype=float64"])
-def test_overrides_cannot_change_fixed_options(override: str, tiny_run: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"^-o model.* as in {tiny_run}/last.h5, got .*; start a new run"):
-        restore(tiny_run / "last.h5", read_overrides([override]))
 
 
 def with_meta(**fields: Any) -> Callable[[Checkpoint], Checkpoint]:
@@ -95,7 +83,7 @@ def test_inconsistent_parts_are_reported(name: str, own_run: Path) -> None:
     path = own_run / "last.h5"
     checkpoint.save(path, change(checkpoint.load(path)))
     with pytest.raises(CheckpointError, match=rf"^{path}: {message}") as caught:
-        restore(path)
+        open_checkpoint(path)
     assert str(caught.value).isprintable()
 
 
@@ -136,23 +124,23 @@ def test_a_summary_with_other_numbers_than_those_of_images_is_rejected(name: str
         whole = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
         checkpoint.save(path, dataclasses.replace(saved, summary=whole))
         if not message:
-            restore(path)
+            open_checkpoint(path)
             continue
         with pytest.raises(CheckpointError, match=rf"^{path}: .*array summary/{name}: {message}"):
-            restore(path)
+            open_checkpoint(path)
 
 
 @pytest.fixture(scope="module")
-def restored(tiny_run: Path) -> Restored:
-    return restore(tiny_run / "last.h5")
+def restored(tiny_run: Path) -> SavedModel:
+    return open_checkpoint(tiny_run / "last.h5")
 
 
 @pytest.fixture(scope="module")
-def corpus(restored: Restored) -> Corpus:
+def corpus(restored: SavedModel) -> Corpus:
     return build_corpus(restored.config)
 
 
-def test_another_data_set_is_rejected(restored: Restored, corpus: Corpus) -> None:
+def test_another_data_set_is_rejected(restored: SavedModel, corpus: Corpus) -> None:
     words = list(corpus.vocab.words)
     count = len(words)
     for changes, message in (
