@@ -204,14 +204,17 @@ def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compares a text with tests/golden/NAME, or writes it there: `pytest --update-golden`."""
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Compares a text with tests/golden/NAME.txt for the test `test_NAME`, or writes it there with --update-golden."""
 
-    def compare(name: str, text: str) -> None:
-        file = GOLDEN / name
+    def compare(text: str) -> None:
+        name = request.node.name.removeprefix("test_")
+        file = GOLDEN / f"{name}.txt"
         if request.config.getoption("--update-golden"):
-            file.write_text(text)
-        assert text == file.read_text(), f"{name} differs; if that is meant, pytest --update-golden and read the diff"
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8"), (
+            f"if that is meant, pytest tests/golden --update-golden -k {name}, and read the diff"
+        )
 
     return compare
 

@@ -102,11 +102,6 @@ def test_the_table_of_options_is_up_to_date() -> None:
     assert runpy.run_path(str(ROOT / "docs" / "options.py"))["render"](page) == page, "run `make docs`"
 
 
-def test_commands_page_equals_the_help() -> None:
-    render = runpy.run_path(str(ROOT / "docs" / "commands.py"))["render"]
-    assert (ROOT / "docs" / "commands.md").read_text() == render(), "run `make docs`"
-
-
 def test_the_drawings_of_the_course_are_up_to_date() -> None:
     drawings = dict(runpy.run_path(str(ROOT / "docs" / "course" / "drawings.py"))["render"]())
     files = {path: path.read_text() for path in (ROOT / "docs" / "course" / "drawings").iterdir()}

@@ -1,4 +1,4 @@
-"""captioner evaluate: text and JSON lines, of runs and of a caption file."""
+"""captioner evaluate: JSON lines, of runs and of a caption file."""
 
 import json
 import shutil
@@ -15,38 +15,6 @@ from captioner.metrics import NAMES
 KEYS = ["split", "name", "images", "checkpoint", "loss", "perplexity", "correct", "pointing", "decode", *NAMES]
 KEYS += ["mean_length", "vocabulary", "distinct", "repeats", "unk", "novel", "intervals", "others", "warnings"]
 
-OF_FILE = ("--captions", "results.json", "--references", "captions.json")
-
-
-def few(split: str, images: int) -> str:
-    """The warning about the confidence intervals of a split."""
-    return (
-        f"captioner: warning: {split}: {images} images; confidence intervals from fewer than 30 images are unreliable\n"
-    )
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captions and references of three images in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    captions = {"a.jpg": "a dog runs", 7: "two men on a boat", "c.jpg": "the sea"}
-    Path("results.json").write_text(json.dumps([{"image_id": i, "caption": text} for i, text in captions.items()]))
-    names = {5: "a.jpg", 7: "b.jpg", 9: "c.jpg"}
-    references = [(5, "A dog runs."), (5, "A brown dog is here!"), (7, "Two men sit in a boat.")]
-    references += [(9, "The sea\tat night.")]
-    annotations = {
-        "images": [{"id": i, "file_name": name} for i, name in names.items()],
-        "annotations": [{"image_id": i, "caption": text} for i, text in references],
-    }
-    Path("captions.json").write_text(json.dumps(annotations))
-
-
-@pytest.mark.smoke
-def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("evaluate", coco_run, "--split", "train", "--split", "val")
-    assert (done.code, done.err) == (0, few("train", 4) + few("val", 2))
-    golden("evaluate.txt", done.out)
-
 
 @pytest.fixture
 def other_run(coco_run: Path, tmp_path: Path) -> Path:
@@ -56,14 +24,6 @@ def other_run(coco_run: Path, tmp_path: Path) -> Path:
     saved.params["b_vocab"][[4, 5]] = 0, 3
     checkpoint.save(other / "best.h5", saved)
     return other
-
-
-def test_text_of_several_runs(
-    cli: Callable[..., Any], coco_run: Path, other_run: Path, golden: Callable[..., None]
-) -> None:
-    done = cli("evaluate", coco_run, other_run)
-    assert (done.code, done.err) == (0, few("val", 2))
-    golden("evaluate_runs.txt", done.out)
 
 
 def test_json_of_several_runs(cli: Callable[..., Any], coco_run: Path, other_run: Path) -> None:
@@ -87,14 +47,6 @@ def test_another_data_set(cli: Callable[..., Any], tiny_run: Path, photo_run: Pa
     alone = json.loads(cli("evaluate", photo_run, "--json").out)
     (other,) = json.loads(cli("evaluate", tiny_run, photo_run, "--data", data, "--json").out)["others"].values()
     assert {name: other[name] for name in NAMES} == {name: alone[name] for name in NAMES}
-
-
-@pytest.mark.smoke
-@pytest.mark.usefixtures("files")
-def test_text_of_a_file(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("evaluate", *OF_FILE)
-    assert (done.code, done.err) == (0, few("captions.json", 3))
-    golden("evaluate_files.txt", done.out)
 
 
 def test_each_split_is_one_line(cli: Callable[..., Any], tiny_run: Path) -> None:

@@ -1,4 +1,4 @@
-"""captioner gradcheck: its table and exit code."""
+"""captioner gradcheck: what it checks, and its exit code."""
 
 import re
 from collections.abc import Callable
@@ -15,17 +15,6 @@ from captioner.model.captioning_model import CaptioningModel
 from captioner.model.captioning_rnn import CaptioningRNN
 
 SMALL = ("-o", "model.hidden_dim=4", "-o", "model.wordvec_dim=3")
-
-
-def masked(text: str) -> str:
-    """Mask what rounding decides, and so the machine: the digits of errors, and whether a direction was enough."""
-    return re.sub(r"\d\.\de[-+]\d\d", "#.#e-##", text.replace("  elements   ", "  direction  "))
-
-
-@pytest.mark.smoke
-def test_the_table(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("gradcheck").succeeded()
-    golden("gradcheck.txt", masked(done.out))
 
 
 def test_a_full_check_of_another_cell(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

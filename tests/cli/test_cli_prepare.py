@@ -1,11 +1,10 @@
-"""captioner prepare: summary, warnings, errors and resuming, and the way from photographs to captions."""
+"""captioner prepare: warnings, errors and resuming, and the way from photographs to captions."""
 
 import dataclasses
 import json
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,19 +25,6 @@ from captioner.photos.recipes import open_encoder
 from captioner.preparation.image_folders import default_output
 
 pytestmark = pytest.mark.usefixtures("photos_here")
-
-
-def masked(text: str) -> str:
-    """Mask the version of the encoder and the formats that Pillow supports."""
-    return re.sub(r"\(JPEG[\w, ]*\)", "(JPEG, #)", re.sub(r"scenes-\d+", "scenes-#", text))
-
-
-@pytest.mark.smoke
-def test_the_summary(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    done = cli("prepare", "photos/captions.csv", "--output", "birds.h5", *SCENES)
-    assert (done.code, done.err) == (0, "next: captioner train -c photos-thousands --data birds.h5\n")
-    golden("prepare.txt", masked(done.out))
-    assert sorted(os.listdir()) == ["birds.h5", "photos"]
 
 
 @pytest.mark.slow
@@ -121,32 +107,6 @@ def test_a_summary_reports_possible_problems(capsys: pytest.CaptureFixture[str])
     assert list(summary_lines(contents, "name"))[-1] == "  many words are <UNK>; try more captions"
     contents["splits"]["train"]["captions"] = 29
     assert "<UNK>;" not in "".join(summary_lines(contents, "name"))
-
-
-@pytest.mark.smoke
-def test_skipped_lines_and_photographs_are_reported(cli: Callable[..., Any], golden: Callable[..., None]) -> None:
-    Path("photos/001.png").unlink()
-    Path("photos/002.png").write_bytes(b"no photograph")
-    shutil.copy("photos/000.png", "photos/003.png")
-    Path("val.txt").write_text("003.png\n")
-    with open("photos/captions.csv", "a") as table:
-        table.write('004.png,\n005.png,a dog,more\n"006\n\x1b[2J.png",a dog\n')
-    done = cli(
-        "prepare",
-        "photos/captions.csv",
-        "--output",
-        "birds.h5",
-        *SCENES,
-        "--list",
-        "val=val.txt",
-        "--max-length",
-        5,
-        "--val",
-        0,
-    )
-    assert done.code == 1
-    golden("prepare_issues.txt", masked(done.err + done.out))
-    assert prepared("birds.h5").split("val").image_ids == ["003.png"]
 
 
 def test_missing_photographs_are_reported_by_name(cli: Callable[..., Any]) -> None:

@@ -21,12 +21,6 @@ from captioner.files import checkpoint
 SHORT = ("-o", "decode.max_length=3")
 
 
-@pytest.mark.smoke
-def test_text(cli: Callable[..., Any], coco_run: Path, golden: Callable[..., None]) -> None:
-    done = cli("sample", coco_run, *SHORT).succeeded()
-    golden("sample.txt", done.out)
-
-
 SAMPLING = (*SHORT, "-o", "decode.method=sampling", "-o", "decode.temperature=1.5", "-o", "decode.seed=4")
 
 
@@ -161,16 +155,6 @@ def test_a_split_of_another_data_set(cli: Callable[..., Any], photo_run: Path, t
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["image"] for record in records] == [name.decode() for name in names]
     assert all(reference.encode() in texts for record in records for reference in record["references"])
-
-
-def test_a_table_is_written_beside_the_text(
-    cli: Callable[..., Any], coco_run: Path, golden: Callable[[str, str], None], tmp_path: Path
-) -> None:
-    table = tmp_path / "table.csv"
-    done = cli("sample", coco_run, "-n", 2, "--write", table, *SHORT)
-    assert (done.code, done.err) == (0, f"{table}: 2 captions written\n")
-    assert [line.split("\t")[0] for line in done.out.splitlines() if line[0] != "\t"] == ["val-00000", "val-00001"]
-    golden("sample_csv.txt", table.read_text(encoding="utf-8"))
 
 
 def test_an_interruption_leaves_no_partial_results(

@@ -1,6 +1,6 @@
 """The expected arrays and gradient-check bounds of the assignment's notebooks.
 
-golden/cs231n_notebooks.json contains the numbers of RNN_Captioning.ipynb, LSTM_Captioning.ipynb and
+cs231n_notebooks.json contains the numbers of RNN_Captioning.ipynb, LSTM_Captioning.ipynb and
 FullyConnectedNets.ipynb, which have eight decimals.
 """
 
@@ -25,7 +25,7 @@ from captioner.cs231n.rnn_layers import (
     word_embedding_forward,
 )
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cs231n_notebooks.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "cs231n_notebooks.json").read_text())
 TOY = {"<NULL>": 0, "cat": 2, "dog": 3}
 
 
