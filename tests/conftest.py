@@ -60,7 +60,7 @@ HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt again; then read the diff.")
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt anew; then read the diff.")
 
 
 def pytest_configure(config: pytest.Config) -> None:

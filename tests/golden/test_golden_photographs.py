@@ -48,7 +48,7 @@ def test_captions_of_photographs(cli: Run, golden: Golden, monkeypatch: pytest.M
     for record in map(json.loads, done.out.splitlines()):
         keywords = "".join(f"; {each['word']} {each['share']:.2f}" for each in record["keywords"])
         text += f"{record['image']}: {record['caption']}{''.join(f' [{mark}]' for mark in record['marks'])}\n"
-        text += f"  {record['log_prob']:.2f}{keywords}\n"
+        text += f"  {record['log_prob']:.1f}{keywords}\n"
     golden(text + done.err)
 
 
