@@ -39,7 +39,9 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         re.search(rf"^{name} =$", SETUP, re.MULTILINE)
         or any(defines(ROOT / folder, name) for folder in ("captioner", "faults", "tests"))
     ),
-    r"pytest tests/golden --update-golden -k NAME": lambda _: "--update-golden" in (ROOT / "tests" / "conftest.py").read_text(),
+    r"pytest tests/golden --update-golden -k NAME": lambda _: (
+        "--update-golden" in (ROOT / "tests" / "conftest.py").read_text()
+    ),
     r"make \w+|\(.*\) -> .*": lambda _: True,  # tests/test_documentation.py has the targets
 }
 """How to check a text in backticks, by its form."""
