@@ -61,7 +61,8 @@ def test_grades(cli: Run, golden: Golden, tmp_path: Path, monkeypatch: pytest.Mo
         Path(f"{name}.py").write_text(text)
     Path("exits.py").write_text("exit(0)\n")
     files = (f"{name}.py" for name in (*SUBMISSIONS, "exits"))
-    done = cli("gradcheck", "--require", "rnn_step,lstm_step_forward=2,affine", "--json", "grades.jsonl", *files)
+    points = ("--require", "rnn_step,lstm_step_forward=2,affine")
+    done = cli("gradcheck", *points, "--timeout", 300, "--json", "grades.jsonl", *files)
     assert (done.code, done.err) == (1, "")
     grades = "".join(
         json.dumps(json.loads(line), indent=1) + "\n" for line in Path("grades.jsonl").read_text().splitlines()
