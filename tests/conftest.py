@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -56,6 +56,7 @@ SETTINGS = re.compile(
     r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX)"
 )
 """The environment variables of a user that would change what the processes of tests do."""
+UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
 
 
@@ -73,9 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, handler in HANDLERS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
-    # No test measures time: by default, an example that takes longer than 0.2 s fails.
-    settings.register_profile("captioner", deadline=None, max_examples=25)
-    settings.load_profile("captioner")
+    # The same examples each time, and no test measures time: by default, an example of more than 0.2 s fails.
+    settings.register_profile("captioner", max_examples=25, derandomize=True, database=None, **UNTIMED)
+    settings.register_profile("explore", max_examples=500, print_blob=True, **UNTIMED)
+    settings.load_profile("captioner")  # --hypothesis-profile is read after this
 
 
 @functools.cache
