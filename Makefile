@@ -7,7 +7,7 @@ CAPTIONER := $(BIN)/python -m captioner
 INSTALL = @echo "make: installing in $(VENV); the first time, this downloads $(1) MB" >&2; $(PYTHON) -m venv $(VENV) \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help install demo caption serve photo model test slow smoke newcomer lint types gradcheck bench faults docs build clean
+.PHONY: help install demo caption serve photo model test slow explore smoke newcomer lint types gradcheck bench faults docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ test: $(VENV)/dev ## the fast tests (80 s on two cores)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow $(ARGS)
+
+explore: $(VENV)/dev ## the tests of random examples, with new examples and twenty times as many
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --hypothesis-profile explore -m "hypothesis and not environments" $(ARGS)
 
 smoke: $(VENV)/dev ## the main path of each command with the lowest declared versions of the libraries
 	$(BIN)/python -m pytest -m environments -r s tests/installation/test_lowest_versions.py

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,12 +23,10 @@ SLOW = (
     "benchmarks",
     "cli/test_cli_mpi.py",
     "cli/test_cli_report.py",
-    "cli/test_memory.py",
     "cli/test_signals.py",
     "cli/test_streams.py",
     "cs231n/test_captioning_solver.py",
     "faults",
-    "parallel/test_cores_and_memory.py",
     "parallel/test_mpi.py",
     "report/test_pages_in_browser.py",
     "serve",
@@ -56,6 +54,7 @@ SETTINGS = re.compile(
     r"|PYTHON(?!PATH|HOME|PYCACHEPREFIX)"
 )
 """The environment variables of a user that would change what the processes of tests do."""
+UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
 
 
@@ -73,9 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, handler in HANDLERS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
-    # No test measures time: by default, an example that takes longer than 0.2 s fails.
-    settings.register_profile("captioner", deadline=None, max_examples=25)
-    settings.load_profile("captioner")
+    # The same examples each time, and no test measures time: by default, an example of more than 0.2 s fails.
+    settings.register_profile("captioner", max_examples=25, derandomize=True, database=None, **UNTIMED)
+    settings.register_profile("explore", max_examples=500, print_blob=True, **UNTIMED)
+    settings.load_profile("captioner")  # --hypothesis-profile is read after this
 
 
 @functools.cache

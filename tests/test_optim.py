@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.optim import (
@@ -78,7 +78,6 @@ def train(name: str, w: Array, steps: int = 5, scale: float = 1.0, hyper: Hyper 
 
 
 @every_rule
-@settings(deadline=None, max_examples=15)
 @given(shape=st.lists(st.integers(0, 4), max_size=3), scale=st.sampled_from([1.0, 0.25]), seed=st.integers(0, 99))
 def test_update_rules_match_their_formulas(name: str, shape: list[int], scale: float, seed: int) -> None:
     w = np.random.default_rng(seed).standard_normal(shape)
@@ -137,7 +136,6 @@ def test_sharded_updates_equal_the_whole_update(size: int) -> None:
         np.testing.assert_array_equal(params[k], alone[k])
 
 
-@settings(deadline=None, max_examples=40)
 @given(shapes=st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=4))
 def test_global_norm_is_the_norm_of_the_concatenated_gradients(shapes: list[list[int]]) -> None:
     rng = np.random.default_rng(0)
@@ -223,7 +221,6 @@ def test_warm_up_is_linear_up_to_1(schedule: Callable[[int, Span], float]) -> No
         assert learning_rate_factor(schedule, 0, SPAN._replace(warmup_steps=steps)) == 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(total=st.integers(1, 50), warmup=st.integers(0, 60), step=st.integers(0, 60))
 def test_factors_are_between_0_and_1(total: int, warmup: int, step: int) -> None:
     span = Span(total, 5, 0.9, warmup)

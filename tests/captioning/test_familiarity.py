@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.arrays import Array, unit_rows
@@ -31,7 +31,6 @@ def residual(units: Array, components: Array) -> Array:
 SHAPES = {"seed": st.integers(0, 99), "count": st.integers(FEW, 240), "width": st.integers(MIN_WIDTH, 400)}
 
 
-@settings(deadline=None, max_examples=20)
 @given(**SHAPES)
 def test_percentiles_order_images_by_their_residual(seed: int, count: int, width: int) -> None:
     familiar, unfamiliar = images(seed, count, width)
@@ -46,7 +45,6 @@ def test_percentiles_order_images_by_their_residual(seed: int, count: int, width
     assert (summary.percentile(summary.components) == 100).all()
 
 
-@settings(deadline=None, max_examples=10)
 @given(**SHAPES)
 def test_of_images_with_equal_energy_outside_those_with_few_large_features_are_unfamiliar(
     seed: int, count: int, width: int
@@ -63,7 +61,6 @@ def test_of_images_with_equal_energy_outside_those_with_few_large_features_are_u
     assert (even > uneven).all()
 
 
-@settings(deadline=None, max_examples=10)
 @given(**SHAPES, power=st.sampled_from([0, 1, 3]), shift=st.sampled_from([0.0, -3.0]))
 def test_scales_and_origin_of_the_features_have_no_effect(
     seed: int, count: int, width: int, power: int, shift: float
@@ -79,7 +76,6 @@ def test_scales_and_origin_of_the_features_have_no_effect(
     assert np.abs(difference).max() <= 100 / (count // 10)  # rounding moves an image by one reference at most
 
 
-@settings(deadline=None, max_examples=5)
 @given(**SHAPES)
 def test_the_components_keep_as_much_energy_as_exact_ones(seed: int, count: int, width: int) -> None:
     train = images(seed, count, width, rank=100)[0]
@@ -89,7 +85,6 @@ def test_the_components_keep_as_much_energy_as_exact_ones(seed: int, count: int,
     assert np.square(units @ summary.components.T).sum() > 0.99 * best
 
 
-@settings(max_examples=5)
 @given(seed=SHAPES["seed"], count=st.integers(2, 30), width=SHAPES["width"])
 def test_each_of_few_images_is_compared_with_the_others(seed: int, count: int, width: int) -> None:
     train, expected = images(seed, count, width)[0], []

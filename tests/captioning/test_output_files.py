@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.captioning.caption import TABLE_COLUMNS, Caption
@@ -25,7 +25,6 @@ CELL = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(image=CELL, text=CELL)
 @example("=cmd|' /C calc'!A0.jpg", "'=1+1")
 @example("a.jpg;=1+1", "\t=1+1")

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
 
 from captioner.cli.processes import STOPPING, stop_signals
 
@@ -20,7 +20,7 @@ from captioner.photos.encoders import ScenesEncoder
 
 def encode(*args):
     Path("busy").touch()
-    time.sleep(60)
+    time.sleep(600)
 
 ScenesEncoder.encode = encode
 from captioner.cli import main
@@ -35,11 +35,9 @@ def test_ctrl_c_does_not_wait_for_busy_threads(
     album(Path("photos"), 3)
     command = ["prepare", "photos/captions.csv", "--output", "out.h5", "--encoder", "scenes", "--min-count", "1"]
     with subprocess.Popen([sys.executable, "-c", BUSY, *command], stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not Path("busy").exists():
-            time.sleep(0.005)
-        time.sleep(0.1)
+        eventually(lambda: Path("busy").exists() or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.endswith("captioner: interrupted\n")
     assert "Traceback" not in err

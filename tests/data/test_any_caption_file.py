@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.data.caption_readers import FORMATS, CaptionRecord, Columns, Issue, read_captions
@@ -45,7 +45,6 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(deadline=None, max_examples=125, derandomize=True)
 @given(
     st.lists(PIECES, max_size=12).map(b"".join) | st.binary(max_size=40) | DOCUMENTS, st.sampled_from(["c", "c.jsonl"])
 )
@@ -72,7 +71,6 @@ def test_any_bytes_give_records_issues_or_an_error(scratch, content, name):
             "".join([record.image, record.text, record.split or "", record.words or ""]).encode()
 
 
-@settings(deadline=None, max_examples=100, derandomize=True)
 @given(st.lists(st.sampled_from(['a,"b"', 'a,"b', 'a,b"', "a,b,c", '"a,b', "", 'a,"""b"""', "c"]), max_size=8))
 def test_no_line_of_a_table_is_dropped_silently(scratch, lines):
     """Every line that is not blank has a caption or an issue, or is inside a quoted caption that begins above."""
@@ -165,7 +163,6 @@ def test_what_is_no_caption_is_an_issue_with_its_line(form: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(deadline=None, max_examples=15)
 @given(
     pairs=st.lists(st.tuples(IMAGES, CAPTIONS), min_size=1, max_size=12),
     encoding=st.sampled_from(("utf-8", "utf-8-sig")),

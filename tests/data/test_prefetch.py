@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.batches import PrefetchedBatches, ShuffledBatches, in_memory
@@ -81,7 +81,6 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("route", ["array", "memmap", "pages", "chunks"])
-@settings(max_examples=25)
 @given(steps=st.lists(st.integers(0, END + 3), max_size=20) | st.just(range(END + 1)))
 def test_prefetched_batches_equal_plain_batches(route: str, routes: dict[str, Any], steps: Any) -> None:
     expected = plain()

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prepared_sets import ABOUT, WHOLE, assert_same, corpus_of, refusal, split_of
 
@@ -68,7 +68,6 @@ def corpora(draw: st.DrawFn) -> Corpus:
     return validate(Corpus(vocab, splits, draw(texts(9))), "drawn")
 
 
-@settings(max_examples=30, deadline=None)
 @given(corpus=corpora(), memory_mib=st.sampled_from([0, 1]))
 def test_a_written_corpus_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, corpus: Corpus, memory_mib: int

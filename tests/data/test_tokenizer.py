@@ -4,7 +4,7 @@ import doctest
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.data import vocabulary
@@ -82,7 +82,6 @@ def test_join_keeps_tokens_separable() -> None:
     assert join(["b.a", "n't"]) == "b.a n't"  # and b.an't is b an't
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
 @given(TEXTS)
 @example("a\u00adb\ufe0fe\u200d\u0301 👩\u200d💻")
 def test_normalized_texts_have_the_same_tokens(text: str) -> None:
@@ -92,7 +91,6 @@ def test_normalized_texts_have_the_same_tokens(text: str) -> None:
     assert not set("".join(normal.split())) & {"\u00ad", "\ufe0f"}
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
 @given(TEXTS)
 @example("か \u3099")
 @example("b.a n't")
@@ -111,7 +109,6 @@ def test_many_clitics_take_linear_time(clitic: str) -> None:
     assert tokenize("a" + clitic * count) == ["a", *[clitic] * count]
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
 @given(TEXTS)
 def test_the_definition_of_a_word(text: str) -> None:
     words = tokenize(text)

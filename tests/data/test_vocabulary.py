@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.vocabulary import END, NULL, SPECIAL, START, UNK, Vocab
@@ -64,7 +64,6 @@ def test_special_tokens_in_captions_are_not_words() -> None:
     assert Vocab.build([[START, "a", END, NULL], [UNK]]).words == (*SPECIAL, "a")
 
 
-@settings(deadline=None, max_examples=60)
 @given(CAPTIONS)
 def test_encode_and_decode_are_inverse(captions: list[list[str]]) -> None:
     vocab = Vocab.build(captions)

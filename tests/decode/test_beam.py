@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, captions, chain, constraints, initial, log_prob, model, table
 
@@ -65,7 +65,6 @@ def padded(words: list[int], steps: int) -> list[int]:
     return words + [NULL] * (steps - len(words))
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     images=st.integers(0, 4),
@@ -92,7 +91,6 @@ def test_beam_search_matches_the_reference(
         assert (tokens[image, count:] == NULL).all()
 
 
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 5), limits=constraints(), penalty=PENALTIES)
 def test_guidance_0_equals_no_guidance(seed: int, width: int, limits: Constraints, penalty: float) -> None:
     log_probs = table(seed, 3, 6, 5).astype(np.float32)
@@ -101,7 +99,6 @@ def test_guidance_0_equals_no_guidance(seed: int, width: int, limits: Constraint
         np.testing.assert_array_equal(a, b)
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     images=st.integers(0, 5),
@@ -119,7 +116,6 @@ def test_width_1_is_greedy(
         np.testing.assert_array_equal(a, b)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     vocab=st.integers(4, 5),

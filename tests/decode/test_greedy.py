@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trees import END, NULL, START, WORDS, allowed, chain, constraints, initial, log_prob, table
 
@@ -30,7 +30,6 @@ def by_hand(log_probs: Array, limits: Constraints) -> tuple[list[int], float]:
     return words + [NULL] * (len(log_probs) - len(words)), score
 
 
-@settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), count=st.integers(0, 5), max_length=st.integers(0, 9), limits=constraints())
 def test_greedy_matches_a_loop(seed: int, count: int, max_length: int, limits: Constraints) -> None:
     log_probs = table(seed, count, VOCAB, max_length)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trees import END, START, WORDS, allowed, chain, constraints, initial, table
 
@@ -25,7 +25,6 @@ def probabilities(log_probs: Array, temperature: float, top_k: int | None, top_p
     return np.array([weight[v] / total if v in kept else 0.0 for v in range(len(log_probs))])
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     vocab=st.integers(1, 9),
@@ -87,7 +86,6 @@ def test_noise_is_uniform_and_uncorrelated() -> None:
     assert np.abs(correlations - np.eye(3)).max() < 0.03
 
 
-@settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), images=st.integers(0, 4), steps=st.integers(1, 5), limits=constraints())
 def test_samples_are_allowed_captions_with_their_log_probabilities(
     seed: int, images: int, steps: int, limits: Constraints
@@ -106,7 +104,6 @@ def test_samples_are_allowed_captions_with_their_log_probabilities(
             assert score == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), limits=constraints())
 def test_truncation_to_one_word_is_greedy(seed: int, limits: Constraints) -> None:
     log_probs = table(seed, 4, 6, 5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.arrays import Array
@@ -110,7 +110,6 @@ def check_left_out(**shape: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
 @example(seed=0, count=30, words=6, width=40, copies=3)
 @given(**SHAPES)
 def test_shares_equal_those_of_a_regression_without_the_image(**shape: int) -> None:
@@ -181,7 +180,6 @@ def check_started(**shape: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
 @example(seed=0, count=30, words=6, width=40, copies=3)
 @given(**SHAPES)
 def test_a_regression_that_starts_from_another_one(**shape: int) -> None:
@@ -340,7 +338,6 @@ def names_in(captions: list[list[str]]) -> set[str]:
 
 
 @pytest.mark.parametrize("most_adjectives", [0, 1, 2])
-@settings(max_examples=10)
 @given(seed=st.integers(0, 99))
 def test_the_nouns_of_a_grammar(most_adjectives: int, seed: int) -> None:
     assert names_in(sentences(seed, 500, most_adjectives)) == set(NOUNS)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.errors import DataError
@@ -162,7 +162,6 @@ def test_images_and_captions_match_one_to_one() -> None:
 FOLDER = st.text("ab", min_size=1, max_size=2)
 
 
-@settings(deadline=None)
 @given(
     names=st.sets(FOLDER, min_size=1, max_size=5),
     folder=st.lists(FOLDER, max_size=3),

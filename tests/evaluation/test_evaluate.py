@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.captioning.captioner import Captioner
@@ -76,7 +76,6 @@ def test_names_are_the_shortest_that_differ(paths: list[str], expected: list[str
     assert short_names(list(map(Path, paths))) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "best.h5", "last.h5"]), min_size=1, max_size=4), min_size=1))
 def test_different_checkpoints_have_different_names(paths: list[list[str]]) -> None:
     folders = [Path(*parts, "best.h5") for parts in paths]

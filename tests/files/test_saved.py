@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -110,7 +110,6 @@ def test_arrays_and_meta_are_read_as_written(kind: Kind, files: dict[str, bytes]
     assert meta == {**META, **({"digests": rows} if kind is DATA_SET else {})}
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     arrays=st.dictionaries(
         st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=6).filter(
@@ -206,7 +205,6 @@ def test_what_the_caller_cannot_parse_is_an_error_with_the_file(files: dict[str,
 # --- damaged files
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data(), name=st.sampled_from(list(KINDS)))
 def test_a_damaged_file_is_refused(
     data: st.DataObject, name: str, files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory

@@ -10,6 +10,7 @@ from captioner.errors import DataError, UsageError
 from captioner.files.user_files import (
     MAX_ENTRIES,
     check_output,
+    enough_memory,
     missing_remedy,
     read_bytes,
     read_text,
@@ -44,6 +45,14 @@ def test_bytes_are_read_up_to_a_limit(tmp_path):
     assert error_of(read_bytes, path, 4) == f"{path}: expected a file of at most 4 bytes, got 5"
     assert error_of(read_bytes, tmp_path, 4) == f"{tmp_path}: expected a regular file, got a folder"
     assert error_of(read_bytes, "n" * 300, 4) == f"{'n' * 300}: cannot be opened: File name too long"
+
+
+def test_content_for_which_memory_is_not_enough_is_named():
+    def parse():
+        with enough_memory("big.jsonl"):
+            raise MemoryError
+
+    assert error_of(parse) == "big.jsonl: cannot be read: not enough memory"
 
 
 def test_a_path_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path):

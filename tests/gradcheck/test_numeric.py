@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.gradcheck.numeric import (
@@ -53,7 +53,6 @@ def test_numeric_gradient_of_a_known_function() -> None:
     assert numeric_gradient(lambda: float(x**3), x) == pytest.approx(12), "a scalar array"
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=3).filter(lambda d: np.linalg.norm(d) > 0.1))
 def test_directional_derivative_is_the_inner_product_with_the_gradient(direction: list[float]) -> None:
     case = quadratic()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.layers.affine import affine_backward, affine_forward, temporal_affine_backward, temporal_affine_forward
@@ -10,7 +10,6 @@ from captioner.layers.affine import affine_backward, affine_forward, temporal_af
 SIZES = st.integers(1, 5)
 
 
-@settings(deadline=None, max_examples=25)
 @given(rows=st.integers(0, 4), inner=st.lists(SIZES, min_size=1, max_size=3), outputs=SIZES)
 def test_affine_flattens_each_row(rows: int, inner: list[int], outputs: int) -> None:
     rng = np.random.default_rng(0)
@@ -28,7 +27,6 @@ def test_affine_flattens_each_row(rows: int, inner: list[int], outputs: int) -> 
     assert dx.shape == x.shape
 
 
-@settings(deadline=None, max_examples=25)
 @given(captions=st.integers(0, 4), steps=st.integers(0, 4), inputs=SIZES, outputs=SIZES)
 def test_temporal_affine_is_the_same_map_at_each_step(captions: int, steps: int, inputs: int, outputs: int) -> None:
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.layers import blocked_matmul
@@ -58,7 +58,6 @@ def test_the_width_is_that_of_the_kernels_in_use(
     assert chosen == str(width)
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     gates=st.integers(1, 4),
     rows=st.integers(1, 70),

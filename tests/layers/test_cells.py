@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import plain
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from minimal_gated_unit import MGU
 
@@ -102,7 +102,6 @@ def test_an_open_update_gate_keeps_the_hidden_state() -> None:
     assert all((grad == 0).all() for grad in dweights)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=8))
 def test_sigmoid_is_the_logistic_function(values: list[float]) -> None:
     x = np.array(values)

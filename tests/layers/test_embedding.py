@@ -1,13 +1,12 @@
 """Word embedding against loops."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.layers.embedding import word_embedding_backward, word_embedding_forward
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     shape=st.lists(st.integers(0, 5), min_size=1, max_size=3),
     vocab=st.integers(1, 6),

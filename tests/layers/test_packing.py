@@ -1,7 +1,7 @@
 """Packing: each real time step has exactly one row."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.layers.packing import pack
@@ -10,13 +10,11 @@ SHARDS = st.integers(1, 4)
 LENGTHS = st.lists(st.integers(0, 6), max_size=7).map(lambda lengths: np.array(lengths, int))
 
 
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS)
 def test_captions_are_sorted_stably_by_length(lengths: np.ndarray) -> None:
     assert pack(lengths).order.tolist() == sorted(range(len(lengths)), key=lambda n: (-lengths[n], n))
 
 
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS, SHARDS)
 def test_a_step_has_rows_for_its_unfinished_captions(lengths: np.ndarray, shards: int) -> None:
     packing, ends = pack(lengths, shards), [0]
@@ -32,7 +30,6 @@ def test_a_step_has_rows_for_its_unfinished_captions(lengths: np.ndarray, shards
     assert ends[-1] == len(packing.time) == lengths.sum()
 
 
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS, SHARDS)
 def test_shards_are_balanced(lengths: np.ndarray, shards: int) -> None:
     words = [int(lengths[pack(lengths, shards).order[shard]].sum()) for shard in pack(lengths, shards).shards]
@@ -40,7 +37,6 @@ def test_shards_are_balanced(lengths: np.ndarray, shards: int) -> None:
     assert max(words) - min(words) <= lengths.max(initial=0)
 
 
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS, SHARDS, st.data())
 def test_shards_of_images_are_balanced_and_split_few_images(
     lengths: np.ndarray, shards: int, data: st.DataObject
@@ -56,7 +52,6 @@ def test_shards_of_images_are_balanced_and_split_few_images(
         assert set(packing.caption[rows]) == set(part)
 
 
-@settings(deadline=None, max_examples=40)
 @given(LENGTHS, SHARDS)
 def test_previous_is_the_row_one_step_before_or_the_initial_state(lengths: np.ndarray, shards: int) -> None:
     packing = pack(lengths, shards)
@@ -67,7 +62,6 @@ def test_previous_is_the_row_one_step_before_or_the_initial_state(lengths: np.nd
         assert places[previous] == (n, t - 1)
 
 
-@settings(deadline=None, max_examples=25)
 @given(LENGTHS, st.integers(0, 2), st.integers(1, 3))
 def test_unpack_scatters_rows_into_zeros(lengths: np.ndarray, more: int, width: int) -> None:
     steps = int(lengths.max(initial=0)) + more

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from minimal_gated_unit import MGU
 
@@ -87,7 +87,6 @@ def assert_equals_steps(cell: Cell, p: Problem) -> None:
 
 
 @every_cell
-@settings(deadline=None, max_examples=30)
 @given(
     lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6),
     hidden=st.integers(1, 4),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.layers.softmax import cross_entropy, log_softmax, temporal_softmax_loss
@@ -15,7 +15,6 @@ def brute_force(scores: np.ndarray, target: int) -> float:
     return math.log(math.fsum(math.exp(float(s) - float(scores[target])) for s in scores))
 
 
-@settings(deadline=None, max_examples=40)
 @given(captions=st.integers(1, 4), steps=st.integers(0, 5), vocab=st.integers(1, 6), seed=st.integers(0, 99))
 def test_temporal_loss_is_the_sum_over_words(captions: int, steps: int, vocab: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -69,7 +68,6 @@ def test_large_scores_are_finite(dtype: type, size: float) -> None:
     np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
 @given(rows=st.integers(0, 9), scale=st.floats(0.01, 100), biased=st.booleans())
 def test_cross_entropy_matches_log_softmax(rows: int, scale: float, biased: bool) -> None:
     rng = np.random.default_rng(rows)
@@ -87,7 +85,6 @@ def test_cross_entropy_matches_log_softmax(rows: int, scale: float, biased: bool
     assert nll is losses
 
 
-@settings(deadline=None, max_examples=30)
 @given(rows=st.integers(0, 9), smoothing=st.floats(0.01, 0.99))
 def test_label_smoothing(rows: int, smoothing: float) -> None:
     rng = np.random.default_rng(rows)
@@ -99,7 +96,6 @@ def test_label_smoothing(rows: int, smoothing: float) -> None:
     np.testing.assert_allclose(losses, (1 - smoothing) * expected - smoothing * log_probs.mean(axis=1), atol=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
 @given(shift=st.floats(-1e6, 1e6), seed=st.integers(0, 99))
 def test_only_differences_of_scores_matter(shift: float, seed: int) -> None:
     scores = np.random.default_rng(seed).standard_normal((4, 5))

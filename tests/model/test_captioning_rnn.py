@@ -78,7 +78,6 @@ def test_word_losses_of_edge_cases_match_the_reference(cell: str, captions: Arra
 
 
 @every_cell
-@settings(deadline=None, max_examples=20)
 @given(
     captions=st.integers(1, 5).flatmap(
         lambda steps: st.lists(st.lists(st.integers(0, V - 1), min_size=steps + 1, max_size=steps + 1), min_size=1)
@@ -269,7 +268,7 @@ def _shard_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_shard_every_product")
 @every_cell
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     captions=st.integers(1, 7),
     columns=st.integers(1, 6),

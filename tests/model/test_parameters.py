@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.arrays import Batch
@@ -75,7 +75,6 @@ def test_a_parameter_of_unexpected_shape_is_reported(name: str, wrong: str) -> N
         assert str(error.value) == f"parameter {name}: expected {expected}, got {got}"
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.integers(0, V - 1), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_the_output_bias_is_the_log_frequency_of_targets(captions: list[list[int]]) -> None:
     bias = log_frequency_bias(np.array(captions), V, null=0)

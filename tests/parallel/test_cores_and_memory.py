@@ -1,12 +1,8 @@
-"""Cores are counted, too few are a warning; freed memory and huge pages; the number of BLAS threads."""
+"""Too few cores are a warning; options of the allocator; the number of BLAS threads."""
 
 import ctypes
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,82 +32,50 @@ def test_oversubscription(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
-ALLOCATE = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
-
-from captioner.parallel.machine import describe_blas, keep_freed_memory, set_blas_threads, use_huge_pages
-from captioner.parallel.thread_pool import ThreadPool
+UNLIMITED = (machine.resource.RLIM_INFINITY,) * 2
 
 
-def advised():
-    text = open("/proc/self/smaps").read()
-    found, current = [], None
-    for line in text.splitlines():
-        first = line.split()[0]
-        if "-" in first and not first.endswith(":"):
-            current = tuple(int(part, 16) for part in first.split("-"))
-        elif first == "VmFlags:" and "hg" in line.split():
-            found.append(current)
-    return found
-
-
-if sys.argv[1] == "huge":
-    use_huge_pages()
-    use_huge_pages()
-keep_freed_memory()
-with ThreadPoolExecutor(2) as pool:
-    arrays = list(pool.map(lambda _: np.ones(1 << 18, np.float32), range(64)))
-inside = [any(start <= a.ctypes.data < end for start, end in advised()) for a in arrays]
-print(sum(inside))
-"""
-
-
-def arrays_in_huge_pages(mode: str, **environment: str) -> int:
-    """How many of 64 arrays of a mebibyte are in memory that may have huge pages; two threads allocate them."""
-    command = [sys.executable, "-c", ALLOCATE, mode]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    return int(subprocess.run(command, env={**kept, **environment}, check=True, stdout=subprocess.PIPE).stdout)
-
-
-@needs_glibc
-def test_arrays_of_all_threads_are_in_huge_pages() -> None:
-    if not Path("/sys/kernel/mm/transparent_hugepage").is_dir():
-        pytest.skip("needs a kernel with transparent huge pages")
-    assert arrays_in_huge_pages("huge") >= 60
-    assert arrays_in_huge_pages("small") == 0
-
-
-@needs_glibc
-@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_options_of_the_user_take_precedence(name: str) -> None:
-    assert arrays_in_huge_pages("huge", **{name: "glibc.malloc.arena_max=8" if name == "GLIBC_TUNABLES" else "8"}) == 0
-
-
-@needs_glibc
-@pytest.mark.parametrize("limit", ["-v", "-d"])
-def test_a_limited_address_space_is_left_to_others(limit: str) -> None:
-    command = ["sh", "-c", f'ulimit {limit} 2000000; exec "$@"', "sh", sys.executable, "-c", ALLOCATE, "huge"]
-    assert subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout == b"0\n"
-
-
-@needs_glibc
-def test_glibc_accepts_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    library, accepted = ctypes.CDLL(None), []
+@pytest.fixture
+def mallopt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What glibc returns for each option that is set, of a user without options of glibc and without limits."""
+    library, returned = ctypes.CDLL(None), list[int]()
 
     class Spy:
         malloc, free, sbrk, madvise = library.malloc, library.free, library.sbrk, library.madvise
 
         def mallopt(self, option: int, value: int) -> None:
-            accepted.append(library.mallopt(option, value))
+            returned.append(library.mallopt(option, value))
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Spy())
     monkeypatch.setattr(machine.os, "environ", {})
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda kind: UNLIMITED)
+    return returned
+
+
+@needs_glibc
+def test_glibc_accepts_all_options(mallopt: list[int]) -> None:
     keep_freed_memory()
     use_huge_pages.__wrapped__()
-    assert accepted == [1] * 7
+    assert mallopt == [1] * 7
+
+
+@needs_glibc
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_options_of_the_user_take_precedence(name: str, mallopt: list[int]) -> None:
+    machine.os.environ[name] = "8"
+    use_huge_pages.__wrapped__()
+    assert mallopt == []
+
+
+@needs_glibc
+@pytest.mark.parametrize("limited", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_limited_address_space_is_left_to_others(
+    limited: str, mallopt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {getattr(machine.resource, limited): (1 << 31, UNLIMITED[1])}
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda kind: limits.get(kind, UNLIMITED))
+    use_huge_pages.__wrapped__()
+    assert mallopt == []
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from eventually import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ def test_results_are_in_the_order_of_the_workers(size: int) -> None:
 
 def test_workers_run_concurrently() -> None:
     barrier = threading.Barrier(3)
-    assert len(set(ThreadPool(3).map(lambda worker: (barrier.wait(10), threading.get_ident())[1]))) == 3
+    assert len(set(ThreadPool(3).map(lambda worker: (barrier.wait(60), threading.get_ident())[1]))) == 3
 
 
 def test_worker_0_is_the_calling_thread() -> None:
@@ -39,14 +40,13 @@ def test_results_are_not_retained() -> None:
 def test_threads_end_with_their_pool() -> None:
     before = set(threading.enumerate())
     pool = ThreadPool(3)
-    assert set(threading.enumerate()) == before, "threads start at the first call"
+    assert set(threading.enumerate()) <= before, "threads start at the first call"
     pool.map(lambda worker: None)
     threads = set(threading.enumerate()) - before
     assert len(threads) == 2
     del pool
     for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
+        eventually(lambda thread=thread: not thread.is_alive())
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])

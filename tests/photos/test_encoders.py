@@ -3,7 +3,6 @@
 import re
 import sys
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eventually import eventually
 from onnx_models import model as onnx_model
 from pages import ROOT
 from PIL import Image
@@ -150,15 +150,21 @@ def worker_threads() -> list[threading.Thread]:
 @pytest.fixture(autouse=True)
 def no_thread_remains() -> Iterator[None]:
     yield
-    for thread in worker_threads():
-        thread.join(10)
-        assert not thread.is_alive()
+    eventually(lambda: not worker_threads())
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_photographs_are_encoded_in_order(tmp_path: Path, threads: int) -> None:
     paths, encoder = write(tmp_path, 25), Colours()
-    encoder.gate = lambda photo: time.sleep(0.002 if photo.getpixel((0, 0))[0] % 3 == 0 else 0)
+    read = [threading.Event() for _ in paths]
+
+    def gate(photo: Image.Image) -> None:
+        number = photo.getpixel((0, 0))[0]
+        if threads > 1 and number % 3 == 0 and number < 24:
+            assert read[number + 1].wait(60), "another thread reads the next photograph first"
+        read[number].set()
+
+    encoder.gate = gate
     photos = list(encode_photos(encoder, iter(paths), threads))
     assert [(photo.path, photo.digest) for photo in photos] == [(path, digest(path)) for path in paths]
     assert [photo.features.tolist() for photo in photos] == [[i, 0, 2 * i] for i in range(25)]
@@ -206,13 +212,11 @@ def test_closing_the_generator_cancels_pending_work(tmp_path: Path) -> None:
     encoder, stopped = Colours(), threading.Event()
     photos = encode_photos(encoder, write(tmp_path, 40), 2)
     next(photos)
-    encoder.gate = lambda photo: stopped.wait(10)
+    encoder.gate = lambda photo: stopped.wait(60)
     photos.close()
     before = encoder.calls
     stopped.set()
-    for thread in worker_threads():
-        thread.join(10)
-    assert not worker_threads()
+    eventually(lambda: not worker_threads())
     assert encoder.calls <= before + 2
     assert encoder.calls <= AHEAD * 2 + 3
 

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pages import ROOT, page_commands
 from PIL import Image
@@ -33,7 +33,6 @@ LISTS = ["dc:subject/rdf:Bag", "digiKam:TagsList/rdf:Seq", "lr:hierarchicalSubje
 ANY = st.text(st.characters())
 
 
-@settings(deadline=None)
 @given(text=ANY, keywords=st.lists(ANY, max_size=3))
 @example(text='a <b> & "c" ]]> \0\x1b[31m\ud800\ufffe %(keywords)s d', keywords=["%s", "</rdf:li>"])
 @example(text="", keywords=[])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper
 from onnx_models import (
@@ -208,7 +208,6 @@ def test_the_identity_covers_everything_that_affects_features() -> None:
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text and "\0" not in text)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     name=NAMES | st.sampled_from(["a,size=9,mean=1,scale=1,layout=nchw,output=b", "%2C", "x:y", "a b.onnx", "café"]),
     output=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import TrainRun, assert_same_arrays, history, summary
 
@@ -182,7 +182,6 @@ LETTERS = st.lists(st.sampled_from([*SPECIAL, *"abcdefgh"]), unique=True)
 
 
 @given(words=LETTERS, seed=st.integers(0, 3))
-@settings(max_examples=25)
 def test_words_are_mapped_by_name_whatever_their_ids(
     words: list[str], seed: int, unchanged: tuple[SavedModel, Corpus]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_solver import PER_EPOCH, SIZES, Weighted, assert_equal, batches, model, plan, run
 
@@ -59,7 +59,6 @@ def test_the_learning_rate_follows_schedule_and_warm_up(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", UPDATE_RULES)
-@settings(max_examples=8, deadline=None)
 @given(stop=st.integers(0, 10))
 def test_resuming_from_any_step_equals_an_uninterrupted_run(rule: str, stop: int) -> None:
     how = plan(10, rule, "cosine", 2, clip_norm=1.0)
