@@ -57,7 +57,7 @@ class Browser:
         return self.driver.execute_script(f"return {expression}")
 
     def texts(self, selector: str) -> list[str]:
-        """Return the texts of the visible elements of a selector."""
+        """Return the texts of the visible elements of a selector; those of a photograph are empty until it is drawn."""
         found: list[str] = self.driver.execute_script(TEXTS, selector)
         return found
 

@@ -60,6 +60,11 @@ def search(browser: Browser, query: str) -> str:
     return browser.texts("[role=status]")[0]
 
 
+def wait_for_captions(browser: Browser, expected: list[str]) -> None:
+    """Wait for the captions of the first photographs."""
+    eventually(lambda: browser.texts("h2")[:60] == expected)
+
+
 def test_only_an_album_page_or_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
     page, foreign, empty = tmp_path / "album.html", tmp_path / "foreign.html", tmp_path / "empty.html"
     assert write_album_page(page, []).endswith(": 0 photographs; open it in a browser")
@@ -90,7 +95,7 @@ def test_photographs_are_filtered_and_ordered(tmp_path: Path, browser: Browser) 
     records[21]["keywords"] = [{"word": "Gärten", "share": 0.5}]
     open_album(browser, tmp_path, records)
     assert search(browser, "evian GRANDMA") == "1 of 150 photographs"
-    assert browser.texts("h2") == ["Grandma at Évian"]
+    wait_for_captions(browser, ["Grandma at Évian"])
     assert search(browser, "garten") == "1 of 150 photographs", "a keyword"
     assert search(browser, "x.png photo") == "149 of 150 photographs", "names"
     assert search(browser, "grand") == "1 of 150 photographs", "the beginning of a word"
@@ -101,7 +106,7 @@ def test_photographs_are_filtered_and_ordered(tmp_path: Path, browser: Browser) 
     for value, sign in (("ascending", 1), ("descending", -1)):
         order.select_by_value(value)
         expected = sorted(range(150), key=lambda n: sign * certainty[n])
-        assert browser.texts("h2")[:60] == [records[number]["caption"] for number in expected[:60]]
+        wait_for_captions(browser, [records[number]["caption"] for number in expected[:60]])
     Select(found(browser, "#show")[0]).select_by_value("corrected")
     assert browser.texts("[role=status]") == ["15 of 150 photographs"]
 
@@ -164,14 +169,14 @@ def described(tmp_path: Path, browser: Browser) -> Browser:
 
 @slow
 def test_a_photograph_is_described(described: Browser) -> None:
-    assert described.texts("h2") == ["a dog on a beach", "a cat", "my cat Erna", "(no words)"]
+    wait_for_captions(described, ["a dog on a beach", "a cat", "my cat Erna", "(no words)"])
     styles = [heading.value_of_css_property("font-style") for heading in found(described, "h2")]
     assert styles == ["normal", "italic", "normal", "normal"]
     assert described.texts(".mark") == [f"{name}: {mark.meaning}" for name, mark in MARKS.items()]
     assert described.texts(".corrected") == ["corrected by a person"]
     assert described.texts(".cards > li > .faint")[0] == "x.png · expected similarity 0.50"
     found(described, ".keywords button")[1].click()
-    assert described.texts("h2") == ["a dog on a beach"]
+    wait_for_captions(described, ["a dog on a beach"])
     assert found(described, "#query")[0] == described.driver.switch_to.active_element
     for summary in found(described, "summary"):
         summary.click()
