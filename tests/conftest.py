@@ -60,6 +60,10 @@ HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write tests/golden/*.txt anew; then read the diff.")
+    latency = "The milliseconds that each request of the browser waits: a test that races fails."
+    parser.addoption("--browser-latency", type=int, default=50, metavar="MS", help=latency)
+    slowdown = "How many times slower the scripts of pages are."
+    parser.addoption("--browser-slowdown", type=int, default=1, metavar="N", help=slowdown)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -124,13 +128,14 @@ class Done(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def one_browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser for all tests of a worker."""
     from browser import AVAILABLE, started
 
     if not AVAILABLE:
         pytest.skip("Chromium and its driver are not installed")
-    with started(tmp_path_factory.mktemp("profile")) as browser:
+    speed = pytestconfig.getoption("browser_latency"), pytestconfig.getoption("browser_slowdown")
+    with started(tmp_path_factory.mktemp("profile"), *speed) as browser:
         yield browser
 
 
@@ -138,6 +143,7 @@ def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def browser(one_browser: Any) -> Any:
     """The browser with its default view: 1,200 pixels wide, light, with scripts."""
     one_browser.view()
+    one_browser.connect()
     one_browser.console()
     return one_browser
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
+from browser import HOLD_TIMERS, Browser
+from eventually import eventually
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from captioner.captioning.caption import MARKS, Caption, from_record
 from captioner.photos.album import Entry
@@ -51,20 +52,17 @@ def found(browser: Browser, selector: str) -> list[Any]:
     return browser.driver.find_elements(By.CSS_SELECTOR, selector)
 
 
-def texts(browser: Browser, selector: str) -> list[str]:
-    return [element.text for element in found(browser, selector)]
-
-
-def wait(browser: Browser, condition: str) -> None:
-    WebDriverWait(browser.driver, 10).until(lambda driver: driver.execute_script(f"return {condition}"))
-
-
 def search(browser: Browser, query: str) -> str:
     """Search, and return how many photographs the page reports."""
     field = found(browser, "#query")[0]
     field.clear()
     field.send_keys(query)
-    return texts(browser, "[role=status]")[0]
+    return browser.texts("[role=status]")[0]
+
+
+def wait_for_captions(browser: Browser, expected: list[str]) -> None:
+    """Wait for the captions of the first photographs."""
+    eventually(lambda: browser.texts("h2")[:60] == expected)
 
 
 def test_only_an_album_page_or_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
@@ -97,7 +95,7 @@ def test_photographs_are_filtered_and_ordered(tmp_path: Path, browser: Browser) 
     records[21]["keywords"] = [{"word": "Gärten", "share": 0.5}]
     open_album(browser, tmp_path, records)
     assert search(browser, "evian GRANDMA") == "1 of 150 photographs"
-    assert texts(browser, "h2") == ["Grandma at Évian"]
+    wait_for_captions(browser, ["Grandma at Évian"])
     assert search(browser, "garten") == "1 of 150 photographs", "a keyword"
     assert search(browser, "x.png photo") == "149 of 150 photographs", "names"
     assert search(browser, "grand") == "1 of 150 photographs", "the beginning of a word"
@@ -108,13 +106,13 @@ def test_photographs_are_filtered_and_ordered(tmp_path: Path, browser: Browser) 
     for value, sign in (("ascending", 1), ("descending", -1)):
         order.select_by_value(value)
         expected = sorted(range(150), key=lambda n: sign * certainty[n])
-        assert texts(browser, "h2")[:60] == [records[number]["caption"] for number in expected[:60]]
+        wait_for_captions(browser, [records[number]["caption"] for number in expected[:60]])
     Select(found(browser, "#show")[0]).select_by_value("corrected")
-    assert texts(browser, "[role=status]") == ["15 of 150 photographs"]
+    assert browser.texts("[role=status]") == ["15 of 150 photographs"]
 
 
 @slow
-def test_photographs_with_any_name_are_loaded_when_they_are_near(tmp_path: Path, browser: Browser) -> None:
+def test_photographs_with_any_name_are_drawn_as_one_scrolls(tmp_path: Path, browser: Browser) -> None:
     folder, page = tmp_path / "photos #1 50%?", tmp_path / "pages" / "album.html"
     folder.mkdir()
     page.parent.mkdir()
@@ -124,22 +122,23 @@ def test_photographs_with_any_name_are_loaded_when_they_are_near(tmp_path: Path,
     heic.write_bytes(b"\0\0\0\x18ftypheic")
     paths += [heic, folder / "gone.jpg", *(photo(folder / f"{number}.png") for number in range(200))]
     write_album_page(page, [entry(path, record("a dog")) for path in paths])
-    browser.view(height=600)
     browser.open(page)
-    wait(browser, "document.querySelectorAll('.cell .none').length === 2")
-    assert all(image.get_property("naturalWidth") == 40 for image in found(browser, ".cell img")[:5])
-    assert texts(browser, ".cell .none") == [
-        f"../photos #1 50%?/{name}\ncannot be shown here" for name in ("photo.heic", "gone.jpg")
-    ]
-    assert [re.search("/.*(?= · )", text)[0] for text in texts(browser, ".cards > li > .faint")[2:4]] == [  # type: ignore[index]
+    shown = [f"../photos #1 50%?/{name}\ncannot be shown here" for name in ("photo.heic", "gone.jpg")]
+    eventually(lambda: browser.texts(".cell .none") == shown)
+    widths = "[...document.querySelectorAll('.cell img')].slice(0, 5).map((each) => each.naturalWidth)"
+    eventually(lambda: browser.shown(widths) == [40] * 5)
+    assert [re.search("/.*(?= · )", text)[0] for text in browser.texts(".cards > li > .faint")[2:4]] == [  # type: ignore[index]
         r"/photos #1 50%?/a:b\c\n.png", r"/photos #1 50%?/latin \udce9.png",
     ]  # fmt: skip
-    assert [image.get_property("naturalWidth") for image in found(browser, ".cell img")][-8:] == [0] * 8
     assert all(url.startswith("file://") for url in browser.requests())
     assert not [line for line in browser.console() if "Security" in line]
-    while len(found(browser, ".cards > li")) < len(paths):
+
+    def scrolled() -> bool:
         browser.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
-    assert not found(browser, ".more")[0].is_displayed()
+        return len(found(browser, ".cards > li")) == len(paths)
+
+    eventually(scrolled)
+    assert browser.texts(".more") == []
 
 
 @slow
@@ -147,9 +146,9 @@ def test_texts_are_no_markup(tmp_path: Path, browser: Browser) -> None:
     candidates, keywords = [{"caption": HOSTILE, "log_prob": -3.0}] * 2, [{"word": HOSTILE, "share": 0.5}]
     open_album(browser, tmp_path, [record(HOSTILE, marks=[HOSTILE], keywords=keywords, candidates=candidates)])
     found(browser, "summary")[0].click()
-    wait(browser, "document.querySelector('details td')")
+    eventually(lambda: browser.texts("details td"))
     for selector in ("h2", ".mark", ".keywords", "details td"):
-        assert r"</script><img src=x onerror=alert(1)>\u202e\ud800 <!--" in texts(browser, selector)[0]
+        assert r"</script><img src=x onerror=alert(1)>\u202e\ud800 <!--" in browser.texts(selector)[0]
     assert (browser.driver.title, len(found(browser, "main img")), browser.console()) == ("album", 1, [])
 
 
@@ -170,21 +169,20 @@ def described(tmp_path: Path, browser: Browser) -> Browser:
 
 @slow
 def test_a_photograph_is_described(described: Browser) -> None:
-    assert texts(described, "h2") == ["a dog on a beach", "a cat", "my cat Erna", "(no words)"]
+    wait_for_captions(described, ["a dog on a beach", "a cat", "my cat Erna", "(no words)"])
     styles = [heading.value_of_css_property("font-style") for heading in found(described, "h2")]
     assert styles == ["normal", "italic", "normal", "normal"]
-    assert texts(described, ".mark") == [f"{name}: {mark.meaning}" for name, mark in MARKS.items()]
-    assert texts(described, ".corrected") == ["corrected by a person"]
-    assert texts(described, ".cards > li > .faint")[0] == "x.png · expected similarity 0.50"
+    assert described.texts(".mark") == [f"{name}: {mark.meaning}" for name, mark in MARKS.items()]
+    assert described.texts(".corrected") == ["corrected by a person"]
+    assert described.texts(".cards > li > .faint")[0] == "x.png · expected similarity 0.50"
     found(described, ".keywords button")[1].click()
-    assert texts(described, "h2") == ["a dog on a beach"]
+    wait_for_captions(described, ["a dog on a beach"])
     assert found(described, "#query")[0] == described.driver.switch_to.active_element
     for summary in found(described, "summary"):
         summary.click()
-    wait(described, "document.querySelectorAll('details[open] > :nth-child(2)').length === 2")
-    assert texts(described, "td") == ["a dog", "-3.00", "a cat", "-4.50"]
+    eventually(lambda: described.texts("td") == ["a dog", "-3.00", "a cat", "-4.50"])
     maps = ["a\nregion 0.30, sentinel 0.10", "dog\nregion 0.70, sentinel 0.10"]
-    assert texts(described, ".panels li") == maps
+    eventually(lambda: described.texts(".panels li") == maps)
 
 
 @slow
@@ -194,14 +192,14 @@ def test_a_caption_is_copied(clipboard: str, described: Browser) -> None:
         described.driver.execute_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     if clipboard == "nothing":
         described.driver.execute_script("document.execCommand = () => false")
-    button, query = found(described, ".copy")[2], found(described, "#query")[0]
-    button.send_keys(Keys.ENTER)
-    wait(described, "document.querySelectorAll('.copy')[2].textContent !== 'Copy caption'")
+    described.driver.execute_script(HOLD_TIMERS)
+    found(described, ".copy")[2].send_keys(Keys.ENTER)
+    label = "Selected: press Ctrl+C" if clipboard == "nothing" else "Copied"
+    eventually(lambda: described.texts(".copy")[2] == label)
     if clipboard == "nothing":
-        assert button.text == "Selected: press Ctrl+C"
         assert described.driver.execute_script("return getSelection().toString().trim()") == "my cat Erna"
     else:
-        assert button.text == "Copied"
+        query = found(described, "#query")[0]
         query.send_keys(Keys.CONTROL, "v")
         assert query.get_property("value") == "my cat Erna"
 
@@ -211,7 +209,7 @@ def test_a_caption_is_copied(clipboard: str, described: Browser) -> None:
 def test_nothing_is_cut_off_and_all_controls_have_names(width: int, described: Browser) -> None:
     described.view(width=width)
     described.driver.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    wait(described, "document.querySelectorAll('.panels li').length === 2")
+    eventually(lambda: len(described.texts(".panels li")) == 2)
     assert not described.overflows()
     for element in found(described, "a, button, input, select, summary, section, .keywords, [role=img], .cell img"):
         assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")

@@ -25,26 +25,20 @@ def page(report: Path, browser: Browser) -> Path:
     return report
 
 
-def texts(browser: Browser, selector: str) -> list[str]:
-    return [
-        element.text for element in browser.driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()
-    ]
-
-
 def names(browser: Browser) -> list[str]:
-    return [text.rpartition("· ")[2] for text in texts(browser, "li.entry .meta")]
+    return [text.rpartition("· ")[2] for text in browser.texts("li.entry .meta")]
 
 
 def numbers(browser: Browser, key: str) -> list[float]:
-    entries = browser.driver.find_elements(By.CSS_SELECTOR, "li.entry")
-    return [float(entry.get_attribute(f"data-{key}") or "nan") for entry in entries]
+    script = "return [...document.querySelectorAll('li.entry')].map((each) => each.getAttribute(arguments[0]))"
+    return [float(value or "nan") for value in browser.driver.execute_script(script, f"data-{key}")]
 
 
 def test_a_page_is_complete_without_a_network(page: Path, browser: Browser) -> None:
     assert browser.requests() == [page.as_uri()]
     assert browser.console() == []
     assert browser.driver.title == "run"
-    assert len(texts(browser, "li.entry")) == 5
+    assert len(browser.texts("li.entry")) == 5
     pictures = browser.driver.find_elements(By.CSS_SELECTOR, ".view image")
     assert all(picture.size["width"] > 50 for picture in pictures)
 
@@ -70,12 +64,12 @@ def test_the_gallery_is_filtered(page: Path, browser: Browser) -> None:
     field = browser.driver.find_element(By.TAG_NAME, "input")
     field.send_keys(name.upper())
     assert names(browser) == [name]
-    assert texts(browser, "output") == ["1 of 5 images"]
+    assert browser.texts("output") == ["1 of 5 images"]
     field.send_keys(" nothing like this")
-    assert (texts(browser, "li.entry"), texts(browser, "output")) == ([], ["0 of 5 images"])
+    assert (browser.texts("li.entry"), browser.texts("output")) == ([], ["0 of 5 images"])
     field.clear()
     field.send_keys(Keys.SPACE)
-    assert len(texts(browser, "li.entry")) == 5
+    assert len(browser.texts("li.entry")) == 5
 
 
 def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser) -> None:
@@ -95,11 +89,11 @@ def test_a_word_with_the_focus_shows_its_attention(page: Path, browser: Browser)
 
 
 def test_without_scripts_everything_is_readable(page: Path, browser: Browser) -> None:
-    expected = {name: texts(browser, name) for name in ("h1", "h2", ".caption", ".meta", ".references")}
+    expected = {name: browser.texts(name) for name in ("h1", "h2", ".caption", ".meta", ".references")}
     browser.view(scripts=False)
     browser.open(page)
-    assert {name: texts(browser, name) for name in expected} == expected
-    assert texts(browser, ".controls") == []
+    assert {name: browser.texts(name) for name in expected} == expected
+    assert browser.texts(".controls") == []
     words = browser.driver.find_elements(By.CSS_SELECTOR, ".word svg")[:5]
     assert [word.size["width"] > 30 for word in words] == [True] * 5
 

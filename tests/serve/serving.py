@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
+
+from eventually import eventually
 
 
 class Answer(NamedTuple):
@@ -79,13 +82,14 @@ def served(run: Path, *options: object, code: str = "", **settings: Any) -> Iter
     with subprocess.Popen(command, **{**pipes, **settings}) as process:
         assert process.stdout is not None
         try:
+            eventually(lambda: select.select([process.stdout], [], [], 0)[0])
             url = process.stdout.readline().strip()
             assert url, process.communicate()[1]
             yield Served(process, url)
         finally:
             process.terminate()
             try:
-                process.communicate(timeout=30)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

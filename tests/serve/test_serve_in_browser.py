@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, wait
+from browser import HOLD_TIMERS, Browser
+from eventually import eventually
 from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -39,13 +40,17 @@ def hand_over(browser: Browser, photograph: Path, how: str, *names: str) -> None
 
 
 def captions(browser: Browser, count: int = 1) -> list[str]:
-    """Wait until nothing is captioned and there are captions, and return them."""
-    wait(browser, lambda: not texts(browser, "[aria-busy]") and len(texts(browser, "article h2")) >= count)
-    return texts(browser, "article h2")
+    """Wait until so many photographs are captioned, and return the captions."""
+
+    def shown() -> list[str]:
+        found = browser.texts("article h2")
+        return found if len(found) == count else []
+
+    return eventually(shown)
 
 
-def texts(browser: Browser, selector: str) -> list[str]:
-    return [found.text for found in browser.driver.find_elements(By.CSS_SELECTOR, selector)]
+def wait_for_status(browser: Browser, text: str) -> None:
+    eventually(lambda: browser.texts("[role=status]") == [text])
 
 
 @pytest.fixture
@@ -65,10 +70,10 @@ def test_a_photograph_is_dropped_or_pasted(
     )
     hand_over(browser, photograph, how, "one.png", "two.png")
     assert captions(browser, 2) == [expected] * 2
-    assert texts(browser, "article p.faint") == ["one.png", "two.png"], "in the order in which they were chosen"
+    assert browser.texts("article p.faint") == ["one.png", "two.png"], "in the order in which they were chosen"
     progress = ["0 of 2 …", f"1 of 2 · one.png: {expected}", "2 photographs captioned"]
     assert browser.driver.execute_script("return seen") == progress
-    assert not browser.driver.find_element(By.TAG_NAME, "progress").is_displayed()
+    assert browser.texts("progress") == []
     assert {url.partition("?")[0] for url in browser.requests()} == {server.url, f"{server.url}caption"}
     assert browser.console() == []
 
@@ -76,13 +81,12 @@ def test_a_photograph_is_dropped_or_pasted(
 def test_the_keyboard_reaches_everything(server: Served, photograph: Path, expected: str, browser: Browser) -> None:
     browser.open(server.url)
     browser.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
-    active = browser.driver.switch_to.active_element
-    assert active.get_attribute("id") == "photo"
-    active.send_keys(str(photograph))
+    assert browser.shown("document.activeElement.id") == "photo"
+    browser.driver.switch_to.active_element.send_keys(str(photograph))
     assert captions(browser) == [expected]
     keys = ActionChains(browser.driver).send_keys  # keys sent to the file field itself would name a file
     keys(Keys.TAB).perform()
-    assert browser.driver.switch_to.active_element.text == "Download table (CSV)"
+    assert browser.shown("document.activeElement.innerText") == "Download table (CSV)"
     assert browser.console() == []
 
 
@@ -96,25 +100,25 @@ def test_a_photograph_is_captioned_once(
     assert captions(browser) == [expected]
     field.clear()
     field.send_keys(str(own))
-    wait(browser, lambda: texts(browser, "[role=status]") == ["1 photograph already on this page"])
-    assert len(browser.requests()) == 2
+    wait_for_status(browser, "1 photograph already on this page")
+    assert captions(browser) == [expected]
+    assert len([url for url in browser.requests() if "caption?" in url]) == 1
 
 
 def test_photographs_that_the_server_did_not_answer_are_captioned_later(
     server: Served, photograph: Path, expected: str, browser: Browser
 ) -> None:
     browser.open(server.url)
-    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
+    browser.connect(online=False)
     hand_over(browser, photograph, "drop", "one.png", "two.png")
-    wait(browser, lambda: texts(browser, "[role=status]") == ["0 photographs captioned, 2 failed"])
-    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
+    wait_for_status(browser, "0 photographs captioned, 2 failed")
+    browser.connect()
     browser.driver.find_element(By.CSS_SELECTOR, "form button").click()
     assert captions(browser, 2) == [expected] * 2
     browser.driver.execute_script("window.fetch = async () => new Response('{}')")
     hand_over(browser, photograph, "drop", "three.png")
-    wait(browser, lambda: texts(browser, "[role=status]") == [f"three.png: {FOREIGN}"])
-    assert texts(browser, "button:not(.copy)") == ["Caption 1 photograph again", "Download table (CSV)"]
+    wait_for_status(browser, f"three.png: {FOREIGN}")
+    assert browser.texts("button:not(.copy)") == ["Caption 1 photograph again", "Download table (CSV)"]
     browser.console()
 
 
@@ -128,8 +132,7 @@ def test_photographs_that_differ_in_content_alone_are_captioned(
         os.utime(photo, (0, 0))
     browser.open(server.url)
     browser.driver.find_element(By.ID, "photo").send_keys("\n".join(map(str, photos)))
-    message = "2 photographs captioned; 1 photograph already on this page"
-    wait(browser, lambda: texts(browser, "[role=status]") == [message])
+    wait_for_status(browser, "2 photographs captioned; 1 photograph already on this page")
 
 
 def test_the_table_has_the_captions(
@@ -150,8 +153,7 @@ def test_the_table_has_the_captions(
     captions(browser, 2)
     browser.driver.find_element(By.ID, "download").click()
     table = tmp_path / "captions.csv"
-    wait(browser, table.exists)
-    assert table.read_text("utf-8-sig").splitlines() == "".join(lines).splitlines()
+    eventually(lambda: table.exists() and table.read_bytes() == "".join(lines).encode("utf-8-sig"))
 
 
 def test_a_caption_and_keywords_are_copied(server: Served, photograph: Path, browser: Browser) -> None:
@@ -163,12 +165,15 @@ def test_a_caption_and_keywords_are_copied(server: Served, photograph: Path, bro
     browser.open(server.url)
     hand_over(browser, photograph, "drop", "one.png")
     captions(browser)
-    assert f"keywords: {keywords}" in texts(browser, "article p")
+    assert f"keywords: {keywords}" in browser.texts("article p")
+    browser.driver.execute_script(HOLD_TIMERS)
     buttons = browser.driver.find_elements(By.CSS_SELECTOR, "article button")
-    for button, text in zip(buttons, (answer["caption"], keywords), strict=True):
+    labels = browser.texts("article button")
+    for number, (button, text) in enumerate(zip(buttons, (answer["caption"], keywords), strict=True)):
         button.click()
-        wait(browser, lambda button=button: button.text == "Copied")  # type: ignore[misc]
-        assert browser.driver.execute_script("return navigator.clipboard.readText()") == text
+        labels[number] = "Copied"
+        eventually(lambda: browser.texts("article button") == labels)
+        assert browser.shown("navigator.clipboard.readText()") == text
 
 
 def test_a_format_that_the_browser_does_not_know_has_a_preview(
@@ -185,19 +190,18 @@ def test_a_format_that_the_browser_does_not_know_has_a_preview(
     field.send_keys(str(tmp_path / "a.heic"))
     captions(browser, 2)
     widths = "return [...document.querySelectorAll('article:first-of-type img')].map((image) => image.naturalWidth)"
-    wait(browser, lambda: set(browser.driver.execute_script(widths)) == {64})
+    eventually(lambda: set(browser.driver.execute_script(widths)) == {64})
     assert [url for url in browser.requests() if "preview" in url] == [f"{attention_server.url}preview"]
 
 
 def test_a_problem_is_shown_in_place_of_the_caption(server: Served, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(bytes(MAX_BYTES + 1))
     browser.open(server.url)
-    for path, expected in (
-        (Path(__file__), "test_serve_in_browser.py\nexpected a photograph (JPEG"),
-        (tmp_path / "large.png", "large.png\nexpected a photograph of at most 20 MB, got more"),
-    ):
-        browser.driver.find_element(By.ID, "photo").send_keys(str(path))
-        wait(browser, lambda text=expected: text in texts(browser, "section")[0])  # type: ignore[misc]
+    field = browser.driver.find_element(By.ID, "photo")
+    field.send_keys(__file__)
+    eventually(lambda: "test_serve_in_browser.py\nexpected a photograph (JPEG" in browser.texts("section")[0])
+    field.send_keys(str(tmp_path / "large.png"))
+    eventually(lambda: "large.png\nexpected a photograph of at most 20 MB, got more" in browser.texts("section")[0])
 
 
 def test_an_image_outside_the_training_domain(familiar_run: Path, photograph: Path, browser: Browser) -> None:
@@ -206,10 +210,10 @@ def test_an_image_outside_the_training_domain(familiar_run: Path, photograph: Pa
         hand_over(browser, photograph, "drop", "new.png")
         captions(browser)
         mark = "outside the training domain"
-        assert texts(browser, "article .mark") == [f"{mark}: {MARKS[mark].meaning}"]
+        assert browser.texts("article .mark") == [f"{mark}: {MARKS[mark].meaning}"]
         heading = browser.driver.find_element(By.CSS_SELECTOR, "article h2")
         assert heading.value_of_css_property("font-style") == "italic", "not as a caption without marks"
-        assert texts(browser, "article h2 ~ p.faint") == ["new.png · familiarity 0 of 100"]
+        assert browser.texts("article h2 ~ p.faint") == ["new.png · familiarity 0 of 100"]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(380, True), (1200, False)])
@@ -221,18 +225,13 @@ def test_attention_fits_on_every_screen(
     browser.driver.find_element(By.ID, "photo").send_keys(str(photograph))
     captions(browser)
     attention = attention_server.caption(photograph.read_bytes()).json["attention"]
-    assert texts(browser, ".panels .word") == attention["words"]
+    assert browser.texts(".panels .word") == attention["words"]
     rows, columns = attention["grid"]
-    cells = browser.driver.find_elements(By.CSS_SELECTOR, ".panels li:first-child i")
+    cells = browser.shown("[...document.querySelectorAll('.panels li:first-child i')].map((each) => each.className)")
     assert len(cells) == rows * columns
-    strongest = int(np.ravel(attention["weights"][0]).argmax())
-    assert [cell.get_attribute("class") for cell in cells].index("strongest") == strongest
-    assert not browser.overflows()
+    assert cells.index("strongest") == np.ravel(attention["weights"][0]).argmax()
+    assert (browser.overflows(), browser.is_dark()) == (False, dark)
     assert browser.console() == []
-    body = browser.driver.find_element(By.TAG_NAME, "body")
-    colours = (body.value_of_css_property(name) for name in ("background-color", "color"))
-    paper, ink = (sum(map(int, colour.strip("rgba()").split(",")[:3])) for colour in colours)
-    assert (paper < ink) is dark
 
 
 def test_scripts_in_names_and_captions_do_not_run(server: Served, photograph: Path, browser: Browser) -> None:
@@ -244,4 +243,4 @@ def test_scripts_in_names_and_captions_do_not_run(server: Served, photograph: Pa
         "document.body.append(injected);"
     )
     assert browser.driver.title == "Caption photographs"
-    assert any("Content Security Policy" in message for message in browser.console()), "the injected script is refused"
+    eventually(lambda: any("Content Security Policy" in message for message in browser.console()))  # it is refused
