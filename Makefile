@@ -52,7 +52,7 @@ $(VENV)/web: setup.cfg pyproject.toml
 	$(call INSTALL,65) '.[images,web]'
 	@touch $@ $(VENV)/installed
 
-test: $(VENV)/dev ## the fast tests (80 s on two cores)
+test: $(VENV)/dev ## the fast tests (a minute on two cores)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not environments and not slow" $(ARGS)
 
 slow: $(VENV)/dev ## the tests that train for long or start many processes, and a short version of `make faults`

@@ -24,35 +24,22 @@ from faults.resumed import compare
 from faults.session import ROOT, TINY, Outcome, Row, Session
 
 KILLED = """
-import atexit, os, signal, sys, time
-from threading import Timer
-folder, before, delay = sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1)) / 1000
-first = 0.0
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+import atexit, os, signal, sys
+folder, before = sys.argv.pop(1), int(sys.argv.pop(1))
 
 def kill(event, args):
-    global before, first
+    global before
     if event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(folder):
         before -= 1
-        if not first:
-            first = time.monotonic()
-            timer = Timer(delay, die)
-            timer.daemon = True
-            timer.start()
         if not before:
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 from captioner.cli import main
 sys.addaudithook(kill)
-atexit.register(lambda: print(f"uses left: {before}; milliseconds: {1000 * (time.monotonic() - first):.0f}"))
+atexit.register(lambda: print(f"uses left: {before}"))
 main()
 """
-"""Run a command, and kill it before the n-th use of a file in a folder, or some milliseconds after the first.
-
-Otherwise, print how many more uses were left, and the milliseconds from the first use to the end.
-"""
+"""Run a command, and kill it before the n-th use of a file in a folder; else print how many more uses were left."""
 NEVER = 1_000_000
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 MOST_SECONDS = 100.0
@@ -83,12 +70,11 @@ CORRECTION = "Anna in Brunate"
 
 
 class Ended(NamedTuple):
-    """The exit code of a command, its messages and, if it was not killed, how often and how long it used the folder."""
+    """The exit code of a command, its messages and, if it was not killed, how often it used files of the folder."""
 
     code: int
     stderr: str
     uses: int = 0
-    milliseconds: int = 0
 
     @property
     def problem(self) -> str:
@@ -112,13 +98,11 @@ class Command:
             shutil.copy(file, folder)
         return folder
 
-    def run(self, folder: Path, kill_at: int = NEVER, kill_after: int = NEVER, most_bytes: int = -1) -> Ended:
-        """Run it; kill it before it uses a file of the folder for the `kill_at`th time, or `kill_after` milliseconds
-        after the first time, or limit the size of files.
-        """
+    def run(self, folder: Path, kill_at: int = NEVER, most_bytes: int = -1) -> Ended:
+        """Run it; kill it before it uses a file of the folder for the `kill_at`th time, or limit the size of files."""
         words = COMMANDS[self.name].format(folder=folder, inputs=self.inputs).split()
         done = subprocess.run(
-            [sys.executable, "-c", KILLED, folder, str(kill_at), str(kill_after), *words],
+            [sys.executable, "-c", KILLED, folder, str(kill_at), *words],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
@@ -126,9 +110,8 @@ class Command:
             timeout=MOST_SECONDS,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
         )
-        found = re.search(r"uses left: (-?\d+); milliseconds: (\d+)", done.stdout)
-        used = (NEVER - int(found[1]), int(found[2])) if found else ()
-        return Ended(done.returncode, done.stderr, *used)
+        found = re.search(r"uses left: (-?\d+)", done.stdout)
+        return Ended(done.returncode, done.stderr, NEVER - int(found[1]) if found else 0)
 
     def repeat(self, folder: Path, problem: str, fault: str) -> Outcome:
         """Repeat the interrupted command, unless it had a problem, and compare its files with the expected ones."""
@@ -144,7 +127,7 @@ class Command:
 
 
 Trials: TypeAlias = Sequence[tuple[Command, int]]
-"""The command of each trial, and the use of a file before which it is killed, milliseconds, or a seed."""
+"""The command of each trial, and the use of a file before which it is killed, or a seed."""
 
 
 def kill(trials: Trials, folder: Path, number: int) -> Outcome:
@@ -153,16 +136,6 @@ def kill(trials: Trials, folder: Path, number: int) -> Outcome:
     here = command.make(folder / f"{number}")
     ended = command.run(here, kill_at=use)
     return command.repeat(here, "" if ended.code == -signal.SIGKILL else ended.problem, f"killed at use {use}")
-
-
-def strike(trials: Trials, folder: Path, number: int) -> Outcome:
-    """Kill a command some milliseconds after its first use of a file."""
-    command, delay = trials[number]
-    here = command.make(folder / f"{number}")
-    ended = command.run(here, kill_after=delay)
-    problem = "" if ended.code in (0, -signal.SIGKILL) else ended.problem
-    outcome = command.repeat(here, problem, f"killed after {delay} ms")
-    return outcome if ended.code or outcome.note else Outcome("ended before")
 
 
 def limit_file_size(trials: Trials, folder: Path, number: int) -> Outcome:
@@ -236,13 +209,13 @@ def folder_difference(folder: Path, whole: Path) -> str:
     return next((f"{name} differs" for name in files if files[name] != expected[name]), "")
 
 
-def commands(folder: Path) -> dict[Command, Ended]:
-    """Run every command without an interruption; return how each ended."""
+def commands(folder: Path, names: Iterable[str] = COMMANDS) -> dict[Command, Ended]:
+    """Run commands without an interruption; return how each ended."""
     make_album(folder / "album")
     make_album(folder / "photos").joinpath("captions.csv").unlink()
     make_run(folder / "run")
     ends: dict[Command, Ended] = {}
-    for number, name in enumerate(COMMANDS):
+    for number, name in enumerate(names):
         if name == "album":
             make_albums(folder, next(command.whole for command in ends if command.name == "caption"))
         command = Command(name, folder, folder / f"whole-{number}")
@@ -267,19 +240,6 @@ def make_albums(folder: Path, captioned: Path) -> None:
     (folder / "albums" / "captions.csv").write_text("\r\n".join(table))
 
 
-def strikes(ends: Mapping[Command, Ended], session: Session) -> Row:
-    rng, trials = np.random.default_rng(session.seed), list[tuple[Command, int]]()
-    for command, whole in ends.items():
-        if command.name in MADE:
-            trials += ((command, int(delay)) for delay in rng.integers(whole.milliseconds, size=200))
-    return session.run(
-        "SIGKILL at a random moment of caption, or of album, which reads corrections, adds an album and exports",
-        "the same command completes, with each caption and correction; the table has one row a photograph, in order",
-        partial(strike, trials, session.folder("struck")),
-        len(trials),
-    )
-
-
 def measure(session: Session) -> Iterator[Row]:
     folder = session.folder("interrupted")
     ends = commands(folder)
@@ -290,7 +250,6 @@ def measure(session: Session) -> Iterator[Row]:
         partial(kill, trials, session.folder("killed")),
         len(trials),
     )
-    yield strikes(ends, session)
     # an album may be as long before as after
     trials = [(command, session.seed + seed) for command in ends if command.name != "album" for seed in range(10)]
     must = "exit 1, one line with file and reason, no temporary file; then the same command completes"

@@ -11,6 +11,7 @@ import captioner
 
 ROOT = Path(__file__).parents[1]
 RELEASE, DEVELOPMENT, _ = captioner.__version__.partition(".dev0")
+CHECKS = (".ci/run", "make smoke newcomer", ".ci/another-user", "make build")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -41,7 +42,7 @@ def test_a_tag_is_published_after_the_steps_of_the_page() -> None:
     """docs/releasing.md."""
     build, publish = read(".github/workflows/release.yml")["jobs"].values()
     page, steps = (ROOT / "docs" / "releasing.md").read_text(), " ".join(str(step) for step in build["steps"])
-    assert all(command in steps and f"`{command}`" in page for command in (".ci/run", "make build"))
+    assert all(command in steps and f"`{command}`" in page for command in CHECKS)
     assert f"`v{RELEASE}`" in page
     assert publish["needs"] == "build"
 

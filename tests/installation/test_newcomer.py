@@ -99,7 +99,7 @@ PIP = sorted({line for page in PAGES for line in re.findall(r"\bpip install (?!-
 def test_the_first_commands_of_the_readme_run_as_printed_on_a_new_machine(archives: Archives, tmp_path: Path) -> None:
     """In an unpacked archive, in a path with a space, with an empty home and without a cache of pip.
 
-    `.ci/run` starts with the third one, `make test`.
+    `.ci/run` runs the third one, `make test`.
     """
     source, home = unpack(archives.sdist, tmp_path / "my captioner"), tmp_path / "home"
     home.mkdir()

@@ -1,8 +1,7 @@
-"""Training with prefetched features is bit-identical to training in memory, and its thread never blocks an exit."""
+"""Training with prefetched features is bit-identical to training in memory."""
 
-import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from captioner.arrays import Batch
 from captioner.data.batches import ShuffledBatches
 from captioner.files import checkpoint
 
-TIMEOUT = 30
 CAPTIONS, IMAGES, WIDTH, TOTAL = 70, 2100, 128, 12
 """Features slightly larger than the minimum memory of 1 MiB; 5 steps per epoch, so the run ends within an epoch."""
 OPTIONS = (
@@ -102,48 +100,3 @@ def test_features_in_memory_are_read_without_a_thread(
 ) -> None:
     train_run(*(options("pages", 64) if source == "cs231n" else OPTIONS[1:]), "train.max_steps=2")
     assert readers == {threading.current_thread()}
-
-
-READING = """
-import os, sys, threading, time
-from captioner.data.batches import ShuffledBatches
-
-def batch(self, step):
-    if step == at and not happened:
-        assert threading.current_thread() is not threading.main_thread()
-        happened.append(step)
-        exec(what)
-        time.sleep(0.3)
-    return real(self, step)
-
-at, what, happened, real, ShuffledBatches.batch = int(sys.argv[1]), sys.argv[2], [], ShuffledBatches.batch, batch
-from captioner.cli import main
-main(sys.argv[3:])
-"""
-"""The command line, which runs given code in the prefetch thread while it reads a batch."""
-
-
-TWICE = """
-import signal
-os.kill(os.getpid(), signal.SIGTERM)
-time.sleep(0.5)  # Python has handled it and waits for this thread
-os.kill(os.getpid(), signal.SIGTERM)
-"""
-ENDS = {
-    "divergence": ("pass", 1, "captioner: step "),
-    "an error": ("from captioner.errors import DataError; raise DataError('gone')", 1, "captioner: gone"),
-    "the second signal": (TWICE, -signal.SIGTERM, "cs231n: "),
-}
-
-
-@pytest.mark.parametrize("name", ENDS)
-def test_the_process_exits_without_waiting_for_the_thread(
-    name: str, options: Callable[..., list[str]], shell: Callable[..., Any], small_model: Sequence[str], new_run: Path
-) -> None:
-    action, code, line_start = ENDS[name]
-    more = ["train.learning_rate=1e39", "train.clip_norm=null"] if name == "divergence" else []
-    words = [*small_model, *(f"--set={option}" for option in (*options("chunks"), *more))]
-    done = shell(1, action, "train", *words, "--run", new_run, code=READING, timeout=TIMEOUT)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert any(line.startswith(line_start) for line in done.stderr.splitlines()), done.stderr
-    assert "Traceback" not in done.stderr
